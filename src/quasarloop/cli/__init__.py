@@ -1,0 +1,43 @@
+"""The command line: one command per arrow of the loop; parse, call, print.
+
+Each command lives in a file of its own here and imports what it needs when it runs,
+so that ``quasarloop --help`` stays quick.
+"""
+
+import sys
+
+import typer
+
+from quasarloop import __version__
+from quasarloop.cli.common import console, start_logging
+from quasarloop.errors import QuasarloopError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="quasarloop",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Find quasars in survey spectra, and label the fewest spectra to find the most.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more on stderr."),
+) -> None:
+    start_logging(verbose=verbose)
+    if version:
+        typer.echo(f"quasarloop {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a known error becomes one clear sentence and exit status 1."""
+    try:
+        app()
+    except QuasarloopError as exc:
+        console.print(f"[bold red]error[/]: {exc}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,58 @@
+"""Every exception quasarloop raises on purpose, as one tree.
+
+A message says what was found, what was expected and what to do about it; the
+original exception is always kept as the cause (``raise ... from exc``).
+"""
+
+__all__ = [
+    "CampaignError",
+    "DataFormatError",
+    "GridError",
+    "InspectionError",
+    "OutputError",
+    "QuasarloopError",
+    "SelectionError",
+    "TaskError",
+    "TruthError",
+    "WeightsError",
+]
+
+
+class QuasarloopError(Exception):
+    """Base of all errors of this package: catch this one to catch them all."""
+
+
+class DataFormatError(QuasarloopError):
+    """A spectrum file, catalogue or store is not what its format promises."""
+
+
+class GridError(QuasarloopError):
+    """A wavelength grid is not uniform, or two grids that must agree do not."""
+
+
+class WeightsError(QuasarloopError):
+    """A weights file or ensemble is incomplete, ambiguous or of another kind."""
+
+
+class TruthError(QuasarloopError):
+    """A truth table has wrong columns, impossible values or clashing rows."""
+
+
+class SelectionError(QuasarloopError):
+    """Votes, map and truth do not fit together, or nothing is left to choose."""
+
+
+class InspectionError(QuasarloopError):
+    """A worklist, label or inspector cannot be what was asked for."""
+
+
+class CampaignError(QuasarloopError):
+    """A campaign folder is stale, inconsistent or misconfigured."""
+
+
+class TaskError(QuasarloopError):
+    """A task of the engine failed for good; the message names the task."""
+
+
+class OutputError(QuasarloopError):
+    """A result cannot be written: folder missing, not writable, file exists, disk full."""

@@ -1,0 +1,64 @@
+"""The emission lines a QuasarNET line finder looks for.
+
+Wavelengths are vacuum, in Å, and are those of the public QuasarNET line list:
+a network trained with one set of rest wavelengths must be decoded with the same
+set, so they are never "improved" here.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["BAL_LINE", "EMISSION_LINES", "NETWORK_LINES", "Line", "line_named"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line finder's target.
+
+    Attributes:
+        name: name used in QuasarNET files, e.g. ``"CIV(1548)"``.
+        wave_rest_aa: vacuum rest wavelength, Å.
+        column: the name used in survey columns (``C_<column>``, ``Z_<column>``).
+        is_bal: True for a finder of broad absorption, not emission.
+    """
+
+    name: str
+    wave_rest_aa: float
+    column: str
+    is_bal: bool = False
+
+
+# Source: ../shared/INTEROP.md, "Wavelength grids and preprocessing" (public
+# QuasarNET line list), in the order of the network's outputs.
+EMISSION_LINES: tuple[Line, ...] = (
+    Line("LYA", 1215.67, "LYA"),
+    Line("CIV(1548)", 1548.2049, "CIV"),
+    Line("CIII(1909)", 1908.734, "CIII"),
+    Line("MgII(2796)", 2796.3511, "MgII"),
+    Line("Hbeta", 4862.68, "Hbeta"),
+    Line("Halpha", 6562.8, "Halpha"),
+)
+
+# The seventh finder looks for broad absorption at C IV.
+BAL_LINE = Line("CIV(1548)", 1548.2049, "BAL", is_bal=True)
+
+NETWORK_LINES: tuple[Line, ...] = (*EMISSION_LINES, BAL_LINE)
+
+
+def line_named(name: str, *, bal: bool = False) -> Line:
+    """Return the line of that QuasarNET name.
+
+    Args:
+        name: e.g. ``"MgII(2796)"``.
+        bal: ask for the broad-absorption finder of that name.
+
+    Raises:
+        KeyError: no such line; the message lists those there are.
+
+    >>> line_named("LYA").wave_rest_aa
+    1215.67
+    """
+    for line in NETWORK_LINES:
+        if line.name == name and line.is_bal == bal:
+            return line
+    known = ", ".join(f"{line.name}{' (BAL)' if line.is_bal else ''}" for line in NETWORK_LINES)
+    raise KeyError(f"no line {name!r} (bal={bal}); known: {known}")
