@@ -1,0 +1,195 @@
+"""Files that are whole or not there at all, and manifests that say where they came from."""
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from quasarloop import __version__
+from quasarloop.errors import DataFormatError, OutputError
+
+__all__ = [
+    "check_folder",
+    "check_output",
+    "checksum",
+    "read_manifest",
+    "versions",
+    "write_atomically",
+    "write_manifest",
+]
+
+_CHUNK_BYTES: Final = 1 << 20
+# Packages whose version can change a result.
+_RECORDED: Final = ("numpy", "torch", "scipy", "scikit-learn", "polars", "pyarrow")
+
+
+@contextmanager
+def write_atomically(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; rename it there once the block ends well.
+
+    The file is flushed to disk before the rename, so a kill or a power cut leaves either the
+    old file or the new one. After an error, or on a full disk, the temporary file is removed.
+
+    Args:
+        path: where the finished file shall stand; its folder must exist.
+
+    Yields:
+        The path to write to: same folder, same suffix, a name starting with a dot.
+
+    Raises:
+        OutputError: folder missing or not writable, or the disk is full.
+    """
+    target = Path(path)
+    temporary = _temporary_beside(target)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(target)
+        _flush_folder(target.parent)
+    except OSError as exc:
+        raise _output_error(target, exc) from exc
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Check, before long work starts, that a result can be written there.
+
+    Raises:
+        OutputError: the folder is missing or not writable, or the file exists and
+            ``overwrite`` is False.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; give the name of a file to write")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists; give another name, or --overwrite to replace it")
+    _writable(target.parent, f"cannot write {target}")
+    return target
+
+
+def check_folder(path: str | Path) -> Path:
+    """Make a folder for results (parents too) and check that files can be written there.
+
+    Raises:
+        OutputError: a file stands in the way, or the folder cannot be made or written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"cannot make the folder {folder}: {exc.strerror}") from exc
+    _writable(folder, f"cannot write into {folder}")
+    return folder
+
+
+def checksum(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        DataFormatError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as exc:
+        raise DataFormatError(f"{path}: cannot be read ({exc.strerror})") from exc
+    return digest.hexdigest()
+
+
+def write_manifest(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a manifest as sorted, indented JSON, atomically.
+
+    Args:
+        path: the file.
+        content: what JSON can hold; same content, same bytes.
+    """
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with write_atomically(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        DataFormatError: missing, unreadable, or not a JSON object.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise DataFormatError(f"{path} is missing; was the step that writes it finished?") from exc
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as exc:
+        raise DataFormatError(f"{path} is not a readable manifest: {exc}") from exc
+    if not isinstance(content, dict):
+        raise DataFormatError(f"{path} holds a {type(content).__name__}; expected a JSON object")
+    return content
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that can change a result: ours, Python's and the libraries'."""
+    found = {"quasarloop": __version__, "python": platform.python_version()}
+    for name in _RECORDED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _temporary_beside(target: Path) -> Path:
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
+        )
+    except OSError as exc:
+        raise _output_error(target, exc) from exc
+    os.close(handle)
+    temporary = Path(name)
+    temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; results are not
+    return temporary
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _writable(folder: Path, complaint: str) -> None:
+    if not folder.is_dir():
+        raise OutputError(f"{complaint}: the folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{complaint}: no permission to write into {folder}")
+
+
+def _output_error(target: Path, exc: OSError) -> OutputError:
+    if exc.errno == errno.ENOSPC:
+        remedy = "the disk is full; free some space and run the same command again"
+    elif not target.parent.is_dir():
+        remedy = f"the folder {target.parent} does not exist; make it first"
+    else:
+        remedy = exc.strerror or str(exc)
+    return OutputError(f"cannot write {target}: {remedy}")
