@@ -1,0 +1,55 @@
+# quasarloop: the two commands of a new user are `make demo` and `make test`.
+# Everything is installed into .venv from PyPI, at the versions of constraints.txt.
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+JOBS   ?= 2
+
+# One thread per process: the work is spread over processes (measured faster, see docs/).
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.PHONY: demo test check bench slow format clean help
+
+help:
+	@echo "make demo   install, simulate a sky, run the loop, print where the report is"
+	@echo "make test   install, run the tests"
+	@echo "make check  ruff, mypy --strict, import order"
+	@echo "make bench  speed ratios side by side: JSON and a table under bench/"
+	@echo "make slow   long statistical tests"
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	# torch first and pinned: an open range would pull gigabytes of CUDA packages.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/quasarloop demo --out demo --overwrite
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not bench"
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_import_order.py tests/test_house_style.py
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks --out bench
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) -m "slow" --timeout 0
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,221 @@
+"""How complete, how pure, how right in redshift: numbers with their uncertainty."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
+
+from quasarloop.errors import TruthError
+
+__all__ = [
+    "CONFIDENCE_LEVEL",
+    "RIGHT_WITHIN",
+    "RedshiftErrors",
+    "Share",
+    "ThresholdCurve",
+    "completeness",
+    "completeness_at_purity",
+    "purity",
+    "redshift_errors",
+    "share",
+    "threshold_curve",
+]
+
+# Two-sided level of every binomial interval: the field's "1 σ".
+CONFIDENCE_LEVEL: Final = 0.6827
+# A redshift counts as right within this part of 1 + z. Source: our choice, the width
+# QuasarNET's papers call a good redshift; half the paper's prior width is 0.05.
+RIGHT_WITHIN: Final = 0.05
+# NMAD = 1.4826 × median absolute deviation: the σ of a Gaussian core.
+_MAD_TO_SIGMA: Final = 1.4826
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a whole, with its binomial interval.
+
+    Attributes:
+        value: part / whole; NaN for an empty whole.
+        low, high: ends of the Clopper–Pearson interval at `CONFIDENCE_LEVEL`.
+        part, whole: the counts.
+    """
+
+    value: float
+    low: float
+    high: float
+    part: int
+    whole: int
+
+    def __str__(self) -> str:
+        """Return e.g. ``0.968 (+0.015 −0.024; 60/62)``."""
+        if self.whole == 0:
+            return "– (0/0)"
+        up, down = self.high - self.value, self.value - self.low
+        return f"{self.value:.3f} (+{up:.3f} −{down:.3f}; {self.part}/{self.whole})"
+
+
+@dataclass(frozen=True)
+class ThresholdCurve:
+    """Completeness and purity over confidence thresholds (paper, Fig. 7).
+
+    Attributes:
+        threshold: (m,) increasing.
+        completeness: (m,) true and found over true; NaN without true quasars.
+        purity: (m,) true and found over found; NaN where nothing is found.
+    """
+
+    threshold: NDArray[np.float64]
+    completeness: NDArray[np.float64]
+    purity: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RedshiftErrors:
+    """Redshift errors of quasars, dv = (z − z_true)/(1 + z_true).
+
+    Attributes:
+        n: number compared.
+        right: share within `RIGHT_WITHIN`.
+        bias: median of dv.
+        nmad: 1.4826 × median |dv − median dv|.
+        scatter: standard deviation of those that are right.
+    """
+
+    n: int
+    right: Share
+    bias: float
+    nmad: float
+    scatter: float
+
+
+def share(part: int, whole: int) -> Share:
+    """Return part / whole with its Clopper–Pearson interval.
+
+    Raises:
+        ValueError: part is not between 0 and whole.
+
+    Source: Clopper & Pearson (1934), by the beta distribution.
+
+    >>> share(0, 10).low, round(share(10, 10).low, 3)
+    (0.0, 0.832)
+    """
+    if not 0 <= part <= whole:
+        raise ValueError(f"{part} of {whole} is no share")
+    if whole == 0:
+        return Share(float("nan"), 0.0, 1.0, 0, 0)
+    tail = (1 - CONFIDENCE_LEVEL) / 2
+    low = 0.0 if part == 0 else float(beta.ppf(tail, part, whole - part + 1))
+    high = 1.0 if part == whole else float(beta.ppf(1 - tail, part + 1, whole - part))
+    return Share(part / whole, low, high, int(part), int(whole))
+
+
+def completeness(found: ArrayLike, true: ArrayLike) -> Share:
+    """Return the share of true quasars that are found.
+
+    Args:
+        found: (n,) bool, classified as quasar.
+        true: (n,) bool, is a quasar.
+
+    Source: paper, Eq. 4.1 as it should read: true AND found over true.
+    """
+    found_, true_ = _pair(found, true)
+    return share(int(np.count_nonzero(found_ & true_)), int(np.count_nonzero(true_)))
+
+
+def purity(found: ArrayLike, true: ArrayLike) -> Share:
+    """Return the share of found quasars that are true.
+
+    Source: paper, Eq. 4.2 (impurity is one minus this).
+    """
+    found_, true_ = _pair(found, true)
+    return share(int(np.count_nonzero(found_ & true_)), int(np.count_nonzero(found_)))
+
+
+def threshold_curve(
+    confidence: ArrayLike, true: ArrayLike, thresholds: ArrayLike | None = None
+) -> ThresholdCurve:
+    """Trace completeness and purity while the confidence threshold moves from 0 to 1.
+
+    Args:
+        confidence: (n,) the confidence that decides: of the most confident line, or of the
+            n-th most confident where n lines are asked for. NaN is never found.
+        true: (n,) bool.
+        thresholds: (m,) increasing; by default every value at which a classification changes.
+
+    Source: paper, Fig. 7; a spectrum is found if its confidence is strictly above.
+    """
+    values, true_ = np.asarray(confidence, dtype=np.float64), np.asarray(true, dtype=bool)
+    _pair(values, true_)
+    values = np.where(np.isnan(values), -np.inf, values)
+    if thresholds is None:
+        finite = values[np.isfinite(values)]
+        cuts = np.unique(np.concatenate([[0.0], finite, [1.0]]))
+    else:
+        cuts = np.asarray(thresholds, dtype=np.float64)
+    ordered_true = np.sort(values[true_])
+    ordered_all = np.sort(values)
+    found_true = len(ordered_true) - np.searchsorted(ordered_true, cuts, side="right")
+    found_all = len(ordered_all) - np.searchsorted(ordered_all, cuts, side="right")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ThresholdCurve(
+            cuts,
+            found_true / np.float64(len(ordered_true)),
+            found_true / found_all.astype(np.float64),
+        )
+
+
+def completeness_at_purity(confidence: ArrayLike, true: ArrayLike, wanted_purity: float) -> float:
+    """Return the best completeness any threshold gives while purity is at least as wanted.
+
+    Args:
+        confidence: (n,) as in `threshold_curve`.
+        true: (n,) bool.
+        wanted_purity: e.g. 0.99.
+
+    Returns:
+        Completeness, 0 where no threshold is pure enough.
+
+    >>> completeness_at_purity([0.9, 0.8, 0.7, 0.6], [True, True, False, True], 0.99)
+    0.6666666666666666
+    """
+    curve = threshold_curve(confidence, true)
+    pure = curve.purity >= wanted_purity  # NaN (nothing found) is not pure
+    return float(curve.completeness[pure].max()) if pure.any() else 0.0
+
+
+def redshift_errors(z: ArrayLike, z_true: ArrayLike) -> RedshiftErrors:
+    """Compare redshifts with truth.
+
+    Args:
+        z, z_true: (n,) of quasars that are true and found; pairs that are not finite are left out.
+
+    Returns:
+        Errors relative to 1 + z_true, dimensionless (multiply by c for km/s).
+    """
+    found, truth = np.asarray(z, dtype=np.float64), np.asarray(z_true, dtype=np.float64)
+    keep = np.isfinite(found) & np.isfinite(truth)
+    error = (found[keep] - truth[keep]) / (1 + truth[keep])
+    right = np.abs(error) <= RIGHT_WITHIN
+    part = share(int(right.sum()), len(error))
+    if not len(error):
+        return RedshiftErrors(0, part, float("nan"), float("nan"), float("nan"))
+    bias = float(np.median(error))
+    return RedshiftErrors(
+        n=len(error),
+        right=part,
+        bias=bias,
+        nmad=float(_MAD_TO_SIGMA * np.median(np.abs(error - bias))),
+        scatter=float(np.std(error[right])) if right.any() else float("nan"),
+    )
+
+
+def _pair(found: ArrayLike, true: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    found_, true_ = np.asarray(found), np.asarray(true)
+    if found_.shape != true_.shape or found_.ndim != 1:
+        raise TruthError(
+            f"classifications {found_.shape} and truth {true_.shape} must be one row each of "
+            "equal length; match them by TARGETID first"
+        )
+    return found_.astype(bool), true_.astype(bool)
