@@ -1,1 +1,1 @@
-"""Room under construction."""
+"""The line-finder network: shape, targets, training, decoding and weights that travel."""
