@@ -1,0 +1,127 @@
+"""Tasks on a Dask distributed cluster that somebody else started.
+
+Users bring the cluster (dask-jobqueue, dask-mpi, Kubernetes) and give its scheduler's
+address. Results must not depend on it: see `quasarloop.engine`.
+"""
+
+import logging
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, Final
+
+from quasarloop.engine_processes import Outcome, attempt, describe_error, hold_one_thread
+from quasarloop.errors import TaskError
+
+__all__ = ["run_on_cluster"]
+
+# How often the cluster may lose everything it holds before that counts against tasks.
+_LOSSES: Final = 20
+
+log = logging.getLogger(__name__)
+
+
+def run_on_cluster(
+    function: Callable[[Any, Any], Any],
+    tasks: Sequence[Any],
+    queue: deque[int],
+    shared: Any,
+    scheduler: str,
+) -> Iterator[Outcome]:
+    """Run queued tasks on a cluster; yields outcomes as they come.
+
+    `shared` is broadcast to the workers there are; later ones fetch it from their peers. A worker
+    that dies is replaced by its nanny and its tasks run again elsewhere.
+
+    Args:
+        function: module-level ``function(task, shared)``, importable by the workers.
+        tasks: all tasks.
+        queue: numbers of tasks to run; the caller may append between outcomes.
+        shared: sent once to every worker.
+        scheduler: address, e.g. ``"tcp://10.0.0.1:8786"``.
+
+    Raises:
+        TaskError: distributed is not installed, or nobody answers at the address.
+    """
+    distributed = _import_distributed()
+    with _connect(distributed, scheduler) as client:
+        client.wait_for_workers(1)
+        run_name = f"quasarloop-{uuid.uuid4().hex}"
+        held = _broadcast(client, shared)
+        under_way: dict[str, int] = {}
+        finished = distributed.as_completed([], loop=client.loop, raise_errors=False)
+        n_submitted = losses = 0
+        while queue or under_way:
+            while queue:
+                index = queue.popleft()
+                n_submitted += 1
+                key = f"{run_name}-{index}-{n_submitted}"
+                under_way[key] = index
+                finished.add(client.submit(_run_one, function, index, tasks[index], held, key=key))
+            future = next(finished)
+            index = under_way.pop(future.key)
+            outcome = _outcome(future, index)
+            if outcome is None and losses < _LOSSES:
+                # The workers that held `shared` or the result are gone: not the task's fault.
+                losses += 1
+                log.warning("the cluster lost task %d; giving it back", index)
+                if held is not None and held.status != "finished":
+                    client.wait_for_workers(1)
+                    held = _broadcast(client, shared)
+                queue.append(index)
+                continue
+            yield outcome or Outcome(index, None, "the cluster lost it again and again")
+
+
+def _import_distributed() -> Any:
+    try:
+        import distributed  # noqa: PLC0415 -- optional extra
+    except ImportError as exc:
+        raise TaskError(
+            "a Dask scheduler was given but 'distributed' is not installed; "
+            "pip install 'quasarloop[cluster]'"
+        ) from exc
+    return distributed
+
+
+def _connect(distributed: Any, scheduler: str) -> Any:
+    try:
+        return distributed.Client(scheduler, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as exc:
+        raise TaskError(
+            f"no Dask scheduler answers at {scheduler} ({exc}); start one and give its address, "
+            "e.g. tcp://10.0.0.1:8786"
+        ) from exc
+
+
+def _broadcast(client: Any, shared: Any) -> Any:
+    if shared is None:
+        return None
+    try:
+        # hash=False: equal content of an earlier run must not be taken for ours.
+        return client.scatter([shared], broadcast=True, hash=False)[0]
+    except Exception as exc:  # distributed re-raises a worker's error as a bare Exception
+        raise TaskError(
+            f"the cluster's workers cannot take what the tasks share ({exc}); install the same "
+            "quasarloop and libraries there as here"
+        ) from exc
+
+
+def _run_one(function: Callable[[Any, Any], Any], index: int, task: Any, shared: Any) -> Outcome:
+    hold_one_thread()
+    return attempt(function, index, task, shared)
+
+
+def _outcome(future: Any, index: int) -> Outcome | None:
+    """Return what a finished future holds; None where the cluster lost it."""
+    if future.status in ("cancelled", "lost"):
+        return None
+    if future.status == "error":
+        error = describe_error(future.exception())
+        return Outcome(index, None, f"the cluster gave it up: {error}")
+    try:
+        outcome: Outcome = future.result()
+    except CancelledError:
+        return None
+    return outcome

@@ -1,0 +1,281 @@
+"""Tasks in worker processes that may die: each is replaced and its task given back.
+
+The standard library's process pools give up when one worker is killed; long rounds on
+shared machines cannot. One pipe per worker, one task at a time.
+"""
+
+import importlib
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, Final
+
+from quasarloop.errors import QuasarloopError, TaskError
+
+__all__ = [
+    "Outcome",
+    "attempt",
+    "describe_error",
+    "hold_one_thread",
+    "run_in_processes",
+    "single_thread",
+]
+
+# One thread per worker: many small products are faster so, and sums keep their order.
+_THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+# Workers that die before they could take a task, in a row, before we give up.
+_FAILED_STARTS: Final = 3
+_STOP_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One try of one task: a result, or what went wrong."""
+
+    index: int
+    result: Any
+    error: str | None
+
+
+def attempt(function: Callable[[Any, Any], Any], index: int, task: Any, shared: Any) -> Outcome:
+    """Run a task once; an exception becomes its text, so that one task cannot stop the rest."""
+    try:
+        return Outcome(index, function(task, shared), None)
+    except Exception as exc:  # noqa: BLE001 -- the engine's duty: name the task, let the rest finish
+        return Outcome(index, None, describe_error(exc))
+
+
+def describe_error(exc: BaseException) -> str:
+    """Return an exception as one line, with its place where it is not one of ours."""
+    text = f"{type(exc).__name__}: {exc}"
+    frames = traceback.extract_tb(exc.__traceback__)
+    if isinstance(exc, QuasarloopError) or not frames:
+        return text
+    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Hold BLAS, OpenMP and torch (if loaded) to one thread, and restore them after."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else 0
+    with _single_thread_environment(), _threadpool_limits()(limits=1):
+        if torch is not None:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            if torch is not None:
+                torch.set_num_threads(before)
+
+
+def hold_one_thread() -> None:
+    """Hold BLAS, OpenMP and torch (if loaded) to one thread for good: for a worker's tasks."""
+    _threadpool_limits()(limits=1)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+def run_in_processes(
+    function: Callable[[Any, Any], Any],
+    tasks: Sequence[Any],
+    queue: deque[int],
+    shared: Any,
+    n_workers: int,
+) -> Iterator[Outcome]:
+    """Run queued tasks in spawned processes; yields outcomes as they come.
+
+    Args:
+        function: module-level ``function(task, shared)``.
+        tasks: all tasks.
+        queue: numbers of tasks to run; the caller may append between outcomes.
+        shared: sent once to every worker.
+        n_workers: most processes at a time.
+
+    Raises:
+        TaskError: function or shared cannot be sent, or workers cannot start.
+    """
+    payload = _pickled(function, shared)
+    workers: list[_Worker] = []
+    failed_starts = 0
+    try:
+        while queue or any(worker.index is not None for worker in workers):
+            busy = sum(worker.index is not None for worker in workers)
+            while len(workers) < min(n_workers, busy + len(queue)):
+                workers.append(_start())
+            _hand_out(workers, tasks, queue)
+            for connection in wait([worker.connection for worker in workers]):
+                worker = next(w for w in workers if w.connection is connection)
+                message = _receive(worker)
+                if message == _HELLO:
+                    _send(worker, payload)
+                elif message == _READY:
+                    worker.ready, failed_starts = True, 0
+                elif isinstance(message, Outcome):
+                    worker.index = None
+                    yield message
+                else:
+                    workers.remove(worker)
+                    if worker.ready and worker.index is not None:
+                        yield Outcome(worker.index, None, _obituary(worker))
+                    elif not worker.ready:
+                        failed_starts += 1
+                        _check_starts(failed_starts, message, worker)
+    finally:
+        _stop(workers)
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    ready: bool = False  # has the function and the shared value
+    index: int | None = None  # task under way
+
+
+# A worker's messages before its first outcome; anything else is its last word.
+_HELLO: Final = "hello"
+_READY: Final = "ready"
+
+
+def _pickled(function: Callable[[Any, Any], Any], shared: Any) -> bytes:
+    try:
+        return pickle.dumps((function, shared), protocol=pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, TypeError, AttributeError) as exc:
+        raise TaskError(
+            f"cannot send {getattr(function, '__qualname__', function)!r} and its shared value to "
+            f"other processes ({exc}); use a module-level function and plain values"
+        ) from exc
+
+
+def _start() -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs,), daemon=True)
+    with _single_thread_environment():  # read by the child's libraries when they load
+        process.start()
+    theirs.close()  # so that the child's death closes the pipe
+    return _Worker(process, ours)
+
+
+def _hand_out(workers: list[_Worker], tasks: Sequence[Any], queue: deque[int]) -> None:
+    for worker in workers:
+        if worker.ready and worker.index is None and queue:
+            worker.index = queue.popleft()
+            # A worker that died meanwhile is found when its pipe reports the end.
+            _send(worker, pickle.dumps((worker.index, tasks[worker.index])))
+
+
+def _send(worker: _Worker, payload: bytes) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):
+        worker.connection.send_bytes(payload)
+
+
+def _receive(worker: _Worker) -> Any:
+    try:
+        return worker.connection.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def _obituary(worker: _Worker) -> str:
+    worker.process.join(_STOP_SECONDS)
+    code = worker.process.exitcode
+    if code is not None and code < 0:
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"its worker process was killed by {signal.Signals(-code).name}{hint}"
+    return f"its worker process ended with exit status {code}"
+
+
+def _check_starts(failed_starts: int, message: Any, worker: _Worker) -> None:
+    if isinstance(message, str):  # it could not unpack function and shared
+        raise TaskError(f"a worker process cannot load its function: {message}")
+    if failed_starts >= _FAILED_STARTS:
+        raise TaskError(
+            f"{failed_starts} worker processes in a row ended while starting "
+            f"({_obituary(worker)}); a script that calls the engine must do so under "
+            "'if __name__ == \"__main__\":'"
+        )
+
+
+def _stop(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join(_STOP_SECONDS)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        worker.connection.close()
+
+
+def _work(connection: Connection) -> None:
+    # Ctrl-C is the main process's to handle: it terminates us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        connection.send(_HELLO)
+        try:
+            function, shared = pickle.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        except Exception as exc:  # noqa: BLE001 -- whatever an import raises must reach the user
+            connection.send(describe_error(exc))
+            return
+        hold_one_thread()
+        connection.send(_READY)
+        while True:
+            index, task = pickle.loads(connection.recv_bytes())
+            _reply(connection, attempt(function, index, task, shared))
+
+
+def _reply(connection: Connection, outcome: Outcome) -> None:
+    try:
+        connection.send(outcome)
+    except (pickle.PicklingError, TypeError, AttributeError) as exc:
+        error = f"its result cannot be sent back: {exc}"
+        connection.send(Outcome(outcome.index, None, error))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _threadpool_limits() -> Any:
+    # By name: it has no type information, and the engine must import without it.
+    return importlib.import_module("threadpoolctl").threadpool_limits
+
+
+@contextmanager
+def _single_thread_environment() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
