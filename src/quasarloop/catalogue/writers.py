@@ -1,0 +1,183 @@
+"""Write a catalogue block by block, in the format its name asks for, whole or not at all."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import fitsio
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import check_output, write_atomically
+from quasarloop.catalogue.columns import CatalogueBlock, Column
+from quasarloop.errors import OutputError
+
+__all__ = ["CATALOGUE_HDU", "FORMATS", "catalogue_format", "open_writer"]
+
+CATALOGUE_HDU: Final = "QSO_CAT"
+# A file name longer than this is cut from the left in FITS, whose strings have a fixed width.
+_NAME_WIDTH: Final = 120
+
+Append = Callable[[CatalogueBlock], None]
+
+
+def catalogue_format(path: str | Path) -> str:
+    """Return ``fits``, ``parquet``, ``csv`` or ``ecsv`` from a file's name.
+
+    Raises:
+        OutputError: another ending.
+    """
+    ending = Path(path).suffix.lower().lstrip(".")
+    if ending not in FORMATS:
+        raise OutputError(
+            f"{path}: cannot tell the format from the ending {ending!r}; "
+            f"use one of {', '.join('.' + name for name in FORMATS)}"
+        )
+    return ending
+
+
+@contextmanager
+def open_writer(
+    path: str | Path,
+    columns: Sequence[Column],
+    header: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Iterator[Append]:
+    """Open a catalogue for appending blocks; it appears under its name when the block ends well.
+
+    Args:
+        path: ends in .fits, .parquet, .csv or .ecsv.
+        columns: what every block holds, in order.
+        header: provenance, what JSON can hold.
+        overwrite: replace an existing file.
+
+    Yields:
+        A function that appends one `CatalogueBlock`.
+
+    Raises:
+        OutputError: unknown ending, file exists, folder missing or not writable, disk full.
+    """
+    kind = catalogue_format(path)
+    check_output(path, overwrite=overwrite)
+    with (
+        write_atomically(path) as temporary,
+        FORMATS[kind](temporary, columns, header) as append,
+    ):
+        # A catalogue without a single row is a valid table of no rows.
+        append({column.name: np.empty(0, column.dtype) for column in columns})
+        yield append
+
+
+@contextmanager
+def _fits(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
+    dtype = np.dtype(
+        [(c.name, f"S{_NAME_WIDTH}" if c.dtype == "U" else _ascii(c)) for c in columns]
+    )
+    try:
+        with fitsio.FITS(str(path), "rw", clobber=True) as fits:
+            fits.create_table_hdu(
+                dtype=dtype, units=[c.unit for c in columns], extname=CATALOGUE_HDU
+            )
+            hdu = fits[CATALOGUE_HDU]
+            _fits_header(hdu, columns, header)
+
+            def append(block: CatalogueBlock) -> None:
+                rows = np.empty(len(block[columns[0].name]), dtype)
+                for column in columns:
+                    rows[column.name] = _ascii_values(block[column.name])
+                if len(rows):
+                    hdu.append(rows)
+
+            yield append
+    except OSError as exc:
+        # cfitsio reports a full disk in words of its own.
+        raise OutputError(f"{path.parent}: writing FITS failed ({exc}); is the disk full?") from exc
+
+
+def _fits_header(hdu: Any, columns: Sequence[Column], header: Mapping[str, Any]) -> None:
+    for number, column in enumerate(columns, start=1):
+        hdu.write_key(f"TCOMM{number}", column.text)
+    for line in json.dumps(header, sort_keys=True, indent=0, ensure_ascii=True).splitlines():
+        hdu.write_history(line)
+
+
+@contextmanager
+def _parquet(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
+    fields = [
+        pa.field(c.name, _arrow_type(c), metadata={"unit": c.unit, "description": c.text})
+        for c in columns
+    ]
+    schema = pa.schema(fields, metadata={"quasarloop": json.dumps(header, sort_keys=True)})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+
+        def append(block: CatalogueBlock) -> None:
+            arrays = [pa.array(block[c.name], type=_arrow_type(c)) for c in columns]
+            if len(arrays[0]):
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+        yield append
+
+
+@contextmanager
+def _csv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        for line in json.dumps(header, sort_keys=True, indent=1).splitlines():
+            stream.write(f"# {line}\n")
+        stream.write(",".join(c.name for c in columns) + "\n")
+        yield _row_appender(stream, columns)
+
+
+@contextmanager
+def _ecsv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
+    empty = Table({c.name: np.empty(0, c.dtype) for c in columns}, meta=dict(header))
+    for column in columns:
+        empty[column.name].unit = column.unit or None
+        empty[column.name].description = column.text
+    empty.write(path, format="ascii.ecsv", delimiter=",", overwrite=True)
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        yield _row_appender(stream, columns)
+
+
+def _row_appender(stream: TextIO, columns: Sequence[Column]) -> Append:
+    writer = csv.writer(stream, lineterminator="\n")
+
+    def append(block: CatalogueBlock) -> None:
+        # repr of Python numbers is the shortest text that reads back to the same value.
+        writer.writerows(zip(*(_texts(block[c.name]) for c in columns), strict=True))
+
+    return append
+
+
+def _texts(values: NDArray[Any]) -> list[Any]:
+    if values.dtype.kind == "f":
+        return [np.format_float_positional(v, trim="-") if v == v else "nan" for v in values]  # noqa: PLR0124 -- NaN
+    return list(values.tolist())
+
+
+def _ascii(column: Column) -> str:
+    return column.dtype.replace("U", "S")
+
+
+def _ascii_values(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind != "U":
+        return values
+    return np.array([v[-_NAME_WIDTH:].encode("ascii", "replace") for v in values.tolist()], "S")
+
+
+def _arrow_type(column: Column) -> pa.DataType:
+    return pa.string() if column.dtype.startswith("U") else pa.from_numpy_dtype(column.dtype)
+
+
+FORMATS: Final[
+    Mapping[
+        str,
+        Callable[[Path, Sequence[Column], Mapping[str, Any]], AbstractContextManager[Append]],
+    ]
+] = {"fits": _fits, "parquet": _parquet, "csv": _csv, "ecsv": _ecsv}

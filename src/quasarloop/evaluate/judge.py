@@ -1,0 +1,162 @@
+"""Hold a catalogue against truth: how complete, how pure, how right in redshift."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.errors import TruthError
+from quasarloop.evaluate.metrics import (
+    RedshiftErrors,
+    Share,
+    ThresholdCurve,
+    completeness,
+    completeness_at_purity,
+    purity,
+    redshift_errors,
+    threshold_curve,
+)
+from quasarloop.truth import SpecType, TruthTable, match_truth
+
+__all__ = ["FIXED_PURITIES", "Judgement", "judge_catalogue", "judgement_record"]
+
+# Purities at which completeness is compared, whatever the threshold. Source: our choice,
+# around the purity of today's quasar catalogues.
+FIXED_PURITIES: Final = (0.99, 0.998)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What truth says of a catalogue.
+
+    Attributes:
+        n_rows: spectra in the catalogue.
+        n_judged: those with a secure label.
+        n_true: true quasars among them.
+        completeness: true and found over true.
+        purity: true and found over found.
+        at_purity: completeness at each of `FIXED_PURITIES`, whatever the threshold.
+        false_found: wrongly found, by true class name.
+        redshift: errors of quasars true and found.
+        curve: completeness and purity over the threshold.
+        threshold: the catalogue's own threshold.
+        z, z_true: (m,) redshifts of quasars true and found.
+    """
+
+    n_rows: int
+    n_judged: int
+    n_true: int
+    completeness: Share
+    purity: Share
+    at_purity: tuple[float, ...]
+    false_found: Mapping[str, int]
+    redshift: RedshiftErrors
+    curve: ThresholdCurve
+    threshold: float
+    z: NDArray[np.float64]
+    z_true: NDArray[np.float64]
+
+
+def judge_catalogue(
+    catalogue: Mapping[str, NDArray[Any]],
+    truth: TruthTable,
+    *,
+    lines: list[str],
+    threshold: float,
+    n_lines: int = 1,
+) -> Judgement:
+    """Judge every spectrum of a catalogue whose target has a secure label.
+
+    Args:
+        catalogue: columns TARGETID and, for each line, C_<line> and Z_<line>.
+        truth: labels; low-quality ones judge nothing.
+        lines: the emission lines' column names.
+        threshold: confidence threshold of the quoted numbers.
+        n_lines: lines that must be above it.
+
+    Raises:
+        TruthError: no row of the catalogue has a secure label.
+    """
+    row = match_truth(catalogue["TARGETID"].astype(np.int64), truth)
+    judged = np.flatnonzero((row >= 0) & truth.trains[row])
+    if not len(judged):
+        raise TruthError(
+            f"none of the {len(row)} spectra has a secure label among the {len(truth)} of the "
+            "truth table; do both use the same TARGETIDs?"
+        )
+    labels = truth[row[judged]]
+    confidence = np.stack([catalogue[f"C_{name}"][judged] for name in lines], axis=1)
+    z_lines = np.stack([catalogue[f"Z_{name}"][judged] for name in lines], axis=1)
+    score = _deciding_confidence(confidence, n_lines)
+    found = score > threshold
+    both = found & labels.is_qso
+    best = np.argmax(np.nan_to_num(confidence, nan=-1.0), axis=1)
+    z_best = np.take_along_axis(z_lines, best[:, None], axis=1)[:, 0].astype(np.float64)
+    return Judgement(
+        n_rows=len(row),
+        n_judged=len(judged),
+        n_true=int(labels.is_qso.sum()),
+        completeness=completeness(found, labels.is_qso),
+        purity=purity(found, labels.is_qso),
+        at_purity=tuple(completeness_at_purity(score, labels.is_qso, p) for p in FIXED_PURITIES),
+        false_found=_count_by_class(labels, found & ~labels.is_qso),
+        redshift=redshift_errors(z_best[both], labels.z[both]),
+        curve=threshold_curve(score, labels.is_qso),
+        threshold=threshold,
+        z=z_best[both],
+        z_true=labels.z[both],
+    )
+
+
+def judgement_record(judgement: Judgement) -> dict[str, Any]:
+    """Return the numbers as JSON can hold them (NaN becomes null)."""
+    z = judgement.redshift
+    return {
+        "n_rows": judgement.n_rows,
+        "n_judged": judgement.n_judged,
+        "n_true": judgement.n_true,
+        "threshold": judgement.threshold,
+        "completeness": _share_record(judgement.completeness),
+        "purity": _share_record(judgement.purity),
+        "completeness_at_purity": {
+            str(p): value for p, value in zip(FIXED_PURITIES, judgement.at_purity, strict=True)
+        },
+        "false_found": dict(judgement.false_found),
+        "redshift": {
+            "n": z.n,
+            "right": _share_record(z.right),
+            "bias": _number(z.bias),
+            "nmad": _number(z.nmad),
+            "scatter": _number(z.scatter),
+        },
+    }
+
+
+def _deciding_confidence(confidence: NDArray[np.floating], n_lines: int) -> NDArray[np.float64]:
+    if n_lines > confidence.shape[1]:
+        raise TruthError(f"{n_lines} lines asked for, the catalogue has {confidence.shape[1]}")
+    known = np.nan_to_num(confidence.astype(np.float64), nan=-1.0)
+    return np.sort(known, axis=1)[:, -n_lines]
+
+
+def _count_by_class(labels: TruthTable, rows: NDArray[np.bool_]) -> dict[str, int]:
+    return {
+        kind.name: int(np.count_nonzero(labels.spectype[rows] == kind))
+        for kind in (SpecType.STAR, SpecType.GALAXY)
+    }
+
+
+def _share_record(share: Share) -> dict[str, Any]:
+    return {
+        "value": _number(share.value),
+        "low": share.low,
+        "high": share.high,
+        "part": share.part,
+        "whole": share.whole,
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
