@@ -9,6 +9,8 @@ import sys
 import typer
 
 from quasarloop import __version__
+from quasarloop.cli import evaluate
+from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
 from quasarloop.errors import QuasarloopError
 
@@ -21,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find quasars in survey spectra, and label the fewest spectra to find the most.",
 )
+
+app.command("classify")(classify)
+app.add_typer(evaluate.app, name="evaluate")
 
 
 @app.callback(invoke_without_command=True)

@@ -40,7 +40,7 @@ def classify(
 
     Example: [bold]quasarloop classify coadd-*.fits --out quasars.fits[/]
     """
-    from quasarloop.catalogue import ClassifyOptions, classify_to_file  # noqa: PLC0415 -- quick --help
+    from quasarloop.catalogue import ClassifyOptions, classify_to_file
 
     bad: list[tuple[Path, DataFormatError]] = []
     with progress_bar() as progress:

@@ -46,12 +46,12 @@ def evaluate(
         return
     if not catalogue or not truth:
         raise typer.BadParameter("give --catalogue and --truth, or a subcommand; see --help")
-    from quasarloop.artefacts import check_folder, checksum, versions, write_manifest  # noqa: PLC0415
-    from quasarloop.catalogue import line_columns, read_catalogue  # noqa: PLC0415 -- quick --help
-    from quasarloop.evaluate.figures import judgement_figure, save_figure  # noqa: PLC0415
-    from quasarloop.evaluate.judge import judge_catalogue, judgement_record  # noqa: PLC0415
-    from quasarloop.read import read_truth  # noqa: PLC0415
-    from quasarloop.truth import join_truth  # noqa: PLC0415
+    from quasarloop.artefacts import check_folder, checksum, versions, write_manifest
+    from quasarloop.catalogue import line_columns, read_catalogue
+    from quasarloop.evaluate.figures import judgement_figure, save_figure
+    from quasarloop.evaluate.judge import judge_catalogue, judgement_record
+    from quasarloop.read import read_truth
+    from quasarloop.truth import join_truth
 
     folder = check_folder(out)
     labels = join_truth([read_truth(path) for path in truth])
