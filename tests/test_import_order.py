@@ -40,7 +40,9 @@ _SPECIAL = {"engine": {"errors"}}
 
 def _room_of(path: Path) -> str:
     relative = path.relative_to(_SRC)
-    return relative.parts[0].removesuffix(".py")
+    room = relative.parts[0].removesuffix(".py")
+    # A room too long for one file may stand in several: engine_dask.py belongs to the engine.
+    return room.split("_", 1)[0] if room.split("_", 1)[0] in _FLOORS and "__" not in room else room
 
 
 def _imported_rooms(path: Path) -> set[str]:
@@ -55,7 +57,9 @@ def _imported_rooms(path: Path) -> set[str]:
             if node.module == "quasarloop":
                 modules |= {f"quasarloop.{alias.name}" for alias in node.names}
     parts = [module.split(".") for module in modules]
-    return {p[1] for p in parts if p[0] == "quasarloop" and len(p) > 1 and p[1] in _FLOORS}
+    rooms = {p[1] for p in parts if p[0] == "quasarloop" and len(p) > 1}
+    rooms = {room.split("_", 1)[0] for room in rooms if not room.startswith("__")}
+    return rooms & set(_FLOORS)
 
 
 def _files() -> list[Path]:

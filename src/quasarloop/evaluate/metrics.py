@@ -189,7 +189,8 @@ def redshift_errors(z: ArrayLike, z_true: ArrayLike) -> RedshiftErrors:
     """Compare redshifts with truth.
 
     Args:
-        z, z_true: (n,) of quasars that are true and found; pairs that are not finite are left out.
+        z: (n,) redshifts of quasars that are true and found.
+        z_true: (n,) their true redshifts; pairs that are not finite are left out.
 
     Returns:
         Errors relative to 1 + z_true, dimensionless (multiply by c for km/s).
