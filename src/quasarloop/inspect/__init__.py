@@ -1,0 +1,1 @@
+"""Visual inspection: the page, its database, merging rules, import and export."""

@@ -1,0 +1,107 @@
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quasarloop.errors import InspectionError
+from quasarloop.inspect.assign import assign, rebalance
+
+
+def _apply(current, plan, begun=()):
+    teams = {target: dict(team) for target, team in current.items()}
+    for target, person in plan.drop:
+        assert teams[target].pop(person) is False, "nobody loses what they began"
+    for target, person in plan.add:
+        assert person not in teams[target]
+        teams[target][person] = (target, person) in begun
+    return teams
+
+
+def _loads(teams, people):
+    counts = Counter(p for team in teams.values() for p, begun in team.items() if not begun)
+    return [counts[p] for p in people]
+
+
+def _pairs(teams, people):
+    counts = Counter(pair for team in teams.values() for pair in combinations(sorted(team), 2))
+    return [counts[pair] for pair in combinations(people, 2)]
+
+
+@pytest.mark.parametrize("n_people", [3, 4, 5, 7, 10, 20, 40])
+def test_loads_are_equal_and_pairs_spread_evenly(n_people):
+    people = list(range(100, 100 + n_people))
+    plan = assign(range(500), people, np.random.default_rng(3))
+    teams = _apply({t: {} for t in range(500)}, plan)
+    assert all(len(team) == 3 for team in teams.values())
+    loads, pairs = _loads(teams, people), _pairs(teams, people)
+    assert max(loads) - min(loads) <= 1
+    assert max(pairs) - min(pairs) <= 3
+
+
+def test_the_same_seed_gives_the_same_plan():
+    plans = [assign(range(50), range(6), np.random.default_rng(8)) for _ in range(2)]
+    assert plans[0] == plans[1]
+
+
+def test_too_few_inspectors_are_refused():
+    with pytest.raises(InspectionError, match="2 inspectors for 3"):
+        assign(range(5), [1, 2], np.random.default_rng(0))
+
+
+def test_a_late_joiner_gets_an_equal_share_of_what_is_left():
+    people = [1, 2, 3, 4]
+    first = assign(range(120), people, np.random.default_rng(0))
+    done = {pair for pair in first.add if pair[0] < 40}
+    teams = _apply({t: {} for t in range(120)}, first, begun=done)
+    plan = rebalance(teams, [*people, 5], np.random.default_rng(1))
+    after = _apply(teams, plan)
+    loads = _loads(after, [*people, 5])
+    assert max(loads) - min(loads) <= 1
+    assert sum(loads) == 80 * 3
+    assert all(len(team) == 3 for team in after.values())
+    assert plan.short == ()
+    pairs_with_new = [
+        sum(p in team and 5 in team for t, team in after.items() if t >= 40) for p in people
+    ]
+    assert max(pairs_with_new) - min(pairs_with_new) <= 4
+
+
+def test_a_leavers_open_work_moves_on_and_finished_work_counts():
+    people = [1, 2, 3, 4]
+    first = assign(range(60), people, np.random.default_rng(0))
+    done = {pair for pair in first.add if pair[0] < 20}
+    teams = _apply({t: {} for t in range(60)}, first, begun=done)
+    after = _apply(teams, rebalance(teams, [1, 2, 3], np.random.default_rng(1)))
+    assert all(len(team) == 3 for team in after.values())
+    assert all(4 not in team for t, team in after.items() if t >= 20)
+    assert [4 in after[t] for t in range(20)] == [4 in teams[t] for t in range(20)]
+
+
+def test_objects_without_enough_people_are_named():
+    plan = rebalance({7: {1: True}, 8: {}}, [1, 2], np.random.default_rng(0))
+    assert plan.short == (7, 8)
+    assert set(plan.add) == {(7, 2), (8, 1), (8, 2)}
+
+
+histories = st.lists(
+    st.dictionaries(st.integers(1, 8), st.booleans(), max_size=5), min_size=1, max_size=25
+)
+
+
+@settings(max_examples=60)
+@given(histories, st.sets(st.integers(1, 8), min_size=3), st.integers(0, 99))
+def test_any_history_is_brought_to_full_teams_and_then_left_alone(history, people, seed):
+    current = dict(enumerate(history))
+    plan = rebalance(current, sorted(people), np.random.default_rng(seed))
+    after = _apply(current, plan)
+    for target, team in after.items():
+        here = {p for p in team if p in people}
+        assert len(team) >= min(3, len(here | people))
+        assert all(begun or p in people for p, begun in team.items())
+        began = sum(current[target].values())
+        assert len(team) <= max(3, began)
+    again = rebalance(after, sorted(people), np.random.default_rng(seed + 1))
+    assert (again.add, again.drop) == ((), ())
