@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.grid import WaveGrid, normalise, rebin
-from quasarloop.spectra import ARM_NAMES, Arm, Flag, RebinnedSpectra, Spectra
+from quasarloop.spectra import ARM_NAMES, Arm, Flag, Keys, RebinnedSpectra, Spectra
 
 __all__ = [
     "UNUSABLE",
     "clean_pixels",
     "corrupted",
     "count_flags",
-    "duplicate_rows",
+    "duplicate_keys",
     "flag_names",
     "prepare",
 ]
@@ -109,7 +109,7 @@ def prepare(spectra: Spectra, grid: WaveGrid) -> RebinnedSpectra:
     sn = arm_sn(spectra.arms, n)
     for column, name in enumerate(ARM_NAMES):
         flags[np.isnan(sn[:, column])] |= _ARM_FLAG[name]
-    flags[duplicate_rows(spectra)] |= Flag.DUPLICATE_ROW
+    flags[duplicate_keys(spectra.keys)] |= Flag.DUPLICATE_ROW
     return RebinnedSpectra(
         grid=grid,
         flux=flux,
@@ -167,15 +167,20 @@ def corrupted(flux: NDArray[np.float32], ivar: NDArray[np.floating]) -> NDArray[
     return np.where(broken, Flag.CORRUPTED, 0).astype(np.int32)
 
 
-def duplicate_rows(spectra: Spectra) -> NDArray[np.bool_]:
-    """Mark rows whose target and exposure keys an earlier row already has."""
-    keys = spectra.keys
+def duplicate_keys(keys: Keys) -> NDArray[np.bool_]:
+    """Mark rows whose target and exposure keys an earlier row already has.
+
+    Unknown and sky ids (0 or negative) repeat by nature and are never marked.
+    """
     identity = np.stack(
         [keys.target_id, keys.tile_id, keys.healpix, keys.night, keys.exposure_id, keys.fiber]
     )
-    _, first, inverse = np.unique(identity, axis=1, return_index=True, return_inverse=True)
-    # Unknown or sky ids repeat by nature; only real ids can be duplicates.
-    repeated = first[inverse.ravel()] != np.arange(len(keys))
+    repeated = np.zeros(len(keys), dtype=bool)
+    if len(np.unique(keys.target_id)) == len(keys):
+        return repeated
+    order = np.lexsort(identity)
+    ordered = identity[:, order]
+    repeated[order[1:]] = np.all(ordered[:, 1:] == ordered[:, :-1], axis=0)
     return np.asarray(repeated & (keys.target_id > 0))
 
 

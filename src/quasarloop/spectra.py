@@ -54,6 +54,7 @@ class Keys:
         tile_id, healpix, night, exposure_id, petal, fiber: the survey's exposure keys
             (SDSS: tile_id holds the plate, night the MJD).
         object_type: ``"TGT"``, ``"SKY"``, … as the survey says.
+        fiber_status: the survey's fibre bits (DESI COADD_FIBERSTATUS or FIBERSTATUS; 0 good).
     """
 
     target_id: NDArray[np.int64]
@@ -69,6 +70,7 @@ class Keys:
     petal: NDArray[np.int64]
     fiber: NDArray[np.int64]
     object_type: NDArray[np.str_]
+    fiber_status: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         _check_lengths("Keys", {f.name: len(getattr(self, f.name)) for f in fields(self)})

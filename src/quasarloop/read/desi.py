@@ -1,0 +1,191 @@
+"""DESI spectra: coadd-*, spectra-* (healpix and tile) and cframe-* files."""
+
+import logging
+import re
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.errors import DataFormatError
+from quasarloop.read.fits_reader import FitsFile, Hdu
+from quasarloop.read.formats import Format, Identity, integer_column, wavelengths
+from quasarloop.spectra import Arm, Keys
+
+__all__ = ["DESI_COADD", "DESI_FRAME", "TARGET_TYPE"]
+
+logger = logging.getLogger(__name__)
+
+# OBJTYPE of a fibre aimed at a target; all others are sky or broken fibres.
+TARGET_TYPE: Final = "TGT"
+
+_FLUX_NAME: Final = re.compile(r"([BRZ]+)_FLUX")
+# FIBERMAP columns of any file -> our key.
+_KEY_COLUMNS: Final = {
+    "TARGET_RA": "ra_deg",
+    "TARGET_DEC": "dec_deg",
+    "SURVEY": "survey",
+    "PROGRAM": "program",
+    "TILEID": "tile_id",
+    "HPXPIXEL": "healpix",
+    "NIGHT": "night",
+    "EXPID": "exposure_id",
+    "PETAL_LOC": "petal",
+    "FIBER": "fiber",
+    "OBJTYPE": "object_type",
+    "COADD_FIBERSTATUS": "fiber_status",
+    "FIBERSTATUS": "fiber_status",
+}
+# Primary-header keywords that hold for all rows, used where the FIBERMAP is silent.
+_KEY_CARDS: Final = {
+    "SURVEY": "survey",
+    "PROGRAM": "program",
+    "TILEID": "tile_id",
+    "HPXPIXEL": "healpix",
+    "NIGHT": "night",
+    "EXPID": "exposure_id",
+    "PETAL": "petal",
+    "SPECTRO": "petal",
+}
+
+
+def _is_coadd(fits: FitsFile) -> bool:
+    return bool(_arm_names(fits))
+
+
+def _identify_coadd(fits: FitsFile) -> Identity:
+    n_rows = fits.need(f"{_arm_names(fits)[0].upper()}_FLUX").n_rows
+    return _identify(fits, n_rows)
+
+
+def _observe_coadd(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+    arms = []
+    for name in _arm_names(fits):
+        prefix = name.upper()
+        wave_hdu = fits.need(f"{prefix}_WAVELENGTH")
+        mask = fits.named(f"{prefix}_MASK")
+        arms.append(
+            Arm(
+                name=name,
+                wave_aa=wavelengths(fits, fits.image(wave_hdu), wave_hdu.label()),
+                flux=fits.image(fits.need(f"{prefix}_FLUX"), rows),
+                ivar=fits.image(fits.need(f"{prefix}_IVAR"), rows),
+                mask=None if mask is None else fits.image(mask, rows),
+            )
+        )
+    return tuple(arms)
+
+
+def _is_frame(fits: FitsFile) -> bool:
+    return fits.named("FLUX") is not None and fits.named("WAVELENGTH") is not None
+
+
+def _identify_frame(fits: FitsFile) -> Identity:
+    return _identify(fits, fits.need("FLUX").n_rows)
+
+
+def _observe_frame(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+    camera = str(_card(fits, "CAMERA") or "").strip().lower()
+    if camera[:1] not in ("b", "r", "z"):
+        raise DataFormatError(
+            f"{fits.path}: keyword CAMERA is {camera!r}; expected b, r or z and a number"
+        )
+    wave_hdu = fits.need("WAVELENGTH")
+    mask = fits.named("MASK")
+    arm = Arm(
+        name=camera[:1],
+        wave_aa=wavelengths(fits, fits.image(wave_hdu), wave_hdu.label()),
+        flux=fits.image(fits.need("FLUX"), rows),
+        ivar=fits.image(fits.need("IVAR"), rows),
+        mask=None if mask is None else fits.image(mask, rows),
+    )
+    return (arm,)
+
+
+def _arm_names(fits: FitsFile) -> list[str]:
+    found = (_FLUX_NAME.fullmatch(hdu.name) for hdu in fits.hdus)
+    return [match[1].lower() for match in found if match]
+
+
+def _identify(fits: FitsFile, n_rows: int) -> Identity:
+    fibermap = fits.named("FIBERMAP") or fits.named("SCORES")
+    known: dict[str, NDArray[Any]] = {}
+    if fibermap is None:
+        logger.warning(
+            "%s has no FIBERMAP: its %d targets are unknown (TARGETID -1)", fits.path, n_rows
+        )
+        target_id = np.full(n_rows, -1, dtype=np.int64)
+    else:
+        target_id = integer_column(fits, fibermap, "TARGETID")
+        known = _fibermap_keys(fits, fibermap)
+    if len(target_id) != n_rows:
+        raise DataFormatError(
+            f"{fits.path}: FIBERMAP has {len(target_id)} rows but the flux {n_rows}; "
+            "rows must match one to one"
+        )
+    if n_rows == 0:
+        raise DataFormatError(f"{fits.path}: no rows; expected at least one spectrum")
+    for card, key in _KEY_CARDS.items():
+        value = _card(fits, card)
+        if key not in known and value is not None:
+            known[key] = np.full(n_rows, value)
+    if "tile_id" not in known:
+        known |= _tiles_of_exposures(fits, target_id)
+    object_type = known.get("object_type", np.full(n_rows, ""))
+    not_target = (object_type != "") & (object_type != TARGET_TYPE)
+    try:
+        keys = Keys.make(target_id, **known)
+    except ValueError as exc:
+        raise DataFormatError(
+            f"{fits.path}: a column of the FIBERMAP has the wrong type: {exc}"
+        ) from exc
+    return Identity(keys, np.asarray(not_target))
+
+
+def _fibermap_keys(fits: FitsFile, fibermap: Hdu) -> dict[str, NDArray[Any]]:
+    columns = fits.columns(fibermap, list(_KEY_COLUMNS))
+    known: dict[str, NDArray[Any]] = {}
+    for column, key in _KEY_COLUMNS.items():
+        if column in columns:
+            known.setdefault(key, columns[column])
+    return known
+
+
+def _tiles_of_exposures(fits: FitsFile, target_id: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Tile of each target, if all its exposures are of one tile (-1 otherwise)."""
+    exposures = fits.named("EXP_FIBERMAP")
+    if exposures is None or not {"TARGETID", "TILEID"} <= set(exposures.columns):
+        return {}
+    ids = integer_column(fits, exposures, "TARGETID")
+    tiles = integer_column(fits, exposures, "TILEID")
+    order = np.lexsort((tiles, ids))
+    ids, tiles = ids[order], tiles[order]
+    first = np.searchsorted(ids, target_id, side="left")
+    last = np.searchsorted(ids, target_id, side="right") - 1
+    one = (last >= first) & (tiles[np.minimum(first, len(tiles) - 1)] == tiles[last])
+    return {"tile_id": np.where(one, tiles[last], -1)}
+
+
+def _card(fits: FitsFile, keyword: str) -> Any:
+    """First value of a keyword in the headers of the whole file's HDUs that describe it."""
+    for name in (None, "FLUX", "FIBERMAP"):
+        hdu = fits.hdus[0] if name is None else fits.named(name)
+        if hdu is not None and keyword in hdu.header:
+            return hdu.header[keyword]
+    return None
+
+
+DESI_COADD: Final = Format(
+    "DESI coadd or spectra file",
+    "HDUs B_WAVELENGTH, B_FLUX, B_IVAR, … and a FIBERMAP",
+    _is_coadd,
+    _identify_coadd,
+    _observe_coadd,
+)
+DESI_FRAME: Final = Format(
+    "DESI cframe file",
+    "HDUs FLUX, IVAR, WAVELENGTH and a FIBERMAP",
+    _is_frame,
+    _identify_frame,
+    _observe_frame,
+)

@@ -1,0 +1,111 @@
+"""Find a file's format from its content, and read it whole or in blocks of rows."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from quasarloop.errors import DataFormatError
+from quasarloop.read.desi import DESI_COADD, DESI_FRAME
+from quasarloop.read.desi_table import DESI_TABLE
+from quasarloop.read.fits_reader import FitsFile, open_fits
+from quasarloop.read.formats import Format, assemble
+from quasarloop.read.lamost import LAMOST_DR1
+from quasarloop.read.quasarnet import QUASARNET_DATA
+from quasarloop.read.sdss import SDSS_PLATE, SDSS_SPEC
+from quasarloop.spectra import Spectra
+
+__all__ = ["FORMATS", "find_files", "find_format", "iter_spectra", "read_spectra"]
+
+# The first that matches is taken; no file matches two.
+FORMATS: Final[tuple[Format, ...]] = (
+    SDSS_SPEC,
+    DESI_COADD,
+    DESI_FRAME,
+    SDSS_PLATE,
+    LAMOST_DR1,
+    QUASARNET_DATA,
+    DESI_TABLE,
+)
+# Rows read at once when streaming: some 130 MB of DESI pixels.
+_BLOCK_ROWS: Final = 2048
+# What a folder is searched for; a file given by name may be called anything.
+_SUFFIXES: Final = (".fits", ".fits.gz", ".fit", ".fits.fz")
+
+
+def read_spectra(path: str | Path, rows: slice | None = None) -> Spectra:
+    """Read spectra, whatever the survey; the format is found from the content.
+
+    Args:
+        path: a FITS file, plain or gzipped.
+        rows: which rows (step 1); all by default.
+
+    Returns:
+        The spectra as observed, native float32, NaN and negative ivar cleaned and flagged.
+
+    Raises:
+        DataFormatError: not FITS, truncated, of no known format, or not what its format
+            promises; the message names file, HDU and remedy.
+    """
+    with open_fits(path) as fits:
+        found = find_format(fits)
+        identity = found.identify(fits)
+        start, stop, _ = (rows or slice(None)).indices(len(identity.keys))
+        wanted = slice(start, max(start, stop))
+        return assemble(fits, identity, found.observe(fits, wanted), wanted, str(path))
+
+
+def iter_spectra(path: str | Path, block_rows: int = _BLOCK_ROWS) -> Iterator[Spectra]:
+    """Read a file in blocks of rows, so that memory does not grow with its length.
+
+    Args:
+        path: a FITS file.
+        block_rows: rows per block.
+
+    Yields:
+        Consecutive blocks; duplicates are flagged across the whole file.
+
+    Raises:
+        DataFormatError: as `read_spectra`.
+    """
+    with open_fits(path) as fits:
+        found = find_format(fits)
+        identity = found.identify(fits)
+        for start in range(0, len(identity.keys), block_rows):
+            wanted = slice(start, min(start + block_rows, len(identity.keys)))
+            yield assemble(fits, identity, found.observe(fits, wanted), wanted, str(path))
+
+
+def find_format(fits: FitsFile) -> Format:
+    """Return the format of an open file.
+
+    Raises:
+        DataFormatError: no format matches; lists what was found and what is known.
+    """
+    for known in FORMATS:
+        if known.matches(fits):
+            return known
+    expected = "; ".join(f"{known.name}: {known.looks_like}" for known in FORMATS)
+    raise DataFormatError(
+        f"{fits.path}: FITS, but no spectra of a known format; found {fits.describe()}. "
+        f"Known are {expected}"
+    )
+
+
+def find_files(paths: Iterable[str | Path]) -> list[Path]:
+    """Expand folders into the FITS files below them, sorted; files stay as given.
+
+    Raises:
+        DataFormatError: a path does not exist, or a folder holds no FITS file.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            below = sorted(p for p in path.rglob("*") if p.name.endswith(_SUFFIXES))
+            if not below:
+                raise DataFormatError(f"{path}: no FITS file in this folder or below")
+            files += below
+        elif path.exists():
+            files.append(path)
+        else:
+            raise DataFormatError(f"{path}: no such file or folder; check the name")
+    return files

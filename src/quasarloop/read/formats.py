@@ -1,0 +1,191 @@
+"""What a spectrum format is, and the steps every format shares."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.errors import DataFormatError
+from quasarloop.quality import clean_pixels, duplicate_keys
+from quasarloop.read.fits_reader import FitsFile, Hdu
+from quasarloop.spectra import Arm, Flag, Keys, Spectra
+
+__all__ = [
+    "Format",
+    "Identity",
+    "assemble",
+    "header_wavelengths",
+    "integer_column",
+    "named_id",
+    "sdss_target_id",
+    "wavelengths",
+]
+
+# Source: the convention of redrock's BOSS reader: plate·10⁹ + mjd·10⁴ + fiber.
+_PLATE_FACTOR: Final = 10**9
+_MJD_FACTOR: Final = 10**4
+_HASH_BITS: Final = 62  # a positive 64-bit integer with room to spare
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who all spectra of a file are.
+
+    Attributes:
+        keys: one row per spectrum of the file.
+        not_target: (n,) True for sky fibres and whatever the survey did not aim at a target.
+    """
+
+    keys: Keys
+    not_target: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format: three functions on an open file.
+
+    Attributes:
+        name: for messages.
+        looks_like: what marks the format, for the message when nothing matches.
+        matches: says whether a file is of this format, from its content.
+        identify: reads who the spectra are, all rows.
+        observe: reads some rows of all arms, as they stand in the file.
+    """
+
+    name: str
+    looks_like: str
+    matches: Callable[[FitsFile], bool]
+    identify: Callable[[FitsFile], Identity]
+    observe: Callable[[FitsFile, slice], tuple[Arm, ...]]
+
+
+def assemble(
+    fits: FitsFile, identity: Identity, arms: tuple[Arm, ...], rows: slice, source: str
+) -> Spectra:
+    """Clean the pixels of some rows and set the flags a reader can know.
+
+    Args:
+        fits: the file, for messages.
+        identity: of all rows of the file, so that duplicates are found across blocks.
+        arms: of the rows wanted, as read.
+        rows: which rows these are.
+        source: the path to remember.
+
+    Raises:
+        DataFormatError: no arm, or arms whose shapes do not fit together.
+    """
+    keys = identity.keys
+    flags = np.zeros(len(keys), dtype=np.int32)
+    flags[identity.not_target] |= Flag.NOT_TARGET
+    flags[keys.target_id <= 0] |= Flag.BAD_TARGETID
+    flags[duplicate_keys(keys)] |= Flag.DUPLICATE_ROW
+    flags = flags[rows]
+    if not arms:
+        raise DataFormatError(f"{fits.path}: no arm with flux; found {fits.describe()}")
+    clean = []
+    for arm in arms:
+        _check_shapes(fits, arm, len(flags))
+        flux, ivar, pixel_flags = clean_pixels(arm.flux, arm.ivar)
+        flags |= pixel_flags
+        clean.append(replace(arm, flux=flux, ivar=ivar))
+    numbers = np.arange(len(keys), dtype=np.int64)[rows]
+    return Spectra(tuple(clean), keys[rows], flags, source, numbers)
+
+
+def wavelengths(fits: FitsFile, values: NDArray[Any], where: str) -> NDArray[np.float64]:
+    """Return wavelengths as float64 after checking that they can be wavelengths.
+
+    Raises:
+        DataFormatError: not one-dimensional, not finite and positive, or not increasing.
+    """
+    wave = np.asarray(values, dtype=np.float64)
+    good = wave.ndim == 1 and len(wave) > 1 and bool(np.all(np.isfinite(wave) & (wave > 0)))
+    if not good or np.any(np.diff(wave) <= 0):
+        raise DataFormatError(
+            f"{fits.path}: {where}: expected finite, positive, increasing wavelengths in one "
+            f"row; found shape {wave.shape}"
+        )
+    return wave
+
+
+def header_wavelengths(fits: FitsFile, n_pixels: int) -> NDArray[np.float64]:
+    """Return 10**(COEFF0 + COEFF1 i), or the same from CRVAL1 and CD1_1, Å.
+
+    Raises:
+        DataFormatError: the keywords are absent.
+    """
+    header = fits.hdus[0].header
+    for names in (("COEFF0", "COEFF1"), ("CRVAL1", "CD1_1"), ("CRVAL1", "CDELT1")):
+        start, step = (header.get(name) for name in names)
+        if isinstance(start, float | int) and isinstance(step, float | int):
+            wave = 10.0 ** (start + step * np.arange(n_pixels))
+            return wavelengths(fits, wave, " and ".join(names))
+    raise DataFormatError(
+        f"{fits.path}: no COEFF0 and COEFF1 in the header; the wavelengths cannot be known"
+    )
+
+
+def integer_column(fits: FitsFile, hdu: Hdu, name: str) -> NDArray[np.int64]:
+    """Read a column that must be there and must hold integers.
+
+    Raises:
+        DataFormatError: absent, or of another type; never rounded, for a 64-bit id
+            does not survive a float.
+    """
+    values = fits.columns(hdu, [name]).get(name)
+    if values is None:
+        raise DataFormatError(
+            f"{fits.path}: {hdu.label()} has no column {name}; found {', '.join(hdu.columns)}"
+        )
+    if values.dtype.kind not in "iu" or values.ndim != 1:
+        raise DataFormatError(
+            f"{fits.path}: {hdu.label()}: column {name} is of type {values.dtype}; "
+            "expected one 64-bit integer per row"
+        )
+    return values.astype(np.int64)
+
+
+def sdss_target_id(plate: Any, mjd: Any, fiber: Any) -> NDArray[np.int64]:
+    """Return plate·10⁹ + mjd·10⁴ + fiber, the target identifier of an SDSS spectrum.
+
+    >>> int(sdss_target_id(7102, 56666, 82))
+    7102566660082
+    """
+    return np.asarray(
+        np.asarray(plate, np.int64) * _PLATE_FACTOR
+        + np.asarray(mjd, np.int64) * _MJD_FACTOR
+        + np.asarray(fiber, np.int64)
+    )
+
+
+def named_id(name: str) -> int:
+    """Return the stable positive 64-bit number of a name.
+
+    A plain integer is itself, ``plate-mjd-fiber`` follows `sdss_target_id`, and any other
+    name is numbered by the first 62 bits of its SHA-256.
+
+    >>> named_id("39633345008634465"), named_id("7102-56666-82")
+    (39633345008634465, 7102566660082)
+    """
+    if re.fullmatch(r"-?\d+", name):
+        return int(name)
+    parts = re.fullmatch(r"(\d+)-(\d+)-(\d+)", name)
+    if parts:
+        return int(sdss_target_id(*(int(part) for part in parts.groups())))
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:8]) >> (64 - _HASH_BITS)
+
+
+def _check_shapes(fits: FitsFile, arm: Arm, n_rows: int) -> None:
+    expected = (n_rows, len(arm.wave_aa))
+    for what, values in (("flux", arm.flux), ("ivar", arm.ivar)):
+        if values.shape != expected or values.dtype.kind not in "fiu":
+            raise DataFormatError(
+                f"{fits.path}: arm {arm.name}: {what} has shape {values.shape} and type "
+                f"{values.dtype}; expected numbers of shape {expected} (rows of the "
+                "FIBERMAP × wavelengths)"
+            )

@@ -1,0 +1,151 @@
+"""SDSS, BOSS and eBOSS spectra: spec-* files (lite and full) and spPlate-* files."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.errors import DataFormatError
+from quasarloop.read.fits_reader import FitsFile
+from quasarloop.read.formats import (
+    Format,
+    Identity,
+    header_wavelengths,
+    sdss_target_id,
+    wavelengths,
+)
+from quasarloop.spectra import Arm, Keys
+
+__all__ = ["SDSS_PLATE", "SDSS_SPEC"]
+
+_SPEC_COLUMNS: Final = ("FLUX", "LOGLAM", "IVAR", "AND_MASK")
+# The object table is HDU 2, whatever its name and however many columns it has.
+_OBJECT_HDU: Final = 2
+_OBJECT_COLUMNS: Final = ("PLATE", "MJD", "FIBERID", "THING_ID", "PLUG_RA", "PLUG_DEC")
+_TYPE_COLUMNS: Final = ("OBJTYPE", "SOURCETYPE")
+_SKY: Final = "SKY"
+# An spPlate file: flux, ivar, and-mask, or-mask, dispersion, plug map, …
+_PLUGMAP_HDU: Final = 5
+# From this plate on the BOSS spectrographs were used. Source: ../shared/data/README.md.
+_FIRST_BOSS_PLATE: Final = 3510
+
+
+def _is_spec(fits: FitsFile) -> bool:
+    return len(fits.hdus) > 1 and {"FLUX", "LOGLAM", "IVAR"} <= set(fits.hdus[1].columns)
+
+
+def _identify_spec(fits: FitsFile) -> Identity:
+    found: dict[str, Any] = {}
+    if len(fits.hdus) > _OBJECT_HDU and fits.hdus[_OBJECT_HDU].is_table:
+        table = fits.columns(fits.hdus[_OBJECT_HDU], [*_OBJECT_COLUMNS, *_TYPE_COLUMNS], slice(1))
+        found = {name: values[0] for name, values in table.items() if len(values)}
+    header = fits.hdus[0].header
+    cards = {"PLATE": "PLATEID", "MJD": "MJD", "FIBERID": "FIBERID", "PLUG_RA": "RA"}
+    for name, card in (cards | {"PLUG_DEC": "DEC"}).items():
+        if name not in found and card in header:
+            found[name] = header[card]
+    for name in ("PLATE", "MJD", "FIBERID"):
+        if not isinstance(found.get(name), int | np.integer):
+            raise DataFormatError(
+                f"{fits.path}: {name} is {found.get(name)!r}; expected an integer in HDU 2 or "
+                "in the primary header, to identify the spectrum"
+            )
+    one = {name: np.array([value]) for name, value in found.items()}
+    object_type = next((str(found[name]).strip() for name in _TYPE_COLUMNS if name in found), "")
+    return _identity(one, _survey(fits), np.array([object_type]), len(one["PLATE"]))
+
+
+def _observe_spec(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+    hdu = fits.hdus[1]
+    columns = fits.columns(hdu, _SPEC_COLUMNS)
+    for name in ("FLUX", "LOGLAM", "IVAR"):
+        if columns[name].dtype.kind != "f" or columns[name].ndim != 1:
+            raise DataFormatError(
+                f"{fits.path}: {hdu.label()}: column {name} is of type {columns[name].dtype}; "
+                "expected one floating-point number per pixel"
+            )
+    if hdu.n_rows == 0:
+        raise DataFormatError(f"{fits.path}: {hdu.label()} has no rows; expected pixels")
+    wave = wavelengths(fits, 10.0 ** columns["LOGLAM"].astype(np.float64), "LOGLAM")
+    mask = columns.get("AND_MASK")
+    arm = Arm(
+        "brz",
+        wave,
+        columns["FLUX"][None, :][rows],
+        columns["IVAR"][None, :][rows],
+        None if mask is None else mask[None, :][rows],
+    )
+    return (arm,)
+
+
+def _is_plate(fits: FitsFile) -> bool:
+    first = fits.hdus[0]
+    return (
+        len(fits.hdus) > _PLUGMAP_HDU
+        and {"COEFF0", "COEFF1", "PLATEID"} <= set(first.header)
+        and "FIBERID" in fits.hdus[_PLUGMAP_HDU].columns
+    )
+
+
+def _identify_plate(fits: FitsFile) -> Identity:
+    header = fits.hdus[0].header
+    plugmap = fits.hdus[_PLUGMAP_HDU]
+    n_rows = fits.hdus[0].n_rows
+    if plugmap.n_rows != n_rows or n_rows == 0:
+        raise DataFormatError(
+            f"{fits.path}: the plug map has {plugmap.n_rows} rows and the flux {n_rows}; "
+            "expected the same number, and at least one"
+        )
+    found = fits.columns(plugmap, ["FIBERID", "RA", "DEC", "OBJTYPE", "THING_ID"])
+    found["PLATE"] = np.full(n_rows, header["PLATEID"])
+    found["MJD"] = np.full(n_rows, header["MJD"])
+    renamed = {"RA": "PLUG_RA", "DEC": "PLUG_DEC"}
+    columns = {renamed.get(name, name): values for name, values in found.items()}
+    object_type = np.char.strip(columns.get("OBJTYPE", np.full(n_rows, "")))
+    return _identity(columns, _survey(fits), object_type, n_rows)
+
+
+def _observe_plate(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+    flux, ivar, mask = (fits.image(hdu, rows) for hdu in fits.hdus[:3])
+    wave = header_wavelengths(fits, fits.hdus[0].shape[-1])
+    return (Arm("brz", wave, flux, ivar, mask),)
+
+
+def _identity(
+    found: dict[str, NDArray[Any]], survey: str, object_type: NDArray[np.str_], n_rows: int
+) -> Identity:
+    target_id = sdss_target_id(found["PLATE"], found["MJD"], found["FIBERID"])
+    thing_id = np.asarray(found.get("THING_ID", np.full(n_rows, -1)), dtype=np.int64)
+    keys = Keys.make(
+        target_id,
+        object_id=np.where(thing_id > 0, thing_id, target_id),
+        ra_deg=found.get("PLUG_RA", np.full(n_rows, np.nan)),
+        dec_deg=found.get("PLUG_DEC", np.full(n_rows, np.nan)),
+        survey=np.full(n_rows, survey),
+        tile_id=found["PLATE"],
+        night=found["MJD"],
+        fiber=found["FIBERID"],
+        object_type=object_type,
+    )
+    return Identity(keys, np.char.startswith(np.char.upper(object_type), _SKY))
+
+
+def _survey(fits: FitsFile) -> str:
+    plate = fits.hdus[0].header.get("PLATEID", 0)
+    return "boss" if isinstance(plate, int) and plate >= _FIRST_BOSS_PLATE else "sdss"
+
+
+SDSS_SPEC: Final = Format(
+    "SDSS spec file",
+    "HDU 1 a table with FLUX, LOGLAM and IVAR",
+    _is_spec,
+    _identify_spec,
+    _observe_spec,
+)
+SDSS_PLATE: Final = Format(
+    "SDSS spPlate file",
+    "a primary image with COEFF0, COEFF1, PLATEID and a plug map in HDU 5",
+    _is_plate,
+    _identify_plate,
+    _observe_plate,
+)
