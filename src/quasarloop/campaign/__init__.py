@@ -1,0 +1,1 @@
+"""The loop itself: rounds of training, voting, choosing, labelling and judging, as files."""

@@ -1,0 +1,220 @@
+"""The campaign's settings: every default with its meaning and where it comes from."""
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from quasarloop.artefacts import write_atomically
+from quasarloop.classes import CONFIDENCE_THRESHOLD
+from quasarloop.errors import CampaignError
+
+__all__ = [
+    "CONFIG_NAME",
+    "CampaignConfig",
+    "Oracle",
+    "config_text",
+    "read_config",
+    "write_config",
+]
+
+CONFIG_NAME: Final = "campaign.toml"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    """A table of the file; unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Section):
+    """What is labelled and what is not."""
+
+    unlabelled: tuple[str, ...] = Field(
+        (), description="Files, folders or stores of U, the spectra to choose from."
+    )
+    labelled: tuple[str, ...] = Field(
+        (), description="Files, folders or stores with the spectra of the first truth table T."
+    )
+    truth: tuple[str, ...] = Field((), description="Truth tables of the first T.")
+    borrowed: tuple[str, ...] = Field(
+        (),
+        description="Another survey's spectra, used in round 1 only (paper, Section 4: 15,000 of "
+        "eBOSS, left out from round 2 on).",
+    )
+    borrowed_truth: tuple[str, ...] = Field((), description="Truth tables of the borrowed spectra.")
+    grid: Literal["log", "linear"] = Field(
+        "log", description="Wavelength grid of the network: log (443 bins) or linear (458)."
+    )
+
+
+class Ensemble(_Section):
+    """The networks that vote."""
+
+    networks: Positive = Field(200, description="Networks in the ensemble (paper, Section 3: 200).")
+    preset: str = Field("green2025", description="Network preset (paper, Section 2).")
+    epochs: Positive = Field(10, description="Epochs per network (INTEROP: released code, 8-10).")
+    learning_rate: float = Field(
+        2e-4, gt=0, description="Learning rate (INTEROP: released code, 2e-4 for ensembles)."
+    )
+    warm_start: bool = Field(
+        False, description="Start each member from the same member of the round before."
+    )
+
+
+class Map(_Section):
+    """The self-organizing map that throws out oddities."""
+
+    rows: Positive = Field(45, description="Cells along one side (paper, Section 3: 45 x 45).")
+    columns: Positive = Field(45, description="Cells along the other side.")
+    epochs: Positive = Field(20, description="Passes over U (our choice; the paper gives none).")
+    percentile: Annotated[float, Field(ge=0, le=100)] = Field(
+        15.0,
+        description="Cells with counts below this percentile of all cells are rejected (paper, "
+        "Section 3: 15th).",
+    )
+
+
+class Selection(_Section):
+    """Which spectra people shall look at."""
+
+    n: Positive = Field(1000, description="Objects chosen per round (paper, Section 3: 1000).")
+    n_outliers: Count = Field(
+        0,
+        description="Most confused rejected spectra inspected besides (paper, Section 4: 100, in "
+        "round 2).",
+    )
+    score: str = Field("", description="Score to rank by; empty takes the package's default.")
+    use_map: bool = Field(True, description="Reject spectra in thinly filled cells of the map.")
+
+
+class Oracle(_Section):
+    """Stands in for people where truth is known: a simulated sky."""
+
+    truth: tuple[str, ...] = Field((), description="Truth tables the oracle answers from.")
+    wrong_class: Share = Field(0.0, description="Share of answers with a wrong class.")
+    wrong_redshift: Share = Field(0.0, description="Share of quasars with a wrong redshift.")
+    unsure: Share = Field(0.0, description="Share of answers below training quality.")
+
+
+class Inspection(_Section):
+    """Who labels."""
+
+    by: Literal["people", "oracle", "file"] = Field(
+        "people", description="people: the inspection page; oracle: a known truth; file: imported."
+    )
+    inspectors: Positive = Field(3, description="Inspectors per spectrum (paper, Section 4: 3).")
+    oracle: Oracle = Field(default_factory=Oracle, description="Settings of the oracle.")
+
+
+class Training(_Section):
+    """The network that leaves the round."""
+
+    preset: str = Field("green2025", description="Network preset (paper, Section 2).")
+    epochs: Positive = Field(100, description="Epochs (paper, Section 4.2: 100).")
+    learning_rate: float = Field(1e-3, gt=0, description="Learning rate (INTEROP: single network).")
+    dropout: Share = Field(
+        0.2, description="Share of units dropped (INTEROP: released code 0.2, paper 0.8)."
+    )
+
+
+class Evaluation(_Section):
+    """How a round is judged."""
+
+    validation: Share = Field(
+        0.3, description="Share of objects held out, stratified (paper, Section 4.2: 30 %)."
+    )
+    threshold: Share = Field(
+        CONFIDENCE_THRESHOLD, description="Confidence threshold (paper, Section 3)."
+    )
+    bootstraps: Count = Field(
+        0, description="Bootstraps of each smaller truth set to equal size (paper, Fig. 6: 10)."
+    )
+    test: tuple[str, ...] = Field(
+        (), description="Spectra never labelled nor chosen, to judge every round on besides."
+    )
+    test_truth: tuple[str, ...] = Field((), description="Truth tables of the test spectra.")
+
+
+class CampaignConfig(_Section):
+    """All settings of a campaign."""
+
+    name: str = Field("campaign", min_length=1, description="Name, for reports.")
+    seed: Count = Field(1, description="Root of all random numbers: same seed, same bytes.")
+    rounds: Positive = Field(2, description="Rounds to run (paper, Section 4: two).")
+    workers: Positive = Field(1, description="Processes; results do not depend on it.")
+    data: Data = Field(default_factory=Data)
+    ensemble: Ensemble = Field(default_factory=Ensemble)
+    map: Map = Field(default_factory=Map)
+    selection: Selection = Field(default_factory=Selection)
+    inspection: Inspection = Field(default_factory=Inspection)
+    training: Training = Field(default_factory=Training)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+
+
+def read_config(folder: str | Path, **overrides: Any) -> CampaignConfig:
+    """Read and check ``campaign.toml`` of a campaign folder.
+
+    Args:
+        folder: the campaign.
+        overrides: top-level settings that win over the file.
+
+    Raises:
+        CampaignError: no file, not TOML, an unknown key or an impossible value; the message
+            names each.
+    """
+    path = Path(folder) / CONFIG_NAME
+    try:
+        content = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+    except FileNotFoundError as exc:
+        raise CampaignError(
+            f"{path} is missing; make a campaign first: quasarloop campaign init {folder}"
+        ) from exc
+    except (OSError, UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as exc:
+        raise CampaignError(f"{path}: not a readable TOML file ({exc})") from exc
+    try:
+        return CampaignConfig.model_validate({**content, **overrides})
+    except ValidationError as exc:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+            for error in exc.errors()
+        )
+        raise CampaignError(f"{path}: {faults}") from exc
+
+
+def write_config(folder: str | Path, config: CampaignConfig) -> Path:
+    """Write ``campaign.toml`` with a comment of meaning and source on every setting."""
+    path = Path(folder) / CONFIG_NAME
+    with write_atomically(path) as temporary:
+        temporary.write_text(config_text(config), encoding="utf-8")
+    return path
+
+
+def config_text(config: CampaignConfig) -> str:
+    """Return the settings as commented TOML."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("A quasarloop campaign. Paths are relative to this folder."))
+    _fill(document, config)
+    return tomlkit.dumps(document)
+
+
+def _fill(table: Any, section: BaseModel) -> None:
+    plain: list[tuple[str, FieldInfo, Any]] = []
+    nested: list[tuple[str, FieldInfo, Any]] = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        (nested if isinstance(value, BaseModel) else plain).append((name, field, value))
+    for name, field, value in plain:
+        table.add(tomlkit.comment(field.description or ""))
+        table.add(name, list(value) if isinstance(value, tuple) else value)
+    for name, _, value in nested:
+        inner = tomlkit.table()
+        inner.add(tomlkit.comment((type(value).__doc__ or "").splitlines()[0]))
+        _fill(inner, value)
+        table.add(name, inner)

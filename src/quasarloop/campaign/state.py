@@ -1,0 +1,204 @@
+"""State is only files: a round is a folder, a step is done when its manifest is there."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from quasarloop.artefacts import check_folder, checksum, read_manifest, versions, write_manifest
+from quasarloop.campaign.config import CampaignConfig
+from quasarloop.errors import CampaignError
+
+__all__ = [
+    "MANIFEST",
+    "Context",
+    "Step",
+    "StepState",
+    "Waiting",
+    "damaged_files",
+    "finish_step",
+    "round_folder",
+    "round_numbers",
+    "step_state",
+]
+
+MANIFEST: Final = "manifest.json"
+_ROUNDS: Final = "rounds"
+
+
+class Waiting(CampaignError):  # noqa: N818 -- not a fault: the campaign waits for people
+    """The loop cannot go on by itself; the message says who has to do what."""
+
+
+class StepState(Enum):
+    """Where a step stands."""
+
+    MISSING = "to do"
+    DONE = "done"
+    STALE = "stale"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a step works and with what.
+
+    Attributes:
+        folder: the campaign's folder.
+        config: its settings.
+        round_number: from 1.
+        tell: takes a line of progress for people.
+    """
+
+    folder: Path
+    config: CampaignConfig
+    round_number: int
+    tell: Callable[[str], None] = lambda _: None
+
+    def step_folder(self, name: str, round_number: int | None = None) -> Path:
+        """Return the folder of a step in this round, or in another."""
+        return round_folder(self.folder, round_number or self.round_number) / name
+
+    def resolve(self, paths: Sequence[str]) -> list[Path]:
+        """Return configured paths, relative ones taken from the campaign's folder."""
+        return [self.folder / path for path in paths]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One arrow of the loop.
+
+    Attributes:
+        name: its folder's name.
+        title: for people.
+        run: does the work inside the step's folder; safe to run again after a kill.
+        settings: the part of the configuration its result depends on.
+        needs: steps of the same round whose results it reads.
+        files: external inputs whose change makes it stale.
+    """
+
+    name: str
+    title: str
+    run: Callable[[Context], None]
+    settings: Callable[[CampaignConfig], Mapping[str, Any]]
+    needs: tuple[str, ...] = ()
+    files: Callable[[Context], Sequence[Path]] = lambda _: ()
+
+
+def round_folder(folder: Path, number: int) -> Path:
+    """Return the folder of a round."""
+    return folder / _ROUNDS / f"{number:02d}"
+
+
+def round_numbers(folder: Path) -> list[int]:
+    """Return the rounds begun so far, in order."""
+    return sorted(int(path.name) for path in (folder / _ROUNDS).glob("[0-9][0-9]") if path.is_dir())
+
+
+def step_state(step: Step, context: Context) -> tuple[StepState, str]:
+    """Say where a step stands, and for a stale one what changed.
+
+    Returns:
+        The state, and for `StepState.STALE` the names of what differs.
+    """
+    path = context.step_folder(step.name) / MANIFEST
+    if not path.is_file():
+        return StepState.MISSING, ""
+    written = read_manifest(path)
+    now = _origin(step, context)
+    changed = [key for key in now if written.get("origin", {}).get(key) != now[key]]
+    return (StepState.STALE, _explain(changed, written, now)) if changed else (StepState.DONE, "")
+
+
+def finish_step(step: Step, context: Context) -> None:
+    """Write the manifest that makes a step done: settings, inputs, versions, all its files."""
+    folder = context.step_folder(step.name)
+    files = {
+        str(path.relative_to(folder)): checksum(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
+    }
+    write_manifest(
+        folder / MANIFEST,
+        {
+            "step": step.name,
+            "round": context.round_number,
+            "origin": _origin(step, context),
+            "files": files,
+            "versions": versions(),
+        },
+    )
+
+
+def start_step(step: Step, context: Context) -> Path:
+    """Make a step's folder and take away the manifest of an earlier run."""
+    folder = check_folder(context.step_folder(step.name))
+    (folder / MANIFEST).unlink(missing_ok=True)
+    return folder
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Recompute the checksums of every finished step; return files that differ or are gone."""
+    bad = []
+    for path in sorted(folder.rglob(MANIFEST)):
+        manifest = read_manifest(path)
+        for name, expected in manifest.get("files", {}).items():
+            file = path.parent / name
+            if not file.is_file():
+                bad.append(f"{file}: gone")
+            elif checksum(file) != expected:
+                bad.append(f"{file}: changed since it was written")
+    return bad
+
+
+def _origin(step: Step, context: Context) -> dict[str, Any]:
+    """Return all a step's result depends on: settings, steps before it, outside files."""
+    origin: dict[str, Any] = {"settings": _jsonable(step.settings(context.config))}
+    for name in step.needs:
+        manifest = context.step_folder(name) / MANIFEST
+        if not manifest.is_file():
+            raise CampaignError(f"step {step.name} needs {name}, whose {manifest} is missing")
+        # Only what the step before made counts, not when or how often it ran.
+        origin[f"step {name}"] = _digest(read_manifest(manifest)["files"])
+    for file in step.files(context):
+        origin[f"file {file.name}"] = _file_digest(file)
+    return origin
+
+
+def _explain(changed: Sequence[str], written: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    words = []
+    for key in changed:
+        if key == "settings":
+            old = written.get("origin", {}).get("settings", {})
+            words += [
+                f"{name} {old.get(name)!r} -> {value!r}"
+                for name, value in now["settings"].items()
+                if old.get(name) != value
+            ]
+        else:
+            words.append(key)
+    return ", ".join(words)
+
+
+def _jsonable(settings: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(settings, sort_keys=True, default=str))
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    if not path.exists():
+        raise CampaignError(f"{path} is missing; it is named in campaign.toml")
+    if path.is_file():
+        return checksum(path)
+    # A folder counts by names and sizes: hashing millions of spectra at every start is too slow.
+    entries = [
+        (str(file.relative_to(path)), file.stat().st_size)
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    ]
+    return _digest(entries)

@@ -1,0 +1,61 @@
+"""Settings: every default explained, every slip refused by name."""
+
+import pytest
+from pydantic import BaseModel
+
+from quasarloop.campaign.config import CampaignConfig, config_text, read_config, write_config
+from quasarloop.errors import CampaignError
+
+
+def test_written_defaults_read_back(tmp_path):
+    write_config(tmp_path, CampaignConfig())
+    assert read_config(tmp_path) == CampaignConfig()
+
+
+def test_defaults_are_the_papers():
+    config = CampaignConfig()
+    assert (config.ensemble.networks, config.rounds, config.selection.n) == (200, 2, 1000)
+    assert (config.map.rows, config.map.columns, config.map.percentile) == (45, 45, 15.0)
+    assert (config.evaluation.validation, config.evaluation.threshold) == (0.3, 0.95)
+
+
+def test_every_setting_has_its_meaning_in_the_file():
+    text = config_text(CampaignConfig())
+
+    def check(section: BaseModel) -> None:
+        for name, field in type(section).model_fields.items():
+            value = getattr(section, name)
+            if isinstance(value, BaseModel):
+                check(value)
+            else:
+                assert field.description, f"{name} is not explained"
+                assert f"# {field.description}\n{name} = " in text
+
+    check(CampaignConfig())
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("nam = 'x'", "nam: Extra inputs are not permitted"),
+        ("[ensemble]\nnetworks = 0", "ensemble.networks: Input should be greater than"),
+        ("[evaluation]\nthreshold = 1.5", "evaluation.threshold"),
+        ("[inspection]\nby = 'robots'", "inspection.by"),
+        ("name = ", "not a readable TOML file"),
+    ],
+)
+def test_slips_are_named(tmp_path, text, complaint):
+    (tmp_path / "campaign.toml").write_text(text)
+    with pytest.raises(CampaignError, match=complaint) as caught:
+        read_config(tmp_path)
+    assert "campaign.toml" in str(caught.value)
+
+
+def test_missing_file_says_what_to_do(tmp_path):
+    with pytest.raises(CampaignError, match="quasarloop campaign init"):
+        read_config(tmp_path)
+
+
+def test_overrides_win(tmp_path):
+    write_config(tmp_path, CampaignConfig(workers=1))
+    assert read_config(tmp_path, workers=3).workers == 3
