@@ -22,6 +22,7 @@ __all__ = [
     "finish_step",
     "round_folder",
     "round_numbers",
+    "start_step",
     "step_state",
 ]
 

@@ -1,0 +1,85 @@
+"""A step is done when its manifest is there, and stale when what it came from changed."""
+
+from pathlib import Path
+
+import pytest
+
+from quasarloop.campaign.config import CampaignConfig, Selection
+from quasarloop.campaign.state import (
+    Context,
+    Step,
+    StepState,
+    damaged_files,
+    finish_step,
+    round_numbers,
+    start_step,
+    step_state,
+)
+from quasarloop.errors import CampaignError
+
+
+def _work(context: Context) -> None:
+    (context.step_folder("first") / "result.txt").write_text(str(context.config.selection.n))
+
+
+FIRST = Step("first", "First", _work, lambda c: {"n": c.selection.n})
+SECOND = Step("second", "Second", lambda _: None, lambda _: {}, needs=("first",))
+
+
+def context(folder: Path, n: int = 10) -> Context:
+    return Context(folder, CampaignConfig(selection=Selection(n=n)), round_number=1)
+
+
+def do(step: Step, where: Context) -> None:
+    start_step(step, where)
+    step.run(where)
+    finish_step(step, where)
+
+
+def test_done_only_with_a_manifest(tmp_path):
+    here = context(tmp_path)
+    assert step_state(FIRST, here) == (StepState.MISSING, "")
+    start_step(FIRST, here)
+    FIRST.run(here)
+    assert step_state(FIRST, here)[0] is StepState.MISSING  # killed before the manifest
+    finish_step(FIRST, here)
+    assert step_state(FIRST, here) == (StepState.DONE, "")
+    assert round_numbers(tmp_path) == [1]
+
+
+def test_changed_setting_names_what_it_makes_stale(tmp_path):
+    do(FIRST, context(tmp_path, n=10))
+    state, why = step_state(FIRST, context(tmp_path, n=20))
+    assert (state, why) == (StepState.STALE, "n 10 -> 20")
+
+
+def test_a_step_is_stale_only_if_an_earlier_result_differs(tmp_path):
+    do(FIRST, context(tmp_path, 10))
+    do(SECOND, context(tmp_path, 10))
+    do(FIRST, context(tmp_path, 10))  # made again, same bytes
+    assert step_state(SECOND, context(tmp_path, 10))[0] is StepState.DONE
+    do(FIRST, context(tmp_path, 20))
+    assert step_state(SECOND, context(tmp_path, 20)) == (StepState.STALE, "step first")
+
+
+def test_outside_files_count(tmp_path):
+    file = tmp_path / "truth.csv"
+    file.write_text("a")
+    step = Step("third", "", lambda _: None, lambda _: {}, files=lambda _: [file])
+    do(step, context(tmp_path))
+    assert step_state(step, context(tmp_path))[0] is StepState.DONE
+    file.write_text("b")
+    assert step_state(step, context(tmp_path)) == (StepState.STALE, "file truth.csv")
+    file.unlink()
+    with pytest.raises(CampaignError, match=r"named in campaign\.toml"):
+        step_state(step, context(tmp_path))
+
+
+def test_verify_finds_changed_and_missing_files(tmp_path):
+    do(FIRST, context(tmp_path))
+    assert damaged_files(tmp_path) == []
+    result = context(tmp_path).step_folder("first") / "result.txt"
+    result.write_text("tampered")
+    assert damaged_files(tmp_path) == [f"{result}: changed since it was written"]
+    result.unlink()
+    assert damaged_files(tmp_path) == [f"{result}: gone"]
