@@ -6,7 +6,6 @@ on shared machines. Modules are named ``bench_*.py`` and have ``run(quick) -> li
 
 import argparse
 import importlib
-import json
 import pkgutil
 import sys
 import traceback
