@@ -1,0 +1,85 @@
+"""ReLU and dropout in one step, at a small part of the cost of torch's own on a CPU.
+
+torch draws one floating-point number per activation, which takes a quarter of a whole
+training step. Sixteen random bits say "keep" or "drop" as well, and once ReLU and dropout
+are one function the output itself tells, on the way back, which activations lived.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["DropoutSource", "relu_dropout", "rounded_rate"]
+
+# A rate is kept to one part in 2^16; what is kept is scaled by the rate so rounded, hence
+# the expectation is exact.
+_LEVELS: Final = 1 << 16
+_PER_DRAW: Final = 4  # 16-bit numbers in one 64-bit draw
+
+
+class DropoutSource:
+    """A stream of independent masks: same seed, same masks.
+
+    Args:
+        seed: numpy seed sequence; one per epoch, so that nothing needs saving.
+    """
+
+    def __init__(self, seed: np.random.SeedSequence) -> None:
+        self._bits = np.random.SFC64(seed)
+
+    def keep(self, size: int, rate: float) -> NDArray[np.float32]:
+        """Return (size,) float32 of 0 and 1, each 0 with probability ``rounded_rate(rate)``."""
+        draws = self._bits.random_raw(-(-size // _PER_DRAW))
+        values = np.asarray(draws).view(np.int16)[:size]
+        lowest_kept = np.int16(_dropped_levels(rate) - _LEVELS // 2)
+        keep = np.empty(size, dtype=np.float32)
+        np.greater_equal(values, lowest_kept, out=keep, casting="unsafe")
+        return keep
+
+
+def relu_dropout(x: Tensor, rate: float, source: DropoutSource | None) -> Tensor:
+    """Return ``dropout(relu(x))``: a part ``rate`` set to 0, the rest scaled to the same mean.
+
+    Args:
+        x: any shape, on any device.
+        rate: part dropped, in [0, 1).
+        source: masks for a CPU; None, or a tensor elsewhere, draws from torch's generator.
+    """
+    if rate <= 0:
+        return functional.relu(x)
+    if source is None or x.device.type != "cpu":
+        return functional.dropout(functional.relu(x), rate)
+    result: Tensor = _ReluDropout.apply(x, rate, source)  # type: ignore[no-untyped-call]
+    return result
+
+
+def rounded_rate(rate: float) -> float:
+    """Return the rate really used on a CPU, within 1/131072 of the one asked for."""
+    return _dropped_levels(rate) / _LEVELS
+
+
+class _ReluDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rate: float, source: DropoutSource) -> Tensor:
+        keep = torch.from_numpy(source.keep(x.numel(), rate))
+        scale = 1.0 / (1.0 - rounded_rate(rate))
+        out = x.clamp_min(0)
+        # Laid over the output in its own memory order: a mask has no order of its own.
+        out.mul_(keep.as_strided(out.shape, out.stride())).mul_(scale)
+        ctx.save_for_backward(out)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
+        (out,) = ctx.saved_tensors
+        # An output above 0 was neither cut by ReLU nor dropped.
+        return torch.ops.aten.threshold_backward(grads[0], out, 0).mul_(ctx.scale), None, None
+
+
+def _dropped_levels(rate: float) -> int:
+    return min(round(rate * _LEVELS), _LEVELS - 1)

@@ -1,0 +1,86 @@
+"""The fast forward pass gives the plain network's numbers and gradients."""
+
+import pytest
+import torch
+
+from quasarloop.grid import LINEAR_GRID, WaveGrid
+from quasarloop.network.model import LineFinder, NetworkConfig
+from quasarloop.network.norms import fold_biases, norms_of, set_momentum, use_mean_statistics
+from quasarloop.network.training_pass import training_logits
+
+CONFIGS = {
+    "same": NetworkConfig(n_filters=8, n_dense=10),
+    "linear": NetworkConfig(n_filters=8, n_dense=10, grid=LINEAR_GRID),
+    "valid": NetworkConfig(n_conv=4, n_filters=8, n_dense=10, padding="valid"),
+    "odd": NetworkConfig(
+        n_conv=3, n_filters=5, kernel_width=7, stride=3, grid=WaveGrid("log", 3600, 0.01, 40)
+    ),
+}
+
+
+def make(config, seed=0):
+    model = LineFinder(config, torch.Generator().manual_seed(seed)).train()
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for norm in norms_of(model):
+            norm.weight.uniform_(0.5, 1.5, generator=generator)
+            norm.bias.uniform_(-0.5, 0.5, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logits_gradients_and_statistics_equal_the_plain_network(name):
+    config = CONFIGS[name]
+    flux = torch.randn(6, config.grid.n_bins, generator=torch.Generator().manual_seed(2))
+    plain, fast = make(config), make(config)
+    expected = plain(flux)
+    found = training_logits(fast, flux, rate=0.0)
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, atol=2e-5, rtol=1e-4)
+        assert one.shape == (6, config.n_lines, config.n_boxes)
+    sum(out.square().mean() for out in expected).backward()
+    sum(out.square().mean() for out in found).backward()
+    for (key, one), (_, two) in zip(fast.named_parameters(), plain.named_parameters(), strict=True):
+        if one.grad is None:  # a bias in front of a normalisation: its gradient is rounding only
+            assert "bias" in key
+            assert two.grad.abs().max() < 1e-6
+        else:
+            torch.testing.assert_close(one.grad, two.grad, atol=2e-5, rtol=1e-3)
+    for one, two in zip(norms_of(fast), norms_of(plain), strict=True):
+        torch.testing.assert_close(one.running_mean, two.running_mean)
+        torch.testing.assert_close(one.running_var, two.running_var)
+
+
+def test_folded_biases_leave_the_output_as_it_was():
+    model = make(CONFIGS["same"])
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for layer in (*model.convs, model.common):
+            layer.bias.uniform_(-1, 1, generator=generator)
+        for norm in norms_of(model):
+            norm.running_mean.uniform_(-1, 1, generator=generator)
+    flux = torch.randn(4, 443, generator=generator)
+    model.eval()
+    before = model(flux)
+    fold_biases(model)
+    for one, two in zip(model(flux), before, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+    assert not any(layer.bias.any() for layer in (*model.convs, model.common))
+
+
+def test_mean_statistics_by_hand():
+    # The first normalisation sees conv_1's output directly: its mean and variance over two
+    # batches are the means of theirs.
+    model = make(CONFIGS["same"])
+    batches = [torch.randn(5, 443, generator=torch.Generator().manual_seed(s)) for s in (4, 5)]
+    with torch.no_grad():
+        outs = [
+            model.convs[0](torch.nn.functional.pad(flux.unsqueeze(1), (4, 5))) for flux in batches
+        ]
+    mean = torch.stack([out.mean((0, 2)) for out in outs]).mean(0)
+    var = torch.stack([out.transpose(0, 1).flatten(1).var(1) for out in outs]).mean(0)
+    set_momentum(model, 0.5)
+    use_mean_statistics(model, batches)
+    norm = next(norms_of(model))
+    torch.testing.assert_close(norm.running_mean, mean, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(norm.running_var, var, atol=1e-6, rtol=1e-4)
