@@ -1,0 +1,151 @@
+"""How confused an ensemble is about a spectrum: from votes, and from soft confidences.
+
+Everything is in bits. Hard votes follow the paper; the soft scores use each member's
+confidence instead of its verdict, and so do not depend on one threshold.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from quasarloop.classes import HIGH_Z_MIN, Vote
+
+__all__ = [
+    "MAX_ENTROPY_BITS",
+    "N_CLASSES",
+    "class_fractions",
+    "count_votes",
+    "entropy_bits",
+    "mean_of_asked",
+    "mutual_information",
+    "soft_classes",
+    "vote_entropy",
+]
+
+N_CLASSES: Final = len(Vote)
+# Source: INTEROP.md: 3-class maximum log2 3 = 1.585.
+MAX_ENTROPY_BITS: Final = float(np.log2(N_CLASSES))
+
+
+def count_votes(votes: ArrayLike) -> NDArray[np.int64]:
+    """Count the networks that chose each class: N_CLASS of Eq. 3.1.
+
+    Args:
+        votes: (n_networks, n) of `Vote` values.
+
+    Returns:
+        (n, 3) counts in the order of `Vote`.
+
+    >>> count_votes([[0, 2], [1, 2], [1, 2]]).tolist()
+    [[1, 2, 0], [0, 0, 3]]
+    """
+    cast = np.asarray(votes)
+    return np.stack([np.count_nonzero(cast == vote, axis=0) for vote in Vote], axis=-1)
+
+
+def class_fractions(counts: ArrayLike) -> NDArray[np.float64]:
+    """Return C_CLASS = N_CLASS / N_ENSEMBLE; NaN where no network was asked.
+
+    Args:
+        counts: (..., k) votes per class.
+
+    Source: paper, Eq. 3.1.
+    """
+    numbers = np.asarray(counts, dtype=np.float64)
+    total = numbers.sum(axis=-1, keepdims=True)
+    fractions = np.full_like(numbers, np.nan)
+    np.divide(numbers, total, out=fractions, where=total > 0)
+    return fractions
+
+
+def entropy_bits(probabilities: ArrayLike) -> NDArray[np.float64]:
+    """Return H = -Σ C log2 C over the last axis, with 0 log2 0 = 0; NaN stays NaN.
+
+    Terms are added from the smallest on, so that swapping classes changes no bit and equal
+    confusions tie exactly.
+
+    Args:
+        probabilities: (..., k), not negative, summing to 1.
+
+    Source: paper, Eq. 3.2.
+
+    >>> entropy_bits([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]).tolist()
+    [1.0, 0.0]
+    """
+    ordered = np.sort(np.asarray(probabilities, dtype=np.float64), axis=-1)
+    terms = -ordered * np.log2(np.where(ordered > 0, ordered, 1.0))
+    # NaN would pass the mask above as 1.
+    entropy = np.where(np.isnan(ordered).any(axis=-1), np.nan, terms.sum(axis=-1))
+    return np.asarray(np.maximum(entropy, 0.0))  # -0.0 of a sure class becomes 0.0
+
+
+def vote_entropy(counts: ArrayLike) -> NDArray[np.float64]:
+    """Return the entropy of the vote, in bits; NaN where no network was asked.
+
+    Args:
+        counts: (..., k) votes per class; k is 3 for the paper's query, 2 for its repeats.
+
+    Source: paper, Eqs. 3.1 and 3.2.
+
+    >>> vote_entropy([[50, 50, 50]]).tolist() == [MAX_ENTROPY_BITS]
+    True
+    """
+    return entropy_bits(class_fractions(counts))
+
+
+def soft_classes(
+    confidence: ArrayLike, z_best: ArrayLike, *, high_z_min: float = HIGH_Z_MIN
+) -> NDArray[np.float64]:
+    """Read each member's confidence as probabilities of the three classes.
+
+    The most confident line's confidence c is the probability of a quasar; all of it goes to the
+    class its redshift falls in: (1-c, c, 0) below ``high_z_min``, (1-c, 0, c) from there on.
+
+    Args:
+        confidence: (...) largest confidence over emission lines, in [0, 1].
+        z_best: (...) redshift of that line.
+        high_z_min: lowest redshift of `Vote.HIGH_Z`.
+
+    Returns:
+        (..., 3) in the order of `Vote`.
+
+    Source: our choice, as the soft form of paper, Section 3.
+    """
+    quasar = np.asarray(confidence, dtype=np.float64)
+    high = np.asarray(z_best, dtype=np.float64) >= high_z_min
+    return np.stack([1.0 - quasar, quasar * ~high, quasar * high], axis=-1)  # NaN stays NaN
+
+
+def mutual_information(probabilities: ArrayLike) -> NDArray[np.float64]:
+    """Return what the members disagree about, in bits: H(mean) - mean(H), never negative.
+
+    Zero where all members say the same, however unsure they are; the entropy of the mean also
+    counts their shared doubt.
+
+    Args:
+        probabilities: (n_networks, ..., k) of each member; members that are NaN were not asked.
+
+    Source: Houlsby et al. 2011, arXiv:1112.5745, Eq. 2 (BALD).
+
+    >>> mutual_information([[[1.0, 0.0]], [[0.0, 1.0]]]).tolist()
+    [1.0]
+    """
+    members = np.asarray(probabilities, dtype=np.float64)
+    shared_doubt = mean_of_asked(entropy_bits(members))
+    return np.asarray(np.maximum(entropy_bits(mean_of_asked(members)) - shared_doubt, 0.0))
+
+
+def mean_of_asked(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean over the first axis of all that is not NaN; NaN where all is.
+
+    >>> mean_of_asked([[1.0, np.nan], [np.nan, np.nan], [3.0, np.nan]]).tolist()
+    [2.0, nan]
+    """
+    members = np.asarray(values, dtype=np.float64)
+    asked = ~np.isnan(members)
+    n_asked = np.count_nonzero(asked, axis=0)
+    total = np.where(asked, members, 0.0).sum(axis=0)
+    mean = np.full(total.shape, np.nan)
+    np.divide(total, n_asked, out=mean, where=n_asked > 0)
+    return mean
