@@ -26,8 +26,8 @@ FORMATS: Final[tuple[Format, ...]] = (
     QUASARNET_DATA,
     DESI_TABLE,
 )
-# Rows read at once when streaming: some 130 MB of DESI pixels.
-_BLOCK_ROWS: Final = 2048
+# Rows read at once when streaming: some 30 MB of DESI flux and ivar.
+_BLOCK_ROWS: Final = 512
 # What a folder is searched for; a file given by name may be called anything.
 _SUFFIXES: Final = (".fits", ".fits.gz", ".fit", ".fits.fz")
 

@@ -1,0 +1,28 @@
+"""The store: rebinned spectra in Parquet shards, written once, scanned without loading."""
+
+from quasarloop.store_files import (
+    Store,
+    create_store,
+    iter_store,
+    load_targets,
+    open_store,
+    read_shard,
+    shard_path,
+    shard_source,
+)
+from quasarloop.store_ingest import IngestReport, IngestSummary, ingest, ingest_file
+
+__all__ = [
+    "IngestReport",
+    "IngestSummary",
+    "Store",
+    "create_store",
+    "ingest",
+    "ingest_file",
+    "iter_store",
+    "load_targets",
+    "open_store",
+    "read_shard",
+    "shard_path",
+    "shard_source",
+]

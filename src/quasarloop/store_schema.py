@@ -1,0 +1,168 @@
+"""Rebinned spectra as a Parquet table, and back: names, types and metadata."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from quasarloop.errors import DataFormatError
+from quasarloop.grid import WaveGrid
+from quasarloop.spectra import Keys, RebinnedSpectra
+
+__all__ = [
+    "FLUX_COLUMNS",
+    "KEY_COLUMNS",
+    "STORE_FORMAT",
+    "grid_from_dict",
+    "grid_to_dict",
+    "metadata_of",
+    "schema_of",
+    "spectra_from_table",
+    "table_from_spectra",
+]
+
+# Raised whenever flags, normalising or columns change: shards of another number are made anew.
+STORE_FORMAT: Final = 1
+
+FLUX_COLUMNS: Final = ("FLUX", "IVAR")
+# Survey column name -> field of `Keys`.
+KEY_COLUMNS: Final = {
+    "TARGETID": "target_id",
+    "OBJECT_ID": "object_id",
+    "TARGET_RA": "ra_deg",
+    "TARGET_DEC": "dec_deg",
+    "SURVEY": "survey",
+    "PROGRAM": "program",
+    "TILEID": "tile_id",
+    "HEALPIX": "healpix",
+    "NIGHT": "night",
+    "EXPID": "exposure_id",
+    "PETAL": "petal",
+    "FIBER": "fiber",
+    "OBJTYPE": "object_type",
+    "FIBERSTATUS": "fiber_status",
+}
+_SN_COLUMNS: Final = ("SN_B", "SN_R", "SN_Z")
+_METADATA_KEY: Final = b"quasarloop"
+_KEY_TYPES: Final = {
+    "TARGET_RA": pa.float64(),
+    "TARGET_DEC": pa.float64(),
+    "SURVEY": pa.string(),
+    "PROGRAM": pa.string(),
+    "OBJTYPE": pa.string(),
+}
+
+
+def schema_of(grid: WaveGrid, metadata: Mapping[str, Any] | None = None) -> pa.Schema:
+    """Return the schema of a shard on this grid.
+
+    Args:
+        grid: the bins; written into the metadata.
+        metadata: anything JSON can hold, to be read back with `metadata_of`.
+    """
+    bins = pa.list_(pa.float32(), grid.n_bins)
+    columns = [(name, _KEY_TYPES.get(name, pa.int64())) for name in KEY_COLUMNS]
+    columns += [(name, pa.float32()) for name in _SN_COLUMNS]
+    columns += [("MEAN_FLUX", pa.float64()), ("RMS_FLUX", pa.float64()), ("FLAGS", pa.int32())]
+    columns += [("SOURCE", pa.string()), ("ROW", pa.int64())]
+    columns += [(name, bins) for name in FLUX_COLUMNS]
+    content = {"format": STORE_FORMAT, "grid": grid_to_dict(grid)} | dict(metadata or {})
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return pa.schema(columns, metadata={_METADATA_KEY: text.encode()})
+
+
+def table_from_spectra(spectra: RebinnedSpectra, schema: pa.Schema) -> pa.Table:
+    """Return the rows as a table of that schema."""
+    columns: dict[str, Any] = {
+        name: getattr(spectra.keys, field) for name, field in KEY_COLUMNS.items()
+    }
+    columns |= {name: spectra.sn[:, i] for i, name in enumerate(_SN_COLUMNS)}
+    columns |= {"MEAN_FLUX": spectra.mean_flux, "RMS_FLUX": spectra.rms_flux}
+    columns |= {"FLAGS": spectra.flags, "SOURCE": spectra.source, "ROW": spectra.row}
+    arrays = [pa.array(columns[name], schema.field(name).type) for name in columns]
+    for values in (spectra.flux, spectra.ivar):
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        arrays.append(pa.FixedSizeListArray.from_arrays(flat, spectra.grid.n_bins))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def spectra_from_table(table: pa.Table, grid: WaveGrid) -> RebinnedSpectra:
+    """Return a table's rows; without flux columns, flux and ivar have shape (n, 0)."""
+    text = {name for name, kind in _KEY_TYPES.items() if kind == pa.string()}
+    keys: dict[str, Any] = {
+        field: _words(table[name]) if name in text else table[name].to_numpy()
+        for name, field in KEY_COLUMNS.items()
+    }
+    flux, ivar = (_bins(table, name, grid) for name in FLUX_COLUMNS)
+    return RebinnedSpectra(
+        grid=grid,
+        flux=flux,
+        ivar=ivar,
+        mean_flux=table["MEAN_FLUX"].to_numpy(),
+        rms_flux=table["RMS_FLUX"].to_numpy(),
+        sn=np.stack([table[name].to_numpy() for name in _SN_COLUMNS], axis=1),  # (n, 3)
+        flags=table["FLAGS"].to_numpy(),
+        keys=Keys(**keys),
+        source=_words(table["SOURCE"]),
+        row=table["ROW"].to_numpy(),
+    )
+
+
+def metadata_of(schema: pa.Schema, name: str) -> dict[str, Any]:
+    """Return what `schema_of` wrote.
+
+    Args:
+        schema: as read from a file.
+        name: the file, for the message.
+
+    Raises:
+        DataFormatError: not one of our shards, or of another format number.
+    """
+    text = (schema.metadata or {}).get(_METADATA_KEY)
+    try:
+        content = json.loads(text) if text is not None else {}
+    except json.JSONDecodeError as exc:
+        raise DataFormatError(f"{name}: its metadata are damaged; ingest the file again") from exc
+    if not isinstance(content, dict) or content.get("format") != STORE_FORMAT:
+        raise DataFormatError(
+            f"{name}: not a shard of format {STORE_FORMAT}; ingest the spectra into a new store"
+        )
+    return content
+
+
+def grid_to_dict(grid: WaveGrid) -> dict[str, Any]:
+    """Return a grid as JSON can hold it."""
+    return asdict(grid)
+
+
+def grid_from_dict(content: Mapping[str, Any], name: str) -> WaveGrid:
+    """Return the grid `grid_to_dict` described.
+
+    Raises:
+        DataFormatError: fields missing or of another type.
+    """
+    try:
+        return WaveGrid(
+            content["kind"],
+            float(content["start_aa"]),
+            float(content["step"]),
+            int(content["n_bins"]),
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise DataFormatError(f"{name}: no wavelength grid in it ({content!r})") from exc
+
+
+def _bins(table: pa.Table, name: str, grid: WaveGrid) -> NDArray[np.float32]:
+    if name not in table.column_names:
+        return np.empty((len(table), 0), dtype=np.float32)
+    chunks = [chunk.flatten().to_numpy() for chunk in table[name].chunks]
+    flat = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0, np.float32), *chunks])
+    return np.asarray(flat, dtype=np.float32).reshape(len(table), grid.n_bins)
+
+
+def _words(column: pa.ChunkedArray) -> NDArray[np.str_]:
+    return np.asarray(column.to_pylist(), dtype=np.str_)
