@@ -25,7 +25,7 @@ def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> CatalogueBlo
         needed: columns that must be there.
 
     Returns:
-        Column name -> (n,) array; words as str, upper-case names.
+        Column name -> (n,) array; words as str, names as written.
 
     Raises:
         DataFormatError: missing, unreadable, or without a needed column.
@@ -55,9 +55,9 @@ def _fits(path: Path) -> CatalogueBlock:
     with fitsio.FITS(str(path)) as fits:
         if len(fits) < 2 or not fits[1].has_data():  # noqa: PLR2004 -- primary and table
             names = fits[1].get_colnames() if len(fits) > 1 else []
-            return {name.upper(): np.empty(0) for name in names}
+            return {name: np.empty(0) for name in names}
         rows = fits[1].read()
-    return {name.upper(): _native(rows[name]) for name in rows.dtype.names}
+    return {name: _native(rows[name]) for name in rows.dtype.names}
 
 
 def _parquet(path: Path) -> CatalogueBlock:
@@ -70,7 +70,7 @@ def _csv(path: Path) -> CatalogueBlock:
 
 def _ecsv(path: Path) -> CatalogueBlock:
     table = astropy_ascii.read(path, format="ecsv")
-    return {name.upper(): np.asarray(table[name]) for name in table.colnames}
+    return {name: np.asarray(table[name]) for name in table.colnames}
 
 
 def _from_polars(frame: pl.DataFrame) -> CatalogueBlock:
@@ -78,9 +78,9 @@ def _from_polars(frame: pl.DataFrame) -> CatalogueBlock:
     for name in frame.columns:
         column = frame[name]
         if column.dtype == pl.String:
-            block[name.upper()] = np.array(column.fill_null("").to_list(), dtype=np.str_)
+            block[name] = np.array(column.fill_null("").to_list(), dtype=np.str_)
         else:
-            block[name.upper()] = column.to_numpy()
+            block[name] = column.to_numpy()
     return block
 
 

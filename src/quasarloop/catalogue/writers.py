@@ -146,19 +146,18 @@ def _ecsv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> I
 
 
 def _row_appender(stream: TextIO, columns: Sequence[Column]) -> Append:
-    writer = csv.writer(stream, lineterminator="\n")
+    # Words in quotes: in ECSV an empty word without them would be a missing one.
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
     def append(block: CatalogueBlock) -> None:
-        # repr of Python numbers is the shortest text that reads back to the same value.
-        writer.writerows(zip(*(_texts(block[c.name]) for c in columns), strict=True))
+        writer.writerows(zip(*(_values(block[c.name]) for c in columns), strict=True))
 
     return append
 
 
-def _texts(values: NDArray[Any]) -> list[Any]:
-    if values.dtype.kind == "f":
-        return [np.format_float_positional(v, trim="-") if v == v else "nan" for v in values]  # noqa: PLR0124 -- NaN
-    return list(values.tolist())
+def _values(values: NDArray[Any]) -> list[Any]:
+    # numpy's own text of a float32 is the shortest that reads back; a Python float's is longer.
+    return [float(str(v)) for v in values] if values.dtype.kind == "f" else list(values.tolist())
 
 
 def _ascii(column: Column) -> str:

@@ -1,0 +1,159 @@
+"""A catalogue comes back from every format as it was written, or is not there at all."""
+
+import json
+
+import fitsio
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from astropy.table import Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quasarloop.catalogue.columns import catalogue_columns
+from quasarloop.catalogue.reader import line_columns, read_catalogue
+from quasarloop.catalogue.writers import open_writer
+from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.lines import NETWORK_LINES
+
+COLUMNS = catalogue_columns(NETWORK_LINES)
+HEADER = {"weights": "w.h5", "options": {"threshold": 0.95}, "long": "x" * 300}
+FORMATS = ["fits", "parquet", "csv", "ecsv"]
+BIG = 39627945488154697  # loses its last digits as a float
+
+
+def block(n, seed=0):
+    rng = np.random.default_rng(seed)
+    words = {"CLASS": "LOW_Z", "BEST_LINE": "CIV(1548)", "SURVEY": "sv3", "SOURCE": "coadd-1.fits"}
+    values = {}
+    for column in COLUMNS:
+        if column.dtype.startswith("U"):
+            values[column.name] = np.full(n, words.get(column.name, ""))
+        elif column.dtype == "?":
+            values[column.name] = rng.random(n) < 0.5
+        elif column.dtype.startswith("i"):
+            values[column.name] = rng.integers(-1, 1000, n).astype(column.dtype)
+        else:
+            values[column.name] = rng.normal(size=n).astype(column.dtype)
+    if n:
+        values["TARGETID"][0] = BIG
+        values["Z_LYA"][0] = np.nan
+    return values
+
+
+def write(path, *blocks, **options):
+    with open_writer(path, COLUMNS, HEADER, **options) as append:
+        for one in blocks:
+            append(one)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_blocks_come_back_in_order(tmp_path, kind):
+    path = tmp_path / f"c.{kind}"
+    first, second = block(3), block(2, seed=1)
+    write(path, first, second)
+    back = read_catalogue(path)
+    assert list(back) == [column.name for column in COLUMNS]
+    for column in COLUMNS:
+        expected = np.concatenate([first[column.name], second[column.name]])
+        if expected.dtype.kind == "f":
+            np.testing.assert_array_equal(back[column.name].astype(column.dtype), expected)
+        else:
+            assert back[column.name].tolist() == expected.tolist(), column.name
+    assert back["TARGETID"][0] == BIG
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_no_rows_is_a_valid_table(tmp_path, kind):
+    write(tmp_path / f"c.{kind}")
+    back = read_catalogue(tmp_path / f"c.{kind}")
+    assert list(back) == [column.name for column in COLUMNS]
+    assert all(len(values) == 0 for values in back.values())
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_same_rows_same_bytes(tmp_path, kind):
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.{kind}", block(4))
+    assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_error_in_the_middle_leaves_nothing(tmp_path, kind):
+    def fail():
+        with open_writer(tmp_path / f"c.{kind}", COLUMNS, HEADER) as append:
+            append(block(2))
+            raise DataFormatError("a broken file")
+
+    with pytest.raises(DataFormatError, match="a broken file"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_provenance_is_in_every_header(tmp_path):
+    for kind in FORMATS:
+        write(tmp_path / f"c.{kind}", block(1))
+    history = fitsio.read_header(tmp_path / "c.fits", ext="QSO_CAT")
+    text = "\n".join(str(r["value"]) for r in history.records() if r["name"] == "HISTORY")
+    assert '"threshold": 0.95' in text
+    assert json.loads(pq.read_schema(tmp_path / "c.parquet").metadata[b"quasarloop"]) == HEADER
+    comments = [x[2:] for x in (tmp_path / "c.csv").read_text().splitlines() if x[:1] == "#"]
+    assert json.loads("\n".join(comments)) == HEADER
+    assert dict(Table.read(tmp_path / "c.ecsv", format="ascii.ecsv").meta) == HEADER
+
+
+def test_fits_has_units_and_descriptions(tmp_path):
+    write(tmp_path / "c.fits", block(1))
+    table = Table.read(tmp_path / "c.fits", hdu="QSO_CAT")
+    assert str(table["TARGET_RA"].unit) == "deg"
+    header = fitsio.read_header(tmp_path / "c.fits", ext="QSO_CAT")
+    assert header["TCOMM1"] == "survey's 64-bit target identifier"
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("c.txt", "use one of .fits"),
+        ("c", "cannot tell the format"),
+        ("no/c.fits", "make it first"),
+    ],
+)
+def test_impossible_outputs_are_refused_before_work(tmp_path, name, complaint):
+    with pytest.raises(OutputError, match=complaint):
+        write(tmp_path / name)
+
+
+def test_existing_file_is_kept_unless_asked(tmp_path):
+    (tmp_path / "c.csv").write_text("precious")
+    with pytest.raises(OutputError, match="--overwrite"):
+        write(tmp_path / "c.csv", block(1))
+    assert (tmp_path / "c.csv").read_text() == "precious"
+    write(tmp_path / "c.csv", block(1), overwrite=True)
+    assert len(read_catalogue(tmp_path / "c.csv")["TARGETID"]) == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(values=st.lists(st.floats(width=32), min_size=1, max_size=5))
+def test_csv_keeps_every_float(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("csv") / "c.csv"
+    rows = block(len(values))
+    rows["C_LYA"] = np.array(values, np.float32)
+    write(path, rows)
+    np.testing.assert_array_equal(
+        read_catalogue(path)["C_LYA"].astype(np.float32), np.array(values, np.float32)
+    )
+
+
+def test_reader_names_what_is_wrong(tmp_path):
+    with pytest.raises(DataFormatError, match="no such catalogue"):
+        read_catalogue(tmp_path / "none.fits")
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(DataFormatError, match=r"c\.parquet: not a readable catalogue"):
+        read_catalogue(tmp_path / "c.parquet")
+    write(tmp_path / "c.csv", block(1))
+    with pytest.raises(DataFormatError, match="no column NOPE"):
+        read_catalogue(tmp_path / "c.csv", ["NOPE"])
+
+
+def test_line_columns_leave_out_the_bal_finder():
+    assert line_columns(block(1)) == ["LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha"]
