@@ -69,7 +69,7 @@ def _csv(path: Path) -> CatalogueBlock:
 
 
 def _ecsv(path: Path) -> CatalogueBlock:
-    table = astropy_ascii.read(path, format="ecsv")
+    table = astropy_ascii.read(path, format="ecsv", fill_values=[])  # empty words are words
     return {name: np.asarray(table[name]) for name in table.colnames}
 
 
