@@ -3,6 +3,7 @@
 from quasarloop.store_files import (
     Store,
     create_store,
+    is_store,
     iter_store,
     load_targets,
     open_store,
@@ -19,6 +20,7 @@ __all__ = [
     "create_store",
     "ingest",
     "ingest_file",
+    "is_store",
     "iter_store",
     "load_targets",
     "open_store",

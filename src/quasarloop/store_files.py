@@ -32,6 +32,7 @@ from quasarloop.store_schema import (
 __all__ = [
     "Store",
     "create_store",
+    "is_store",
     "iter_store",
     "load_targets",
     "open_store",
@@ -91,7 +92,7 @@ def create_store(path: str | Path, grid: WaveGrid) -> Store:
         OutputError: the folder cannot be made or written.
     """
     folder = Path(path)
-    if (folder / MANIFEST).exists():
+    if is_store(folder):
         store = open_store(folder)
         if not store.grid.matches(grid):
             raise GridError(
@@ -106,6 +107,11 @@ def create_store(path: str | Path, grid: WaveGrid) -> Store:
     return Store(folder, grid)
 
 
+def is_store(path: str | Path) -> bool:
+    """Say whether a store stands there."""
+    return (Path(path) / MANIFEST).is_file()
+
+
 def open_store(path: str | Path) -> Store:
     """Open a store.
 
@@ -113,7 +119,7 @@ def open_store(path: str | Path) -> Store:
         DataFormatError: no store there, or one of another format.
     """
     folder = Path(path)
-    if not (folder / MANIFEST).exists():
+    if not is_store(folder):
         raise DataFormatError(
             f"{folder} is no store (no {MANIFEST}); make one with `quasarloop ingest`"
         )

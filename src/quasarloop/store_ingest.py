@@ -22,6 +22,7 @@ from quasarloop.errors import DataFormatError
 from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.quality import count_flags, prepare
 from quasarloop.read import iter_spectra
+from quasarloop.spectra import Flag
 from quasarloop.store_files import create_store, read_shard, shard_path
 from quasarloop.store_schema import (
     FLUX_COLUMNS,
@@ -90,11 +91,11 @@ class IngestSummary:
 
     @property
     def flags(self) -> dict[str, int]:
-        """Rows per flag, over all reports."""
+        """Rows per flag over all reports, in bit order, only those that occur."""
         total: Counter[str] = Counter()
         for report in self.reports:
             total.update(report.flags)
-        return dict(total)
+        return {str(flag.name): total[str(flag.name)] for flag in Flag if total[str(flag.name)]}
 
 
 def ingest(

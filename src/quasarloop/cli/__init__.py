@@ -12,6 +12,7 @@ from quasarloop import __version__
 from quasarloop.cli import evaluate
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
+from quasarloop.cli.ingest import ingest
 from quasarloop.errors import QuasarloopError
 
 __all__ = ["app", "main"]
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Find quasars in survey spectra, and label the fewest spectra to find the most.",
 )
 
+app.command("ingest")(ingest)
 app.command("classify")(classify)
 app.add_typer(evaluate.app, name="evaluate")
 

@@ -30,6 +30,8 @@ FORMATS: Final[tuple[Format, ...]] = (
 _BLOCK_ROWS: Final = 512
 # What a folder is searched for; a file given by name may be called anything.
 _SUFFIXES: Final = (".fits", ".fits.gz", ".fit", ".fits.fz")
+# Names surveys give to spectra and to nothing else.
+_SPECTRUM_NAMES: Final = ("coadd-", "spectra-", "cframe-", "spec-", "spPlate-")
 
 
 def read_spectra(path: str | Path, rows: slice | None = None) -> Spectra:
@@ -92,20 +94,36 @@ def find_format(fits: FitsFile) -> Format:
 
 
 def find_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Expand folders into the FITS files below them, sorted; files stay as given.
+    """Expand folders into the spectrum files below them, sorted; files stay as given.
+
+    In a folder, FITS files that hold no spectra (redrock results, catalogues) are left out;
+    damaged ones stay in, to be complained about when read.
 
     Raises:
-        DataFormatError: a path does not exist, or a folder holds no FITS file.
+        DataFormatError: a path does not exist, or a folder holds no spectra.
     """
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
             below = sorted(p for p in path.rglob("*") if p.name.endswith(_SUFFIXES))
-            if not below:
-                raise DataFormatError(f"{path}: no FITS file in this folder or below")
-            files += below
+            spectra = [p for p in below if _may_hold_spectra(p)]
+            if not spectra:
+                raise DataFormatError(
+                    f"{path}: no spectra in this folder or below ({len(below)} FITS files)"
+                )
+            files += spectra
         elif path.exists():
             files.append(path)
         else:
             raise DataFormatError(f"{path}: no such file or folder; check the name")
     return files
+
+
+def _may_hold_spectra(path: Path) -> bool:
+    if path.name.startswith(_SPECTRUM_NAMES):
+        return True  # saves opening 100,000 files; the reader looks at the content anyway
+    try:
+        with open_fits(path) as fits:
+            return any(known.matches(fits) for known in FORMATS)
+    except DataFormatError:
+        return True
