@@ -1,0 +1,323 @@
+"""Training a map in batches: every epoch is one pass over the data, shard after shard.
+
+The batch rule only needs sums over the spectra of each cell, and sums of shards add up to the
+sum of all: no spectrum is kept in memory longer than its shard, and the parts are tasks of the
+shared engine, added in a fixed order so that any number of workers gives the same bytes.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from quasarloop.engine import Engine, run_tasks
+from quasarloop.errors import SelectionError
+from quasarloop.quality import UNUSABLE
+from quasarloop.query.som import SelfOrganizingMap, nearest_two
+from quasarloop.query.som_start import start_on_plane, start_on_rows
+from quasarloop.query.topology import CellGrid
+
+__all__ = [
+    "ArrayPart",
+    "Epoch",
+    "Part",
+    "SomOptions",
+    "StorePart",
+    "TrainedMap",
+    "fit_map",
+    "parts_of_array",
+    "parts_of_shards",
+]
+
+# Parts the data are cut into, whatever the number of workers: their sums are kept at once.
+_MAX_PARTS: Final = 32
+# Parts and rows looked at to choose the first weights.
+_SAMPLE_PARTS: Final = 16
+_SAMPLE_ROWS: Final = 20_000
+_ARRAY_PART_ROWS: Final = 16_384
+# Cells that no spectrum's neighbourhood reaches keep their weights.
+_LEAST_WEIGHT: Final = 1e-12
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SomOptions:
+    """How a map is trained.
+
+    Attributes:
+        n_epochs: passes over the data.
+        first_width: neighbourhood at the start, in cells; None is half the mean separation of
+            cells, where the released code's shrinks from (INTEROP.md, up to its exponent).
+        last_width: neighbourhood of the last epoch, in cells (released code: 0.5).
+        start: first weights: ``"plane"`` of principal components, or random ``"rows"``.
+    """
+
+    n_epochs: int = 30
+    first_width: float | None = None
+    last_width: float = 0.5
+    start: Literal["plane", "rows"] = "plane"
+
+    def __post_init__(self) -> None:
+        if self.n_epochs < 1 or self.last_width <= 0:
+            raise SelectionError(
+                f"a map needs at least 1 epoch and a width above 0 cells; found "
+                f"{self.n_epochs} epochs, last width {self.last_width}"
+            )
+        if self.start not in ("plane", "rows"):
+            raise SelectionError(f"start is {self.start!r}; expected 'plane' or 'rows'")
+
+    def widths(self, cells: CellGrid) -> list[float]:
+        """Return the neighbourhood width of every epoch, in cells, shrinking geometrically."""
+        first = self.first_width or max(0.5 * cells.mean_separation, self.last_width)
+        return [float(w) for w in np.geomspace(first, self.last_width, self.n_epochs)]
+
+
+class Part(Protocol):
+    """A part of the data: a picklable value that loads its spectra when asked."""
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Give (n, n_bins) float32 blocks of usable spectra."""
+
+
+@dataclass(frozen=True)
+class ArrayPart:
+    """Spectra already in memory; ``flags`` says which rows are left out."""
+
+    flux: NDArray[np.float32]
+    flags: NDArray[np.integer] | None = None
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Give the usable rows."""
+        yield self.flux if self.flags is None else self.flux[(self.flags & UNUSABLE) == 0]
+
+
+@dataclass(frozen=True)
+class StorePart:
+    """Some shards of a store."""
+
+    shards: tuple[Path, ...]
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Read one shard after the other."""
+        from quasarloop.store import read_shard  # noqa: PLC0415 -- pyarrow only where read
+
+        for shard in self.shards:
+            spectra = read_shard(shard)
+            yield spectra.flux[(spectra.flags & UNUSABLE) == 0]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass: errors are those of the map the pass started from.
+
+    Attributes:
+        number: from 1.
+        width: neighbourhood, in cells.
+        quantization_error: mean distance of a spectrum to its cell's weights.
+        topographic_error: share of spectra whose two nearest cells do not touch.
+    """
+
+    number: int
+    width: float
+    quantization_error: float
+    topographic_error: float
+
+    def describe(self) -> str:
+        """Return a few words for a progress line."""
+        return f"error {self.quantization_error:.4f}, torn {self.topographic_error:.3f}"
+
+
+class TrainedMap(NamedTuple):
+    """A map and how it came to be.
+
+    Attributes:
+        som: the map.
+        history: one entry per epoch.
+        quantization_error: of the finished map.
+        topographic_error: of the finished map.
+        n_spectra: usable spectra it was trained on.
+    """
+
+    som: SelfOrganizingMap
+    history: tuple[Epoch, ...]
+    quantization_error: float
+    topographic_error: float
+    n_spectra: int
+
+    def summary(self) -> dict[str, Any]:
+        """Return the history as plain values, for a manifest."""
+        return {
+            "epochs": [asdict(epoch) for epoch in self.history],
+            "quantization_error": self.quantization_error,
+            "topographic_error": self.topographic_error,
+            "n_spectra": self.n_spectra,
+        }
+
+
+class _Sums(NamedTuple):
+    """What one part says: (n_cells, n_bins), (n_cells,), and three totals."""
+
+    flux: NDArray[np.float64]
+    members: NDArray[np.int64]
+    distance: float
+    misses: int
+
+
+def parts_of_array(
+    flux: NDArray[np.float32], flags: NDArray[np.integer] | None = None
+) -> list[ArrayPart]:
+    """Cut spectra in memory into parts.
+
+    Args:
+        flux: (n, n_bins) float32, normalised.
+        flags: (n,) `Flag` bits.
+    """
+    step = max(_ARRAY_PART_ROWS, -(-len(flux) // _MAX_PARTS))
+    return [
+        ArrayPart(flux[i : i + step], None if flags is None else flags[i : i + step])
+        for i in range(0, len(flux), step)
+    ]
+
+
+def parts_of_shards(shards: Sequence[Path]) -> list[StorePart]:
+    """Group a store's shards into parts, in order."""
+    step = max(1, -(-len(shards) // _MAX_PARTS))
+    return [StorePart(tuple(shards[i : i + step])) for i in range(0, len(shards), step)]
+
+
+def fit_map(
+    parts: Sequence[Part],
+    cells: CellGrid,
+    options: SomOptions | None = None,
+    *,
+    seed: int = 0,
+    engine: Engine | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> TrainedMap:
+    """Train a map by the batch rule.
+
+    Args:
+        parts: the data, from `parts_of_array` or `parts_of_shards`.
+        cells: the map's cells.
+        options: schedule and first weights.
+        seed: chooses the sample that the first weights come from, and random rows.
+        engine: where the parts are worked on.
+        on_epoch: called after each pass.
+
+    Raises:
+        SelectionError: no usable spectrum.
+
+    Source: T. Kohonen 1982 (paper, reference [32]); batch rule and widths are our choice.
+    """
+    options = options or SomOptions()
+    weights = _first_weights(parts, cells, options, np.random.default_rng(seed))
+    history = []
+    for number, width in enumerate(options.widths(cells), start=1):
+        sums = _pass(parts, weights, cells, engine)
+        n = int(sums.members.sum())
+        epoch = Epoch(number, width, sums.distance / n, sums.misses / n)
+        weights = _updated(weights, sums, cells, width)
+        history.append(epoch)
+        log.debug("epoch %d, width %.2f cells: %s", number, width, epoch.describe())
+        if on_epoch is not None:
+            on_epoch(epoch)
+    last = _pass(parts, weights, cells, engine)
+    n = int(last.members.sum())
+    som = SelfOrganizingMap(cells, weights)
+    return TrainedMap(som, tuple(history), last.distance / n, last.misses / n, n)
+
+
+def _first_weights(
+    parts: Sequence[Part], cells: CellGrid, options: SomOptions, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    chosen = sorted(rng.permutation(len(parts))[:_SAMPLE_PARTS])
+    most = -(-_SAMPLE_ROWS // max(1, len(chosen)))
+    drawn = []
+    for index in chosen:
+        rows = np.concatenate(list(parts[index].blocks()))
+        drawn.append(rows[np.sort(rng.permutation(len(rows))[:most])])
+    if not any(len(rows) for rows in drawn):
+        raise SelectionError(
+            "no usable spectrum to train a map on: all are flagged without data or without "
+            "variation; check the store with 'quasarloop store info'"
+        )
+    sample = np.concatenate(drawn)
+    if options.start == "rows":
+        return start_on_rows(sample, cells, rng)
+    return start_on_plane(sample, cells)
+
+
+def _pass(
+    parts: Sequence[Part],
+    weights: NDArray[np.float32],
+    cells: CellGrid,
+    engine: Engine | None,
+) -> _Sums:
+    report = run_tasks(
+        _part_sums,
+        list(parts),
+        engine=engine,
+        shared=SelfOrganizingMap(cells, weights),
+        name_of=_name_of,
+    )
+    total, *others = report.complete()
+    flux, members, distance, misses = total
+    for other in others:  # in the order of the parts, so that rounding is always the same
+        flux += other.flux
+        members += other.members
+        distance += other.distance
+        misses += other.misses
+    if not members.any():
+        raise SelectionError("no usable spectrum to train a map on; check the store's flags")
+    return _Sums(flux, members, distance, misses)
+
+
+def _part_sums(part: Part, som: SelfOrganizingMap) -> _Sums:
+    weights = som.weights
+    flux_sum = np.zeros(weights.shape, dtype=np.float64)
+    members = np.zeros(len(weights), dtype=np.int64)
+    distance, misses = 0.0, 0
+    for flux in part.blocks():
+        first, second = nearest_two(flux, weights)
+        members += np.bincount(first, minlength=len(weights))
+        flux_sum += _sum_by_cell(flux, first, len(weights))
+        misses += int(np.count_nonzero(~som.cells.touching(first, second)))
+        distance += float(
+            sum(
+                np.linalg.norm(flux[i : i + 512] - weights[first[i : i + 512]], axis=1).sum()
+                for i in range(0, len(flux), 512)
+            )
+        )
+    return _Sums(flux_sum, members, distance, misses)
+
+
+def _sum_by_cell(
+    flux: NDArray[np.float32], cell: NDArray[np.int32], n_cells: int
+) -> NDArray[np.floating]:
+    member = sparse.csr_array(
+        (np.ones(len(cell), dtype=np.float32), (cell, np.arange(len(cell)))),
+        shape=(n_cells, len(cell)),
+    )
+    return np.asarray(member @ flux)  # (n_cells, n_bins)
+
+
+def _updated(
+    weights: NDArray[np.float32], sums: _Sums, cells: CellGrid, width: float
+) -> NDArray[np.float32]:
+    """Move every cell to the mean of the spectra around it, weighted by distance on the map."""
+    near = cells.smooth(sums.members.astype(np.float64), width)
+    reached = near > _LEAST_WEIGHT
+    mean = cells.smooth(sums.flux, width) / np.where(reached, near, 1.0)[:, None]
+    return np.where(reached[:, None], mean, weights).astype(np.float32)
+
+
+def _name_of(part: Part) -> str:
+    if isinstance(part, StorePart):
+        return f"shards {part.shards[0].name} to {part.shards[-1].name}"
+    return "spectra in memory"
