@@ -1,0 +1,186 @@
+"""Two spectrographs: what wavelengths they record, how blurred, and how many electrons.
+
+Throughputs are set so that the noise has the level and shape of real spectra of each survey
+(``tools/fit_instrument.py``); grids and resolutions are the surveys' own.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.errors import GridError
+from quasarloop.simulate.night_sky import sky_spectrum
+
+__all__ = [
+    "ArmModel",
+    "Instrument",
+    "Telescope",
+    "desi_instrument",
+    "instrument_named",
+    "photons_per_flux",
+    "sdss_instrument",
+]
+
+Floats = NDArray[np.float64]
+
+_DATA: Final = Path(__file__).parent / "data"
+_HC_ERG_AA: Final = 1.98644586e-8  # Planck's constant × speed of light, erg Å (CODATA 2018)
+
+
+@dataclass(frozen=True)
+class Telescope:
+    """What collects the light.
+
+    Attributes:
+        survey: ``"desi"`` or ``"sdss"``.
+        area_cm2: unobscured collecting area.
+        fibre_arcsec2: sky area a fibre sees.
+        acceptance: share of a point source's light that enters the fibre; a calibrated
+            spectrum is divided by it, so the sky looks brighter by that factor.
+        exposure_s: the nominal exposure.
+        read_variance: e² per wavelength pixel of the extracted spectrum, per exposure.
+    """
+
+    survey: str
+    area_cm2: float
+    fibre_arcsec2: float
+    acceptance: float
+    exposure_s: float
+    read_variance: float
+
+
+# Source: DESI Collaboration 2022, AJ 164, 207 (Mayall 3.8 m, 8.66 m² geometric area, fibres of
+# 1.5 arcsec); exposures of about 1000 s and a read noise of about 3 e- on some four pixels
+# across the trace (Guy et al. 2023, AJ 165, 144). Acceptance: our choice for 1.1 arcsec seeing.
+DESI_TELESCOPE: Final = Telescope("desi", 8.66e4, 1.77, 0.6, 1000.0, 45.0)
+# Source: Smee et al. 2013, AJ 146, 32 (2.5 m, fibres of 2 arcsec); an hour in four exposures;
+# Dawson et al. 2013, AJ 145, 10. Acceptance and effective area: our choice.
+SDSS_TELESCOPE: Final = Telescope("sdss", 3.58e4, 3.14, 0.7, 3600.0, 60.0)
+
+
+@dataclass(frozen=True)
+class ArmModel:
+    """One spectrograph arm.
+
+    Attributes:
+        name: ``"b"``, ``"r"`` or ``"z"``.
+        wave_aa: (n_pix,) vacuum wavelengths, Å.
+        start: index of its first pixel on the instrument's grid.
+        sigma_pixels: Gaussian resolution, pixels.
+        electrons: (n_pix,) electrons per pixel for a flux density of 1e-17 erg/s/cm²/Å in a
+            nominal exposure.
+        sky: (n_pix,) sky in the fibre, in units of calibrated flux, 1e-17 erg/s/cm²/Å.
+        read_variance: e² per pixel and exposure.
+    """
+
+    name: str
+    wave_aa: Floats
+    start: int
+    sigma_pixels: float
+    electrons: Floats
+    sky: Floats
+    read_variance: float
+
+    @property
+    def pixels(self) -> slice:
+        """Where the arm lies on the instrument's grid."""
+        return slice(self.start, self.start + len(self.wave_aa))
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A spectrograph of several arms on one common grid.
+
+    Attributes:
+        name: ``"desi"`` or ``"sdss"``.
+        wave_aa: (n_pix,) common pixels that all arms are cut from, Å.
+        arms: blue to red.
+        telescope: what stands before it.
+    """
+
+    name: str
+    wave_aa: Floats
+    arms: tuple[ArmModel, ...]
+    telescope: Telescope
+
+
+@cache
+def desi_instrument() -> Instrument:
+    """Return DESI: 0.8 Å pixels, b 3600–5800, r 5760–7620, z 7520–9824 Å.
+
+    Source: Guy et al. 2023, AJ 165, 144, Section 4.4 (grids); resolution from the RESOLUTION
+        matrices of real files (../shared/data/desi_tile80693): σ of 0.84–0.98 pixels.
+    """
+    wave = np.asarray(3600.0 + 0.8 * np.arange(7781), dtype=np.float64)
+    ranges = {"b": (0, 2751, 0.88), "r": (2700, 2326, 0.80), "z": (4900, 2881, 0.91)}
+    arms = tuple(
+        _arm(DESI_TELESCOPE, name, wave, (start, n_pix), sigma)
+        for name, (start, n_pix, sigma) in ranges.items()
+    )
+    return Instrument("desi", wave, arms, DESI_TELESCOPE)
+
+
+@cache
+def sdss_instrument() -> Instrument:
+    """Return BOSS: log grid of 1e-4 dex, blue arm to 6350 Å, red arm from 5650 Å.
+
+    Source: Dawson et al. 2013, AJ 145, 10; range and wdisp (1.45 to 0.77 pixels) as in
+        ../shared/data/boss_plate7102.
+    """
+    wave = np.asarray(10 ** (3.5526 + 1e-4 * np.arange(4620)), dtype=np.float64)
+    last_blue = int(np.searchsorted(wave, 6350.0))
+    first_red = int(np.searchsorted(wave, 5650.0))
+    edges = {"b": (0, last_blue, 1.07), "r": (first_red, len(wave) - first_red, 0.85)}
+    arms = tuple(
+        _arm(SDSS_TELESCOPE, name, wave, (start, n_pix), sigma)
+        for name, (start, n_pix, sigma) in edges.items()
+    )
+    return Instrument("sdss", wave, arms, SDSS_TELESCOPE)
+
+
+def instrument_named(name: str) -> Instrument:
+    """Return ``"desi"`` or ``"sdss"``.
+
+    Raises:
+        GridError: another name.
+    """
+    known = {"desi": desi_instrument, "sdss": sdss_instrument}
+    if name not in known:
+        raise GridError(f"no instrument named {name!r}; known: {', '.join(known)}")
+    return known[name]()
+
+
+def photons_per_flux(wave_aa: Floats, telescope: Telescope) -> Floats:
+    """Return photons per pixel and nominal exposure for 1e-17 erg/s/cm²/Å above the air.
+
+    >>> float(photons_per_flux(np.array([6000.0, 6000.8]), DESI_TELESCOPE)[0].round())
+    209.0
+    """
+    width = np.gradient(wave_aa)
+    energy_erg = _HC_ERG_AA / wave_aa
+    return 1e-17 * telescope.area_cm2 * telescope.exposure_s * width / energy_erg
+
+
+def _arm(
+    telescope: Telescope, name: str, wave: Floats, pixels: tuple[int, int], sigma_pixels: float
+) -> ArmModel:
+    part = wave[pixels[0] : pixels[0] + pixels[1]]
+    anchors = np.loadtxt(
+        _DATA / f"{telescope.survey}_throughput_{name}.csv", delimiter=",", comments="#"
+    )
+    throughput = np.interp(part, anchors[:, 0], anchors[:, 1])
+    sigma_aa = sigma_pixels * np.gradient(part)
+    sky = sky_spectrum(part, sigma_aa) * telescope.fibre_arcsec2 / telescope.acceptance
+    return ArmModel(
+        name=name,
+        wave_aa=part,
+        start=pixels[0],
+        sigma_pixels=sigma_pixels,
+        electrons=photons_per_flux(part, telescope) * throughput,
+        sky=sky,
+        read_variance=telescope.read_variance,
+    )

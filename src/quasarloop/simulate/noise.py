@@ -1,0 +1,224 @@
+"""From the light of an object to a noisy, calibrated spectrum of one arm and one exposure.
+
+Variance of a calibrated pixel, with f the flux, s the sky and C the electrons per unit flux of
+the nominal exposure: ``(C g t f + C t s b + R) / (C g t)²``, where g is what seeing and
+transparency leave of this fibre's light, t the exposure time over the nominal one, b the sky's
+brightness over the dark sky and R the read-out variance.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.simulate.instrument import ArmModel
+
+__all__ = [
+    "MASK_COSMIC",
+    "Conditions",
+    "NoisyArm",
+    "RealNoise",
+    "blur",
+    "draw_conditions",
+    "observe",
+    "variance",
+]
+
+Rng = np.random.Generator
+Array32 = NDArray[np.float32]
+
+# Bit COSMIC of desispec's specmask (desispec.maskbits).
+MASK_COSMIC: Final = 1 << 2
+# Our choice, from the share of pixels with ivar 0 in ../shared/data/desi_healpix9144 (single
+# visits: 0.02 % blue, 0.15–0.3 % red): cosmic-ray hits per pixel and exposure, and their length.
+_HITS_PER_PIXEL: Final = {"b": 1.0e-4, "r": 5.0e-4, "z": 4.0e-4}
+_HIT_PIXELS: Final = 4
+# Our choice: exposure-to-exposure scatter of sky brightness (dex), of exposure time (dex) and of
+# a fibre's light (dex; seeing, pointing), and of the flux calibration of an arm (part of flux).
+_SKY_DEX: Final = 0.05
+_TIME_DEX: Final = 0.04
+_FIBRE_DEX: Final = 0.06
+_CALIBRATION: Final = 0.01
+_BLOCK_ROWS: Final = 64
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How one exposure went.
+
+    Attributes:
+        time: exposure time over the nominal one.
+        sky: sky brightness over the dark sky.
+        fibre: (n,) share of the nominal light that each fibre catches.
+        calibration: (n, n_arms) factor by which each arm's calibration is off.
+    """
+
+    time: float
+    sky: float
+    fibre: Array32
+    calibration: Array32
+
+
+@dataclass(frozen=True)
+class NoisyArm:
+    """One arm of one exposure (or of a coadd), (n, n_pix) each.
+
+    Attributes:
+        flux: float32, 1e-17 erg/s/cm²/Å.
+        ivar: float32, 0 where masked.
+        mask: int32 bits of desispec's specmask.
+    """
+
+    flux: Array32
+    ivar: Array32
+    mask: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class RealNoise:
+    """Inverse variances of a real coadd's fibres, to be drawn from.
+
+    Attributes:
+        ivar: per arm, (n_fibres, n_pix) float32; all-zero fibres left out.
+        source: the file.
+    """
+
+    ivar: dict[str, Array32]
+    source: str
+
+
+def draw_conditions(rng: Rng, n: int, n_arms: int, depth: float = 1.0) -> Conditions:
+    """Draw how one exposure goes.
+
+    Args:
+        rng: generator of this exposure.
+        n: number of fibres.
+        n_arms: number of arms.
+        depth: mean exposure time over the nominal one.
+    """
+    # A stream each, filled row by row: what row i gets does not depend on later rows.
+    fibre_rng, calibration_rng = rng.spawn(2)
+    time, sky = rng.standard_normal(2)
+    fibre = 10 ** (_FIBRE_DEX * fibre_rng.standard_normal(n))
+    calibration = 1 + _CALIBRATION * calibration_rng.standard_normal((n, n_arms))
+    return Conditions(
+        time=float(depth * 10 ** (_TIME_DEX * time)),
+        sky=float(10 ** (_SKY_DEX * sky)),
+        fibre=fibre.astype(np.float32),
+        calibration=calibration.astype(np.float32),
+    )
+
+
+def blur(flux: Array32, sigma_pixels: float) -> Array32:
+    """Convolve rows with a Gaussian of that width in pixels (edges repeat).
+
+    Args:
+        flux: (n, n_pix) float32.
+        sigma_pixels: width; the kernel ends at 4 σ and sums to 1.
+    """
+    kernel = gaussian_kernel(sigma_pixels)
+    reach = len(kernel) // 2
+    result = np.empty_like(flux)
+    for start in range(0, len(flux), _BLOCK_ROWS):
+        block = flux[start : start + _BLOCK_ROWS]
+        padded = np.pad(block, ((0, 0), (reach, reach)), mode="edge")
+        n_pix = flux.shape[1]
+        out = kernel[reach] * block
+        for step in range(1, reach + 1):
+            pair = padded[:, reach - step : reach - step + n_pix].copy()
+            pair += padded[:, reach + step : reach + step + n_pix]
+            pair *= kernel[reach + step]
+            out += pair
+        result[start : start + _BLOCK_ROWS] = out
+    return result
+
+
+def gaussian_kernel(sigma_pixels: float) -> Array32:
+    """Return an odd-length Gaussian kernel, sum 1, that ends at 4 σ."""
+    reach = max(1, int(np.ceil(4 * sigma_pixels)))
+    offset = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (offset / sigma_pixels) ** 2)
+    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
+
+
+def variance(arm: ArmModel, flux: Array32, conditions: Conditions) -> Array32:
+    """Return the variance of every pixel, (n, n_pix), (1e-17 erg/s/cm²/Å)².
+
+    Args:
+        arm: the arm.
+        flux: (n, n_pix) true flux at the arm's resolution, 1e-17 erg/s/cm²/Å.
+        conditions: of the exposure.
+    """
+    electrons = arm.electrons * conditions.time
+    sky = (electrons * arm.sky * conditions.sky + arm.read_variance) / electrons**2  # (n_pix,)
+    photon = (1 / electrons).astype(np.float32)
+    light = conditions.fibre[:, None]  # (n, 1)
+    result = np.maximum(flux, 0)
+    result *= photon
+    result += sky.astype(np.float32) / light
+    result /= light
+    return result
+
+
+def observe(
+    arm: ArmModel,
+    flux: Array32,
+    conditions: Conditions,
+    rng: Rng,
+    background: Array32 | None = None,
+) -> NoisyArm:
+    """Observe one arm once.
+
+    Args:
+        arm: the arm.
+        flux: (n, n_pix) true flux at the arm's resolution.
+        conditions: of the exposure.
+        rng: generator of this arm and exposure; row i's noise does not depend on later rows.
+        background: (n, n_pix) inverse variances to use for sky and read-out instead of the
+            arm's own (drawn from real fibres); 0 masks a pixel.
+
+    Returns:
+        Flux with noise, the inverse variance it was drawn with, and masked cosmic-ray hits.
+    """
+    if background is None:
+        spread = variance(arm, flux, conditions)
+        bad = np.zeros(flux.shape, dtype=bool)
+    else:
+        bad = background <= 0
+        electrons = (arm.electrons * conditions.time).astype(np.float32)
+        light = conditions.fibre[:, None]  # (n, 1)
+        own = np.where(bad, np.float32(1), background) * np.square(light)
+        spread = np.maximum(flux, 0) / electrons / light + np.reciprocal(own)
+    hits_rng, noise_rng = rng.spawn(2)
+    noisy = noise_rng.standard_normal(flux.shape, dtype=np.float32)
+    noisy *= np.sqrt(spread)
+    noisy += flux
+    ivar = np.reciprocal(spread, out=spread)
+    mask = np.where(bad, 1, 0).astype(np.int32)
+    _mask_hits(noisy, ivar, mask, arm.name, hits_rng)
+    noisy[bad], ivar[bad] = 0, 0
+    return NoisyArm(noisy, ivar, mask)
+
+
+def _mask_hits(flux: Array32, ivar: Array32, mask: NDArray[np.int32], name: str, rng: Rng) -> None:
+    n, n_pix = flux.shape
+    rate = _HITS_PER_PIXEL[name] * n_pix
+    # Uniform draws of fixed number per row, so that a row never depends on those after it.
+    most = int(np.ceil(rate + 6 * np.sqrt(rate))) + 1
+    draws = rng.random((n, 2 + 2 * most), dtype=np.float32)
+    counts = np.minimum(_poisson_quantile(draws[:, 0], rate), most)
+    row, hit = np.nonzero(np.arange(most) < counts[:, None])
+    first = (draws[row, 2 + hit] * n_pix).astype(np.int64)
+    length = 1 + (draws[row, 2 + most + hit] * _HIT_PIXELS).astype(np.int64)
+    for step in range(_HIT_PIXELS):
+        inside = (step < length) & (first + step < n_pix)
+        at = (row[inside], first[inside] + step)
+        flux[at], ivar[at] = 0, 0
+        mask[at] |= MASK_COSMIC
+
+
+def _poisson_quantile(uniform: Array32, mean: float) -> NDArray[np.int64]:
+    counts = np.arange(int(mean + 8 * np.sqrt(mean)) + 8)
+    log_p = counts * np.log(mean) - mean - np.cumsum(np.log(np.maximum(counts, 1)))
+    return np.searchsorted(np.cumsum(np.exp(log_p)), uniform)

@@ -1,0 +1,220 @@
+"""One tile observed: faults in the light, exposures with independent noise, their coadd."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from quasarloop.simulate.exposures import Exposure, coadd_exposures
+from quasarloop.simulate.faults import (
+    Fault,
+    FaultRates,
+    Faults,
+    disturb_arm,
+    disturb_light,
+    draw_faults,
+)
+from quasarloop.simulate.fibermap import Assignment
+from quasarloop.simulate.instrument import Instrument
+from quasarloop.simulate.noise import (
+    NoisyArm,
+    RealNoise,
+    blur,
+    draw_conditions,
+    observe,
+)
+from quasarloop.simulate.plan import PETAL_FIBRES, Tile, sites, stream
+from quasarloop.simulate.write_redrock import RedrockMistakes
+from quasarloop.truth import SpecType
+
+__all__ = ["Light", "LightSource", "Observation", "Observing", "Setup", "observe_tile"]
+
+# Purposes of random streams; a number never changes meaning, or old seeds would.
+_SITES, _FAULTS, _CONDITIONS, _ARMS, _DISTURB, _REAL_NOISE, _IMAGING = range(1, 8)
+# Photometric bands as plain ranges, Å: enough for a FIBERMAP's fluxes. Our choice.
+_BANDS_AA: Final = {"G": (4000.0, 5500.0), "R": (5650.0, 7150.0), "Z": (8400.0, 9800.0)}
+_IMAGING_ERROR: Final = 0.03
+# f_λ of AB magnitude 22.5, 1e-17 erg/s/cm²/Å, times λ² in Å²: 3.631e-29 erg/s/cm²/Hz × c.
+_NANOMAGGIE: Final = 3.631e-29 * 2.99792458e18 / 1e-17
+# Every fourth pixel is enough for a median S/N.
+_SN_STEP: Final = 4
+
+
+@dataclass(frozen=True)
+class Light:
+    """What arrives from the objects of a tile.
+
+    Attributes:
+        flux: (n, n_pix) float32 noiseless, 1e-17 erg/s/cm²/Å, on the instrument's pixels.
+        spectype: (n,) int8 of `SpecType`.
+        z: (n,) float64.
+        bal: (n,) int8: 1 BAL quasar, 0 quasar without, -1 not a quasar.
+        hidden: every other property, (n,) each, by column name.
+    """
+
+    flux: NDArray[np.float32]
+    spectype: NDArray[np.int8]
+    z: NDArray[np.float64]
+    bal: NDArray[np.int8]
+    hidden: dict[str, NDArray[Any]]
+
+
+class LightSource(Protocol):
+    """Anything that makes the light of objects number first … first + n − 1."""
+
+    def __call__(self, seed: int, first: int, n: int, wave_aa: NDArray[np.float64]) -> Light:
+        """Return the light of n objects at those wavelengths."""
+
+
+class Observing(BaseModel):
+    """How the survey observes (sections ``[observing]``, ``[faults]``, ``[redrock]``).
+
+    Attributes:
+        depth: exposure time over the nominal one (DESI: 1000 s).
+        exposures: how often each object is observed.
+        faults: share of fibres with each fault.
+        redrock: how often the imitated redrock is wrong.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    depth: float = Field(1.0, gt=0, le=1000)
+    exposures: int = Field(1, ge=1, le=99)
+    faults: FaultRates = FaultRates()
+    redrock: RedrockMistakes = RedrockMistakes()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is the same for all tiles of a survey.
+
+    Attributes:
+        seed: root of all random numbers.
+        instrument: the spectrograph.
+        observing: depth, exposures, faults.
+        real_noise: real inverse variances to use in place of the instrument's own noise.
+    """
+
+    seed: int
+    instrument: Instrument
+    observing: Observing
+    real_noise: RealNoise | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One tile observed.
+
+    Attributes:
+        assignment: what each fibre looked at.
+        light: what there was to see, faults in the light included.
+        faults: what went wrong.
+        exposures: one or more.
+        coadd: arm name -> the coadd of the exposures.
+        sn: (n, n_arms) median S/N per pixel of the coadd, NaN where masked.
+    """
+
+    assignment: Assignment
+    light: Light
+    faults: Faults
+    exposures: list[Exposure]
+    coadd: dict[str, NoisyArm]
+    sn: NDArray[np.float32]
+
+
+def observe_tile(tile: Tile, light: Light, setup: Setup) -> Observation:
+    """Observe a tile: faults in the light, exposures with independent noise, coadd.
+
+    Args:
+        tile: which.
+        light: of its objects; the flux is changed in place.
+        setup: of the survey.
+    """
+    seed, instrument, observing = setup.seed, setup.instrument, setup.observing
+    every = draw_faults(
+        stream(seed, tile, _FAULTS), PETAL_FIBRES, observing.faults, len(instrument.arms)
+    )
+    faults = every[: tile.n_objects]
+    flux = disturb_light(light.flux, faults)
+    blurred = {arm.name: blur(flux[:, arm.pixels], arm.sigma_pixels) for arm in instrument.arms}
+    exposures = [
+        _expose(number, tile, setup, blurred, faults) for number in range(observing.exposures)
+    ]
+    coadd = coadd_exposures(exposures)
+    sky = faults.has(Fault.SKY_FIBRE)
+    assignment = Assignment(
+        tile=tile,
+        sites=sites(seed, tile, _SITES),
+        is_sky=sky,
+        fiberstatus=faults.fiberstatus(),
+        band_flux=_imaging(stream(seed, tile, _IMAGING), flux, instrument),
+    )
+    # A sky fibre has no class, no redshift, no BAL flag.
+    seen = replace(
+        light,
+        spectype=np.where(sky, SpecType.UNKNOWN, light.spectype).astype(np.int8),
+        z=np.where(sky, np.nan, light.z),
+        bal=np.where(sky, -1, light.bal).astype(np.int8),
+    )
+    return Observation(assignment, seen, faults, exposures, coadd, _median_sn(coadd))
+
+
+def _expose(
+    number: int,
+    tile: Tile,
+    setup: Setup,
+    blurred: Mapping[str, NDArray[np.float32]],
+    faults: Faults,
+) -> Exposure:
+    seed, instrument = setup.seed, setup.instrument
+    rng = stream(seed, tile, _CONDITIONS, number)
+    conditions = draw_conditions(rng, tile.n_objects, len(instrument.arms), setup.observing.depth)
+    arms = {}
+    for position, model in enumerate(instrument.arms):
+        background = None
+        if setup.real_noise is not None:
+            real = setup.real_noise.ivar[model.name]
+            background = real[_real_rows(seed, tile, len(real))] * np.float32(conditions.time)
+        true = blurred[model.name] * conditions.calibration[:, position, None]
+        arms[model.name] = disturb_arm(
+            observe(
+                model, true, conditions, stream(seed, tile, _ARMS, number, position), background
+            ),
+            model,
+            instrument,
+            faults,
+            stream(seed, tile, _DISTURB, number, position),
+            cosmic_rays=number == 0,  # a hit strikes one exposure only
+        )
+    return Exposure(arms, conditions)
+
+
+def _real_rows(seed: int, tile: Tile, n_fibres: int) -> NDArray[np.int64]:
+    # One fibre per object, the same in all its arms and exposures.
+    draws = stream(seed, tile, _REAL_NOISE).random(PETAL_FIBRES)[: tile.n_objects]
+    return (draws * n_fibres).astype(np.int64)
+
+
+def _imaging(
+    rng: np.random.Generator, flux: NDArray[np.float32], instrument: Instrument
+) -> dict[str, NDArray[np.float32]]:
+    error = 1 + _IMAGING_ERROR * rng.standard_normal((len(flux), len(_BANDS_AA)))
+    result = {}
+    for column, (band, (low, high)) in enumerate(_BANDS_AA.items()):
+        inside = slice(*np.searchsorted(instrument.wave_aa, (low, high)))
+        weight = instrument.wave_aa[inside] ** 2 / _NANOMAGGIE
+        per_pixel = (weight / len(weight)).astype(np.float32)
+        result[band] = ((flux[:, inside] @ per_pixel) * error[:, column]).astype(np.float32)
+    return result
+
+
+def _median_sn(coadd: Mapping[str, NoisyArm]) -> NDArray[np.float32]:
+    columns = []
+    for arm in coadd.values():
+        values = arm.flux[:, ::_SN_STEP] * np.sqrt(arm.ivar[:, ::_SN_STEP])
+        masked = ~(arm.ivar > 0).any(axis=1)
+        columns.append(np.where(masked, np.nan, np.median(values, axis=1)))
+    return np.stack(columns, axis=1).astype(np.float32)

@@ -1,0 +1,223 @@
+"""redrock-*.fits beside each coadd: mostly right, wrong as real redrock is wrong.
+
+No fit is done here: the answer is the truth, disturbed. It exists so that the afterburner
+and the inspection page have a second opinion to disagree with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import fitsio
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from quasarloop.artefacts import write_atomically
+from quasarloop.lines import EMISSION_LINES
+from quasarloop.simulate.fibermap import Assignment, tsnr2
+from quasarloop.simulate.noise import NoisyArm
+from quasarloop.truth import SpecType
+
+__all__ = ["RedrockAnswer", "RedrockMistakes", "imitate_redrock", "write_redrock"]
+
+Rng = np.random.Generator
+Table = NDArray[np.void]
+
+# Source: redrock.zwarning.ZWarningMask.
+_ZWARN_SKY: Final = 1 << 0
+_ZWARN_LOW_DELTACHI2: Final = 1 << 2
+_ZWARN_NODATA: Final = 1 << 9
+_LOW_DELTACHI2: Final = 9.0  # redrock.zfind: below it the best fit is ambiguous
+# Source: redrock's own search ranges (zscan_galaxy, zscan_qso).
+_GALAXY_Z: Final = (-0.005, 1.7)
+_QSO_Z: Final = (0.05, 6.0)
+_OII_AA: Final = 3728.5
+_N_COEFF: Final = 10
+_LIGHT_KMS: Final = 299_792.458
+# Scatter of redrock's redshifts, km/s. Source: Chaussidon et al. 2023, ApJ 944, 107 (quasars,
+# some hundreds of km/s); Lan et al. 2023, ApJ 943, 68 (galaxies, some tens). Rounded by us.
+_Z_SCATTER_KMS: Final = {SpecType.STAR: 8.0, SpecType.GALAXY: 25.0, SpecType.QSO: 250.0}
+
+
+class RedrockMistakes(BaseModel):
+    """How often the imitated redrock is wrong (section ``[redrock]`` of a population file).
+
+    Rates hold at a median S/N of 2 per pixel and above; they triple towards S/N 0. Defaults are
+    our choice, near Chaussidon et al. 2023, ApJ 944, 107: redrock alone misses up to a tenth of
+    the quasars, most of them called galaxies, and gives about one in a hundred a wrong redshift.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    qso_as_galaxy: float = Field(0.06, ge=0, le=1)
+    qso_as_star: float = Field(0.01, ge=0, le=1)
+    qso_wrong_line: float = Field(0.02, ge=0, le=1)
+    galaxy_wrong_z: float = Field(0.02, ge=0, le=1)
+    galaxy_as_qso: float = Field(0.01, ge=0, le=1)
+    star_as_qso: float = Field(0.01, ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class RedrockAnswer:
+    """What redrock would have said, (n,) each.
+
+    Attributes:
+        spectype: int8 of `SpecType`.
+        z: float64 redshift.
+        zwarn: int64 bits.
+        deltachi2: float64.
+        mistaken: True where class or redshift is wrong on purpose.
+    """
+
+    spectype: NDArray[np.int8]
+    z: NDArray[np.float64]
+    zwarn: NDArray[np.int64]
+    deltachi2: NDArray[np.float64]
+    mistaken: NDArray[np.bool_]
+
+
+def imitate_redrock(
+    rng: Rng,
+    spectype: NDArray[np.int8],
+    z: NDArray[np.float64],
+    sn: NDArray[np.float32],
+    mistakes: RedrockMistakes,
+) -> RedrockAnswer:
+    """Disturb the truth as redrock would.
+
+    Args:
+        rng: generator used for this only; all draws are made for the rows given.
+        spectype: (n,) true class; UNKNOWN is a sky fibre.
+        z: (n,) true redshift, NaN for sky fibres.
+        sn: (n,) median S/N per pixel; 0 or NaN where nothing was seen.
+        mistakes: rates.
+    """
+    n = len(spectype)
+    signal = np.nan_to_num(np.clip(sn, 0, None).astype(np.float64))
+    harder = 3 - np.minimum(signal, 2)  # 1 at S/N 2 and above, 3 at 0
+    # A stream each, filled row by row: what row i gets does not depend on later rows.
+    choice_rng, scatter_rng, fit_rng = rng.spawn(3)
+    u = choice_rng.random((n, 4)).T
+    said, found = spectype.copy(), _scattered(scatter_rng, spectype, z)
+    chance = u[0] / harder
+    qso, galaxy = spectype == SpecType.QSO, spectype == SpecType.GALAXY
+    star, sky = spectype == SpecType.STAR, spectype == SpecType.UNKNOWN
+    # Disjoint intervals of one draw: a row gets at most one mistake.
+    as_galaxy = qso & (chance < mistakes.qso_as_galaxy)
+    edge = mistakes.qso_as_galaxy + mistakes.qso_as_star
+    as_star = qso & ~as_galaxy & (chance < edge)
+    wrong_line = qso & ~as_galaxy & ~as_star & (chance < edge + mistakes.qso_wrong_line)
+    as_qso = (galaxy & (chance < mistakes.galaxy_as_qso)) | (star & (chance < mistakes.star_as_qso))
+    lost = galaxy & ~as_qso & (chance < mistakes.galaxy_as_qso + mistakes.galaxy_wrong_z)
+
+    said[as_galaxy | sky], said[as_star], said[as_qso] = (
+        SpecType.GALAXY,
+        SpecType.STAR,
+        SpecType.QSO,
+    )
+    # A broad line taken for [O II]: the usual way a quasar becomes a galaxy.
+    mg = EMISSION_LINES[3].wave_rest_aa
+    half_right = u[1] < 0.5  # noqa: PLR2004 -- our choice: half keep the right redshift
+    found[as_galaxy & ~half_right] = ((1 + z) * mg / _OII_AA - 1)[as_galaxy & ~half_right]
+    anywhere = as_galaxy & (half_right & (z > _GALAXY_Z[1]))
+    random_z = _GALAXY_Z[0] + u[2] * (_GALAXY_Z[1] - _GALAXY_Z[0])
+    found[anywhere | lost | sky] = random_z[anywhere | lost | sky]
+    found[as_galaxy] = np.clip(found[as_galaxy], *_GALAXY_Z)
+    found[as_star] = (0.002 * (u[2] - 0.5))[as_star]
+    found[wrong_line] = _confused(z, u[3])[wrong_line]
+    found[as_qso] = (_QSO_Z[0] + u[2] * 3.5)[as_qso]
+    wrong = as_galaxy | as_star | wrong_line | as_qso | lost
+    deltachi2 = _deltachi2(fit_rng, signal, wrong | sky)
+    nothing = (signal == 0) & ~sky
+    zwarn = np.where(deltachi2 < _LOW_DELTACHI2, _ZWARN_LOW_DELTACHI2, 0)
+    zwarn |= np.where(sky, _ZWARN_SKY, 0) | np.where(nothing, _ZWARN_NODATA, 0)
+    return RedrockAnswer(said, found, zwarn.astype(np.int64), deltachi2, wrong)
+
+
+def write_redrock(
+    path: Path,
+    answer: RedrockAnswer,
+    assignment: Assignment,
+    tables: Mapping[str, Table],
+    arms: Mapping[str, NoisyArm],
+) -> None:
+    """Write REDSHIFTS, FIBERMAP, EXP_FIBERMAP and TSNR2, rows as in the coadd.
+
+    Args:
+        path: ``redrock-<petal>-<tile>-thru<night>.fits``.
+        answer: one row per object.
+        assignment: who was observed.
+        tables: the coadd's FIBERMAP and EXP_FIBERMAP.
+        arms: the coadd.
+    """
+    redshifts = _redshifts(assignment.sites.target_id, answer, arms)
+    # Given by the header, a reader learns which templates the fit is said to have used.
+    cards = [
+        {"name": "RRVER", "value": "simulated", "comment": "no fit was done"},
+        {"name": "TEMNAM00", "value": "none"},
+        {"name": "TEMVER00", "value": "none"},
+        {"name": "SIMULATE", "value": True},
+    ]
+    with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
+        fits.write(None, header=cards)
+        fits.write(redshifts, extname="REDSHIFTS")
+        for name, table in tables.items():
+            fits.write(table, extname=name)
+        fits.write(tsnr2(assignment.sites.target_id, arms), extname="TSNR2")
+
+
+def _redshifts(
+    target_id: NDArray[np.int64], answer: RedrockAnswer, arms: Mapping[str, NoisyArm]
+) -> Table:
+    n = len(target_id)
+    table = np.zeros(
+        n,
+        dtype=[
+            ("TARGETID", "i8"), ("Z", "f8"), ("ZERR", "f8"), ("ZWARN", "i8"), ("CHI2", "f8"),
+            ("COEFF", "f8", (_N_COEFF,)), ("NPIXELS", "i8"), ("SPECTYPE", "S6"),
+            ("SUBTYPE", "S20"), ("NCOEFF", "i8"), ("DELTACHI2", "f8"),
+        ],
+    )  # fmt: skip
+    pixels = np.sum([np.count_nonzero(arm.ivar > 0, axis=1) for arm in arms.values()], axis=0)
+    names = np.array(["STAR", "GALAXY", "QSO"], dtype="S6")
+    n_coeff = np.array([5, 10, 4])[answer.spectype]
+    scatter = np.array([_Z_SCATTER_KMS[SpecType(k)] for k in range(3)])[answer.spectype]
+    table["TARGETID"], table["Z"], table["ZWARN"] = target_id, answer.z, answer.zwarn
+    table["ZERR"] = scatter / 4 / _LIGHT_KMS * (1 + np.abs(answer.z))
+    table["CHI2"] = pixels + 5.0
+    mean = np.mean([arm.flux.mean(axis=1) for arm in arms.values()], axis=0)
+    # Sizes only: as if the mean flux stood on the first template.
+    table["COEFF"] = mean[:, None] * 0.3 ** np.arange(_N_COEFF)
+    table["COEFF"][np.arange(_N_COEFF) >= n_coeff[:, None]] = 0
+    table["NPIXELS"], table["NCOEFF"] = pixels, n_coeff
+    table["SPECTYPE"] = names[answer.spectype]
+    qso = answer.spectype == SpecType.QSO
+    table["SUBTYPE"] = np.where(qso, np.where(answer.z < 1.6, b"LOZ", b"HIZ"), b"")  # noqa: PLR2004 -- where redrock's two quasar templates meet
+    table["SUBTYPE"][answer.spectype == SpecType.STAR] = b"G"
+    table["DELTACHI2"] = answer.deltachi2
+    return table
+
+
+def _scattered(rng: Rng, spectype: NDArray[np.int8], z: NDArray[np.float64]) -> NDArray[np.float64]:
+    sigma = np.array([*(_Z_SCATTER_KMS[SpecType(k)] for k in range(3)), 0.0])[spectype]
+    return np.asarray(z + (1 + z) * sigma / _LIGHT_KMS * rng.standard_normal(len(z)))
+
+
+def _confused(z: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One line taken for its neighbour in the list; the answer stays within redrock's range."""
+    rest = np.array([line.wave_rest_aa for line in EMISSION_LINES])
+    first = np.minimum((u * (len(rest) - 1)).astype(int), len(rest) - 2)
+    up = (1 + z) * rest[first + 1] / rest[first] - 1
+    down = (1 + z) * rest[first] / rest[first + 1] - 1
+    return np.asarray(np.clip(np.where((up < _QSO_Z[1]) & (u * 7 % 1 < 0.5), up, down), *_QSO_Z))  # noqa: PLR2004 -- a fair coin
+
+
+def _deltachi2(
+    rng: Rng, signal: NDArray[np.float64], wrong: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    # Our choice: grows as (S/N)², 300 at S/N 1; a wrong answer wins by little.
+    first, second = rng.spawn(2)
+    value = 300 * signal**2 * 10 ** (0.4 * first.standard_normal(len(signal)))
+    return np.where(wrong, np.minimum(value, 60 * second.random(len(signal))), value) + 0.1

@@ -1,0 +1,170 @@
+"""The truth of a simulated survey: labels in the form of an inspection, and all that is hidden."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import fitsio
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import write_atomically
+from quasarloop.simulate.faults import Fault, Faults
+from quasarloop.truth import SECURE_QUALITY, SpecType, TruthTable
+
+__all__ = [
+    "fault_columns",
+    "flat_columns",
+    "join_truth_files",
+    "label_columns",
+    "read_tile_truth",
+    "truth_table",
+    "write_tile_truth",
+]
+
+Columns = Mapping[str, NDArray[Any]]
+
+TRUTH_SOURCE: Final = "simulated"
+_VI_COLUMNS: Final = {
+    "TARGETID": "TARGETID",
+    "Z": "best_z",
+    "QUALITY": "best_quality",
+    "SPECTYPE": "best_spectype",
+}
+_WORDS: Final = {kind: ("" if kind == SpecType.UNKNOWN else kind.name) for kind in SpecType}
+
+
+def label_columns(
+    target_id: NDArray[np.int64],
+    object_id: NDArray[np.int64],
+    spectype: NDArray[np.int8],
+    z: NDArray[np.float64],
+    bal: NDArray[np.int8],
+) -> dict[str, NDArray[Any]]:
+    """Return the columns every truth table has; a sky fibre has no class and quality 0."""
+    known = spectype != SpecType.UNKNOWN
+    return {
+        "TARGETID": target_id,
+        "OBJECT_ID": object_id,
+        "SPECTYPE": np.array([_WORDS[SpecType(int(kind))] for kind in spectype], dtype="S6"),
+        "Z": np.where(known, z, np.nan),
+        "QUALITY": np.where(known, SECURE_QUALITY, 0).astype(np.float32),
+        "IS_BAL": np.where(known, bal, -1).astype(np.int16),
+        "SOURCE": np.full(len(target_id), TRUTH_SOURCE, dtype=f"S{len(TRUTH_SOURCE)}"),
+    }
+
+
+def fault_columns(faults: Faults) -> dict[str, NDArray[Any]]:
+    """Return FAULTS (words joined by "|") and the size of each fault, as ``FAULT_*``."""
+    every = "|".join(str(fault.name) for fault in Fault)
+    words = [
+        "|".join(str(fault.name) for fault in Fault if value & fault) for value in faults.flags
+    ]
+    columns: dict[str, NDArray[Any]] = {"FAULTS": np.array(words, dtype=f"S{len(every)}")}
+    for one in fields(Faults):
+        if one.name != "flags":
+            columns[f"FAULT_{one.name.upper()}"] = getattr(faults, one.name)
+    return columns
+
+
+def flat_columns(value: Any, n: int, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Return every (n,) array in a frozen dataclass, nested ones too, under capital names.
+
+    Columns of several numbers per row become one column each (``NAME_0``, ``NAME_1``, …).
+    """
+    columns: dict[str, NDArray[Any]] = {}
+    for one in fields(value):
+        part, name = getattr(value, one.name), f"{prefix}{one.name.upper()}"
+        if is_dataclass(part) and not isinstance(part, type):
+            columns |= flat_columns(part, n, f"{name}_")
+        elif isinstance(part, np.ndarray) and part.ndim >= 1 and len(part) == n:
+            columns |= _split(name, part)
+    return columns
+
+
+def truth_table(columns: Columns) -> TruthTable:
+    """Return the labels as the package's own type."""
+    numbers = {name: int(kind) for kind, name in _WORDS.items()}
+    words = [value.decode().strip() for value in columns["SPECTYPE"]]
+    return TruthTable.make(
+        columns["TARGETID"],
+        np.array([numbers[word] for word in words]),
+        columns["Z"],
+        object_id=columns["OBJECT_ID"],
+        quality=columns["QUALITY"],
+        bal=columns["IS_BAL"],
+        source=TRUTH_SOURCE,
+    )
+
+
+def write_tile_truth(path: Path, columns: Columns) -> None:
+    """Write the truth of one tile as FITS, rows as in its coadd."""
+    with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
+        fits.write(_as_table(columns), extname="TRUTH")
+
+
+def read_tile_truth(path: Path) -> NDArray[np.void]:
+    """Read what `write_tile_truth` wrote."""
+    table: NDArray[np.void] = fitsio.read(path, ext="TRUTH")
+    return table
+
+
+def join_truth_files(parts: Sequence[Path], folder: Path) -> int:
+    """Write truth.fits, truth.csv and vi_truth.csv of a whole survey; return the rows.
+
+    Args:
+        parts: the tiles' truth files, in order.
+        folder: where to write.
+    """
+    table = np.concatenate([read_tile_truth(part) for part in parts])
+    with (
+        write_atomically(folder / "truth.fits") as temporary,
+        fitsio.FITS(temporary, "rw", clobber=True) as fits,
+    ):
+        fits.write(table, extname="TRUTH")
+    frame = pl.DataFrame({name: _plain(table[name]) for name in table.dtype.names or ()})
+    frame = frame.with_columns(pl.selectors.float().fill_nan(None))
+    with write_atomically(folder / "truth.csv") as temporary:
+        frame.write_csv(temporary)
+    inspected = frame.select(pl.col(ours).alias(theirs) for ours, theirs in _VI_COLUMNS.items())
+    with write_atomically(folder / "vi_truth.csv") as temporary:
+        inspected.with_columns(
+            N_VI=pl.lit(1),
+            all_VI_issues=pl.lit(""),
+            all_VI_comments=pl.lit(""),
+            merger_comment=pl.lit(TRUTH_SOURCE),
+        ).write_csv(temporary)
+    return len(table)
+
+
+def _split(name: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    if values.ndim == 1:
+        return {name: values}
+    flat = values.reshape(len(values), -1)
+    return {f"{name}_{number}": flat[:, number] for number in range(flat.shape[1])}
+
+
+def _as_table(columns: Columns) -> NDArray[np.void]:
+    ready = {name: _fits_ready(values) for name, values in columns.items()}
+    n = len(ready["TARGETID"])
+    table = np.zeros(n, dtype=[(name, values.dtype) for name, values in ready.items()])
+    for name, values in ready.items():
+        table[name] = values
+    return table
+
+
+def _fits_ready(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind == "U":
+        width = max(1, values.dtype.itemsize // 4)
+        return np.char.encode(values, "ascii").astype(f"S{width}")
+    if values.dtype == np.int8:
+        return values.astype(np.int16)
+    return values
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind == "S":
+        return np.char.strip(np.char.decode(values, "ascii"))
+    return values.astype(values.dtype.newbyteorder("="))
