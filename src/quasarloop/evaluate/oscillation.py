@@ -1,0 +1,219 @@
+"""Do line positions clump inside the boxes? One number for it: an amplitude in km/s.
+
+QuasarNET divides its grid into boxes and tends to put a line nearer to the centre of its box
+than it is; redshifts then oscillate with the boxes (paper, Section 4.3.2). With truth the
+oscillation is the redshift error against the true position in the box; without truth it is
+the density of predicted positions against the uniform one a smooth n(z) would give.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from quasarloop.errors import TruthError
+from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS, error_kms
+from quasarloop.grid import WaveGrid
+from quasarloop.lines import Line
+
+__all__ = [
+    "Oscillation",
+    "oscillation_with_truth",
+    "oscillation_without_truth",
+    "position_in_box",
+]
+
+# Bins of the position in the box; enough for three harmonics, few enough to be filled.
+_N_BINS: Final = 20
+_N_HARMONICS: Final = 3
+_N_BOOTSTRAPS: Final = 200
+# Redshift errors beyond this are line confusions, not clumping. Source: issue of the paper's
+# own cut for agreement, 5000 km/s.
+_MAX_ERROR_KMS: Final = 5000.0
+_MIN_PER_FIT: Final = 2 * _N_BINS
+
+
+@dataclass(frozen=True)
+class Oscillation:
+    """How strongly positions clump.
+
+    Attributes:
+        half_amplitude_kms: half of the range of the fitted curve over one box.
+        error_kms: its bootstrap standard deviation.
+        noise_kms: half amplitude that noise alone would give (positions shuffled), median.
+        position: (k,) centres of the bins of the position in the box, 0 to 1.
+        bias_kms: (k,) median error in each bin (with truth) or displacement (without).
+        curve_kms: (k,) what the amplitude is of: three harmonics fitted to `bias_kms` (with
+            truth), or the displacement itself (without).
+        scatter_kms: (k,) robust scatter in each bin; NaN without truth.
+        n: lines used.
+    """
+
+    half_amplitude_kms: float
+    error_kms: float
+    noise_kms: float
+    position: NDArray[np.float64]
+    bias_kms: NDArray[np.float64]
+    curve_kms: NDArray[np.float64]
+    scatter_kms: NDArray[np.float64]
+    n: int
+
+
+def position_in_box(z: ArrayLike, line: Line, grid: WaveGrid, n_boxes: int) -> NDArray[np.float64]:
+    """Return where in its box a line at redshift z falls, 0 to 1; NaN outside the grid.
+
+    Args:
+        z: (n,) redshifts.
+        line: whose wavelength.
+        grid: the network's bins.
+        n_boxes: boxes across them.
+    """
+    wave = line.wave_rest_aa * (1 + np.asarray(z, dtype=np.float64))
+    boxes = grid.position_of(wave) / grid.n_bins * n_boxes
+    return np.asarray(boxes - np.floor(boxes))
+
+
+def oscillation_with_truth(
+    z: ArrayLike, z_true: ArrayLike, line: Line, grid: WaveGrid, n_boxes: int, *, seed: int = 0
+) -> Oscillation:
+    """Measure redshift error against the true position in the box.
+
+    Args:
+        z: (n,) redshifts from this line alone.
+        z_true: (n,) true redshifts.
+        line: the line.
+        grid: the network's bins.
+        n_boxes: boxes across them.
+        seed: of the bootstrap.
+
+    Raises:
+        TruthError: fewer lines than a fit over one box needs.
+    """
+    position = position_in_box(z_true, line, grid, n_boxes)
+    error = error_kms(z, z_true)
+    keep = np.isfinite(position) & (np.abs(error) <= _MAX_ERROR_KMS)
+    position, error = position[keep], error[keep]
+    _check_enough(len(position), line)
+    rng = np.random.default_rng(seed)
+    centres, bias, scatter = _profile(position, error)
+    again = (_again(rng, len(error)) for _ in range(_N_BOOTSTRAPS))
+    spread = [_amplitude(position[rows], error[rows]) for rows in again]
+    noise = [_amplitude(position, rng.permutation(error)) for _ in range(_N_BOOTSTRAPS // 4)]
+    curve = _smooth(centres, bias)
+    return Oscillation(
+        half_amplitude_kms=_half_range(curve),
+        error_kms=float(np.std(spread)),
+        noise_kms=float(np.median(noise)),
+        position=centres,
+        bias_kms=bias,
+        curve_kms=curve,
+        scatter_kms=scatter,
+        n=len(error),
+    )
+
+
+def oscillation_without_truth(
+    z: ArrayLike, line: Line, grid: WaveGrid, n_boxes: int, *, seed: int = 0
+) -> Oscillation:
+    """Measure how far predicted positions are displaced from a uniform density.
+
+    The positions of a smooth n(z) fill every box evenly. If the network moves each line
+    without changing their order, the predicted position g was F(g) in truth, F being the
+    cumulative density of predictions; its displacement is g − F(g) boxes.
+
+    Args:
+        z: (n,) redshifts from this line alone.
+        line: the line.
+        grid: the network's bins.
+        n_boxes: boxes across them.
+        seed: of the bootstrap.
+
+    Raises:
+        TruthError: fewer lines than needed.
+    """
+    position = position_in_box(z, line, grid, n_boxes)
+    position = position[np.isfinite(position)]
+    _check_enough(len(position), line)
+    rng = np.random.default_rng(seed)
+    box_kms = _box_width_kms(grid, n_boxes)
+    centres = (np.arange(_N_BINS) + 0.5) / _N_BINS
+    bias = _displacement(position, centres) * box_kms
+    spread = [
+        _half_range(_displacement(position[_again(rng, len(position))], centres)) * box_kms
+        for _ in range(_N_BOOTSTRAPS)
+    ]
+    noise = [
+        _half_range(_displacement(rng.random(len(position)), centres)) * box_kms
+        for _ in range(_N_BOOTSTRAPS // 4)
+    ]
+    return Oscillation(
+        half_amplitude_kms=_half_range(bias),
+        error_kms=float(np.std(spread)),
+        noise_kms=float(np.median(noise)),
+        position=centres,
+        bias_kms=bias,
+        curve_kms=bias,
+        scatter_kms=np.full(_N_BINS, np.nan),
+        n=len(position),
+    )
+
+
+def _profile(
+    position: NDArray[np.float64], error: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Median and robust scatter of the error in bins of the position."""
+    number = np.minimum((position * _N_BINS).astype(np.int64), _N_BINS - 1)
+    order = np.argsort(number, kind="stable")
+    groups = np.split(error[order], np.searchsorted(number[order], np.arange(1, _N_BINS)))
+    filled = [len(group) > 0 for group in groups]
+    centres = ((np.arange(_N_BINS) + 0.5) / _N_BINS)[filled]
+    some = [group for group in groups if len(group)]
+    bias = np.array([np.median(group) for group in some])
+    scatter = np.array([1.4826 * np.median(np.abs(g - np.median(g))) for g in some])
+    return centres, bias, scatter
+
+
+def _smooth(position: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit the first harmonics of one box: the clumping repeats from box to box."""
+    angle = 2 * np.pi * np.outer(position, np.arange(1, _N_HARMONICS + 1))
+    basis = np.column_stack([np.ones(len(position)), np.sin(angle), np.cos(angle)])
+    coefficients, *_ = np.linalg.lstsq(basis, values, rcond=None)
+    return np.asarray(basis @ coefficients)
+
+
+def _displacement(
+    position: NDArray[np.float64], centres: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    cumulative = np.searchsorted(np.sort(position), centres, side="right") / len(position)
+    displaced = centres - cumulative
+    return np.asarray(displaced - displaced.mean())  # a constant shift is no clumping
+
+
+def _half_range(values: NDArray[np.float64]) -> float:
+    return float((values.max() - values.min()) / 2)
+
+
+def _amplitude(position: NDArray[np.float64], error: NDArray[np.float64]) -> float:
+    centres, bias, _ = _profile(position, error)
+    return _half_range(_smooth(centres, bias))
+
+
+def _again(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+    return rng.integers(0, n, n)
+
+
+def _box_width_kms(grid: WaveGrid, n_boxes: int) -> float:
+    if grid.kind == "log":
+        return LIGHT_SPEED_KMS * float(np.log(10)) * grid.step * grid.n_bins / n_boxes
+    # On a linear grid boxes have a constant width in Å: quote it at the grid's middle.
+    middle = (grid.start_aa + grid.end_aa) / 2
+    return LIGHT_SPEED_KMS * grid.step * grid.n_bins / n_boxes / middle
+
+
+def _check_enough(n: int, line: Line) -> None:
+    if n < _MIN_PER_FIT:
+        raise TruthError(
+            f"{n} redshifts from {line.name}: too few to see an oscillation, at least "
+            f"{_MIN_PER_FIT} are needed; give more spectra"
+        )
