@@ -13,6 +13,7 @@ from quasarloop.cli import evaluate
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
 from quasarloop.cli.ingest import ingest
+from quasarloop.cli.simulate import simulate
 from quasarloop.errors import QuasarloopError
 
 __all__ = ["app", "main"]
@@ -25,6 +26,7 @@ app = typer.Typer(
     help="Find quasars in survey spectra, and label the fewest spectra to find the most.",
 )
 
+app.command("simulate")(simulate)
 app.command("ingest")(ingest)
 app.command("classify")(classify)
 app.add_typer(evaluate.app, name="evaluate")

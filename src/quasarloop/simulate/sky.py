@@ -27,6 +27,7 @@ from quasarloop.simulate.observing import (
     observe_tile,
 )
 from quasarloop.simulate.plan import Tile, plan_tiles, stream
+from quasarloop.simulate.real_noise import read_real_noise
 from quasarloop.simulate.write_desi import write_coadd, write_spectra
 from quasarloop.simulate.write_redrock import imitate_redrock, write_redrock
 from quasarloop.simulate.write_truth import (
@@ -37,7 +38,14 @@ from quasarloop.simulate.write_truth import (
     write_tile_truth,
 )
 
-__all__ = ["SurveyPlan", "SurveyReport", "make_tile", "simulate_survey", "tile_files"]
+__all__ = [
+    "SurveyPlan",
+    "SurveyReport",
+    "make_tile",
+    "plan_survey",
+    "simulate_survey",
+    "tile_files",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +104,47 @@ class SurveyReport:
     n_tiles: int
     n_kept: int
     n_objects: int
+
+
+def plan_survey(
+    out: Path,
+    *,
+    seed: int,
+    source: LightSource,
+    recipe: dict[str, Any],
+    observing: Observing | None = None,
+    survey_format: Literal["desi", "sdss"] = "desi",
+    noise_from: Path | None = None,
+    with_resolution: bool = False,
+) -> SurveyPlan:
+    """Put together what a survey needs.
+
+    Args:
+        out: the survey's folder.
+        seed: root of all random numbers.
+        source: makes the light of the objects.
+        recipe: what the source depends on, JSON values.
+        observing: depth, exposures, faults, mistakes; None is one nominal exposure.
+        survey_format: whose files to write.
+        noise_from: a DESI coadd to draw inverse variances from.
+        with_resolution: write RESOLUTION matrices.
+
+    Raises:
+        DataFormatError: `noise_from` does not fit the instrument.
+    """
+    real_noise = None
+    if noise_from is not None:
+        real_noise = read_real_noise(noise_from, instrument_named(survey_format))
+    return SurveyPlan(
+        out=out,
+        seed=seed,
+        format=survey_format,
+        source=source,
+        observing=observing or Observing(),
+        recipe=recipe,
+        real_noise=real_noise,
+        with_resolution=with_resolution,
+    )
 
 
 def simulate_survey(

@@ -1,0 +1,79 @@
+"""``quasarloop simulate``: a survey with known truth."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from quasarloop.cli.common import progress_bar
+
+__all__ = ["simulate"]
+
+
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder of the survey; made if needed.")],
+    objects: Annotated[int, typer.Option(min=1, help="How many fibres.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    templates: Annotated[
+        Path | None,
+        typer.Option(help="Folder of redrock templates. Default: the built-in library."),
+    ] = None,
+    noise_from: Annotated[
+        Path | None, typer.Option(help="DESI coadd whose inverse variances are drawn from.")
+    ] = None,
+    survey_format: Annotated[
+        Literal["desi", "sdss"], typer.Option("--format", help="Whose files to write.")
+    ] = "desi",
+    exposures: Annotated[
+        int | None,
+        typer.Option(min=1, max=99, help="Observe each object so often, and coadd. Default: 1."),
+    ] = None,
+    population: Annotated[
+        Path | None,
+        typer.Option(help="TOML: population, [observing], [faults], [redrock] mistakes."),
+    ] = None,
+    resolution: Annotated[
+        bool,
+        typer.Option("--resolution", help="Write RESOLUTION matrices (rrdesi needs them)."),
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Make survey files of a sky whose every object is known.
+
+    A folder that holds part of the same survey is completed, not begun again.
+
+    Example: [bold]quasarloop simulate --out sky --objects 5000 --seed 1 --workers 2[/]
+    """
+    from quasarloop.engine import Engine
+    from quasarloop.simulate.model_sky import ModelSky
+    from quasarloop.simulate.observing import Observing
+    from quasarloop.simulate.plan import Tile
+    from quasarloop.simulate.population_file import Population
+    from quasarloop.simulate.sky import SurveyPlan, plan_survey, simulate_survey
+    from quasarloop.simulate.survey_file import read_survey_file
+
+    who, how = Population(), Observing()
+    if population is not None:
+        who, how = read_survey_file(population)
+    if exposures is not None:
+        how = how.model_copy(update={"exposures": exposures})
+    sky = ModelSky(who, templates)
+    plan: SurveyPlan = plan_survey(
+        out,
+        seed=seed,
+        survey_format=survey_format,
+        source=sky,
+        recipe=sky.recipe(),
+        observing=how,
+        noise_from=noise_from,
+        with_resolution=resolution,
+    )
+    with progress_bar() as progress:
+        task = progress.add_task("simulate", total=objects, note="")
+
+        def step(tile: Tile) -> None:
+            progress.advance(task, tile.n_objects)
+
+        report = simulate_survey(plan, objects, engine=Engine(workers=workers), on_tile=step)
+    kept = f" ({report.n_kept} were there)" if report.n_kept else ""
+    typer.echo(f"{report.n_objects} objects in {report.n_tiles} tiles{kept} -> {out}")
