@@ -20,6 +20,9 @@ from quasarloop.lines import NETWORK_LINES, Line
 
 __all__ = [
     "BATCH_NORM_EPS",
+    "BATCH_NORM_MOMENTUM",
+    "OFFSET_RANGE",
+    "PLAIN_OFFSET_RANGE",
     "LineFinder",
     "NetworkConfig",
     "Padding",
@@ -30,9 +33,13 @@ __all__ = [
 
 # Source: INTEROP.md, "Networks" (Keras default, never changed by QuasarNET).
 BATCH_NORM_EPS: Final = 1e-3
-# Source: INTEROP.md: momentum 0.99 as Keras means it, the part of the old mean kept;
-# torch counts the part of the new one.
-_BATCH_NORM_MOMENTUM: Final = 1.0 - 0.99
+# Source: INTEROP.md: as Keras means it, the part of the old mean kept; torch counts the
+# part of the new one.
+BATCH_NORM_MOMENTUM: Final = 0.99
+# Source: INTEROP.md: offset = -0.1 + 1.2 sigmoid, in boxes.
+OFFSET_RANGE: Final = (-0.1, 1.1)
+# Of a network without that rescaling: the bare sigmoid.
+PLAIN_OFFSET_RANGE: Final = (0.0, 1.0)
 
 
 class Padding(NamedTuple):
@@ -77,8 +84,8 @@ class NetworkConfig:
     n_boxes: int = 13
     lines: tuple[Line, ...] = NETWORK_LINES
     grid: WaveGrid = LOG_GRID
-    offset_low: float = -0.1
-    offset_high: float = 1.1
+    offset_low: float = OFFSET_RANGE[0]
+    offset_high: float = OFFSET_RANGE[1]
 
     def __post_init__(self) -> None:
         counts = {
@@ -142,6 +149,11 @@ class NetworkConfig:
     def bal_index(self) -> tuple[int, ...]:
         """Positions in `lines` of the finders of broad absorption."""
         return tuple(i for i, line in enumerate(self.lines) if line.is_bal)
+
+    @property
+    def rescales_offsets(self) -> bool:
+        """Whether offsets are more than a bare sigmoid."""
+        return (self.offset_low, self.offset_high) != PLAIN_OFFSET_RANGE
 
     def paddings(self) -> tuple[Padding, ...]:
         """(n_conv,) zeros put around the input of every convolution."""
@@ -278,4 +290,4 @@ def _dense(n_in: int, n_out: int, n_heads: int, generator: torch.Generator | Non
 
 
 def _norm(n_channels: int) -> nn.BatchNorm1d:
-    return nn.BatchNorm1d(n_channels, eps=BATCH_NORM_EPS, momentum=_BATCH_NORM_MOMENTUM)
+    return nn.BatchNorm1d(n_channels, eps=BATCH_NORM_EPS, momentum=1 - BATCH_NORM_MOMENTUM)

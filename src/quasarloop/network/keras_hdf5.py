@@ -1,0 +1,157 @@
+"""HDF5 on one side, the parts of a Keras 2 model on the other: the only file that knows both."""
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.errors import WeightsError
+from quasarloop.network.keras_file import KerasFile, layers_from_json
+from quasarloop.network.keras_layout import describe_model, weight_names
+from quasarloop.network.model import NetworkConfig, config_to_dict
+
+__all__ = ["keras_hdf5", "read_keras_hdf5"]
+
+# The root attribute of our own: configuration and provenance as JSON.
+_NOTE: Final = "quasarloop"
+# Keras 2 appends TensorFlow's output number to a weight's name; Keras 3 does not.
+_KERAS_2_NAME = re.compile(r"^(.*):\d+$")
+_KERAS_3_ADVICE: Final = (
+    "save the network as HDF5 from Keras 2 (TF_USE_LEGACY_KERAS=1, model.save('weights.h5')), "
+    "which is what QuasarNP and desispec read too"
+)
+# The version whose layout is written: that of QuasarNP's own 6-layer fixture.
+_KERAS_VERSION: Final = "2.9.0"
+# Source: the attribute QuasarNP's script adds to files together with ``model_grid``.
+_SPACING: Final = {"log": "logarithmic", "linear": "linear"}
+
+
+def read_keras_hdf5(path: Path) -> KerasFile:
+    """Read a whole Keras 2 model.
+
+    Raises:
+        WeightsError: no such file, not HDF5, cut short, of Keras 3, or weights alone.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    if zipfile.is_zipfile(path):
+        raise WeightsError(f"{path}: a Keras 3 archive (.keras); {_KERAS_3_ADVICE}")
+    try:
+        with h5py.File(path, "r") as file:
+            return _parse(file, path)
+    except (OSError, RuntimeError, KeyError) as exc:
+        what = (
+            "is cut short; copy it again" if "truncated" in str(exc) else "cannot be read as HDF5"
+        )
+        raise WeightsError(f"{path} {what} ({exc}); expected a Keras 2 weights file") from exc
+
+
+def keras_hdf5(
+    config: NetworkConfig,
+    arrays: Mapping[str, NDArray[np.float32]],
+    provenance: Mapping[str, Any],
+) -> bytes:
+    """Return the bytes of a Keras 2 HDF5 file; the same network gives the same bytes.
+
+    Args:
+        config: the network.
+        arrays: float32 arrays by ``layer/weight``.
+        provenance: what JSON can hold.
+
+    Raises:
+        WeightsError: the provenance holds what JSON cannot.
+    """
+    model = describe_model(config)
+    note = {"config": config_to_dict(config), "provenance": dict(provenance)}
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver=("earliest", "v110")) as file:
+        file.attrs["backend"] = "tensorflow"
+        file.attrs["keras_version"] = _KERAS_VERSION
+        file.attrs["model_config"] = json.dumps(model)
+        file.attrs["grid_spacing"] = _SPACING[config.grid.kind]
+        file.attrs[_NOTE] = _json(note)
+        file.create_dataset("model_grid", data=config.grid.lower_edges_aa)
+        groups = file.create_group("model_weights")
+        names = [layer["name"] for layer in model["config"]["layers"]]
+        groups.attrs["layer_names"] = _bytes_array(names)
+        groups.attrs["backend"] = "tensorflow"
+        groups.attrs["keras_version"] = _KERAS_VERSION
+        for name in names:
+            _write_layer(groups, name, arrays)
+    return memory.getvalue()
+
+
+def _parse(file: h5py.File, path: Path) -> KerasFile:
+    if "model_weights" not in file or "model_config" not in file.attrs:
+        if {"layers", "_layer_checkpoint_dependencies"} & set(file):
+            raise WeightsError(f"{path}: a Keras 3 file (.weights.h5); {_KERAS_3_ADVICE}")
+        lost = "model_weights" if "model_weights" not in file else "model_config"
+        raise WeightsError(
+            f"{path}: has no {lost}; expected a whole Keras 2 model (model.save, not save_weights)"
+        )
+    groups = file["model_weights"]
+    version = _text(file.attrs.get("keras_version", "not recorded"))
+    arrays = {name: _layer_arrays(groups[name], name, path) for name in groups}
+    try:
+        note = json.loads(_text(file.attrs.get(_NOTE, "{}")))
+        layers = layers_from_json(json.loads(_text(file.attrs["model_config"])))
+    except (json.JSONDecodeError, KeyError, TypeError) as exc:
+        raise WeightsError(f"{path}: its model_config is not that of a Keras model: {exc}") from exc
+    return KerasFile(
+        name=str(path),
+        layers=layers,
+        arrays={name: found for name, found in arrays.items() if found},
+        groups=tuple(groups),
+        model_grid=file["model_grid"][()] if "model_grid" in file else None,
+        keras_version=version,
+        note=note,
+    )
+
+
+def _layer_arrays(group: h5py.Group, layer: str, path: Path) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        match = _KERAS_2_NAME.match(name.rsplit("/", 1)[-1])
+        if match is None:
+            raise WeightsError(
+                f"{path}: weight {name} of layer {layer} has a Keras 3 name (no ':0' at its end); "
+                f"{_KERAS_3_ADVICE}"
+            )
+        found[match[1]] = item[()]
+
+    if isinstance(group, h5py.Group):
+        group.visititems(visit)
+    return found
+
+
+def _write_layer(groups: h5py.Group, layer: str, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    group = groups.create_group(layer)
+    names = [f"{layer}/{weight}:0" for weight in weight_names(layer)]
+    group.attrs["weight_names"] = _bytes_array(names)
+    for weight in weight_names(layer):
+        group.create_dataset(f"{layer}/{weight}:0", data=arrays[f"{layer}/{weight}"])
+
+
+def _bytes_array(names: list[str]) -> NDArray[Any]:
+    return np.array([name.encode() for name in names]) if names else np.zeros(0)
+
+
+def _json(note: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(note, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as exc:
+        raise WeightsError(f"the provenance holds what JSON cannot: {exc}") from exc
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

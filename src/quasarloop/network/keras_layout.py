@@ -1,0 +1,196 @@
+"""Names, shapes and description of a network as Keras 2 lays it down in a file.
+
+Everything here is plain Python: `weights` puts it into HDF5.
+"""
+
+from typing import Any, Final
+
+from quasarloop.network.model import (
+    BATCH_NORM_EPS,
+    BATCH_NORM_MOMENTUM,
+    OFFSET_RANGE,
+    NetworkConfig,
+)
+
+__all__ = [
+    "LAMBDA_GROUP",
+    "array_shapes",
+    "describe_model",
+    "quasarnp_obstacles",
+    "weight_names",
+]
+
+# QuasarNP rescales offsets if, and only if, an empty group of this name is in the file.
+LAMBDA_GROUP: Final = "lambda"
+
+_BATCH_NORM: Final = ("gamma", "beta", "moving_mean", "moving_variance")
+_KERNEL: Final = ("kernel", "bias")
+# QuasarNP builds every model with seven lines and decodes thirteen boxes.
+_QUASARNP_LINES: Final = 7
+_QUASARNP_BOXES: Final = 13
+# It takes the last digit of a layer's name as its number.
+_QUASARNP_CONVS: Final = 9
+
+
+def array_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Return ``layer/weight`` and shape of every array of a network, in Keras' order.
+
+    >>> shapes = array_shapes(NetworkConfig())
+    >>> shapes["conv_2/kernel"], shapes["fc_common/kernel"], shapes["fc_box_6/bias"]
+    ((10, 100, 100), (700, 100), (13,))
+    """
+    filters, dense, boxes = config.n_filters, config.n_dense, config.n_boxes
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number in range(1, config.n_conv + 1):
+        n_in = 1 if number == 1 else filters
+        shapes[f"conv_{number}/kernel"] = (config.kernel_width, n_in, filters)
+        shapes[f"conv_{number}/bias"] = (filters,)
+        shapes |= {f"batch_normalization_{number}/{name}": (filters,) for name in _BATCH_NORM}
+    shapes |= {"fc_common/kernel": (config.n_flat, dense), "fc_common/bias": (dense,)}
+    shapes |= {f"batch_normalization_{config.n_conv + 1}/{n}": (dense,) for n in _BATCH_NORM}
+    for head in ("fc_offset", "fc_box"):
+        for line in range(config.n_lines):
+            shapes[f"{head}_{line}/kernel"] = (dense, boxes)
+            shapes[f"{head}_{line}/bias"] = (boxes,)
+    return shapes
+
+
+def weight_names(layer: str) -> tuple[str, ...]:
+    """Return the weights of a layer of that name, in Keras' order; none for the other kinds."""
+    if layer.startswith("batch_normalization"):
+        return _BATCH_NORM
+    return _KERNEL if layer.startswith(("conv_", "fc_common", "fc_box_", "fc_offset_")) else ()
+
+
+def describe_model(config: NetworkConfig) -> dict[str, Any]:
+    """Return the ``model_config`` of a network: a Keras 2 functional model.
+
+    Where offsets are rescaled, a Lambda layer stands behind each. Its function is a name, not
+    Python bytecode: Keras loads the file with ``custom_objects={"rescale_offset": ...}``.
+    """
+    layers = [_layer("InputLayer", "input_1", [], batch_input_shape=[None, config.grid.n_bins, 1])]
+    layers += _trunk(config)
+    layers += [
+        _dense(f"fc_offset_{line}", "fc_activation", config.n_boxes, "sigmoid")
+        for line in range(config.n_lines)
+    ]
+    offsets = [f"fc_offset_{line}" for line in range(config.n_lines)]
+    for line, offset in enumerate(offsets):
+        layers.append(_dense(f"fc_box_{line}", "fc_activation", config.n_boxes, "sigmoid"))
+        if config.rescales_offsets:
+            layers.append(_rescale(line, offset, config))
+            offsets[line] = layers[-1]["name"]
+    outputs = [f"conc_box_{line}" for line in range(config.n_lines)]
+    for line, output in enumerate(outputs):
+        layers.append(_layer("Concatenate", output, [f"fc_box_{line}", offsets[line]], axis=-1))
+    body = {
+        "name": "QuasarNET",
+        "layers": layers,
+        "input_layers": [["input_1", 0, 0]],
+        "output_layers": [[output, 0, 0] for output in outputs],
+    }
+    return {"class_name": "Functional", "config": body}
+
+
+def quasarnp_obstacles(config: NetworkConfig) -> tuple[str, ...]:
+    """Return what keeps QuasarNP from using a network correctly; nothing if it can.
+
+    >>> quasarnp_obstacles(NetworkConfig())
+    ()
+    """
+    found = []
+    if config.n_lines != _QUASARNP_LINES:
+        found.append(f"{config.n_lines} lines; it always reads {_QUASARNP_LINES}")
+    if config.n_boxes != _QUASARNP_BOXES:
+        found.append(f"{config.n_boxes} boxes; it decodes {_QUASARNP_BOXES}")
+    if config.n_conv > _QUASARNP_CONVS:
+        found.append(f"{config.n_conv} convolutions; it numbers them with one digit")
+    if config.rescales_offsets and (config.offset_low, config.offset_high) != OFFSET_RANGE:
+        found.append(
+            f"offsets from {config.offset_low:g} to {config.offset_high:g}; it rescales them to "
+            f"{OFFSET_RANGE[0]:g} … {OFFSET_RANGE[1]:g}"
+        )
+    left = (config.kernel_width - 1) // 2
+    if config.padding == "same" and any(pad.left != left for pad in config.paddings()):
+        found.append("a kernel and stride whose 'same' padding it gets wrong")
+    return tuple(found)
+
+
+def _trunk(config: NetworkConfig) -> list[dict[str, Any]]:
+    layers, source = [], "input_1"
+    for number in range(1, config.n_conv + 1):
+        layers.append(
+            _layer(
+                "Conv1D",
+                f"conv_{number}",
+                [source],
+                filters=config.n_filters,
+                kernel_size=[config.kernel_width],
+                strides=[config.stride],
+                padding=config.padding,
+                data_format="channels_last",
+                dilation_rate=[1],
+                groups=1,
+                activation="linear",
+                use_bias=True,
+                **_initializers(),
+            )
+        )
+        layers += _norm_and_relu(number, f"activation_{number}", f"conv_{number}", axis=2)
+        source = f"activation_{number}"
+        if config.dropout > 0:
+            layers.append(_layer("Dropout", f"dropout_{number}", [source], rate=config.dropout))
+            source = f"dropout_{number}"
+    layers.append(_layer("Flatten", "flatten", [source], data_format="channels_last"))
+    layers.append(_dense("fc_common", "flatten", config.n_dense, "linear"))
+    return layers + _norm_and_relu(config.n_conv + 1, "fc_activation", "fc_common", axis=1)
+
+
+def _norm_and_relu(number: int, relu: str, source: str, *, axis: int) -> list[dict[str, Any]]:
+    name = f"batch_normalization_{number}"
+    norm = _layer(
+        "BatchNormalization",
+        name,
+        [source],
+        axis=[axis],
+        momentum=BATCH_NORM_MOMENTUM,
+        epsilon=BATCH_NORM_EPS,
+        center=True,
+        scale=True,
+    )
+    return [norm, _layer("Activation", relu, [name], activation="relu")]
+
+
+def _dense(name: str, source: str, units: int, activation: str) -> dict[str, Any]:
+    settings = {"units": units, "activation": activation, "use_bias": True, **_initializers()}
+    return _layer("Dense", name, [source], **settings)
+
+
+def _rescale(line: int, source: str, config: NetworkConfig) -> dict[str, Any]:
+    return _layer(
+        "Lambda",
+        LAMBDA_GROUP if line == 0 else f"{LAMBDA_GROUP}_{line}",
+        [source],
+        function="rescale_offset",
+        function_type="function",
+        module="quasarloop",
+        output_shape=None,
+        output_shape_type="raw",
+        output_shape_module=None,
+        arguments={"low": config.offset_low, "high": config.offset_high},
+    )
+
+
+def _initializers() -> dict[str, Any]:
+    return {
+        "kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": None}},
+        "bias_initializer": {"class_name": "Zeros", "config": {}},
+    }
+
+
+def _layer(kind: str, name: str, sources: list[str], **settings: Any) -> dict[str, Any]:
+    inbound = [[[source, 0, 0, {}] for source in sources]] if sources else []
+    config = {"name": name, "dtype": "float32", **settings}
+    if sources:
+        config["trainable"] = True
+    return {"class_name": kind, "config": config, "name": name, "inbound_nodes": inbound}

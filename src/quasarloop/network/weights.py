@@ -1,0 +1,250 @@
+"""Weights that travel: Keras 2 HDF5 files in every variant, and one safe form to write.
+
+A file written here gives the same confidences and offsets in QuasarNP and desispec.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import checksum, write_atomically
+from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHOLD
+from quasarloop.errors import WeightsError
+from quasarloop.grid import WaveGrid
+from quasarloop.lines import Line
+from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5
+from quasarloop.network.keras_layout import array_shapes
+from quasarloop.network.keras_offsets import Offsets
+from quasarloop.network.keras_reading import FileFacts, interpret
+from quasarloop.network.model import LineFinder, NetworkConfig, config_to_dict
+
+__all__ = [
+    "Thresholds",
+    "Weights",
+    "default_weights_path",
+    "from_module",
+    "inspect_weights",
+    "read_weights",
+    "to_module",
+    "write_weights",
+]
+
+_DEFAULT_FILE: Final = "default_weights.h5"
+
+
+class Thresholds(NamedTuple):
+    """What the authors of a network decide quasars with.
+
+    Attributes:
+        confidence: a line counts if its confidence is strictly above this.
+        n_lines: lines that must count.
+        high_z_min: lowest redshift of class HIGH_Z.
+    """
+
+    confidence: float = CONFIDENCE_THRESHOLD
+    n_lines: int = N_LINES_THRESHOLD
+    high_z_min: float = HIGH_Z_MIN
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained network, apart from any framework.
+
+    Attributes:
+        config: its shape.
+        arrays: float32 arrays by ``layer/weight`` in Keras' names and axis order.
+        provenance: what JSON can hold: how it was trained, or which file it came from.
+
+    Raises:
+        WeightsError: an array is missing, unknown or of another shape.
+    """
+
+    config: NetworkConfig
+    arrays: Mapping[str, NDArray[np.float32]]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = array_shapes(self.config)
+        for name, shape in expected.items():
+            if name not in self.arrays:
+                raise WeightsError(f"the network's array {name} is missing")
+            if self.arrays[name].shape != shape:
+                raise WeightsError(
+                    f"array {name} has shape {self.arrays[name].shape}; expected {shape}"
+                )
+        unknown = sorted(set(self.arrays) - set(expected))
+        if unknown:
+            raise WeightsError(f"array {unknown[0]} has no place in the network")
+
+    @property
+    def rescaled(self) -> bool:
+        """Whether offsets carry QuasarNET's rescaling."""
+        return self.config.rescales_offsets
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds in the provenance; the paper's where it has none."""
+        stored = self.provenance.get("thresholds", {})
+        return Thresholds(**{name: stored[name] for name in Thresholds._fields if name in stored})
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in the arrays, running means and variances included."""
+        return sum(array.size for array in self.arrays.values())
+
+    def digest(self) -> str:
+        """Return the SHA-256 of configuration and arrays, in hex: one network, one digest."""
+        text = json.dumps(config_to_dict(self.config), sort_keys=True)
+        result = hashlib.sha256(text.encode())
+        for name in array_shapes(self.config):
+            result.update(np.ascontiguousarray(self.arrays[name], dtype="<f4").tobytes())
+        return result.hexdigest()
+
+
+def read_weights(
+    path: str | Path,
+    offsets: Offsets = "auto",
+    *,
+    lines: tuple[Line, ...] | None = None,
+    grid: WaveGrid | None = None,
+) -> Weights:
+    """Read a weights file of QuasarNET, or one of ours.
+
+    Args:
+        path: a Keras 2 HDF5 file.
+        offsets: ``"auto"`` decides from the file whether offsets are rescaled; ``"rescaled"``
+            and ``"plain"`` decide for it.
+        lines: what the heads look for, needed if they are not QuasarNET's seven.
+        grid: the grid of the input, needed if the file has none and it is not the log grid.
+
+    Raises:
+        WeightsError: not such a file, incomplete, or ambiguous; the message says what to do.
+    """
+    return inspect_weights(path, offsets, lines=lines, grid=grid)[0]
+
+
+def inspect_weights(
+    path: str | Path,
+    offsets: Offsets = "auto",
+    *,
+    lines: tuple[Line, ...] | None = None,
+    grid: WaveGrid | None = None,
+) -> tuple[Weights, FileFacts]:
+    """Read a weights file and say which variant it is; arguments as `read_weights`."""
+    source = Path(path)
+    file = read_keras_hdf5(source)
+    config, arrays, facts = interpret(file, offsets, lines, grid)
+    provenance = file.note.get("provenance")
+    if provenance is None:
+        origin = {"file": source.name, "sha256": checksum(source), "offsets": facts.offsets}
+        provenance = {"origin": origin, "thresholds": Thresholds()._asdict()}
+    return Weights(config, arrays, provenance), facts
+
+
+def write_weights(weights: Weights, path: str | Path) -> None:
+    """Write the file every reader understands alike; the same weights give the same bytes.
+
+    Layers are numbered from 1, an empty group ``lambda`` stands for the rescaling, and the
+    grid, lines, thresholds and provenance are inside.
+
+    Raises:
+        WeightsError: the provenance holds what JSON cannot.
+        OutputError: the file cannot be written.
+    """
+    content = keras_hdf5(weights.config, weights.arrays, weights.provenance)
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def to_module(weights: Weights) -> LineFinder:
+    """Return the network as a torch module, in evaluation mode."""
+    module = LineFinder(weights.config, torch.Generator())
+    state = module.state_dict()
+    for name, tensor in state.items():
+        if not name.endswith("num_batches_tracked"):
+            tensor.copy_(torch.from_numpy(_to_torch(weights, name)))
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def from_module(module: LineFinder, provenance: Mapping[str, Any] | None = None) -> Weights:
+    """Return a module's weights, copied, with the paper's thresholds unless others are given."""
+    config = module.config
+    state = {
+        name: tensor.detach().to("cpu", torch.float32).numpy().copy()
+        for name, tensor in module.state_dict().items()
+    }
+    arrays = {name: _from_torch(state, name, config) for name in array_shapes(config)}
+    return Weights(config, arrays, {"thresholds": Thresholds()._asdict(), **(provenance or {})})
+
+
+def default_weights_path() -> Path:
+    """Return the weights file that comes with the package.
+
+    Raises:
+        WeightsError: this installation has none.
+    """
+    path = Path(str(resources.files("quasarloop") / "data" / _DEFAULT_FILE))
+    if not path.is_file():
+        raise WeightsError(
+            "this installation comes without weights; give a file with --weights, or train one "
+            "with `quasarloop train`"
+        )
+    return path
+
+
+_NORM_NAMES: Final = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+
+
+def _to_torch(weights: Weights, name: str) -> NDArray[np.float32]:
+    """Return the array a module's state calls ``name``."""
+    layer, _, weight = name.rpartition(".")
+    arrays, config = weights.arrays, weights.config
+    if layer.startswith("convs."):
+        array = arrays[f"conv_{int(layer[6:]) + 1}/{'kernel' if weight == 'weight' else 'bias'}"]
+        return np.ascontiguousarray(array.transpose() if weight == "weight" else array)
+    if layer.startswith("conv_norms."):
+        return arrays[f"batch_normalization_{int(layer[11:]) + 1}/{_NORM_NAMES[weight]}"]
+    if layer == "common_norm":
+        return arrays[f"batch_normalization_{config.n_conv + 1}/{_NORM_NAMES[weight]}"]
+    kind = "kernel" if weight == "weight" else "bias"
+    if layer == "common":
+        return np.ascontiguousarray(arrays[f"fc_common/{kind}"].transpose())
+    heads = [arrays[f"fc_{layer}_{line}/{kind}"] for line in range(config.n_lines)]
+    return np.concatenate([head.transpose() for head in heads])
+
+
+def _from_torch(
+    state: Mapping[str, NDArray[np.float32]], name: str, config: NetworkConfig
+) -> NDArray[np.float32]:
+    """Return the array Keras calls ``name``."""
+    layer, _, weight = name.partition("/")
+    stem, _, number = layer.rpartition("_")
+    kind = "weight" if weight == "kernel" else "bias"
+    if stem == "batch_normalization":
+        last = int(number) == config.n_conv + 1
+        norm = "common_norm" if last else f"conv_norms.{int(number) - 1}"
+        return state[f"{norm}.{_TORCH_NORM_NAMES[weight]}"]
+    if stem == "conv":
+        return np.ascontiguousarray(state[f"convs.{int(number) - 1}.{kind}"].transpose())
+    if layer == "fc_common":
+        return np.ascontiguousarray(state[f"common.{kind}"].transpose())
+    head = stem.removeprefix("fc_")
+    rows = slice(int(number) * config.n_boxes, (int(number) + 1) * config.n_boxes)
+    return np.ascontiguousarray(state[f"{head}.{kind}"][rows].transpose())
+
+
+_TORCH_NORM_NAMES: Final = {keras: torch_name for torch_name, keras in _NORM_NAMES.items()}
