@@ -30,7 +30,7 @@ def simulate(
     ] = None,
     population: Annotated[
         Path | None,
-        typer.Option(help="TOML: population, [observing], [faults], [redrock] mistakes."),
+        typer.Option(help="TOML: who is on the sky, how it is observed, what goes wrong."),
     ] = None,
     resolution: Annotated[
         bool,
@@ -48,7 +48,7 @@ def simulate(
     from quasarloop.simulate.model_sky import ModelSky
     from quasarloop.simulate.observing import Observing
     from quasarloop.simulate.plan import Tile
-    from quasarloop.simulate.population_file import Population
+    from quasarloop.simulate.population import Population
     from quasarloop.simulate.sky import SurveyPlan, plan_survey, simulate_survey
     from quasarloop.simulate.survey_file import read_survey_file
 

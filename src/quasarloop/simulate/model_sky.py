@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.model import observed_flux
 from quasarloop.simulate.observing import Light
-from quasarloop.simulate.population import draw_objects
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
 
