@@ -1,0 +1,164 @@
+"""Figures of redshifts: repeats (Figs. 8, 9), comparisons (Fig. 10), oscillation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from quasarloop.evaluate.compare import AGREEMENT_KMS, Comparison, confused_redshift
+from quasarloop.evaluate.figures import COLOURS, use_style
+from quasarloop.evaluate.oscillation import Oscillation
+from quasarloop.evaluate.repeats import ObjectRepeats, ScatterBins
+from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS
+
+__all__ = [
+    "comparison_figure",
+    "confusion_figure",
+    "oscillation_figure",
+    "scatter_figure",
+]
+
+# Line confusions drawn in the comparison, most frequent first; more would hide the points.
+_CONFUSIONS_DRAWN: Final = 7
+_ENTROPY_BINS: Final = np.linspace(0, 1, 21)
+
+
+def confusion_figure(repeats: Mapping[str, ObjectRepeats]) -> Figure:
+    """Draw how confused repeat exposures are: 2-D and 1-D histograms (paper, Fig. 8).
+
+    Args:
+        repeats: label -> repeats; the 2-D panel compares the first two.
+    """
+    labels = list(repeats)
+    with use_style():
+        figure = Figure(figsize=(10, 4.2))
+        left, right = figure.subplots(1, 2)
+        _plot_pair(left, repeats, labels)
+        for label, colour in zip(labels, COLOURS * 2, strict=False):
+            entropy = repeats[label].entropy_bits
+            confused = entropy[entropy > 0]
+            text = f"{label}: {len(confused)} of {len(entropy)} confused"
+            right.hist(
+                confused,
+                bins=_ENTROPY_BINS.tolist(),
+                histtype="step",
+                lw=2,
+                color=colour,
+                label=text,
+            )
+        right.set_yscale("log")
+        right.set_xlabel("confusion of an object's exposures, bits (zeros not drawn)")
+        right.set_ylabel("objects")
+        right.legend(fontsize=8)
+        return figure
+
+
+def scatter_figure(bins: Mapping[str, ScatterBins]) -> Figure:
+    """Draw the mean redshift scatter of repeat exposures against redshift (paper, Fig. 9)."""
+    with use_style():
+        figure = Figure(figsize=(7, 4.2))
+        axes = figure.subplots()
+        for (label, one), colour in zip(bins.items(), COLOURS * 2, strict=False):
+            axes.errorbar(
+                one.z, one.scatter, yerr=one.error, fmt="o-", color=colour, capsize=2, label=label
+            )
+        axes.set_yscale("log")
+        axes.set_xlabel("redshift")
+        axes.set_ylabel("mean standard deviation of redshift")
+        axes.legend(fontsize=8)
+        return figure
+
+
+def comparison_figure(comparison: Comparison, label_a: str, label_b: str) -> Figure:
+    """Draw redshift against redshift, with line confusions, and Δz/(1+z) (paper, Fig. 10)."""
+    with use_style():
+        figure = Figure(figsize=(6.5, 8.5))
+        top, bottom = figure.subplots(2, 1, height_ratios=[3, 1.3], sharex=True)
+        top.plot(comparison.z_a, comparison.z_b, ".", ms=2, alpha=0.5, rasterized=True)
+        limit = float(np.nanmax([*comparison.z_a, *comparison.z_b, 1.0])) * 1.03
+        _plot_confusions(top, comparison, limit)
+        top.set_xlim(0, limit)
+        top.set_ylim(0, limit)
+        top.set_ylabel(f"redshift, {label_b}")
+        bottom.plot(comparison.z_a, comparison.dz, ".", ms=2, alpha=0.5, rasterized=True)
+        for limit_kms, style in zip(AGREEMENT_KMS, ("--", "-"), strict=True):
+            for sign in (-1, 1):
+                bottom.axhline(sign * limit_kms / LIGHT_SPEED_KMS, color=COLOURS[1], ls=style, lw=1)
+        bottom.set_ylim(-0.025, 0.025)
+        bottom.set_xlabel(f"redshift, {label_a}")
+        bottom.set_ylabel("Δz / (1 + z)")
+        shares = ", ".join(
+            f"{share.value:.1%} within {limit_kms:,.0f} km/s"
+            for share, limit_kms in zip(comparison.within, AGREEMENT_KMS, strict=True)
+        )
+        bottom.set_title(shares, fontsize=9)
+        return figure
+
+
+def oscillation_figure(oscillations: Mapping[str, Mapping[str, Oscillation]]) -> Figure:
+    """Draw bias against the position in the box: a panel per line, a curve per weights file.
+
+    Args:
+        oscillations: line name -> label -> oscillation.
+    """
+    with use_style():
+        n = max(len(oscillations), 1)
+        figure = Figure(figsize=(4.2 * n, 3.8))
+        panels: Sequence[Axes] = figure.subplots(1, n, sharey=True, squeeze=False)[0]
+        for axes, (line, by_label) in zip(panels, oscillations.items(), strict=False):
+            for (label, one), colour in zip(by_label.items(), COLOURS * 2, strict=False):
+                text = f"{label}: {one.half_amplitude_kms:.0f} ± {one.error_kms:.0f} km/s"
+                axes.plot(one.position, one.bias_kms, "o", ms=4, color=colour)
+                axes.plot(one.position, one.curve_kms, "-", color=colour, label=text)
+            axes.axhline(0, color="0.6", lw=1)
+            axes.set_title(line, fontsize=10)
+            axes.set_xlabel("position in the box")
+            axes.legend(fontsize=8, title="half amplitude", title_fontsize=8)
+        panels[0].set_ylabel("redshift bias, km/s")
+        return figure
+
+
+def _plot_pair(axes: Axes, repeats: Mapping[str, ObjectRepeats], labels: Sequence[str]) -> None:
+    first, second = labels[0], labels[min(1, len(labels) - 1)]
+    common, row_a, row_b = np.intersect1d(
+        repeats[first].object_id, repeats[second].object_id, return_indices=True
+    )
+    counts, _, _ = np.histogram2d(
+        repeats[first].entropy_bits[row_a],
+        repeats[second].entropy_bits[row_b],
+        bins=[_ENTROPY_BINS, _ENTROPY_BINS],
+    )
+    filled = np.ma.masked_equal(counts.T, 0)
+    image = axes.pcolormesh(
+        _ENTROPY_BINS, _ENTROPY_BINS, filled, norm=LogNorm(1, max(2, counts.max())), cmap="cividis"
+    )
+    axes.figure.colorbar(image, ax=axes, label="objects")
+    axes.set_xlabel(f"confusion, {first}, bits")
+    axes.set_ylabel(f"confusion, {second}, bits")
+    axes.set_title(f"{len(common)} objects seen several times", fontsize=10)
+
+
+def _plot_confusions(axes: Axes, comparison: Comparison, limit: float) -> None:
+    drawn = [confusion for confusion in comparison.confusions if confusion.n][:_CONFUSIONS_DRAWN]
+    ends = np.array([0.0, limit])
+    for confusion in drawn:
+        z_b = confused_redshift(ends, confusion.line_a, confusion.line_b)
+        axes.plot(ends, z_b, "--", color="0.45", lw=0.8)
+        # Write the label where the dashed line leaves the panel.
+        slope = (z_b[1] - z_b[0]) / limit
+        x = min(limit, (limit - z_b[0]) / slope)
+        text = f"{confusion.line_a.column}→{confusion.line_b.column} ({confusion.n})"
+        axes.annotate(
+            text,
+            (x, z_b[0] + slope * x),
+            xytext=(-2, -4),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=7,
+            color="0.25",
+        )
+    axes.set_title(f"{len(comparison.z_a)} quasars of both", fontsize=10)

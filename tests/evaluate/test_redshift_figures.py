@@ -1,0 +1,75 @@
+"""Figures are drawn from what they claim to show, and survive thin data."""
+
+import numpy as np
+import pytest
+
+from quasarloop.errors import TruthError
+from quasarloop.evaluate.catalogue_rows import object_ids, same_rows, usable_rows
+from quasarloop.evaluate.compare import compare_redshifts, confused_redshift
+from quasarloop.evaluate.figures import save_figure
+from quasarloop.evaluate.oscillation import oscillation_without_truth
+from quasarloop.evaluate.redshift_figures import (
+    comparison_figure,
+    confusion_figure,
+    oscillation_figure,
+    scatter_figure,
+)
+from quasarloop.evaluate.repeats import repeat_objects, scatter_in_bins
+from quasarloop.grid import LOG_GRID
+from quasarloop.lines import line_named
+from quasarloop.truth import TruthTable
+
+RNG = np.random.default_rng(1)
+IDS = np.repeat(np.arange(50), 4)
+
+
+def repeats(p):
+    return repeat_objects(IDS, RNG.random(200) < p, RNG.uniform(1, 3, 200))
+
+
+def test_every_figure_can_be_saved(tmp_path):
+    a, b = repeats(0.9), repeats(0.99)
+    z = RNG.uniform(1.5, 3, 300)
+    z_b = confused_redshift(z, line_named("MgII(2796)"), line_named("CIV(1548)"))
+    comparison = compare_redshifts(np.ones(300), z, np.ones(300), np.where(z < 2, z_b, z))
+    line = line_named("CIV(1548)")
+    oscillation = {line.name: {"w": oscillation_without_truth(z, line, LOG_GRID, 13)}}
+    figures = [
+        confusion_figure({"old": a, "new": b}),
+        confusion_figure({"alone": a}),
+        scatter_figure({"old": scatter_in_bins(a), "new": scatter_in_bins(b)}),
+        comparison_figure(comparison, "old", "new"),
+        oscillation_figure(oscillation),
+    ]
+    for number, figure in enumerate(figures):
+        save_figure(figure, tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").stat().st_size > 5000
+    labels = [t.get_text() for t in figures[3].axes[0].texts]
+    n = int((z < 2).sum())
+    assert labels[0] == f"MgII→CIV ({n})"
+
+
+def catalogue(targets, rows):
+    return {
+        "TARGETID": np.array(targets),
+        "OBJECT_ID": np.array(targets),
+        "ROW": np.array(rows),
+        "SOURCE": np.full(len(rows), "a.fits"),
+        "FLAGS": np.zeros(len(rows), np.int32),
+    }
+
+
+def test_rows_are_paired_by_identity_not_by_order():
+    first, second = catalogue([1, 2, 3], [0, 1, 2]), catalogue([3, 1, 9], [2, 0, 5])
+    a, b = same_rows(first, second)
+    assert (a.tolist(), b.tolist()) == ([0, 2], [1, 0])
+    with pytest.raises(TruthError, match="no spectrum in common"):
+        same_rows(first, catalogue([1], [7]))
+
+
+def test_truth_says_which_targets_are_one_object():
+    truth = TruthTable.make(
+        np.array([1, 2]), np.array([2, 2]), np.array([1.0, 1.0]), object_id=np.array([77, 77])
+    )
+    assert object_ids(catalogue([1, 2, 3], [0, 1, 2]), truth).tolist() == [77, 77, 3]
+    assert usable_rows(catalogue([1], [0])).tolist() == [True]
