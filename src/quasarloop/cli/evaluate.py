@@ -1,14 +1,16 @@
 """``quasarloop evaluate``: hold a catalogue against truth."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
+from quasarloop.cli import evaluate_redshifts
 
 __all__ = ["app"]
 
@@ -16,6 +18,10 @@ app = typer.Typer(
     invoke_without_command=True,
     help="Completeness, purity and redshift errors against truth; repeats; comparisons.",
 )
+
+app.command("repeats")(evaluate_redshifts.repeats)
+app.command("compare")(evaluate_redshifts.compare)
+app.command("oscillation")(evaluate_redshifts.oscillation)
 
 
 @app.callback()
@@ -72,9 +78,9 @@ def evaluate(
     typer.echo(f"figure and numbers -> {folder}")
 
 
-def _print_table(numbers: dict[str, dict]) -> None:  # type: ignore[type-arg]  # JSON
+def _print_table(numbers: dict[str, dict[str, Any]]) -> None:
     table = Table("", *numbers, title="against truth")
-    rows = {
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {
         "spectra judged (quasars)": lambda n: f"{n['n_judged']} ({n['n_true']})",
         "completeness": lambda n: _share(n["completeness"]),
         "purity": lambda n: _share(n["purity"]),
@@ -92,7 +98,7 @@ def _print_table(numbers: dict[str, dict]) -> None:  # type: ignore[type-arg]  #
     Console().print(table)
 
 
-def _share(record: dict) -> str:  # type: ignore[type-arg]  # JSON
+def _share(record: dict[str, Any]) -> str:
     if record["value"] is None:
         return "–"
     return (

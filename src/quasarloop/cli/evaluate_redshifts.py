@@ -1,0 +1,216 @@
+"""``quasarloop evaluate repeats|compare|oscillation``: are the redshifts to be trusted?"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["compare", "oscillation", "repeats"]
+
+Catalogues = Annotated[
+    list[Path], typer.Option("--catalogue", help="Catalogue; one per weights file, repeatable.")
+]
+Truth = Annotated[
+    list[Path] | None,
+    typer.Option(help="Truth tables; they also say which targets are one object."),
+]
+Out = Annotated[Path, typer.Option(help="Folder for numbers and figures.")]
+
+
+def repeats(
+    catalogue: Catalogues, truth: Truth = None, out: Out = Path("evaluation-repeats")
+) -> None:
+    """Repeat exposures: how consistent are class and redshift (paper, Figs. 8 and 9)?
+
+    Example: [bold]quasarloop evaluate repeats --catalogue old.fits --catalogue new.fits[/]
+    """
+    from quasarloop.evaluate.catalogue_rows import object_ids, usable_rows
+    from quasarloop.evaluate.figures import save_figure
+    from quasarloop.evaluate.redshift_figures import confusion_figure, scatter_figure
+    from quasarloop.evaluate.repeats import repeat_objects, scatter_in_bins
+
+    folder, labels, blocks = _open(out, catalogue, truth)
+    found = {
+        name: repeat_objects(
+            object_ids(block, labels), block["IS_QSO"], block["Z_BEST"], usable_rows(block)
+        )
+        for name, block in blocks.items()
+    }
+    bins = {name: scatter_in_bins(one) for name, one in found.items()}
+    save_figure(confusion_figure(found), folder / "repeats_confusion.png")
+    save_figure(scatter_figure(bins), folder / "repeats_scatter.png")
+    numbers = {
+        name: {
+            "objects": len(one.object_id),
+            "confused": int((one.entropy_bits > 0).sum()),
+            "mean_entropy_bits": float(one.entropy_bits.mean()),
+            "always_qso": int(one.always_qso.sum()),
+            "median_z_std": _median(one.z_std[one.always_qso]),
+            "scatter": {key: getattr(bins[name], key).tolist() for key in ("z", "scatter", "n")},
+        }
+        for name, one in found.items()
+    }
+    _finish(folder, "repeats", numbers, [*catalogue, *(truth or [])])
+    rows = ("objects", "confused", "mean_entropy_bits", "always_qso", "median_z_std")
+    _print("repeat exposures", rows, numbers)
+
+
+def compare(
+    a: Annotated[Path, typer.Option(help="Catalogue, or weights file with --spectra.")],
+    b: Annotated[Path, typer.Option(help="Catalogue, or weights file with --spectra.")],
+    spectra: Annotated[
+        list[Path] | None,
+        typer.Option(help="Spectra or store to classify, if --a and --b are weights files."),
+    ] = None,
+    cosmology: Annotated[
+        str, typer.Option(help="astropy name, or H0=67.4,Om0=0.315 (flat).")
+    ] = "Planck18",
+    out: Out = Path("evaluation-compare"),
+) -> None:
+    """Two weights files on the same spectra: redshifts, line confusions (Fig. 10, Table 1).
+
+    Example: [bold]quasarloop evaluate compare --a old.h5 --b new.h5 --spectra STORE[/]
+    """
+    from quasarloop.evaluate.catalogue_rows import same_rows
+    from quasarloop.evaluate.compare import AGREEMENT_KMS, compare_redshifts
+    from quasarloop.evaluate.figures import save_figure
+    from quasarloop.evaluate.redshift_figures import comparison_figure
+
+    paths = [_as_catalogue(path, spectra, out, name) for path, name in ((a, "a"), (b, "b"))]
+    folder, _, blocks = _open(out, paths, None, names=["a", "b"])
+    rows_a, rows_b = same_rows(blocks["a"], blocks["b"])
+    first = {name: values[rows_a] for name, values in blocks["a"].items()}
+    second = {name: values[rows_b] for name, values in blocks["b"].items()}
+    result = compare_redshifts(
+        first["IS_QSO"], first["Z_BEST"], second["IS_QSO"], second["Z_BEST"], cosmology=cosmology
+    )
+    save_figure(comparison_figure(result, a.stem, b.stem), folder / "compare.png")
+    numbers: dict[str, Any] = {
+        "spectra": result.n_spectra,
+        "quasars of both": len(result.z_a),
+        f"only {a.stem}": result.n_only_a,
+        f"only {b.stem}": result.n_only_b,
+        "cosmology": cosmology,
+    }
+    for limit, part in zip(AGREEMENT_KMS, result.within, strict=True):
+        numbers[f"within {limit:.0f} km/s"] = str(part)
+    confusions = [
+        {"a": c.line_a.name, "b": c.line_b.name, "n": c.n} for c in result.confusions if c.n
+    ]
+    _finish(folder, "compare", {**numbers, "confusions": confusions}, paths)
+    _print("comparison", tuple(numbers), {"": numbers})
+    table = Table(f"{a.stem} says", f"{b.stem} says", "spectra", title="line confusions")
+    for row in confusions:
+        table.add_row(row["a"], row["b"], str(row["n"]))
+    Console().print(table)
+
+
+def oscillation(
+    catalogue: Catalogues,
+    truth: Truth = None,
+    line: Annotated[
+        list[str] | None, typer.Option(help="Line column, e.g. CIV; default LYA, CIV, CIII, MgII.")
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Use lines at least this confident.")
+    ] = 0.95,
+    grid: Annotated[str, typer.Option(help="The networks' grid: log or linear.")] = "log",
+    n_boxes: Annotated[
+        int | None, typer.Option(min=2, help="The networks' boxes; default QuasarNET's.")
+    ] = None,
+    out: Out = Path("evaluation-oscillation"),
+) -> None:
+    """Do line positions clump in the boxes? Amplitude in km/s, with truth and without.
+
+    Example: [bold]quasarloop evaluate oscillation --catalogue cat.fits --truth truth.csv[/]
+    """
+    from quasarloop.evaluate.figures import save_figure
+    from quasarloop.evaluate.oscillation_table import measure_lines
+    from quasarloop.evaluate.redshift_figures import oscillation_figure
+    from quasarloop.network.model import NetworkConfig
+
+    folder, labels, blocks = _open(out, catalogue, truth)
+    found = measure_lines(
+        blocks,
+        labels,
+        line_columns=line or ["LYA", "CIV", "CIII", "MgII"],
+        min_confidence=min_confidence,
+        grid_name=grid,
+        n_boxes=n_boxes or NetworkConfig().n_boxes,
+    )
+    for kind, by_line in found.items():
+        if by_line:
+            save_figure(oscillation_figure(by_line), folder / f"oscillation_{kind}.png")
+    numbers = {
+        f"{kind}, {name}, {label}": {
+            "half amplitude, km/s": one.half_amplitude_kms,
+            "error, km/s": one.error_kms,
+            "noise alone, km/s": one.noise_kms,
+            "lines": one.n,
+        }
+        for kind, by_line in found.items()
+        for name, by_label in by_line.items()
+        for label, one in by_label.items()
+    }
+    _finish(folder, "oscillation", numbers, [*catalogue, *(truth or [])])
+    rows = ("half amplitude, km/s", "error, km/s", "noise alone, km/s", "lines")
+    table = Table("", *rows, title="oscillation")
+    for name, one in numbers.items():
+        table.add_row(name, *(f"{one[row]:.0f}" for row in rows))
+    Console().print(table)
+
+
+def _open(
+    out: Path, catalogues: list[Path], truth: list[Path] | None, names: list[str] | None = None
+) -> Any:
+    from quasarloop.artefacts import check_folder
+    from quasarloop.catalogue import read_catalogue
+    from quasarloop.read import read_truth
+    from quasarloop.truth import join_truth
+
+    folder = check_folder(out)
+    labels = join_truth([read_truth(path) for path in truth]) if truth else None
+    needed = ["TARGETID", "OBJECT_ID", "IS_QSO", "Z_BEST", "FLAGS"]
+    keys = names or [path.stem for path in catalogues]
+    blocks = {key: read_catalogue(path, needed) for key, path in zip(keys, catalogues, strict=True)}
+    return folder, labels, blocks
+
+
+def _as_catalogue(path: Path, spectra: list[Path] | None, out: Path, name: str) -> Path:
+    from quasarloop.artefacts import check_folder
+    from quasarloop.catalogue import classify_to_file
+
+    if spectra is None:
+        return path
+    made = check_folder(out) / f"catalogue_{name}.parquet"
+    classify_to_file(spectra, made, weights=path, overwrite=True)
+    return made
+
+
+def _finish(folder: Path, name: str, numbers: dict[str, Any], inputs: list[Path]) -> None:
+    from quasarloop.artefacts import checksum, versions, write_manifest
+
+    sums = {str(path): checksum(path) for path in inputs}
+    write_manifest(
+        folder / f"{name}.json", {"numbers": numbers, "inputs": sums, "versions": versions()}
+    )
+    typer.echo(f"figures and numbers -> {folder}")
+
+
+def _print(title: str, rows: tuple[str, ...], numbers: dict[str, dict[str, Any]]) -> None:
+    table = Table("", *numbers, title=title)
+    for row in rows:
+        table.add_row(row, *(_cell(one[row]) for one in numbers.values()))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.5f}" if isinstance(value, float) else str(value)
+
+
+def _median(values: Any) -> float | None:
+    import numpy as np
+
+    return float(np.median(values)) if len(values) else None
