@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from quasarloop.network.model import NetworkConfig
 
-__all__ = ["LossParts", "TargetTensors", "line_finder_loss"]
+__all__ = ["LossParts", "MeanOver", "TargetTensors", "line_finder_loss"]
+
+MeanOver = Literal["spectrum", "batch"]
 
 
 class TargetTensors(NamedTuple):
@@ -52,7 +54,7 @@ def line_finder_loss(
     targets: TargetTensors,
     config: NetworkConfig,
     *,
-    mean_over: Literal["spectrum", "batch"] = "spectrum",
+    mean_over: MeanOver = "spectrum",
 ) -> LossParts:
     """Return the loss of a batch.
 

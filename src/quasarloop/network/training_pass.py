@@ -11,7 +11,7 @@ from torch.nn import functional
 from quasarloop.network.dropout import DropoutSource, relu_dropout
 from quasarloop.network.model import LineFinder, Padding
 
-__all__ = ["training_logits"]
+__all__ = ["training_logits", "validation_logits"]
 
 
 def training_logits(
@@ -29,16 +29,32 @@ def training_logits(
     Returns:
         Box logits and offset logits, each (n, n_lines, n_boxes).
     """
+    return _logits(model, flux, rate, source, training=True)
+
+
+def validation_logits(model: LineFinder, flux: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what ``model.eval()(flux)`` would, without biases in front of a normalisation.
+
+    Args:
+        model: its biases folded (`norms.fold_biases`); nothing of it is changed.
+        flux: (n, n_bins) normalised spectra on the model's device.
+    """
+    return _logits(model, flux, 0.0, None, training=False)
+
+
+def _logits(
+    model: LineFinder, flux: Tensor, rate: float, source: DropoutSource | None, *, training: bool
+) -> tuple[Tensor, Tensor]:
     config = model.config
     x = flux[:, None, None, :]  # (n, 1, 1, n_bins)
     x = x.contiguous(memory_format=torch.channels_last)
     layers = zip(model.convs, model.conv_norms, config.paddings(), strict=True)
     for conv, norm, pad in layers:
         x = _convolve(x, conv, pad, config.stride)  # (n, n_filters, 1, width')
-        x = relu_dropout(_normalise(x, norm), rate, source)
+        x = relu_dropout(_normalise(x, norm, training), rate, source)
     flat = x.permute(0, 2, 3, 1).flatten(1)  # (n, width' * n_filters), width by width as Keras
     common = functional.linear(flat, model.common.get_parameter("weight"))  # (n, n_dense)
-    hidden = functional.relu(_normalise(common, model.common_norm))
+    hidden = functional.relu(_normalise(common, model.common_norm, training))
     shape = (len(flux), config.n_lines, config.n_boxes)
     return model.box(hidden).view(shape), model.offset(hidden).view(shape)
 
@@ -52,7 +68,7 @@ def _convolve(x: Tensor, conv: nn.Module, pad: Padding, stride: int) -> Tensor:
     return functional.conv2d(x, kernel, stride=(1, stride), padding=(0, both))
 
 
-def _normalise(x: Tensor, norm: nn.Module) -> Tensor:
+def _normalise(x: Tensor, norm: nn.Module, training: bool) -> Tensor:
     assert isinstance(norm, nn.BatchNorm1d)  # for mypy: a ModuleList forgets types
     momentum = 0.0 if norm.momentum is None else norm.momentum
     return functional.batch_norm(
@@ -61,7 +77,7 @@ def _normalise(x: Tensor, norm: nn.Module) -> Tensor:
         norm.running_var,
         norm.weight,
         norm.bias,
-        training=True,
+        training=training,
         momentum=momentum,
         eps=norm.eps,
     )

@@ -1,0 +1,39 @@
+"""Options that cannot be are refused by name."""
+
+import pytest
+
+from quasarloop.errors import WeightsError
+from quasarloop.network.options import TrainingOptions, device_named
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"patience": 0}, "patience"),
+        ({"learning_rate": 0.0}, "learning rate"),
+        ({"learning_rate": float("nan")}, "learning rate"),
+        ({"shift_bins": -1}, "shift_bins"),
+        ({"schedule": "linear"}, "cosine"),
+        ({"monitor": "purity"}, "completeness"),
+        ({"precision": "float16"}, "bfloat16"),
+        ({"device": "tpu"}, "cuda"),
+    ],
+)
+def test_impossible_options(change, message):
+    with pytest.raises(WeightsError, match=message):
+        TrainingOptions(**change)
+
+
+def test_devices():
+    assert device_named("cpu").type == "cpu"
+    assert device_named("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(WeightsError, match="no device named"):
+        device_named("tpu")
+
+
+def test_an_absent_device_is_named(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(WeightsError, match=r"no usable cuda device; usable:.*cpu"):
+        device_named("cuda")
