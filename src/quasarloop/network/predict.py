@@ -72,7 +72,8 @@ class Predictor:
         with torch.inference_mode():
             for start in range(0, len(rows), self._block_rows):
                 block = slice(start, start + self._block_rows)
-                said = self._forward(torch.from_numpy(rows[block]).to(self.device)).cpu()
+                # A copy: rows of a store are read-only, which torch's tensors cannot be.
+                said = self._forward(torch.tensor(rows[block], device=self.device)).cpu()
                 outputs.confidence[block] = said[:, 0].numpy()
                 outputs.offset[block] = said[:, 1].numpy()
         return outputs
@@ -95,7 +96,7 @@ def predict_reference(weights: Weights, flux: ArrayLike) -> LineOutputs:
     """Return what `Predictor.predict` does, from the plain torch module: slow and obvious."""
     module = to_module(weights)
     with torch.inference_mode():
-        box, offset = module(torch.from_numpy(_checked(flux, weights.config)))
+        box, offset = module(torch.tensor(_checked(flux, weights.config)))
         return LineOutputs(module.confidences(box).numpy(), module.offsets(offset).numpy())
 
 

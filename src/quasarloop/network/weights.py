@@ -170,7 +170,7 @@ def to_module(weights: Weights) -> LineFinder:
     state = module.state_dict()
     for name, tensor in state.items():
         if not name.endswith("num_batches_tracked"):
-            tensor.copy_(torch.from_numpy(_to_torch(weights, name)))
+            tensor.copy_(torch.tensor(_to_torch(weights, name)))
     module.load_state_dict(state)
     return module.eval()
 
