@@ -1,0 +1,189 @@
+"""Broad absorption troughs of quasars, with the balnicity and absorption indices they make."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.simulate.lattice import PIXEL_KMS, Lattice
+from quasarloop.simulate.profiles import line_centre, window_pixels
+
+__all__ = ["BalTraits", "absorb_bal", "balnicity", "draw_bal", "trough_transmission"]
+
+Floats32 = NDArray[np.float32]
+Floats64 = NDArray[np.float64]
+
+N_TROUGHS: Final = 3
+# Depth of the trough of each ion relative to C IV, and the first three need no low ionisation.
+# Wavelengths of blended doublets (VB01's rest wavelengths). Source of depths: composite spectra of
+# Reichard et al. 2003 (AJ 126, 2594), Figs. 3 and 6; rounded, ours.
+_HIGH_IONS: Final = (
+    (1549.06, 1.0),  # C IV
+    (1396.76, 0.6),  # Si IV
+    (1240.14, 0.9),  # N V
+    (1215.67, 0.35),  # Lyα
+    (1033.80, 0.9),  # O VI
+    (1121.0, 0.15),  # P V
+)
+_LOW_IONS: Final = ((2799.12, 0.55), (1857.40, 0.65), (1670.79, 0.35), (1334.53, 0.4))
+# Troughs: position, width and depth. Source: Gibson et al. 2009 (ApJ 692, 758), Figs. 6-8
+# (v_min to v_max mostly 3000-20,000 km/s, mean BI near 2000 km/s); laws ours.
+_POSITION_KMS: Final = 8500.0
+_POSITION_DEX: Final = 0.22
+_POSITION_LIMITS_KMS: Final = (4500.0, 22_000.0)
+_WIDTH_KMS: Final = 3600.0
+_WIDTH_DEX: Final = 0.20
+_WIDTH_LIMITS_KMS: Final = (2600.0, 12_000.0)
+_DEPTH: Final = (0.45, 0.97)
+# Flat-topped trough 1 - d exp(-(Δv/w)⁴): FWHM = 2 (ln 2)^¼ w.
+_WIDTH_OF_FWHM: Final = 0.5 / float(np.log(2.0) ** 0.25)
+_REACH: Final = 1.6  # w, where the trough is 0.15 % of its depth
+# Balnicity. Source: Weymann et al. 1991 (ApJ 373, 23), Appendix A: 3000 to 25,000 km/s, below
+# 0.9 of the continuum for at least 2000 km/s. Absorption index: Trump et al. 2006 (ApJS 165, 1),
+# eq. 3: 0 to 29,000 km/s, at least 1000 km/s.
+_STEP_KMS: Final = 50.0
+_BI_LIMITS_KMS: Final = (3000.0, 25_000.0, 2000.0)
+_AI_LIMITS_KMS: Final = (0.0, 29_000.0, 1000.0)
+_CONTINUUM_PART: Final = 0.9
+
+
+@dataclass(frozen=True)
+class BalTraits:
+    """Broad absorption; every field has one row per object.
+
+    Attributes:
+        is_bal: (n,) bool, BI of C IV > 0.
+        is_lobal: (n,) bool, low ions (Mg II, Al III) as well.
+        bi_civ_kms: (n,) balnicity index of C IV, km/s.
+        ai_civ_kms: (n,) absorption index of C IV, km/s.
+        velocity_kms, width_kms, depth: (n, 3) troughs: centre towards the blue, FWHM, depth.
+    """
+
+    is_bal: NDArray[np.bool_]
+    is_lobal: NDArray[np.bool_]
+    bi_civ_kms: Floats32
+    ai_civ_kms: Floats32
+    velocity_kms: Floats32
+    width_kms: Floats32
+    depth: Floats32
+
+
+def draw_bal(fraction: float, lobal_share: float, n: int, rng: np.random.Generator) -> BalTraits:
+    """Draw which of n quasars have troughs, and what troughs.
+
+    Args:
+        fraction: share with BI > 0.
+        lobal_share: share of those with low ionisation.
+        n: number of quasars.
+        rng: source of randomness.
+    """
+    has = rng.random(n) < fraction
+    low = has & (rng.random(n) < lobal_share)
+    shape = (n, N_TROUGHS)
+    velocity = _POSITION_KMS * 10.0 ** rng.normal(0.0, _POSITION_DEX, shape)
+    width = _WIDTH_KMS * 10.0 ** rng.normal(0.0, _WIDTH_DEX, shape)
+    depth = rng.uniform(*_DEPTH, shape)
+    # Troughs are ragged: the second and third are often absent.
+    depth[:, 1:] *= rng.random((n, N_TROUGHS - 1)) < 0.5  # noqa: PLR2004 -- our choice
+    depth *= has[:, None]
+    velocity = np.clip(velocity, *_POSITION_LIMITS_KMS)
+    width = np.clip(width, *_WIDTH_LIMITS_KMS)
+    balnicity_kms, absorption_kms = np.zeros(n), np.zeros(n)
+    rows = np.flatnonzero(has)
+    for row in rows:
+        troughs = velocity[row], width[row], depth[row]
+        balnicity_kms[row] = balnicity(*troughs, limits=_BI_LIMITS_KMS)
+        absorption_kms[row] = balnicity(*troughs, limits=_AI_LIMITS_KMS)
+    return BalTraits(
+        is_bal=balnicity_kms > 0,
+        is_lobal=low & (balnicity_kms > 0),
+        bi_civ_kms=balnicity_kms.astype(np.float32),
+        ai_civ_kms=absorption_kms.astype(np.float32),
+        velocity_kms=velocity.astype(np.float32),
+        width_kms=width.astype(np.float32),
+        depth=depth.astype(np.float32),
+    )
+
+
+def trough_transmission(
+    v_kms: Floats64, velocity_kms: Floats64, width_kms: Floats64, depth: Floats64
+) -> Floats64:
+    """Return the transmission at velocities towards the blue.
+
+    Args:
+        v_kms: (m,) where.
+        velocity_kms: (k,) centres of one object's troughs, towards the blue.
+        width_kms: (k,) their FWHM.
+        depth: (k,) their depth, 0 to 1.
+    """
+    shape = np.exp(-(((v_kms[:, None] - velocity_kms) / (_WIDTH_OF_FWHM * width_kms)) ** 4))
+    return np.asarray(np.prod(1.0 - depth * shape, axis=1))
+
+
+def balnicity(
+    velocity_kms: Floats64,
+    width_kms: Floats64,
+    depth: Floats64,
+    *,
+    limits: tuple[float, float, float] = _BI_LIMITS_KMS,
+) -> float:
+    """Return the balnicity index of one object's troughs, km/s.
+
+    Args:
+        velocity_kms: (k,) centres of the troughs, towards the blue.
+        width_kms: (k,) their FWHM.
+        depth: (k,) their depth, 0 to 1.
+        limits: lowest and highest velocity and the width that must be passed, km/s.
+
+    Source: Weymann et al. 1991, Appendix A: ∫ (1 - f/0.9) C dv, C = 1 once the bracket has been
+    positive for the whole required width.
+    """
+    low, high, run_kms = limits
+    v = np.arange(low, high, _STEP_KMS) + 0.5 * _STEP_KMS
+    bracket = 1.0 - trough_transmission(v, velocity_kms, width_kms, depth) / _CONTINUUM_PART
+    index = np.arange(len(v))
+    last_gap = np.maximum.accumulate(np.where(bracket > 0, -1, index))
+    counts = (index - last_gap) * _STEP_KMS > run_kms
+    return float(np.sum(bracket[counts & (bracket > 0)]) * _STEP_KMS)
+
+
+def absorb_bal(
+    spectra: Floats32, lattice: Lattice, z: Floats64, bal: BalTraits, rows: NDArray[np.int64]
+) -> None:
+    """Cut the troughs of some rows into their spectra, in place.
+
+    Args:
+        spectra: (n, n_pix) C-contiguous.
+        lattice: its wavelengths.
+        z: (n,) redshifts.
+        bal: (n,) traits.
+        rows: (m,) rows with troughs.
+    """
+    low = rows[bal.is_lobal[rows]]
+    for ions, who in ((_HIGH_IONS, rows), (_LOW_IONS, low)):
+        for wave_aa, relative in ions:
+            for trough in range(N_TROUGHS):
+                _cut(spectra, lattice, z, bal, who, wave_aa, relative, trough)
+
+
+def _cut(  # noqa: PLR0917 -- one trough of one ion of the caller's arguments
+    spectra: Floats32,
+    lattice: Lattice,
+    z: Floats64,
+    bal: BalTraits,
+    rows: NDArray[np.int64],
+    wave_aa: float,
+    relative: float,
+    trough: int,
+) -> None:
+    rows = rows[bal.depth[rows, trough] > 0]
+    centre = line_centre(lattice, wave_aa, z[rows], -bal.velocity_kms[rows, trough])
+    half = bal.width_kms[rows, trough] * np.float32(_WIDTH_OF_FWHM / PIXEL_KMS)  # w, pixels
+    seen = (centre > -_REACH * half) & (centre < lattice.n_pix + _REACH * half)
+    rows, centre, half = rows[seen], centre[seen], half[seen]
+    if len(rows) == 0:
+        return
+    index, offset = window_pixels(rows, centre, float(half.max()) * _REACH, spectra.shape[1])
+    shape = np.exp(-((offset / half[:, None]) ** 4))  # (m, width)
+    spectra.reshape(-1)[index] *= 1.0 - (relative * bal.depth[rows, trough])[:, None] * shape

@@ -1,0 +1,155 @@
+"""Objects drawn from a population, reproducibly and in any division of the work."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.simulate.absorbers import AbsorberTraits, draw_absorbers
+from quasarloop.simulate.galaxies import GALAXY_KINDS, GalaxyTraits, draw_galaxy_traits
+from quasarloop.simulate.magnitudes import distance_modulus
+from quasarloop.simulate.objects import Objects, concatenate_objects, spread
+from quasarloop.simulate.population import (
+    GalaxyPopulation,
+    Population,
+    QuasarPopulation,
+    StarPopulation,
+)
+from quasarloop.simulate.quasar_traits import QuasarTraits, draw_quasar_traits
+from quasarloop.simulate.stars import (
+    STAR_KINDS,
+    StarTraits,
+    draw_star_traits,
+    star_velocity_redshift,
+)
+from quasarloop.truth import SpecType
+
+__all__ = ["BLOCK_OBJECTS", "draw_objects"]
+
+Floats32 = NDArray[np.float32]
+Floats64 = NDArray[np.float64]
+
+# Objects are always drawn in blocks that start at multiples of this number, each block with a
+# seed of its own: object i is the same whichever objects are asked for with it.
+BLOCK_OBJECTS: Final = 256
+_CLASSES: Final = (SpecType.QSO, SpecType.GALAXY, SpecType.STAR)
+_SUBTYPE_DTYPE: Final = "<U16"
+
+
+class _Common(NamedTuple):
+    """What every class has: (n,) arrays."""
+
+    subtype: NDArray[np.str_]
+    z: Floats64
+    r_mag: Floats32
+    ebv: Floats32
+
+
+def draw_objects(
+    population: Population,
+    n: int,
+    seed_sequence: np.random.SeedSequence,
+    first_index: int = 0,
+) -> Objects:
+    """Draw objects ``first_index`` to ``first_index + n - 1`` of a simulation.
+
+    Args:
+        population: what is on the sky.
+        n: how many, at least one.
+        seed_sequence: the simulation's; object i depends on it and on i alone.
+        first_index: number of the first object wanted.
+    """
+    last = first_index + n
+    blocks = range(first_index // BLOCK_OBJECTS, -(-last // BLOCK_OBJECTS))
+    drawn = concatenate_objects([_draw_block(population, seed_sequence, b) for b in blocks])
+    start = first_index - blocks.start * BLOCK_OBJECTS
+    return drawn[start : start + n]
+
+
+def _draw_block(
+    population: Population, seed_sequence: np.random.SeedSequence, block: int
+) -> Objects:
+    key = (*seed_sequence.spawn_key, block)
+    rng = np.random.default_rng(np.random.SeedSequence(seed_sequence.entropy, spawn_key=key))
+    n = BLOCK_OBJECTS
+    number = _choose(rng, population.class_weights(), n)
+    seed = rng.integers(0, 2**63, n, dtype=np.uint64)
+    rows = [np.flatnonzero(number == k) for k in range(len(_CLASSES))]
+    quasars, quasar, absorbers = _draw_quasars(population.quasars, len(rows[0]), rng)
+    galaxies, galaxy = _draw_galaxies(population.galaxies, len(rows[1]), rng)
+    stars, star = _draw_stars(population.stars, len(rows[2]), rng)
+    parts = (quasars, galaxies, stars)
+    # Every row is of exactly one class: sorting the joined rows puts them back in place.
+    order = np.argsort(np.concatenate(rows))
+    common = _Common(
+        *(np.concatenate([part[k] for part in parts])[order] for k in range(len(_Common._fields)))
+    )
+    return Objects(
+        index=block * n + np.arange(n, dtype=np.int64),
+        spectype=np.array(_CLASSES, dtype=np.int8)[number],
+        subtype=common.subtype.astype(_SUBTYPE_DTYPE),
+        z=common.z,
+        r_mag=common.r_mag,
+        ebv=common.ebv,
+        seed=seed,
+        quasar=spread(quasar, rows[0], n),
+        absorbers=spread(absorbers, rows[0], n),
+        galaxy=spread(galaxy, rows[1], n),
+        star=spread(star, rows[2], n),
+    )
+
+
+def _draw_quasars(
+    config: QuasarPopulation, n: int, rng: np.random.Generator
+) -> tuple[_Common, QuasarTraits, AbsorberTraits]:
+    z = config.redshift.quantile(rng.random(n))
+    # Brighter than the faintest nucleus counted as a quasar at this redshift.
+    faintest = config.faintest_absolute_mag + distance_modulus(np.maximum(z, 1e-3))
+    bright = config.r_mag.share_below(faintest)
+    r_mag = _f32(config.r_mag.quantile(rng.random(n) * bright))
+    traits = draw_quasar_traits(config, z, r_mag, rng)
+    bal, low = traits.bal.is_bal, traits.bal.is_lobal
+    mean = np.where(low, config.ebv_mean_lobal, config.ebv_mean)
+    mean = np.where(bal & ~low, config.ebv_mean_bal, mean)
+    ebv = rng.exponential(1.0, n) * mean
+    names = [bal & low, bal, traits.weak_line, traits.peak_separation_kms > 0]
+    subtype = np.select(names, ["LoBAL", "BAL", "WLQ", "double-peaked"], default="")
+    common = _Common(subtype, z, r_mag, _f32(ebv))
+    return common, traits, draw_absorbers(config, z, rng)
+
+
+def _draw_galaxies(
+    config: GalaxyPopulation, n: int, rng: np.random.Generator
+) -> tuple[_Common, GalaxyTraits]:
+    kinds = config.kinds()
+    kind = _choose(rng, [k.weight for k in kinds], n)
+    u = rng.random(n)
+    redshifts = np.stack([k.redshift.quantile(u) for k in kinds])  # (n_kinds, n)
+    z = np.take_along_axis(redshifts, kind[None, :], axis=0)[0]
+    r_mag = _f32(config.r_mag.quantile(rng.random(n)))
+    traits, ebv = draw_galaxy_traits(kind, rng)
+    return _Common(np.array(GALAXY_KINDS)[kind], z, r_mag, ebv), traits
+
+
+def _draw_stars(
+    config: StarPopulation, n: int, rng: np.random.Generator
+) -> tuple[_Common, StarTraits]:
+    names = [kind.name for kind in STAR_KINDS]
+    kind = _choose(rng, [config.kinds.get(name, 0.0) for name in names], n)
+    traits = draw_star_traits(kind, rng)
+    r_mag = _f32(config.r_mag.quantile(rng.random(n)))
+    z = star_velocity_redshift(traits.velocity_kms)
+    # Dust in front of stars is the Galaxy's, which surveys correct for: none is left here.
+    return _Common(np.array(names)[kind], z, r_mag, np.zeros(n, np.float32)), traits
+
+
+def _choose(
+    rng: np.random.Generator, weights: tuple[float, ...] | list[float], n: int
+) -> NDArray[np.int64]:
+    cumulative = np.cumsum(np.asarray(weights, dtype=np.float64))
+    chosen = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
+    return np.asarray(np.minimum(chosen, int(np.flatnonzero(weights)[-1])), dtype=np.int64)
+
+
+def _f32(values: Floats64) -> Floats32:
+    return np.asarray(values, dtype=np.float32)

@@ -1,0 +1,259 @@
+"""What lies between a quasar and us: forest, damped systems, Lyman limits, metals."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.fft import irfft
+
+from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, Lattice
+
+if TYPE_CHECKING:
+    from quasarloop.simulate.objects import Objects
+
+__all__ = [
+    "LYA_AA",
+    "LYMAN_LIMIT_AA",
+    "absorb_forest",
+    "mean_transmission",
+]
+
+Floats32 = NDArray[np.float32]
+Floats64 = NDArray[np.float64]
+
+LYA_AA: Final = 1215.67
+LYMAN_LIMIT_AA: Final = 911.753
+# Lyman series beyond α: wavelength (Å) and oscillator strength.
+# Source: Morton 2003 (ApJS 149, 205).
+LYA_STRENGTH: Final = 0.4164
+_SERIES: Final = (
+    (1025.722, 0.07912),
+    (972.537, 0.02900),
+    (949.743, 0.01394),
+    (937.803, 0.007799),
+    (930.748, 0.004814),
+)
+# τ_eff(z) = a (1 + z)^b, metals included.
+# Source: Faucher-Giguère et al. 2008 (ApJ 681, 831), eq. 17.
+_TAU_EFF: Final = (0.0018, 3.92)
+# Log-normal forest: ln τ = 2 g + const with the power of g.
+# Source: McDonald et al. 2006 (ApJS 163, 80), eqs. 10-12 (mock spectra).
+_POWER: Final = 58.6  # km/s at z = 3
+_POWER_EVOLUTION: Final = -2.82
+_POWER_KNEE: Final = 0.001  # s/km
+_POWER_SLOPE: Final = 0.7
+_POWER_CUT_KMS: Final = 5.0
+# The forest lives on these lattice pixels whatever is asked for: 3160 Å to 10,270 Å.
+_FIELD: Final = Lattice(35_000, 5120)
+# Absorption fades within this distance of the quasar (proximity). Source: order of magnitude of
+# Bajtlik, Duncan & Ostriker 1988 (ApJ 327, 570), Section III; ours.
+_PROXIMITY_KMS: Final = 2500.0
+_HERMITE: Final = 48
+
+# A damped line far from its core: τ = N × 4.26e-20 / Δλ² (Δλ rest Å, N cm⁻²), from
+# f = 0.4164 and Γ = 6.265e8 s⁻¹ (Morton 2003); the core is rounded over about 80 km/s.
+_DAMPING_AA2: Final = 4.262e-20
+_DAMPING_CORE_AA: Final = 0.33
+
+# Absorption lines of metals: rest wavelength (Å), strength relative to the system's strongest.
+# Source: composite of damped systems, Mas-Ribas et al. 2017 (ApJ 846, 4), Table 2, rounded.
+_LOW_METALS: Final = (
+    (1260.42, 0.45),
+    (1302.17, 0.45),
+    (1334.53, 0.50),
+    (1526.71, 0.40),
+    (1670.79, 0.45),
+    (1854.72, 0.15),
+    (2344.21, 0.55),
+    (2374.46, 0.40),
+    (2382.76, 0.70),
+    (2586.65, 0.55),
+    (2600.17, 0.75),
+    (2796.35, 1.00),
+    (2803.53, 0.85),
+    (2852.96, 0.25),
+)
+_HIGH_METALS: Final = (
+    (1031.93, 0.5),
+    (1215.67, 1.5),
+    (1238.82, 0.25),
+    (1242.80, 0.15),
+    (1393.76, 0.40),
+    (1402.77, 0.28),
+    (1548.20, 1.00),
+    (1550.78, 0.70),
+)
+_METAL_FWHM_KMS: Final = 200.0
+
+
+class _Law(NamedTuple):
+    """Per lattice pixel of the field: mean ln τ and its scatter per unit of the field."""
+
+    mean: Floats32
+    scatter: Floats32
+
+
+def mean_transmission(z: ArrayLike) -> Floats64:
+    """Return the mean transmission of the Lyα forest at redshifts.
+
+    Source: Faucher-Giguère et al. 2008, eq. 17.
+
+    >>> round(float(mean_transmission(3.0)), 2)
+    0.66
+    """
+    scale, slope = _TAU_EFF
+    return np.asarray(np.exp(-scale * (1.0 + np.asarray(z, dtype=np.float64)) ** slope))
+
+
+def absorb_forest(spectra: Floats32, objects: "Objects", lattice: Lattice) -> None:
+    """Put intervening absorption into quasars, in place.
+
+    Args:
+        spectra: (n, n_pix).
+        objects: (n) rows, quasars all.
+        lattice: the wavelengths.
+    """
+    lya_pixel = lattice.position(LYA_AA * (1.0 + objects.z))
+    rows = np.flatnonzero(lya_pixel > 0)
+    if len(rows):
+        fields = _gaussian_fields(objects.seed[rows])
+        for row, field in zip(rows, fields, strict=True):
+            _absorb_one(spectra[row], objects, int(row), field, lattice)
+    _absorb_metals(spectra, objects, lattice)
+
+
+def _absorb_one(
+    spectrum: Floats32, objects: "Objects", row: int, field: Floats32, lattice: Lattice
+) -> None:
+    z = float(objects.z[row])
+    tau_lya = _lya_depth(z, field)
+    systems = objects.absorbers
+    for z_dla, log_nhi in zip(systems.dla_z[row], systems.dla_log_nhi[row], strict=True):
+        if np.isfinite(z_dla):
+            _add_damped(tau_lya, float(z_dla), float(log_nhi))
+    tau = tau_lya.copy()
+    for wave_aa, strength in _SERIES:
+        _add_series(tau, tau_lya, z, wave_aa, strength)
+    for z_lls, depth in zip(systems.lls_z[row], systems.lls_tau[row], strict=True):
+        if np.isfinite(z_lls):
+            _add_limit(tau, float(z_lls), float(depth))
+    start = lattice.first - _FIELD.first
+    here = slice(max(start, 0), min(start + lattice.n_pix, _FIELD.n_pix))
+    there = slice(here.start - start, here.stop - start)
+    # The forest ends at Lyα; damping wings reach a little beyond.
+    last = min(there.stop, int(lattice.position(LYA_AA * (1 + z) * 1.06)) + 1)
+    if last <= there.start:
+        return
+    there = slice(there.start, last)
+    spectrum[there] *= np.exp(-tau[here.start : here.start + last - there.start])
+
+
+def _lya_depth(z: float, field: Floats32) -> Floats32:
+    """Optical depth in Lyα on the field's pixels, 0 redward of the quasar."""
+    law = _depth_law()
+    end = int(np.clip(_FIELD.position(LYA_AA * (1.0 + z)), 0, _FIELD.n_pix))
+    tau = np.zeros(_FIELD.n_pix, dtype=np.float32)
+    np.exp(law.mean[:end] + law.scatter[:end] * field[:end], out=tau[:end])
+    near = min(end, int(5 * _PROXIMITY_KMS / PIXEL_KMS))
+    distance_kms = np.float32(PIXEL_KMS) * np.arange(near, 0, -1, dtype=np.float32)
+    ratio = np.float32(_PROXIMITY_KMS) / distance_kms
+    tau[end - near : end] /= 1.0 + ratio * ratio
+    return tau
+
+
+def _add_series(
+    tau: Floats32, tau_lya: Floats32, z: float, wave_aa: float, strength: float
+) -> None:
+    """Add a higher Lyman line of the gas seen in Lyα: the same gas, bluer and weaker."""
+    end = int(np.clip(_FIELD.position(wave_aa * (1.0 + z)), 0, _FIELD.n_pix))
+    shift = round(float(np.log10(LYA_AA / wave_aa)) / LATTICE_DEX)
+    end = min(end, _FIELD.n_pix - shift)
+    if end > 0:
+        relative = strength * wave_aa / (LYA_STRENGTH * LYA_AA)
+        tau[:end] += np.float32(relative) * tau_lya[shift : shift + end]
+
+
+def _add_damped(tau: Floats32, z_dla: float, log_nhi: float) -> None:
+    rest = (_FIELD.wave_aa / (1.0 + z_dla) - LYA_AA).astype(np.float32)
+    rest *= rest
+    rest += np.float32(_DAMPING_CORE_AA**2)
+    tau += np.float32(10.0**log_nhi * _DAMPING_AA2) / rest
+
+
+def _add_limit(tau: Floats32, z_lls: float, depth: float) -> None:
+    end = int(np.clip(_FIELD.position(LYMAN_LIMIT_AA * (1.0 + z_lls)), 0, _FIELD.n_pix))
+    # τ ∝ λ³ below the limit (photoionisation cross-section of hydrogen).
+    relative = np.arange(end, dtype=np.float32) - np.float32(end)
+    tau[:end] += np.float32(depth) * np.exp(np.float32(3 * LATTICE_DEX * np.log(10.0)) * relative)
+
+
+def _absorb_metals(spectra: Floats32, objects: "Objects", lattice: Lattice) -> None:
+    systems = objects.absorbers
+    for row, column in np.argwhere(np.isfinite(systems.metal_z)):
+        lines = _LOW_METALS if systems.metal_is_low[row, column] else _HIGH_METALS
+        z, ew = float(systems.metal_z[row, column]), float(systems.metal_ew_aa[row, column])
+        for wave_aa, relative in lines:
+            _cut_line(spectra[row], lattice, wave_aa * (1.0 + z), relative * ew * (1.0 + z))
+
+
+def _cut_line(spectrum: Floats32, lattice: Lattice, observed_aa: float, ew_aa: float) -> None:
+    """Cut a narrow line of observed equivalent width; saturated lines grow wider, not deeper."""
+    centre = float(lattice.position(observed_aa))
+    sigma = _METAL_FWHM_KMS / (2.3548 * PIXEL_KMS)
+    pixel_aa = observed_aa * LATTICE_DEX * np.log(10.0)
+    depth = ew_aa / (pixel_aa * sigma * np.sqrt(2.0 * np.pi))
+    if depth > 0.9:  # noqa: PLR2004 -- our choice: no line is black at this width
+        sigma *= depth / 0.9
+        depth = 0.9
+    half = int(4 * sigma) + 1
+    first, last = max(int(centre) - half, 0), min(int(centre) + half + 1, lattice.n_pix)
+    if first < last:
+        offset = (np.arange(first, last) - centre) / sigma
+        spectrum[first:last] *= (1.0 - depth * np.exp(-0.5 * offset**2)).astype(np.float32)
+
+
+def _gaussian_fields(seeds: NDArray[np.uint64]) -> Floats32:
+    """(n, n_pix) correlated Gaussian fields of unit variance, one per seed."""
+    amplitude = _mode_amplitudes()
+    modes = np.empty((len(seeds), 2, len(amplitude)), dtype=np.float32)
+    for row, seed in enumerate(seeds):
+        generator = np.random.Generator(np.random.SFC64(int(seed)))
+        generator.standard_normal(out=modes[row], dtype=np.float32)
+    modes *= amplitude
+    return np.asarray(irfft(modes[:, 0] + 1j * modes[:, 1], n=_FIELD.n_pix, axis=1), np.float32)
+
+
+@lru_cache(maxsize=1)
+def _mode_amplitudes() -> Floats32:
+    k = 2.0 * np.pi * np.fft.rfftfreq(_FIELD.n_pix, d=PIXEL_KMS)  # s/km
+    power = _field_power(k)
+    power[0] = 0.0
+    # Σ over modes of the inverse transform: variance 1 in every pixel.
+    variance = (2.0 * np.sum(2.0 * power[:-1]) + 2.0 * power[-1]) / _FIELD.n_pix**2
+    return np.asarray(np.sqrt(power / variance), dtype=np.float32)
+
+
+def _field_power(k: Floats64) -> Floats64:
+    shape = (1.0 + (0.01 / _POWER_KNEE) ** _POWER_SLOPE) / (1.0 + (k / _POWER_KNEE) ** _POWER_SLOPE)
+    return np.asarray(shape * np.exp(-((k * _POWER_CUT_KMS) ** 2)))
+
+
+@lru_cache(maxsize=1)
+def _depth_law() -> _Law:
+    """Mean and scatter of ln τ by redshift, so that the mean transmission comes out right."""
+    z = _FIELD.wave_aa / LYA_AA - 1.0
+    k = np.linspace(1e-6, np.pi / PIXEL_KMS, 20_000)
+    unit = float(np.trapezoid(_field_power(k), k) / np.pi)
+    scatter = 2.0 * np.sqrt(_POWER * ((1.0 + z) / 4.0) ** _POWER_EVOLUTION * unit)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_HERMITE)
+    weights = weights / weights.sum()
+    target = mean_transmission(z)
+    mean = np.zeros_like(z)
+    low, high = np.full_like(z, -25.0), np.full_like(z, 10.0)
+    for _ in range(50):  # bisection: transmission falls with the mean depth
+        mean = 0.5 * (low + high)
+        depth = np.exp(mean[:, None] + scatter[:, None] * nodes)  # (n_pix, nodes)
+        too_clear = np.exp(-depth) @ weights > target
+        low, high = np.where(too_clear, mean, low), np.where(too_clear, high, mean)
+    return _Law(mean.astype(np.float32), scatter.astype(np.float32))

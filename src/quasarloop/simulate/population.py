@@ -1,0 +1,263 @@
+"""The population file: which objects are on the simulated sky, and how many of each."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from quasarloop.errors import DataFormatError
+from quasarloop.simulate.galaxies import GALAXY_KINDS
+from quasarloop.simulate.stars import STAR_KINDS
+
+__all__ = [
+    "Distribution",
+    "GalaxyKindPopulation",
+    "GalaxyPopulation",
+    "Population",
+    "QuasarPopulation",
+    "StarPopulation",
+]
+
+Floats64 = NDArray[np.float64]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0.0, le=20.0)]
+
+_Z_MAX: Final = 7.0
+_MAG_LIMITS: Final = (10.0, 26.0)
+_QUANTILE_POINTS: Final = 2049
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Distribution(_Frozen):
+    """A density that is linear between knots; flat if only the knots are given.
+
+    >>> Distribution(knots=(0.0, 2.0)).quantile([0.25]).tolist()
+    [0.5]
+    """
+
+    knots: tuple[float, ...] = Field(min_length=2)
+    density: tuple[Weight, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(b <= a for a, b in zip(self.knots, self.knots[1:], strict=False)):
+            raise ValueError("knots must increase")
+        if self.density and len(self.density) != len(self.knots):
+            raise ValueError(f"{len(self.density)} densities for {len(self.knots)} knots")
+        if self.density and max(self.density) <= 0:
+            raise ValueError("the density is 0 everywhere")
+        return self
+
+    def quantile(self, u: ArrayLike) -> Floats64:
+        """Return the value below which a share u of all draws lies."""
+        grid, cumulative = self._cumulative()
+        return np.interp(np.asarray(u, dtype=np.float64), cumulative, grid)
+
+    def share_below(self, value: ArrayLike) -> Floats64:
+        """Return the share of draws below values."""
+        grid, cumulative = self._cumulative()
+        return np.interp(np.asarray(value, dtype=np.float64), grid, cumulative)
+
+    def _cumulative(self) -> tuple[Floats64, Floats64]:
+        knots = np.asarray(self.knots)
+        grid = np.union1d(np.linspace(knots[0], knots[-1], _QUANTILE_POINTS), knots)
+        density = np.interp(grid, knots, self.density or np.ones(len(knots)))
+        steps = 0.5 * (density[1:] + density[:-1]) * np.diff(grid)
+        cumulative = np.concatenate([[0.0], np.cumsum(steps)])
+        return grid, cumulative / cumulative[-1]
+
+
+# Redshifts of DESI's quasar targets (density per Δz), rounded.
+# Source: Chaussidon et al. 2023 (ApJ 944, 107), Fig. 20.
+_QUASAR_Z: Final = Distribution(
+    knots=(0.2, 0.5, 0.8, 1.1, 1.5, 1.8, 2.2, 2.6, 3.0, 3.5, 4.0, 4.7),
+    density=(1.0, 3.0, 8.0, 11.5, 13.5, 13.0, 10.0, 6.5, 3.5, 1.5, 0.6, 0.1),
+)
+# Their r magnitudes. Source: Chaussidon et al. 2023, Fig. 19 (16.5 < r < 23), rounded.
+_QUASAR_R: Final = Distribution(
+    knots=(17.5, 19.0, 20.0, 21.0, 22.0, 22.6, 23.0), density=(0.05, 0.8, 2.4, 5.2, 8.0, 8.6, 7.6)
+)
+# What is not a quasar among the targets is faint.
+# Source: Alexander et al. 2023 (AJ 165, 124), Fig. 6.
+_OTHER_R: Final = Distribution(
+    knots=(18.0, 20.0, 21.5, 22.5, 23.0), density=(0.6, 2.0, 4.5, 6.5, 7.0)
+)
+
+
+class QuasarPopulation(_Frozen):
+    """Quasars: how many, where, how bright, and how often each oddity occurs.
+
+    Attributes:
+        weight: share among all objects, relative to the other classes.
+        redshift, r_mag: distributions.
+        faintest_absolute_mag: no quasar is fainter than this (r, no K correction).
+        slope_mean, slope_scatter: α_ν of the continuum. Vanden Berk et al. 2001; Richards et al.
+            2003, Section 3.
+        ebv_mean: mean of exponential SMC reddening; 2.5 % above 0.1 mag as in Krawczyk et al.
+            2015 (AJ 149, 203), abstract. BAL quasars: ebv_mean_bal; low-ionisation: ebv_mean_lobal
+            (Gibson et al. 2009, Section 5).
+        bal_fraction: share with BI(C IV) > 0 (Gibson et al. 2009: 13.3 %). lobal_share of those
+            absorb in Mg II too (Trump et al. 2006: about a tenth).
+        weak_line_fraction: Diamond-Stanic et al. 2009, 1.3 to 6 %.
+        double_peaked_fraction: share below z = 0.6 with double-peaked Balmer lines (Strateva et
+            al. 2003: 3 %).
+        dla_rate, lls_rate, metal_rate: factors on the published rates.
+        associated_fraction: share with narrow C IV within 5000 km/s (Vestergaard 2003).
+    """
+
+    weight: Weight = 0.60
+    redshift: Distribution = _QUASAR_Z
+    r_mag: Distribution = _QUASAR_R
+    faintest_absolute_mag: float = -20.5
+    slope_mean: Annotated[float, Field(ge=-3.0, le=2.0)] = -0.46
+    slope_scatter: Annotated[float, Field(ge=0.0, le=2.0)] = 0.28
+    ebv_mean: Annotated[float, Field(ge=0.0, le=1.0)] = 0.027
+    ebv_mean_bal: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    ebv_mean_lobal: Annotated[float, Field(ge=0.0, le=1.0)] = 0.14
+    bal_fraction: Share = 0.13
+    lobal_share: Share = 0.12
+    weak_line_fraction: Share = 0.02
+    double_peaked_fraction: Share = 0.04
+    dla_rate: Rate = 1.0
+    lls_rate: Rate = 1.0
+    metal_rate: Rate = 1.0
+    associated_fraction: Share = 0.25
+
+
+class GalaxyKindPopulation(_Frozen):
+    """One kind of galaxy: its share among galaxies and its redshifts."""
+
+    weight: Weight
+    redshift: Distribution
+
+
+class GalaxyPopulation(_Frozen):
+    """Galaxies, by kind.
+
+    Shares among quasar targets are ours; the redshifts follow Alexander et al. 2023, Fig. 8:
+    compact blue galaxies at z < 1.5.
+    """
+
+    weight: Weight = 0.13
+    r_mag: Distribution = _OTHER_R
+    passive: GalaxyKindPopulation = GalaxyKindPopulation(
+        weight=0.20, redshift=Distribution(knots=(0.05, 0.4, 0.8, 1.1), density=(0.5, 2, 1.5, 0.1))
+    )
+    star_forming: GalaxyKindPopulation = GalaxyKindPopulation(
+        weight=0.55,
+        redshift=Distribution(knots=(0.03, 0.3, 0.8, 1.2, 1.5), density=(0.6, 2, 1.6, 1.2, 0.3)),
+    )
+    post_starburst: GalaxyKindPopulation = GalaxyKindPopulation(
+        weight=0.08, redshift=Distribution(knots=(0.1, 0.5, 0.9, 1.2), density=(0.5, 2, 1.5, 0.2))
+    )
+    strong_line: GalaxyKindPopulation = GalaxyKindPopulation(
+        weight=0.13, redshift=Distribution(knots=(0.01, 0.1, 0.3, 0.6), density=(1, 2, 1.5, 0.2))
+    )
+    type2_agn: GalaxyKindPopulation = GalaxyKindPopulation(
+        weight=0.04, redshift=Distribution(knots=(0.05, 0.3, 0.7), density=(1, 2, 0.5))
+    )
+
+    def kinds(self) -> list[GalaxyKindPopulation]:
+        """Return the kinds in the order of `GALAXY_KINDS`."""
+        return [getattr(self, name) for name in GALAXY_KINDS]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum(kind.weight for kind in self.kinds()) <= 0:
+            raise ValueError("the weights of all kinds of galaxies are 0")
+        return self
+
+
+class StarPopulation(_Frozen):
+    """Stars, by kind.
+
+    Shares among quasar targets are ours, after the contaminants of SDSS and DESI quasar selection
+    (Myers et al. 2015, ApJS 221, 27, Table 6; Alexander et al. 2023): F to K dwarfs first, then A
+    stars and white dwarfs, M dwarfs, and a few of all else.
+    """
+
+    weight: Weight = 0.27
+    r_mag: Distribution = _OTHER_R
+    kinds: dict[str, Weight] = Field(
+        default={
+            "O": 0.005,
+            "B": 0.02,
+            "A": 0.13,
+            "F": 0.22,
+            "G": 0.14,
+            "K": 0.14,
+            "M": 0.15,
+            "DA": 0.12,
+            "DB": 0.025,
+            "C": 0.015,
+            "CV": 0.035,
+        }
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        known = [kind.name for kind in STAR_KINDS]
+        unknown = [name for name in self.kinds if name not in known]
+        if unknown:
+            raise ValueError(f"unknown kinds of stars {unknown}; known: {', '.join(known)}")
+        if sum(self.kinds.values()) <= 0:
+            raise ValueError("the weights of all kinds of stars are 0")
+        return self
+
+
+class Population(_Frozen):
+    """What is on the sky: three classes with weights; defaults are DESI's quasar targets.
+
+    >>> Population().quasars.weight
+    0.6
+    """
+
+    quasars: QuasarPopulation = QuasarPopulation()
+    galaxies: GalaxyPopulation = GalaxyPopulation()
+    stars: StarPopulation = StarPopulation()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum(self.class_weights()) <= 0:
+            raise ValueError("the weights of quasars, galaxies and stars are all 0")
+        for name, redshift in self._redshifts():
+            if redshift.knots[0] < 0 or redshift.knots[-1] > _Z_MAX:
+                raise ValueError(f"redshifts of {name} must lie between 0 and {_Z_MAX}")
+        low, high = _MAG_LIMITS
+        for part in (self.quasars, self.galaxies, self.stars):
+            if part.r_mag.knots[0] < low or part.r_mag.knots[-1] > high:
+                raise ValueError(f"r magnitudes must lie between {low} and {high}")
+        return self
+
+    @classmethod
+    def from_toml(cls, path: Path | str) -> "Population":
+        """Read a population file; what it leaves out keeps its default.
+
+        Raises:
+            DataFormatError: no such file, not TOML, an unknown key, or a value out of range.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+            raise DataFormatError(f"{path}: cannot be read as a population file: {exc}") from exc
+        except ValidationError as exc:
+            problems = "; ".join(
+                f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+                for error in exc.errors()
+            )
+            raise DataFormatError(f"{path}: not a population file: {problems}") from exc
+
+    def class_weights(self) -> tuple[float, float, float]:
+        """Return the weights of quasars, galaxies and stars."""
+        return self.quasars.weight, self.galaxies.weight, self.stars.weight
+
+    def _redshifts(self) -> list[tuple[str, Distribution]]:
+        named = zip(GALAXY_KINDS, self.galaxies.kinds(), strict=True)
+        return [("quasars", self.quasars.redshift), *((n, k.redshift) for n, k in named)]

@@ -1,0 +1,117 @@
+"""Adding line profiles to many spectra at once, each in its own window of pixels."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import k1e
+
+from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, SPEED_OF_LIGHT_KMS, Lattice
+
+__all__ = ["add_broad_lines", "add_gaussians", "line_centre", "window_pixels"]
+
+Floats32 = NDArray[np.float32]
+Floats64 = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+# Roundness ε of the broad profile exp(-(sqrt(u² + ε²) - ε)): Gaussian core, exponential wings.
+# Nagao, Marconi & Maiolino 2006 (A&A 447, 157) find wings that are straight in log λ; ε is ours.
+_ROUNDNESS: Final = 1.0
+# FWHM of that profile in units of its scale, and its area: 2 ε K1(ε) e^ε.
+_FWHM_OF_SCALE: Final = 2.0 * float(np.sqrt(np.log(2.0) ** 2 + 2.0 * _ROUNDNESS * np.log(2.0)))
+_AREA_OF_SCALE: Final = 2.0 * _ROUNDNESS * float(k1e(_ROUNDNESS))
+# Wings are followed to this many scales (0.2 % of the peak).
+_REACH_BROAD: Final = 7.2
+_FWHM_OF_SIGMA: Final = 2.3548
+_REACH_GAUSSIAN: Final = 4.0  # σ
+_LN_PER_PIXEL: Final = LATTICE_DEX * float(np.log(10.0))
+
+
+def add_broad_lines(
+    spectra: Floats32,
+    rows: Rows,
+    centre: Floats64,
+    fwhm_kms: Floats32,
+    strength: Floats32,
+    skew: Floats32,
+) -> None:
+    """Add one rounded-exponential line to each of some rows, in place.
+
+    Args:
+        spectra: (n, n_pix) C-contiguous.
+        rows: (m,) rows to add to, no row twice.
+        centre: (m,) pixel position of the peak, may lie outside.
+        fwhm_kms: (m,) full width at half maximum.
+        strength: (m,) equivalent width × continuum / wavelength, so that the height comes out in
+            units of the continuum.
+        skew: (m,) blue scale over red scale minus 1; 0 is symmetric.
+    """
+    scale = fwhm_kms / (_FWHM_OF_SCALE * PIXEL_KMS)  # pixels
+    half = 1.0 + 0.5 * skew
+    height = strength / (_AREA_OF_SCALE * scale * half * _LN_PER_PIXEL)
+    index, offset = window_pixels(
+        rows, centre, float(np.max(scale * (1.0 + skew))) * _REACH_BROAD, spectra.shape[1]
+    )
+    side = np.where(offset < 0, (scale * (1.0 + skew))[:, None], scale[:, None])
+    np.divide(offset, side, out=offset)
+    np.square(offset, out=offset)
+    offset += np.float32(_ROUNDNESS**2)
+    np.sqrt(offset, out=offset)
+    np.subtract(np.float32(_ROUNDNESS), offset, out=offset)
+    np.exp(offset, out=offset)
+    offset *= height[:, None]
+    spectra.reshape(-1)[index] += offset
+
+
+def add_gaussians(
+    spectra: Floats32, rows: Rows, centre: Floats64, fwhm_kms: Floats32, height: Floats32
+) -> None:
+    """Add one Gaussian of given height to each of some rows, in place.
+
+    Args:
+        spectra: (n, n_pix) C-contiguous.
+        rows: (m,) rows to add to, no row twice.
+        centre: (m,) pixel position of the peak.
+        fwhm_kms: (m,) full width at half maximum.
+        height: (m,) value at the peak.
+    """
+    sigma = fwhm_kms / (_FWHM_OF_SIGMA * PIXEL_KMS)
+    index, offset = window_pixels(
+        rows, centre, float(np.max(sigma)) * _REACH_GAUSSIAN, spectra.shape[1]
+    )
+    offset /= sigma[:, None]
+    np.square(offset, out=offset)
+    offset *= np.float32(-0.5)
+    np.exp(offset, out=offset)
+    offset *= height[:, None]
+    spectra.reshape(-1)[index] += offset
+
+
+def window_pixels(
+    rows: Rows, centre: Floats64, reach: float, n_pix: int
+) -> tuple[NDArray[np.int64], Floats32]:
+    """Return flat indices and pixel offsets from the centres, one window per row.
+
+    Windows are moved, not cut, at the ends of the spectra: every index is valid and none occurs
+    twice in a row.
+
+    Args:
+        rows: (m,) rows of an (n, n_pix) array.
+        centre: (m,) fractional pixels.
+        reach: half width of the windows, pixels.
+        n_pix: length of a row.
+
+    Returns:
+        Two (m, width) arrays.
+    """
+    half = int(np.ceil(reach)) + 1
+    width = min(2 * half + 1, n_pix)
+    start = np.clip(np.rint(centre).astype(np.int64) - half, 0, n_pix - width)
+    step = np.arange(width)
+    offset = ((start - centre)[:, None] + step).astype(np.float32)  # (m, width)
+    return (rows * n_pix + start)[:, None] + step, offset
+
+
+def line_centre(lattice: Lattice, wave_aa: float, z: Floats64, shift_kms: Floats32) -> Floats64:
+    """Return the pixel positions of a rest wavelength seen at (1 + z)(1 + v/c)."""
+    return lattice.position(wave_aa * (1.0 + z) * (1.0 + shift_kms / SPEED_OF_LIGHT_KMS))
