@@ -1,20 +1,21 @@
 """What a catalogue is made from: survey files or a store, read block by block."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from quasarloop.errors import DataFormatError, GridError
 from quasarloop.grid import WaveGrid
 from quasarloop.quality import prepare
 from quasarloop.read import find_files, iter_spectra
-from quasarloop.spectra import RebinnedSpectra
+from quasarloop.spectra import RebinnedSpectra, concatenate
 from quasarloop.store import Store, is_store, iter_store, open_store
 
 __all__ = ["Inputs", "find_inputs", "iter_inputs"]
 
-_LOG = logging.getLogger(__name__)
+# Small files are gathered until so many rows: networks are slow on single spectra.
+_GATHER_ROWS: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,15 @@ def iter_inputs(
         GridError: a store on another grid.
         DataFormatError: a broken file, unless `on_bad` takes it.
     """
+    yield from _gather(_iter_parts(inputs, grid, on_bad, on_done))
+
+
+def _iter_parts(
+    inputs: Inputs,
+    grid: WaveGrid,
+    on_bad: Callable[[Path, DataFormatError], None] | None,
+    on_done: Callable[[], None],
+) -> Iterator[RebinnedSpectra]:
     for store in inputs.stores:
         if not store.grid.matches(grid):
             raise GridError(
@@ -85,3 +95,14 @@ def iter_inputs(
                 raise
             on_bad(path, exc)
         on_done()
+
+
+def _gather(parts: Iterator[RebinnedSpectra]) -> Iterator[RebinnedSpectra]:
+    waiting: list[RebinnedSpectra] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= _GATHER_ROWS:
+            yield concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield concatenate(waiting)

@@ -1,0 +1,129 @@
+"""One row per spectrum, in order, from files and stores alike; real quasars are found."""
+
+import json
+import shutil
+
+import fitsio
+import numpy as np
+import pytest
+import torch
+
+from quasarloop.catalogue import ClassifyOptions, classify_to_file, read_catalogue
+from quasarloop.errors import DataFormatError, GridError, OutputError
+from quasarloop.grid import LINEAR_GRID
+from quasarloop.network.model import LineFinder
+from quasarloop.network.presets import preset
+from quasarloop.network.weights import from_module, write_weights
+from quasarloop.spectra import Flag
+from quasarloop.store import ingest
+from quasarloop.truth import match_truth
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A small untrained network: what it says does not matter, where it says it does."""
+    torch.manual_seed(1)
+    config = preset("green2025", n_filters=4, n_dense=8)
+    path = tmp_path_factory.mktemp("weights") / "w.h5"
+    write_weights(from_module(LineFinder(config)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def coadd(shared_data):
+    return shared_data / "quasarnp_fixture" / "test_coadd.fits"
+
+
+def test_rows_in_order_and_unusable_ones_kept(tmp_path, weights, coadd):
+    summary = classify_to_file([coadd], tmp_path / "c.parquet", weights=weights)
+    block = read_catalogue(tmp_path / "c.parquet")
+    assert summary.n_spectra == len(block["ROW"]) == 25
+    assert block["ROW"].tolist() == list(range(25))
+    empty = (block["FLAGS"] & Flag.NO_DATA) != 0
+    assert empty.sum() == 1  # one row of the file has no ivar at all
+    assert not block["IS_QSO"][empty].any()
+    assert block["CLASS"][empty].tolist() == ["NOT_QSO"]
+    assert np.isnan(block["C_LYA"][empty]).all()
+    assert np.isnan(block["Z_BEST"][empty]).all()
+    assert np.isfinite(block["C_LYA"][~empty]).all()
+
+
+def test_store_and_files_give_the_same_catalogue(tmp_path, weights, coadd):
+    ingest([coadd], tmp_path / "store")
+    for name, paths in (("files", [coadd]), ("store", [tmp_path / "store"])):
+        classify_to_file(paths, tmp_path / f"{name}.parquet", weights=weights)
+    a, b = (read_catalogue(tmp_path / f"{name}.parquet") for name in ("files", "store"))
+    for name in a:
+        if a[name].dtype.kind == "f":
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-6)
+        elif name != "SOURCE":
+            assert a[name].tolist() == b[name].tolist(), name
+
+
+def test_threshold_and_n_lines_decide(tmp_path, weights, coadd):
+    counts = []
+    for options in (ClassifyOptions(threshold=0.0), ClassifyOptions(threshold=0.0, n_lines=6)):
+        made = tmp_path / f"{options.n_lines}.csv"
+        counts.append(classify_to_file([coadd], made, weights=weights, options=options).n_quasars)
+    assert counts == [24, 24]  # every confidence is above 0
+    strict = ClassifyOptions(threshold=1.0)
+    made = tmp_path / "strict.csv"
+    assert classify_to_file([coadd], made, weights=weights, options=strict).n_quasars == 0
+    with pytest.raises(ValueError, match="at least one line"):
+        ClassifyOptions(n_lines=0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        ClassifyOptions(threshold=1.2)
+
+
+def test_broken_file_is_named_and_can_be_skipped(tmp_path, weights, coadd):
+    (tmp_path / "in").mkdir()
+    shutil.copy(coadd, tmp_path / "in" / "good.fits")
+    broken = tmp_path / "in" / "broken.fits"
+    broken.write_bytes(coadd.read_bytes()[:50_000])
+    files = [tmp_path / "in" / "good.fits", broken]
+    with pytest.raises(DataFormatError, match=r"broken\.fits"):
+        classify_to_file(files, tmp_path / "c.fits", weights=weights)
+    assert not (tmp_path / "c.fits").exists()
+    bad = []
+    summary = classify_to_file(
+        files, tmp_path / "c.fits", weights=weights, on_bad=lambda path, exc: bad.append(path.name)
+    )
+    assert (summary.n_spectra, bad) == (25, ["broken.fits"])
+
+
+def test_wrong_grid_and_outputs_are_refused(tmp_path, weights, coadd):
+    ingest([coadd], tmp_path / "store", LINEAR_GRID)
+    with pytest.raises(GridError, match="ingest the files again"):
+        classify_to_file([tmp_path / "store"], tmp_path / "c.fits", weights=weights)
+    with pytest.raises(OutputError, match="make it first"):
+        classify_to_file([coadd], tmp_path / "no" / "c.fits", weights=weights)
+    with pytest.raises(DataFormatError, match="no spectra"):
+        classify_to_file([], tmp_path / "c.fits", weights=weights)
+
+
+def test_provenance_names_weights_and_thresholds(tmp_path, weights, coadd):
+    classify_to_file([coadd], tmp_path / "c.fits", weights=weights)
+    header = fitsio.read_header(tmp_path / "c.fits", ext=1)
+    text = "".join(str(r["value"]) for r in header.records() if r["name"] == "HISTORY")
+    provenance = json.loads(text)
+    assert provenance["weights"] == "w.h5"
+    assert len(provenance["weights_sha256"]) == 64
+    assert provenance["options"]["threshold"] == 0.95
+
+
+def test_real_plate_every_quasar_and_nothing_else(tmp_path, shared_data):
+    """boss_plate7102 with QuasarNP's 4-layer weights: 62 of 62, none of 39 others."""
+    from quasarloop.read import read_truth
+
+    weights = shared_data / "quasarnp_fixture" / "test_weights.h5"
+    plate = shared_data / "boss_plate7102"
+    classify_to_file([plate], tmp_path / "c.parquet", weights=weights)
+    block = read_catalogue(tmp_path / "c.parquet")
+    truth = read_truth(plate / "truth.csv")
+    row = match_truth(block["TARGETID"], truth)
+    assert len(row) == 101
+    assert (row >= 0).all()
+    assert block["IS_QSO"].sum() == 62
+    np.testing.assert_array_equal(block["IS_QSO"], truth.is_qso[row])
+    z_true, z = truth.z[row][block["IS_QSO"]], block["Z_BEST"][block["IS_QSO"]]
+    assert np.all(np.abs(z - z_true) < 0.05 * (1 + z_true))
