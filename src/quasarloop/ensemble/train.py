@@ -1,0 +1,248 @@
+"""Train an ensemble: one network per bootstrap sample, one worker per network."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import check_folder, checksum, read_manifest, write_manifest
+from quasarloop.engine import Engine, run_tasks
+from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
+from quasarloop.ensemble.manifest import (
+    MANIFEST,
+    Ensemble,
+    load_members,
+    member_path,
+    write_ensemble_manifest,
+)
+from quasarloop.errors import DataFormatError, OutputError, WeightsError
+from quasarloop.network.history import write_history
+from quasarloop.network.labelled import TrainingData
+from quasarloop.network.model import NetworkConfig, config_to_dict
+from quasarloop.network.options import TrainingOptions
+from quasarloop.network.training import train
+from quasarloop.network.training_run import Rows
+from quasarloop.network.weights import read_weights, write_weights
+
+__all__ = ["EnsembleSettings", "train_ensemble"]
+
+_PLAN: Final = "plan.json"
+_WORK: Final = "work"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """What kind of ensemble to train.
+
+    Attributes:
+        n_networks: members.
+        seed: root of all random choices.
+        network: configuration of every member.
+        training: how each is trained; the last epoch is kept, nothing is held out.
+        start_from: an earlier ensemble whose members the new ones start from, in turn.
+    """
+
+    n_networks: int
+    seed: int
+    network: NetworkConfig
+    training: TrainingOptions
+    start_from: Ensemble | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_networks < 1:
+            raise WeightsError(f"{self.n_networks} networks asked for; an ensemble needs 1 or more")
+        if self.seed < 0:
+            raise WeightsError(f"the seed is {self.seed}; it must be 0 or more")
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What every worker needs, sent to it once."""
+
+    folder: Path
+    data: TrainingData
+    settings: EnsembleSettings
+    plan_sha256: str
+
+
+def train_ensemble(
+    data: TrainingData,
+    settings: EnsembleSettings,
+    out: str | Path,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    engine: Engine | None = None,
+    on_member: Callable[[int], None] | None = None,
+) -> Ensemble:
+    """Train every member that is not there yet and write the manifest.
+
+    Killed at any moment and started again, it goes on with the members it has, and with the last
+    whole epoch of those under way; the bytes are those of an undisturbed run, for any number of
+    workers. Asking for more networks later adds members to the same folder.
+
+    Args:
+        data: labelled spectra; rows whose label must not train are left out.
+        settings: what to train.
+        out: folder of the ensemble.
+        inputs: what the data came from, for the manifest (names and checksums).
+        engine: where to run.
+        on_member: called with the number of each member that is there.
+
+    Raises:
+        OutputError: the folder holds another ensemble.
+        TaskError: some member failed for good; the others are written.
+    """
+    folder = check_folder(out)
+    check_folder(folder / "members")
+    plan = _plan(data, settings, inputs or {})
+    _claim(folder, plan)
+    course = _Course(folder, data, settings, _digest(plan))
+    (folder / MANIFEST).unlink(missing_ok=True)
+    tell = on_member or (lambda index: None)
+    todo = []
+    for index in range(settings.n_networks):
+        if _is_ours(member_path(folder, index), index, course.plan_sha256):
+            tell(index)
+        else:
+            todo.append(index)
+    if todo and settings.start_from is not None:
+        load_members(settings.start_from)  # whole and unchanged, before hours are spent
+    log.info("%d of %d members to train", len(todo), settings.n_networks)
+    run_tasks(
+        _train_member,
+        todo,
+        engine=engine,
+        shared=course,
+        name_of=lambda index: f"member {index}",
+        on_result=lambda index, _: tell(index),
+    ).complete()
+    shutil.rmtree(folder / _WORK, ignore_errors=True)
+    for torn in (folder / "members").glob(".*"):  # half-written when a worker was killed
+        torn.unlink(missing_ok=True)
+    entries = [_entry(folder, index) for index in range(settings.n_networks)]
+    return write_ensemble_manifest(folder, settings.network, entries, plan)
+
+
+def _plan(
+    data: TrainingData, settings: EnsembleSettings, inputs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What members of one folder must have in common; how many they are may change."""
+    columns = [getattr(data, f.name) for f in fields(data)]
+    earlier = settings.start_from
+    return {
+        "seed": settings.seed,
+        "config": config_to_dict(settings.network),
+        "training": settings.training.as_dict(),
+        "start_from": None if earlier is None else earlier.identity,
+        "data_sha256": _array_digest(columns),
+        "n_spectra": int(np.count_nonzero(data.trains)),
+        "n_objects": len(np.unique(data.object_id[data.trains])),
+        "inputs": dict(inputs),
+    }
+
+
+def _claim(folder: Path, plan: Mapping[str, Any]) -> None:
+    path = folder / _PLAN
+    if not path.exists():
+        if any((folder / "members").iterdir()):
+            raise OutputError(f"{folder} holds members but no {_PLAN}; give another folder")
+        write_manifest(path, plan)
+    found, wanted = read_manifest(path), json.loads(json.dumps(plan))
+    different = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    if different:
+        raise OutputError(
+            f"{folder} holds an ensemble that differs in {', '.join(different)}; give another "
+            "folder, or the same options to go on with it"
+        )
+
+
+def _is_ours(path: Path, index: int, plan_sha256: str) -> bool:
+    if not path.exists():
+        return False
+    try:
+        story = read_weights(path).provenance.get("ensemble", {})
+    except (WeightsError, DataFormatError) as exc:
+        log.warning("member %d is trained anew: %s", index, exc)
+        return False
+    return bool(story.get("member") == index and story.get("plan_sha256") == plan_sha256)
+
+
+def _train_member(index: int, course: _Course) -> int:
+    settings, data = course.settings, course.data
+    seeds = member_seeds(settings.seed, index + 1)[index]
+    usable = data.usable_rows
+    drawn = bootstrap_rows(data.object_id[usable], np.random.default_rng(seeds.bootstrap))
+    rows = usable[drawn]
+    work = course.folder / _WORK / f"{index:04d}"
+    result = train(
+        data,
+        _first_weights(settings, index),
+        settings.training,
+        seed=seeds.training,
+        rows=Rows(rows),
+        out_dir=work,
+    )
+    story = {
+        "member": index,
+        "plan_sha256": course.plan_sha256,
+        "bootstrap_seed": _seed_record(seeds.bootstrap),
+        "bootstrap_sha256": _array_digest([rows]),
+        "n_objects_drawn": len(np.unique(data.object_id[rows])),
+    }
+    path = member_path(course.folder, index)
+    write_history(result.history, path.with_suffix(".history.parquet"))
+    provenance = {**result.weights.provenance, "ensemble": story}
+    write_weights(replace(result.weights, provenance=provenance), path)
+    shutil.rmtree(work, ignore_errors=True)
+    return index
+
+
+def _first_weights(settings: EnsembleSettings, index: int) -> Any:
+    earlier = settings.start_from
+    if earlier is None:
+        return settings.network
+    first = read_weights(earlier.members[index % len(earlier)])
+    if replace(first.config, dropout=0.0) != replace(settings.network, dropout=0.0):
+        raise WeightsError(
+            f"{earlier.folder} has networks of another shape; start from it with the same preset "
+            "and grid, or train from nothing"
+        )
+    return replace(first, config=settings.network)
+
+
+def _entry(folder: Path, index: int) -> dict[str, Any]:
+    path = member_path(folder, index)
+    provenance = read_weights(path).provenance
+    story = {k: v for k, v in provenance["ensemble"].items() if k != "plan_sha256"}
+    return {
+        **story,
+        "file": path.relative_to(folder).as_posix(),
+        "sha256": checksum(path),
+        "training_seed": provenance["seed"],
+        "n_rows": provenance["n_training_rows"],
+    }
+
+
+def _seed_record(seed: np.random.SeedSequence) -> dict[str, Any]:
+    return {"entropy": str(seed.entropy), "spawn_key": list(seed.spawn_key)}
+
+
+def _digest(plan: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+
+
+def _array_digest(arrays: list[NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
