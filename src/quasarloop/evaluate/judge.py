@@ -20,7 +20,13 @@ from quasarloop.evaluate.metrics import (
 )
 from quasarloop.truth import SpecType, TruthTable, match_truth
 
-__all__ = ["FIXED_PURITIES", "Judgement", "judge_catalogue", "judgement_record"]
+__all__ = [
+    "FIXED_PURITIES",
+    "Judgement",
+    "judge_catalogue",
+    "judge_finds",
+    "judgement_record",
+]
 
 # Purities at which completeness is compared, whatever the threshold. Source: our choice,
 # around the purity of today's quasar catalogues.
@@ -87,26 +93,57 @@ def judge_catalogue(
             "truth table; do both use the same TARGETIDs?"
         )
     labels = truth[row[judged]]
-    confidence = np.stack([catalogue[f"C_{name}"][judged] for name in lines], axis=1)
-    z_lines = np.stack([catalogue[f"Z_{name}"][judged] for name in lines], axis=1)
+    return judge_finds(
+        np.stack([catalogue[f"C_{name}"][judged] for name in lines], axis=1),
+        np.stack([catalogue[f"Z_{name}"][judged] for name in lines], axis=1),
+        labels.spectype,
+        labels.z,
+        threshold=threshold,
+        n_lines=n_lines,
+        n_rows=len(row),
+    )
+
+
+def judge_finds(
+    confidence: NDArray[np.floating],
+    z_lines: NDArray[np.floating],
+    spectype: NDArray[np.int8],
+    z_true: NDArray[np.float64],
+    *,
+    threshold: float,
+    n_lines: int = 1,
+    n_rows: int | None = None,
+) -> Judgement:
+    """Judge what a network says of labelled spectra.
+
+    Args:
+        confidence: (n, n_lines) of the emission lines; NaN where there is none.
+        z_lines: (n, n_lines) redshift each line gives.
+        spectype: (n,) true `SpecType`.
+        z_true: (n,) true redshift.
+        threshold: confidence threshold of the quoted numbers.
+        n_lines: lines that must be above it.
+        n_rows: spectra of which these are the labelled ones.
+    """
+    is_qso = np.asarray(spectype == SpecType.QSO)
     score = _deciding_confidence(confidence, n_lines)
     found = score > threshold
-    both = found & labels.is_qso
+    both = found & is_qso
     best = np.argmax(np.nan_to_num(confidence, nan=-1.0), axis=1)
     z_best = np.take_along_axis(z_lines, best[:, None], axis=1)[:, 0].astype(np.float64)
     return Judgement(
-        n_rows=len(row),
-        n_judged=len(judged),
-        n_true=int(labels.is_qso.sum()),
-        completeness=completeness(found, labels.is_qso),
-        purity=purity(found, labels.is_qso),
-        at_purity=tuple(completeness_at_purity(score, labels.is_qso, p) for p in FIXED_PURITIES),
-        false_found=_count_by_class(labels, found & ~labels.is_qso),
-        redshift=redshift_errors(z_best[both], labels.z[both]),
-        curve=threshold_curve(score, labels.is_qso),
+        n_rows=len(score) if n_rows is None else n_rows,
+        n_judged=len(score),
+        n_true=int(is_qso.sum()),
+        completeness=completeness(found, is_qso),
+        purity=purity(found, is_qso),
+        at_purity=tuple(completeness_at_purity(score, is_qso, p) for p in FIXED_PURITIES),
+        false_found=_count_by_class(spectype[found & ~is_qso]),
+        redshift=redshift_errors(z_best[both], z_true[both]),
+        curve=threshold_curve(score, is_qso),
         threshold=threshold,
         z=z_best[both],
-        z_true=labels.z[both],
+        z_true=z_true[both],
     )
 
 
@@ -141,9 +178,9 @@ def _deciding_confidence(confidence: NDArray[np.floating], n_lines: int) -> NDAr
     return np.sort(known, axis=1)[:, -n_lines]
 
 
-def _count_by_class(labels: TruthTable, rows: NDArray[np.bool_]) -> dict[str, int]:
+def _count_by_class(spectype: NDArray[np.int8]) -> dict[str, int]:
     return {
-        kind.name: int(np.count_nonzero(labels.spectype[rows] == kind))
+        kind.name: int(np.count_nonzero(spectype == kind))
         for kind in (SpecType.STAR, SpecType.GALAXY)
     }
 
