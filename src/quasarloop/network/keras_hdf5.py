@@ -27,6 +27,8 @@ _KERAS_3_ADVICE: Final = (
     "save the network as HDF5 from Keras 2 (TF_USE_LEGACY_KERAS=1, model.save('weights.h5')), "
     "which is what QuasarNP and desispec read too"
 )
+# What h5py raises, by where a damaged file is damaged.
+_UNREADABLE: Final = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 # The version whose layout is written: that of QuasarNP's own 6-layer fixture.
 _KERAS_VERSION: Final = "2.9.0"
 # Source: the attribute QuasarNP's script adds to files together with ``model_grid``.
@@ -46,7 +48,7 @@ def read_keras_hdf5(path: Path) -> KerasFile:
     try:
         with h5py.File(path, "r") as file:
             return _parse(file, path)
-    except (OSError, RuntimeError, KeyError) as exc:
+    except _UNREADABLE as exc:
         what = (
             "is cut short; copy it again" if "truncated" in str(exc) else "cannot be read as HDF5"
         )

@@ -141,7 +141,12 @@ def inspect_weights(
     """Read a weights file and say which variant it is; arguments as `read_weights`."""
     source = Path(path)
     file = read_keras_hdf5(source)
-    config, arrays, facts = interpret(file, offsets, lines, grid)
+    try:
+        config, arrays, facts = interpret(file, offsets, lines, grid)
+    except (AttributeError, LookupError, TypeError, ValueError) as exc:
+        raise WeightsError(
+            f"{source}: its model_config is not as Keras 2 writes it ({exc!r}); get the file again"
+        ) from exc
     provenance = file.note.get("provenance")
     if provenance is None:
         origin = {"file": source.name, "sha256": checksum(source), "offsets": facts.offsets}
