@@ -1,0 +1,199 @@
+"""The cell of every spectrum of a store, on disk: one row per spectrum, in the store's order."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import checksum, versions, write_atomically
+from quasarloop.engine import Engine, run_tasks
+from quasarloop.errors import DataFormatError, SelectionError
+from quasarloop.query.som import NO_CELL, SelfOrganizingMap, find_winners
+from quasarloop.query.som_file import MapFile, check_fits, fingerprint
+from quasarloop.query.topology import CellGrid
+from quasarloop.store import Store, read_shard
+
+__all__ = ["COUNT_BY", "CellsFile", "CountBy", "assign_store", "count_cells", "read_cells"]
+
+CountBy = Literal["spectrum", "exposure", "object"]
+# What one count is, as columns that tell one from the next.
+COUNT_BY: Final[dict[str, tuple[str, ...]]] = {
+    "spectrum": (),
+    "exposure": ("TARGETID", "TILEID", "NIGHT", "EXPID"),
+    "object": ("OBJECT_ID",),
+}
+
+_FORMAT: Final = "quasarloop cells 1"
+_METADATA_KEY: Final = b"quasarloop"
+_SCHEMA: Final = pa.schema(
+    [
+        ("SHARD", pa.string()),
+        ("ROW", pa.int64()),
+        *((name, pa.int64()) for name in ("TARGETID", "OBJECT_ID", "TILEID", "NIGHT", "EXPID")),
+        ("FLAGS", pa.int32()),
+        ("CELL", pa.int32()),
+        ("DISTANCE", pa.float32()),
+    ]
+)
+# Shards worked on between two writes: results wait in memory no longer than that.
+_BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class CellsFile:
+    """An assignment as read: where its rows are, and which map they belong to.
+
+    Attributes:
+        path: the Parquet file: `SHARD`, `ROW`, `TARGETID`, `OBJECT_ID`, `TILEID`, `NIGHT`,
+            `EXPID`, `FLAGS`, `CELL` (-1 without one), `DISTANCE` to the cell's weights.
+        cells: the map's cells.
+        record: ``map`` (path, checksum) and ``data`` (the store).
+    """
+
+    path: Path
+    cells: CellGrid
+    record: dict[str, Any]
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the rows, unread."""
+        return pl.scan_parquet(self.path)
+
+
+def assign_store(
+    map_file: MapFile,
+    store: Store,
+    path: str | Path,
+    *,
+    engine: Engine | None = None,
+    other_data: bool = False,
+    on_shard: Callable[[], None] | None = None,
+) -> CellsFile:
+    """Find every spectrum's cell and write the assignment.
+
+    Args:
+        map_file: the map.
+        store: its spectra.
+        path: the Parquet file to write.
+        engine: where shards are worked on; any number of workers gives the same rows.
+        other_data: see `check_fits`.
+        on_shard: called for every finished shard.
+
+    Raises:
+        GridError: map and store stand on different grids.
+        SelectionError: the map was made from other data.
+        TaskError: a shard cannot be read; the message names it.
+        OutputError: the file cannot be written.
+    """
+    check_fits(map_file, store, other_data=other_data)
+    record = {
+        "format": _FORMAT,
+        "cells": asdict(map_file.som.cells),
+        "map": {"path": str(map_file.path), "sha256": checksum(map_file.path)},
+        "data": fingerprint(store),
+        "versions": versions(),
+    }
+    text = json.dumps(record, sort_keys=True, ensure_ascii=False)
+    schema = _SCHEMA.with_metadata({_METADATA_KEY: text.encode()})
+    with write_atomically(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for table in _assigned(map_file.som, store, engine, on_shard):
+            writer.write_table(table.cast(schema))
+    return CellsFile(Path(path), map_file.som.cells, record)
+
+
+def read_cells(path: str | Path) -> CellsFile:
+    """Open an assignment.
+
+    Raises:
+        DataFormatError: missing, damaged, or no assignment.
+    """
+    file = Path(path)
+    try:
+        schema = pq.read_schema(file)
+        record = json.loads((schema.metadata or {})[_METADATA_KEY])
+        if record["format"] != _FORMAT:
+            raise DataFormatError(f"{file}: format {record['format']!r}; expected {_FORMAT!r}")
+        return CellsFile(file, CellGrid(**record["cells"]), record)
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as exc:
+        raise DataFormatError(
+            f"{file}: cannot be read as cells of a map ({exc}); make them with "
+            "`quasarloop som assign`"
+        ) from exc
+
+
+def count_cells(cells_file: CellsFile, by: CountBy = "spectrum") -> NDArray[np.int64]:
+    """Count what lies in every cell, empty cells included.
+
+    Args:
+        cells_file: an assignment.
+        by: count every ``"spectrum"`` (the paper), each ``"exposure"`` of a target once, or each
+            ``"object"`` once per cell it has spectra in.
+
+    Returns:
+        (n_cells,) int64.
+
+    Raises:
+        SelectionError: another word, or cells the map does not have.
+    """
+    if by not in COUNT_BY:
+        raise SelectionError(f"cannot count by {by!r}; choose from {', '.join(COUNT_BY)}")
+    rows = cells_file.scan().filter(pl.col("CELL") != NO_CELL)
+    if COUNT_BY[by]:
+        rows = rows.select("CELL", *COUNT_BY[by]).unique()
+    table = rows.group_by("CELL").agg(pl.len().alias("n")).collect(engine="streaming")
+    cell, n = table["CELL"].to_numpy(), table["n"].to_numpy()
+    if len(cell) and (cell.min() < 0 or cell.max() >= cells_file.cells.n_cells):
+        raise SelectionError(
+            f"{cells_file.path}: cells up to {cell.max()} on a {cells_file.cells.describe()}; "
+            "assign the store again"
+        )
+    counts = np.zeros(cells_file.cells.n_cells, dtype=np.int64)
+    counts[cell] = n
+    return counts
+
+
+def _assigned(
+    som: SelfOrganizingMap,
+    store: Store,
+    engine: Engine | None,
+    on_shard: Callable[[], None] | None,
+) -> Iterator[pa.Table]:
+    def report(_path: Path, _table: pa.Table) -> None:
+        if on_shard is not None:
+            on_shard()
+
+    for start in range(0, len(store.shards), _BATCH):
+        batch = store.shards[start : start + _BATCH]
+        tables = run_tasks(
+            _assign_shard, batch, engine=engine, shared=som, name_of=_stem, on_result=report
+        ).complete()
+        yield pa.concat_tables(tables)  # one row group, however small the shards
+
+
+def _assign_shard(path: Path, som: SelfOrganizingMap) -> pa.Table:
+    spectra = read_shard(path)
+    found = find_winners(spectra.flux, som.weights, spectra.flags)
+    n, keys = len(spectra), spectra.keys
+    columns = [
+        pa.array([path.stem] * n, pa.string()),
+        np.arange(n),
+        keys.target_id,
+        keys.object_id,
+        keys.tile_id,
+        keys.night,
+        keys.exposure_id,
+        spectra.flags,
+        found.cell,
+        found.distance,
+    ]
+    return pa.Table.from_arrays([pa.array(column) for column in columns], names=_SCHEMA.names)
+
+
+def _stem(path: Path) -> str:
+    return path.stem

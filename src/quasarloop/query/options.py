@@ -1,0 +1,90 @@
+"""What to choose: the options of a selection, and what is known already."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.errors import SelectionError
+from quasarloop.query.cells import CountBy
+from quasarloop.query.reasons import REFUSED
+from quasarloop.spectra import Flag
+
+__all__ = ["N_CHOSEN", "OUTLIER_PERCENTILE", "KnownObjects", "SelectionOptions"]
+
+# Source: paper, Section 3: "the 15th percentile of spectra counts in all cells".
+OUTLIER_PERCENTILE: Final = 15.0
+# Source: paper, Section 3, step 6.
+N_CHOSEN: Final = 1000
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """What to choose.
+
+    Attributes:
+        n: objects to choose.
+        score: one of `scores.SCORES` or ``"random"``.
+        draw: ``"top"`` takes the highest scores; ``"proportional"`` draws at random in
+            proportion to the score.
+        random_share: share of the n that is drawn at random from all that is eligible.
+        percentile: cells with fewer spectra than this percentile of all cells' counts hold
+            outliers.
+        count_by: what the counts count.
+        keep: which spectrum stands for an object: the one of highest ``"score"``, or the
+            ``"coadd"`` where there is one (of those, the highest score).
+        refused: flags a spectrum must not have.
+        surveys, programs: allowed words; empty allows all.
+        per_cell: at most so many objects of one map cell.
+        class_shares: share of each predicted class (`Vote` → share); empty leaves it free.
+        spread: choose unlike spectra among the highest scores (needs their flux).
+        n_outliers: rejected outliers of highest score to list apart.
+        seed: of everything random.
+    """
+
+    n: int = N_CHOSEN
+    score: str = "entropy"
+    draw: Literal["top", "proportional"] = "top"
+    random_share: float = 0.0
+    percentile: float = OUTLIER_PERCENTILE
+    count_by: CountBy = "spectrum"
+    keep: Literal["score", "coadd"] = "score"
+    refused: Flag = REFUSED
+    surveys: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    per_cell: int | None = None
+    class_shares: Mapping[int, float] = field(default_factory=dict)
+    spread: bool = False
+    n_outliers: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        words = {"draw": ("top", "proportional"), "keep": ("score", "coadd")}
+        for name, allowed in words.items():
+            if getattr(self, name) not in allowed:
+                raise SelectionError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {allowed}"
+                )
+        if self.spread and self.limited:
+            raise SelectionError(
+                "choose unlike spectra, or set limits per cell and class: not both"
+            )
+        if self.n < 1 or self.n_outliers < 0 or (self.per_cell is not None and self.per_cell < 1):
+            raise SelectionError("ask for at least 1 object, and at least 1 of each cell")
+        if not 0 <= self.random_share <= 1 or not 0 <= self.percentile <= 100:  # noqa: PLR2004 -- percent
+            raise SelectionError("random_share lies between 0 and 1, percentile between 0 and 100")
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything but rank decides who is taken."""
+        return self.per_cell is not None or bool(self.class_shares)
+
+
+@dataclass(frozen=True)
+class KnownObjects:
+    """What has labels already, or must not be shown: by target and by object."""
+
+    target_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    object_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))

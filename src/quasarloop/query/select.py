@@ -1,0 +1,167 @@
+"""The choice of what experts look at next, in the paper's order (Section 3, steps 4 to 6).
+
+Votes are scanned, never loaded: what is kept is one number per object and the few rows that
+could be chosen. Every spectrum leaves with a reason, and every reason is counted.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from quasarloop.errors import SelectionError
+from quasarloop.query.cells import CellsFile, count_cells
+from quasarloop.query.choose import Features, choose, one_per_object, ranked
+from quasarloop.query.options import KnownObjects, SelectionOptions
+from quasarloop.query.reasons import Reason, RowRules, Step, row_reason, steps_table
+from quasarloop.query.scores import score_expression
+from quasarloop.query.votes_input import INDEX, VotesTable, beside_cells
+
+__all__ = ["Selection", "select"]
+
+_HISTOGRAM_BINS: Final = 80
+
+
+class Selection(NamedTuple):
+    """What was chosen, and what became of the rest.
+
+    Attributes:
+        chosen: all columns of the votes and `INDEX`, `CELL`, `DISTANCE`, `SCORE`, `RANK` (from
+            1), `REASON`; best first.
+        outliers: the same columns, of rejected outliers.
+        steps: the count table.
+        n_spectra: rows of the votes.
+        counts: (n_cells,) what every cell holds; empty without a map.
+        least_count: cells with fewer are outliers; NaN without a map.
+        edges, histogram: (k+1,), (k,) scores of the objects that could be chosen (Fig. 3).
+    """
+
+    chosen: pl.DataFrame
+    outliers: pl.DataFrame
+    steps: tuple[Step, ...]
+    n_spectra: int
+    counts: NDArray[np.int64]
+    least_count: float
+    edges: NDArray[np.float64]
+    histogram: NDArray[np.int64]
+
+    @property
+    def score_cut(self) -> float:
+        """Lowest score among the chosen; NaN if nothing was."""
+        lowest = self.chosen["SCORE"].min()
+        return float("nan") if lowest is None else float(lowest)  # type: ignore[arg-type]  # a float column
+
+
+def select(
+    votes: VotesTable,
+    cells_file: CellsFile | None = None,
+    *,
+    truth: KnownObjects | None = None,
+    excluded: KnownObjects | None = None,
+    options: SelectionOptions | None = None,
+    features: Features | None = None,
+) -> Selection:
+    """Choose the objects to be inspected.
+
+    Args:
+        votes: what the ensemble said.
+        cells_file: the map's assignment of the same store; None rejects no outliers.
+        truth: objects that have labels.
+        excluded: objects not to be shown, e.g. of other campaigns.
+        options: what to choose.
+        features: rows (`SHARD`, `ROW`) → (n, d) array, for ``options.spread``.
+
+    Raises:
+        SelectionError: votes and cells of different stores, or options that do not fit together.
+
+    Source: paper, Section 3, steps 4 to 6. Flags and lists come first, so that what is refused
+    cannot stand for its object; the order of the rest is the paper's.
+    """
+    options = options or SelectionOptions()
+    if options.spread and features is None:
+        raise SelectionError("choosing unlike spectra needs their flux; give the store")
+    if options.keep == "coadd" and cells_file is None:
+        raise SelectionError("which spectrum is the coadd stands in the map's cells; give them")
+    counts, least, sparse = _sparse_cells(cells_file, options)
+    frame = beside_cells(votes, cells_file)
+    in_truth = _objects(frame, truth)
+    rules = RowRules(
+        options.refused, options.surveys, options.programs, _objects(frame, excluded), sparse
+    )
+    score = score_expression(options.score, votes.thresholds, seed=options.seed)
+    frame = frame.with_columns(SCORE=score.cast(pl.Float64))
+    frame = frame.with_columns(REASON=row_reason(rules))
+    eligible = one_per_object(_with_reason(frame, Reason.ELIGIBLE), options.keep)
+    objects = eligible.group_by("OBJECT_ID").agg(pl.col("SCORE").max()).collect(engine="streaming")
+    free = objects.filter(~pl.col("OBJECT_ID").is_in(pl.Series(in_truth).implode()))
+    choice = choose(eligible, in_truth, options, features)
+    taken = np.concatenate([in_truth, choice.rows["OBJECT_ID"].to_numpy()])
+    rejected = one_per_object(_with_reason(frame, Reason.OUTLIER), options.keep)
+    outliers = ranked(rejected, pl.col("SCORE"), taken, options.n_outliers)
+    outliers = outliers.head(options.n_outliers).with_columns(HOW=pl.lit("outlier"))
+    histogram, edges = np.histogram(free["SCORE"].to_numpy(), bins=_HISTOGRAM_BINS)
+    *removed, (_, n_eligible) = _removed_by_rule(frame)
+    removed += [
+        (Reason.REPEAT, n_eligible - len(objects)),
+        (Reason.IN_TRUTH, len(objects) - len(free)),
+        (Reason.CELL_FULL, choice.n_full),
+        (Reason.BELOW_CUT, len(free) - len(choice.rows) - choice.n_full),
+    ]
+    return Selection(
+        _whole_rows(frame, choice.rows),
+        _whole_rows(frame, outliers),
+        steps_table(votes.n_rows, removed),
+        votes.n_rows,
+        counts,
+        least,
+        edges,
+        histogram,
+    )
+
+
+def _sparse_cells(
+    cells_file: CellsFile | None, options: SelectionOptions
+) -> tuple[NDArray[np.int64], float, NDArray[np.int64]]:
+    if cells_file is None:
+        return np.empty(0, np.int64), float("nan"), np.empty(0, np.int64)
+    counts = count_cells(cells_file, options.count_by)
+    # Over ALL cells, empty ones too; "below" is strict, so cells that tie with it stay.
+    least = float(np.percentile(counts, options.percentile))
+    return counts, least, np.flatnonzero(counts < least)
+
+
+def _objects(frame: pl.LazyFrame, known: KnownObjects | None) -> NDArray[np.int64]:
+    """Objects of these targets, wherever a spectrum of theirs ended up."""
+    if known is None:
+        return np.empty(0, np.int64)
+    of_targets = (
+        frame.filter(pl.col("TARGETID").is_in(pl.Series(known.target_ids).implode()))
+        .select(pl.col("OBJECT_ID").unique())
+        .collect(engine="streaming")
+    )
+    return np.union1d(of_targets["OBJECT_ID"].to_numpy(), known.object_ids).astype(np.int64)
+
+
+def _with_reason(frame: pl.LazyFrame, reason: Reason) -> pl.LazyFrame:
+    return frame.filter(pl.col("REASON") == int(reason))
+
+
+def _removed_by_rule(frame: pl.LazyFrame) -> list[tuple[Reason, int]]:
+    """Count rows by the rule they broke; the last count is of those that broke none."""
+    counted = frame.group_by("REASON").agg(pl.len()).collect(engine="streaming")
+    by_reason = dict(counted.iter_rows())
+    rules = [reason for reason in Reason if Reason.ELIGIBLE < reason < Reason.REPEAT]
+    removed = [(reason, int(by_reason.get(int(reason), 0))) for reason in rules]
+    return [*removed, (Reason.ELIGIBLE, int(by_reason.get(int(Reason.ELIGIBLE), 0)))]
+
+
+def _whole_rows(frame: pl.LazyFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Read all columns of a few rows, in their rank's order."""
+    ranks = rows.select(INDEX, pl.col("HOW").alias("REASON")).with_row_index("RANK", offset=1)
+    whole = (
+        frame.drop("REASON")
+        .filter(pl.col(INDEX).is_in(rows[INDEX].implode()))
+        .collect(engine="streaming")
+    )
+    return whole.join(ranks, on=INDEX, how="inner").sort("RANK")

@@ -1,0 +1,159 @@
+"""Votes and cells side by side, unread: what a selection works on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import checksum
+from quasarloop.classes import Vote
+from quasarloop.ensemble.votes import count_column
+from quasarloop.ensemble.votes_folder import MANIFEST, open_votes
+from quasarloop.errors import DataFormatError, SelectionError
+from quasarloop.query.cells import CellsFile
+
+__all__ = ["INDEX", "VotesTable", "beside_cells", "read_target_ids", "read_votes_table"]
+
+# Number of a row in the votes: the stable key of last resort.
+INDEX: Final = "INDEX"
+_KEYS: Final = ("TARGETID", "OBJECT_ID", "SHARD", "ROW", "FLAGS", "SURVEY", "PROGRAM")
+_FROM_CELLS: Final = ("CELL", "DISTANCE", "EXPID")
+
+
+@dataclass(frozen=True)
+class VotesTable:
+    """Votes of a store, unread.
+
+    Attributes:
+        frame: one row per spectrum, in the store's order.
+        thresholds: confidences the votes were counted at.
+        n_rows: spectra.
+        record: where they came from, for manifests.
+    """
+
+    frame: pl.LazyFrame
+    thresholds: tuple[float, ...]
+    n_rows: int
+    record: dict[str, Any]
+
+
+def read_votes_table(path: str | Path) -> VotesTable:
+    """Open a folder of votes, or one Parquet file with the same columns.
+
+    Raises:
+        DataFormatError: not votes, or columns missing.
+    """
+    file = Path(path)
+    if file.is_dir():
+        votes = open_votes(file)
+        if not votes.files:
+            raise DataFormatError(f"{file}: votes of an empty store; there is nothing to choose")
+        record = {"path": str(file), "sha256": checksum(file / MANIFEST)}
+        frame = pl.scan_parquet(list(votes.files))
+        return _checked(VotesTable(frame, votes.settings.thresholds, votes.n_rows, record), file)
+    try:
+        parquet = pq.ParquetFile(file)
+    except (OSError, pa.ArrowInvalid) as exc:
+        raise DataFormatError(
+            f"{file}: cannot be read as votes ({exc}); make them with `quasarloop ensemble vote`"
+        ) from exc
+    record = {"path": str(file), "sha256": checksum(file)}
+    thresholds = _thresholds_of(parquet.schema_arrow.names)
+    table = VotesTable(pl.scan_parquet(file), thresholds, parquet.metadata.num_rows, record)
+    return _checked(table, file)
+
+
+def beside_cells(votes: VotesTable, cells_file: CellsFile | None) -> pl.LazyFrame:
+    """Put every spectrum's cell beside its votes, and number the rows.
+
+    Both were written in the store's order, so no join is needed; that they agree is checked row
+    by row.
+
+    Args:
+        votes: the votes.
+        cells_file: the assignment of the same store; None gives every row cell -1.
+
+    Raises:
+        SelectionError: votes and cells are of different stores.
+    """
+    if cells_file is None:
+        unmapped = [pl.lit(-1, pl.Int32).alias("CELL"), pl.lit(None, pl.Float32).alias("DISTANCE")]
+        return votes.frame.with_columns(
+            *unmapped, pl.lit(-1, pl.Int64).alias("EXPID")
+        ).with_row_index(INDEX)
+    keys = ("SHARD", "ROW", "TARGETID")
+    cells = cells_file.scan().select(
+        *_FROM_CELLS, *(pl.col(name).alias(f"{name}_CELLS") for name in keys)
+    )
+    both = pl.concat([votes.frame, cells], how="horizontal")
+    n_cells = int(cells_file.scan().select(pl.len()).collect().item())
+    same = n_cells == votes.n_rows and bool(
+        both.select(pl.all_horizontal(pl.col(k) == pl.col(f"{k}_CELLS") for k in keys).all())
+        .collect(engine="streaming")
+        .item()
+    )
+    if not same:
+        raise SelectionError(
+            f"{votes.record['path']} ({votes.n_rows} rows) and {cells_file.path} ({n_cells} rows) "
+            "are not of the same store; run `quasarloop som assign` on the store that was voted on"
+        )
+    return both.drop(f"{k}_CELLS" for k in keys).with_row_index(INDEX)
+
+
+def read_target_ids(paths: Iterable[str | Path]) -> NDArray[np.int64]:
+    """Read lists of TARGETIDs: Parquet or CSV with that column, or text with one per line.
+
+    Raises:
+        DataFormatError: a file is missing or a line is no number; the message names it.
+    """
+    lists = [_target_ids_of(Path(path)) for path in paths]
+    return np.unique(np.concatenate([np.empty(0, np.int64), *lists]))
+
+
+def _target_ids_of(path: Path) -> NDArray[np.int64]:
+    try:
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path, columns=["TARGETID"])["TARGETID"].cast(pl.Int64).to_numpy()
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as exc:
+        raise DataFormatError(f"{path}: cannot be read as a list of TARGETIDs ({exc})") from exc
+    rows = [(i, line.split("#")[0].strip()) for i, line in enumerate(lines, start=1)]
+    rows = [(i, line) for i, line in rows if line]
+    column = 0
+    if rows and "TARGETID" in rows[0][1]:
+        column = [name.strip() for name in rows[0][1].split(",")].index("TARGETID")
+        rows = rows[1:]
+    ids = []
+    for i, line in rows:
+        try:
+            ids.append(int(line.split(",")[column]))
+        except (ValueError, IndexError) as exc:
+            raise DataFormatError(
+                f"{path}, line {i}: {line[:40]!r} is no TARGETID; expected one number per line, or "
+                "a CSV with a column TARGETID"
+            ) from exc
+    return np.array(ids, dtype=np.int64)
+
+
+def _thresholds_of(names: Iterable[str]) -> tuple[float, ...]:
+    prefix = count_column(Vote.NOT_QSO, 0.5).removesuffix("050")
+    digits = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return tuple(sorted(float(f"0.{text[1:]}") for text in digits))
+
+
+def _checked(votes: VotesTable, file: Path) -> VotesTable:
+    names = set(votes.frame.collect_schema().names())
+    wanted = {*_KEYS, "N_ASKED", "ENTROPY", "SOFT_ENTROPY", "MUTUAL_INFORMATION"}
+    missing = sorted(wanted - names)
+    if missing:
+        raise DataFormatError(
+            f"{file}: columns {', '.join(missing)} are missing; these are no votes of "
+            "`quasarloop ensemble vote`"
+        )
+    return votes
