@@ -1,0 +1,162 @@
+"""``quasarloop weights``: what is inside a weights file, and the safe form of it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from quasarloop.grid import WaveGrid, grid_named
+
+if TYPE_CHECKING:
+    from quasarloop.network.keras_offsets import Offsets
+    from quasarloop.network.keras_reading import FileFacts
+    from quasarloop.network.weights import Weights
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Look into weights files; make them safe for every reader."
+)
+
+OffsetsOption = Annotated[
+    str, typer.Option(help="auto decides from the file; rescaled or plain decide for it.")
+]
+GridOption = Annotated[
+    str | None, typer.Option(help="log or linear, for a file that does not say.")
+]
+
+
+@app.command("info")
+def info(
+    path: Annotated[Path, typer.Argument(help="A Keras 2 HDF5 file.", metavar="FILE")],
+    offsets: OffsetsOption = "auto",
+    grid: GridOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Print layers, grid, offsets, thresholds and provenance of a weights file.
+
+    Example: [bold]quasarloop weights info qn_weights.h5[/]
+    """
+    weights, facts = _inspect(path, offsets, grid)
+    facts_of_file = _summary(weights, facts)
+    if as_json:
+        layers = [dict(zip(_COLUMNS, row, strict=True)) for row in _layer_rows(weights, facts)]
+        record = {**facts_of_file, "layers": layers, "provenance": dict(weights.provenance)}
+        typer.echo(json.dumps(record, indent=1, ensure_ascii=False))
+        return
+    console = Console(soft_wrap=True)
+    console.print(_two_columns(str(path), facts_of_file))
+    console.print(_layer_table(weights, facts))
+    if weights.provenance:
+        console.print(_two_columns("provenance", dict(_flat(weights.provenance))))
+
+
+@app.command("convert")
+def convert(
+    path: Annotated[Path, typer.Argument(help="A Keras 2 HDF5 file.", metavar="IN")],
+    out: Annotated[Path, typer.Argument(help="The file to write.", metavar="OUT")],
+    offsets: OffsetsOption = "auto",
+    grid: GridOption = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Rewrite a weights file so that QuasarNP, desispec and quasarloop agree about it.
+
+    Example: [bold]quasarloop weights convert qn_weights.h5 safe.h5[/]
+    """
+    from quasarloop.artefacts import check_output
+    from quasarloop.network.keras_layout import quasarnp_obstacles
+    from quasarloop.network.weights import write_weights
+
+    check_output(out, overwrite=overwrite)
+    weights, facts = _inspect(path, offsets, grid)
+    write_weights(weights, out)
+    typer.echo(f"offsets {facts.offsets}")
+    if facts.quasarnp_rescales != weights.rescaled:
+        before, after = _way(facts.quasarnp_rescales), _way(weights.rescaled)
+        typer.echo(f"QuasarNP read {path} as {before}; it reads {out} as {after}")
+    for obstacle in quasarnp_obstacles(weights.config):
+        typer.echo(f"QuasarNP cannot use this network: {obstacle}")
+    typer.echo(f"weights -> {out}")
+
+
+def _inspect(path: Path, offsets: str, grid: str | None) -> "tuple[Weights, FileFacts]":
+    from quasarloop.network.weights import inspect_weights
+
+    chosen: WaveGrid | None = grid_named(grid) if grid else None
+    return inspect_weights(path, cast("Offsets", offsets), grid=chosen)
+
+
+def _summary(weights: "Weights", facts: "FileFacts") -> dict[str, str]:
+    from quasarloop.network.keras_layout import quasarnp_obstacles
+
+    config = weights.config
+    norms = [there for there, here in facts.layers if here.startswith("batch_normalization")]
+    obstacles = quasarnp_obstacles(config)
+    limits = weights.thresholds
+    return {
+        "network": f"{config.n_conv} convolutions of {config.n_filters} filters, width "
+        f"{config.kernel_width}, stride {config.stride}, padding {config.padding}",
+        "widths": " → ".join(map(str, config.widths)),
+        "parameters": f"{weights.n_parameters:,}",
+        "dropout": f"{config.dropout:g}",
+        "lines": ", ".join(f"{x.name}{' (BAL)' if x.is_bal else ''}" for x in config.lines),
+        "boxes": str(config.n_boxes),
+        "grid": f"{config.grid.describe()}; {facts.grid}",
+        "offsets": f"{facts.offsets}; from {config.offset_low:g} to {config.offset_high:g}",
+        "QuasarNP reads": f"{_way(facts.quasarnp_rescales)} offsets"
+        + ("" if facts.quasarnp_rescales == weights.rescaled else ": WRONG, use weights convert")
+        + "".join(f"; cannot use it: {obstacle}" for obstacle in obstacles),
+        "batch normalizations": f"{norms[0]} … {norms[-1]}",
+        "Keras": facts.keras_version,
+        "thresholds": f"confidence > {limits.confidence:g} on {limits.n_lines} line(s); "
+        f"HIGH_Z from z = {limits.high_z_min:g}",
+        "digest": weights.digest(),
+    }
+
+
+_COLUMNS = ("layer", "name in file", "kernel", "output width", "parameters")
+
+
+def _layer_rows(weights: "Weights", facts: "FileFacts") -> list[tuple[str, ...]]:
+    rows = []
+    for there, here in facts.layers:
+        arrays = {k: v for k, v in weights.arrays.items() if k.startswith(f"{here}/")}
+        kernel = arrays.get(f"{here}/kernel")
+        shape = "" if kernel is None else " × ".join(map(str, kernel.shape))
+        number = here.removeprefix("conv_")
+        width = str(weights.config.widths[int(number)]) if number != here else ""
+        rows.append((here, there, shape, width, str(sum(a.size for a in arrays.values()))))
+    return rows
+
+
+def _layer_table(weights: "Weights", facts: "FileFacts") -> Table:
+    table = Table(*_COLUMNS, title="layers")
+    for row in _layer_rows(weights, facts):
+        table.add_row(*row)
+    return table
+
+
+def _two_columns(title: str, content: dict[str, str]) -> Table:
+    table = Table(title=title, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in content.items():
+        table.add_row(name, value)
+    return table
+
+
+def _flat(content: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if not isinstance(content, dict):
+        return [(prefix, str(content))]
+    return [
+        pair
+        for key, value in content.items()
+        for pair in _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    ]
+
+
+def _way(rescaled: bool) -> str:
+    return "rescaled" if rescaled else "plain"
