@@ -1,7 +1,9 @@
 """Fixtures shared by all tests: where the real files are."""
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,3 +22,16 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip(f"no real spectra: {data} is absent; set QUASARLOOP_SHARED to their folder")
     return data
+
+
+@pytest.fixture(scope="session")
+def spectrum_files() -> ModuleType:
+    """Writers of small survey files with known content (tests/spectrum_files.py)."""
+    spec = importlib.util.spec_from_file_location(
+        "spectrum_files", _ROOT / "tests" / "spectrum_files.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
