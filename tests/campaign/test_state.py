@@ -12,7 +12,6 @@ from quasarloop.campaign.state import (
     damaged_files,
     finish_step,
     round_numbers,
-    start_step,
     step_state,
 )
 from quasarloop.errors import CampaignError
@@ -31,7 +30,7 @@ def context(folder: Path, n: int = 10) -> Context:
 
 
 def do(step: Step, where: Context) -> None:
-    start_step(step, where)
+    where.step_folder(step.name).mkdir(parents=True, exist_ok=True)
     step.run(where)
     finish_step(step, where)
 
@@ -39,7 +38,7 @@ def do(step: Step, where: Context) -> None:
 def test_done_only_with_a_manifest(tmp_path):
     here = context(tmp_path)
     assert step_state(FIRST, here) == (StepState.MISSING, "")
-    start_step(FIRST, here)
+    here.step_folder(FIRST.name).mkdir(parents=True)
     FIRST.run(here)
     assert step_state(FIRST, here)[0] is StepState.MISSING  # killed before the manifest
     finish_step(FIRST, here)

@@ -73,7 +73,7 @@ class Map(_Section):
 
     rows: Positive = Field(45, description="Cells along one side (paper, Section 3: 45 x 45).")
     columns: Positive = Field(45, description="Cells along the other side.")
-    epochs: Positive = Field(20, description="Passes over U (our choice; the paper gives none).")
+    epochs: Positive = Field(30, description="Passes over U (our choice; the paper gives none).")
     percentile: Annotated[float, Field(ge=0, le=100)] = Field(
         15.0,
         description="Cells with counts below this percentile of all cells are rejected (paper, "
@@ -90,7 +90,15 @@ class Selection(_Section):
         description="Most confused rejected spectra inspected besides (paper, Section 4: 100, in "
         "round 2).",
     )
-    score: str = Field("", description="Score to rank by; empty takes the package's default.")
+    score: str = Field(
+        "entropy", description="Score to rank by (paper, Section 3: entropy of the hard votes)."
+    )
+    draw: Literal["top", "proportional"] = Field(
+        "top", description="Take the highest scores (paper), or draw in proportion to them."
+    )
+    random_share: Share = Field(0.0, description="Share of n drawn at random from the eligible.")
+    per_cell: Count = Field(0, description="At most so many objects of one map cell; 0: no limit.")
+    cascade: bool = Field(False, description="Ask few members first (an estimate, but faster).")
     use_map: bool = Field(True, description="Reject spectra in thinly filled cells of the map.")
 
 
@@ -119,8 +127,11 @@ class Training(_Section):
     preset: str = Field("green2025", description="Network preset (paper, Section 2).")
     epochs: Positive = Field(100, description="Epochs (paper, Section 4.2: 100).")
     learning_rate: float = Field(1e-3, gt=0, description="Learning rate (INTEROP: single network).")
-    dropout: Share = Field(
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.2, description="Share of units dropped (INTEROP: released code 0.2, paper 0.8)."
+    )
+    shift_bins: Count = Field(
+        0, description="Shift training spectra at random by up to so many bins (our augmentation)."
     )
 
 
@@ -139,6 +150,11 @@ class Evaluation(_Section):
     test: tuple[str, ...] = Field(
         (), description="Spectra never labelled nor chosen, to judge every round on besides."
     )
+    random_control: bool = Field(
+        False,
+        description="Also train on as many random new labels instead (needs the oracle): what the "
+        "choice itself is worth.",
+    )
     test_truth: tuple[str, ...] = Field((), description="Truth tables of the test spectra.")
 
 
@@ -149,6 +165,9 @@ class CampaignConfig(_Section):
     seed: Count = Field(1, description="Root of all random numbers: same seed, same bytes.")
     rounds: Positive = Field(2, description="Rounds to run (paper, Section 4: two).")
     workers: Positive = Field(1, description="Processes; results do not depend on it.")
+    scheduler: str = Field(
+        "", description="Address of a Dask scheduler; takes the place of workers."
+    )
     data: Data = Field(default_factory=Data)
     ensemble: Ensemble = Field(default_factory=Ensemble)
     map: Map = Field(default_factory=Map)

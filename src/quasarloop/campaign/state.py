@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from quasarloop.artefacts import check_folder, checksum, read_manifest, versions, write_manifest
+from quasarloop.artefacts import checksum, read_manifest, versions, write_manifest
 from quasarloop.campaign.config import CampaignConfig
 from quasarloop.errors import CampaignError
 
@@ -22,7 +22,7 @@ __all__ = [
     "finish_step",
     "round_folder",
     "round_numbers",
-    "start_step",
+    "step_origin",
     "step_state",
 ]
 
@@ -108,7 +108,7 @@ def step_state(step: Step, context: Context) -> tuple[StepState, str]:
     if not path.is_file():
         return StepState.MISSING, ""
     written = read_manifest(path)
-    now = _origin(step, context)
+    now = step_origin(step, context)
     changed = [key for key in now if written.get("origin", {}).get(key) != now[key]]
     return (StepState.STALE, _explain(changed, written, now)) if changed else (StepState.DONE, "")
 
@@ -126,18 +126,11 @@ def finish_step(step: Step, context: Context) -> None:
         {
             "step": step.name,
             "round": context.round_number,
-            "origin": _origin(step, context),
+            "origin": step_origin(step, context),
             "files": files,
             "versions": versions(),
         },
     )
-
-
-def start_step(step: Step, context: Context) -> Path:
-    """Make a step's folder and take away the manifest of an earlier run."""
-    folder = check_folder(context.step_folder(step.name))
-    (folder / MANIFEST).unlink(missing_ok=True)
-    return folder
 
 
 def damaged_files(folder: Path) -> list[str]:
@@ -154,7 +147,7 @@ def damaged_files(folder: Path) -> list[str]:
     return bad
 
 
-def _origin(step: Step, context: Context) -> dict[str, Any]:
+def step_origin(step: Step, context: Context) -> dict[str, Any]:
     """Return all a step's result depends on: settings, steps before it, outside files."""
     origin: dict[str, Any] = {"settings": _jsonable(step.settings(context.config))}
     for name in step.needs:

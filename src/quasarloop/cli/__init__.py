@@ -9,7 +9,7 @@ import sys
 import typer
 
 from quasarloop import __version__
-from quasarloop.cli import evaluate, weights
+from quasarloop.cli import campaign, evaluate, weights
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
 from quasarloop.cli.ingest import ingest
@@ -31,6 +31,7 @@ app.command("ingest")(ingest)
 app.command("classify")(classify)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(weights.app, name="weights")
+app.add_typer(campaign.app, name="campaign")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,103 @@
+"""Where the parts of a campaign are kept, and how a step gets at them."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from quasarloop.artefacts import checksum
+from quasarloop.campaign.ledger import active_truth, read_ledger
+from quasarloop.campaign.state import Context
+from quasarloop.engine import Engine
+from quasarloop.errors import CampaignError
+from quasarloop.read import read_truth
+from quasarloop.spectra import RebinnedSpectra
+from quasarloop.store import Store, is_store, iter_store, open_store
+from quasarloop.truth import TruthTable, join_truth
+
+__all__ = [
+    "LEDGER",
+    "WITHDRAWALS",
+    "engine_of",
+    "ledger_before",
+    "pool_store",
+    "read_truths",
+    "seed_of",
+    "spectra_of_truth",
+    "store_folder",
+    "test_store",
+    "truth_checksums",
+    "truth_set",
+]
+
+LEDGER: Final = "ledger.parquet"
+WITHDRAWALS: Final = "withdrawals.csv"
+_STORES: Final = "stores"
+
+
+def engine_of(context: Context) -> Engine:
+    """Return where tasks run."""
+    return Engine(workers=context.config.workers, scheduler=context.config.scheduler or None)
+
+
+def seed_of(context: Context, *words: int) -> np.random.SeedSequence:
+    """Return a seed that depends on the campaign's root, the round and the words alone."""
+    return np.random.SeedSequence((context.config.seed, context.round_number, *words))
+
+
+def store_folder(context: Context, name: str) -> Path:
+    """Return the folder of the store ``pool``, ``labelled``, ``borrowed`` or ``test``."""
+    return context.folder / _STORES / name
+
+
+def pool_store(context: Context) -> Store:
+    """Open the store of U."""
+    return open_store(store_folder(context, "pool"))
+
+
+def test_store(context: Context) -> Store | None:
+    """Open the store of test spectra, if there is one."""
+    folder = store_folder(context, "test")
+    return open_store(folder) if is_store(folder) else None
+
+
+def spectra_of_truth(context: Context) -> Iterator[RebinnedSpectra]:
+    """Give all spectra that may carry a label: the first T's, borrowed ones, and the pool."""
+    folders = [store_folder(context, name) for name in ("labelled", "borrowed", "pool")]
+    return chain.from_iterable(iter_store(open_store(f)) for f in folders if is_store(f))
+
+
+def ledger_before(context: Context) -> pl.DataFrame:
+    """Read the history of labels as this round found it."""
+    return read_ledger(context.step_folder("ingest") / LEDGER)
+
+
+def truth_set(context: Context, after_round: int) -> TruthTable:
+    """Return T as it stood after a round; 0 is the first T.
+
+    Borrowed labels belong to what the first round trains on, not to a truth set of the survey.
+    """
+    folder = context.step_folder("truth")
+    return active_truth(read_ledger(folder / LEDGER), up_to_round=after_round)
+
+
+def read_truths(context: Context, paths: tuple[str, ...]) -> TruthTable | None:
+    """Read and join configured truth tables; None where none is configured."""
+    tables = [read_truth(path) for path in context.resolve(paths)]
+    return join_truth(tables) if tables else None
+
+
+def truth_checksums(context: Context, paths: tuple[str, ...]) -> dict[str, str]:
+    """Return name -> checksum of configured files, for manifests.
+
+    Raises:
+        CampaignError: a file that is not there.
+    """
+    files = context.resolve(paths)
+    for file in files:
+        if not file.is_file():
+            raise CampaignError(f"{file} is missing; it is named in campaign.toml")
+    return {file.name: checksum(file) for file in files}

@@ -1,0 +1,164 @@
+"""Run a campaign: from wherever it stands, until people are needed or the rounds are done."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from quasarloop.artefacts import check_folder, read_manifest, write_manifest
+from quasarloop.campaign.config import CONFIG_NAME, CampaignConfig, read_config, write_config
+from quasarloop.campaign.state import (
+    MANIFEST,
+    Context,
+    Step,
+    StepState,
+    finish_step,
+    round_folder,
+    round_numbers,
+    step_origin,
+    step_state,
+)
+from quasarloop.campaign.steps import STEPS
+from quasarloop.errors import CampaignError
+
+__all__ = ["Progress", "campaign_status", "init_campaign", "next_round", "run_campaign"]
+
+_LOG = logging.getLogger(__name__)
+_BEGUN: Final = ".begun.json"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What `run_campaign` tells while it runs.
+
+    Attributes:
+        on_step: called with round, step and its number among all before it starts.
+        on_line: called with lines of progress inside a step.
+    """
+
+    on_step: Callable[[int, Step, int], None] = lambda *_: None
+    on_line: Callable[[str], None] = lambda _: None
+
+
+def init_campaign(folder: str | Path, config: CampaignConfig | None = None) -> Path:
+    """Make a campaign folder with a commented ``campaign.toml``.
+
+    Raises:
+        CampaignError: there is one already.
+        OutputError: the folder cannot be written.
+    """
+    path = check_folder(folder)
+    if (path / CONFIG_NAME).exists():
+        raise CampaignError(f"{path} holds a campaign already; run it, or choose another folder")
+    return write_config(path, config or CampaignConfig())
+
+
+def campaign_status(folder: str | Path) -> list[tuple[int, Step, StepState, str]]:
+    """Return where every step of every begun round stands."""
+    path, config = Path(folder), read_config(folder)
+    rows = []
+    for number in round_numbers(path) or [1]:
+        context = Context(path, config, number)
+        before_done = True
+        for step in STEPS:
+            # What comes after a step that is not done cannot be judged yet.
+            state, why = step_state(step, context) if before_done else _unjudged(step, context)
+            before_done = before_done and state is StepState.DONE
+            rows.append((number, step, state, why))
+    return rows
+
+
+def run_campaign(
+    folder: str | Path,
+    *,
+    progress: Progress | None = None,
+    redo: Callable[[str], bool] = lambda _: False,
+    **overrides: Any,
+) -> int:
+    """Go on from wherever the campaign stands.
+
+    Args:
+        folder: the campaign.
+        progress: takes news.
+        redo: asked with a sentence whether a stale step (and all after it) shall be made again.
+        overrides: top-level settings that win over the file.
+
+    Returns:
+        The number of the round that is finished now.
+
+    Raises:
+        Waiting: people have to label; the message says how.
+        CampaignError: a stale step that shall not be made again, or a broken campaign.
+    """
+    path = Path(folder)
+    config = read_config(path, **overrides)
+    tell = progress or Progress()
+    number = max(round_numbers(path), default=1)
+    while True:
+        context = Context(path, config, number, tell.on_line)
+        for place, step in enumerate(STEPS):
+            _bring_up_to_date(step, place, context, tell, redo)
+        if number >= config.rounds:
+            return number
+        number += 1
+
+
+def next_round(folder: str | Path) -> int:
+    """Ask for one more round than there are; ``run`` then goes on with it.
+
+    Raises:
+        CampaignError: the last round is not finished.
+    """
+    path = Path(folder)
+    config = read_config(path)
+    done = max(round_numbers(path), default=0)
+    unfinished = [
+        step.name for _, step, state, _ in campaign_status(path) if state is not StepState.DONE
+    ]
+    if unfinished:
+        raise CampaignError(f"round {max(done, 1)} is not finished ({unfinished[0]}); run it first")
+    write_config(path, config.model_copy(update={"rounds": max(config.rounds, done + 1)}))
+    check_folder(round_folder(path, done + 1))
+    return done + 1
+
+
+def _bring_up_to_date(
+    step: Step, place: int, context: Context, tell: Progress, redo: Callable[[str], bool]
+) -> None:
+    state, why = step_state(step, context)
+    if state is StepState.DONE:
+        return
+    if state is StepState.STALE:
+        later = ", ".join(other.name for other in STEPS[place:])
+        question = (
+            f"round {context.round_number}, step {step.name} is stale ({why} changed); made again "
+            f"are: {later}"
+        )
+        if not redo(question):
+            raise CampaignError(
+                f"{question}. Run with --redo to make them again, or change it back"
+            )
+    tell.on_step(context.round_number, step, place)
+    _begin(step, context)
+    step.run(context)
+    finish_step(step, context)
+    _LOG.info("round %d: %s done", context.round_number, step.name)
+
+
+def _begin(step: Step, context: Context) -> None:
+    """Keep what an interrupted run of the same step left, wipe what another one did."""
+    folder = check_folder(context.step_folder(step.name))
+    (folder / MANIFEST).unlink(missing_ok=True)
+    origin, begun = step_origin(step, context), folder / _BEGUN
+    if begun.is_file() and read_manifest(begun) == origin:
+        return
+    shutil.rmtree(folder)
+    check_folder(folder)
+    write_manifest(begun, origin)
+
+
+def _unjudged(step: Step, context: Context) -> tuple[StepState, str]:
+    made = (context.step_folder(step.name) / MANIFEST).is_file()
+    return (StepState.STALE, "a step before it is not done") if made else (StepState.MISSING, "")

@@ -1,0 +1,121 @@
+"""Judge every network of the round on the validation set, and on test spectra if there are any."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from quasarloop.artefacts import read_manifest, write_atomically, write_manifest
+from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.parts import read_truths, test_store
+from quasarloop.campaign.state import Context, Step
+from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, validation_data
+from quasarloop.errors import CampaignError
+from quasarloop.evaluate.judge import Judgement, judge_finds, judgement_record
+from quasarloop.network.decode import decode
+from quasarloop.network.labelled import TrainingData, label_spectra
+from quasarloop.network.predict import Predictor
+from quasarloop.network.weights import read_weights
+from quasarloop.store import iter_store
+
+__all__ = ["EVALUATION", "SAMPLES", "read_judgements"]
+
+NUMBERS_NAME: Final = "numbers.json"
+# Samples the networks are judged on; the final one saw the validation set in training.
+SAMPLES: Final = ("validation", "test")
+
+
+def read_judgements(context: Context, sample: str, n_lines: int = 1) -> dict[str, Judgement]:
+    """Judge again from what the networks said; empty where the sample does not exist."""
+    path = context.step_folder("evaluation") / f"{sample}.parquet"
+    if not path.is_file():
+        return {}
+    said = pl.read_parquet(path)
+    judgements = {}
+    for name in said["NETWORK"].unique(maintain_order=True).to_list():
+        rows = said.filter(pl.col("NETWORK") == name)
+        columns = [column[2:] for column in rows.columns if column.startswith("C_")]
+        judgements[name] = judge_finds(
+            rows.select(f"C_{column}" for column in columns).to_numpy(),
+            rows.select(f"Z_{column}" for column in columns).to_numpy(),
+            rows["SPECTYPE"].to_numpy(),
+            rows["Z_TRUE"].to_numpy(),
+            threshold=context.config.evaluation.threshold,
+            n_lines=n_lines,
+        )
+    return judgements
+
+
+def _run(context: Context) -> None:
+    folder, networks = context.step_folder("evaluation"), context.step_folder("networks")
+    names = list(read_manifest(networks / SETS_NAME)["sizes"])
+    samples = {"validation": validation_data(context), "test": _test_data(context)}
+    for sample, data in samples.items():
+        if data is None:
+            continue
+        judged = [name for name in names if not (sample == "validation" and name == FINAL)]
+        said = [_ask(networks / f"{name}.h5", name, data) for name in judged]
+        with write_atomically(folder / f"{sample}.parquet") as temporary:
+            pl.concat(said).write_parquet(temporary, compression="zstd", statistics=False)
+    numbers = {
+        sample: {
+            name: judgement_record(judgement)
+            for name, judgement in read_judgements(context, sample).items()
+        }
+        for sample in SAMPLES
+    }
+    write_manifest(folder / NUMBERS_NAME, numbers)
+    for sample, by_name in numbers.items():
+        for name, record in by_name.items():
+            complete, pure = record["completeness"]["value"], record["purity"]["value"]
+            context.tell(f"{sample}, {name}: complete {complete:.3f}, pure {_text(pure)}")
+
+
+def _ask(path: Path, name: str, data: TrainingData) -> pl.DataFrame:
+    predictor = Predictor(read_weights(path))
+    finds = decode(predictor.predict(data.flux), predictor.config)
+    lines = [(i, line) for i, line in enumerate(predictor.config.lines) if not line.is_bal]
+    return pl.DataFrame(
+        {
+            "NETWORK": [name] * len(data),
+            "OBJECT_ID": data.object_id,
+            "SPECTYPE": data.spectype,
+            "Z_TRUE": data.z,
+            **{f"C_{line.column}": finds.confidence[:, i].astype(np.float32) for i, line in lines},
+            **{f"Z_{line.column}": finds.z[:, i].astype(np.float32) for i, line in lines},
+        }
+    )
+
+
+def _test_data(context: Context) -> TrainingData | None:
+    store = test_store(context)
+    if store is None or not context.config.evaluation.test:
+        return None
+    truth = read_truths(context, context.config.evaluation.test_truth)
+    if truth is None:
+        raise CampaignError("test spectra without truth: name it under [evaluation] test_truth")
+    return label_spectra(iter_store(store), truth)[0]
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _settings(config: CampaignConfig) -> Mapping[str, Any]:
+    return {
+        "threshold": config.evaluation.threshold,
+        "test": config.evaluation.test,
+        "test_truth": config.evaluation.test_truth,
+    }
+
+
+EVALUATION = Step(
+    "evaluation",
+    "Judge the networks",
+    _run,
+    _settings,
+    needs=("ingest", "truth", "networks"),
+    files=lambda context: context.resolve(context.config.evaluation.test_truth),
+)

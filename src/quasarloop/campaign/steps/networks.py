@@ -1,0 +1,201 @@
+"""Train a network on every truth set, judged on one validation set; and the one that leaves.
+
+The validation set is taken from the newest T, by object, and held out of every set (paper,
+Section 4.2); the final network is trained on all of T (paper, Section 4.3).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import write_manifest
+from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.ledger import Origin, active_truth, add_labels, read_ledger
+from quasarloop.campaign.parts import LEDGER, engine_of, spectra_of_truth, truth_set
+from quasarloop.campaign.state import Context, Step
+from quasarloop.campaign.steps.labels import read_control
+from quasarloop.engine import run_tasks
+from quasarloop.grid import grid_named
+from quasarloop.network.history import write_history
+from quasarloop.network.labelled import TrainingData, label_spectra
+from quasarloop.network.model import NetworkConfig
+from quasarloop.network.options import TrainingOptions
+from quasarloop.network.presets import preset
+from quasarloop.network.splits import hold_out
+from quasarloop.network.training import train
+from quasarloop.network.training_run import Rows
+from quasarloop.network.weights import write_weights
+from quasarloop.truth import TruthTable
+
+__all__ = ["CONTROL", "FINAL", "NETWORKS", "SETS_NAME", "set_name", "validation_data"]
+
+FINAL: Final = "final"
+CONTROL: Final = "random"
+SETS_NAME: Final = "sets.json"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One training: the truth set it uses, and for a bootstrap its number."""
+
+    name: str
+    truth_set: str
+    bootstrap: int | None = None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every training needs."""
+
+    folder: Path
+    sets: Mapping[str, TrainingData]
+    validation: TrainingData
+    network: NetworkConfig
+    options: TrainingOptions
+    seed: tuple[int, ...]
+    size: int
+
+
+def set_name(number: int) -> str:
+    """Return the name of the truth set after a round; 0 is the first T."""
+    return f"T{number}"
+
+
+def validation_data(context: Context) -> TrainingData:
+    """Return the labelled spectra held out of every truth set of this round."""
+    newest = _data(context, truth_set(context, context.round_number))
+    return newest[_held_out(context, newest)]
+
+
+def _run(context: Context) -> None:
+    folder, settings = context.step_folder("networks"), context.config.training
+    newest = _data(context, truth_set(context, context.round_number))
+    held = _held_out(context, newest)
+    sets = _truth_sets(context, newest, newest.object_id[held])
+    jobs = _jobs(context, sets)
+    sets[FINAL] = newest
+    work = _Work(
+        folder=folder,
+        sets=sets,
+        validation=newest[held],
+        network=preset(
+            settings.preset, grid_named(context.config.data.grid), dropout=settings.dropout
+        ),
+        options=TrainingOptions(
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            shift_bins=settings.shift_bins,
+            threshold=context.config.evaluation.threshold,
+            monitor="none",
+        ),
+        seed=(context.config.seed, context.round_number, 8),
+        size=len(sets[set_name(context.round_number)]),
+    )
+    run_tasks(
+        _train,
+        jobs,
+        engine=engine_of(context),
+        shared=work,
+        name_of=lambda job: f"network {job.name}",
+        on_result=lambda job, _: context.tell(f"trained {job.name}"),
+    ).complete()
+    sizes = {name: len(data) for name, data in sets.items()}
+    write_manifest(folder / SETS_NAME, {"sizes": sizes, "validation": int(held.sum())})
+
+
+def _truth_sets(
+    context: Context, newest: TrainingData, held_objects: NDArray[np.int64]
+) -> dict[str, TrainingData]:
+    tables = {set_name(k): truth_set(context, k) for k in range(context.round_number + 1)}
+    control = read_control(context)
+    if control is not None:
+        first = read_ledger(context.step_folder("truth") / LEDGER)
+        ledger = add_labels(
+            first.filter(first["ROUND"] == 0), control, origin=Origin.LOOP, round_number=1
+        )
+        tables[CONTROL] = active_truth(ledger)
+    sets = {}
+    for name, table in tables.items():
+        data = newest if name == set_name(context.round_number) else _data(context, table)
+        sets[name] = data[~np.isin(data.object_id, held_objects)]
+    return sets
+
+
+def _jobs(context: Context, sets: Mapping[str, TrainingData]) -> list[_Job]:
+    smaller = [set_name(k) for k in range(context.round_number)]
+    bootstraps = [
+        _Job(f"{name}-bootstrap-{b}", name, b)
+        for name in smaller
+        for b in range(1, context.config.evaluation.bootstraps + 1)
+    ]
+    return [*(_Job(name, name) for name in sets), *bootstraps, _Job(FINAL, FINAL)]
+
+
+def _train(job: _Job, work: _Work) -> str:
+    weights_path = work.folder / f"{job.name}.h5"
+    if weights_path.is_file():  # made before a kill: the folder is wiped if anything changed
+        return job.name
+    own = work.sets[job.truth_set]
+    seed = np.random.SeedSequence((*work.seed, *job.name.encode()))
+    rows = np.arange(len(own))
+    if job.bootstrap is not None:
+        # The paper's control: the smaller set drawn with replacement to the largest one's size.
+        rows = np.random.default_rng(seed.spawn(1)[0]).integers(0, len(own), work.size)
+    if job.name == FINAL:
+        data, validation = own, None
+    else:
+        data = _joined(own, work.validation)
+        validation = np.arange(len(own), len(data))
+    result = train(
+        data,
+        work.network,
+        work.options,
+        seed=seed,
+        rows=Rows(rows, validation),
+        out_dir=work.folder / "work" / job.name,
+    )
+    write_history(result.history, work.folder / f"{job.name}.parquet")
+    write_weights(result.weights, weights_path)
+    for file in (work.folder / "work" / job.name).iterdir():
+        file.unlink()
+    (work.folder / "work" / job.name).rmdir()
+    return job.name
+
+
+def _data(context: Context, truth: TruthTable) -> TrainingData:
+    return label_spectra(spectra_of_truth(context), truth)[0]
+
+
+def _held_out(context: Context, data: TrainingData) -> NDArray[np.bool_]:
+    fraction = context.config.evaluation.validation
+    seed = int(np.random.SeedSequence((context.config.seed, 0, 9)).generate_state(1)[0])
+    return hold_out(data, fraction, seed)
+
+
+def _joined(first: TrainingData, second: TrainingData) -> TrainingData:
+    return TrainingData(
+        **{
+            f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)])
+            for f in fields(TrainingData)
+        }
+    )
+
+
+def _settings(config: CampaignConfig) -> Mapping[str, Any]:
+    evaluation = config.evaluation
+    return {
+        **config.training.model_dump(),
+        "validation": evaluation.validation,
+        "threshold": evaluation.threshold,
+        "bootstraps": evaluation.bootstraps,
+        "seed": config.seed,
+    }
+
+
+NETWORKS = Step(
+    "networks", "Train the networks", _run, _settings, needs=("ingest", "labels", "truth")
+)

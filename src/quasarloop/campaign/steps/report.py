@@ -1,0 +1,231 @@
+"""The report of a round: one HTML file that stands alone, and the same as PDF."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from quasarloop.artefacts import read_manifest
+from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.ledger import Origin, read_ledger
+from quasarloop.campaign.parts import LEDGER
+from quasarloop.campaign.state import MANIFEST, Context, Step
+from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements
+from quasarloop.campaign.steps.labels import read_labels
+from quasarloop.campaign.steps.networks import CONTROL, SETS_NAME, set_name
+from quasarloop.campaign.steps.report_selection import selection_section
+from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement
+from quasarloop.evaluate.learning_figures import (
+    bootstrap_figure,
+    learning_figure,
+    threshold_figure,
+)
+from quasarloop.evaluate.report import Picture, Report, Section, Table, write_html, write_pdf
+from quasarloop.network.history import EpochRecord, read_history
+from quasarloop.truth import SpecType, TruthTable
+
+__all__ = ["REPORT", "REPORT_NAME", "verdict_lines"]
+
+REPORT_NAME: Final = "report.html"
+
+
+def verdict_lines(context: Context) -> list[str]:
+    """Say in a few lines what the round was worth."""
+    judged = read_judgements(context, "test") or read_judgements(context, "validation")
+    sample = "test" if read_judgements(context, "test") else "validation"
+    first, newest = judged[set_name(0)], judged[set_name(context.round_number)]
+    spent = _labels_spent(context)
+    lines = [
+        f"Labels spent: {spent} in {context.round_number} "
+        f"{'round' if context.round_number == 1 else 'rounds'}.",
+        f"Judged on {newest.n_judged} {sample} spectra with {newest.n_true} quasars, at confidence "
+        f"{newest.threshold:g}:",
+        f"  before: {_in_short(first)}",
+        f"  after:  {_in_short(newest)}",
+    ]
+    if CONTROL in judged:
+        lines.append(f"  as many random labels: {_in_short(judged[CONTROL])}")
+    return lines
+
+
+def _run(context: Context) -> None:
+    report = Report(
+        title=f"{context.config.name}: round {context.round_number}",
+        verdict=verdict_lines(context),
+        sections=[
+            selection_section(context),
+            _labels_section(context),
+            _learning_section(context),
+            *(_judgement_section(context, sample) for sample in _samples(context)),
+            _flags_section(context),
+        ],
+        provenance=_provenance(context),
+    )
+    folder = context.step_folder("report")
+    write_html(report, folder / REPORT_NAME)
+    write_pdf(report, folder / "report.pdf")
+
+
+def _labels_section(context: Context) -> Section:
+    tables = []
+    for origin, labels in read_labels(context).items():
+        title = "New labels" if origin == Origin.LOOP.value else "Labels of rejected outliers"
+        tables.append(Table(title, ["class", "labels", "secure", "redshift"], _by_class(labels)))
+    ledger = read_ledger(context.step_folder("truth") / LEDGER)
+    counts = ledger.group_by("ORIGIN", "ROUND", "STATUS").len().sort("ROUND", "ORIGIN", "STATUS")
+    tables.append(
+        Table(
+            "Where the truth table's labels come from",
+            ["origin", "round", "status", "labels"],
+            [[str(cell) for cell in row] for row in counts.iter_rows()],
+        )
+    )
+    return Section("What the new labels are", tables=tables)
+
+
+def _by_class(labels: TruthTable) -> list[list[str]]:
+    rows = []
+    for kind in SpecType:
+        mine = labels.spectype == kind
+        z = labels.z[mine & np.isfinite(labels.z)]
+        span = f"{np.median(z):.2f} ({z.min():.2f} to {z.max():.2f})" if len(z) else "–"
+        if mine.any():
+            secure = int(np.count_nonzero(labels.trains[mine]))
+            rows.append([kind.name, str(int(mine.sum())), str(secure), span])
+    return rows
+
+
+def _learning_section(context: Context) -> Section:
+    folder = context.step_folder("networks")
+    sizes = read_manifest(folder / SETS_NAME)["sizes"]
+    names = [name for name in sizes if (folder / f"{name}.parquet").is_file()]
+    with_validation = [name for name in names if name != "final"]
+    histories = {
+        f"{name} ({sizes[name]} spectra)": read_history(folder / f"{name}.parquet")
+        for name in with_validation
+    }
+    pictures = [
+        Picture(
+            "Learning curves",
+            learning_figure(histories),
+            "Completeness (solid) and five times impurity (dashed) on the same validation set, "
+            "per epoch, for every truth set (paper, Fig. 5).",
+        )
+    ]
+    bootstraps = {
+        f"{name} ({sizes[name]} spectra)": _bootstraps(context, name) for name in with_validation
+    }
+    if any(bootstraps.values()):
+        pictures.append(
+            Picture(
+                "Is it the data or only their number?",
+                bootstrap_figure(histories, bootstraps),
+                "Completeness per epoch; dashed: the smaller sets drawn with replacement to the "
+                "size of the largest (paper, Fig. 6).",
+            )
+        )
+    return Section("How the networks learn", pictures=pictures)
+
+
+def _bootstraps(context: Context, name: str) -> list[tuple[EpochRecord, ...]]:
+    folder = context.step_folder("networks")
+    return [read_history(path) for path in sorted(folder.glob(f"{name}-bootstrap-*.parquet"))]
+
+
+def _judgement_section(context: Context, sample: str) -> Section:
+    judged = read_judgements(context, sample)
+    rows = [
+        [
+            name,
+            str(one.completeness),
+            str(one.purity),
+            *(f"{value:.3f}" for value in one.at_purity),
+            f"{one.false_found['STAR']}, {one.false_found['GALAXY']}",
+            str(one.redshift.right),
+            f"{one.redshift.nmad:.5f}",
+        ]
+        for name, one in judged.items()
+    ]
+    header = [
+        "trained on",
+        "completeness",
+        "purity",
+        *(f"complete at purity {p}" for p in FIXED_PURITIES),
+        "stars, galaxies called quasars",
+        "redshift right",
+        "NMAD Δz/(1+z)",
+    ]
+    any_one = next(iter(judged.values()))
+    picture = Picture(
+        "Completeness against purity",
+        threshold_figure(judged),
+        f"Thresholds from 0 to 1; the dot is at {any_one.threshold:g}, with binomial 68 % "
+        "intervals (paper, Fig. 7).",
+    )
+    text = [
+        f"{any_one.n_judged} spectra, {any_one.n_true} of them quasars. Completeness is quasars "
+        "true and found over quasars true; purity is quasars true and found over found."
+    ]
+    table = Table(f"Judged on the {sample} spectra", header, rows)
+    return Section(f"How good they are: {sample}", text, [table], [picture])
+
+
+def _flags_section(context: Context) -> Section:
+    contents = read_manifest(context.step_folder("ingest") / "contents.json")
+    rows = [
+        [name, flag, str(count)]
+        for name, content in contents.items()
+        for flag, count in content["flags"].items()
+    ]
+    failed = [[name, file] for name, content in contents.items() for file in content["failed"]]
+    tables = [Table("Quality flags", ["spectra", "flag", "rows"], rows)]
+    if failed:
+        tables.append(Table("Files that could not be read", ["spectra", "file"], failed))
+    return Section("What was flagged", tables=tables)
+
+
+def _samples(context: Context) -> list[str]:
+    return [sample for sample in SAMPLES if read_judgements(context, sample)]
+
+
+def _in_short(judgement: Judgement) -> str:
+    at = ", ".join(
+        f"{value:.3f} at purity {purity}"
+        for purity, value in zip(FIXED_PURITIES, judgement.at_purity, strict=True)
+    )
+    return (
+        f"completeness {judgement.completeness.value:.3f}, purity {judgement.purity.value:.3f}; "
+        f"completeness {at}"
+    )
+
+
+def _labels_spent(context: Context) -> int:
+    ledger = read_ledger(context.step_folder("truth") / LEDGER)
+    return int((ledger["ROUND"] > 0).sum())
+
+
+def _provenance(context: Context) -> dict[str, str]:
+    manifest = read_manifest(context.step_folder("evaluation") / MANIFEST)
+    return {
+        "settings": json.dumps(context.config.model_dump(mode="json"), sort_keys=True),
+        "versions": json.dumps(manifest["versions"], sort_keys=True),
+        **{
+            f"made by {name}": digest
+            for name, digest in manifest["origin"].items()
+            if name.startswith("step")
+        },
+    }
+
+
+def _settings(config: CampaignConfig) -> Mapping[str, Any]:
+    return {"name": config.name}
+
+
+REPORT = Step(
+    "report",
+    "Write the report",
+    _run,
+    _settings,
+    needs=("ingest", "map", "selection", "labels", "truth", "networks", "evaluation"),
+)

@@ -1,0 +1,157 @@
+"""``quasarloop campaign``: the loop itself, run for years."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from quasarloop.cli.common import console, progress_bar
+
+__all__ = ["app", "run_with_progress"]
+
+app = typer.Typer(no_args_is_help=True, help="Rounds of training, voting, choosing, labelling.")
+
+Folder = Annotated[Path, typer.Argument(help="The campaign's folder.")]
+
+
+@app.command()
+def init(folder: Folder) -> None:
+    """Make a campaign folder with a commented campaign.toml to fill in.
+
+    Example: [bold]quasarloop campaign init my-campaign[/]
+    """
+    from quasarloop.campaign.run import init_campaign
+
+    path = init_campaign(folder)
+    typer.echo(f"edit {path}, then: quasarloop campaign run {folder}")
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Show where every step of every round stands.
+
+    Example: [bold]quasarloop campaign status my-campaign[/]
+    """
+    from quasarloop.campaign.run import campaign_status
+
+    table = Table("round", "step", "", "state", "changed")
+    colours = {"done": "green", "stale": "yellow", "to do": "dim"}
+    for number, step, state, why in campaign_status(folder):
+        state_text = f"[{colours[state.value]}]{state.value}[/]"
+        table.add_row(str(number), step.name, step.title, state_text, why)
+    Console().print(table)
+
+
+@app.command()
+def run(
+    folder: Folder,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds, instead of the file's.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
+    redo: Annotated[bool, typer.Option(help="Make stale steps again without asking.")] = False,
+) -> None:
+    """Go on from wherever the campaign stands, until people are needed or it is done.
+
+    Example: [bold]quasarloop campaign run my-campaign --workers 2[/]
+    """
+    given = {"rounds": rounds, "workers": workers, "scheduler": scheduler}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    report = run_with_progress(folder, redo=redo, **overrides)
+    if report is not None:
+        typer.echo(f"report: {report}")
+
+
+@app.command()
+def close(
+    folder: Folder,
+    labels: Annotated[Path, typer.Option(help="Merged labels: CSV, FITS or Parquet.")],
+) -> None:
+    """Bring the merged labels of the present round in.
+
+    Example: [bold]quasarloop campaign close my-campaign --labels merged.csv[/]
+    """
+    from quasarloop.campaign.people import close_round
+
+    n = close_round(folder, labels)
+    typer.echo(f"{n} labels are in; go on with: quasarloop campaign run {folder}")
+
+
+@app.command("next")
+def next_command(folder: Folder) -> None:
+    """Begin one more round.
+
+    Example: [bold]quasarloop campaign next my-campaign[/]
+    """
+    from quasarloop.campaign.run import next_round
+
+    number = next_round(folder)
+    typer.echo(f"round {number} begun; run it with: quasarloop campaign run {folder}")
+
+
+@app.command()
+def withdraw(
+    folder: Folder,
+    target_id: Annotated[list[int], typer.Argument(help="TARGETIDs to take out of T.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the history.")],
+) -> None:
+    """Take targets out of the truth table, with a reason.
+
+    Example: [bold]quasarloop campaign withdraw my-campaign 39627 --reason "corrupted"[/]
+    """
+    from quasarloop.campaign.people import withdraw_targets
+
+    withdraw_targets(folder, target_id, reason)
+    typer.echo(f"{len(target_id)} withdrawn; what depends on them is stale now")
+
+
+@app.command()
+def verify(folder: Folder) -> None:
+    """Recompute the checksum of every file the campaign wrote.
+
+    Example: [bold]quasarloop campaign verify my-campaign[/]
+    """
+    from quasarloop.campaign.state import damaged_files
+
+    bad = damaged_files(folder)
+    for line in bad:
+        typer.echo(line)
+    if bad:
+        raise typer.Exit(1)
+    typer.echo("every file is as it was written")
+
+
+def run_with_progress(folder: Path, *, redo: bool = False, **overrides: Any) -> Path | None:
+    """Run a campaign with a progress bar; None if it waits for people."""
+    from quasarloop.campaign.run import Progress, run_campaign
+    from quasarloop.campaign.state import Step, Waiting, round_folder
+    from quasarloop.campaign.steps import STEPS
+    from quasarloop.campaign.steps.report import REPORT_NAME
+
+    with progress_bar() as bar:
+        task = bar.add_task("campaign", total=len(STEPS), note="")
+
+        def on_step(number: int, step: Step, place: int) -> None:
+            bar.update(task, description=f"round {number}: {step.title}", completed=place, note="")
+
+        def ask(question: str) -> bool:
+            if redo:
+                return True
+            bar.stop()
+            answer = console.is_terminal and typer.confirm(f"{question}. Make them again?")
+            bar.start()
+            return bool(answer)
+
+        progress = Progress(on_step, lambda line: bar.update(task, note=line))
+        try:
+            number = run_campaign(folder, progress=progress, redo=ask, **overrides)
+        except Waiting as exc:
+            bar.update(task, description="waiting for people", note="")
+            bar.stop()
+            typer.echo(str(exc))
+            return None
+        bar.update(task, description="campaign done", completed=len(STEPS), note="")
+    return round_folder(folder, number) / "report" / REPORT_NAME
