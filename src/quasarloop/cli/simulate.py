@@ -49,7 +49,7 @@ def simulate(
     from quasarloop.simulate.observing import Observing
     from quasarloop.simulate.plan import Tile
     from quasarloop.simulate.population import Population
-    from quasarloop.simulate.sky import SurveyPlan, plan_survey, simulate_survey
+    from quasarloop.simulate.sky import plan_survey, simulate_survey
     from quasarloop.simulate.survey_file import read_survey_file
 
     who, how = Population(), Observing()
@@ -58,7 +58,7 @@ def simulate(
     if exposures is not None:
         how = how.model_copy(update={"exposures": exposures})
     sky = ModelSky(who, templates)
-    plan: SurveyPlan = plan_survey(
+    plan = plan_survey(
         out,
         seed=seed,
         survey_format=survey_format,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quasarloop.artefacts import checksum
 from quasarloop.errors import DataFormatError
 from quasarloop.read import read_spectra
 from quasarloop.simulate.instrument import Instrument
@@ -40,4 +41,5 @@ def read_real_noise(path: str | Path, instrument: Instrument) -> RealNoise:
     used = np.logical_or.reduce([(arm.ivar > 0).any(axis=1) for arm in arms.values()])
     if not used.any():
         raise DataFormatError(f"{path}: no fibre has data; choose another file")
-    return RealNoise({name: arm.ivar[used] for name, arm in arms.items()}, Path(path).name)
+    source = f"{Path(path).name} sha256:{checksum(path)}"
+    return RealNoise({name: arm.ivar[used] for name, arm in arms.items()}, source)

@@ -1,0 +1,303 @@
+"""Files as SDSS writes them: one spec-*.fits per spectrum, and an spAll table per plate."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import fitsio
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import write_atomically
+from quasarloop.errors import OutputError
+from quasarloop.lines import EMISSION_LINES
+from quasarloop.read import sdss_target_id
+from quasarloop.simulate.fibermap import Assignment
+from quasarloop.simulate.fits_bytes import block, card, header, table_header
+from quasarloop.simulate.instrument import Instrument
+from quasarloop.simulate.night_sky import sky_continuum
+from quasarloop.simulate.noise import MASK_COSMIC, NoisyArm
+from quasarloop.simulate.plan import Tile
+from quasarloop.simulate.write_redrock import RedrockAnswer
+
+__all__ = ["Plate", "combine_arms", "plate_of", "write_plate"]
+
+# Our choice: plates above every real one, MJDs after the survey, 100 per seed.
+_FIRST_PLATE: Final = 20_000
+_FIRST_MJD: Final = 62_500
+_MJD_PER_SEED: Final = 100
+_SEEDS: Final = 370  # MJDs stay below 10⁵, as the TARGETID convention needs
+_THINGS_PER_SEED: Final = 10_000_000
+_THING_SEEDS: Final = 200  # THING_ID is a 32-bit integer
+# Bits of SDSS's SPPIXMASK. Source: sdss.org, bit masks.
+_BRIGHTSKY: Final = 1 << 23
+_NODATA: Final = 1 << 24
+_COMBINEREJ: Final = 1 << 25
+# BRIGHTSKY is set in some 7 % of pixels of real files (../shared/data/README.md).
+_BRIGHT_OVER_CONTINUUM: Final = 4.0
+_N_BANDS: Final = 5  # u, g, r, i, z
+
+_COADD: Final = np.dtype(
+    [
+        ("flux", ">f4"), ("loglam", ">f4"), ("ivar", ">f4"), ("and_mask", ">i4"),
+        ("or_mask", ">i4"), ("wdisp", ">f4"), ("sky", ">f4"), ("model", ">f4"),
+    ]
+)  # fmt: skip
+_SPECOBJ: Final = np.dtype(
+    [
+        ("SURVEY", "S6"), ("INSTRUMENT", "S4"), ("CHUNK", "S14"), ("PROGRAMNAME", "S27"),
+        ("PLATE", ">i4"), ("TILE", ">i4"), ("MJD", ">i4"), ("FIBERID", ">i4"), ("RUN2D", "S6"),
+        ("RUN1D", "S6"), ("SPECOBJID", ">i8"), ("OBJTYPE", "S16"), ("SOURCETYPE", "S25"),
+        ("PLUG_RA", ">f8"), ("PLUG_DEC", ">f8"), ("CLASS", "S6"), ("SUBCLASS", "S21"),
+        ("Z", ">f4"), ("Z_ERR", ">f4"), ("ZWARNING", ">i4"), ("RCHI2", ">f4"),
+        ("RCHI2DIFF", ">f4"), ("WAVEMIN", ">f4"), ("WAVEMAX", ">f4"),
+        ("SN_MEDIAN", ">f4", (_N_BANDS,)), ("SN_MEDIAN_ALL", ">f4"),
+        ("SPECTROFLUX", ">f4", (_N_BANDS,)), ("ANYANDMASK", ">i4"), ("ANYORMASK", ">i4"),
+        ("BOSS_TARGET1", ">i8"), ("EBOSS_TARGET0", ">i8"), ("THING_ID", ">i4"),
+    ]
+)  # fmt: skip
+_LINES: Final = np.dtype(
+    [
+        ("PLATE", ">i4"), ("MJD", ">i4"), ("FIBERID", ">i4"), ("LINENAME", "S13"),
+        ("LINEWAVE", ">f8"), ("LINEZ", ">f4"), ("LINEZ_ERR", ">f4"), ("LINEAREA", ">f4"),
+        ("LINEAREA_ERR", ">f4"),
+    ]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plate:
+    """How SDSS names a tile.
+
+    Attributes:
+        plate, mjd: PLATE and MJD.
+        fiber: (n,) FIBERID from 1.
+        thing_id: (n,) THING_ID, the same for all spectra of one object.
+    """
+
+    plate: int
+    mjd: int
+    fiber: NDArray[np.int64]
+    thing_id: NDArray[np.int64]
+
+    @property
+    def target_id(self) -> NDArray[np.int64]:
+        """(n,) the TARGETID our readers give these spectra."""
+        n = len(self.fiber)
+        return sdss_target_id(np.full(n, self.plate), np.full(n, self.mjd), self.fiber)
+
+    @property
+    def name(self) -> str:
+        """``"<plate>-<mjd>"``."""
+        return f"{self.plate}-{self.mjd}"
+
+    def on_day(self, number: int) -> "Plate":
+        """Return the same plate observed that many days later."""
+        return replace(self, mjd=self.mjd + number)
+
+
+def plate_of(seed: int, tile: Tile) -> Plate:
+    """Return the plate of a tile; surveys of different seeds share no MJD (modulo 370)."""
+    row = np.arange(tile.n_objects)
+    things = (tile.first_object + row) % _THINGS_PER_SEED
+    return Plate(
+        plate=_FIRST_PLATE + tile.index,
+        mjd=_FIRST_MJD + _MJD_PER_SEED * (seed % _SEEDS),
+        fiber=row + 1,
+        thing_id=seed % _THING_SEEDS * _THINGS_PER_SEED + things + 1,
+    )
+
+
+def combine_arms(instrument: Instrument, arms: Mapping[str, NoisyArm]) -> NoisyArm:
+    """Put the arms on the instrument's common grid, averaged by ivar where they overlap."""
+    n = len(next(iter(arms.values())).flux)
+    shape = (n, len(instrument.wave_aa))
+    flux, ivar = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    mask = np.zeros(shape, np.int32)
+    for model in instrument.arms:
+        arm = arms[model.name]
+        flux[:, model.pixels] += arm.flux * arm.ivar
+        ivar[:, model.pixels] += arm.ivar
+        mask[:, model.pixels] |= arm.mask
+    np.divide(flux, ivar, out=flux, where=ivar > 0)
+    return NoisyArm(flux, ivar, mask)
+
+
+def write_plate(
+    folder: Path,
+    plate: Plate,
+    instrument: Instrument,
+    assignment: Assignment,
+    arms: Mapping[str, NoisyArm],
+    answer: RedrockAnswer,
+) -> None:
+    """Write the spec files and the spAll table of one plate.
+
+    The files are written into a temporary folder that is renamed when complete.
+
+    Args:
+        folder: folder of the plate's spec files, replaced as a whole.
+        plate: SDSS names.
+        instrument: the spectrograph.
+        assignment: who was observed.
+        arms: the coadd (or one exposure).
+        answer: what the pipeline says of each.
+    """
+    whole = combine_arms(instrument, arms)
+    pixels = _coadd_rows(instrument, whole)
+    objects = _object_rows(plate, assignment, whole, answer, instrument)
+    heads = [
+        table_header(_COADD, pixels.shape[1], "COADD"),
+        table_header(_SPECOBJ, 1, "SPECOBJ"),
+        table_header(_LINES, len(EMISSION_LINES), "SPZLINE"),
+    ]
+    with _folder_atomically(folder) as temporary:
+        for row, fiber in enumerate(plate.fiber.tolist()):
+            one = objects[row]
+            content = (
+                _primary(plate, fiber, one),
+                heads[0], block(pixels[row]),
+                heads[1], block(objects[row : row + 1]),
+                heads[2], block(_line_rows(one)),
+            )  # fmt: skip
+            path = temporary / f"spec-{plate.name}-{fiber:04d}.fits"
+            path.write_bytes(b"".join(content))
+    table = objects.astype(objects.dtype.newbyteorder("="))
+    with (
+        write_atomically(folder / f"spAll-{plate.name}.fits") as path,
+        fitsio.FITS(path, "rw", clobber=True) as fits,
+    ):
+        fits.write(table, extname="SPALL")
+
+
+def _primary(plate: Plate, fiber: int, one: np.void) -> bytes:
+    return header(
+        [
+            card("SIMPLE", True), card("BITPIX", 8), card("NAXIS", 0), card("EXTEND", True),
+            card("TELESCOP", "SIMULATE"), card("PLATEID", plate.plate), card("MJD", plate.mjd),
+            card("FIBERID", fiber), card("PLUG_RA", float(one["PLUG_RA"])),
+            card("PLUG_DEC", float(one["PLUG_DEC"])), card("VACUUM", True),
+            card("BUNIT", "1E-17 erg/cm^2/s/Ang"),
+        ]
+    )  # fmt: skip
+
+
+def _coadd_rows(instrument: Instrument, whole: NoisyArm) -> NDArray[np.void]:
+    rows = np.zeros(whole.flux.shape, dtype=_COADD)
+    rows["flux"], rows["ivar"] = whole.flux, whole.ivar
+    rows["loglam"] = np.log10(instrument.wave_aa)
+    sky, width = _by_light(instrument, "sky"), _by_light(instrument, "width")
+    telescope = instrument.telescope
+    dark = sky_continuum(instrument.wave_aa) * telescope.fibre_arcsec2 / telescope.acceptance
+    bright = np.where(sky > _BRIGHT_OVER_CONTINUUM * dark, _BRIGHTSKY, 0)
+    lost = np.where(whole.ivar > 0, 0, _NODATA)
+    struck = np.where(whole.mask & MASK_COSMIC, _COMBINEREJ, 0)
+    rows["and_mask"] = bright | lost
+    rows["or_mask"] = bright | lost | struck
+    rows["wdisp"], rows["sky"] = width, sky
+    # The survey keeps its best template here; we keep a smooth version of what was seen.
+    rows["model"] = _smooth(whole)
+    return rows
+
+
+def _by_light(instrument: Instrument, what: str) -> NDArray[np.float64]:
+    """Sky or resolution where arms overlap: each weighs as the electrons it collects."""
+    total = np.zeros(len(instrument.wave_aa))
+    weight = np.zeros_like(total)
+    for arm in instrument.arms:
+        value = arm.sky if what == "sky" else arm.sigma_pixels
+        total[arm.pixels] += arm.electrons * value
+        weight[arm.pixels] += arm.electrons
+    return total / weight
+
+
+def _smooth(whole: NoisyArm, pixels: int = 25) -> NDArray[np.float32]:
+    weights = np.cumsum(np.pad(whole.ivar, ((0, 0), (pixels, 0))), axis=1, dtype=np.float64)
+    values = np.cumsum(
+        np.pad(whole.flux * whole.ivar, ((0, 0), (pixels, 0))), axis=1, dtype=np.float64
+    )
+    weight = weights[:, pixels:] - weights[:, :-pixels]
+    value = values[:, pixels:] - values[:, :-pixels]
+    # The window ends at each pixel; shift it back so that it is centred.
+    mean = np.divide(value, weight, out=np.zeros_like(value), where=weight > 0)
+    return np.roll(mean, -(pixels // 2), axis=1).astype(np.float32)
+
+
+def _object_rows(
+    plate: Plate,
+    assignment: Assignment,
+    whole: NoisyArm,
+    answer: RedrockAnswer,
+    instrument: Instrument,
+) -> NDArray[np.void]:
+    rows = np.zeros(len(plate.fiber), dtype=_SPECOBJ)
+    constants: Mapping[str, Any] = {
+        "SURVEY": b"boss", "INSTRUMENT": b"BOSS", "CHUNK": b"simulated",
+        "PROGRAMNAME": b"simulated", "PLATE": plate.plate, "TILE": plate.plate,
+        "MJD": plate.mjd, "RUN2D": b"sim", "RUN1D": b"sim", "RCHI2": 1.0,
+        "WAVEMIN": instrument.wave_aa[0], "WAVEMAX": instrument.wave_aa[-1],
+        "EBOSS_TARGET0": 1 << 10, "ANYANDMASK": _BRIGHTSKY, "ANYORMASK": _BRIGHTSKY,
+    }  # fmt: skip
+    for name, value in constants.items():
+        rows[name] = value
+    rows["FIBERID"], rows["THING_ID"] = plate.fiber, plate.thing_id
+    rows["SPECOBJID"] = plate.target_id
+    kind = np.where(assignment.is_sky, b"SKY", b"QSO")
+    rows["OBJTYPE"], rows["SOURCETYPE"] = kind, kind
+    rows["PLUG_RA"], rows["PLUG_DEC"] = assignment.sites.ra_deg, assignment.sites.dec_deg
+    rows["CLASS"] = np.array([b"STAR", b"GALAXY", b"QSO"])[answer.spectype]
+    rows["Z"], rows["ZWARNING"] = answer.z, answer.zwarn
+    rows["Z_ERR"] = 1e-4
+    rows["RCHI2DIFF"] = answer.deltachi2 / whole.flux.shape[1]
+    sn = np.median(whole.flux * np.sqrt(whole.ivar), axis=1)
+    rows["SN_MEDIAN"], rows["SN_MEDIAN_ALL"] = sn[:, None], sn
+    bands = assignment.band_flux
+    rows["SPECTROFLUX"][:, 1], rows["SPECTROFLUX"][:, 2] = bands["G"], bands["R"]
+    rows["SPECTROFLUX"][:, 4] = bands["Z"]
+    return rows
+
+
+def _line_rows(one: np.void) -> NDArray[np.void]:
+    rows = np.zeros(len(EMISSION_LINES), dtype=_LINES)
+    for name in ("PLATE", "MJD", "FIBERID"):
+        rows[name] = one[name]
+    rows["LINENAME"] = [line.column for line in EMISSION_LINES]
+    rows["LINEWAVE"] = [line.wave_rest_aa for line in EMISSION_LINES]
+    rows["LINEZ"] = one["Z"]
+    rows["LINEAREA_ERR"] = -1.0  # idlspec2d's way to say that a line was not measured
+    return rows
+
+
+@contextmanager
+def _folder_atomically(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of `folder` once the block ends well."""
+    temporary = folder.with_name(f".{folder.name}.part")
+    try:
+        _remove(temporary)
+        temporary.mkdir(parents=True)
+        yield temporary
+        # All written first, then flushed: the disk takes 500 small files in one go.
+        for path in sorted(temporary.iterdir()):
+            _flush(path)
+        _remove(folder)
+        temporary.rename(folder)
+    except OSError as exc:
+        raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        for old in folder.iterdir():
+            old.unlink()
+        folder.rmdir()
