@@ -122,7 +122,7 @@ def from_decision(decision: Verdict, verdicts: Sequence[Verdict]) -> Merged:
     return Merged(
         spectype=decision.spectype,
         z=decision.z,
-        quality=float(decision.quality),
+        quality=decision.quality,
         is_bal=decision.is_bal,
         n_inspections=len(known),
         issues=_all_issues([*known, decision]),

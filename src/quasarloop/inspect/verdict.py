@@ -54,7 +54,7 @@ class Verdict:
     Attributes:
         spectype: class, `SpecType.UNKNOWN` while open.
         z: redshift, None while open.
-        quality: 0–4, None while open.
+        quality: 0–4, None while open; whole for inspectors, a mean in imported merges.
         is_bal: broad absorption seen (True), looked for and not seen (False), not judged (None).
         issues: letters of `ISSUES`, in that order, e.g. ``"RS"``.
         comment: at most `MAX_COMMENT` ASCII characters without commas.
@@ -62,7 +62,7 @@ class Verdict:
 
     spectype: SpecType = SpecType.UNKNOWN
     z: float | None = None
-    quality: int | None = None
+    quality: float | None = None
     is_bal: bool | None = None
     issues: str = ""
     comment: str = ""
@@ -74,8 +74,8 @@ def clean(verdict: Verdict) -> Verdict:
     Raises:
         InspectionError: quality or redshift outside its range, an unknown issue letter.
     """
-    if verdict.quality is not None and verdict.quality not in QUALITIES:
-        raise InspectionError(f"quality is {verdict.quality}; expected 0, 1, 2, 3 or 4")
+    if verdict.quality is not None and not min(QUALITIES) <= verdict.quality <= max(QUALITIES):
+        raise InspectionError(f"quality is {verdict.quality}; expected 0 to 4")
     low, high = Z_RANGE
     if verdict.z is not None and not (math.isfinite(verdict.z) and low <= verdict.z <= high):
         raise InspectionError(f"redshift is {verdict.z}; expected {low:g} to {high:g}")

@@ -1,0 +1,160 @@
+"""Opening the campaign's database, and transactions on it."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from quasarloop.errors import InspectionError
+from quasarloop.inspect.tables import Base, Setting
+
+__all__ = ["BLINDNESS", "Database", "now", "open_database", "set_setting", "setting", "utc_after"]
+
+# Bump when tables change in a way that older data do not fit.
+SCHEMA_VERSION: Final = "1"
+# When inspectors may see what the machines think.
+BLINDNESS: Final = {
+    "open": "at once",
+    "ask": "when they ask, or after their first verdict",
+    "verdict": "only after their first verdict",
+}
+_BUSY_SECONDS: Final = 30
+_POOL: Final = 20
+
+
+class Database:
+    """A campaign's database: short transactions, for reading or for writing."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._writing = engine.execution_options(quasarloop_writes=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Give a session to read with; it sees one state of the database."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Give a session whose changes are kept, on disk, once the block ends well."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Open a campaign's database, creating its tables where there are none.
+
+    Args:
+        url: ``sqlite:///labels.db`` or ``postgresql+psycopg://user@host/name``.
+
+    Raises:
+        InspectionError: a URL of another kind, a driver that is not installed, no connection,
+            or tables of another version.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+            raise InspectionError(f"database {url}: expected sqlite:///… or postgresql+psycopg://…")
+        engine = _engine(parsed)
+    except (ArgumentError, NoSuchModuleError, ImportError) as exc:
+        raise InspectionError(
+            f"database {url}: {exc}; expected sqlite:///labels.db or postgresql+psycopg://… "
+            "(which needs the package psycopg)"
+        ) from exc
+    database = Database(engine)
+    try:
+        _create(database)
+    except SQLAlchemyError as exc:
+        shown = parsed.render_as_string(hide_password=True)
+        reason = str(exc).splitlines()[0]
+        raise InspectionError(f"database {shown} cannot be used: {reason}") from exc
+    return database
+
+
+def setting(session: Session, key: str) -> str:
+    """Return a campaign setting.
+
+    Raises:
+        InspectionError: no such setting.
+    """
+    row = session.get(Setting, key)
+    if row is None:
+        raise InspectionError(f"the campaign has no setting {key!r}; was this database made by us?")
+    return row.value
+
+
+def set_setting(session: Session, key: str, value: str) -> None:
+    """Set a campaign setting."""
+    session.merge(Setting(key=key, value=value))
+
+
+def now() -> str:
+    """Return the time in UTC as ISO 8601 text with milliseconds."""
+    return utc_after()
+
+
+def utc_after(**span: float) -> str:
+    """Return the time some days, hours, minutes, … from now, like `now`."""
+    return (datetime.now(UTC) + timedelta(**span)).isoformat(timespec="milliseconds")
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() == "postgresql":
+        return sa.create_engine(url, pool_pre_ping=True, pool_size=_POOL, max_overflow=_POOL)
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        pool_size=_POOL,
+        max_overflow=_POOL,
+        poolclass=sa.QueuePool,
+    )
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, below
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes the write lock at once and waits for it; one that began as a reader would
+    # fail without waiting if another writer came between.
+    writes = connection.get_execution_options().get("quasarloop_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _create(database: Database) -> None:
+    with database.write() as session:
+        if session.connection().dialect.name == "postgresql":
+            # Two servers started at once would both create the tables.
+            session.execute(sa.text("SELECT pg_advisory_xact_lock(20260)"))
+        Base.metadata.create_all(session.connection())
+        found = session.get(Setting, "schema")
+        if found is None:
+            defaults = {
+                "schema": SCHEMA_VERSION,
+                "secret": secrets.token_urlsafe(32),
+                "blind": "ask",
+                "per_object": "3",
+                "title": "quasarloop",
+            }
+            session.add_all(Setting(key=key, value=value) for key, value in defaults.items())
+        elif found.value != SCHEMA_VERSION:
+            raise InspectionError(
+                f"this database has tables of version {found.value}, and this program expects "
+                f"{SCHEMA_VERSION}; export its labels with the program that wrote it"
+            )

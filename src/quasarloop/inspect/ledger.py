@@ -1,0 +1,228 @@
+"""Writing down what people say: labels, skips, decisions. Nothing is ever overwritten."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from quasarloop.errors import InspectionError
+from quasarloop.inspect.database import now
+from quasarloop.inspect.tables import Assignment, Decision, Event, Item, Label
+from quasarloop.inspect.verdict import (
+    Verdict,
+    clean,
+    is_complete,
+    spectype_from_name,
+    spectype_name,
+)
+
+__all__ = [
+    "Save",
+    "StaleError",
+    "ask_machine",
+    "assignment_of",
+    "current_label",
+    "history",
+    "item_of",
+    "save_decision",
+    "save_label",
+    "skip",
+    "verdict_of",
+]
+
+Judged = Label | Decision
+
+
+class StaleError(InspectionError):
+    """Somebody (often oneself, in another tab) saved a newer version in between.
+
+    Attributes:
+        version: of what stands now, 0 for nothing yet.
+        verdict: what stands now.
+    """
+
+    def __init__(self, current: Judged | None) -> None:
+        self.version = 0 if current is None else current.version
+        self.verdict = Verdict() if current is None else verdict_of(current)
+        super().__init__(
+            f"version {self.version} was saved in between; look at it before you go on"
+        )
+
+
+@dataclass(frozen=True)
+class Save:
+    """One change to store.
+
+    Attributes:
+        verdict: everything the verdict now says.
+        base_version: the version it changes, 0 for the first.
+        save_id: made by the sender, the same when a save is sent again.
+        seconds: time spent on the object so far.
+        note: ``""``, ``"undo"``, ``"redo"`` or ``"import"``.
+        extra: an imported row, word for word.
+    """
+
+    verdict: Verdict
+    base_version: int
+    save_id: str
+    seconds: float = 0.0
+    note: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def item_of(session: Session, target_id: int) -> Item | None:
+    """Return the worklist's entry for a target."""
+    return session.scalar(sa.select(Item).where(Item.target_id == target_id))
+
+
+def assignment_of(session: Session, item_id: int, user_id: int) -> Assignment | None:
+    """Return an inspector's turn at an object, also one that was taken back."""
+    return session.scalar(
+        sa.select(Assignment).where(Assignment.item_id == item_id, Assignment.user_id == user_id)
+    )
+
+
+def current_label(session: Session, item_id: int, user_id: int) -> Label | None:
+    """Return an inspector's newest label of an object."""
+    return session.scalar(
+        sa.select(Label)
+        .where(Label.item_id == item_id, Label.user_id == user_id)
+        .order_by(Label.version.desc())
+        .limit(1)
+    )
+
+
+def history(session: Session, item_id: int, user_id: int | None = None) -> list[Label]:
+    """Return every version of an object's labels, oldest first, of one inspector or of all."""
+    query = sa.select(Label).where(Label.item_id == item_id).order_by(Label.id)
+    if user_id is not None:
+        query = query.where(Label.user_id == user_id)
+    return list(session.scalars(query))
+
+
+def save_label(session: Session, item: Item, user_id: int, save: Save) -> Label:
+    """Add a version to an inspector's label; the same save sent twice is stored once.
+
+    Raises:
+        StaleError: `Save.base_version` is not the newest.
+        InspectionError: not an assignment of theirs, or impossible values.
+    """
+    verdict = clean(save.verdict)
+    turn = _locked(session, item.id, user_id)
+    if turn is None:
+        raise InspectionError(f"object {item.target_id} is not assigned to you")
+    known = session.scalar(sa.select(Label).where(Label.save_id == save.save_id))
+    if known is not None and (known.item_id, known.user_id) == (item.id, user_id):
+        return known
+    if save.base_version != turn.version or known is not None:
+        raise StaleError(current_label(session, item.id, user_id))
+    before = current_label(session, item.id, user_id)
+    if before is not None and not save.extra:
+        save = replace(save, extra=before.extra)
+    label = Label(
+        **_columns(verdict, save, item.id, user_id),
+        source=item.source,
+        row=item.row,
+        note=save.note,
+        saw_machine=turn.asked_machine,
+        seconds=save.seconds,
+    )
+    session.add(label)
+    turn.version = label.version
+    turn.state = "done" if is_complete(verdict) else "todo"
+    turn.seconds = max(turn.seconds, save.seconds)
+    session.flush()
+    return label
+
+
+def save_decision(session: Session, item: Item, user_id: int, save: Save) -> Decision:
+    """Add a version to the merger's decision on an object.
+
+    Raises:
+        StaleError: another decision came in between.
+        InspectionError: the decision is not complete, or has impossible values.
+    """
+    verdict = clean(save.verdict)
+    if not is_complete(verdict):
+        raise InspectionError(
+            "a decision needs a quality, and from quality 2 on a class and a redshift"
+        )
+    session.execute(sa.select(Item.id).where(Item.id == item.id).with_for_update())
+    session.refresh(item)
+    known = session.scalar(sa.select(Decision).where(Decision.save_id == save.save_id))
+    if known is not None and (known.item_id, known.user_id) == (item.id, user_id):
+        return known
+    if save.base_version != item.decision_version or known is not None:
+        newest = sa.select(Decision).where(Decision.item_id == item.id)
+        raise StaleError(session.scalar(newest.order_by(Decision.version.desc()).limit(1)))
+    decision = Decision(**_columns(verdict, save, item.id, user_id))
+    session.add(decision)
+    item.decision_version = decision.version
+    session.flush()
+    return decision
+
+
+def skip(session: Session, item: Item, user_id: int, *, skipped: bool) -> Assignment:
+    """Put an object aside for later, or back among those to do.
+
+    Raises:
+        InspectionError: not an assignment of theirs.
+    """
+    turn = _locked(session, item.id, user_id)
+    if turn is None:
+        raise InspectionError(f"object {item.target_id} is not assigned to you")
+    label = current_label(session, item.id, user_id)
+    undone = label is None or not is_complete(verdict_of(label))
+    if undone:
+        turn.state = "skipped" if skipped else "todo"
+        kind = "skip" if skipped else "unskip"
+        session.add(Event(at=now(), user_id=user_id, item_id=item.id, kind=kind, detail=""))
+    return turn
+
+
+def ask_machine(session: Session, item: Item, user_id: int) -> None:
+    """Remember that an inspector looked at what the machines think before going on."""
+    turn = _locked(session, item.id, user_id)
+    if turn is not None and not turn.asked_machine:
+        turn.asked_machine = True
+        session.add(Event(at=now(), user_id=user_id, item_id=item.id, kind="ask", detail=""))
+
+
+def verdict_of(judged: Judged) -> Verdict:
+    """Return the verdict a label or decision holds."""
+    return Verdict(
+        spectype=spectype_from_name(judged.spectype),
+        z=judged.z,
+        quality=judged.quality,
+        is_bal=judged.is_bal,
+        issues=judged.issues,
+        comment=judged.comment,
+    )
+
+
+def _locked(session: Session, item_id: int, user_id: int) -> Assignment | None:
+    """The assignment, held until the end of the transaction: saves of one label queue up here."""
+    return session.scalar(
+        sa.select(Assignment)
+        .where(Assignment.item_id == item_id, Assignment.user_id == user_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def _columns(verdict: Verdict, save: Save, item_id: int, user_id: int) -> dict[str, Any]:
+    return {
+        "item_id": item_id,
+        "user_id": user_id,
+        "version": save.base_version + 1,
+        "created": now(),
+        "save_id": save.save_id,
+        "spectype": spectype_name(verdict.spectype),
+        "z": verdict.z,
+        "quality": verdict.quality,
+        "is_bal": verdict.is_bal,
+        "issues": verdict.issues,
+        "comment": verdict.comment,
+        "extra": save.extra,
+    }

@@ -1,0 +1,228 @@
+"""Who may come in: invitations, passwords, sessions, and patience with failed logins."""
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import sqlalchemy as sa
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+from sqlalchemy.orm import Session
+
+from quasarloop.errors import InspectionError
+from quasarloop.inspect.database import now, utc_after
+from quasarloop.inspect.tables import Attempt, Event, Invite, Login, User
+
+__all__ = [
+    "ROLES",
+    "Person",
+    "end_login",
+    "invite",
+    "join",
+    "log_in",
+    "open_invite",
+    "person_named",
+    "person_of_login",
+    "set_active",
+    "too_many_attempts",
+]
+
+ROLES: Final = ("inspector", "merger", "admin")
+INVITE_DAYS: Final = 7
+LOGIN_DAYS: Final = 14
+MIN_PASSWORD: Final = 10
+MAX_PASSWORD: Final = 200
+# Failed logins allowed within the window: per name, and per address (a shared one has many names).
+ATTEMPT_WINDOW_S: Final = 300
+MAX_ATTEMPTS_NAME: Final = 5
+MAX_ATTEMPTS_ADDRESS: Final = 30
+# The name goes into a file name and prospect's VI_scanner column.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+# Argon2id with 19 MiB, two passes, one lane: OWASP's password-storage minimum, so that fifty
+# people logging in at once do not exhaust a small server.
+_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone who is logged in."""
+
+    id: int
+    name: str
+    role: str
+
+
+def invite(session: Session, name: str, role: str) -> str:
+    """Make a one-time invitation and return its token, which is kept nowhere.
+
+    Raises:
+        InspectionError: a bad name or role, or somebody with that name is here already.
+    """
+    _check_name(name)
+    if role not in ROLES:
+        raise InspectionError(f"role is {role!r}; expected {', '.join(ROLES)}")
+    existing = session.scalar(sa.select(User).where(User.name == name))
+    if existing is not None and existing.password_hash is not None:
+        raise InspectionError(f"{name} has joined already; choose another name")
+    token = secrets.token_urlsafe(24)
+    session.add(
+        Invite(
+            token_hash=_hash(token),
+            role=role,
+            name=name,
+            created=now(),
+            expires=utc_after(days=INVITE_DAYS),
+        )
+    )
+    session.add(Event(at=now(), kind="invite", detail=f"{name} as {role}"))
+    return token
+
+
+def open_invite(session: Session, token: str) -> Invite | None:
+    """Return the invitation of a token, None if unknown, used or expired."""
+    found = session.scalar(
+        sa.select(Invite).where(Invite.token_hash == _hash(token)).with_for_update()
+    )
+    valid = found is not None and found.used is None and found.expires > now()
+    return found if valid else None
+
+
+def join(session: Session, token: str, password: str) -> Person:
+    """Accept an invitation: make the person, with a password; the link is then spent.
+
+    Raises:
+        InspectionError: the link is spent, expired or unknown, or the password too short or long.
+    """
+    found = open_invite(session, token)
+    if found is None:
+        raise InspectionError("this link was used, has expired or never existed; ask for a new one")
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise InspectionError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    user = session.scalar(sa.select(User).where(User.name == found.name))
+    if user is None:
+        user = User(name=found.name, role=found.role, created=now(), active=True)
+        session.add(user)
+    elif user.password_hash is not None:
+        raise InspectionError(f"{found.name} has joined already; log in instead")
+    user.role, user.password_hash = found.role, _HASHER.hash(_bytes(password))
+    user.active = True
+    found.used = now()
+    session.flush()
+    session.add(Event(at=now(), user_id=user.id, kind="join", detail=found.role))
+    return Person(user.id, user.name, user.role)
+
+
+def person_named(session: Session, name: str, role: str = "inspector") -> int:
+    """Return the id of that person, made without a password if unknown (an imported scanner).
+
+    Raises:
+        InspectionError: a name that cannot be one.
+    """
+    user = session.scalar(sa.select(User).where(User.name == name))
+    if user is None:
+        if not name.strip():
+            raise InspectionError("a label without a scanner's name; fill VI_scanner")
+        user = User(name=name, role=role, created=now(), active=False)
+        session.add(user)
+        session.flush()
+    return user.id
+
+
+def too_many_attempts(session: Session, name: str, address: str) -> bool:
+    """Say whether this name or address failed too often lately."""
+    since = utc_after(seconds=-ATTEMPT_WINDOW_S)
+    for column, value, limit in (
+        (Attempt.name, _storable(name), MAX_ATTEMPTS_NAME),
+        (Attempt.address, address, MAX_ATTEMPTS_ADDRESS),
+    ):
+        query = sa.select(sa.func.count()).where(column == value, Attempt.at > since)
+        if (session.scalar(query) or 0) >= limit:
+            return True
+    return False
+
+
+def log_in(session: Session, name: str, password: str, address: str) -> str | None:
+    """Check a password and return the key of a new session; None (and a mark) if wrong."""
+    known = sa.select(User).where(User.name == _storable(name), User.active.is_(True))
+    user = session.scalar(known)
+    stored = user.password_hash if user is not None else None
+    # An unknown name takes as long as a wrong password.
+    correct = _verify(stored or _dummy_hash(), password) and stored is not None
+    if user is None or not correct:
+        session.execute(sa.delete(Attempt).where(Attempt.at < utc_after(seconds=-ATTEMPT_WINDOW_S)))
+        session.add(Attempt(name=_storable(name), address=address, at=now()))
+        return None
+    key = secrets.token_urlsafe(32)
+    expires = utc_after(days=LOGIN_DAYS)
+    session.add(Login(key_hash=_hash(key), user_id=user.id, created=now(), expires=expires))
+    return key
+
+
+def person_of_login(session: Session, key: str) -> Person | None:
+    """Return who holds a session key, None if it ended or the person may no longer come in."""
+    query = (
+        sa.select(User.id, User.name, User.role)
+        .join(Login, Login.user_id == User.id)
+        .where(Login.key_hash == _hash(key), Login.ended.is_(None), Login.expires > now())
+        .where(User.active.is_(True))
+    )
+    found = session.execute(query).first()
+    return None if found is None else Person(found.id, found.name, found.role)
+
+
+def end_login(session: Session, key: str) -> None:
+    """End a session for good."""
+    session.execute(sa.update(Login).where(Login.key_hash == _hash(key)).values(ended=now()))
+
+
+def set_active(session: Session, user_id: int, *, active: bool) -> User:
+    """Let somebody in again, or end all their sessions and keep them out.
+
+    Raises:
+        InspectionError: no such person.
+    """
+    user = session.get(User, user_id)
+    if user is None:
+        raise InspectionError(f"no person with number {user_id}")
+    user.active = active
+    if not active:
+        open_logins = sa.update(Login).where(Login.user_id == user_id, Login.ended.is_(None))
+        session.execute(open_logins.values(ended=now()))
+    session.add(Event(at=now(), user_id=user_id, kind="active" if active else "left", detail=""))
+    return user
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InspectionError(
+            f"name is {name!r}; expected up to 32 letters, digits, dots, dashes or underscores"
+        )
+
+
+def _verify(stored: str, password: str) -> bool:
+    try:
+        return _HASHER.verify(stored, _bytes(password[:MAX_PASSWORD]))
+    except VerificationError:
+        return False
+
+
+def _storable(name: str) -> str:
+    """A name as it may stand in any database: no control characters or lone surrogates."""
+    return name if _NAME.fullmatch(name) else "(not a name)"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+@cache
+def _dummy_hash() -> str:
+    return _HASHER.hash(secrets.token_urlsafe(16))
+
+
+def _hash(token: str) -> str:
+    # Tokens are random and long: a plain hash is enough, argon2 is for passwords.
+    return hashlib.sha256(_bytes(token)).hexdigest()

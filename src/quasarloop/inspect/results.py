@@ -1,0 +1,177 @@
+"""What all inspectors said, and what comes out of it: merged, in conflict, or still open."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from quasarloop.inspect.agreement import Agreement, agreement
+from quasarloop.inspect.database import setting
+from quasarloop.inspect.ledger import verdict_of
+from quasarloop.inspect.merge import Merged, conflicts, from_decision, merge_verdicts
+from quasarloop.inspect.prospect_csv import Inspection
+from quasarloop.inspect.tables import Assignment, Decision, Item, Label, User
+from quasarloop.inspect.verdict import Verdict, is_complete, spectype_from_name
+
+__all__ = ["Result", "agreement_of", "final_labels", "inspections", "results"]
+
+State = Literal["open", "merged", "conflict", "decided"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where one object stands.
+
+    Attributes:
+        item: the worklist's entry.
+        labels: newest label of each inspector who gave one, by name.
+        n_open: inspectors who have yet to finish it.
+        state: ``open`` (not all are done), ``merged`` (they agree), ``conflict`` (a merger must
+            decide) or ``decided``.
+        disagree_in: any of ``quality``, ``redshift``, ``class``.
+        merged: the final label, None while there is none.
+        decision: the merger's newest decision.
+        changed_since: an inspector changed their label after the decision.
+    """
+
+    item: Item
+    labels: dict[str, Label]
+    n_open: int
+    state: State
+    disagree_in: tuple[str, ...]
+    merged: Merged | None
+    decision: Decision | None
+    changed_since: bool
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Complete verdicts, in the order of the inspectors' names."""
+        every = [verdict_of(label) for label in self.labels.values()]
+        return [verdict for verdict in every if is_complete(verdict)]
+
+
+def results(
+    session: Session, *, at_least: int | None = None, items: Collection[int] | None = None
+) -> list[Result]:
+    """Return every object's standing, in the order of the worklist.
+
+    Args:
+        session: to read with.
+        at_least: complete verdicts an object needs before it merges by itself; the campaign's
+            number per object by default.
+        items: only these entries, by number.
+    """
+    needed = at_least if at_least is not None else int(setting(session, "per_object"))
+    labels: dict[int, dict[str, Label]] = {}
+    newest = sa.and_(
+        Assignment.item_id == Label.item_id,
+        Assignment.user_id == Label.user_id,
+        Assignment.version == Label.version,
+    )
+    query = sa.select(Label, User.name).join(Assignment, newest)
+    query = query.join(User, User.id == Label.user_id).order_by(User.name)
+    for label, name in session.execute(query.where(_among(Label.item_id, items))):
+        labels.setdefault(label.item_id, {})[name] = label
+    waiting = (
+        sa.select(Assignment.item_id)
+        .join(User, User.id == Assignment.user_id)
+        .where(Assignment.state.in_(("todo", "skipped")), User.active.is_(True))
+        .where(_among(Assignment.item_id, items))
+    )
+    n_open = Counter(session.scalars(waiting))
+    decided = sa.select(Decision).where(_among(Decision.item_id, items))
+    decisions = {d.item_id: d for d in session.scalars(decided.order_by(Decision.version))}
+    every = session.scalars(sa.select(Item).where(_among(Item.id, items)).order_by(Item.rank))
+    return [
+        _result(
+            item, labels.get(item.id, {}), n_open.get(item.id, 0), decisions.get(item.id), needed
+        )
+        for item in every
+    ]
+
+
+def final_labels(found: Iterable[Result]) -> dict[int, Merged]:
+    """Return the final label of every object that has one."""
+    return {r.item.target_id: r.merged for r in found if r.merged is not None}
+
+
+def agreement_of(found: Iterable[Result]) -> Agreement:
+    """Return how the inspectors agree."""
+    return agreement(
+        {
+            result.item.target_id: {n: verdict_of(lab) for n, lab in result.labels.items()}
+            for result in found
+        }
+    )
+
+
+def inspections(found: Iterable[Result]) -> dict[str, list[Inspection]]:
+    """Return every scanner's newest labels as rows of prospect's file."""
+    groups: dict[str, list[Inspection]] = {}
+    for result in found:
+        shown = _shown_columns(result.item.opinion)
+        for name, label in result.labels.items():
+            columns = {str(k): str(v) for k, v in (label.extra or shown).items()}
+            row = Inspection(result.item.target_id, name, verdict_of(label), columns)
+            groups.setdefault(name, []).append(row)
+    return groups
+
+
+def _result(
+    item: Item, labels: dict[str, Label], n_open: int, decision: Decision | None, needed: int
+) -> Result:
+    complete = [v for v in (verdict_of(label) for label in labels.values()) if is_complete(v)]
+    disagree = conflicts(complete)
+    state: State = "open"
+    merged = None
+    changed = False
+    if decision is not None:
+        state = "decided"
+        merged = from_decision(verdict_of(decision), complete)
+        if decision.extra:
+            merged = _imported(decision)
+        changed = any(label.created > decision.created for label in labels.values())
+    elif n_open == 0 and len(complete) >= max(1, needed):
+        state = "conflict" if disagree else "merged"
+        merged = merge_verdicts(complete)
+    return Result(item, labels, n_open, state, disagree, merged, decision, changed)
+
+
+def _imported(decision: Decision) -> Merged:
+    """A final label from another campaign's table, with what it says of its inspections."""
+    extra = decision.extra
+    return Merged(
+        spectype=spectype_from_name(decision.spectype),
+        z=decision.z,
+        quality=float(decision.quality or 0.0),
+        is_bal=decision.is_bal,
+        n_inspections=int(extra.get("N_VI", 0)),
+        issues=decision.issues,
+        comments=str(extra.get("all_VI_comments", "")),
+        merger_comment=str(extra.get("merger_comment", "")),
+    )
+
+
+def _shown_columns(opinion: dict[str, Any]) -> dict[str, str]:
+    """Prospect's columns about redrock and exposures, as far as the worklist knows them."""
+    shown = {
+        name.upper(): str(opinion[name]) for name in ("expid", "night", "tileid") if name in opinion
+    }
+    fits = opinion.get("redrock") or []
+    if fits:
+        best = fits[0]
+        if best.get("version"):
+            shown["Redrock_version"] = str(best["version"])
+        shown |= {
+            "Redrock_spectype": str(best["spectype"]),
+            "Redrock_z": f"{best['z']:.4f}",
+            "Redrock_deltachi2": f"{best['deltachi2']:.1f}",
+        }
+    return shown
+
+
+def _among(column: Any, items: Collection[int] | None) -> sa.ColumnElement[bool]:
+    return sa.true() if items is None else column.in_(list(items))

@@ -1,0 +1,203 @@
+"""The tables of an inspection campaign. Labels, decisions and events only ever grow."""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    DDL,
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    Table,
+    UniqueConstraint,
+    event,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+__all__ = [
+    "Assignment",
+    "Attempt",
+    "Base",
+    "Decision",
+    "Event",
+    "Invite",
+    "Item",
+    "Label",
+    "Login",
+    "Setting",
+    "User",
+]
+
+
+class Base(DeclarativeBase):
+    """Parent of all tables. Times are ISO 8601 text in UTC, so that they sort anywhere."""
+
+    type_annotation_map = {float: Double, dict[str, Any]: JSON}  # noqa: RUF012 -- SQLAlchemy's own
+
+
+class Setting(Base):
+    """A campaign setting, e.g. whether inspection is blind."""
+
+    __tablename__ = "setting"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+class User(Base):
+    """A person; without a password hash nobody can log in as them (imported scanners)."""
+
+    __tablename__ = "person"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    password_hash: Mapped[str | None]
+    active: Mapped[bool] = mapped_column(default=True)
+    created: Mapped[str]
+
+
+class Invite(Base):
+    """A one-time link; only the hash of its token is kept."""
+
+    __tablename__ = "invite"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    name: Mapped[str]
+    created: Mapped[str]
+    expires: Mapped[str]
+    used: Mapped[str | None]
+
+
+class Login(Base):
+    """A session in a browser; only the hash of its key is kept."""
+
+    __tablename__ = "login"
+    key_hash: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    created: Mapped[str]
+    expires: Mapped[str]
+    ended: Mapped[str | None]
+
+
+class Attempt(Base):
+    """A failed login, to slow down guessing."""
+
+    __tablename__ = "attempt"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    address: Mapped[str]
+    at: Mapped[str] = mapped_column(index=True)
+
+
+class Item(Base):
+    """One entry of the worklist: an object and the spectrum to judge it by."""
+
+    __tablename__ = "item"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    target_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    rank: Mapped[int] = mapped_column(index=True)
+    source: Mapped[str]
+    row: Mapped[int]
+    opinion: Mapped[dict[str, Any]]
+    decision_version: Mapped[int] = mapped_column(default=0)
+
+
+class Assignment(Base):
+    """An inspector's turn at an object; its version is that of their newest label."""
+
+    __tablename__ = "assignment"
+    __table_args__ = (
+        UniqueConstraint("item_id", "user_id"),
+        Index("assignment_of_user", "user_id", "state"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    created: Mapped[str]
+    state: Mapped[str] = mapped_column(default="todo")  # todo, skipped, done, dropped
+    version: Mapped[int] = mapped_column(default=0)
+    asked_machine: Mapped[bool] = mapped_column(default=False)
+    seconds: Mapped[float] = mapped_column(default=0.0)
+
+
+class _Judged:
+    """Columns of a verdict, of an inspector or of the merger."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    version: Mapped[int]
+    created: Mapped[str]
+    save_id: Mapped[str] = mapped_column(unique=True)
+    spectype: Mapped[str]
+    z: Mapped[float | None]
+    quality: Mapped[float | None]  # whole for inspectors, a mean in imported merges
+    is_bal: Mapped[bool | None]
+    issues: Mapped[str]
+    comment: Mapped[str]
+    extra: Mapped[dict[str, Any]]  # an imported file's columns, word for word
+
+
+class Label(_Judged, Base):
+    """One version of one inspector's verdict, and on what spectrum it was given."""
+
+    __tablename__ = "label"
+    __table_args__ = (UniqueConstraint("item_id", "user_id", "version"),)
+    source: Mapped[str]
+    row: Mapped[int]
+    note: Mapped[str]  # "", "undo", "redo", "import"
+    saw_machine: Mapped[bool]
+    seconds: Mapped[float]
+
+
+class Decision(_Judged, Base):
+    """One version of the merger's decision on one object."""
+
+    __tablename__ = "decision"
+    __table_args__ = (UniqueConstraint("item_id", "version"),)
+
+
+class Event(Base):
+    """What else happened, for the record: joined, asked, skipped, assigned and so on."""
+
+    __tablename__ = "event"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[str]
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("item.id"))
+    kind: Mapped[str]
+    detail: Mapped[str]
+
+
+_SQLITE_GUARD: Final = """
+CREATE TRIGGER {table}_keeps_{what} BEFORE {what} ON {table}
+BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END
+"""
+_POSTGRES_FUNCTION: Final = """
+CREATE OR REPLACE FUNCTION quasarloop_append_only() RETURNS trigger AS $$
+BEGIN RAISE EXCEPTION '%% is append-only', TG_TABLE_NAME; END
+$$ LANGUAGE plpgsql
+"""
+_POSTGRES_GUARD: Final = """
+CREATE TRIGGER {table}_keeps BEFORE UPDATE OR DELETE ON {table}
+FOR EACH ROW EXECUTE FUNCTION quasarloop_append_only()
+"""
+
+
+def _guard(table: str) -> None:
+    """Let the database itself refuse to change or delete what was said."""
+    target = Base.metadata.tables[table]
+    for what in ("UPDATE", "DELETE"):
+        _after_create(target, _SQLITE_GUARD.format(table=table, what=what), "sqlite")
+    for text in (_POSTGRES_FUNCTION, _POSTGRES_GUARD.format(table=table)):
+        _after_create(target, text, "postgresql")
+
+
+def _after_create(table: Table, text: str, dialect: str) -> None:
+    statement = DDL(text)  # type: ignore[no-untyped-call]
+    event.listen(table, "after_create", statement.execute_if(dialect=dialect))
+
+
+for _name in ("label", "decision", "event"):
+    _guard(_name)

@@ -1,0 +1,148 @@
+"""Reading what to look at: a worklist, a selection, or a bare list of TARGETIDs."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from quasarloop.errors import InspectionError
+
+__all__ = ["Entry", "read_worklist"]
+
+# Names under which a file may give each part, in small letters.
+_TARGET: Final = ("targetid", "target_id")
+_SOURCE: Final = ("source", "file", "source_file", "path")
+_ROW: Final = ("row", "source_row", "row_in_file")
+_OBJECTS: Final = ("objects", "entries", "targets", "worklist", "rows")
+_SCORE: Final = ("score", "entropy", "entropy_bits")
+# Larger integers are not exact in JavaScript.
+_SAFE_INTEGER: Final = 2**53
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object to inspect.
+
+    Attributes:
+        target_id: survey identifier.
+        source: file of its spectrum, ``""`` if unknown.
+        row: row in that file, -1 if unknown.
+        opinion: what the machines think, whatever the file says besides.
+    """
+
+    target_id: int
+    source: str = ""
+    row: int = -1
+    opinion: dict[str, Any] = field(default_factory=dict)
+
+
+def read_worklist(path: str | Path) -> list[Entry]:
+    """Read a worklist.
+
+    Args:
+        path: JSON (a list of objects, or an object holding one under ``objects``), or a CSV or
+            Parquet table with a TARGETID column; SOURCE and ROW columns are used where present.
+
+    Returns:
+        Entries in the file's order, the first of each TARGETID.
+
+    Raises:
+        InspectionError: unreadable, no TARGETID, or one that is no 64-bit integer.
+    """
+    file = Path(path)
+    try:
+        rows = _read_json(file) if file.suffix == ".json" else _read_table(file)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, pl.exceptions.PolarsError) as exc:
+        raise InspectionError(f"{file}: cannot be read as a worklist: {exc}") from exc
+    entries: dict[int, Entry] = {}
+    for number, row in enumerate(rows):
+        entry = _entry(file, number, row)
+        entries.setdefault(entry.target_id, entry)
+    if not entries:
+        raise InspectionError(f"{file}: no object to inspect; expected at least one TARGETID")
+    return list(entries.values())
+
+
+def _read_json(file: Path) -> Iterable[Mapping[str, Any]]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if isinstance(content, dict):
+        lists = [content[key] for key in _OBJECTS if isinstance(content.get(key), list)]
+        if not lists:
+            raise InspectionError(f"{file}: no list of objects; expected one under 'objects'")
+        content = lists[0]
+    if not isinstance(content, list):
+        raise InspectionError(f"{file}: holds a {type(content).__name__}; expected a list")
+    return [row if isinstance(row, dict) else {"TARGETID": row} for row in content]
+
+
+def _read_table(file: Path) -> Iterable[Mapping[str, Any]]:
+    with file.open("rb") as stream:
+        magic = stream.read(4)
+    # Text columns stay text: a TARGETID that became a float would lose its last digits.
+    frame = pl.read_parquet(file) if magic == b"PAR1" else pl.read_csv(file, infer_schema=False)
+    if magic != b"PAR1":
+        numbers = [name for name in frame.columns if name.lower() not in (*_TARGET, *_SOURCE)]
+        frame = frame.with_columns(_number_where_exact(frame[name]) for name in numbers)
+    return frame.iter_rows(named=True)
+
+
+def _number_where_exact(words: pl.Series) -> pl.Series:
+    for kind in (pl.Int64, pl.Float64):
+        numbers = words.cast(kind, strict=False)
+        if numbers.null_count() == words.null_count():
+            return numbers
+    return words
+
+
+def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Entry:
+    by_name = {str(key).lower(): value for key, value in row.items()}
+    target = _first(by_name, _TARGET)
+    if target is None or isinstance(target, float):
+        raise InspectionError(
+            f"{file}: entry {number}: TARGETID is {target!r}; expected a 64-bit integer, "
+            "in JSON best as a string"
+        )
+    used = {*_TARGET, *_SOURCE, *_ROW}
+    opinion = {k: _plain(v) for k, v in by_name.items() if k not in used}
+    score = _first(by_name, _SCORE)
+    if score is not None:
+        opinion["score"] = _plain(score)
+    return Entry(
+        target_id=_integer(file, number, target, limit=2**63),
+        source=str(_first(by_name, _SOURCE) or ""),
+        row=_integer(file, number, _first(by_name, _ROW), missing=-1, limit=2**31),
+        opinion={k: v for k, v in opinion.items() if v is not None},
+    )
+
+
+def _first(row: Mapping[str, Any], names: Iterable[str]) -> Any:
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def _integer(file: Path, number: int, value: Any, *, limit: int, missing: int | None = None) -> int:
+    if missing is not None and (value is None or value == ""):
+        return missing
+    try:
+        whole = int(str(value).strip())
+    except ValueError as exc:
+        raise InspectionError(f"{file}: entry {number}: {value!r} is not an integer") from exc
+    if not -limit <= whole < limit:
+        raise InspectionError(f"{file}: entry {number}: {whole} does not fit; expected < {limit}")
+    return whole
+
+
+def _plain(value: Any) -> Any:
+    """What a browser can hold: NaN becomes nothing, integers past 2⁵³ become text."""
+    if isinstance(value, int) and abs(value) > _SAFE_INTEGER:
+        return str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    return value
