@@ -237,7 +237,8 @@ def test_written_files_read_back_digit_by_digit(tmp_path, config):
     write_weights(weights, tmp_path / "w.h5")
     back, facts = inspect_weights(tmp_path / "w.h5")
     assert back.config == config
-    assert back.provenance == weights.provenance
+    paper = {"confidence": 0.95, "n_lines": 1, "high_z_min": 2.1}
+    assert back.provenance == {**weights.provenance, "thresholds": paper}
     assert back.digest() == weights.digest()
     assert facts.quasarnp_rescales == config.rescales_offsets
     for name, array in weights.arrays.items():
@@ -408,7 +409,7 @@ def test_files_without_grid_are_on_the_log_grid(ours):
     path = rebuild(ours, model_grid=False)
     weights, facts = inspect_weights(path)
     assert weights.config.grid == LOG_GRID
-    assert "none in the file" in facts.grid
+    assert "the file has none" in facts.grid
 
 
 def test_files_with_the_least_quasarnp_needs_are_read(ours):

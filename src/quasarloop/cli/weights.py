@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -100,7 +101,7 @@ def _summary(weights: "Weights", facts: "FileFacts") -> dict[str, str]:
         "network": f"{config.n_conv} convolutions of {config.n_filters} filters, width "
         f"{config.kernel_width}, stride {config.stride}, padding {config.padding}",
         "widths": " → ".join(map(str, config.widths)),
-        "parameters": f"{weights.n_parameters:,}",
+        "numbers": f"{weights.n_parameters:,}, {_n_trained(weights):,} of them trained",
         "dropout": f"{config.dropout:g}",
         "lines": ", ".join(f"{x.name}{' (BAL)' if x.is_bal else ''}" for x in config.lines),
         "boxes": str(config.n_boxes),
@@ -112,20 +113,25 @@ def _summary(weights: "Weights", facts: "FileFacts") -> dict[str, str]:
         "batch normalizations": f"{norms[0]} … {norms[-1]}",
         "Keras": facts.keras_version,
         "thresholds": f"confidence > {limits.confidence:g} on {limits.n_lines} line(s); "
-        f"HIGH_Z from z = {limits.high_z_min:g}",
+        f"HIGH_Z from z = {limits.high_z_min:g}"
+        + ("" if "thresholds" in weights.provenance else " (the paper's; none in the file)"),
         "digest": weights.digest(),
     }
 
 
-_COLUMNS = ("layer", "name in file", "kernel", "output width", "parameters")
+_COLUMNS = ("layer", "name in file", "kernel", "width", "numbers")
+
+
+def _n_trained(weights: "Weights") -> int:
+    return sum(array.size for name, array in weights.arrays.items() if "/moving_" not in name)
 
 
 def _layer_rows(weights: "Weights", facts: "FileFacts") -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for there, here in facts.layers:
         arrays = {k: v for k, v in weights.arrays.items() if k.startswith(f"{here}/")}
         kernel = arrays.get(f"{here}/kernel")
-        shape = "" if kernel is None else " × ".join(map(str, kernel.shape))
+        shape = "" if kernel is None else "×".join(map(str, kernel.shape))
         number = here.removeprefix("conv_")
         width = str(weights.config.widths[int(number)]) if number != here else ""
         rows.append((here, there, shape, width, str(sum(a.size for a in arrays.values()))))
@@ -133,9 +139,11 @@ def _layer_rows(weights: "Weights", facts: "FileFacts") -> list[tuple[str, ...]]
 
 
 def _layer_table(weights: "Weights", facts: "FileFacts") -> Table:
-    table = Table(*_COLUMNS, title="layers")
-    for row in _layer_rows(weights, facts):
-        table.add_row(*row)
+    table = Table(title="layers", box=SIMPLE_HEAD)
+    for column in _COLUMNS:
+        table.add_column(column, no_wrap=True)
+    for here, there, *rest in _layer_rows(weights, facts):
+        table.add_row(here, "" if there == here else there, *rest)
     return table
 
 

@@ -146,7 +146,7 @@ def _decide_lines(
 
 
 def _decide_grid(file: KerasFile, given: WaveGrid | None) -> tuple[WaveGrid, str]:
-    grid, source = given or LOG_GRID, "as asked for" if given else "log grid (none in the file)"
+    grid, source = given or LOG_GRID, "as asked for" if given else "assumed, for the file has none"
     if file.model_grid is not None:
         try:
             grid, source = grid_from_edges(file.model_grid), "model_grid in the file"
@@ -220,10 +220,15 @@ def _as_stored(file: KerasFile, config: NetworkConfig) -> NetworkConfig:
 
 
 def _renamed(trunk: _Trunk, n_lines: int) -> dict[str, str]:
-    convs = {layer.name: f"conv_{i}" for i, layer in enumerate(trunk.convs, 1)}
-    norms = {layer.name: f"batch_normalization_{i}" for i, layer in enumerate(trunk.norms, 1)}
+    renamed = {}
+    for number, norm in enumerate(trunk.norms, 1):
+        if number <= len(trunk.convs):
+            renamed[trunk.convs[number - 1].name] = f"conv_{number}"
+        else:
+            renamed["fc_common"] = "fc_common"
+        renamed[norm.name] = f"batch_normalization_{number}"
     heads = [f"fc_{kind}_{line}" for kind in ("offset", "box") for line in range(n_lines)]
-    return {**convs, "fc_common": "fc_common", **norms, **{head: head for head in heads}}
+    return renamed | {head: head for head in heads}
 
 
 def _collect(

@@ -150,7 +150,7 @@ def inspect_weights(
     provenance = file.note.get("provenance")
     if provenance is None:
         origin = {"file": source.name, "sha256": checksum(source), "offsets": facts.offsets}
-        provenance = {"origin": origin, "thresholds": Thresholds()._asdict()}
+        provenance = {"origin": origin}
     return Weights(config, arrays, provenance), facts
 
 
@@ -164,7 +164,8 @@ def write_weights(weights: Weights, path: str | Path) -> None:
         WeightsError: the provenance holds what JSON cannot.
         OutputError: the file cannot be written.
     """
-    content = keras_hdf5(weights.config, weights.arrays, weights.provenance)
+    provenance = {"thresholds": weights.thresholds._asdict(), **weights.provenance}
+    content = keras_hdf5(weights.config, weights.arrays, provenance)
     with write_atomically(path) as temporary:
         temporary.write_bytes(content)
 
@@ -181,14 +182,14 @@ def to_module(weights: Weights) -> LineFinder:
 
 
 def from_module(module: LineFinder, provenance: Mapping[str, Any] | None = None) -> Weights:
-    """Return a module's weights, copied, with the paper's thresholds unless others are given."""
+    """Return a module's weights, copied, with a story of how they came to be."""
     config = module.config
     state = {
         name: tensor.detach().to("cpu", torch.float32).numpy().copy()
         for name, tensor in module.state_dict().items()
     }
     arrays = {name: _from_torch(state, name, config) for name in array_shapes(config)}
-    return Weights(config, arrays, {"thresholds": Thresholds()._asdict(), **(provenance or {})})
+    return Weights(config, arrays, dict(provenance or {}))
 
 
 def default_weights_path() -> Path:
