@@ -9,7 +9,7 @@ import sys
 import typer
 
 from quasarloop import __version__
-from quasarloop.cli import campaign, evaluate, weights
+from quasarloop.cli import campaign, ensemble, evaluate, weights
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
 from quasarloop.cli.ingest import ingest
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command("simulate")(simulate)
 app.command("ingest")(ingest)
 app.command("classify")(classify)
+app.add_typer(ensemble.app, name="ensemble")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(weights.app, name="weights")
 app.add_typer(campaign.app, name="campaign")

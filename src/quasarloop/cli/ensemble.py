@@ -1,0 +1,200 @@
+"""``quasarloop ensemble``: train many networks, let them vote, look at what there is."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quasarloop.cli.common import console, progress_bar
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Many networks as one: train them, let them vote.")
+
+Workers = Annotated[int, typer.Option(min=1, help="Single-thread processes: one per core.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler, in place of --workers.")
+]
+StoreFolder = Annotated[Path, typer.Option(help="Store of spectra (see quasarloop ingest).")]
+
+
+@app.command()
+def train(
+    store: StoreFolder,
+    truth: Annotated[list[Path], typer.Option(help="Truth table; give several to join them.")],
+    out: Annotated[Path, typer.Option(help="Folder of the ensemble.")],
+    networks: Annotated[int, typer.Option(min=1, help="Members (the paper: 200).")] = 200,
+    preset_name: Annotated[
+        str, typer.Option("--preset", help="Network: busca2018 or green2025.")
+    ] = "green2025",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the sample.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="First learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Spectra per step.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="How the learning rate goes on.")] = None,
+    shift_bins: Annotated[
+        int | None, typer.Option(min=0, help="Augment: move spectra by up to so many bins.")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="Part of activations dropped.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="Earlier ensemble whose members to start from.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+) -> None:
+    """Train one network per bootstrap sample of the truth table.
+
+    After a kill, run the same command again: it goes on with the members it has.
+
+    Example: [bold]quasarloop ensemble train --store sky --truth truth.csv --networks 200 --out
+    round-1 --workers 8[/]
+    """
+    from quasarloop.artefacts import checksum
+    from quasarloop.engine import Engine
+    from quasarloop.ensemble.manifest import open_ensemble
+    from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
+    from quasarloop.network.labelled import label_spectra
+    from quasarloop.network.options import TrainingOptions
+    from quasarloop.network.presets import preset
+    from quasarloop.read import read_truth
+    from quasarloop.store import iter_store, open_store
+    from quasarloop.truth import join_truth
+
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "schedule": schedule,
+        "shift_bins": shift_bins,
+    }
+    spectra = open_store(store)
+    shape = {} if dropout is None else {"dropout": dropout}
+    settings = EnsembleSettings(
+        n_networks=networks,
+        seed=seed,
+        network=preset(preset_name, spectra.grid, **shape),
+        training=TrainingOptions(
+            **{name: value for name, value in given.items() if value is not None},
+            device=device,
+            monitor="none",
+        ),
+        start_from=None if start_from is None else open_ensemble(start_from),
+    )
+    table = join_truth([read_truth(path) for path in truth])
+    data, counts = label_spectra(iter_store(spectra), table)
+    console.print(counts.describe(), highlight=False)
+    with progress_bar() as progress:
+        bar = progress.add_task("train", total=networks, note="")
+        done = train_ensemble(
+            data,
+            settings,
+            out,
+            inputs={"truth": [{"file": path.name, "sha256": checksum(path)} for path in truth]},
+            engine=Engine(workers=workers, scheduler=scheduler),
+            on_member=lambda index: progress.update(bar, advance=1, note=f"member {index}"),
+        )
+    typer.echo(f"{len(done)} networks -> {out}")
+
+
+@app.command()
+def vote(
+    ensemble: Annotated[Path, typer.Option(help="Folder of the ensemble.")],
+    store: StoreFolder,
+    out: Annotated[Path, typer.Option(help="Folder of the votes.")],
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option(help="Confidence to count votes at; give several. 0.95 is always there."),
+    ] = None,
+    n_lines: Annotated[int, typer.Option(min=1, help="Lines that must be above it.")] = 1,
+    keep_members: Annotated[
+        bool, typer.Option(help="Keep what each member said: 3 bytes per member and spectrum.")
+    ] = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+) -> None:
+    """Ask every member about every spectrum; one Parquet file of votes per shard.
+
+    After a kill, run the same command again: it goes on with the shards that are missing.
+
+    Example: [bold]quasarloop ensemble vote --ensemble round-1 --store sky --out votes-1
+    --workers 8[/]
+    """
+    from quasarloop.engine import Engine
+    from quasarloop.ensemble.manifest import open_ensemble
+    from quasarloop.ensemble.vote import VoteOptions
+    from quasarloop.ensemble.vote import vote as run_vote
+    from quasarloop.ensemble.votes import DEFAULT_THRESHOLDS, VoteSettings
+    from quasarloop.store import open_store
+
+    members, spectra = open_ensemble(ensemble), open_store(store)
+    settings = VoteSettings(tuple(threshold or DEFAULT_THRESHOLDS), n_lines)
+    with progress_bar() as progress:
+        bar = progress.add_task("vote", total=spectra.n_rows, note="")
+        rate = _Rate(len(members))
+
+        def step(n_spectra: int) -> None:
+            progress.update(bar, advance=n_spectra, note=rate.note(n_spectra))
+
+        votes = run_vote(
+            members,
+            spectra,
+            out,
+            options=VoteOptions(settings, keep_members),
+            engine=Engine(workers=workers, scheduler=scheduler),
+            on_progress=step,
+        )
+    typer.echo(f"{votes.n_rows} spectra, {len(members)} networks -> {out}")
+
+
+@app.command()
+def info(
+    folder: Annotated[Path, typer.Argument(help="Folder of an ensemble.", metavar="ENSEMBLE")],
+) -> None:
+    """Show what an ensemble is made of, and check its files.
+
+    Example: [bold]quasarloop ensemble info round-1[/]
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from quasarloop.ensemble.manifest import load_members, open_ensemble
+
+    ensemble = open_ensemble(folder)
+    load_members(ensemble)
+    record, config = ensemble.record, ensemble.config
+    lines = {
+        "members": f"{len(ensemble)}, all there and unchanged",
+        "network": f"{config.n_conv} convolutions of {config.n_filters} filters, "
+        f"padding {config.padding}, dropout {config.dropout:g}",
+        "grid": config.grid.describe(),
+        "lines": ", ".join(line.column for line in config.lines),
+        "trained with": f"{record.get('n_spectra')} spectra of {record.get('n_objects')} objects",
+        "seed": record.get("seed"),
+        "started from": record.get("start_from") or "random weights",
+        **{f"training {key}": value for key, value in record.get("training", {}).items()},
+        **{f"made with {key}": value for key, value in record.get("versions", {}).items()},
+    }
+    table = Table("", "", show_header=False, title=str(folder))
+    for name, value in lines.items():
+        table.add_row(name, str(value))
+    Console().print(table)
+
+
+class _Rate:
+    """Spectra × networks per second since the first new piece; what was there does not count."""
+
+    def __init__(self, n_networks: int) -> None:
+        self.n_networks = n_networks
+        self.started: float | None = None
+        self.asked = 0
+
+    def note(self, n_spectra: int) -> str:
+        """Take in spectra just done and return words for the progress bar."""
+        if self.started is None:  # the first call tells what was there already
+            self.started = time.monotonic()
+            return ""
+        self.asked += n_spectra * self.n_networks
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        return f"{self.asked / seconds:,.0f} spectra × networks/s"
