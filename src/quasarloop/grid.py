@@ -5,10 +5,11 @@ survey, for the map and for training alike.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.errors import GridError
@@ -19,7 +20,6 @@ __all__ = [
     "Normalised",
     "Rebinned",
     "WaveGrid",
-    "add_rebinned",
     "grid_from_edges",
     "grid_named",
     "normalise",
@@ -28,8 +28,16 @@ __all__ = [
 
 Floats = NDArray[np.floating]
 
-# Rows handled at once: their products stay in the cache (measured, see make bench).
-_BLOCK_ROWS: Final = 128
+# Rows summed at once, and pixels between windows: the fastest of those tried in
+# benchmarks/bench_rebin.py; the products of one arm stay in the cache.
+_BLOCK_ROWS: Final = 32
+_WINDOW_STEP: Final = 64
+# Rows normalised at once, in float64; they too stay in the cache.
+_NORMALISED_ROWS: Final = 64
+# An rms below this part of the mean is what float32 sums leave of a constant.
+_DUST: Final = 1e-6
+# Wavelength solutions whose plans are kept: SDSS files start at a few dozen pixels.
+_KEPT_PLANS: Final = 64
 # Decimals kept of a linear bin number before floor, so that pixels that divide the
 # bins exactly do not fall one bin low by rounding. Source: INTEROP.md (QuasarNP).
 _LINEAR_DECIMALS: Final = 10
@@ -209,12 +217,12 @@ class Rebinned(NamedTuple):
     """Spectra summed into bins.
 
     Attributes:
-        flux: (n, n_bins) float64, ivar-weighted mean flux; 0 where ivar is 0.
-        ivar: (n, n_bins) float64, summed inverse variance.
+        flux: (n, n_bins) float32, ivar-weighted mean flux; 0 where ivar is 0.
+        ivar: (n, n_bins) float32, summed inverse variance.
     """
 
-    flux: NDArray[np.float64]
-    ivar: NDArray[np.float64]
+    flux: NDArray[np.float32]
+    ivar: NDArray[np.float32]
 
 
 class Normalised(NamedTuple):
@@ -222,8 +230,9 @@ class Normalised(NamedTuple):
 
     Attributes:
         flux: (n, n_bins) float32 network input; all 0 where `mean_flux` or `rms_flux` is unusable.
-        mean_flux: (n,) float64 ivar-weighted mean, input units; NaN without any ivar.
-        rms_flux: (n,) float64 ivar-weighted rms about the mean; NaN without any ivar.
+        mean_flux: (n,) float64 ivar-weighted mean, input units; NaN without any ivar, and where
+            numbers are too large to be summed.
+        rms_flux: (n,) float64 ivar-weighted rms about the mean; NaN likewise.
     """
 
     flux: NDArray[np.float32]
@@ -236,7 +245,7 @@ def rebin(arms: list[tuple[ArrayLike, ArrayLike, ArrayLike]], grid: WaveGrid) ->
 
     Args:
         arms: ``(wave_aa, flux, ivar)`` per arm: (n_pix,) increasing, (n, n_pix), (n, n_pix).
-            Flux that is not finite must come with ivar 0 and flux 0 (`spectra.clean` does it).
+            Flux that is not finite must come with ivar 0 and flux 0 (`quality.clean_pixels`).
         grid: the bins to fill.
 
     Returns:
@@ -250,40 +259,15 @@ def rebin(arms: list[tuple[ArrayLike, ArrayLike, ArrayLike]], grid: WaveGrid) ->
     if not arms:
         raise GridError("no arm to rebin; a spectrum needs at least one")
     n_rows = np.shape(arms[0][1])[0]
-    weighted = np.zeros((n_rows, grid.n_bins))
-    ivar_sum = np.zeros((n_rows, grid.n_bins))
-    for wave_aa, flux, ivar in arms:
-        add_rebinned(
-            weighted, ivar_sum, np.asarray(wave_aa), np.asarray(flux), np.asarray(ivar), grid
-        )
-    np.divide(weighted, ivar_sum, out=weighted, where=ivar_sum > 0)
-    return Rebinned(weighted, ivar_sum)
-
-
-def add_rebinned(
-    weighted: NDArray[np.float64],
-    ivar_sum: NDArray[np.float64],
-    wave_aa: Floats,
-    flux: Floats,
-    ivar: Floats,
-    grid: WaveGrid,
-) -> None:
-    """Add one arm's flux·ivar and ivar to running sums, in place."""
-    if np.any(np.diff(wave_aa) <= 0):
-        raise GridError("wavelengths of an arm must increase; sort the pixels first")
-    bins = grid.bin_of(wave_aa)
-    first, last = np.searchsorted(bins, [0, grid.n_bins])
-    if first == last:
-        return
-    used = bins[first:last]
-    starts = np.flatnonzero(np.r_[True, np.diff(used) > 0])  # first pixel of every filled bin
-    targets = used[starts]
-    for row in range(0, len(flux), _BLOCK_ROWS):
-        rows = slice(row, row + _BLOCK_ROWS)
-        weight = ivar[rows, first:last].astype(np.float64)  # (rows, used)
-        ivar_sum[rows, targets] += np.add.reduceat(weight, starts, axis=1)
-        weight *= flux[rows, first:last]
-        weighted[rows, targets] += np.add.reduceat(weight, starts, axis=1)
+    sums = np.zeros((2, n_rows, grid.n_bins), dtype=np.float32)  # ivar, flux·ivar
+    # Numbers too large for float32 become inf here, and `normalise` refuses their rows.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for wave_aa, flux, ivar in arms:
+            plan = _plan(grid, np.asarray(wave_aa, dtype=np.float64).tobytes())
+            if plan is not None:
+                _add_pixels(sums, plan, np.asarray(flux), np.asarray(ivar))
+        np.divide(sums[1], sums[0], out=sums[1], where=sums[0] > 0)
+    return Rebinned(sums[1], sums[0])
 
 
 def normalise(flux: ArrayLike, ivar: ArrayLike) -> Normalised:
@@ -299,20 +283,102 @@ def normalise(flux: ArrayLike, ivar: ArrayLike) -> Normalised:
 
     Source: INTEROP.md.
     """
-    values = np.asarray(flux, dtype=np.float64)
-    weights = np.asarray(ivar, dtype=np.float64)
+    values = np.asarray(flux)
+    weights = np.asarray(ivar)
+    out = np.empty(values.shape, dtype=np.float32)
+    mean, rms = np.empty(len(values)), np.empty(len(values))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for start in range(0, len(values), _NORMALISED_ROWS):
+            rows = slice(start, start + _NORMALISED_ROWS)
+            mean[rows], rms[rows] = _normalise_block(values[rows], weights[rows], out[rows])
+    return Normalised(out, mean, rms)
+
+
+def _normalise_block(
+    flux: Floats, ivar: Floats, out: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    weights = ivar.astype(np.float64)
+    values = flux.astype(np.float64)
     total = weights.sum(axis=1)
-    usable = total > 0
-    scale = np.where(usable, total, 1.0)
-    mean = np.einsum("ij,ij->i", values, weights) / scale
-    centred = values - mean[:, None]
-    rms = np.sqrt(np.einsum("ij,ij,ij->i", centred, centred, weights) / scale)
+    mean = np.einsum("ij,ij->i", values, weights) / total
+    values -= mean[:, None]
+    weights *= values
+    rms = np.sqrt(np.einsum("ij,ij->i", weights, values) / total)
     # A constant spectrum leaves rounding dust of its mean, not an exact zero.
-    rms = np.where(rms > np.abs(mean) * np.finfo(np.float32).eps, rms, 0.0)
-    good = usable & (rms > 0)
-    centred /= np.where(good, rms, 1.0)[:, None]
-    centred[~good] = 0.0
-    nan = np.full(len(values), np.nan)
-    return Normalised(
-        centred.astype(np.float32), np.where(usable, mean, nan), np.where(usable, rms, nan)
+    rms[rms <= np.abs(mean) * _DUST] = 0.0
+    good = np.isfinite(rms) & (rms > 0)
+    np.divide(values, rms[:, None], out=out, casting="same_kind")
+    out[~good] = 0.0
+    return np.where(np.isfinite(rms), mean, np.nan), np.where(np.isfinite(rms), rms, np.nan)
+
+
+class _Plan(NamedTuple):
+    """How the pixels of an arm are summed into bins: as products with small 0/1 matrices.
+
+    Pixels are cut into overlapping windows, `step` apart and wide enough that each bin lies
+    whole in the window its first pixel is in. One batched matrix product then sums all bins
+    of all spectra, several times faster than adding bin by bin.
+    """
+
+    pixels: slice  # those on the grid
+    step: int
+    members: NDArray[np.float32]  # (n_windows, width, n_slots): 1 where a pixel is in a slot's bin
+    slots: NDArray[np.int64]  # (n_filled,) window·n_slots + slot of every filled bin
+    bins: slice | NDArray[np.int64]  # (n_filled,) the filled bins
+
+
+@lru_cache(maxsize=_KEPT_PLANS)
+def _plan(grid: WaveGrid, wave_bytes: bytes) -> _Plan | None:
+    wave_aa = np.frombuffer(wave_bytes, dtype=np.float64)
+    if np.any(np.diff(wave_aa) <= 0):
+        raise GridError("wavelengths of an arm must increase; sort the pixels first")
+    bins = grid.bin_of(wave_aa)
+    first, last = (int(i) for i in np.searchsorted(bins, [0, grid.n_bins]))
+    if first == last:
+        return None
+    used = bins[first:last]
+    starts = np.flatnonzero(np.r_[True, np.diff(used) > 0])  # first pixel of every filled bin
+    counts = np.diff(np.r_[starts, len(used)])
+    window = starts // _WINDOW_STEP
+    slot = np.arange(len(starts)) - np.searchsorted(window, window)
+    # At least two slots: with one, BLAS would take another path, of other rounding.
+    n_slots = max(int(slot.max()) + 1, 2)
+    shape = (int(window[-1]) + 1, _WINDOW_STEP + int(counts.max()) - 1, n_slots)
+    members = np.zeros(shape, dtype=np.float32)
+    pixel = np.arange(len(used))
+    owner = np.repeat(np.arange(len(starts)), counts)
+    members[window[owner], pixel - window[owner] * _WINDOW_STEP, slot[owner]] = 1.0
+    filled = used[starts]
+    whole = filled[-1] - filled[0] + 1 == len(filled)
+    return _Plan(
+        slice(first, last),
+        _WINDOW_STEP,
+        members,
+        window * n_slots + slot,
+        slice(int(filled[0]), int(filled[-1]) + 1) if whole else filled,
     )
+
+
+def _add_pixels(sums: NDArray[np.float32], plan: _Plan, flux: Floats, ivar: Floats) -> None:
+    n_windows, width, n_slots = plan.members.shape
+    n_used = plan.pixels.stop - plan.pixels.start
+    padded = (n_windows - 1) * plan.step + width
+    # The same number of rows whatever is asked for: a spectrum's sums do not depend on company.
+    pixels = np.zeros((2, _BLOCK_ROWS, padded), dtype=np.float32)  # ivar, flux·ivar
+    row_bytes, item_bytes = pixels.strides[1:]
+    windows = as_strided(
+        pixels,
+        (n_windows, 2 * _BLOCK_ROWS, width),
+        (plan.step * item_bytes, row_bytes, item_bytes),
+        writeable=False,
+    )
+    found = np.empty((2 * _BLOCK_ROWS, n_windows, n_slots), dtype=np.float32)
+    for start in range(0, len(flux), _BLOCK_ROWS):
+        rows = slice(start, min(start + _BLOCK_ROWS, len(flux)))
+        n_rows = rows.stop - start
+        weight, weighted = pixels[:, :n_rows, :n_used]
+        np.copyto(weight, ivar[rows, plan.pixels], casting="same_kind")
+        np.multiply(flux[rows, plan.pixels], weight, out=weighted, casting="same_kind")
+        np.matmul(windows, plan.members, out=found.transpose(1, 0, 2))
+        of_bins = found.reshape(2, _BLOCK_ROWS, n_windows * n_slots)[:, :n_rows]
+        sums[:, rows, plan.bins] += of_bins.take(plan.slots, axis=2)

@@ -232,7 +232,8 @@ class FitsFile:
         start, count = _row_range(rows, hdu.n_rows)
         try:
             with fitsio.FITS(str(self.path)) as file:
-                values = file[hdu.index][start : start + count]
+                others = (slice(None),) * (len(hdu.shape) - 1)
+                values = file[hdu.index][(slice(start, start + count), *others)]
         except OSError as exc:
             raise DataFormatError(
                 f"{self.path}: {hdu.label()} cannot be decompressed ({exc}); copy it again"
@@ -312,7 +313,7 @@ def _read_header(path: Path, stream: BinaryIO, first: bytes) -> bytes:
 def _parse_cards(cards: bytes) -> Iterator[tuple[str, HeaderValue]]:
     for start in range(0, len(cards), _CARD):
         card = cards[start : start + _CARD]
-        if card[8:10] != b"= ":
+        if card[8:10] != b"= " or card.startswith((b"COMMENT", b"HISTORY")):
             continue
         value = _parse_value(card[10:].lstrip())
         if value is not None:
