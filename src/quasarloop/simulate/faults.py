@@ -216,14 +216,16 @@ def _leave_sky(
 
 
 def _strike(arm: NoisyArm, position: int, n_arms: int, faults: Faults, rng: Rng) -> None:
-    draws = rng.random((len(faults.flags), 3, _MOST_HITS)).transpose(1, 0, 2)
+    n = len(faults.flags)
+    place, size = rng.random((n, 2, _MOST_HITS)).transpose(1, 0, 2)  # (n, hits) each
     n_pix = arm.flux.shape[1]
-    hits = np.arange(_MOST_HITS) < faults.cosmic_hits[:, None]
-    hits &= np.floor(draws[0] * n_arms) == position  # each hit falls on one arm
+    hit = np.arange(_MOST_HITS)
+    hits = hit < faults.cosmic_hits[:, None]
+    hits &= (np.arange(n)[:, None] + hit) % n_arms == position  # they fall on the arms in turn
     row, number = np.nonzero(hits)
-    pixel = (draws[1, row, number] * (n_pix - 1)).astype(np.int64)
+    pixel = (place[row, number] * (n_pix - 1)).astype(np.int64)
     noise = 1 / np.sqrt(np.where(arm.ivar[row, pixel] > 0, arm.ivar[row, pixel], np.inf))
-    height = (noise * 10 ** (1.3 + 1.2 * draws[2, row, number])).astype(np.float32)
+    height = (noise * 10 ** (1.3 + 1.2 * size[row, number])).astype(np.float32)
     np.add.at(arm.flux, (row, pixel), height)
     np.add.at(arm.flux, (row, pixel + 1), 0.4 * height * (arm.ivar[row, pixel + 1] > 0))
 

@@ -38,9 +38,9 @@ class ModelSky:
         """The spectra all objects are made of, loaded once per worker."""
         if self.templates is None:
             return "builtin"
-        from quasarloop.simulate.templates import read_template_library  # noqa: PLC0415
+        from quasarloop.simulate.templates import read_templates  # noqa: PLC0415
 
-        return read_template_library(self.templates)
+        return read_templates(self.templates)
 
     def __call__(self, seed: int, first: int, n: int, wave_aa: NDArray[np.float64]) -> Light:
         """Return the light of objects first … first + n − 1; each depends on its number alone."""
