@@ -63,8 +63,8 @@ def read_truth(path: str | Path) -> TruthTable:
             except (ValueError, OverflowError) as exc:
                 raise TruthError(f"{file}: {exc}; correct that value or leave it empty") from exc
             return _merge_repeats(file, columns)
-    expected = " or ".join("+".join(sorted(marks)) for marks, _ in _KINDS)
-    raise TruthError(f"{file}: columns {', '.join(table)}; expected {expected}")
+    expected = "; or ".join(" ".join(sorted(marks)) for marks, _ in _KINDS)
+    raise TruthError(f"{file}: found the columns {' '.join(table)}; expected {expected}")
 
 
 def write_truth(truth: TruthTable, path: str | Path) -> None:
@@ -278,7 +278,7 @@ def _word(value: np.int8) -> str:
 def _spectypes(words: NDArray[Any]) -> NDArray[np.int8]:
     known = {kind.name: int(kind) for kind in SpecType if kind != SpecType.UNKNOWN} | {"": -1}
     result = []
-    for row, word in enumerate(_text(words)):
+    for row, word in enumerate(_text(words).tolist()):
         if word.upper() not in known:
             raise ValueError(f"row {row}: class {word!r} is none of STAR, GALAXY, QSO")
         result.append(known[word.upper()])
@@ -288,7 +288,7 @@ def _spectypes(words: NDArray[Any]) -> NDArray[np.int8]:
 def _bal(values: NDArray[Any]) -> NDArray[np.int8]:
     meaning = {"": -1, "-1": -1, "0": 0, "1": 1}
     result = []
-    for row, word in enumerate(_text(values)):
+    for row, word in enumerate(_text(values).tolist()):
         if word not in meaning:
             raise ValueError(f"row {row}: is_bal {word!r} is none of 0, 1, empty or -1")
         result.append(meaning[word])
@@ -302,7 +302,7 @@ def _integers(table: Table, name: str) -> NDArray[np.int64]:
     if values.dtype.kind in "iu":
         return values.astype(np.int64)
     result = []
-    for row, word in enumerate(_text(values)):
+    for row, word in enumerate(_text(values).tolist()):
         try:
             result.append(int(word))
         except ValueError as exc:
