@@ -14,6 +14,7 @@ from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
 from quasarloop.cli.ingest import ingest
 from quasarloop.cli.simulate import simulate
+from quasarloop.cli.train import train
 from quasarloop.errors import QuasarloopError
 
 __all__ = ["app", "main"]
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 app.command("simulate")(simulate)
 app.command("ingest")(ingest)
+app.command("train")(train)
 app.command("classify")(classify)
 app.add_typer(ensemble.app, name="ensemble")
 app.add_typer(evaluate.app, name="evaluate")
