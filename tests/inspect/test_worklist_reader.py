@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from quasarloop.errors import InspectionError
+from quasarloop.inspect.opinion import tidy_opinion
 from quasarloop.inspect.worklist import Entry, read_worklist
 
 BIG = 39627945488154697
@@ -17,16 +18,63 @@ def test_json_with_ids_as_text_keeps_every_digit(tmp_path):
         "ROW": 7,
         "ENTROPY": 1.25,
         "VOTES": {"NOT_QSO": 3, "HIGH_Z": 7},
-        "neighbours": [str(BIG + 1), BIG + 2],
+        "others": [str(BIG + 1), BIG + 2],
         "nothing": float("nan"),
     }
     path.write_text(json.dumps({"format": "x", "objects": [entry]}), encoding="utf-8")
     (read,) = read_worklist(path)
     assert (read.target_id, read.source, read.row) == (BIG, "a/coadd.fits", 7)
-    assert read.opinion["score"] == 1.25
-    assert read.opinion["votes"] == {"NOT_QSO": 3, "HIGH_Z": 7}
-    assert read.opinion["neighbours"] == [str(BIG + 1), str(BIG + 2)]
-    assert "nothing" not in read.opinion
+    assert read.opinion == {
+        "score": 1.25,
+        "entropy": 1.25,
+        "votes": {"NOT_QSO": 3, "LOW_Z": 0, "HIGH_Z": 7},
+        "more": {"others": [str(BIG + 1), str(BIG + 2)]},
+    }
+
+
+def test_a_selection_names_shards_and_its_columns_become_an_opinion(tmp_path):
+    path = tmp_path / "selection.parquet"
+    columns = {
+        "TARGETID": [BIG],
+        "OBJECT_ID": [BIG],
+        "SHARD": ["ab12"],
+        "ROW": [4],
+        "N_NOT_QSO_095": [5],
+        "N_LOW_Z_095": [2],
+        "N_HIGH_Z_095": [3],
+        "N_LOW_Z_050": [4],
+        "ENTROPY": [1.49],
+        "SCORE": [1.49],
+        "Z_Q16": [2.1],
+        "Z_Q50": [2.5],
+        "Z_Q84": [2.5001],
+        "C_LYA": [0.9],
+        "C_BAL": [0.1],
+        "CELL": [77],
+        "HOW": ["score"],
+    }
+    pl.DataFrame(columns).write_parquet(path)
+    (entry,) = read_worklist(path)
+    assert (entry.source, entry.row, entry.shard, entry.shard_row) == ("", -1, "ab12", 4)
+    assert entry.opinion == {
+        "votes": {"NOT_QSO": 5, "LOW_Z": 2, "HIGH_Z": 3},
+        "score": 1.49,
+        "entropy": 1.49,
+        "proposals": [{"z": 2.5, "who": "median"}, {"z": 2.1, "who": "16 %"}],
+        "confidences": {"LYA": 0.9, "BAL": 0.1},
+        "cell": 77,
+        "more": {"how": "score"},
+    }
+
+
+def test_proposals_of_members_become_chips():
+    raw = {"proposals": [{"z": 2.5, "count": 7, "line": "LYA"}, {"Z": 0.4}, 1.2, "x", None]}
+    assert tidy_opinion(raw)["proposals"] == [
+        {"z": 2.5, "count": 7, "who": "LYA"},
+        {"z": 0.4},
+        {"z": 1.2},
+    ]
+    assert tidy_opinion({"votes": [1, 2, 3]})["votes"] == {"NOT_QSO": 1, "LOW_Z": 2, "HIGH_Z": 3}
 
 
 def test_bare_lists_and_tables(tmp_path):
@@ -36,7 +84,7 @@ def test_bare_lists_and_tables(tmp_path):
     table = tmp_path / "w.csv"
     table.write_text(f"TARGETID,SOURCE,ROW,entropy\n{BIG},f.fits,3,0.5\n", encoding="utf-8")
     (entry,) = read_worklist(table)
-    assert entry == Entry(BIG, "f.fits", 3, {"entropy": 0.5, "score": 0.5})
+    assert entry == Entry(BIG, "f.fits", 3, opinion={"entropy": 0.5, "score": 0.5})
     parquet = tmp_path / "w.parquet"
     pl.DataFrame({"TARGETID": [BIG, 5], "score": [1.0, 0.5]}).write_parquet(parquet)
     assert [e.target_id for e in read_worklist(parquet)] == [BIG, 5]

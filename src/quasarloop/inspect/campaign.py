@@ -1,7 +1,8 @@
 """Filling a campaign's database with its worklist, and keeping assignments balanced."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -13,7 +14,16 @@ from quasarloop.inspect.spectra_files import SpectrumFiles
 from quasarloop.inspect.tables import Assignment, Event, Item, User
 from quasarloop.inspect.worklist import Entry
 
-__all__ = ["Loaded", "Progress", "balance", "inspectors", "load_worklist", "progress"]
+__all__ = [
+    "Loaded",
+    "Progress",
+    "add_redrock",
+    "balance",
+    "find_missing",
+    "inspectors",
+    "load_worklist",
+    "progress",
+]
 
 
 @dataclass(frozen=True)
@@ -53,15 +63,12 @@ class Progress:
 
 def load_worklist(session: Session, entries: Sequence[Entry], files: SpectrumFiles) -> Loaded:
     """Add a worklist's objects to the campaign, in its order, after those it has."""
-    homeless = [e.target_id for e in entries if not e.source or e.row < 0]
-    places = files.locate(homeless) if homeless else {}
+    places = _places(entries, files)
     known = {item.target_id: item for item in session.scalars(sa.select(Item))}
     rank = max((item.rank for item in known.values()), default=-1)
     added = missing = 0
     for entry in entries:
-        source, row = entry.source, entry.row
-        if not source or row < 0:
-            source, row = places.get(entry.target_id, ("", -1))
+        source, row = places.get(entry.target_id, ("", -1))
         missing += not source
         item = known.get(entry.target_id)
         if item is None:
@@ -69,9 +76,29 @@ def load_worklist(session: Session, entries: Sequence[Entry], files: SpectrumFil
             item = Item(target_id=entry.target_id, rank=rank, source="", row=-1, opinion={})
             known[entry.target_id] = item
             session.add(item)
-        item.source, item.row, item.opinion = source, row, entry.opinion
+        kept = {"redrock": item.opinion["redrock"]} if "redrock" in item.opinion else {}
+        item.source, item.row, item.opinion = source, row, kept | entry.opinion
     session.flush()
     return Loaded(added, len(entries) - added, missing)
+
+
+def find_missing(session: Session, files: SpectrumFiles) -> int:
+    """Look for spectra of objects that have none yet (imported labels); return how many now do."""
+    homeless = {
+        item.target_id: item for item in session.scalars(sa.select(Item).where(Item.source == ""))
+    }
+    places = files.locate(list(homeless)) if homeless else {}
+    for target, (source, row) in places.items():
+        homeless[target].source, homeless[target].row = source, row
+    return len(places)
+
+
+def add_redrock(session: Session, fits: Mapping[int, list[dict[str, Any]]]) -> int:
+    """Put redrock's best fits beside the other opinions; return how many objects have some."""
+    items = [i for i in session.scalars(sa.select(Item)) if i.target_id in fits]
+    for item in items:
+        item.opinion = {**item.opinion, "redrock": fits[item.target_id]}
+    return len(items)
 
 
 def inspectors(session: Session) -> list[int]:
@@ -126,3 +153,15 @@ def progress(session: Session, user_id: int) -> Progress:
     found = {state: (count, seconds) for state, count, seconds in session.execute(query)}
     counts = {state: found.get(state, (0, 0.0))[0] for state in ("todo", "skipped", "done")}
     return Progress(**counts, seconds=float(found.get("done", (0, 0.0))[1] or 0.0))
+
+
+def _places(entries: Sequence[Entry], files: SpectrumFiles) -> dict[int, tuple[str, int]]:
+    """File and row of every entry that has a spectrum: named, by its shard, or searched for."""
+    places: dict[int, tuple[str, int]] = {}
+    for entry in entries:
+        place = (entry.source, entry.row) if entry.source and entry.row >= 0 else None
+        if place is None and entry.shard and entry.shard_row >= 0:
+            place = files.in_shard(entry.shard, entry.shard_row, entry.target_id)
+        if place is not None:
+            places[entry.target_id] = place
+    return files.locate([e.target_id for e in entries if e.target_id not in places]) | places

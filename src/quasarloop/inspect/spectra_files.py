@@ -70,6 +70,18 @@ class SpectrumFiles:
                 found.setdefault(int(ids[row]), (str(path), int(row)))
         return found
 
+    def in_shard(self, shard: str, row: int, target_id: int) -> tuple[str, int] | None:
+        """Return file and row of a spectrum named by its store's shard; None if not there."""
+        for store in self.stores:
+            try:
+                found = read_shard(store.shard(shard), with_flux=False, rows=slice(row, row + 1))
+            except DataFormatError as exc:
+                _LOG.warning("store %s: %s", store.path, exc)
+                continue
+            if found.keys.target_id.tolist() == [target_id]:
+                return str(found.source[0]), int(found.row[0])
+        return None
+
     def load(self, source: str, row: int, target_id: int) -> Shown:
         """Read one spectrum, from its file or else, rebinned, from a store.
 

@@ -12,7 +12,7 @@ from quasarloop.inspect.spectra_files import Shown
 from quasarloop.quality import flag_names
 from quasarloop.spectra import Arm
 
-__all__ = ["MASKED", "coadd_arms", "spectrum_payload"]
+__all__ = ["MASKED", "coadd_arms", "encode", "spectrum_payload"]
 
 # Bits of a pixel's state.
 MASKED: Final = 1  # no data: ivar is 0
@@ -43,8 +43,8 @@ def spectrum_payload(shown: Shown) -> dict[str, Any]:
         "dec_deg": _number(keys.dec_deg[0]),
         "survey": str(keys.survey[0]),
         "program": str(keys.program[0]),
-        "arms": [_encode(arm) for arm in arms],
-        "coadd": _encode(coadd_arms(arms)) if len(arms) > 1 else None,
+        "arms": [_arm_out(arm) for arm in arms],
+        "coadd": _arm_out(coadd_arms(arms)) if len(arms) > 1 else None,
     }
 
 
@@ -86,16 +86,21 @@ def coadd_arms(arms: Sequence[Arm]) -> Arm:
     )
 
 
-def _encode(arm: Arm) -> dict[str, Any]:
+def encode(values: ArrayLike, dtype: str) -> str:
+    """Return numbers as base64 text of that (little-endian) type."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
+
+
+def _arm_out(arm: Arm) -> dict[str, Any]:
     flux, ivar = arm.flux[0], arm.ivar[0]
     state = np.where(ivar > 0, 0, MASKED) | np.where(_mask(arm) != 0, FLAGGED, 0)
     return {
         "name": arm.name,
         "n": len(arm.wave_aa),
-        "wave": _base64(arm.wave_aa, "<f4"),
-        "flux": _base64(flux, "<f4"),
-        "ivar": _base64(ivar, "<f4"),
-        "state": _base64(state, "u1"),
+        "wave": encode(arm.wave_aa, "<f4"),
+        "flux": encode(flux, "<f4"),
+        "ivar": encode(ivar, "<f4"),
+        "state": encode(state, "u1"),
     }
 
 
@@ -103,10 +108,6 @@ def _mask(arm: Arm) -> NDArray[np.int64]:
     if arm.mask is None:
         return np.zeros(len(arm.wave_aa), dtype=np.int64)
     return np.asarray(arm.mask[0], dtype=np.int64)
-
-
-def _base64(values: ArrayLike, dtype: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
 
 
 def _number(value: float) -> float | None:

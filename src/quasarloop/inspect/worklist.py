@@ -10,6 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from quasarloop.errors import InspectionError
+from quasarloop.inspect.opinion import tidy_opinion
 
 __all__ = ["Entry", "read_worklist"]
 
@@ -18,7 +19,6 @@ _TARGET: Final = ("targetid", "target_id")
 _SOURCE: Final = ("source", "file", "source_file", "path")
 _ROW: Final = ("row", "source_row", "row_in_file")
 _OBJECTS: Final = ("objects", "entries", "targets", "worklist", "rows")
-_SCORE: Final = ("score", "entropy", "entropy_bits")
 # Larger integers are not exact in JavaScript.
 _SAFE_INTEGER: Final = 2**53
 
@@ -31,12 +31,16 @@ class Entry:
         target_id: survey identifier.
         source: file of its spectrum, ``""`` if unknown.
         row: row in that file, -1 if unknown.
-        opinion: what the machines think, whatever the file says besides.
+        shard: the store's shard instead, ``""`` if unknown.
+        shard_row: row in that shard, -1 if unknown.
+        opinion: what the machines think (see `opinion.tidy_opinion`).
     """
 
     target_id: int
     source: str = ""
     row: int = -1
+    shard: str = ""
+    shard_row: int = -1
     opinion: dict[str, Any] = field(default_factory=dict)
 
 
@@ -106,16 +110,23 @@ def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Entry:
             f"{file}: entry {number}: TARGETID is {target!r}; expected a 64-bit integer, "
             "in JSON best as a string"
         )
-    used = {*_TARGET, *_SOURCE, *_ROW}
-    opinion = {k: _plain(v) for k, v in by_name.items() if k not in used}
-    score = _first(by_name, _SCORE)
-    if score is not None:
-        opinion["score"] = _plain(score)
+    used = {*_TARGET, *_SOURCE, *_ROW, "shard", "shard_row"}
+    said = {k: _plain(v) for k, v in by_name.items() if k not in used}
+    shard = str(by_name.get("shard") or "")
+    # Beside SHARD alone, ROW counts in the shard, as in votes and selections.
+    in_shard = ("shard_row", "row") if shard and not _first(by_name, _SOURCE) else ("shard_row",)
+    in_file = () if "row" in in_shard else _ROW
+    row_in_file, shard_row = (
+        _integer(file, number, _first(by_name, names), missing=-1, limit=2**31)
+        for names in (in_file, in_shard)
+    )
     return Entry(
         target_id=_integer(file, number, target, limit=2**63),
         source=str(_first(by_name, _SOURCE) or ""),
-        row=_integer(file, number, _first(by_name, _ROW), missing=-1, limit=2**31),
-        opinion={k: v for k, v in opinion.items() if v is not None},
+        row=row_in_file,
+        shard=shard,
+        shard_row=shard_row,
+        opinion=tidy_opinion({k: v for k, v in said.items() if v is not None}),
     )
 
 

@@ -1,0 +1,82 @@
+"""The agreement figure: alpha of class and quality, pairs, confusion."""
+
+import io
+import math
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from quasarloop.inspect.agreement import CLASSES, Agreement
+from quasarloop.inspect.verdict import spectype_name
+
+__all__ = ["agreement_figure", "agreement_svg"]
+
+# Okabe and Ito's colours, safe for colour-blind eyes.
+_BLUE, _ORANGE, _GREY = "#0072B2", "#E69F00", "#999999"
+_LIGHT_TEXT_FROM: Final = 0.5
+
+
+def agreement_figure(found: Agreement) -> Figure:
+    """Draw how well inspectors agree: over all, per pair, and class by class."""
+    figure = Figure(figsize=(9.5, 3.4), layout="constrained")
+    alpha, pairs, confusion = figure.subplots(1, 3, width_ratios=[0.8, 1.4, 1])
+    _draw_alpha(alpha, found)
+    _draw_pairs(pairs, found)
+    _draw_confusion(confusion, found)
+    return figure
+
+
+def agreement_svg(found: Agreement) -> str:
+    """Return the figure as SVG text, the same for the same numbers."""
+    stream = io.StringIO()
+    figure = agreement_figure(found)
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
+
+
+def _draw_alpha(axes: Any, found: Agreement) -> None:
+    names = ("class", "quality")
+    for x, value in enumerate((found.alpha_class, found.alpha_quality)):
+        if math.isfinite(value):
+            axes.bar(x, value, width=0.6, color=(_BLUE, _ORANGE)[x])
+            axes.annotate(f"{value:.2f}", (x, max(value, 0)), ha="center", va="bottom")
+        else:
+            axes.annotate("–", (x, 0), ha="center", va="bottom")
+    axes.set_xticks(range(2), names)
+    axes.set_xlim(-0.6, 1.6)
+    axes.set_ylim(min(0.0, np.nanmin([0, found.alpha_class, found.alpha_quality])), 1.12)
+    axes.set_ylabel("Krippendorff's α")
+    axes.set_title(f"{found.n_objects} objects", fontsize="medium")
+
+
+def _draw_pairs(axes: Any, found: Agreement) -> None:
+    names = [f"{pair.first} – {pair.second}" for pair in found.pairs]
+    y = np.arange(len(names))
+    same = [100 * pair.same_class for pair in found.pairs]
+    outliers = [100 * pair.z_outliers for pair in found.pairs]
+    axes.plot(same, y, "o", color=_BLUE, label="same class")
+    axes.plot(outliers, y, "D", color=_ORANGE, label="redshifts apart")
+    axes.set_yticks(y, names)
+    axes.set_ylim(len(names) - 0.4 if names else 0.6, -0.6)
+    axes.set_xlim(-4, 104)
+    axes.grid(axis="x", color=_GREY, alpha=0.3)
+    axes.set_xlabel("share of common objects / %")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2, frameon=False)
+
+
+def _draw_confusion(axes: Any, found: Agreement) -> None:
+    names = [spectype_name(c) for c in CLASSES]
+    total = found.confusion.sum(axis=1, keepdims=True)
+    share = np.divide(found.confusion, total, out=np.zeros((3, 3)), where=total > 0)
+    axes.imshow(share, cmap="cividis_r", vmin=0, vmax=1)
+    for i in range(len(names)):
+        for j in range(len(names)):
+            colour = "white" if share[i, j] > _LIGHT_TEXT_FROM else "black"
+            axes.annotate(
+                str(found.confusion[i, j]), (j, i), ha="center", va="center", color=colour
+            )
+    axes.set_xticks(range(3), names)
+    axes.set_yticks(range(3), names)
+    axes.set_xlabel("another inspector says")
+    axes.set_ylabel("one inspector says")

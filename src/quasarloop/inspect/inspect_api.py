@@ -1,0 +1,230 @@
+"""What the page of one inspector asks and tells: lists, objects, spectra, labels."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, HTTPException, Query
+from sqlalchemy.orm import Session
+
+from quasarloop.errors import InspectionError
+from quasarloop.inspect.campaign import progress
+from quasarloop.inspect.database import setting
+from quasarloop.inspect.fit import fit_redshift
+from quasarloop.inspect.ledger import (
+    ask_machine,
+    assignment_of,
+    current_label,
+    history,
+    item_of,
+    save_label,
+    skip,
+    verdict_of,
+)
+from quasarloop.inspect.marks import MARKS
+from quasarloop.inspect.people import Person
+from quasarloop.inspect.restframe import rest_template
+from quasarloop.inspect.security import Campaign, campaign_of, require
+from quasarloop.inspect.shapes import (
+    FitIn,
+    SaveIn,
+    SkipIn,
+    TargetId,
+    judged_out,
+    target_number,
+)
+from quasarloop.inspect.spectrum_payload import encode, spectrum_payload
+from quasarloop.inspect.tables import Assignment, Item, Label
+from quasarloop.inspect.verdict import is_complete, spectype_from_name
+from quasarloop.truth import SpecType
+
+__all__ = ["router"]
+
+router: Final = APIRouter(prefix="/api", tags=["inspect"])
+
+InCampaign = Annotated[Campaign, Depends(campaign_of)]
+Inspector = Annotated[Person, Depends(require("inspector"))]
+Looker = Annotated[Person, Depends(require("inspector", "merger"))]
+ListState = Literal["all", "todo", "skipped", "done"]
+
+
+@router.get("/reference")
+def reference(_me: Looker) -> dict[str, Any]:
+    """Return what is drawn over every spectrum: lines, and a template of each class."""
+    templates = {}
+    for spectype in (SpecType.QSO, SpecType.GALAXY, SpecType.STAR):
+        template = rest_template(spectype)
+        log_wave = np.log10(template.wave_aa)
+        templates[spectype.name] = {
+            "log_start": float(log_wave[0]),
+            "log_step": float(np.mean(np.diff(log_wave))),
+            "flux": encode(template.flux, "<f4"),
+        }
+    return {"marks": [asdict(mark) for mark in MARKS], "templates": templates}
+
+
+@router.get("/list")
+def my_list(
+    campaign: InCampaign,
+    me: Inspector,
+    state: ListState = "all",
+    spectype: Literal["", "STAR", "GALAXY", "QSO"] = "",
+    max_quality: Annotated[int | None, Query(ge=0, le=4)] = None,
+    issue: Literal["", "R", "C", "S"] = "",
+) -> dict[str, Any]:
+    """Return my objects, in the worklist's order, with what I said of them so far."""
+    query = (
+        sa.select(Assignment, Item, Label)
+        .join(Item, Item.id == Assignment.item_id)
+        .outerjoin(
+            Label,
+            sa.and_(
+                Label.item_id == Assignment.item_id,
+                Label.user_id == Assignment.user_id,
+                Label.version == Assignment.version,
+            ),
+        )
+        .where(Assignment.user_id == me.id)
+        .where(Assignment.state == state if state != "all" else Assignment.state != "dropped")
+        .order_by(Item.rank)
+    )
+    if spectype:
+        query = query.where(Label.spectype == spectype)
+    if max_quality is not None:
+        query = query.where(Label.quality <= max_quality)
+    if issue:
+        query = query.where(Label.issues.contains(issue))
+    with campaign.database.read() as session:
+        rows = [
+            {
+                "target_id": str(item.target_id),
+                "number": item.rank + 1,
+                "state": turn.state,
+                "seconds": round(turn.seconds, 1),
+                **judged_out(label),
+            }
+            for turn, item, label in session.execute(query)
+        ]
+        return {"objects": rows, "progress": _progress(session, me.id)}
+
+
+@router.get("/progress")
+def my_progress(campaign: InCampaign, me: Inspector) -> dict[str, Any]:
+    """Return how far I am, and my time per object."""
+    with campaign.database.read() as session:
+        return _progress(session, me.id)
+
+
+@router.get("/objects/{target_id}")
+def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict[str, Any]:
+    """Return an object of mine with every version of my label."""
+    with campaign.database.read() as session:
+        item, turn = _mine(session, target_id, me)
+        versions = history(session, item.id, me.id)
+        complete = bool(versions) and is_complete(verdict_of(versions[-1]))
+        return {
+            "target_id": str(item.target_id),
+            "number": item.rank + 1,
+            "state": turn.state,
+            "seconds": turn.seconds,
+            "source": item.source,
+            "row": item.row,
+            "machine": _machine_access(setting(session, "blind"), turn, complete),
+            "label": judged_out(versions[-1] if versions else None),
+            "history": [judged_out(label) for label in versions],
+        }
+
+
+@router.get("/objects/{target_id}/spectrum")
+def spectrum(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, Any]:
+    """Return an object's spectrum at full resolution; 404 says why there is none."""
+    with campaign.database.read() as session:
+        item = _visible(session, target_id, me)
+    try:
+        return spectrum_payload(campaign.files.load(item.source, item.row, item.target_id))
+    except InspectionError as exc:
+        raise HTTPException(404, str(exc)) from exc
+
+
+@router.post("/objects/{target_id}/machine")
+def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, Any]:
+    """Return what the machines think, and remember that I looked; 403 while I must not."""
+    with campaign.database.write() as session:
+        item = _visible(session, target_id, me)
+        if me.role == "inspector":
+            _, turn = _mine(session, target_id, me)
+            label = current_label(session, item.id, me.id)
+            complete = label is not None and is_complete(verdict_of(label))
+            if _machine_access(setting(session, "blind"), turn, complete) == "closed":
+                raise HTTPException(403, "this campaign shows it only after your first verdict")
+            if not complete:
+                ask_machine(session, item, me.id)
+        return {"target_id": str(item.target_id), "opinion": item.opinion}
+
+
+@router.put("/objects/{target_id}/label")
+def label(
+    target_id: TargetId, given: SaveIn, campaign: InCampaign, me: Inspector
+) -> dict[str, Any]:
+    """Store a change to my label; 409 if it was changed elsewhere meanwhile."""
+    with campaign.database.write() as session:
+        item, _ = _mine(session, target_id, me)
+        return judged_out(save_label(session, item, me.id, given.save()))
+
+
+@router.put("/objects/{target_id}/skip")
+def put_aside(
+    target_id: TargetId, given: SkipIn, campaign: InCampaign, me: Inspector
+) -> dict[str, Any]:
+    """Put an object aside, or take it up again."""
+    with campaign.database.write() as session:
+        item, _ = _mine(session, target_id, me)
+        return {"state": skip(session, item, me.id, skipped=given.skipped).state}
+
+
+@router.post("/objects/{target_id}/fit")
+def fit(target_id: TargetId, given: FitIn, campaign: InCampaign, me: Looker) -> dict[str, Any]:
+    """Return the best redshift around a trial value, by cross-correlation."""
+    with campaign.database.read() as session:
+        item = _visible(session, target_id, me)
+    shown = campaign.files.load(item.source, item.row, item.target_id)
+    template = rest_template(spectype_from_name(given.spectype))
+    found = fit_redshift(shown.spectra.arms, template, given.z)
+    return {"z": found.z, "correlation": found.correlation, "at_edge": found.at_edge}
+
+
+def _mine(session: Session, target_id: str, me: Person) -> tuple[Item, Assignment]:
+    item = item_of(session, target_number(target_id))
+    turn = None if item is None else assignment_of(session, item.id, me.id)
+    if item is None or turn is None:
+        # The same answer whether it exists or not: what others inspect is not for me to know.
+        raise HTTPException(404, "no such object among yours")
+    return item, turn
+
+
+def _visible(session: Session, target_id: str, me: Person) -> Item:
+    if me.role == "inspector":
+        return _mine(session, target_id, me)[0]
+    item = item_of(session, target_number(target_id))
+    if item is None:
+        raise HTTPException(404, "no such object")
+    return item
+
+
+def _machine_access(blind: str, turn: Assignment, complete: bool) -> str:
+    """``shown`` without asking, ``ask``, or ``closed`` until the first verdict."""
+    if blind == "open" or complete or turn.asked_machine:
+        return "shown"
+    return "ask" if blind == "ask" else "closed"
+
+
+def _progress(session: Session, user_id: int) -> dict[str, Any]:
+    counts = progress(session, user_id)
+    return {
+        "todo": counts.todo,
+        "skipped": counts.skipped,
+        "done": counts.done,
+        "total": counts.total,
+        "seconds_per_object": round(counts.seconds / counts.done, 1) if counts.done else None,
+    }

@@ -1,0 +1,188 @@
+"""The pages themselves: login and joining as plain forms, the rest drawn by scripts."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.templating import Jinja2Templates
+
+from quasarloop.errors import InspectionError
+from quasarloop.inspect.campaign import balance
+from quasarloop.inspect.database import setting
+from quasarloop.inspect.people import (
+    ATTEMPT_WINDOW_S,
+    MIN_PASSWORD,
+    Person,
+    end_login,
+    join,
+    log_in,
+    open_invite,
+    too_many_attempts,
+)
+from quasarloop.inspect.security import (
+    CSRF_FIELD,
+    Campaign,
+    campaign_of,
+    fresh_visitor,
+    person_of,
+    require,
+    set_cookie,
+    visitor_of,
+)
+
+__all__ = ["make_router"]
+
+InCampaign = Annotated[Campaign, Depends(campaign_of)]
+Me = Annotated[Person, Depends(person_of)]
+Inspector = Annotated[Person, Depends(require("inspector"))]
+Merger = Annotated[Person, Depends(require("merger"))]
+Overseer = Annotated[Person, Depends(require("merger", "admin"))]
+Admin = Annotated[Person, Depends(require("admin"))]
+Field = Annotated[str, Form(max_length=500)]
+# Where each role starts.
+HOME: Final = {"inspector": "/list", "merger": "/merge", "admin": "/people"}
+
+
+def make_router(templates: Jinja2Templates) -> APIRouter:
+    """Return the routes that answer with HTML."""
+    router = APIRouter(default_response_class=HTMLResponse, include_in_schema=True, tags=["pages"])
+    _add_doors(router, templates)
+    _add_rooms(router, templates)
+    return router
+
+
+def _add_doors(router: APIRouter, templates: Jinja2Templates) -> None:
+    """Routes for those outside: login, logout, joining."""
+
+    @router.get("/login", name="login_page")
+    def login_page(request: Request) -> Response:
+        return _outside(request, templates, "login.html")
+
+    @router.post("/login")
+    def login(request: Request, campaign: InCampaign, name: Field, password: Field) -> Response:
+        address = request.client.host if request.client else "?"
+        with campaign.database.write() as session:
+            if too_many_attempts(session, name, address):
+                minutes = ATTEMPT_WINDOW_S // 60
+                message = f"Too many failed logins. Wait {minutes} minutes, then try again."
+                response = _outside(request, templates, "login.html", message, status=429)
+                response.headers["Retry-After"] = str(ATTEMPT_WINDOW_S)
+                return response
+            key = log_in(session, name, password, address)
+        if key is None:
+            message = "Name and password do not fit together."
+            return _outside(request, templates, "login.html", message, status=401)
+        return _welcome(request, key)
+
+    @router.post("/logout")
+    def logout(request: Request, campaign: InCampaign) -> Response:
+        with campaign.database.write() as session:
+            end_login(session, visitor_of(request).key)
+        response = RedirectResponse("/login", status_code=303)
+        response.delete_cookie(campaign.cookie_name)
+        return response
+
+    @router.get("/join/{token}", name="join_page")
+    def join_page(request: Request, campaign: InCampaign, token: str) -> Response:
+        with campaign.database.read() as session:
+            invite = open_invite(session, token)
+        if invite is None:
+            message = "This link was used, has expired or never existed. Ask for a new one."
+            return _outside(request, templates, "message.html", message, status=404)
+        return _outside(request, templates, "join.html", name=invite.name, role=invite.role)
+
+    @router.post("/join/{token}")
+    def joined(request: Request, campaign: InCampaign, token: str, password: Field) -> Response:
+        address = request.client.host if request.client else "?"
+        try:
+            with campaign.database.write() as session:
+                person = join(session, token, password)
+                session.flush()
+                if person.role == "inspector":
+                    balance(session)
+                key = log_in(session, person.name, password, address)
+        except InspectionError as exc:
+            return _outside(request, templates, "message.html", str(exc), status=409)
+        return _welcome(request, key or "")
+
+
+def _add_rooms(router: APIRouter, templates: Jinja2Templates) -> None:
+    """Routes for those inside."""
+
+    @router.get("/")
+    def home(me: Me) -> Response:
+        return RedirectResponse(HOME[me.role], status_code=303)
+
+    @router.get("/list")
+    def list_page(request: Request, me: Inspector) -> Response:
+        return _inside(request, templates, "list.html", me)
+
+    @router.get("/inspect")
+    def inspect_page(request: Request, me: Inspector) -> Response:
+        return _inside(request, templates, "inspect.html", me, mode="inspect")
+
+    @router.get("/merge")
+    def queue_page(request: Request, me: Merger) -> Response:
+        return _inside(request, templates, "queue.html", me)
+
+    @router.get("/merge/object")
+    def merge_page(request: Request, me: Merger) -> Response:
+        return _inside(request, templates, "inspect.html", me, mode="merge")
+
+    @router.get("/statistics")
+    def statistics_page(request: Request, me: Overseer) -> Response:
+        return _inside(request, templates, "statistics.html", me)
+
+    @router.get("/people")
+    def people_page(request: Request, me: Admin) -> Response:
+        return _inside(request, templates, "people.html", me)
+
+
+def _welcome(request: Request, key: str) -> Response:
+    response = RedirectResponse("/", status_code=303)
+    # A new name with every login: a token from before it is worth nothing after it.
+    set_cookie(request, response, fresh_visitor(key))
+    return response
+
+
+def _outside(
+    request: Request,
+    templates: Jinja2Templates,
+    page: str,
+    message: str = "",
+    *,
+    status: int = 200,
+    **more: Any,
+) -> Response:
+    visitor, campaign = visitor_of(request), campaign_of(request)
+    context = {
+        "message": message,
+        "csrf": visitor.csrf(campaign.secret),
+        "csrf_field": CSRF_FIELD,
+        "min_password": MIN_PASSWORD,
+        "person": None,
+        "title": _title(campaign),
+        **more,
+    }
+    response = templates.TemplateResponse(request, page, context, status_code=status)
+    set_cookie(request, response, visitor)
+    return response
+
+
+def _inside(
+    request: Request, templates: Jinja2Templates, page: str, me: Person, **more: Any
+) -> Response:
+    campaign = campaign_of(request)
+    context = {
+        "csrf": visitor_of(request).csrf(campaign.secret),
+        "csrf_field": CSRF_FIELD,
+        "person": me,
+        "title": _title(campaign),
+        **more,
+    }
+    return templates.TemplateResponse(request, page, context)
+
+
+def _title(campaign: Campaign) -> str:
+    with campaign.database.read() as session:
+        return setting(session, "title")

@@ -1,0 +1,151 @@
+"""Sessions, CSRF tokens and roles: what stands between a request and the campaign."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, HTTPException, Request, Response
+from itsdangerous import BadSignature, URLSafeSerializer
+
+from quasarloop.inspect.database import Database
+from quasarloop.inspect.people import LOGIN_DAYS, Person, person_of_login
+from quasarloop.inspect.spectra_files import SpectrumFiles
+
+__all__ = [
+    "Campaign",
+    "NotLoggedInError",
+    "Visitor",
+    "campaign_of",
+    "check_csrf",
+    "fresh_visitor",
+    "person_of",
+    "require",
+    "set_cookie",
+    "visitor_of",
+]
+
+CSRF_HEADER: Final = "X-CSRF-Token"
+CSRF_FIELD: Final = "csrf_token"
+_SAFE: Final = {"GET", "HEAD", "OPTIONS"}
+_DAY_S: Final = 86400
+
+
+class NotLoggedInError(Exception):
+    """A request without a valid session; pages lead to the login, the API answers 401."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What every request needs.
+
+    Attributes:
+        database: labels and people.
+        files: spectra.
+        secret: signs cookies and CSRF tokens.
+    """
+
+    database: Database
+    files: SpectrumFiles
+    secret: str
+
+    @property
+    def cookie_name(self) -> str:
+        """Its own for each campaign: cookies do not tell ports of one machine apart."""
+        return "quasarloop_" + hashlib.sha256(self.secret.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A browser: with a random name of its own, and a session key once logged in."""
+
+    name: str
+    key: str = ""
+
+    def csrf(self, secret: str) -> str:
+        """The token that this browser's changes must carry."""
+        message = f"csrf|{self.name}|{self.key}".encode()
+        return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def campaign_of(request: Request) -> Campaign:
+    """Return the campaign this server serves."""
+    campaign: Campaign = request.app.state.campaign
+    return campaign
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Return who asks, from the signed cookie; somebody new without one or with a forged one."""
+    campaign = campaign_of(request)
+    try:
+        name, key = _serializer(campaign).loads(request.cookies.get(campaign.cookie_name, ""))
+        return Visitor(str(name), str(key))
+    except (BadSignature, ValueError, TypeError):
+        return fresh_visitor()
+
+
+def fresh_visitor(key: str = "") -> Visitor:
+    """Return a visitor with a name nobody had before."""
+    return Visitor(secrets.token_urlsafe(16), key)
+
+
+def set_cookie(request: Request, response: Response, visitor: Visitor) -> None:
+    """Remember a visitor: signed, unreadable to scripts, not sent along from other sites."""
+    campaign = campaign_of(request)
+    response.set_cookie(
+        campaign.cookie_name,
+        _serializer(campaign).dumps([visitor.name, visitor.key]),
+        max_age=LOGIN_DAYS * _DAY_S,
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+
+
+async def check_csrf(request: Request) -> None:
+    """Refuse every change that does not carry its browser's own token.
+
+    Raises:
+        HTTPException: 403.
+    """
+    if request.method in _SAFE:
+        return
+    given = request.headers.get(CSRF_HEADER, "")
+    kind = request.headers.get("content-type", "")
+    if not given and kind.startswith("application/x-www-form-urlencoded"):
+        given = str((await request.form()).get(CSRF_FIELD, ""))
+    expected = visitor_of(request).csrf(campaign_of(request).secret)
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
+        raise HTTPException(403, "this page is out of date: reload it and try again")
+
+
+def person_of(request: Request) -> Person:
+    """Return who is logged in.
+
+    Raises:
+        NotLoggedInError: nobody.
+    """
+    key = visitor_of(request).key
+    if key:
+        with campaign_of(request).database.read() as session:
+            person = person_of_login(session, key)
+        if person is not None:
+            return person
+    raise NotLoggedInError
+
+
+def require(*roles: str) -> Callable[[Person], Person]:
+    """Return a dependency that lets only these roles through (403 for others)."""
+
+    def check(person: Annotated[Person, Depends(person_of)]) -> Person:
+        if person.role not in roles:
+            raise HTTPException(403, f"this is for the role {' or '.join(roles)}")
+        return person
+
+    return check
+
+
+def _serializer(campaign: Campaign) -> URLSafeSerializer:
+    return URLSafeSerializer(campaign.secret, salt="quasarloop-session")
