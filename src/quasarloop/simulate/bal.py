@@ -20,9 +20,9 @@ N_TROUGHS: Final = 3
 # Reichard et al. 2003 (AJ 126, 2594), Figs. 3 and 6; rounded, ours.
 _HIGH_IONS: Final = (
     (1549.06, 1.0),  # C IV
-    (1396.76, 0.6),  # Si IV
-    (1240.14, 0.9),  # N V
-    (1215.67, 0.35),  # Lyα
+    (1396.76, 0.5),  # Si IV
+    (1240.14, 0.8),  # N V
+    (1215.67, 0.25),  # Lyα
     (1033.80, 0.9),  # O VI
     (1121.0, 0.15),  # P V
 )
@@ -32,10 +32,11 @@ _LOW_IONS: Final = ((2799.12, 0.55), (1857.40, 0.65), (1670.79, 0.35), (1334.53,
 _POSITION_KMS: Final = 8500.0
 _POSITION_DEX: Final = 0.22
 _POSITION_LIMITS_KMS: Final = (4500.0, 22_000.0)
-_WIDTH_KMS: Final = 3600.0
+_WIDTH_KMS: Final = 3000.0
 _WIDTH_DEX: Final = 0.20
-_WIDTH_LIMITS_KMS: Final = (2600.0, 12_000.0)
-_DEPTH: Final = (0.45, 0.97)
+_WIDTH_LIMITS_KMS: Final = (2300.0, 12_000.0)
+_MINI_WIDTH_KMS: Final = (600.0, 1700.0)
+_DEPTH: Final = (0.30, 0.95)
 # Flat-topped trough 1 - d exp(-(Δv/w)⁴): FWHM = 2 (ln 2)^¼ w.
 _WIDTH_OF_FWHM: Final = 0.5 / float(np.log(2.0) ** 0.25)
 _REACH: Final = 1.6  # w, where the trough is 0.15 % of its depth
@@ -69,28 +70,35 @@ class BalTraits:
     depth: Floats32
 
 
-def draw_bal(fraction: float, lobal_share: float, n: int, rng: np.random.Generator) -> BalTraits:
+def draw_bal(
+    fraction: float, mini_fraction: float, lobal_share: float, n: int, rng: np.random.Generator
+) -> BalTraits:
     """Draw which of n quasars have troughs, and what troughs.
 
     Args:
         fraction: share with BI > 0.
-        lobal_share: share of those with low ionisation.
+        mini_fraction: share with a trough too narrow for BI > 0.
+        lobal_share: share of those with BI > 0 that have low ionisation.
         n: number of quasars.
         rng: source of randomness.
     """
-    has = rng.random(n) < fraction
+    kind = rng.random(n)
+    has = kind < fraction
+    mini = ~has & (kind < fraction + mini_fraction)
     low = has & (rng.random(n) < lobal_share)
     shape = (n, N_TROUGHS)
     velocity = _POSITION_KMS * 10.0 ** rng.normal(0.0, _POSITION_DEX, shape)
     width = _WIDTH_KMS * 10.0 ** rng.normal(0.0, _WIDTH_DEX, shape)
     depth = rng.uniform(*_DEPTH, shape)
     # Troughs are ragged: the second and third are often absent.
-    depth[:, 1:] *= rng.random((n, N_TROUGHS - 1)) < 0.5  # noqa: PLR2004 -- our choice
-    depth *= has[:, None]
+    depth[:, 1:] *= rng.random((n, N_TROUGHS - 1)) < 0.4  # noqa: PLR2004 -- our choice
+    depth[:, 1:] *= has[:, None]
+    depth *= (has | mini)[:, None]
     velocity = np.clip(velocity, *_POSITION_LIMITS_KMS)
     width = np.clip(width, *_WIDTH_LIMITS_KMS)
+    width[mini] = rng.uniform(*_MINI_WIDTH_KMS, (int(mini.sum()), N_TROUGHS))
     balnicity_kms, absorption_kms = np.zeros(n), np.zeros(n)
-    rows = np.flatnonzero(has)
+    rows = np.flatnonzero(has | mini)
     for row in rows:
         troughs = velocity[row], width[row], depth[row]
         balnicity_kms[row] = balnicity(*troughs, limits=_BI_LIMITS_KMS)

@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.simulate.absorbers import AbsorberTraits, draw_absorbers
 from quasarloop.simulate.galaxies import GALAXY_KINDS, GalaxyTraits, draw_galaxy_traits
@@ -24,7 +24,7 @@ from quasarloop.simulate.stars import (
 )
 from quasarloop.truth import SpecType
 
-__all__ = ["BLOCK_OBJECTS", "draw_objects"]
+__all__ = ["BLOCK_OBJECTS", "draw_objects", "quasars_at"]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
@@ -64,6 +64,36 @@ def draw_objects(
     drawn = concatenate_objects([_draw_block(population, seed_sequence, b) for b in blocks])
     start = first_index - blocks.start * BLOCK_OBJECTS
     return drawn[start : start + n]
+
+
+def quasars_at(
+    config: QuasarPopulation, z: ArrayLike, r_mag: ArrayLike, rng: np.random.Generator
+) -> Objects:
+    """Draw one quasar at each given redshift and magnitude (to set beside real ones).
+
+    Args:
+        config: how often each oddity occurs.
+        z: (n,) redshifts.
+        r_mag: (n,) AB magnitudes.
+        rng: source of randomness.
+    """
+    redshift = np.asarray(z, dtype=np.float64)
+    n, no_rows = len(redshift), np.empty(0, dtype=np.int64)
+    common, quasar, absorbers = _quasars_at(config, redshift, _f32(np.asarray(r_mag)), rng)
+    galaxy, _ = draw_galaxy_traits(no_rows, rng)
+    return Objects(
+        index=np.arange(n, dtype=np.int64),
+        spectype=np.full(n, SpecType.QSO, dtype=np.int8),
+        subtype=common.subtype.astype(_SUBTYPE_DTYPE),
+        z=common.z,
+        r_mag=common.r_mag,
+        ebv=common.ebv,
+        seed=rng.integers(0, 2**63, n, dtype=np.uint64),
+        quasar=quasar,
+        absorbers=absorbers,
+        galaxy=spread(galaxy, no_rows, n),
+        star=spread(draw_star_traits(no_rows, rng), no_rows, n),
+    )
 
 
 def _draw_block(
@@ -107,11 +137,17 @@ def _draw_quasars(
     faintest = config.faintest_absolute_mag + distance_modulus(np.maximum(z, 1e-3))
     bright = config.r_mag.share_below(faintest)
     r_mag = _f32(config.r_mag.quantile(rng.random(n) * bright))
+    return _quasars_at(config, z, r_mag, rng)
+
+
+def _quasars_at(
+    config: QuasarPopulation, z: Floats64, r_mag: Floats32, rng: np.random.Generator
+) -> tuple[_Common, QuasarTraits, AbsorberTraits]:
     traits = draw_quasar_traits(config, z, r_mag, rng)
     bal, low = traits.bal.is_bal, traits.bal.is_lobal
     mean = np.where(low, config.ebv_mean_lobal, config.ebv_mean)
     mean = np.where(bal & ~low, config.ebv_mean_bal, mean)
-    ebv = rng.exponential(1.0, n) * mean
+    ebv = rng.exponential(1.0, len(z)) * mean
     names = [bal & low, bal, traits.weak_line, traits.peak_separation_kms > 0]
     subtype = np.select(names, ["LoBAL", "BAL", "WLQ", "double-peaked"], default="")
     common = _Common(subtype, z, r_mag, _f32(ebv))

@@ -37,8 +37,9 @@ _SLOPES: Final = ((912.0, -0.3), (1216.0, -1.0), (5000.0, -1.54), (np.inf, -0.9)
 _BALMER_EDGE_AA: Final = 3646.0
 _BALMER_TEMPERATURE_K: Final = 15_000.0
 _PLANCK_AA_K: Final = 1.438777e8  # hc/k
-# The high Balmer series melts into the edge over about this width.
-_BALMER_BLEND_AA: Final = 60.0
+# The high Balmer series, blended by its width, carries the edge on to about Hε; e-folding length.
+# Source: Wills, Netzer & Wills 1985 (ApJ 288, 94), Fig. 5; rounded.
+_BALMER_BLEND_AA: Final = 140.0
 
 # Ultraviolet Fe II and Fe III complexes: centre (Å), FWHM (Å), relative height. Source: multiplets
 # of Vestergaard & Wilkes 2001 (ApJS 134, 1), Table 1 and Fig. 4, drawn as Gaussian humps by us.
@@ -49,8 +50,8 @@ _IRON_UV: Final = (
     (2075.0, 50.0, 0.40),
     (2120.0, 70.0, 0.25),
     (2220.0, 80.0, 0.40),
-    (2295.0, 60.0, 0.55),
-    (2345.0, 45.0, 0.65),
+    (2295.0, 60.0, 0.50),
+    (2345.0, 45.0, 0.62),
     (2388.0, 50.0, 0.90),
     (2435.0, 45.0, 0.75),
     (2485.0, 50.0, 1.00),
@@ -61,16 +62,16 @@ _IRON_UV: Final = (
     (2715.0, 45.0, 0.45),
     (2750.0, 40.0, 0.55),
     (2785.0, 40.0, 0.35),
-    (2840.0, 45.0, 0.40),
-    (2880.0, 50.0, 0.45),
-    (2940.0, 45.0, 0.45),
-    (2985.0, 45.0, 0.35),
-    (3080.0, 70.0, 0.15),
-    (3170.0, 70.0, 0.30),
-    (3215.0, 60.0, 0.30),
-    (3275.0, 70.0, 0.30),
-    (3370.0, 90.0, 0.12),
-    (3480.0, 90.0, 0.14),
+    (2840.0, 45.0, 0.50),
+    (2880.0, 50.0, 0.55),
+    (2940.0, 45.0, 0.55),
+    (2985.0, 45.0, 0.45),
+    (3080.0, 70.0, 0.25),
+    (3170.0, 70.0, 0.38),
+    (3215.0, 60.0, 0.38),
+    (3275.0, 70.0, 0.38),
+    (3370.0, 90.0, 0.22),
+    (3480.0, 90.0, 0.25),
 )
 # Optical Fe II: air wavelength (Å), relative strength. Source: Kovačević, Popović & Dimitrijević
 # 2010 (ApJS 189, 15), Table 1 (transitions of groups F, S, G); strengths rounded from
@@ -180,7 +181,7 @@ def _balmer_continuum(wave: Floats64) -> Floats64:
     thick = planck * -np.expm1(-((wave / _BALMER_EDGE_AA) ** 3))
     at_edge = np.interp(_BALMER_EDGE_AA, wave, thick)
     beyond = np.clip((wave - _BALMER_EDGE_AA) / _BALMER_BLEND_AA, 0.0, 50.0)
-    return np.asarray(np.where(wave > _BALMER_EDGE_AA, np.exp(-(beyond**2)), thick / at_edge))
+    return np.asarray(np.where(wave > _BALMER_EDGE_AA, np.exp(-beyond), thick / at_edge))
 
 
 def _ultraviolet_iron(wave: Floats64) -> Floats64:

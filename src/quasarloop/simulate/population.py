@@ -104,7 +104,8 @@ class QuasarPopulation(_Frozen):
             2015 (AJ 149, 203), abstract. BAL quasars: ebv_mean_bal; low-ionisation: ebv_mean_lobal
             (Gibson et al. 2009, Section 5).
         bal_fraction: share with BI(C IV) > 0 (Gibson et al. 2009: 13.3 %). lobal_share of those
-            absorb in Mg II too (Trump et al. 2006: about a tenth).
+            absorb in Mg II too, and mini_bal_fraction of all have troughs too narrow for BI > 0
+            (Trump et al. 2006, Section 4: a tenth of BALs; AI > 0 in 26 % against 10 %).
         weak_line_fraction: Diamond-Stanic et al. 2009, 1.3 to 6 %.
         double_peaked_fraction: share below z = 0.6 with double-peaked Balmer lines (Strateva et
             al. 2003: 3 %).
@@ -122,6 +123,7 @@ class QuasarPopulation(_Frozen):
     ebv_mean_bal: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     ebv_mean_lobal: Annotated[float, Field(ge=0.0, le=1.0)] = 0.14
     bal_fraction: Share = 0.13
+    mini_bal_fraction: Share = 0.05
     lobal_share: Share = 0.12
     weak_line_fraction: Share = 0.02
     double_peaked_fraction: Share = 0.04

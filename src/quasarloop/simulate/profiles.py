@@ -1,6 +1,6 @@
 """Adding line profiles to many spectra at once, each in its own window of pixels."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,56 +8,61 @@ from scipy.special import k1e
 
 from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, SPEED_OF_LIGHT_KMS, Lattice
 
-__all__ = ["add_broad_lines", "add_gaussians", "line_centre", "window_pixels"]
+__all__ = ["BroadProfile", "add_broad_lines", "add_gaussians", "line_centre", "window_pixels"]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-# Roundness ε of the broad profile exp(-(sqrt(u² + ε²) - ε)): Gaussian core, exponential wings.
-# Nagao, Marconi & Maiolino 2006 (A&A 447, 157) find wings that are straight in log λ; ε is ours.
-_ROUNDNESS: Final = 1.0
-# FWHM of that profile in units of its scale, and its area: 2 ε K1(ε) e^ε.
-_FWHM_OF_SCALE: Final = 2.0 * float(np.sqrt(np.log(2.0) ** 2 + 2.0 * _ROUNDNESS * np.log(2.0)))
-_AREA_OF_SCALE: Final = 2.0 * _ROUNDNESS * float(k1e(_ROUNDNESS))
-# Wings are followed to this many scales (0.2 % of the peak).
-_REACH_BROAD: Final = 7.2
+# The broad profile is exp(-(sqrt(u² + ε²) - ε)): a Gaussian core of roundness ε and exponential
+# wings. Source of the wings, straight in log λ: Nagao, Marconi & Maiolino 2006 (A&A 447, 157).
+# Wings are followed down to exp(-6) = 0.25 % of the peak.
+_REACH_BROAD: Final = 6.0
 _FWHM_OF_SIGMA: Final = 2.3548
 _REACH_GAUSSIAN: Final = 4.0  # σ
+_LN2: Final = float(np.log(2.0))
 _LN_PER_PIXEL: Final = LATTICE_DEX * float(np.log(10.0))
 
 
-def add_broad_lines(
-    spectra: Floats32,
-    rows: Rows,
-    centre: Floats64,
-    fwhm_kms: Floats32,
-    strength: Floats32,
-    skew: Floats32,
-) -> None:
-    """Add one rounded-exponential line to each of some rows, in place.
+class BroadProfile(NamedTuple):
+    """Shapes of one line in several objects, (m,) each.
+
+    Attributes:
+        fwhm_kms: full width at half maximum.
+        strength: equivalent width × continuum / wavelength, so that heights come out in units of
+            the continuum.
+        skew: blue scale over red scale minus 1; 0 is symmetric.
+        roundness: ε of the profile, > 0.
+    """
+
+    fwhm_kms: Floats32
+    strength: Floats32
+    skew: Floats32
+    roundness: Floats32
+
+
+def add_broad_lines(spectra: Floats32, rows: Rows, centre: Floats64, profile: BroadProfile) -> None:
+    """Add one broad line to each of some rows, in place.
 
     Args:
         spectra: (n, n_pix) C-contiguous.
         rows: (m,) rows to add to, no row twice.
         centre: (m,) pixel position of the peak, may lie outside.
-        fwhm_kms: (m,) full width at half maximum.
-        strength: (m,) equivalent width × continuum / wavelength, so that the height comes out in
-            units of the continuum.
-        skew: (m,) blue scale over red scale minus 1; 0 is symmetric.
+        profile: (m,) shapes.
     """
-    scale = fwhm_kms / (_FWHM_OF_SCALE * PIXEL_KMS)  # pixels
-    half = 1.0 + 0.5 * skew
-    height = strength / (_AREA_OF_SCALE * scale * half * _LN_PER_PIXEL)
-    index, offset = window_pixels(
-        rows, centre, float(np.max(scale * (1.0 + skew))) * _REACH_BROAD, spectra.shape[1]
-    )
+    fwhm_kms, strength, skew, roundness = profile
+    fwhm_of_scale = 2.0 * np.sqrt(_LN2**2 + 2.0 * _LN2 * roundness)
+    area_of_scale = 2.0 * roundness * k1e(roundness)  # ∫ of the profile: 2 ε K1(ε) e^ε
+    scale = fwhm_kms / (fwhm_of_scale * PIXEL_KMS)  # pixels
+    height = strength / (area_of_scale * scale * (1.0 + 0.5 * skew) * _LN_PER_PIXEL)
+    wing = scale * (1.0 + skew) * np.sqrt(_REACH_BROAD**2 + 2.0 * _REACH_BROAD * roundness)
+    index, offset = window_pixels(rows, centre, float(np.max(wing)), spectra.shape[1])
     side = np.where(offset < 0, (scale * (1.0 + skew))[:, None], scale[:, None])
     np.divide(offset, side, out=offset)
     np.square(offset, out=offset)
-    offset += np.float32(_ROUNDNESS**2)
+    offset += np.square(roundness)[:, None]
     np.sqrt(offset, out=offset)
-    np.subtract(np.float32(_ROUNDNESS), offset, out=offset)
+    np.subtract(roundness[:, None], offset, out=offset)
     np.exp(offset, out=offset)
     offset *= height[:, None]
     spectra.reshape(-1)[index] += offset

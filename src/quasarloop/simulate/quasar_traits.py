@@ -21,6 +21,13 @@ Floats64 = NDArray[np.float64]
 
 # Frequency slope of the typical continuum. Source: Vanden Berk et al. 2001, Section 4.1.
 MEAN_SLOPE: Final = -0.46
+# Scatter of the continuum's curvature in ln λ. Source: ours, after the spread of ultraviolet
+# against optical slopes in Krawczyk et al. 2015 (AJ 149, 203), Fig. 5.
+_CURVATURE_SCATTER: Final = 0.12
+# Shape of the lines (see `profiles`): from Lorentz-like to Gaussian. Source: Sulentic et al. 2002
+# (ApJ 566, L71), populations A and B; numbers ours.
+_ROUNDNESS: Final = 0.8
+_ROUNDNESS_SCATTER_DEX: Final = 0.3
 # Broad Hβ: median FWHM 4200 km/s, 0.16 dex scatter in all. Source: Shen et al. 2011, Fig. 8.
 _WIDTH_KMS: Final = 4200.0
 _WIDTH_SCATTER_DEX: Final = 0.13
@@ -52,7 +59,7 @@ _HIGH_IONISATION_AA: Final = 2000.0
 # Section 4, Balmer continuum 10-20 % at 3000 Å; Shen et al. 2011, R_Fe = 0.6 with 0.3 scatter;
 # ultraviolet iron EW (2250-2650 Å) near 45 Å: Dietrich et al. 2003, Section 5.
 _BALMER: Final = 0.17
-_IRON_UV: Final = 0.20
+_IRON_UV: Final = 0.17
 _IRON_OPTICAL: Final = 0.14
 _IRON_EIGEN1_DEX: Final = 0.20
 _IRON_SCATTER_DEX: Final = 0.15
@@ -77,6 +84,8 @@ class QuasarTraits:
         log_l3000: (n,) log10 of νLν at 3000 Å, erg/s.
         eigen1: (n,) eigenvector 1, mean 0, σ 1: high is strong Fe II, weak [O III].
         slope: (n,) α_ν of the continuum.
+        curvature: (n,) change of α_λ per e-folding of wavelength, about 3000 Å.
+        roundness: (n,) of the line profiles: low is peaked with wings, high near Gaussian.
         balmer, iron_uv, iron_optical: (n,) strengths relative to the power law.
         host_fraction: (n,) share of the host in the light at 5100 Å.
         host_young: (n,) share of young stars in the host.
@@ -91,6 +100,8 @@ class QuasarTraits:
     log_l3000: Floats32
     eigen1: Floats32
     slope: Floats32
+    curvature: Floats32
+    roundness: Floats32
     balmer: Floats32
     iron_uv: Floats32
     iron_optical: Floats32
@@ -138,6 +149,8 @@ def draw_quasar_traits(
         log_l3000=_f32(log_l),
         eigen1=_f32(eigen1),
         slope=_f32(slope),
+        curvature=_f32(rng.normal(0.0, _CURVATURE_SCATTER, n)),
+        roundness=_f32(_ROUNDNESS * _lognormal(rng, _ROUNDNESS_SCATTER_DEX, np.zeros(n))),
         balmer=_f32(_BALMER * _lognormal(rng, 0.2, np.zeros(n))),
         iron_uv=_f32(_IRON_UV * iron**0.6 * _lognormal(rng, 0.1, np.zeros(n))),
         iron_optical=_f32(_IRON_OPTICAL * iron),
@@ -150,7 +163,7 @@ def draw_quasar_traits(
         line_ew_aa=_draw_strengths(rng, log_l, eigen1, weak),
         line_fwhm_kms=_draw_widths(rng, width),
         line_shift_kms=_draw_shifts(rng, blueshift),
-        bal=draw_bal(config.bal_fraction, config.lobal_share, n, rng),
+        bal=draw_bal(config.bal_fraction, config.mini_bal_fraction, config.lobal_share, n, rng),
     )
 
 

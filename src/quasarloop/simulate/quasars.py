@@ -1,6 +1,6 @@
 """Quasar spectra from traits: continuum, iron, lines, host, dust, then absorption."""
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,13 @@ from quasarloop.simulate.iron import (
     continuum_table,
     smc_extinction,
 )
-from quasarloop.simulate.lattice import Lattice, shifted_mix
-from quasarloop.simulate.profiles import add_broad_lines, add_gaussians, line_centre
+from quasarloop.simulate.lattice import (
+    PIXEL_KMS,
+    SPEED_OF_LIGHT_KMS,
+    Lattice,
+    shifted_mix,
+)
+from quasarloop.simulate.profiles import BroadProfile, add_broad_lines, add_gaussians, line_centre
 from quasarloop.simulate.quasar_lines import BROAD_LINES, QUASAR_LINES
 from quasarloop.simulate.quasar_traits import MEAN_SLOPE, QuasarTraits
 
@@ -39,7 +44,8 @@ _BLUE_PEAK_SHARE: Final = 0.55
 _PEAK_WIDTH: Final = 0.7
 _FWHM_OF_SIGMA: Final = 2.3548
 _LN10_04: Final = 0.4 * float(np.log(10.0))
-_KMS: Final = 299_792.458
+# A line is drawn if its centre is within this many FWHM of the spectrum.
+_SEEN_FWHM: Final = np.float32(3.0)
 
 
 def bare_quasars(objects: "Objects", lattice: Lattice) -> Floats32:
@@ -91,76 +97,74 @@ def _weights(traits: QuasarTraits) -> Floats32:
 
 
 def _tilt(objects: "Objects", lattice: Lattice) -> Floats32:
-    """(n, n_pix) factor that turns the typical slope into each object's."""
+    """(n, n_pix) factor that gives each object its slope and curvature."""
     # α_λ = -2 - α_ν: a larger α_ν is bluer.
     pivot = np.log(CONTINUUM_PIVOT_AA * (1.0 + objects.z)).astype(np.float32)
     exponent = lattice.ln_wave[None, :] - pivot[:, None]
-    exponent *= (MEAN_SLOPE - objects.quasar.slope)[:, None]
+    bend = np.float32(0.5) * objects.quasar.curvature[:, None] * exponent
+    bend += (MEAN_SLOPE - objects.quasar.slope)[:, None]
+    exponent *= bend
     return np.asarray(np.exp(exponent, out=exponent))
+
+
+class _Line(NamedTuple):
+    """One line in every object: (n,) arrays, and its rest wavelength, Å."""
+
+    wave_aa: float
+    shift_kms: Floats32
+    fwhm_kms: Floats32
+    strength: Floats32
 
 
 def _add_lines(spectra: Floats32, lattice: Lattice, z: Floats64, traits: QuasarTraits) -> None:
     n_broad = len(BROAD_LINES)
-    for number, line in enumerate(QUASAR_LINES):
-        shift = traits.line_shift_kms[:, number]
-        fwhm = traits.line_fwhm_kms[:, number]
+    for number, law in enumerate(QUASAR_LINES):
         # Equivalent width × continuum / wavelength = area in units of continuum per ln λ.
-        strength = traits.line_ew_aa[:, number] * np.float32(
-            base_continuum(line.wave_aa) / line.wave_aa
+        continuum = np.float32(base_continuum(law.wave_aa) / law.wave_aa)
+        line = _Line(
+            law.wave_aa,
+            traits.line_shift_kms[:, number],
+            traits.line_fwhm_kms[:, number],
+            traits.line_ew_aa[:, number] * continuum,
         )
         if number >= n_broad:
-            _add_narrow(spectra, lattice, z, line.wave_aa, (shift, fwhm, strength))
-        elif line.name in _BALMER_LINES:
-            _add_disc(spectra, lattice, z, line.wave_aa, (shift, fwhm, strength), traits)
+            _add_narrow(spectra, lattice, z, line)
+        elif law.name in _BALMER_LINES:
+            for peak in _disc_peaks(line, traits.peak_separation_kms):
+                _add_broad(spectra, lattice, z, peak, traits.roundness)
         else:
-            _add_broad(spectra, lattice, z, line.wave_aa, (shift, fwhm, strength))
+            _add_broad(spectra, lattice, z, line, traits.roundness)
 
 
 def _add_broad(
-    spectra: Floats32,
-    lattice: Lattice,
-    z: Floats64,
-    wave_aa: float,
-    line: tuple[Floats32, Floats32, Floats32],
+    spectra: Floats32, lattice: Lattice, z: Floats64, line: _Line, roundness: Floats32
 ) -> None:
-    shift, fwhm, strength = line
-    centre = line_centre(lattice, wave_aa, z, shift)
-    reach = 3.0 * fwhm / 69.0
-    rows = np.flatnonzero((centre > -reach) & (centre < lattice.n_pix + reach) & (strength > 0))
+    centre = line_centre(lattice, line.wave_aa, z, line.shift_kms)
+    reach = _SEEN_FWHM * line.fwhm_kms / np.float32(PIXEL_KMS)
+    seen = (centre > -reach) & (centre < lattice.n_pix + reach) & (line.strength > 0)
+    rows = np.flatnonzero(seen)
     if len(rows):
-        skew = np.clip(-shift[rows] * np.float32(_SKEW_PER_KMS), 0.0, _SKEW_MAX)
-        add_broad_lines(spectra, rows, centre[rows], fwhm[rows], strength[rows], skew)
+        skew = np.clip(-line.shift_kms[rows] * np.float32(_SKEW_PER_KMS), 0.0, _SKEW_MAX)
+        profile = BroadProfile(line.fwhm_kms[rows], line.strength[rows], skew, roundness[rows])
+        add_broad_lines(spectra, rows, centre[rows], profile)
 
 
-def _add_narrow(
-    spectra: Floats32,
-    lattice: Lattice,
-    z: Floats64,
-    wave_aa: float,
-    line: tuple[Floats32, Floats32, Floats32],
-) -> None:
-    shift, fwhm, strength = line
-    centre = line_centre(lattice, wave_aa, z, shift)
-    rows = np.flatnonzero((centre > 0) & (centre < lattice.n_pix) & (strength > 0))
+def _add_narrow(spectra: Floats32, lattice: Lattice, z: Floats64, line: _Line) -> None:
+    centre = line_centre(lattice, line.wave_aa, z, line.shift_kms)
+    rows = np.flatnonzero((centre > 0) & (centre < lattice.n_pix) & (line.strength > 0))
     if len(rows):
-        sigma_ln = fwhm[rows] / np.float32(_FWHM_OF_SIGMA * _KMS)
-        height = strength[rows] / (np.float32(np.sqrt(2.0 * np.pi)) * sigma_ln)
-        add_gaussians(spectra, rows, centre[rows], fwhm[rows], height)
+        fwhm = line.fwhm_kms[rows]
+        sigma_ln = fwhm / np.float32(_FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)
+        height = line.strength[rows] / (np.float32(np.sqrt(2.0 * np.pi)) * sigma_ln)
+        add_gaussians(spectra, rows, centre[rows], fwhm, height)
 
 
-def _add_disc(
-    spectra: Floats32,
-    lattice: Lattice,
-    z: Floats64,
-    wave_aa: float,
-    line: tuple[Floats32, Floats32, Floats32],
-    traits: QuasarTraits,
-) -> None:
-    shift, fwhm, strength = line
-    half = np.float32(0.5) * traits.peak_separation_kms
+def _disc_peaks(line: _Line, separation_kms: Floats32) -> list[_Line]:
+    """Split a line into blue and red peak where the object has a double-peaked disc."""
+    half = np.float32(0.5) * separation_kms
     double = half > 0
-    width = np.where(double, np.float32(_PEAK_WIDTH) * fwhm, fwhm)
-    blue = np.where(double, np.float32(_BLUE_PEAK_SHARE), np.float32(1.0)) * strength
-    _add_broad(spectra, lattice, z, wave_aa, (shift - half, width, blue))
-    if np.any(double):
-        _add_broad(spectra, lattice, z, wave_aa, (shift + half, width, strength - blue))
+    width = np.where(double, np.float32(_PEAK_WIDTH) * line.fwhm_kms, line.fwhm_kms)
+    share = np.where(double, np.float32(_BLUE_PEAK_SHARE), np.float32(1.0))
+    blue = _Line(line.wave_aa, line.shift_kms - half, width, share * line.strength)
+    red = _Line(line.wave_aa, line.shift_kms + half, width, (1 - share) * line.strength)
+    return [blue, red] if np.any(double) else [blue]

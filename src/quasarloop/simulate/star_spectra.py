@@ -23,10 +23,12 @@ __all__ = ["carbon_star", "cataclysmic", "da_dwarf", "db_dwarf", "normal_star", 
 Floats64 = NDArray[np.float64]
 
 _PLANCK_AA_K: Final = 1.438777e8  # hc/k
-_BALMER_EDGE_AA: Final = 3646.0
+# Where the merging Balmer lines take over the jump (the edge itself is at 3646 Å); Source: T98,
+# Section 5.3, the last line seen in A dwarfs is H16, 3704 Å.
+_BALMER_EDGE_AA: Final = 3704.0
 _PASCHEN_EDGE_AA: Final = 8204.0
-_EDGE_WIDTH_AA: Final = 35.0
-_PASCHEN_PART: Final = 0.25  # of the Balmer jump in dex; Source: Allen (4th ed.), 15.3
+_EDGE_WIDTH_AA: Final = 22.0
+_PASCHEN_PART: Final = 0.12  # of the Balmer jump in dex; Source: Allen (4th ed.), 15.3
 _AIR_TO_VACUUM: Final = 1.000278  # Morton 1991 (ApJS 77, 119), near 5000 Å
 _METAL_FWHM_AA: Final = 2.2
 _DEPTH_MAX: Final = 0.82  # no line is black at these widths; our choice
@@ -37,6 +39,9 @@ _HAZE: Final = 0.28
 _HAZE_LIMIT: Final = 3.0  # magnitudes
 # Coolest pseudo-continuum: below, bands take the light and the colour temperature stays.
 _COLOUR_FLOOR_K: Final = 2900.0
+# Depths of the M bands hold here; in cooler stars they grow to this factor at most (saturation).
+_M_BANDS_K: Final = 3000.0
+_M_BANDS_GROWTH: Final = 1.15
 _SPEED_OF_LIGHT_KMS: Final = 299_792.458
 _FWHM_OF_SIGMA: Final = 2.3548
 
@@ -58,8 +63,8 @@ def normal_star(wave_aa: Floats64, temperature_k: float, metals: float = 1.0) ->
         temperature_k: effective temperature, 2500 to 45,000 K.
         metals: strength of metal lines relative to solar abundance.
     """
-    flux = planck(wave_aa, max(temperature_k, _COLOUR_FLOOR_K))
     strength = {name: _at(knots, temperature_k) for name, knots in FAMILIES.items()}
+    flux = planck(wave_aa, max(strength["colour_k"], _COLOUR_FLOOR_K))
     flux *= 10.0 ** (-strength["balmer_jump"] * _edge(wave_aa, _BALMER_EDGE_AA))
     flux *= 10.0 ** (-_PASCHEN_PART * strength["balmer_jump"] * _edge(wave_aa, _PASCHEN_EDGE_AA))
     flux *= _haze(wave_aa, metals * strength["metals"])
@@ -161,7 +166,8 @@ def _m_bands(wave: Floats64, temperature_k: float) -> Floats64:
     transmission = np.ones_like(wave)
     for head, red_end, depth, onset in M_BANDS:
         if temperature_k < onset:
-            now = min(depth * (onset - temperature_k) / (onset - 3000.0), 0.9)
+            growth = (onset - temperature_k) / (onset - _M_BANDS_K)
+            now = depth * min(growth, _M_BANDS_GROWTH)
             part = np.clip((wave - head) / (red_end - head), 0.0, 1.0)
             transmission *= 1.0 - np.where(wave > head, now * (1.0 - part) ** 0.8, 0.0)
     return transmission
