@@ -6,6 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is slow now and then; that is no failure of the code.
+settings.register_profile("quasarloop", deadline=None)
+settings.load_profile("quasarloop")
 
 _ROOT = Path(__file__).resolve().parents[1]
 

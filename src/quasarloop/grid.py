@@ -38,9 +38,9 @@ _NORMALISED_ROWS: Final = 64
 _DUST: Final = 1e-6
 # Wavelength solutions whose plans are kept: SDSS files start at a few dozen pixels.
 _KEPT_PLANS: Final = 64
-# Decimals kept of a linear bin number before floor, so that pixels that divide the
-# bins exactly do not fall one bin low by rounding. Source: INTEROP.md (QuasarNP).
-_LINEAR_DECIMALS: Final = 10
+# Decimals kept of a bin number before floor, so that a pixel on an edge does not fall one bin
+# low by rounding. Source: INTEROP.md for the linear grid (QuasarNP); our choice for the log one.
+_BIN_DECIMALS: Final = 10
 # A grid counts as uniform if no step differs from the mean by more than this part.
 _UNIFORM_TOLERANCE: Final = 1e-3
 
@@ -99,8 +99,8 @@ class WaveGrid:
         if self.kind == "log":
             exact = (np.log10(wave) - np.log10(self.start_aa)) / self.step
         else:
-            exact = np.round((wave - self.start_aa) / self.step, _LINEAR_DECIMALS)
-        return np.asarray(np.floor(exact), dtype=np.int64)
+            exact = (wave - self.start_aa) / self.step
+        return np.asarray(np.floor(np.round(exact, _BIN_DECIMALS)), dtype=np.int64)
 
     def position_of(self, wave_aa: ArrayLike) -> NDArray[np.float64]:
         """Return the fractional bin index of wavelengths, NaN outside the grid.
