@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.fft import irfft
 
 from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, Lattice
+from quasarloop.simulate.profiles import window_pixels
 
 if TYPE_CHECKING:
     from quasarloop.simulate.objects import Objects
@@ -85,6 +86,7 @@ _HIGH_METALS: Final = (
     (1550.78, 0.70),
 )
 _METAL_FWHM_KMS: Final = 200.0
+_METAL_DEPTH_MAX: Final = 0.9  # our choice: no line is black at this width
 
 
 class _Law(NamedTuple):
@@ -190,27 +192,35 @@ def _add_limit(tau: Floats32, z_lls: float, depth: float) -> None:
 
 def _absorb_metals(spectra: Floats32, objects: "Objects", lattice: Lattice) -> None:
     systems = objects.absorbers
-    for row, column in np.argwhere(np.isfinite(systems.metal_z)):
-        lines = _LOW_METALS if systems.metal_is_low[row, column] else _HIGH_METALS
-        z, ew = float(systems.metal_z[row, column]), float(systems.metal_ew_aa[row, column])
-        for wave_aa, relative in lines:
-            _cut_line(spectra[row], lattice, wave_aa * (1.0 + z), relative * ew * (1.0 + z))
+    for slot in range(systems.metal_z.shape[1]):
+        for is_low, lines in ((True, _LOW_METALS), (False, _HIGH_METALS)):
+            z_abs = systems.metal_z[:, slot].astype(np.float64)
+            rows = np.flatnonzero(np.isfinite(z_abs) & (systems.metal_is_low[:, slot] == is_low))
+            for wave_aa, relative in lines:
+                ew = np.float32(relative / wave_aa) * systems.metal_ew_aa[rows, slot]
+                _cut_lines(spectra, lattice, rows, wave_aa * (1.0 + z_abs[rows]), ew)
 
 
-def _cut_line(spectrum: Floats32, lattice: Lattice, observed_aa: float, ew_aa: float) -> None:
-    """Cut a narrow line of observed equivalent width; saturated lines grow wider, not deeper."""
-    centre = float(lattice.position(observed_aa))
-    sigma = _METAL_FWHM_KMS / (2.3548 * PIXEL_KMS)
-    pixel_aa = observed_aa * LATTICE_DEX * np.log(10.0)
-    depth = ew_aa / (pixel_aa * sigma * np.sqrt(2.0 * np.pi))
-    if depth > 0.9:  # noqa: PLR2004 -- our choice: no line is black at this width
-        sigma *= depth / 0.9
-        depth = 0.9
-    half = int(4 * sigma) + 1
-    first, last = max(int(centre) - half, 0), min(int(centre) + half + 1, lattice.n_pix)
-    if first < last:
-        offset = (np.arange(first, last) - centre) / sigma
-        spectrum[first:last] *= (1.0 - depth * np.exp(-0.5 * offset**2)).astype(np.float32)
+def _cut_lines(
+    spectra: Floats32,
+    lattice: Lattice,
+    rows: NDArray[np.int64],
+    observed_aa: Floats64,
+    ew_part: Floats32,
+) -> None:
+    """Cut a narrow line of equivalent width `ew_part` · λ into rows; black lines grow wider."""
+    centre = lattice.position(observed_aa)
+    seen = (centre > 0) & (centre < lattice.n_pix)
+    if not seen.any():
+        return
+    sigma = np.float32(_METAL_FWHM_KMS / (2.3548 * PIXEL_KMS))
+    per_pixel = np.float32(LATTICE_DEX * np.log(10.0) * np.sqrt(2.0 * np.pi))
+    depth = ew_part[seen] / (per_pixel * sigma)
+    width = sigma * np.maximum(depth / np.float32(_METAL_DEPTH_MAX), 1.0)
+    index, offset = window_pixels(rows[seen], centre[seen], 3.5 * float(width.max()), lattice.n_pix)
+    shape = np.exp(np.float32(-0.5) * np.square(offset / width[:, None]))
+    deep = np.minimum(depth, np.float32(_METAL_DEPTH_MAX))[:, None]
+    spectra.reshape(-1)[index] *= 1.0 - deep * shape
 
 
 def _gaussian_fields(seeds: NDArray[np.uint64]) -> Floats32:

@@ -19,11 +19,12 @@ from quasarloop.simulate.template_spectra import (
     template_galaxies,
     template_quasars,
     template_stars,
+    template_truth,
 )
 from quasarloop.simulate.templates import TemplateLibrary
 from quasarloop.truth import SpecType
 
-__all__ = ["observed_flux"]
+__all__ = ["known_truth", "observed_flux"]
 
 Floats32 = NDArray[np.float32]
 
@@ -62,6 +63,16 @@ def observed_flux(objects: Objects, wave_aa: ArrayLike, library: Library = "buil
             scale_to_magnitude(spectra, lattice, some.r_mag)
             flux[block] = resample(spectra, lattice, wave)
     return flux
+
+
+def known_truth(objects: Objects, library: Library = "builtin") -> Objects:
+    """Return the objects as a library makes them: what a truth table may say of its spectra.
+
+    Args:
+        objects: (n) rows as drawn.
+        library: the one their spectra are made with.
+    """
+    return template_truth(objects, library) if isinstance(library, TemplateLibrary) else objects
 
 
 def _spectra_of(

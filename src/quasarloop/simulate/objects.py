@@ -13,7 +13,7 @@ from quasarloop.simulate.quasar_lines import QUASAR_LINES
 from quasarloop.simulate.quasar_traits import QuasarTraits
 from quasarloop.simulate.stars import StarTraits
 
-__all__ = ["Objects", "concatenate_objects", "spread"]
+__all__ = ["Objects", "blank", "concatenate_objects", "spread"]
 
 Traits = TypeVar("Traits")
 Index = slice | NDArray[np.integer] | NDArray[np.bool_]
@@ -75,17 +75,25 @@ def spread(part: Traits, rows: NDArray[np.integer], n: int) -> Traits:
     """
 
     def place(values: NDArray[Any]) -> NDArray[Any]:
-        fill = np.nan if values.dtype.kind == "f" else 0
-        whole = np.full((n, *values.shape[1:]), fill, dtype=values.dtype)
+        whole = _nothing(values.dtype, (n, *values.shape[1:]))
         whole[rows] = values
         return whole
 
     return _map_arrays(part, place)
 
 
+def blank(traits: Traits) -> Traits:
+    """Return traits of the same shape with nothing in them: NaN, 0 or False."""
+    return _map_arrays(traits, lambda values: _nothing(values.dtype, values.shape))
+
+
 def concatenate_objects(parts: Sequence[Objects]) -> Objects:
     """Join objects, in order; at least one part."""
     return _join(parts)
+
+
+def _nothing(dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype=dtype)
 
 
 def _join(parts: Sequence[Traits]) -> Traits:

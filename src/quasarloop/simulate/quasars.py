@@ -1,5 +1,6 @@
 """Quasar spectra from traits: continuum, iron, lines, host, dust, then absorption."""
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -118,14 +119,13 @@ class _Line(NamedTuple):
 
 def _add_lines(spectra: Floats32, lattice: Lattice, z: Floats64, traits: QuasarTraits) -> None:
     n_broad = len(BROAD_LINES)
+    per_ew = _continuum_per_wavelength()
     for number, law in enumerate(QUASAR_LINES):
-        # Equivalent width × continuum / wavelength = area in units of continuum per ln λ.
-        continuum = np.float32(base_continuum(law.wave_aa) / law.wave_aa)
         line = _Line(
             law.wave_aa,
             traits.line_shift_kms[:, number],
             traits.line_fwhm_kms[:, number],
-            traits.line_ew_aa[:, number] * continuum,
+            traits.line_ew_aa[:, number] * per_ew[number],
         )
         if number >= n_broad:
             _add_narrow(spectra, lattice, z, line)
@@ -157,6 +157,13 @@ def _add_narrow(spectra: Floats32, lattice: Lattice, z: Floats64, line: _Line) -
         sigma_ln = fwhm / np.float32(_FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)
         height = line.strength[rows] / (np.float32(np.sqrt(2.0 * np.pi)) * sigma_ln)
         add_gaussians(spectra, rows, centre[rows], fwhm, height)
+
+
+@lru_cache(maxsize=1)
+def _continuum_per_wavelength() -> Floats32:
+    """(n_lines,) factor from equivalent width to area in units of continuum per ln λ."""
+    wave_aa = np.array([law.wave_aa for law in QUASAR_LINES])
+    return np.asarray(base_continuum(wave_aa) / wave_aa, dtype=np.float32)
 
 
 def _disc_peaks(line: _Line, separation_kms: Floats32) -> list[_Line]:

@@ -1,5 +1,6 @@
 """Objects seen through templates: which template, which coefficients, which spectrum."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -7,10 +8,17 @@ from numpy.typing import NDArray
 
 from quasarloop.simulate.galaxies import GALAXY_KINDS
 from quasarloop.simulate.lattice import Lattice, shifted_mix
-from quasarloop.simulate.objects import Objects
+from quasarloop.simulate.objects import Objects, blank
 from quasarloop.simulate.templates import Template, TemplateLibrary
+from quasarloop.truth import SpecType
 
-__all__ = ["template_galaxies", "template_quasars", "template_stars", "template_subtypes"]
+__all__ = [
+    "template_galaxies",
+    "template_quasars",
+    "template_stars",
+    "template_subtypes",
+    "template_truth",
+]
 
 Floats32 = NDArray[np.float32]
 
@@ -42,6 +50,9 @@ _STAR_TEMPLATES: Final = {
 }
 # Share of the second stored mixture in a spectrum, so that no two are alike.
 _BLEND: Final = 0.25
+# Kinds of quasars that a basis of a few vectors cannot make.
+_BUILTIN_SUBTYPES: Final = ("WLQ", "double-peaked")
+_TRUE_OF_QUASARS: Final = ("log_l3000", "bal")
 
 
 def template_quasars(
@@ -114,6 +125,26 @@ def template_subtypes(subtype: NDArray[np.str_], library: TemplateLibrary) -> ND
         have = [name for name in wanted if name in library.stars]
         chosen[str(kind)] = have[0] if have else next(iter(library.stars))
     return np.array([chosen[str(kind)] for kind in subtype], dtype=subtype.dtype)
+
+
+def template_truth(objects: Objects, library: TemplateLibrary) -> Objects:
+    """Return objects without the hidden properties that templates do not follow.
+
+    Redshift, magnitude, dust, broad absorption and absorbing systems hold whatever the library.
+    Stars get the template's subtype; strengths and shapes of the built-in spectra become NaN, weak
+    lines and double peaks False and 0.
+    """
+    is_star = objects.spectype == SpecType.STAR
+    subtype = np.where(np.isin(objects.subtype, _BUILTIN_SUBTYPES), "", objects.subtype)
+    subtype[is_star] = template_subtypes(objects.subtype[is_star], library)
+    kept = {name: getattr(objects.quasar, name) for name in _TRUE_OF_QUASARS}
+    return replace(
+        objects,
+        subtype=subtype.astype(objects.subtype.dtype),
+        quasar=replace(blank(objects.quasar), **kept),
+        galaxy=blank(objects.galaxy),
+        star=replace(blank(objects.star), velocity_kms=objects.star.velocity_kms),
+    )
 
 
 def _covered(template: Template, z: float, lattice: Lattice) -> tuple[int, int]:
