@@ -1,5 +1,7 @@
 """Fast prediction: folded, blocked, and still the network it was made from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,21 @@ def test_offsets_stay_in_their_range():
     assert outputs.offset.max() <= np.float32(1.1)
     assert outputs.offset.min() < 0.1  # huge input: offsets reach far out
     assert 0 <= outputs.confidence.min() <= outputs.confidence.max() <= 1
+
+
+def test_the_better_of_two_certain_lines_is_still_the_better():
+    # Logits 18 and 19: both confidences are 1 in float32, and the first line would win.
+    weights = trained_like(CONFIGS["busca2018"])
+    arrays = dict(weights.arrays)
+    for line in range(7):
+        arrays[f"fc_box_{line}/kernel"] = np.zeros((30, 13), np.float32)
+        arrays[f"fc_box_{line}/bias"] = np.full(13, {0: 18, 2: 19}.get(line, -5), np.float32)
+    certain = replace(weights, arrays=arrays)
+    flux = spectra(certain.config, 3)
+    for outputs in (Predictor(certain).predict(flux), predict_reference(certain, flux)):
+        assert np.all(outputs.confidence[:, [0, 2]].astype(np.float32) == 1)
+        finds = decode(outputs, certain.config)
+        assert classify_finds(finds, certain.config).best_line.tolist() == [2, 2, 2]
 
 
 def test_input_is_not_changed_and_any_array_will_do():

@@ -18,12 +18,13 @@ class LineOutputs:
     """What a network says of each spectrum, box by box.
 
     Attributes:
-        confidence: (n, n_lines, n_boxes) float32 in (0, 1).
+        confidence: (n, n_lines, n_boxes) in (0, 1). float64: in float32 every confidence
+            above 1 - 3e-8 is 1, and which of two such lines is the best would be chance.
         offset: (n, n_lines, n_boxes) float32, place in each box, in boxes.
     """
 
-    confidence: NDArray[np.float32]
-    offset: NDArray[np.float32]
+    confidence: NDArray[np.floating]
+    offset: NDArray[np.floating]
 
     def __len__(self) -> int:
         """Return the number of spectra."""
@@ -35,11 +36,11 @@ class LineFinds:
     """The best box of every line.
 
     Attributes:
-        confidence: (n, n_lines) float32, of the most confident box.
+        confidence: (n, n_lines) float64, of the most confident box.
         z: (n, n_lines) float64, the redshift that puts the line there.
     """
 
-    confidence: NDArray[np.float32]
+    confidence: NDArray[np.floating]
     z: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -60,7 +61,7 @@ class Classification:
         vote: (n,) int8 of `quasarloop.classes.Vote`.
         z_best: (n,) float64, redshift of the most confident emission line, quasar or not.
         best_line: (n,) int64, position of that line in `NetworkConfig.lines`.
-        bal_confidence: (n,) float32, highest confidence of the finders of broad absorption;
+        bal_confidence: (n,) float64, highest confidence of the finders of broad absorption;
             NaN for a network without any.
     """
 
@@ -68,7 +69,7 @@ class Classification:
     vote: NDArray[np.int8]
     z_best: NDArray[np.float64]
     best_line: NDArray[np.int64]
-    bal_confidence: NDArray[np.float32]
+    bal_confidence: NDArray[np.floating]
 
     def __len__(self) -> int:
         """Return the number of spectra."""
@@ -148,5 +149,5 @@ def classify_finds(
         vote=vote_class(is_qso, z_best, high_z_min=high_z_min),
         z_best=z_best,
         best_line=best_line,
-        bal_confidence=bal.max(axis=1) if bal.shape[1] else np.full(len(finds), np.nan, np.float32),
+        bal_confidence=bal.max(axis=1) if bal.shape[1] else np.full(len(finds), np.nan),
     )

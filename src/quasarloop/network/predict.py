@@ -73,23 +73,23 @@ class Predictor:
             for start in range(0, len(rows), self._block_rows):
                 block = slice(start, start + self._block_rows)
                 # A copy: rows of a store are read-only, which torch's tensors cannot be.
-                said = self._forward(torch.tensor(rows[block], device=self.device)).cpu()
-                outputs.confidence[block] = said[:, 0].numpy()
-                outputs.offset[block] = said[:, 1].numpy()
+                said = self._logits(torch.tensor(rows[block], device=self.device)).cpu()
+                outputs.confidence[block] = said[:, 0].double().sigmoid_().numpy()
+                outputs.offset[block] = said[:, 1].sigmoid().numpy()
+        outputs.offset[:] *= self.config.offset_high - self.config.offset_low
+        outputs.offset[:] += self.config.offset_low
         return outputs
 
-    def _forward(self, x: Tensor) -> Tensor:
-        """Return (n, 2, n_lines, n_boxes): confidences, then offsets."""
+    def _logits(self, x: Tensor) -> Tensor:
+        """Return (n, 2, n_lines, n_boxes): of boxes, then of offsets."""
         config = self.config
         x = x[:, None, None, :]  # (n, 1, 1, n_bins)
         for layer, pad in zip(self._convs, config.paddings(), strict=True):
             x = _convolve(x, layer, config.stride, pad).relu_()  # (n, n_filters, 1, width)
         flat = x.permute(0, 2, 3, 1).flatten(1)  # (n, width * n_filters), as Keras flattens
         hidden = functional.linear(flat, *self._common).relu_()  # (n, n_dense)
-        said = functional.linear(hidden, *self._heads).sigmoid_()
-        said = said.view(-1, 2, config.n_lines, config.n_boxes)
-        said[:, 1].mul_(config.offset_high - config.offset_low).add_(config.offset_low)
-        return said
+        said = functional.linear(hidden, *self._heads)
+        return said.view(-1, 2, config.n_lines, config.n_boxes)
 
 
 def predict_reference(weights: Weights, flux: ArrayLike) -> LineOutputs:
@@ -97,7 +97,7 @@ def predict_reference(weights: Weights, flux: ArrayLike) -> LineOutputs:
     module = to_module(weights)
     with torch.inference_mode():
         box, offset = module(torch.tensor(_checked(flux, weights.config)))
-        return LineOutputs(module.confidences(box).numpy(), module.offsets(offset).numpy())
+        return LineOutputs(module.confidences(box.double()).numpy(), module.offsets(offset).numpy())
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -175,4 +175,4 @@ def _checked(flux: ArrayLike, config: NetworkConfig) -> NDArray[np.float32]:
 
 def _empty_outputs(n_rows: int, config: NetworkConfig) -> LineOutputs:
     shape = (n_rows, config.n_lines, config.n_boxes)
-    return LineOutputs(np.empty(shape, np.float32), np.empty(shape, np.float32))
+    return LineOutputs(np.empty(shape, np.float64), np.empty(shape, np.float32))
