@@ -50,17 +50,19 @@ def votes_of_counts(path, counts, **keys) -> VotesTable:
     counts = np.asarray(counts)
     shares = counts / counts.sum(axis=1, keepdims=True)
     columns = {"N_ASKED": counts.sum(axis=1).astype(np.uint16)}
-    for name, column in zip(("NOT_QSO", "LOW_Z", "HIGH_Z"), counts.T, strict=True):
-        columns[f"N_{name}_050"] = column
-        columns[f"N_{name}_095"] = column
-        columns[f"P_{name}"] = shares[:, list(counts.T.tolist()).index(column.tolist())]
+    for k, name in enumerate(("NOT_QSO", "LOW_Z", "HIGH_Z")):
+        columns[f"N_{name}_050"] = columns[f"N_{name}_095"] = counts[:, k]
+        columns[f"P_{name}"] = shares[:, k]
     columns["ENTROPY"] = vote_entropy(counts)
     for name in ("SOFT_ENTROPY", "MUTUAL_INFORMATION"):
         columns[name] = columns["ENTROPY"].astype(np.float32)
     for name in ("Z_Q16", "Z_Q50", "Z_Q84"):
         columns[name] = np.full(len(counts), 1.0, np.float32)
-    return write_votes(path, {**columns, **{k: v for k, v in keys.items() if k in columns}},
-                       **{k: v for k, v in keys.items() if k not in columns})
+    return write_votes(
+        path,
+        {**columns, **{k: v for k, v in keys.items() if k in columns}},
+        **{k: v for k, v in keys.items() if k not in columns},
+    )
 
 
 def write_cells(path, cell, cells: CellGrid, *, votes: VotesTable, expid=None) -> CellsFile:

@@ -118,7 +118,10 @@ def read_cells(path: str | Path) -> CellsFile:
         schema = pq.read_schema(file)
         record = json.loads((schema.metadata or {})[_METADATA_KEY])
         if record["format"] != _FORMAT:
-            raise DataFormatError(f"{file}: format {record['format']!r}; expected {_FORMAT!r}")
+            raise DataFormatError(
+                f"{file}: format {record['format']!r}, expected {_FORMAT!r}; make cells with "
+                "`quasarloop som assign`"
+            )
         return CellsFile(file, CellGrid(**record["cells"]), record)
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as exc:
         raise DataFormatError(

@@ -126,8 +126,10 @@ def _by_priority(
     look = n * _LOOK_AHEAD if options.limited else n
     while True:
         pool = ranked(eligible, priority, taken, look)
-        mask = _within_limits(pool, n, options)
-        if mask.sum() == n or len(pool) < look:
+        is_all = len(pool) < look
+        # Quotas are given up only when no more of a class can be found further down.
+        mask = _within_limits(pool, n, options, fill=is_all)
+        if mask.sum() == n or is_all:
             break
         look *= _GROWTH
     rows = pool.filter(pl.Series(mask))
@@ -135,15 +137,13 @@ def _by_priority(
     return Choice(rows.with_columns(HOW=how), last + 1 - len(rows))
 
 
-def _within_limits(pool: pl.DataFrame, n: int, options: SelectionOptions) -> NDArray[np.bool_]:
+def _within_limits(
+    pool: pl.DataFrame, n: int, options: SelectionOptions, *, fill: bool
+) -> NDArray[np.bool_]:
     shares = {int(Vote(key)): share for key, share in options.class_shares.items()}
-    return take_in_order(
-        n,
-        pool["CELL"].to_numpy(),
-        pool["GROUP"].to_numpy(),
-        per_cell=options.per_cell,
-        quotas=class_quotas(n, shares) if shares else None,
-    )
+    quotas = class_quotas(n, shares) if shares else None
+    cell, group = pool["CELL"].to_numpy(), pool["GROUP"].to_numpy()
+    return take_in_order(n, cell, group, per_cell=options.per_cell, quotas=quotas, fill=fill)
 
 
 def _spread(pool: pl.DataFrame, n: int, features: Features | None) -> NDArray[np.int64]:

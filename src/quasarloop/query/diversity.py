@@ -21,6 +21,7 @@ def take_in_order(
     *,
     per_cell: int | None = None,
     quotas: Mapping[int, int] | None = None,
+    fill: bool = True,
 ) -> NDArray[np.bool_]:
     """Walk down a ranked list and take what the limits allow, until n are taken.
 
@@ -30,28 +31,29 @@ def take_in_order(
         group: (m,) class of each.
         per_cell: at most so many of one cell.
         quotas: at most so many of each class; classes not named are free.
+        fill: give places that no class could fill to the best of the others, in a second walk.
 
     Returns:
-        (m,) True where taken; fewer than n only if the limits or the list allow no more.
+        (m,) True where taken; fewer than n only if the list, or ``per_cell``, allows no more.
     """
     taken = np.zeros(len(cell), dtype=bool)
     if per_cell is None and not quotas:
         taken[:n] = True
         return taken
-    left = dict(quotas or {})
     in_cell: dict[int, int] = {}
-    n_taken = 0
-    for i, (where, what) in enumerate(zip(cell.tolist(), group.tolist(), strict=True)):
-        if n_taken == n:
-            break
-        full = per_cell is not None and where >= 0 and in_cell.get(where, 0) >= per_cell
-        if full or left.get(what, 1) <= 0:
-            continue
-        in_cell[where] = in_cell.get(where, 0) + 1
-        if what in left:
-            left[what] -= 1
-        taken[i] = True
-        n_taken += 1
+    walks: list[dict[int, int]] = [dict(quotas or {}), {}]
+    for left in walks if fill else walks[:1]:
+        for i, (where, what) in enumerate(zip(cell.tolist(), group.tolist(), strict=True)):
+            if n <= 0:
+                return taken
+            full = per_cell is not None and where >= 0 and in_cell.get(where, 0) >= per_cell
+            if taken[i] or full or left.get(what, 1) <= 0:
+                continue
+            in_cell[where] = in_cell.get(where, 0) + 1
+            if what in left:
+                left[what] -= 1
+            taken[i] = True
+            n -= 1
     return taken
 
 

@@ -87,7 +87,7 @@ def read_map(path: str | Path) -> MapFile:
     """
     file = Path(path)
     try:
-        with np.load(file, allow_pickle=False) as content:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             weights = np.asarray(content["weights"], dtype=np.float32)
             record = json.loads(content["manifest"].tobytes().decode())
         if record["format"] != _FORMAT:
