@@ -159,4 +159,4 @@ def test_the_accelerator_agrees_with_the_cpu(name):
     weights = trained_like(CONFIGS[name])
     flux = spectra(weights.config, 100)
     here, there = (Predictor(weights, device).predict(flux) for device in ("cpu", "auto"))
-    np.testing.assert_allclose(there.confidence, here.confidence, atol=1e-3)
+    np.testing.assert_allclose(there.confidence, here.confidence, atol=1e-5)
