@@ -59,6 +59,9 @@ class Ensemble(_Section):
 
     networks: Positive = Field(200, description="Networks in the ensemble (paper, Section 3: 200).")
     preset: str = Field("green2025", description="Network preset (paper, Section 2).")
+    filters: Positive = Field(
+        100, description="Filters of each convolution (INTEROP, Networks: 100)."
+    )
     epochs: Positive = Field(10, description="Epochs per network (INTEROP: released code, 8-10).")
     learning_rate: float = Field(
         2e-4, gt=0, description="Learning rate (INTEROP: released code, 2e-4 for ensembles)."
@@ -125,6 +128,9 @@ class Training(_Section):
     """The network that leaves the round."""
 
     preset: str = Field("green2025", description="Network preset (paper, Section 2).")
+    filters: Positive = Field(
+        100, description="Filters of each convolution (INTEROP, Networks: 100)."
+    )
     epochs: Positive = Field(100, description="Epochs (paper, Section 4.2: 100).")
     learning_rate: float = Field(1e-3, gt=0, description="Learning rate (INTEROP: single network).")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(

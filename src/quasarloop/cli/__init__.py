@@ -12,6 +12,7 @@ from quasarloop import __version__
 from quasarloop.cli import campaign, ensemble, evaluate, weights
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
+from quasarloop.cli.demo import demo
 from quasarloop.cli.ingest import ingest
 from quasarloop.cli.simulate import simulate
 from quasarloop.cli.train import train
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Find quasars in survey spectra, and label the fewest spectra to find the most.",
 )
 
+app.command("demo")(demo)
 app.command("simulate")(simulate)
 app.command("ingest")(ingest)
 app.command("train")(train)

@@ -31,7 +31,9 @@ def _run(context: Context) -> None:
     plan = EnsembleSettings(
         n_networks=settings.networks,
         seed=int(seed_of(context, 2).generate_state(1)[0]),
-        network=preset(settings.preset, grid_named(context.config.data.grid)),
+        network=preset(
+            settings.preset, grid_named(context.config.data.grid), n_filters=settings.filters
+        ),
         training=TrainingOptions(
             epochs=settings.epochs, learning_rate=settings.learning_rate, monitor="none"
         ),

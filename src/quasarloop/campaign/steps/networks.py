@@ -83,7 +83,10 @@ def _run(context: Context) -> None:
         sets=sets,
         validation=newest[held],
         network=preset(
-            settings.preset, grid_named(context.config.data.grid), dropout=settings.dropout
+            settings.preset,
+            grid_named(context.config.data.grid),
+            dropout=settings.dropout,
+            n_filters=settings.filters,
         ),
         options=TrainingOptions(
             epochs=settings.epochs,

@@ -1,0 +1,180 @@
+"""The whole story on a simulated sky: a first truth table, two rounds with an oracle, a report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from quasarloop.artefacts import check_folder
+from quasarloop.campaign.config import (
+    CONFIG_NAME,
+    CampaignConfig,
+    Data,
+    Ensemble,
+    Evaluation,
+    Inspection,
+    Map,
+    Oracle,
+    Selection,
+    Training,
+    write_config,
+)
+from quasarloop.engine import Engine
+from quasarloop.simulate.model_sky import ModelSky
+from quasarloop.simulate.observing import Observing
+from quasarloop.simulate.plan import Tile
+from quasarloop.simulate.population import Population
+from quasarloop.simulate.sky import plan_survey, simulate_survey
+
+__all__ = ["PAPER_SCALE", "SMALL", "DemoScale", "demo_config", "simulate_demo"]
+
+
+@dataclass(frozen=True)
+class DemoScale:
+    """How large a demonstration is.
+
+    Attributes:
+        n_pool: objects seen once.
+        n_repeated: objects seen `n_exposures` times; each exposure and their coadd are in U.
+        n_exposures: exposures of those.
+        n_first: labelled spectra of the first T.
+        n_test: spectra to judge on, never labelled.
+        n_chosen: labels per round.
+        n_outliers: rejected outliers inspected besides, per round.
+        networks, ensemble_epochs, epochs, filters: size and length of training.
+        map_side: cells along one side of the map.
+    """
+
+    n_pool: int
+    n_repeated: int
+    n_exposures: int
+    n_first: int
+    n_test: int
+    n_chosen: int
+    n_outliers: int
+    networks: int
+    ensemble_epochs: int
+    epochs: int
+    filters: int
+    map_side: int
+
+    @property
+    def n_spectra(self) -> int:
+        """All spectra of the simulated sky."""
+        single = self.n_pool + self.n_first + self.n_test
+        return single + self.n_repeated * (self.n_exposures + 1)
+
+    @property
+    def network_spectra(self) -> int:
+        """Spectra passed forward and backward in one round's trainings, about."""
+        t = self.n_first + 2 * self.n_chosen
+        return t * (self.networks * self.ensemble_epochs + 5 * self.epochs)
+
+
+# Sized to end within ten minutes on two cores. A quarter of the paper's filters is enough for
+# a few hundred labels, and sixteen times cheaper.
+SMALL: Final = DemoScale(
+    n_pool=12_000,
+    n_repeated=1_500,
+    n_exposures=2,
+    n_first=400,
+    n_test=3_000,
+    n_chosen=200,
+    n_outliers=20,
+    networks=12,
+    ensemble_epochs=40,
+    epochs=80,
+    filters=25,
+    map_side=30,
+)
+# Source: paper, Sections 3 and 4.
+PAPER_SCALE: Final = DemoScale(
+    n_pool=2_400_000,
+    n_repeated=300_000,
+    n_exposures=3,
+    n_first=4_600,
+    n_test=10_000,
+    n_chosen=1_000,
+    n_outliers=100,
+    networks=200,
+    ensemble_epochs=10,
+    epochs=100,
+    filters=100,
+    map_side=45,
+)
+_SEEDS: Final = {"pool": 11, "repeats": 12, "first": 13, "test": 14}
+
+
+def demo_config(scale: DemoScale, workers: int) -> CampaignConfig:
+    """Return the campaign of a demonstration, paths relative to its folder."""
+    sky = {name: f"../sky/{name}" for name in _SEEDS}
+    truth = {name: f"{folder}/truth.csv" for name, folder in sky.items()}
+    return CampaignConfig(
+        name="demonstration",
+        workers=workers,
+        data=Data(
+            unlabelled=(sky["pool"], sky["repeats"]),
+            labelled=(sky["first"],),
+            truth=(truth["first"],),
+        ),
+        ensemble=Ensemble(
+            networks=scale.networks,
+            epochs=scale.ensemble_epochs,
+            learning_rate=1e-3,
+            filters=scale.filters,
+        ),
+        map=Map(rows=scale.map_side, columns=scale.map_side, epochs=10),
+        selection=Selection(n=scale.n_chosen, n_outliers=scale.n_outliers),
+        inspection=Inspection(
+            by="oracle", oracle=Oracle(truth=(truth["pool"], truth["repeats"]), unsure=0.03)
+        ),
+        training=Training(epochs=scale.epochs, filters=scale.filters),
+        evaluation=Evaluation(
+            test=(sky["test"],), test_truth=(truth["test"],), random_control=True
+        ),
+    )
+
+
+def simulate_demo(
+    folder: str | Path,
+    scale: DemoScale,
+    workers: int,
+    on_objects: Callable[[int], None] = lambda _: None,
+) -> Path:
+    """Make the sky and the campaign of a demonstration; what is there already is kept.
+
+    Args:
+        folder: gets ``sky/`` and ``campaign/``.
+        scale: how large.
+        workers: processes.
+        on_objects: called with the number of objects made since the last call.
+
+    Returns:
+        The campaign's folder.
+    """
+    root = check_folder(folder)
+    counts = {
+        "pool": scale.n_pool,
+        "repeats": scale.n_repeated,
+        "first": scale.n_first,
+        "test": scale.n_test,
+    }
+    sky = ModelSky(Population(), None)
+
+    def tell(tile: Tile) -> None:
+        on_objects(tile.n_objects)
+
+    for name, n in counts.items():
+        exposures = scale.n_exposures if name == "repeats" else 1
+        plan = plan_survey(
+            root / "sky" / name,
+            seed=_SEEDS[name],
+            source=sky,
+            recipe=sky.recipe(),
+            observing=Observing(exposures=exposures),
+        )
+        simulate_survey(plan, n, engine=Engine(workers=workers), on_tile=tell)
+    campaign = check_folder(root / "campaign")
+    if not (campaign / CONFIG_NAME).exists():
+        write_config(campaign, demo_config(scale, workers))
+    return campaign

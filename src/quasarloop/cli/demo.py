@@ -1,0 +1,77 @@
+"""``quasarloop demo``: the whole story in one command."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quasarloop.cli.common import progress_bar
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder for the sky, the campaign and the report.")
+    ] = Path("demo"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    paper_scale: Annotated[
+        bool,
+        typer.Option("--paper-scale", help="As large as the paper's; says what it takes first."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --paper-scale.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew instead of going on.")
+    ] = False,
+) -> None:
+    """Simulate a sky, run two rounds of the loop with an oracle, write the report.
+
+    Killed and started again it goes on where it was.
+
+    Example: [bold]quasarloop demo --out demo[/]
+    """
+    from quasarloop.campaign.config import read_config
+    from quasarloop.campaign.demo import PAPER_SCALE, SMALL, simulate_demo
+    from quasarloop.campaign.state import Context
+    from quasarloop.campaign.steps.report import verdict_lines
+    from quasarloop.cli.campaign import run_with_progress
+
+    scale = PAPER_SCALE if paper_scale else SMALL
+    if paper_scale:
+        _say_what_it_takes(workers)
+        if not yes:
+            typer.confirm("Do it?", abort=True)
+    if overwrite and (out / "campaign").exists():
+        shutil.rmtree(out)
+    started = time.monotonic()
+    with progress_bar() as bar:
+        total = scale.n_pool + scale.n_repeated + scale.n_first + scale.n_test
+        task = bar.add_task("simulate the sky", total=total, note="")
+        campaign = simulate_demo(out, scale, workers, lambda n: bar.advance(task, n))
+    report = run_with_progress(campaign, workers=workers)
+    config = read_config(campaign)
+    for line in verdict_lines(Context(campaign, config, config.rounds)):
+        typer.echo(line)
+    minutes = (time.monotonic() - started) / 60
+    typer.echo(f"\nIt took {minutes:.1f} minutes. Try next:")
+    networks = report.parent.parent / "networks" if report else campaign
+    sky = out / "sky" / "test"
+    chosen = networks.parent / "selection" / "selection.parquet"
+    for command in (
+        f"quasarloop campaign status {campaign}",
+        f"quasarloop classify {sky} --weights {networks / 'final.h5'} --out quasars.fits",
+        f"quasarloop evaluate --catalogue quasars.fits --truth {sky / 'truth.csv'}",
+        f"quasarloop inspect serve --worklist {chosen} --spectra {campaign / 'stores' / 'pool'} "
+        "--db sqlite:///labels.db",
+    ):
+        typer.echo(f"  {command}")
+    typer.echo(f"\nThe report: {report}")
+
+
+def _say_what_it_takes(workers: int) -> None:
+    from quasarloop.campaign.cost import estimate_cost
+    from quasarloop.campaign.demo import PAPER_SCALE
+
+    typer.echo(estimate_cost(PAPER_SCALE, workers).describe())
