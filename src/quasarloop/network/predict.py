@@ -69,7 +69,7 @@ class Predictor:
         """
         rows = _checked(flux, self.config)
         outputs = _empty_outputs(len(rows), self.config)
-        # CUDA convolves with ten-bit fractions unless told not to: confidences 1e-3 off.
+        # torch lets CUDA convolve with ten-bit fractions (TF32) unless told not to.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with torch.inference_mode(), exact:
             for start in range(0, len(rows), self._block_rows):
