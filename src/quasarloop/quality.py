@@ -28,11 +28,16 @@ UNUSABLE: Final = Flag.NO_DATA | Flag.CONSTANT_FLUX
 
 # Source: INTEROP.md, "corrupt spectra" (released code): a neighbouring-pixel jump >= 1e4.
 CORRUPT_JUMP: Final = 1e4
-# Source: paper, Section 4.2: corruption "on approximately 1/3rd of the wavelength grid".
-CORRUPT_SHARE: Final = 1 / 3
-# Our choice: a bin is implausible if it lies this many robust deviations of the rest away …
-CORRUPT_SIGMA: Final = 50.0
-# … and LOW_COVERAGE means fewer than this share of the bins holds data.
+# Source: paper, Section 4.2: corruption "on approximately 1/3rd of the wavelength grid"; of the
+# red third of the wavelengths, that is 23 % of the log grid's bins. Our choice: a fifth.
+CORRUPT_SHARE: Final = 0.2
+# Our choice: those bins lie this many robust deviations away from the median of all. On real
+# spectra and sound simulated ones the largest value is 7 (docs/formats.md).
+CORRUPT_SIGMA: Final = 20.0
+# An excess up to the red end may be real: the light of an M dwarf or of a quasar beyond z = 5,
+# with nothing but noise to its blue. It has to be far larger than any such object's. Our choice.
+CORRUPT_SIGMA_RED: Final = 300.0
+# LOW_COVERAGE means that fewer than this share of the bins holds data. Our choice.
 MIN_COVERAGE: Final = 0.5
 
 # Range of each arm that no other arm covers, Å, to judge spectra coadded over arms.
@@ -43,6 +48,7 @@ _EXCLUSIVE_RANGE_AA: Final[Mapping[str, tuple[float, float]]] = {
     "z": (7620.0, 9824.0),
 }
 _ARM_FLAG: Final = {"b": Flag.ARM_B_MASKED, "r": Flag.ARM_R_MASKED, "z": Flag.ARM_Z_MASKED}
+_NEARLY_ALL: Final = 0.95
 _MAD_TO_SIGMA: Final = 1.4826  # median absolute deviation of a unit Gaussian, inverted
 _BLOCK_ROWS: Final = 128  # rows prepared at once: their pixels stay near the processor
 
@@ -152,8 +158,9 @@ def corrupted(flux: NDArray[np.float32], ivar: NDArray[np.floating]) -> NDArray[
     """Flag spectra that data processing broke.
 
     Two tests on the normalised grid: a jump of `CORRUPT_JUMP` between neighbouring bins with
-    data (the released code's test), or a third of the bins lying `CORRUPT_SIGMA` robust
-    deviations away from the other two thirds (the paper's two corrupted spectra).
+    data (the released code's test), or `CORRUPT_SHARE` of the bins lying `CORRUPT_SIGMA` robust
+    deviations from the median of all (the paper's two corrupted spectra); `CORRUPT_SIGMA_RED`
+    where they are the reddest bins and too bright.
 
     Args:
         flux: (n, n_bins) normalised flux.
@@ -226,11 +233,28 @@ def _third_is_implausible(
     # Of any third-sized corrupted part, more than half of all bins stay sound, so the median
     # and MAD of all bins describe the sound ones.
     data = ivar > 0
-    spread = np.abs(flux - _median_where(flux, data)[:, None])
-    sigma = _MAD_TO_SIGMA * _median_where(spread, data)
-    away = np.count_nonzero(data & (spread > CORRUPT_SIGMA * sigma[:, None]), axis=1)
-    # A little under a third: "approximately", and masked bins do not count.
-    return np.asarray((away >= 0.9 * CORRUPT_SHARE * data.sum(axis=1)) & (sigma > 0))
+    excess = flux - _median_where(flux, data)[:, None]
+    size = np.abs(excess)
+    sigma = _MAD_TO_SIGMA * _median_where(size, data)[:, None]
+    enough = CORRUPT_SHARE * data.sum(axis=1)
+    away = data & (size > CORRUPT_SIGMA * sigma)
+    broken = (away.sum(axis=1) >= enough) & (sigma[:, 0] > 0)
+    rows = np.flatnonzero(broken)
+    if len(rows):
+        red = _is_light_at_red_end(away[rows], excess[rows] > 0, data[rows])
+        far = data[rows] & (size[rows] > CORRUPT_SIGMA_RED * sigma[rows])
+        broken[rows] = ~red | (far.sum(axis=1) >= enough[rows])
+    return np.asarray(broken)
+
+
+def _is_light_at_red_end(
+    away: NDArray[np.bool_], above: NDArray[np.bool_], data: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Say whether nearly all bins that are away are above, and the reddest that hold data."""
+    rank = np.cumsum(data[:, ::-1], axis=1)[:, ::-1]  # 1 for the reddest bin with data
+    count = away.sum(axis=1)
+    reddest = data & (rank <= count[:, None])
+    return np.asarray((away & above & reddest).sum(axis=1) >= _NEARLY_ALL * count)
 
 
 def _median_where(values: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:

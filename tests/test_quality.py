@@ -1,0 +1,282 @@
+"""Flags: planted faults are found, odd but sound spectra are not."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quasarloop.grid import LINEAR_GRID, LOG_GRID
+from quasarloop.quality import (
+    CORRUPT_JUMP,
+    arm_sn,
+    clean_pixels,
+    corrupted,
+    count_flags,
+    duplicate_keys,
+    flag_names,
+    prepare,
+)
+from quasarloop.read import find_files, read_spectra
+from quasarloop.spectra import Arm, Flag, Keys, Spectra
+
+WAVES = {
+    "b": np.arange(3600.0, 5800.8, 0.8),
+    "r": np.arange(5760.0, 7620.8, 0.8),
+    "z": np.arange(7520.0, 9824.8, 0.8),
+}
+
+
+def observe(light, sn=5.0, seed=0, n=1):
+    """DESI-like spectra of a light curve f(λ): noise of one size, S/N ``sn`` where f = 1."""
+    rng = np.random.default_rng(seed)
+    arms = []
+    for name, wave in WAVES.items():
+        noise = rng.normal(0, 1 / sn, (n, len(wave)))
+        flux = (light(wave)[None, :] + noise).astype("f4")
+        arms.append(Arm(name, wave, flux, np.full(flux.shape, sn**2, "f4")))
+    return Spectra(
+        tuple(arms), Keys.make(np.arange(1, n + 1)), np.zeros(n, "i4"), "made.fits", np.arange(n)
+    )
+
+
+def flags_of(spectra, grid=LOG_GRID):
+    return prepare(spectra, grid).flags.tolist()
+
+
+class TestCleaning:
+    def test_sound_pixels_are_copied_and_made_native(self):
+        flux = np.array([[1.0, 2.0]], dtype=">f8")
+        ivar = np.array([[0.0, 3.0]], dtype=">f4")
+        clean_flux, clean_ivar, flags = clean_pixels(flux, ivar)
+        assert clean_flux.dtype == clean_ivar.dtype == np.dtype("=f4")
+        assert clean_flux.tolist() == [[1, 2]]
+        assert clean_ivar.tolist() == [[0, 3]]
+        assert flags.tolist() == [0]
+
+    def test_every_fault_in_its_own_row(self):
+        flux = np.array([[1, 2], [np.nan, 2], [1, np.inf], [1, 2], [1, 2], [np.nan, 2]], "f4")
+        ivar = np.array([[1, 1], [1, 1], [1, 1], [-1, 1], [1, -np.inf], [1, -3]], "f4")
+        clean_flux, clean_ivar, flags = clean_pixels(flux, ivar)
+        nan, negative = Flag.NAN_FLUX, Flag.NEGATIVE_IVAR
+        assert flags.tolist() == [0, nan, nan, negative, nan, nan | negative]
+        assert clean_flux.tolist() == [[1, 2], [0, 2], [1, 0], [1, 2], [1, 0], [0, 2]]
+        assert clean_ivar.tolist() == [[1, 1], [0, 1], [1, 0], [0, 1], [1, 0], [0, 0]]
+        assert np.isnan(flux[1, 0])  # the input is left alone
+
+    def test_no_rows(self):
+        assert clean_pixels(np.empty((0, 5)), np.empty((0, 5)))[2].shape == (0,)
+
+
+class TestPrepare:
+    def test_a_sound_spectrum_has_no_flag(self):
+        spectra = observe(lambda wave: wave / 6000)
+        rebinned = prepare(spectra, LOG_GRID)
+        assert rebinned.flags.tolist() == [0]
+        assert rebinned.flux.shape == rebinned.ivar.shape == (1, 443)
+        assert rebinned.source.tolist() == ["made.fits"]
+        assert rebinned.mean_flux[0] == pytest.approx(6712 / 6000, abs=0.01)
+        # Noise of 1/5 per pixel, in units of the rms of the spectrum.
+        per_bin = rebinned.ivar[0, 200] / rebinned.rms_flux[0] ** 2
+        pixels = np.count_nonzero(LOG_GRID.bin_of(np.concatenate(list(WAVES.values()))) == 200)
+        assert per_bin == pytest.approx(25 * pixels, rel=1e-4)
+
+    @pytest.mark.parametrize(("arm", "flag"), [("b", 2), ("r", 4), ("z", 8)])
+    def test_absent_and_masked_arms_are_alike(self, arm, flag):
+        whole = observe(lambda wave: wave / 6000)
+        absent = Spectra(
+            tuple(a for a in whole.arms if a.name != arm),
+            whole.keys,
+            whole.flags,
+            whole.source,
+            whole.row,
+        )
+        masked = Spectra(
+            tuple(Arm(a.name, a.wave_aa, a.flux, a.ivar * (a.name != arm)) for a in whole.arms),
+            whole.keys,
+            whole.flags,
+            whole.source,
+            whole.row,
+        )
+        assert flags_of(absent) == flags_of(masked) == [flag]
+
+    def test_nothing_at_all(self):
+        whole = observe(lambda wave: wave / 6000)
+        empty = Spectra(
+            tuple(Arm(a.name, a.wave_aa, a.flux, a.ivar * 0) for a in whole.arms),
+            whole.keys,
+            whole.flags,
+            whole.source,
+            whole.row,
+        )
+        (flags,) = flags_of(empty)
+        names = "NO_DATA|ARM_B_MASKED|ARM_R_MASKED|ARM_Z_MASKED|LOW_COVERAGE"
+        assert flag_names(flags) == names
+        rebinned = prepare(empty, LOG_GRID)
+        assert not rebinned.flux.any()
+        assert np.isnan(rebinned.rms_flux[0])
+
+    @pytest.mark.parametrize(("share", "low"), [(0.48, True), (0.52, False)])
+    def test_low_coverage_is_under_half_of_the_bins(self, share, low):
+        spectra = observe(lambda wave: wave / 6000)
+        end = LOG_GRID.lower_edges_aa[round(share * 443)]
+        for arm in spectra.arms:
+            arm.ivar[:, arm.wave_aa > end] = 0
+        assert bool(flags_of(spectra)[0] & Flag.LOW_COVERAGE) == low
+
+    def test_constant_flux(self):
+        spectra = observe(lambda wave: wave * 0)
+        for arm in spectra.arms:
+            arm.flux[:] = 3.25
+        assert flags_of(spectra) == [Flag.CONSTANT_FLUX]
+        for arm in spectra.arms:
+            arm.flux[:] = 0.0
+        assert flags_of(spectra) == [Flag.CONSTANT_FLUX]
+
+    def test_numbers_too_large_are_corrupted_and_leave_no_nan(self):
+        spectra = observe(lambda wave: wave / 6000)
+        spectra.arms[0].flux[0, 100] = 3e38
+        spectra.arms[0].ivar[0, 100] = 3e38
+        rebinned = prepare(spectra, LOG_GRID)
+        assert rebinned.flags.tolist() == [Flag.CORRUPTED]
+        assert not rebinned.flux.any()
+        assert not rebinned.ivar.any()
+
+    def test_blocks_change_nothing(self):
+        spectra = observe(lambda wave: wave / 6000, n=300)
+        whole = prepare(spectra, LINEAR_GRID)
+        for rows in (slice(0, 1), slice(100, 260)):
+            part = prepare(spectra[rows], LINEAR_GRID)
+            for name in ("flux", "ivar", "mean_flux", "rms_flux", "sn", "flags"):
+                np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[rows], name)
+
+    def test_flags_of_the_reader_are_kept(self):
+        spectra = observe(lambda wave: wave / 6000, n=2)
+        spectra.flags[1] = Flag.NOT_TARGET | Flag.NAN_FLUX
+        assert flags_of(spectra) == [0, Flag.NOT_TARGET | Flag.NAN_FLUX]
+
+
+class TestSignalToNoise:
+    def test_equals_nanmedian(self):
+        rng = np.random.default_rng(0)
+        flux = rng.normal(3, 1, (6, 501)).astype("f4")
+        ivar = (rng.gamma(2, 1, flux.shape) * (rng.random(flux.shape) > 0.3)).astype("f4")
+        ivar[2] = 0
+        ivar[3, 1:] = 0
+        ivar[3, 0] = 4
+        found = arm_sn([Arm("r", np.arange(501.0) + 6000, flux, ivar)], 6)
+        assert np.isnan(found[:, [0, 2]]).all()
+        expected = [
+            np.median((f * np.sqrt(i))[i > 0]) if i.any() else np.nan
+            for f, i in zip(flux, ivar, strict=True)
+        ]
+        np.testing.assert_allclose(found[:, 1], expected, rtol=1e-5)
+
+    def test_a_coadd_over_arms_is_split_where_arms_do_not_overlap(self):
+        wave = np.arange(3500.0, 10000.0)
+        level = np.select([wave < 5770, wave < 7600], [1, 2], 3)
+        ivar = np.ones((1, len(wave)), "f4")
+        found = arm_sn([Arm("brz", wave, level[None, :].astype("f4"), ivar)], 1)
+        assert found.tolist() == [[1, 2, 3]]
+
+
+class TestCorrupted:
+    """The paper's corrupted spectra, and all that must not be taken for one."""
+
+    @pytest.mark.parametrize("third", [0, 1, 2])
+    @pytest.mark.parametrize("kind", ["offset", "negative", "noise"])
+    @pytest.mark.parametrize("sn", [0.5, 5.0, 30.0])
+    def test_a_third_replaced_by_garbage(self, third, kind, sn):
+        spectra = observe(lambda wave: (wave / 6000) ** -1, sn)
+        rng = np.random.default_rng(1)
+        low = 3600 + third * 6224 / 3
+        for arm in spectra.arms:
+            where = (arm.wave_aa >= low) & (arm.wave_aa < low + 6224 / 3)
+            size = 1000 * max(1.0, 1 / sn)
+            garbage = {
+                "offset": size * (1 + 0.2 * np.sin(arm.wave_aa / 30)),
+                "negative": np.full(len(where), -size),
+                "noise": rng.normal(0, 10 * size, len(where)),
+            }[kind]
+            arm.flux[0, where] = garbage[where]
+        assert flags_of(spectra) == [Flag.CORRUPTED]
+
+    def test_a_jump_of_ten_thousand(self):
+        flux = np.zeros((3, 443), "f4")
+        flux[0, 200:] = CORRUPT_JUMP
+        flux[1, 200:] = CORRUPT_JUMP * 0.999
+        flux[2, 200:] = CORRUPT_JUMP
+        ivar = np.ones((3, 443))
+        ivar[2, 200] = 0  # what empty bins hold does not count
+        assert corrupted(flux, ivar).tolist() == [Flag.CORRUPTED, 0, 0]
+
+    @pytest.mark.parametrize("sn", [0.3, 3.0, 100.0])
+    @pytest.mark.parametrize(
+        "light",
+        [
+            lambda wave: (wave / 6000) ** -4,  # the hottest star there can be
+            lambda wave: (wave / 6000) ** 6,  # a cool one
+            lambda wave: np.where(wave < 4000, 0.02, 1.0),  # a deep break
+            lambda wave: 1 + 0 * wave,
+        ],
+    )
+    def test_smooth_spectra_are_sound(self, light, sn):
+        assert flags_of(observe(light, sn)) == [0]
+
+    def test_strong_emission_lines_are_sound(self):
+        # Equivalent widths of a thousand Å and more: a dwarf starburst at z = 0.1.
+        def light(wave):
+            lines = sum(
+                size * np.exp(-0.5 * ((wave / 1.1 - rest) / 3) ** 2)
+                for rest, size in [(3728, 80), (4862, 90), (4960, 200), (5008, 600), (6563, 300)]
+            )
+            return 1 + lines
+
+        for sn in (1.0, 10.0, 50.0):
+            assert flags_of(observe(light, sn)) == [0]
+
+    @pytest.mark.parametrize("z", [5.0, 5.5, 5.8])
+    @pytest.mark.parametrize("sn", [1.0, 5.0, 20.0])
+    def test_the_highest_redshifts_are_sound(self, z, sn):
+        # Noise up to Lyman alpha, light beyond: not two thirds of data and one of garbage.
+        break_aa = 1215.67 * (1 + z)
+        assert flags_of(observe(lambda wave: np.where(wave < break_aa, 0.0, 1.0), sn)) == [0]
+
+    def test_a_bright_brown_dwarf_is_sound(self):
+        assert flags_of(observe(lambda wave: np.exp((wave - 9000) / 350), 30.0)) == [0]
+
+    def test_real_spectra_are_sound_until_a_third_is_spoilt(self, shared_data):
+        sound = spoilt = 0
+        for folder in ("boss_plate7102", "lamost_dr1_stars", "sdss_misc", "desi_tile80693"):
+            for path in find_files([shared_data / folder])[::4]:
+                spectra = read_spectra(path)
+                sound += sum(not flags & Flag.CORRUPTED for flags in flags_of(spectra))
+                for arm in spectra.arms:
+                    where = (arm.wave_aa > 5000) & (arm.wave_aa < 7000)
+                    arm.flux[:, where] += 1000 * np.abs(np.median(arm.flux)) + 1000
+                spoilt += sum(bool(flags & Flag.CORRUPTED) for flags in flags_of(spectra))
+        assert sound == spoilt > 40
+
+
+class TestDuplicates:
+    def test_exposure_keys_tell_repeats_from_duplicates(self):
+        keys = Keys.make(
+            np.array([5, 5, 5, 6, -1, -1, 0, 0]),
+            night=np.array([1, 1, 2, 1, 1, 1, 1, 1]),
+        )
+        expected = [False, True, False, False, False, False, False, False]
+        assert duplicate_keys(keys).tolist() == expected
+
+    @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2)), max_size=25))
+    def test_equals_a_set(self, rows):
+        ids = np.array([row[0] for row in rows], dtype=np.int64)
+        keys = Keys.make(ids, fiber=np.array([row[1] for row in rows], dtype=np.int64))
+        seen = set()
+        expected = [row in seen or bool(seen.add(row)) for row in rows]
+        assert duplicate_keys(keys).tolist() == expected
+
+
+def test_flags_are_counted_and_named():
+    flags = np.array([0, 3, 2, Flag.CORRUPTED | 2])
+    assert count_flags(flags) == {"NO_DATA": 1, "ARM_B_MASKED": 3, "CORRUPTED": 1}
+    assert flag_names(0) == ""
+    assert flag_names(int(Flag.CORRUPTED | Flag.NO_DATA)) == "NO_DATA|CORRUPTED"
