@@ -15,7 +15,7 @@ def source(seed=0):
 
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.5, 0.8])
 def test_share_dropped_is_the_rate(rate):
-    keep = source().keep(N, rate)
+    keep = source().keep(N, rate).numpy()
     assert set(np.unique(keep)) == {0.0, 1.0}
     error = np.sqrt(rate * (1 - rate) / N)
     assert abs((1 - keep.mean()) - rate) < 4 * error
@@ -26,7 +26,7 @@ def test_share_dropped_is_the_rate(rate):
 def test_masks_vary_as_independent_draws_do(rate):
     # Sums over blocks of any length have binomial variance, along elements and along steps.
     stream = source(1)
-    masks = np.stack([stream.keep(2000, rate) for _ in range(400)])
+    masks = np.stack([stream.keep(2000, rate).numpy() for _ in range(400)])
     expected = rate * (1 - rate)
     for axis in (0, 1):
         sums = masks.sum(axis=axis)
@@ -82,6 +82,12 @@ def test_half_precision():
     out = relu_dropout(x, 0.2, source())
     assert out.dtype == torch.bfloat16
     assert (out == 0).float().mean().item() == pytest.approx(0.6, abs=0.06)
+
+
+def test_the_mask_does_not_depend_on_the_precision():
+    full, half = (source(2).keep(1001, 0.3, t) for t in (torch.float32, torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(full, half.float())
 
 
 def test_rate_zero_is_relu_and_no_source_is_torch():

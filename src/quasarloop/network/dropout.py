@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,6 +18,7 @@ __all__ = ["DropoutSource", "relu_dropout", "rounded_rate"]
 # the expectation is exact.
 _LEVELS: Final = 1 << 16
 _PER_DRAW: Final = 4  # 16-bit numbers in one 64-bit draw
+_ONE_BFLOAT16: Final = np.int16(0x3F80)  # the bits of 1.0
 
 
 class DropoutSource:
@@ -31,14 +31,19 @@ class DropoutSource:
     def __init__(self, seed: np.random.SeedSequence) -> None:
         self._bits = np.random.SFC64(seed)
 
-    def keep(self, size: int, rate: float) -> NDArray[np.float32]:
-        """Return (size,) float32 of 0 and 1, each 0 with probability ``rounded_rate(rate)``."""
+    def keep(self, size: int, rate: float, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return (size,) of 0 and 1, each 0 with probability ``rounded_rate(rate)``."""
         draws = self._bits.random_raw(-(-size // _PER_DRAW))
         values = np.asarray(draws).view(np.int16)[:size]
         lowest_kept = np.int16(_dropped_levels(rate) - _LEVELS // 2)
+        # Compared straight into the numbers wanted: numpy does it at three times torch's speed.
+        if dtype == torch.bfloat16:
+            bits = np.empty(size, dtype=np.int16)
+            np.greater_equal(values, lowest_kept, out=bits, casting="unsafe")
+            return torch.from_numpy(np.multiply(bits, _ONE_BFLOAT16, out=bits)).view(dtype)
         keep = np.empty(size, dtype=np.float32)
         np.greater_equal(values, lowest_kept, out=keep, casting="unsafe")
-        return keep
+        return torch.from_numpy(keep).to(dtype)
 
 
 def relu_dropout(x: Tensor, rate: float, source: DropoutSource | None) -> Tensor:
@@ -65,11 +70,11 @@ def rounded_rate(rate: float) -> float:
 class _ReluDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rate: float, source: DropoutSource) -> Tensor:
-        keep = torch.from_numpy(source.keep(x.numel(), rate))
         scale = 1.0 / (1.0 - rounded_rate(rate))
-        out = x.clamp_min(0)
-        # Laid over the output in its own memory order: a mask has no order of its own.
-        out.mul_(keep.as_strided(out.shape, out.stride())).mul_(scale)
+        # Laid over x in its own memory order: a mask has no order of its own.
+        order = torch.empty_like(x).stride()
+        keep = source.keep(x.numel(), rate, x.dtype).as_strided(x.shape, order)
+        out = torch.addcmul(x.new_zeros(1), x, keep, value=scale).clamp_min_(0)
         ctx.save_for_backward(out)
         ctx.scale = scale
         return out

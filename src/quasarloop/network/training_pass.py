@@ -46,8 +46,10 @@ def _logits(
     model: LineFinder, flux: Tensor, rate: float, source: DropoutSource | None, *, training: bool
 ) -> tuple[Tensor, Tensor]:
     config = model.config
-    x = flux[:, None, None, :]  # (n, 1, 1, n_bins)
-    x = x.contiguous(memory_format=torch.channels_last)
+    n, n_bins = flux.shape
+    # With a single channel both memory orders fit; these strides say which one is meant, or the
+    # first, largest activations would be in the other.
+    x = flux.contiguous().as_strided((n, 1, 1, n_bins), (n_bins, 1, n_bins, 1))
     layers = zip(model.convs, model.conv_norms, config.paddings(), strict=True)
     for conv, norm, pad in layers:
         x = _convolve(x, conv, pad, config.stride)  # (n, n_filters, 1, width')
