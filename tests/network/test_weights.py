@@ -137,9 +137,14 @@ def test_decoding_gives_quasarnets_stored_confidences_and_redshifts(fixture_dir)
     lines = np.load(fixture_dir / "predict_lya.npy").T
     np.testing.assert_allclose(finds.confidence[:, :6], lines, atol=1e-12)
     bal_z = np.load(fixture_dir / "predict_bal.npy")[0]
-    np.testing.assert_allclose(finds.z[:, 6], bal_z, atol=1e-4)
-    off_grid = np.abs(decode(outputs, NetworkConfig(), "clamp").z[:, 6] - bal_z) > 1e-9
-    assert off_grid.sum() == 1  # the one line past the red end: 0.026 off if clamped
+    ours = np.abs(finds.z[:, 6] - bal_z)
+    clamped = np.abs(decode(outputs, NetworkConfig(), "clamp").z[:, 6] - bal_z)
+    # One of the 383 lines is past the red end: 8e-5 off on our curve, 0.026 if clamped.
+    assert (np.sort(ours)[:-1] < 1e-9).all()
+    assert (np.sort(clamped)[:-1] < 1e-9).all()
+    assert bal_z[ours.argmax()] == pytest.approx(5.46, abs=0.005)
+    assert ours.max() == pytest.approx(8.4e-5, rel=0.01)
+    assert clamped.max() == pytest.approx(0.0262, rel=0.01)
 
 
 def test_the_rescale_trap_from_first_principles(fixture_dir, coadd):
