@@ -9,11 +9,12 @@ import sys
 import typer
 
 from quasarloop import __version__
-from quasarloop.cli import campaign, ensemble, evaluate, weights
+from quasarloop.cli import campaign, ensemble, evaluate, inspect, labels, weights
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
 from quasarloop.cli.demo import demo
 from quasarloop.cli.ingest import ingest
+from quasarloop.cli.select import select
 from quasarloop.cli.simulate import simulate
 from quasarloop.cli.train import train
 from quasarloop.errors import QuasarloopError
@@ -34,8 +35,12 @@ app.command("ingest")(ingest)
 app.command("train")(train)
 app.command("classify")(classify)
 app.add_typer(ensemble.app, name="ensemble")
+app.add_typer(som.app, name="som")
+app.command("select")(select)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(weights.app, name="weights")
+app.add_typer(inspect.app, name="inspect")
+app.add_typer(labels.app, name="labels")
 app.add_typer(campaign.app, name="campaign")
 
 

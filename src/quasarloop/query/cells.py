@@ -20,7 +20,16 @@ from quasarloop.query.som_file import MapFile, check_fits, fingerprint
 from quasarloop.query.topology import CellGrid
 from quasarloop.store import Store, read_shard
 
-__all__ = ["COUNT_BY", "CellsFile", "CountBy", "assign_store", "count_cells", "read_cells"]
+__all__ = [
+    "COUNT_BY",
+    "CellsFile",
+    "CountBy",
+    "assign_store",
+    "cells_beside",
+    "cells_name",
+    "count_cells",
+    "read_cells",
+]
 
 CountBy = Literal["spectrum", "exposure", "object"]
 # What one count is, as columns that tell one from the next.
@@ -128,6 +137,29 @@ def read_cells(path: str | Path) -> CellsFile:
             f"{file}: cannot be read as cells of a map ({exc}); make them with "
             "`quasarloop som assign`"
         ) from exc
+
+
+def cells_name(map_path: str | Path) -> Path:
+    """Return where the cells of a map's own data stand: beside it, ``map.cells.parquet``."""
+    return Path(map_path).with_suffix(".cells.parquet")
+
+
+def cells_beside(path: str | Path) -> CellsFile:
+    """Open an assignment, or the one that stands beside a map.
+
+    Raises:
+        DataFormatError: see `read_cells`.
+        SelectionError: the map was written anew since its cells were.
+    """
+    file = Path(path)
+    if file.suffix != ".npz":
+        return read_cells(file)
+    found = read_cells(cells_name(file))
+    if found.record["map"]["sha256"] != checksum(file):
+        raise SelectionError(
+            f"{found.path} was made with another map than {file}; run `quasarloop som assign`"
+        )
+    return found
 
 
 def count_cells(cells_file: CellsFile, by: CountBy = "spectrum") -> NDArray[np.int64]:

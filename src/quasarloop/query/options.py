@@ -1,13 +1,15 @@
 """What to choose: the options of a selection, and what is known already."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.classes import Vote
 from quasarloop.errors import SelectionError
+from quasarloop.quality import flag_names
 from quasarloop.query.cells import CountBy
 from quasarloop.query.reasons import REFUSED
 from quasarloop.spectra import Flag
@@ -75,6 +77,11 @@ class SelectionOptions:
             raise SelectionError("ask for at least 1 object, and at least 1 of each cell")
         if not 0 <= self.random_share <= 1 or not 0 <= self.percentile <= 100:  # noqa: PLR2004 -- percent
             raise SelectionError("random_share lies between 0 and 1, percentile between 0 and 100")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON keeps."""
+        shares = {Vote(key).name: share for key, share in self.class_shares.items()}
+        return {**asdict(self), "refused": flag_names(int(self.refused)), "class_shares": shares}
 
     @property
     def limited(self) -> bool:

@@ -1,6 +1,6 @@
 """Why a spectrum was not chosen: one reason for every row, and the count of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -9,10 +9,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from quasarloop.errors import SelectionError
 from quasarloop.quality import UNUSABLE
 from quasarloop.spectra import Flag
 
-__all__ = ["REFUSED", "Reason", "RowRules", "Step", "row_reason", "steps_table"]
+__all__ = [
+    "REFUSED",
+    "Reason",
+    "RowRules",
+    "Step",
+    "refused_flags",
+    "row_reason",
+    "steps_table",
+]
 
 # Flags a spectrum to be labelled must not have. Source: INTEROP.md (masked arms, corrupt spectra
 # in the released code; sky fibres under "known faults"); low coverage and repeats are our choice.
@@ -95,6 +104,21 @@ class Step:
     def sentence(self) -> str:
         """What happened, in words."""
         return _SENTENCES[self.reason]
+
+
+def refused_flags(allowed: Iterable[str]) -> Flag:
+    """Return `REFUSED` without the flags of these names.
+
+    Raises:
+        SelectionError: no such flag, or one nothing can be said of.
+    """
+    refused = REFUSED
+    for name in allowed:
+        if name not in Flag.__members__ or Flag[name] & UNUSABLE:
+            can = ", ".join(str(flag.name) for flag in REFUSED if not flag & UNUSABLE)
+            raise SelectionError(f"cannot allow flag {name!r}; these can be: {can}")
+        refused &= ~Flag[name]
+    return refused
 
 
 def row_reason(rules: RowRules) -> pl.Expr:

@@ -18,9 +18,24 @@ from quasarloop.query.reasons import Reason, RowRules, Step, row_reason, steps_t
 from quasarloop.query.scores import score_expression
 from quasarloop.query.votes_input import INDEX, VotesTable, beside_cells
 
-__all__ = ["Selection", "select"]
+__all__ = ["Prepared", "Selection", "prepare", "select"]
 
 _HISTOGRAM_BINS: Final = 80
+
+
+class Prepared(NamedTuple):
+    """Votes ready to be chosen from.
+
+    Attributes:
+        frame: the votes with `CELL`, `SCORE` and `REASON`, unread.
+        in_truth: (k,) objects that have labels.
+        counts, least_count: see `Selection`.
+    """
+
+    frame: pl.LazyFrame
+    in_truth: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    least_count: float
 
 
 class Selection(NamedTuple):
@@ -81,17 +96,7 @@ def select(
     options = options or SelectionOptions()
     if options.spread and features is None:
         raise SelectionError("choosing unlike spectra needs their flux; give the store")
-    if options.keep == "coadd" and cells_file is None:
-        raise SelectionError("which spectrum is the coadd stands in the map's cells; give them")
-    counts, least, sparse = _sparse_cells(cells_file, options)
-    frame = beside_cells(votes, cells_file)
-    in_truth = _objects(frame, truth)
-    rules = RowRules(
-        options.refused, options.surveys, options.programs, _objects(frame, excluded), sparse
-    )
-    score = score_expression(options.score, votes.thresholds, seed=options.seed)
-    frame = frame.with_columns(SCORE=score.cast(pl.Float64))
-    frame = frame.with_columns(REASON=row_reason(rules))
+    frame, in_truth, counts, least = prepare(votes, cells_file, truth, excluded, options)
     eligible = one_per_object(_with_reason(frame, Reason.ELIGIBLE), options.keep)
     objects = eligible.group_by("OBJECT_ID").agg(pl.col("SCORE").max()).collect(engine="streaming")
     free = objects.filter(~pl.col("OBJECT_ID").is_in(pl.Series(in_truth).implode()))
@@ -117,6 +122,28 @@ def select(
         least,
         edges,
         histogram,
+    )
+
+
+def prepare(
+    votes: VotesTable,
+    cells_file: CellsFile | None,
+    truth: KnownObjects | None,
+    excluded: KnownObjects | None,
+    options: SelectionOptions,
+) -> Prepared:
+    """Give every spectrum its score, and the reason it goes at once, if any."""
+    if options.keep == "coadd" and cells_file is None:
+        raise SelectionError("which spectrum is the coadd stands in the map's cells; give them")
+    counts, least, sparse = _sparse_cells(cells_file, options)
+    frame = beside_cells(votes, cells_file)
+    rules = RowRules(
+        options.refused, options.surveys, options.programs, _objects(frame, excluded), sparse
+    )
+    score = score_expression(options.score, votes.thresholds, seed=options.seed)
+    scored = frame.with_columns(SCORE=score.cast(pl.Float64))
+    return Prepared(
+        scored.with_columns(REASON=row_reason(rules)), _objects(frame, truth), counts, least
     )
 
 

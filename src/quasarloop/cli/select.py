@@ -1,0 +1,153 @@
+"""``quasarloop select``: choose what experts look at next."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["select"]
+
+
+def select(
+    votes: Annotated[Path, typer.Option(help="Votes of `quasarloop ensemble vote`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the selection; made if needed.")],
+    som: Annotated[
+        Path | None,
+        typer.Option(help="Cells of `quasarloop som fit` or `assign`; without, no outlier is cut."),
+    ] = None,
+    truth: Annotated[
+        list[Path] | None, typer.Option(help="Truth table: what has labels; several join.")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="The store voted on: adds files and rows, needed by --spread."),
+    ] = None,
+    n: Annotated[int, typer.Option(min=1, help="Objects to choose.")] = 1000,
+    score: Annotated[
+        str, typer.Option(help="How confusion is measured; docs/selection.md compares them.")
+    ] = "entropy",
+    draw: Annotated[
+        str, typer.Option(help="'top' scores, or at random, 'proportional' to the score.")
+    ] = "top",
+    random_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the n drawn at random from all.")
+    ] = 0.0,
+    percentile: Annotated[
+        float, typer.Option(min=0, max=100, help="Cells below this percentile are outliers'.")
+    ] = 15.0,
+    count_by: Annotated[
+        str, typer.Option(help="Count every 'spectrum', 'exposure' or 'object' in a cell.")
+    ] = "spectrum",
+    keep: Annotated[
+        str, typer.Option(help="What stands for an object: highest 'score', or its 'coadd'.")
+    ] = "score",
+    per_cell: Annotated[
+        int | None, typer.Option(min=1, help="At most so many objects of one map cell.")
+    ] = None,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Choose unlike spectra among the highest scores.")
+    ] = False,
+    exclude: Annotated[
+        list[Path] | None, typer.Option(help="TARGETIDs not to show: text, CSV or Parquet.")
+    ] = None,
+    survey: Annotated[list[str] | None, typer.Option(help="Only these surveys.")] = None,
+    program: Annotated[list[str] | None, typer.Option(help="Only these programs.")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="Do not refuse this flag, e.g. ARM_B_MASKED.")
+    ] = None,
+    outliers: Annotated[
+        int, typer.Option(min=0, help="List so many rejected outliers of highest score apart.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    reasons: Annotated[
+        Path | None, typer.Option(help="Also write the reason of every spectrum (Parquet).")
+    ] = None,
+    figures: Annotated[
+        bool,
+        typer.Option(help="Draw the scores (Fig. 3), where the chosen lie, outliers (Fig. 4)."),
+    ] = True,
+) -> None:
+    """Choose the spectra whose labels would teach the networks most.
+
+    In the paper's order: outliers of the map go, one spectrum of each object stays, objects with
+    labels go, the highest scores are chosen. Every step is counted.
+
+    Example: [bold]quasarloop select --votes votes --som map.cells.parquet --truth truth.csv
+    --n 1000 --outliers 100 --out round2[/]
+    """
+    from functools import partial
+
+    from quasarloop.query.cells import cells_beside
+    from quasarloop.query.options import KnownObjects, SelectionOptions
+    from quasarloop.query.reasons import refused_flags
+    from quasarloop.query.select import select as choose
+    from quasarloop.query.selection_files import store_features, with_sources, write_selection
+    from quasarloop.query.votes_input import read_target_ids, read_votes_table
+    from quasarloop.query.why import reasons_of, write_reasons
+    from quasarloop.read import read_truth
+    from quasarloop.store import open_store
+    from quasarloop.truth import join_truth
+
+    options = SelectionOptions(
+        n=n,
+        score=score,
+        draw=draw,  # type: ignore[arg-type]  # checked by the options themselves
+        random_share=random_share,
+        percentile=percentile,
+        count_by=count_by,  # type: ignore[arg-type]
+        keep=keep,  # type: ignore[arg-type]
+        refused=refused_flags(allow or ()),
+        surveys=tuple(survey or ()),
+        programs=tuple(program or ()),
+        per_cell=per_cell,
+        spread=spread,
+        n_outliers=outliers,
+        seed=seed,
+    )
+    labels = join_truth([read_truth(path) for path in truth]) if truth else None
+    known = None if labels is None else KnownObjects(labels.target_id, labels.object_id)
+    hidden = KnownObjects(read_target_ids(exclude)) if exclude else None
+    cells = None if som is None else cells_beside(som)
+    table = read_votes_table(votes)
+    opened = None if store is None else open_store(store)
+    features = None if opened is None else partial(store_features, opened)
+    found = choose(table, cells, truth=known, excluded=hidden, options=options, features=features)
+    if reasons is not None:
+        write_reasons(reasons, reasons_of(table, cells, found, known, hidden, options))
+    if opened is not None:
+        found = with_sources(found, opened)
+    inputs = {"votes": table.record, "cells": None if cells is None else cells.record}
+    write_selection(found, out, record={"options": options.to_dict(), "inputs": inputs})
+    if figures:
+        _draw(found, out, score, cells)
+    _print_steps(found)
+    typer.echo(f"{len(found.chosen)} chosen, {len(found.outliers)} outliers -> {out}")
+
+
+def _draw(selection: Any, out: Path, score: str, cells: Any) -> None:
+    from quasarloop.evaluate.figures import save_figure
+    from quasarloop.evaluate.selection_figures import score_figure
+    from quasarloop.evaluate.som_figures import chosen_figure
+    from quasarloop.evaluate.spectrum_figures import outlier_panels, outliers_figure
+
+    drawn = score_figure(selection.edges, selection.histogram, selection.score_cut, score)
+    save_figure(drawn, out / "scores.png")
+    if cells is not None:
+        cell = selection.chosen["CELL"].to_numpy()
+        chosen = chosen_figure(selection.counts, cells.cells, selection.least_count, cell)
+        save_figure(chosen, out / "chosen.png")
+    panels = outlier_panels(selection.outliers)
+    if panels:
+        save_figure(outliers_figure(panels), out / "outliers.png")
+
+
+def _print_steps(selection: Any) -> None:
+    table = Table("step", "removed", "left", title="from all spectra to the chosen ones")
+    table.add_row("all spectra", "", f"{selection.n_spectra:,}")
+    for step in selection.steps:
+        table.add_row(step.sentence, f"{step.removed:,}", f"{step.left:,}")
+    Console().print(table)
+    if len(selection.chosen):
+        Console().print(f"lowest score chosen: {selection.score_cut:.4f}")

@@ -1,0 +1,197 @@
+"""Pictures of the map: Figure 2, its walls, its cells, and where the chosen lie."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from quasarloop.classes import HIGH_Z_MIN, Vote
+from quasarloop.errors import SelectionError
+from quasarloop.evaluate.figures import COLOURS, use_style
+from quasarloop.query.som import SelfOrganizingMap, u_matrix
+from quasarloop.query.topology import CellGrid
+from quasarloop.truth import SpecType, TruthTable, match_truth
+
+__all__ = ["cell_figure", "chosen_figure", "counts_by_class", "counts_figure", "walls_figure"]
+
+Counts = NDArray[np.integer]
+
+# Perceptually uniform, and read alike with every kind of colour vision.
+_MAP_COLOURS: Final = "cividis"
+_OUTLINE: Final = COLOURS[1]
+_CHOSEN: Final = COLOURS[1]
+_PANEL_INCHES: Final = 3.2
+_BAND: Final = (16, 84)
+
+
+def counts_by_class(
+    target_id: NDArray[np.int64], cell: Counts, truth: TruthTable, cells: CellGrid
+) -> dict[str, NDArray[np.int64]]:
+    """Count labelled spectra of each class in every cell.
+
+    Args:
+        target_id: (n,) of the assignment.
+        cell: (n,) its cells, -1 for none.
+        truth: labels; only those good enough to train with are counted.
+        cells: the map's cells.
+
+    Returns:
+        Class name -> (n_cells,) counts; quasars are split where the votes split them.
+    """
+    row = match_truth(target_id, truth)
+    known = (row >= 0) & (cell >= 0)
+    known[known] &= truth.trains[row[known]]
+    labels = truth[row[known]]
+    votes = labels.votes()
+    kinds = {
+        "stars": labels.spectype == SpecType.STAR,
+        "galaxies": labels.spectype == SpecType.GALAXY,
+        f"quasars below z = {HIGH_Z_MIN}": votes == Vote.LOW_Z,
+        f"quasars from z = {HIGH_Z_MIN}": votes == Vote.HIGH_Z,
+    }
+    return {
+        name: np.bincount(cell[known][mask], minlength=cells.n_cells)
+        for name, mask in kinds.items()
+    }
+
+
+def counts_figure(
+    total: Counts, by_class: Mapping[str, Counts], cells: CellGrid, least_count: float
+) -> Figure:
+    """Draw how many spectra each cell holds: all of them, and class by class.
+
+    Args:
+        total: (n_cells,) all spectra.
+        by_class: class -> (n_cells,) labelled spectra.
+        cells: the map's cells.
+        least_count: cells with fewer are outliers'; they are outlined. NaN outlines none.
+
+    Source: paper, Figure 2.
+    """
+    panels: dict[str, Counts] = {"all spectra": total, **by_class}
+    with use_style():
+        n_columns = min(3, len(panels))
+        n_rows = -(-len(panels) // n_columns)
+        figure = Figure(figsize=(_PANEL_INCHES * n_columns + 0.4, (_PANEL_INCHES + 0.3) * n_rows))
+        axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, n_columns))).ravel()
+        for panel, (name, counts) in zip(axes, panels.items(), strict=False):
+            image = _draw_map(panel, counts, cells, log=True)
+            bar = figure.colorbar(image, ax=panel, shrink=0.75)
+            bar.set_label("spectra per cell", fontsize=8)
+            panel.set_title(f"{name} ({int(counts.sum()):,})", fontsize=10)
+            _outline(panel, total < least_count, cells)
+        for panel in axes[len(panels) :]:
+            panel.set_axis_off()
+        if np.isfinite(least_count):
+            n_out = int(np.count_nonzero(total < least_count))
+            text = f"outlined: {n_out} cells with fewer than {least_count:g} spectra; white: empty"
+            figure.supxlabel(text, fontsize=9, color=_OUTLINE)
+        return figure
+
+
+def walls_figure(som: SelfOrganizingMap) -> Figure:
+    """Draw the U-matrix: bright walls part regions of unlike spectra."""
+    with use_style():
+        figure = Figure(figsize=(_PANEL_INCHES + 1.4, _PANEL_INCHES + 0.6))
+        axes = figure.subplots()
+        image = _draw_map(axes, u_matrix(som).ravel(), som.cells, log=False)
+        figure.colorbar(image, ax=axes, shrink=0.85).set_label("mean distance to touching cells")
+        axes.set_title(f"walls of the map ({som.cells.describe()})", fontsize=10)
+        return figure
+
+
+def chosen_figure(
+    counts: Counts, cells: CellGrid, least_count: float, chosen_cell: Counts
+) -> Figure:
+    """Draw where on the map the chosen spectra lie; larger dots are more of them.
+
+    Args:
+        counts: (n_cells,) all spectra.
+        cells: the map's cells.
+        least_count: cells with fewer are outliers'; they are outlined.
+        chosen_cell: (n,) cell of every chosen spectrum; -1 is not drawn.
+    """
+    with use_style():
+        figure = Figure(figsize=(_PANEL_INCHES + 1.8, _PANEL_INCHES + 0.9))
+        axes = figure.subplots()
+        image = _draw_map(axes, counts, cells, log=True)
+        figure.colorbar(image, ax=axes, shrink=0.85).set_label("spectra per cell")
+        _outline(axes, counts < least_count, cells)
+        number = np.bincount(chosen_cell[chosen_cell >= 0], minlength=cells.n_cells)
+        cell = np.flatnonzero(number)
+        axes.scatter(
+            cell % cells.n_columns,
+            cell // cells.n_columns,
+            s=7 * number[cell],
+            color=_CHOSEN,
+            edgecolor="white",
+            lw=0.4,
+        )
+        axes.set_title(
+            f"{int(number.sum()):,} chosen, in {len(cell)} cells (at most {number.max(initial=0)})",
+            fontsize=10,
+        )
+        return figure
+
+
+def cell_figure(
+    wave_aa: NDArray[np.floating],
+    weights: NDArray[np.floating],
+    flux: NDArray[np.floating],
+    cell: int,
+) -> Figure:
+    """Draw what a cell stands for and the spectra that lie in it.
+
+    Args:
+        wave_aa: (n_bins,) Å.
+        weights: (n_bins,) the cell's weights.
+        flux: (n, n_bins) normalised spectra of the cell; n may be 0.
+        cell: its number, for the title.
+    """
+    with use_style():
+        figure = Figure(figsize=(7.2, 3.4))
+        axes = figure.subplots()
+        if len(flux):
+            low, high = np.percentile(flux, _BAND, axis=0)
+            band = f"{_BAND[0]} to {_BAND[1]} % of its spectra"
+            axes.fill_between(wave_aa, low, high, color=COLOURS[5], alpha=0.35, lw=0, label=band)
+            axes.plot(wave_aa, flux.mean(axis=0), color=COLOURS[0], lw=1.4, label="their mean")
+        axes.plot(wave_aa, weights, color="0.15", lw=0.9, ls="--", label="the cell's weights")
+        axes.set_xlim(float(wave_aa[0]), float(wave_aa[-1]))
+        axes.set_xlabel("observed wavelength (Å)")
+        axes.set_ylabel("normalised flux")
+        axes.set_title(f"cell {cell}: {len(flux):,} spectra", fontsize=10)
+        axes.legend(fontsize=8)
+        return figure
+
+
+def _draw_map(axes: Axes, values: NDArray[np.generic], cells: CellGrid, *, log: bool):  # type: ignore[no-untyped-def]  # an AxesImage
+    if len(values) != cells.n_cells:
+        raise SelectionError(f"{len(values)} values for a {cells.describe()}")
+    table = np.asarray(values, dtype=np.float64).reshape(cells.n_rows, cells.n_columns)
+    norm = None
+    if log:
+        table = np.where(table > 0, table, np.nan)  # empty cells stay white
+        norm = LogNorm(vmin=1, vmax=max(2.0, float(np.nanmax(table, initial=2.0))))
+    axes.grid(visible=False)
+    axes.set_xlabel("column")
+    axes.set_ylabel("row")
+    return axes.imshow(table, origin="lower", cmap=_MAP_COLOURS, norm=norm, interpolation="none")
+
+
+def _outline(axes: Axes, marked: NDArray[np.bool_], cells: CellGrid) -> None:
+    """Draw the border between marked cells and others."""
+    table = np.pad(marked.reshape(cells.n_rows, cells.n_columns), 1)
+    lines = []
+    for row, column in zip(*np.nonzero(table[:, 1:] != table[:, :-1]), strict=True):
+        x, y = column - 0.5, row - 1.0
+        lines.append([(x, y - 0.5), (x, y + 0.5)])
+    for row, column in zip(*np.nonzero(table[1:] != table[:-1]), strict=True):
+        x, y = column - 1.0, row - 0.5
+        lines.append([(x - 0.5, y), (x + 0.5, y)])
+    axes.add_collection(LineCollection(lines, colors=_OUTLINE, linewidths=1.0))

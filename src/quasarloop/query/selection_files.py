@@ -1,0 +1,181 @@
+"""What a selection leaves behind: tables, lists and the worklist the inspection page opens."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import check_folder, versions, write_atomically, write_manifest
+from quasarloop.classes import Vote
+from quasarloop.ensemble.votes import count_column
+from quasarloop.lines import NETWORK_LINES
+from quasarloop.query.select import Selection
+from quasarloop.store import Store, read_shard
+
+__all__ = [
+    "CHOSEN_NAME",
+    "OUTLIERS_NAME",
+    "STEPS_NAME",
+    "WORKLIST_NAME",
+    "selection_record",
+    "store_features",
+    "with_sources",
+    "worklist",
+    "write_selection",
+]
+
+CHOSEN_NAME: Final = "selection.parquet"
+OUTLIERS_NAME: Final = "outliers.parquet"
+STEPS_NAME: Final = "steps.json"
+WORKLIST_NAME: Final = "worklist.json"
+_TARGETS_NAME: Final = "targets.csv"
+# Source: desihub/prospect, `prospect_pages --target_list`: one TARGETID per row, "#" comments.
+_PROSPECT_NAME: Final = "prospect_targets.txt"
+_WORKLIST_FORMAT: Final = "quasarloop worklist 1"
+_PROPOSALS: Final = (("Z_Q50", "median"), ("Z_Q16", "16 %"), ("Z_Q84", "84 %"))
+
+
+def write_selection(
+    selection: Selection, folder: str | Path, *, record: Mapping[str, Any] | None = None
+) -> Path:
+    """Write everything a selection is good for into a folder.
+
+    Args:
+        selection: what was chosen; `with_sources` first makes the worklist independent of the
+            store.
+        folder: made if needed.
+        record: options and inputs, for ``steps.json``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    out = check_folder(folder)
+    frames = {CHOSEN_NAME: selection.chosen, OUTLIERS_NAME: selection.outliers}
+    for name, frame in frames.items():
+        with write_atomically(out / name) as temporary:
+            frame.write_parquet(temporary, compression="zstd", statistics=False)
+    _write_text(out / _TARGETS_NAME, _targets_csv(selection.chosen))
+    _write_text(out / _PROSPECT_NAME, _target_lines(selection.chosen))
+    both = worklist(pl.concat([selection.chosen, selection.outliers]))
+    _write_text(out / WORKLIST_NAME, json.dumps(both, indent=1, ensure_ascii=False) + "\n")
+    write_manifest(
+        out / STEPS_NAME,
+        {**selection_record(selection), **dict(record or {}), "versions": versions()},
+    )
+    return out
+
+
+def selection_record(selection: Selection) -> dict[str, Any]:
+    """Return the count table and what Figures 2 and 3 need, as plain values."""
+    return {
+        "n_spectra": selection.n_spectra,
+        "steps": [
+            {"what": step.sentence, "removed": step.removed, "left": step.left}
+            for step in selection.steps
+        ],
+        "score_cut": _number(selection.score_cut),
+        "least_count": _number(selection.least_count),
+        "counts": selection.counts.tolist(),
+        "edges": selection.edges.tolist(),
+        "histogram": selection.histogram.tolist(),
+    }
+
+
+def with_sources(selection: Selection, store: Store) -> Selection:
+    """Add the file every spectrum came from, and its row there: `SOURCE`, `SOURCE_ROW`.
+
+    Raises:
+        DataFormatError: a shard the votes name is not in the store.
+    """
+    return selection._replace(
+        chosen=_located(selection.chosen, store), outliers=_located(selection.outliers, store)
+    )
+
+
+def worklist(chosen: pl.DataFrame) -> dict[str, Any]:
+    """Return a selection as the inspection page opens it (schema: docs/selection.md)."""
+    return {
+        "format": _WORKLIST_FORMAT,
+        "objects": [_entry(row) for row in chosen.iter_rows(named=True)],
+    }
+
+
+def store_features(store: Store, rows: pl.DataFrame) -> NDArray[np.float32]:
+    """Read the normalised flux of some rows, in their order.
+
+    Args:
+        store: where they are.
+        rows: columns `SHARD`, `ROW`.
+    """
+    flux = np.zeros((len(rows), store.grid.n_bins), dtype=np.float32)
+    for (shard,), group in rows.with_row_index("PLACE").group_by("SHARD"):
+        spectra = read_shard(store.shard(str(shard)), rows=group["ROW"].to_numpy())
+        flux[group["PLACE"].to_numpy()] = spectra.flux
+    return flux
+
+
+def _located(frame: pl.DataFrame, store: Store) -> pl.DataFrame:
+    source = np.full(len(frame), "", dtype=object)
+    row = np.full(len(frame), -1, dtype=np.int64)
+    places = frame.select("SHARD", "ROW").with_row_index("PLACE")
+    for (shard,), group in places.group_by("SHARD"):
+        wanted = group["ROW"].to_numpy()
+        spectra = read_shard(store.shard(str(shard)), with_flux=False, rows=wanted)
+        source[group["PLACE"].to_numpy()] = spectra.source
+        row[group["PLACE"].to_numpy()] = spectra.row
+    return frame.with_columns(
+        SOURCE=pl.Series([str(path) for path in source], dtype=pl.String),
+        SOURCE_ROW=pl.Series(row, dtype=pl.Int64),
+    )
+
+
+def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    entry = {
+        "TARGETID": str(row["TARGETID"]),  # 64 bits do not fit a number of JavaScript
+        "OBJECT_ID": str(row["OBJECT_ID"]),
+        "SHARD": row["SHARD"],
+        "SHARD_ROW": row["ROW"],
+        "RANK": row["RANK"],
+        "REASON": row["REASON"],
+        "SCORE": _number(row["SCORE"]),
+        "ENTROPY": _number(row["ENTROPY"]),
+        "CELL": row["CELL"],
+        "VOTES": {vote.name: row[count_column(vote)] for vote in Vote if count_column(vote) in row},
+        "PROPOSALS": [
+            {"z": row[name], "who": who} for name, who in _PROPOSALS if _number(row.get(name))
+        ],
+        "CONFIDENCES": {
+            line.column: _number(row[f"C_{line.column}"])
+            for line in NETWORK_LINES
+            if f"C_{line.column}" in row
+        },
+    }
+    if "SOURCE" in row:
+        entry |= {"SOURCE": row["SOURCE"], "ROW": row["SOURCE_ROW"]}
+    return entry
+
+
+def _targets_csv(chosen: pl.DataFrame) -> str:
+    return chosen.select("TARGETID", "OBJECT_ID", "RANK", "SCORE", "REASON").write_csv()
+
+
+def _target_lines(chosen: pl.DataFrame) -> str:
+    return "".join(f"{target}\n" for target in chosen["TARGETID"].to_list())
+
+
+def _write_text(path: Path, text: str) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return None if value is None or math.isnan(value) else float(value)
