@@ -145,7 +145,9 @@ class TestNoise:
         deep = fitsio.FITS(shared_data / "quasarnp_fixture" / "test_coadd.fits")
         for arm in desi_instrument().arms:
             letter = arm.name.upper()
-            ours = np.sqrt(variance(arm, np.full((1, len(arm.wave_aa)), 0.3, np.float32), NOMINAL))[0]
+            ours = np.sqrt(variance(arm, np.full((1, len(arm.wave_aa)), 0.3, np.float32), NOMINAL))[
+                0
+            ]
             level = 1 / np.sqrt(np.median(visit[f"{letter}_IVAR"].read(), axis=1))
             assert 0.8 < np.median(ours) / np.mean(level) < 1.25
             ivar = deep[f"{letter}_IVAR"].read()
@@ -193,7 +195,9 @@ class TestCoadd:
         assert coadd_exposures([Exposure({"b": arm}, NOMINAL)])["b"] is arm
 
     @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 9)), min_size=1, max_size=5))
-    def test_finite_and_at_least_as_good_as_the_best(self, parts: list[tuple[float, float]]) -> None:
+    def test_finite_and_at_least_as_good_as_the_best(
+        self, parts: list[tuple[float, float]]
+    ) -> None:
         whole = coadd_arm([NoisyArm(*arrays(flux, ivar, 0)) for flux, ivar in parts])
         assert np.isfinite(whole.flux).all()
         assert whole.ivar[0, 0] >= np.float32(max(ivar for _, ivar in parts)) * (1 - 1e-6)

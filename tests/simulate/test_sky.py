@@ -120,7 +120,7 @@ class TestResuming:
 
     def test_no_temporary_file_is_left(self, tmp_path: Path, known_light: LightSource) -> None:
         simulate_survey(planned(tmp_path, known_light), 2)
-        assert not [path for path in tmp_path.rglob(".*")]
+        assert not list(tmp_path.rglob(".*"))
 
     @pytest.mark.parametrize("n", [0, -1])
     def test_no_objects(self, tmp_path: Path, known_light: LightSource, n: int) -> None:
@@ -232,5 +232,5 @@ class TestSurveyFile:
             read_survey_file(self.write(tmp_path, text))
 
     def test_missing_file(self, tmp_path: Path) -> None:
-        with pytest.raises(DataFormatError, match="none.toml"):
+        with pytest.raises(DataFormatError, match=r"none\.toml"):
             read_survey_file(tmp_path / "none.toml")

@@ -138,9 +138,7 @@ class TestRedrock:
         qso = np.full(n, SpecType.QSO, np.int8)
         z = np.full(n, 2.0)
         rates = RedrockMistakes()
-        said = imitate_redrock(
-            np.random.default_rng(1), qso, z, np.full(n, 5.0, np.float32), rates
-        )
+        said = imitate_redrock(np.random.default_rng(1), qso, z, np.full(n, 5.0, np.float32), rates)
         assert abs(np.mean(said.spectype == SpecType.GALAXY) - rates.qso_as_galaxy) < 0.006
         assert abs(np.mean(said.spectype == SpecType.STAR) - rates.qso_as_star) < 0.003
         kept = said.spectype == SpecType.QSO
@@ -149,9 +147,7 @@ class TestRedrock:
         # A wrong line is a ratio of two lines of the list, never just anything.
         ratios = np.unique(np.round((1 + said.z[wrong]) / (1 + z[wrong]), 4))
         assert len(ratios) <= 10
-        faint = imitate_redrock(
-            np.random.default_rng(1), qso, z, np.zeros(n, np.float32), rates
-        )
+        faint = imitate_redrock(np.random.default_rng(1), qso, z, np.zeros(n, np.float32), rates)
         assert faint.mistaken.mean() > 2 * said.mistaken.mean()
 
     def test_sky_fibres_are_warned_of(self) -> None:
@@ -185,7 +181,9 @@ class TestTruth:
         self, survey: SurveyReport, tile: Path
     ) -> None:
         table = fitsio.read(survey.out / "truth.fits", ext=1)
-        assert_array_equal(table["TARGETID"], read_spectra(tile / f"coadd-{STEM}.fits").keys.target_id)
+        assert_array_equal(
+            table["TARGETID"], read_spectra(tile / f"coadd-{STEM}.fits").keys.target_id
+        )
         assert {"LEVEL", "SUBTYPE", "FAULTS", "MEDIAN_SN_B", "REDROCK_WRONG"} <= set(
             table.dtype.names
         )

@@ -138,9 +138,7 @@ class TestArms:
     def test_noise_level_is_that_of_real_faint_spectra(
         self, tmp_path: Path, known_light: LightSource, shared_data: Path
     ) -> None:
-        plan = plan_survey(
-            tmp_path, seed=1, source=known_light, recipe={}, survey_format="sdss"
-        )
+        plan = plan_survey(tmp_path, seed=1, source=known_light, recipe={}, survey_format="sdss")
         simulate_survey(plan, 10)
         ours = np.median(
             [

@@ -1,7 +1,7 @@
 """The truth of a simulated survey: labels in the form of an inspection, and all that is hidden."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.simulate.faults import Fault, Faults
-from quasarloop.truth import SECURE_QUALITY, SpecType, TruthTable
+from quasarloop.truth import SECURE_QUALITY, SpecType
 
 __all__ = [
     "fault_columns",
-    "flat_columns",
     "join_truth_files",
     "label_columns",
     "read_tile_truth",
-    "truth_table",
     "write_tile_truth",
 ]
 
@@ -69,36 +67,6 @@ def fault_columns(faults: Faults) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def flat_columns(value: Any, n: int, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Return every (n,) array in a frozen dataclass, nested ones too, under capital names.
-
-    Columns of several numbers per row become one column each (``NAME_0``, ``NAME_1``, …).
-    """
-    columns: dict[str, NDArray[Any]] = {}
-    for one in fields(value):
-        part, name = getattr(value, one.name), f"{prefix}{one.name.upper()}"
-        if is_dataclass(part) and not isinstance(part, type):
-            columns |= flat_columns(part, n, f"{name}_")
-        elif isinstance(part, np.ndarray) and part.ndim >= 1 and len(part) == n:
-            columns |= _split(name, part)
-    return columns
-
-
-def truth_table(columns: Columns) -> TruthTable:
-    """Return the labels as the package's own type."""
-    numbers = {name: int(kind) for kind, name in _WORDS.items()}
-    words = [value.decode().strip() for value in columns["SPECTYPE"]]
-    return TruthTable.make(
-        columns["TARGETID"],
-        np.array([numbers[word] for word in words]),
-        columns["Z"],
-        object_id=columns["OBJECT_ID"],
-        quality=columns["QUALITY"],
-        bal=columns["IS_BAL"],
-        source=TRUTH_SOURCE,
-    )
-
-
 def write_tile_truth(path: Path, columns: Columns) -> None:
     """Write the truth of one tile as FITS, rows as in its coadd."""
     with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
@@ -139,13 +107,6 @@ def join_truth_files(parts: Sequence[Path], folder: Path) -> int:
     return len(table)
 
 
-def _split(name: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    if values.ndim == 1:
-        return {name: values}
-    flat = values.reshape(len(values), -1)
-    return {f"{name}_{number}": flat[:, number] for number in range(flat.shape[1])}
-
-
 def _as_table(columns: Columns) -> NDArray[np.void]:
     ready = {name: _fits_ready(values) for name, values in columns.items()}
     n = len(ready["TARGETID"])
@@ -165,6 +126,6 @@ def _fits_ready(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind == "S":
-        return np.char.strip(np.char.decode(values, "ascii"))
+    if values.dtype.kind in "SU":  # fitsio gives either, depending on its version
+        return np.char.strip(values.astype(np.str_))
     return values.astype(values.dtype.newbyteorder("="))
