@@ -9,7 +9,7 @@ import sys
 import typer
 
 from quasarloop import __version__
-from quasarloop.cli import campaign, ensemble, evaluate, inspect, labels, weights
+from quasarloop.cli import campaign, ensemble, evaluate, inspect, labels, som, weights
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
 from quasarloop.cli.demo import demo
