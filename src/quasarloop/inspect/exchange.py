@@ -8,7 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from quasarloop.artefacts import check_folder
+from quasarloop.artefacts import check_folder, check_output
+from quasarloop.errors import InspectionError
 from quasarloop.inspect.database import now, setting
 from quasarloop.inspect.ledger import (
     Save,
@@ -18,13 +19,27 @@ from quasarloop.inspect.ledger import (
     save_label,
 )
 from quasarloop.inspect.merge import Merged
+from quasarloop.inspect.merged_table import read_merged, to_truth, write_merged
 from quasarloop.inspect.people import person_named
-from quasarloop.inspect.prospect_csv import Inspection, file_name, write_inspections
-from quasarloop.inspect.results import inspections, results
+from quasarloop.inspect.prospect_csv import (
+    Inspection,
+    file_name,
+    read_inspections,
+    write_inspections,
+)
+from quasarloop.inspect.results import final_labels, inspections, results
 from quasarloop.inspect.tables import Assignment, Decision, Item, Label
 from quasarloop.inspect.verdict import Verdict
+from quasarloop.read import write_truth
 
-__all__ = ["Imported", "export_inspections", "import_inspections", "import_merged"]
+__all__ = [
+    "Imported",
+    "export_final",
+    "export_inspections",
+    "import_file",
+    "import_inspections",
+    "import_merged",
+]
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,57 @@ def import_merged(session: Session, merged: Mapping[int, Merged], merger: str) -
     return Imported(new, same, objects)
 
 
+def import_file(session: Session, path: str | Path, merger: str) -> Imported:
+    """Import a file of either kind, told apart by its columns.
+
+    Args:
+        session: to write with.
+        path: prospect's VI CSV, or a merged table.
+        merger: under whose name merged labels stand.
+
+    Raises:
+        InspectionError: neither, or rows that make no sense.
+    """
+    if _is_prospect(Path(path)):
+        return import_inspections(session, read_inspections(path))
+    return import_merged(session, read_merged(path), merger)
+
+
+def export_final(
+    session: Session,
+    path: str | Path,
+    form: str,
+    *,
+    at_least: int | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Write every final label and return their number.
+
+    Args:
+        session: to read with.
+        path: .csv, .fits or .parquet.
+        form: ``"merged"`` for the merged table, ``"truth"`` for quasarloop's own.
+        at_least: as in `results.results`.
+        overwrite: replace an existing file.
+
+    Raises:
+        InspectionError: another suffix, or not one final label.
+        OutputError: the file exists or cannot be written.
+    """
+    target = check_output(path, overwrite=overwrite)
+    labels = final_labels(results(session, at_least=at_least))
+    if not labels:
+        raise InspectionError(
+            "no object has a final label yet; `quasarloop labels status` says what is open, "
+            "--at-least takes objects with fewer inspections"
+        )
+    if form == "merged":
+        write_merged(labels, target)
+    else:
+        write_truth(to_truth(labels, setting(session, "title")), target)
+    return len(labels)
+
+
 def export_inspections(session: Session, folder: str | Path) -> list[Path]:
     """Write one prospect file per scanner and return their paths.
 
@@ -134,6 +200,14 @@ def _item(session: Session, target_id: int) -> tuple[Item, bool]:
     session.add(item)
     session.flush()
     return item, True
+
+
+def _is_prospect(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return b"VI_scanner" in stream.readline(4096)
+    except OSError as exc:
+        raise InspectionError(f"{path}: cannot be read ({exc.strerror}); check the name") from exc
 
 
 def _fingerprint(*parts: str) -> str:

@@ -10,8 +10,9 @@ from scipy.ndimage import uniform_filter1d
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.restframe import RestTemplate
 from quasarloop.spectra import Arm
+from quasarloop.truth import SpecType
 
-__all__ = ["RedshiftFit", "fit_redshift"]
+__all__ = ["HALF_WIDTH", "SEARCH", "RedshiftFit", "fit_redshift"]
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +26,12 @@ _CONTINUUM_PIXELS: Final = 401
 _MIN_PIXELS: Final = 200
 # Half width of the search in Δz/(1+z). Our choice: a box of the network is 0.08.
 HALF_WIDTH: Final = 0.03
+# Where each class can be at all, from a survey's depth. Our choice, like redrock's ranges.
+SEARCH: Final = {
+    SpecType.STAR: (-0.005, 0.005),
+    SpecType.GALAXY: (-0.005, 1.7),
+    SpecType.QSO: (0.05, 6.0),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ def fit_redshift(
     *,
     row: int = 0,
     half_width: float = HALF_WIDTH,
+    z_range: tuple[float, float] | None = None,
 ) -> RedshiftFit:
     """Cross-correlate a spectrum with a template around a trial redshift.
 
@@ -61,6 +69,7 @@ def fit_redshift(
         z_trial: centre of the search.
         row: which spectrum of the arms.
         half_width: half width of the search, in Δz/(1 + z).
+        z_range: search between these redshifts instead, wherever the trial is.
 
     Raises:
         InspectionError: too little data, or no overlap with the template.
@@ -71,6 +80,9 @@ def fit_redshift(
     model_wave = 10.0 ** np.arange(*_MODEL_LOG_RANGE, _LOG_STEP)
     model = np.interp(model_wave, template.wave_aa, template.flux, left=0, right=0)
     model_line = _without_continuum(model, (model > 0).astype(np.float64))
+    if z_range is not None:
+        z_trial = float(np.sqrt((1 + z_range[0]) * (1 + z_range[1]))) - 1
+        half_width = (1 + z_range[1]) / (1 + z_trial) - 1
     n_shift = max(2, int(np.log10(1 + half_width) / _LOG_STEP))
     centre = (start - np.log10(1 + z_trial) - _MODEL_LOG_RANGE[0]) / _LOG_STEP
     first = round(centre)

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import progress
 from quasarloop.inspect.database import setting
-from quasarloop.inspect.fit import fit_redshift
+from quasarloop.inspect.fit import SEARCH, fit_redshift
 from quasarloop.inspect.ledger import (
     ask_machine,
     assignment_of,
@@ -25,7 +25,7 @@ from quasarloop.inspect.ledger import (
 from quasarloop.inspect.marks import MARKS
 from quasarloop.inspect.people import Person
 from quasarloop.inspect.restframe import rest_template
-from quasarloop.inspect.security import Campaign, campaign_of, require
+from quasarloop.inspect.security import Campaign, campaign_of, person_of, require, visitor_of
 from quasarloop.inspect.shapes import (
     FitIn,
     SaveIn,
@@ -45,8 +45,15 @@ router: Final = APIRouter(prefix="/api", tags=["inspect"])
 
 InCampaign = Annotated[Campaign, Depends(campaign_of)]
 Inspector = Annotated[Person, Depends(require("inspector"))]
+Me = Annotated[Person, Depends(person_of)]
 Looker = Annotated[Person, Depends(require("inspector", "merger"))]
 ListState = Literal["all", "todo", "skipped", "done"]
+
+
+@router.get("/me")
+def who_am_i(request: Request, campaign: InCampaign, me: Me) -> dict[str, str]:
+    """Return who is logged in here, and the token for changes (after a login elsewhere)."""
+    return {"name": me.name, "role": me.role, "csrf": visitor_of(request).csrf(campaign.secret)}
 
 
 @router.get("/reference")
@@ -158,8 +165,7 @@ def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, 
             complete = label is not None and is_complete(verdict_of(label))
             if _machine_access(setting(session, "blind"), turn, complete) == "closed":
                 raise HTTPException(403, "this campaign shows it only after your first verdict")
-            if not complete:
-                ask_machine(session, item, me.id)
+            ask_machine(session, item, me.id)
         return {"target_id": str(item.target_id), "opinion": item.opinion}
 
 
@@ -185,12 +191,14 @@ def put_aside(
 
 @router.post("/objects/{target_id}/fit")
 def fit(target_id: TargetId, given: FitIn, campaign: InCampaign, me: Looker) -> dict[str, Any]:
-    """Return the best redshift around a trial value, by cross-correlation."""
+    """Return the best redshift near a trial value or over all, by cross-correlation."""
     with campaign.database.read() as session:
         item = _visible(session, target_id, me)
     shown = campaign.files.load(item.source, item.row, item.target_id)
-    template = rest_template(spectype_from_name(given.spectype))
-    found = fit_redshift(shown.spectra.arms, template, given.z)
+    spectype = spectype_from_name(given.spectype or "QSO")
+    search = SEARCH[spectype] if given.wide else None
+    template = rest_template(spectype)
+    found = fit_redshift(shown.spectra.arms, template, given.z, z_range=search)
     return {"z": found.z, "correlation": found.correlation, "at_edge": found.at_edge}
 
 

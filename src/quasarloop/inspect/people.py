@@ -24,6 +24,7 @@ __all__ = [
     "join",
     "log_in",
     "open_invite",
+    "person_called",
     "person_named",
     "person_of_login",
     "set_active",
@@ -129,6 +130,18 @@ def person_named(session: Session, name: str, role: str = "inspector") -> int:
         session.add(user)
         session.flush()
     return user.id
+
+
+def person_called(session: Session, name: str) -> int:
+    """Return the id of somebody who is here.
+
+    Raises:
+        InspectionError: nobody of that name.
+    """
+    found = session.scalar(sa.select(User.id).where(User.name == name))
+    if found is None:
+        raise InspectionError(f"nobody here is called {name}")
+    return found
 
 
 def too_many_attempts(session: Session, name: str, address: str) -> bool:

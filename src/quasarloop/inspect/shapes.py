@@ -77,6 +77,7 @@ class FitIn(_Strict):
 
     z: Redshift
     spectype: SpectypeName = "QSO"
+    wide: bool = False  # over all redshifts, not only near `z`
 
 
 class InviteIn(_Strict):

@@ -1,0 +1,135 @@
+"""``quasarloop inspect``: the visual-inspection page, its people and assignments."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quasarloop.cli.common import console
+from quasarloop.inspect.extra import require_extra
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    callback=require_extra,
+    help="Let experts label spectra in the browser.",
+)
+
+Db = Annotated[
+    str,
+    typer.Option(
+        "--db", help="sqlite:///labels.db, or postgresql+psycopg://user@host/name for teams."
+    ),
+]
+_LABELS = "sqlite:///labels.db"
+
+
+@app.command("serve")
+def serve(
+    worklist: Annotated[
+        Path | None,
+        typer.Option(help="What to look at: JSON, CSV or Parquet with TARGETIDs. Once is enough."),
+    ] = None,
+    spectra: Annotated[
+        list[Path] | None, typer.Option(help="Spectrum files, folders of them, or a store.")
+    ] = None,
+    redrock: Annotated[
+        list[Path] | None, typer.Option(help="redrock-*.fits whose best fits are shown.")
+    ] = None,
+    db: Db = _LABELS,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8765,
+) -> None:
+    """Serve the inspection page.
+
+    The first start prints a one-time link for the admin, who invites the others.
+
+    Example: [bold]quasarloop inspect serve --worklist worklist.json --spectra store/[/]
+    """
+    from quasarloop.inspect.database import open_database
+    from quasarloop.inspect.server import first_admin, prepare
+    from quasarloop.inspect.server import serve as run
+    from quasarloop.inspect.spectra_files import open_spectra
+
+    folder = worklist.parent if worklist is not None else Path()
+    files = open_spectra(spectra or [], folder)
+    database = open_database(db)
+    prepare(database, files, worklist=worklist, redrock=redrock or [])
+    address = f"http://{host}:{port}"
+    token = first_admin(database)
+    if token is not None:
+        console.print(f"Become the admin (works once): {address}/join/{token}", soft_wrap=True)
+    console.print(f"Serving {address} until Ctrl+C", soft_wrap=True)
+    run(database, files, host=host, port=port)
+
+
+@app.command("invite")
+def invite(
+    name: Annotated[str, typer.Argument(help="Letters, digits, dots, dashes, underscores.")],
+    role: Annotated[str, typer.Option(help="inspector, merger or admin.")] = "inspector",
+    db: Db = _LABELS,
+    address: Annotated[
+        str, typer.Option(help="Where the page is served.")
+    ] = "http://127.0.0.1:8765",
+) -> None:
+    """Print a one-time link with which somebody joins; it is valid for seven days.
+
+    Example: [bold]quasarloop inspect invite ada --role inspector[/]
+    """
+    from quasarloop.inspect import people
+    from quasarloop.inspect.database import open_database
+
+    database = open_database(db)
+    with database.write() as session:
+        token = people.invite(session, name, role)
+    database.close()
+    typer.echo(f"{address.rstrip('/')}/join/{token}")
+
+
+@app.command("assign")
+def assign(
+    db: Db = _LABELS,
+    per_object: Annotated[
+        int | None, typer.Option(min=1, max=9, help="Inspectors per object, from now on.")
+    ] = None,
+) -> None:
+    """Share objects out among the inspectors who are here; what is begun stays.
+
+    Example: [bold]quasarloop inspect assign --per-object 3[/]
+    """
+    from quasarloop.inspect.campaign import balance
+    from quasarloop.inspect.database import open_database, set_setting
+
+    database = open_database(db)
+    with database.write() as session:
+        if per_object is not None:
+            set_setting(session, "per_object", str(per_object))
+            session.flush()
+        plan = balance(session)
+    database.close()
+    typer.echo(
+        f"{len(plan.add)} assignments made, {len(plan.drop)} taken back, "
+        f"{len(plan.short)} objects short of inspectors"
+    )
+
+
+@app.command("shut-out")
+def shut_out(
+    name: Annotated[str, typer.Argument(help="Who may no longer come in.")], db: Db = _LABELS
+) -> None:
+    """End somebody's sessions, keep them out, and share out their open work.
+
+    Example: [bold]quasarloop inspect shut-out ada[/]
+    """
+    from quasarloop.inspect.campaign import balance
+    from quasarloop.inspect.database import open_database
+    from quasarloop.inspect.people import person_called, set_active
+
+    database = open_database(db)
+    with database.write() as session:
+        set_active(session, person_called(session, name), active=False)
+        session.flush()
+        plan = balance(session)
+    database.close()
+    typer.echo(f"{name} is out; {len(plan.add)} objects given to others")

@@ -1,0 +1,159 @@
+"""``quasarloop labels``: labels in, merged, out, and how far they are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from quasarloop.cli.common import console
+from quasarloop.errors import InspectionError
+from quasarloop.inspect.extra import require_extra
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    callback=require_extra,
+    help="Labels of an inspection campaign as files.",
+)
+
+Db = Annotated[str, typer.Option("--db", help="The campaign's database.")]
+AtLeast = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Inspections an object needs to merge; default: the campaign's number."
+    ),
+]
+_LABELS = "sqlite:///labels.db"
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="prospect's VI CSV files, or a merged table (CSV, FITS, Parquet)."),
+    ],
+    db: Db = _LABELS,
+    merger: Annotated[
+        str, typer.Option(help="Under whose name a merged table's labels stand.")
+    ] = "imported",
+) -> None:
+    """Bring in another tool's inspections or a merged truth table; twice changes nothing.
+
+    Example: [bold]quasarloop labels import desi-vi_tile80609_*.csv[/]
+    """
+    from quasarloop.inspect.database import open_database
+    from quasarloop.inspect.exchange import import_file
+
+    database = open_database(db)
+    for path in paths:
+        with database.write() as session:
+            done = import_file(session, path, merger)
+        typer.echo(
+            f"{path}: {done.new} labels new, {done.same} known, {done.new_objects} objects new"
+        )
+    database.close()
+
+
+@app.command("export")
+def export(
+    out: Annotated[
+        Path,
+        typer.Argument(help="Folder for --format prospect; else a .csv, .fits or .parquet file."),
+    ],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="merged: the merged table; truth: quasarloop's own truth table; "
+            "prospect: one VI CSV per inspector.",
+        ),
+    ] = "merged",
+    db: Db = _LABELS,
+    at_least: AtLeast = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Write labels: final ones (both forms can be trained with as they are), or everybody's.
+
+    Example: [bold]quasarloop labels export truth.fits --format truth[/]
+    """
+    from quasarloop.inspect.database import open_database
+    from quasarloop.inspect.exchange import export_final, export_inspections
+
+    database = open_database(db)
+    with database.read() as session:
+        if form == "prospect":
+            for path in export_inspections(session, out):
+                typer.echo(str(path))
+        elif form in ("merged", "truth"):
+            n = export_final(session, out, form, at_least=at_least, overwrite=overwrite)
+            typer.echo(f"{out}: {n} labels")
+        else:
+            raise InspectionError(f"format is {form!r}; expected merged, truth or prospect")
+    database.close()
+
+
+@app.command("merge")
+def merge(db: Db = _LABELS, at_least: AtLeast = None) -> None:
+    """Apply the merge rules and list the objects that wait for the merger.
+
+    Example: [bold]quasarloop labels merge --at-least 2[/]
+    """
+    from quasarloop.inspect.database import open_database
+    from quasarloop.inspect.results import results
+
+    database = open_database(db)
+    with database.read() as session:
+        found = results(session, at_least=at_least)
+    database.close()
+    waiting = [result for result in found if result.state == "conflict"]
+    for result in waiting:
+        typer.echo(f"{result.item.target_id} {','.join(result.disagree_in)}")
+    merged = sum(result.merged is not None for result in found)
+    console.print(f"{merged} objects have a final label, {len(waiting)} wait for the merger")
+
+
+@app.command("status")
+def status(
+    db: Db = _LABELS,
+    at_least: AtLeast = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Also draw the agreement figure: .svg, .png or .pdf.")
+    ] = None,
+) -> None:
+    """Show how far everybody is and how well they agree.
+
+    Example: [bold]quasarloop labels status --figure agreement.svg[/]
+    """
+    from quasarloop.inspect.agreement_figure import agreement_figure
+    from quasarloop.inspect.database import open_database
+    from quasarloop.inspect.results import agreement_of, results
+    from quasarloop.inspect.status import agreement_rows, people_rows, state_rows
+
+    database = open_database(db)
+    with database.read() as session:
+        found = results(session, at_least=at_least)
+        people = people_rows(session)
+    database.close()
+    agreed = agreement_of(found)
+    _print("Objects", state_rows(found))
+    _print("People", people)
+    _print("Agreement", agreement_rows(agreed))
+    if figure is not None:
+        from quasarloop.artefacts import write_atomically
+
+        with write_atomically(figure) as temporary:
+            agreement_figure(agreed).savefig(temporary, dpi=150)
+        typer.echo(str(figure))
+
+
+def _print(title: str, rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows[1:]:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,62 @@
+// Requests to our own server: JSON, with the CSRF token on every change.
+
+let token = document.querySelector("meta[name=csrf]").content;
+const person = document.querySelector("meta[name=person]")?.content;
+const TIMEOUT_MS = 20000;
+
+/** A request the server refused (status > 0) or that never got an answer (status 0). */
+export class ApiError extends Error {
+  constructor(status, body) {
+    super(body?.detail && typeof body.detail === "string" ? body.detail : `status ${status}`);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+async function send(method, path, content, renewed = false) {
+  const options = { method, headers: {}, signal: AbortSignal.timeout(TIMEOUT_MS) };
+  if (method !== "GET") {
+    options.headers["X-CSRF-Token"] = token;
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(content ?? {});
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    throw new ApiError(0, { detail: "the server does not answer" });
+  }
+  const body = await response.json().catch(() => null);
+  if (response.status === 403 && !renewed && method !== "GET") {
+    // After a new login in another window this page's token is stale: fetch the new one, once.
+    await renewToken();
+    return send(method, path, content, true);
+  }
+  if (!response.ok) throw new ApiError(response.status, body);
+  return body;
+}
+
+async function renewToken() {
+  const me = await send("GET", "/api/me");
+  if (me.name !== person) {
+    throw new ApiError(401, { detail: `${me.name} is logged in here now; log in again` });
+  }
+  token = me.csrf;
+}
+
+export const get = (path) => send("GET", path);
+export const put = (path, content) => send("PUT", path, content);
+export const post = (path, content) => send("POST", path, content);
+
+/** Make an element: `el("td", { class: "x" }, "text", child)`. Text is never read as HTML. */
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export const byId = (id) => document.getElementById(id);
+export const formatZ = (z) => (z === null || z === undefined ? "" : String(Number(z.toFixed(5))));

@@ -1,0 +1,50 @@
+// The page of one object after the other: picks the desk of the page's mode and wires the keys.
+
+import { byId } from "./api.js";
+import { listen } from "./keys.js";
+import { InspectorDesk } from "./desk.js";
+import { MergerDesk } from "./merge_desk.js";
+import { Workbench } from "./workbench.js";
+
+const mode = document.querySelector(".workbench").dataset.mode;
+const bench = new Workbench({ onMove: () => desk.moved() });
+const desk = mode === "merge" ? new MergerDesk(bench) : new InspectorDesk(bench);
+
+function act(action, event) {
+  if (bench.act(action, event)) return;
+  if (action === "comment") {
+    byId("comment").focus();
+  } else {
+    desk.act(action);
+  }
+}
+
+byId("z").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  const z = Number(byId("z").value.trim().replace(",", "."));
+  byId("z").blur();
+  if (byId("z").value.trim() === "" || !Number.isFinite(z)) {
+    bench.hint("that is no redshift");
+    return;
+  }
+  bench.moveTo(z);
+  if (desk.verdict.spectype !== "") desk.act("take");
+});
+
+byId("comment").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" || event.key === "Escape") byId("comment").blur();
+});
+byId("comment").addEventListener("blur", () => desk.comment(byId("comment").value));
+
+byId("jump").addEventListener("close", () => {
+  const dialog = byId("jump");
+  if (dialog.returnValue === "go") desk.jump(byId("jump-id").value.trim());
+});
+
+listen(mode, act);
+// For measuring and for tests: what is drawn, and how long the last move took.
+window.quasarloop = { bench, desk };
+await bench.start();
+await desk.start();
+document.body.dataset.ready = "true";

@@ -1,0 +1,108 @@
+// Every action with its key and its name: one table makes the keys work and the help page.
+
+import { byId, el } from "./api.js";
+
+/** [action, keys, what it does, in which mode]. Keys are `event.key` as typed. */
+export const KEYS = [
+  ["Verdict", [
+    ["star", ["s"], "class STAR (takes the trial redshift; 0 if that is no star's)"],
+    ["galaxy", ["g"], "class GALAXY, at the trial redshift"],
+    ["qso", ["q"], "class QSO, at the trial redshift"],
+    ["bal", ["b"], "broad absorption: yes, no, not judged"],
+    ["quality-0", ["0"], "quality 0"],
+    ["quality-1", ["1"], "quality 1"],
+    ["quality-2", ["2"], "quality 2"],
+    ["quality-3", ["3"], "quality 3"],
+    ["quality-4", ["4"], "quality 4"],
+    ["issue-R", ["R"], "issue: bad redshift"],
+    ["issue-C", ["C"], "issue: bad class"],
+    ["issue-S", ["S"], "issue: bad spectrum"],
+    ["comment", ["c"], "write a comment (Enter or Esc leaves it)"],
+    ["undo", ["u"], "undo the last change"],
+    ["redo", ["U"], "redo"],
+  ]],
+  ["Redshift", [
+    ["z", ["z"], "type a redshift (Enter takes it, Esc leaves it)"],
+    ["take", ["Enter"], "take the trial redshift into the verdict"],
+    ["nudge-up", ["ArrowRight"], "higher by 0.0005 (1+z); with Shift ten times that"],
+    ["nudge-down", ["ArrowLeft"], "lower by as much"],
+    ["nudge-up-fine", ["."], "higher by 0.00005 (1+z)"],
+    ["nudge-down-fine", [","], "lower by as much"],
+    ["fit", ["f"], "fit the template near the trial redshift"],
+    ["fit-wide", ["F"], "fit the template over all redshifts"],
+    ["chip", ["x"], "next redshift the machines propose"],
+    ["machine", ["m"], "show what the machines think"],
+  ]],
+  ["Going on", [
+    ["next", ["n", " "], "next object"],
+    ["previous", ["p"], "previous object"],
+    ["skip", ["k"], "skip: put aside for later"],
+    ["jump", ["j"], "jump to a TARGETID"],
+    ["list", ["l"], "back to the list"],
+  ]],
+  ["Merging", [
+    ["adopt", ["w"], "adopt the next inspector's verdict"],
+    ["decide", ["d"], "decide: store this as the final label"],
+  ], "merge"],
+  ["Display", [
+    ["smooth-more", ["]"], "smooth more"],
+    ["smooth-less", ["["], "smooth less"],
+    ["lines", ["i"], "lines: major, all, none"],
+    ["template", ["t"], "template: QSO, GALAXY, STAR, none"],
+    ["arms", ["a"], "arms together or separate"],
+    ["noise", ["e"], "noise on or off"],
+    ["zoom-in", ["+", "="], "zoom in"],
+    ["zoom-out", ["-"], "zoom out"],
+    ["pan-left", ["<"], "pan left"],
+    ["pan-right", [">"], "pan right"],
+    ["taller", ["ArrowUp"], "flux axis: taller"],
+    ["lower", ["ArrowDown"], "flux axis: lower"],
+    ["view", ["v"], "whole spectrum"],
+    ["hold", ["y"], "keep this view for the next object"],
+    ["theme", ["D"], "light or dark"],
+    ["help", ["?"], "this help"],
+  ]],
+];
+
+const NAMES = { " ": "Space", ArrowRight: "→", ArrowLeft: "←", ArrowUp: "↑", ArrowDown: "↓" };
+
+/** Call `act(action, event)` for keys and for buttons with `data-action`. */
+export function listen(mode, act) {
+  const byKey = new Map();
+  for (const [, actions, only] of KEYS) {
+    if (only && only !== mode) continue;
+    for (const [action, keys] of actions) for (const key of keys) byKey.set(key, action);
+  }
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const place = event.target;
+    if (place.matches?.("input:not([type=range]), textarea, select")) return;
+    // A focused button keeps Space and Enter: that is how it is pressed.
+    const onControl = place.matches?.("button, a, input[type=range]");
+    if (onControl && ([" ", "Enter"].includes(event.key) || (place.type === "range" && event.key.startsWith("Arrow")))) return;
+    const action = byKey.get(event.key);
+    if (action) {
+      event.preventDefault();
+      act(action, event);
+    }
+  });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-action]");
+    if (!button) return;
+    act(button.dataset.action, event);
+    // Back to the page, so that the next key is a shortcut and not a press of this button.
+    if (event.detail > 0) button.blur();
+  });
+  fillHelp(mode);
+}
+
+function fillHelp(mode) {
+  for (const [title, actions, only] of KEYS) {
+    if (only && only !== mode) continue;
+    const rows = actions.flatMap(([, keys, what]) => [
+      el("dt", {}, ...keys.map((key) => el("kbd", {}, NAMES[key] ?? key))),
+      el("dd", {}, what),
+    ]);
+    byId("help-keys").append(el("section", {}, el("h3", {}, title), el("dl", {}, ...rows)));
+  }
+}

@@ -1,0 +1,81 @@
+// What the machines think: votes as bars, redshifts as chips, redrock's fits, entropy, map cell.
+
+import { byId, el, formatZ } from "./api.js";
+
+const VOTES = { NOT_QSO: "not a QSO", LOW_Z: "QSO, z < 2.1", HIGH_Z: "QSO, z ≥ 2.1" };
+const LINES = { LYA: "Lyα", CIV: "C IV", CIII: "C III]", MgII: "Mg II", Hbeta: "Hβ", Halpha: "Hα", BAL: "BAL" };
+
+export function hideMachine(closed) {
+  const button = closed
+    ? el("p", { class: "hint" }, "shown after your first verdict")
+    : el("button", { type: "button", "data-action": "machine" }, "show ", el("kbd", {}, "m"));
+  byId("machine").replaceChildren(button);
+}
+
+/** Show an opinion; `take(z)` is called for a chip. Returns the redshifts, for the chip key. */
+export function showMachine(opinion, take) {
+  const parts = [];
+  if (opinion.votes) parts.push(voteBars(opinion.votes));
+  const proposals = (opinion.proposals ?? []).map((chip) => ({ ...chip, from: "networks" }));
+  const fits = (opinion.redrock ?? []).map((fit) => ({ ...fit, from: "redrock" }));
+  const chips = [...proposals, ...fits];
+  if (chips.length) parts.push(el("div", { class: "chips" }, ...chips.map((chip) => chipButton(chip, take))));
+  if (opinion.confidences) parts.push(confidences(opinion.confidences));
+  const facts = [];
+  const number = (value) => (typeof value === "number" ? value.toPrecision(3) : value);
+  if (opinion.entropy !== undefined) facts.push(["entropy", `${number(opinion.entropy)} bits`]);
+  if (opinion.score !== undefined && opinion.score !== opinion.entropy) facts.push(["score", number(opinion.score)]);
+  if (opinion.cell !== undefined) facts.push(["map cell", [opinion.cell].flat().join(", ")]);
+  if (facts.length) {
+    parts.push(el("dl", { class: "facts" }, ...facts.flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, String(v))])));
+  }
+  if (opinion.map) parts.push(neighbourhood(opinion.map));
+  if (parts.length === 0) parts.push(el("p", { class: "hint" }, "nothing is known of this object"));
+  byId("machine").replaceChildren(...parts);
+  return chips.map((chip) => chip.z);
+}
+
+function voteBars(votes) {
+  const total = Object.values(votes).reduce((sum, n) => sum + n, 0) || 1;
+  const rows = Object.entries(VOTES).flatMap(([name, label]) => {
+    const count = votes[name] ?? 0;
+    const bar = el("span", { class: "bar-fill", style: `width:${(100 * count) / total}%` });
+    return [el("dt", {}, label), el("dd", {}, el("span", { class: "bar-track" }, bar), ` ${count}`)];
+  });
+  return el("dl", { class: "votes", "aria-label": "Votes of the ensemble" }, ...rows);
+}
+
+function chipButton(chip, take) {
+  const said = chip.from === "redrock"
+    ? `redrock ${chip.spectype}${chip.zwarn ? ` ZWARN ${chip.zwarn}` : ""}, Δχ² ${Math.round(chip.deltachi2)}`
+    : [chip.who, chip.count !== undefined ? `${chip.count} votes` : ""].filter(Boolean).join(", ");
+  const button = el("button", { type: "button", class: `chip ${chip.from}`, title: said || "proposed redshift" },
+    `z ${formatZ(chip.z)}`, said ? el("small", {}, said) : null);
+  button.addEventListener("click", () => {
+    take(chip.z);
+    button.blur();
+  });
+  return button;
+}
+
+function confidences(values) {
+  const known = Object.entries(values).filter(([, value]) => value >= 0.05);
+  if (!known.length) return null;
+  const text = known.map(([line, value]) => `${LINES[line] ?? line} ${value.toFixed(2)}`).join(" · ");
+  return el("p", { class: "hint" }, `lines: ${text}`);
+}
+
+/** A few map cells around the object's own, darker where more spectra lie. */
+function neighbourhood(map) {
+  const rows = map.counts;
+  if (!Array.isArray(rows) || !Array.isArray(rows[0])) return null;
+  const most = Math.max(1, ...rows.flat());
+  const middle = [rows.length >> 1, rows[0].length >> 1];
+  const cells = rows.flatMap((row, i) => row.map((count, j) => {
+    const own = i === middle[0] && j === middle[1];
+    const share = Math.sqrt(count / most);
+    return el("span", { class: own ? "cell own" : "cell", style: `--share:${share}`, title: `${count} spectra` }, String(count));
+  }));
+  return el("div", { class: "map", style: `grid-template-columns:repeat(${rows[0].length},1fr)`,
+    role: "img", "aria-label": `map cell with ${rows[middle[0]][middle[1]]} spectra, and its neighbours` }, ...cells);
+}

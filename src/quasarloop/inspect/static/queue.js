@@ -1,0 +1,45 @@
+// The merger's queue.
+
+import { byId, el, formatZ, get } from "./api.js";
+
+const filters = byId("filters");
+let state = new URLSearchParams(location.search).get("state") ?? "conflict";
+
+async function refresh() {
+  history.replaceState(null, "", `?state=${state}`);
+  const { objects, counts } = await get(`/api/merge?state=${encodeURIComponent(state)}`);
+  for (const button of filters.querySelectorAll("[data-state]")) {
+    const name = button.dataset.state;
+    button.setAttribute("aria-pressed", String(name === state));
+    button.dataset.count = counts[name];
+  }
+  byId("start").href = `/merge/object?state=${state}`;
+  byId("start").hidden = objects.length === 0;
+  byId("none").hidden = objects.length > 0;
+  byId("rows").replaceChildren(...objects.map(row));
+}
+
+function row(object) {
+  const final = object.merged;
+  const cells = [
+    object.number,
+    el("a", { href: `/merge/object?state=${state}&target=${object.target_id}` }, object.target_id),
+    `${object.n_verdicts}${object.n_open ? `, ${object.n_open} to come` : ""}`,
+    object.disagree_in.join(", "),
+    object.z_range ? object.z_range.toPrecision(2) : "0",
+    final ? final.spectype || "–" : "",
+    final ? formatZ(final.z) : "",
+    final ? String(Math.round(final.quality * 100) / 100) : "",
+    object.changed_since ? "changed since decided" : "",
+  ];
+  return el("tr", {}, ...cells.map((cell) => el("td", {}, cell instanceof Node ? cell : String(cell))));
+}
+
+filters.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-state]");
+  if (!button) return;
+  state = button.dataset.state;
+  refresh();
+});
+await refresh();
+document.body.dataset.ready = "true";
