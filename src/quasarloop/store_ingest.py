@@ -6,10 +6,12 @@ skipped without opening one; it is only a shortcut and may be deleted.
 """
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +35,8 @@ from quasarloop.store_schema import (
 )
 
 __all__ = ["IngestReport", "IngestSummary", "ingest", "ingest_file"]
+
+_LOG = logging.getLogger(__name__)
 
 _INDEX: Final = "index.jsonl"
 # Spectra read, rebinned and written at once: one row group of about 2 MB.
@@ -124,30 +128,32 @@ def ingest(
     """
     store = create_store(store_dir, grid)
     tell = on_file or (lambda path, outcome: None)
-    index = _read_index(store.path / _INDEX)
-    outcomes: dict[str, IngestReport | str] = dict.fromkeys(map(str, files), "")
-    for path in outcomes:
-        known = index.get(_file_key(path))
+    index = _Index.read(store.path / _INDEX)
+    keys = {path: _file_key(path) for path in map(str, files)}
+    outcomes: dict[str, IngestReport | str] = {}
+    for path, key in keys.items():
+        known = index.reports.get(key)
         if known is not None and shard_path(store.path, known.shard).exists():
             outcomes[path] = known
             tell(path, known)
-    todo = [path for path, outcome in outcomes.items() if outcome == ""]
+    todo = [path for path in keys if path not in outcomes]
     with (store.path / _INDEX).open("a", encoding="utf-8") as stream:
 
         def keep(path: str, outcome: IngestReport | str) -> None:
             outcomes[path] = outcome
             if isinstance(outcome, IngestReport):
-                stream.write(json.dumps({"key": _file_key(path), **asdict(outcome)}) + "\n")
+                stream.write(json.dumps({"key": keys[path], **asdict(outcome)}) + "\n")
                 stream.flush()
+                index.replace(keys[path], outcome, store.path)
             tell(path, outcome)
 
         done = run_tasks(
             _ingest_task, todo, engine=engine, shared=(store.path, grid), on_result=keep
         )
-    failures = {path: text for path, text in outcomes.items() if isinstance(text, str)}
-    failures |= done.failures
-    reports = tuple(entry for entry in outcomes.values() if isinstance(entry, IngestReport))
-    return IngestSummary(reports, failures)
+    found = {path: outcomes[path] for path in keys if path in outcomes}
+    failures = {path: text for path, text in found.items() if isinstance(text, str)}
+    reports = tuple(entry for entry in found.values() if isinstance(entry, IngestReport))
+    return IngestSummary(reports, failures | done.failures)
 
 
 def ingest_file(path: str | Path, store_dir: str | Path, grid: WaveGrid) -> IngestReport:
@@ -164,7 +170,7 @@ def ingest_file(path: str | Path, store_dir: str | Path, grid: WaveGrid) -> Inge
         flags = read_shard(target, with_flux=False).flags
         return IngestReport(str(path), name, len(flags), count_flags(flags), skipped=True)
     source = {"path": str(path), "sha256": digest}
-    schema = schema_of(grid, {"source": source, "versions": versions()})
+    schema = schema_of(grid, {"source": source, "versions": _versions()})
     counts: Counter[str] = Counter()
     n_rows = 0
     target.parent.mkdir(exist_ok=True, parents=True)
@@ -188,6 +194,11 @@ def _ingest_task(path: str, shared: tuple[Path, WaveGrid]) -> IngestReport | str
         return str(exc)
 
 
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    return versions()  # asked once: looking packages up takes as long as ingesting a spectrum
+
+
 def _shard_name(digest: str, grid: WaveGrid) -> str:
     content = json.dumps([digest, grid_to_dict(grid), STORE_FORMAT], sort_keys=True)
     return sha256(content.encode()).hexdigest()[:_NAME_LENGTH]
@@ -202,15 +213,43 @@ def _file_key(path: str) -> str:
     return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"  # noqa: PTH100 -- as above
 
 
-def _read_index(path: Path) -> dict[str, IngestReport]:
-    index: dict[str, IngestReport] = {}
-    if not path.exists():
+@dataclass(frozen=True)
+class _Index:
+    """Which file became which shard.
+
+    Attributes:
+        reports: file key -> its report.
+        latest: path -> shard its file became last.
+    """
+
+    reports: dict[str, IngestReport]
+    latest: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> "_Index":
+        index = cls({}, {})
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                key = entry.pop("key")
+                report = IngestReport(**entry | {"skipped": True})
+            except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+                continue  # a line torn by a kill: its file is simply looked at again
+            index.reports[key] = report
+            index.latest[_path_of(key)] = report.shard
         return index
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-            key = entry.pop("key")
-            index[key] = IngestReport(**entry | {"skipped": True})
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-            continue  # a line torn by a kill: its file is simply looked at again
-    return index
+
+    def replace(self, key: str, report: IngestReport, folder: Path) -> None:
+        """Note a file's shard; remove the one its former content left, unless shared."""
+        path = _path_of(key)
+        former = self.latest.get(path)
+        self.latest[path] = report.shard
+        if former is None or former == report.shard or former in self.latest.values():
+            return
+        _LOG.warning("%s has changed: its former shard %s is removed", path, former)
+        shard_path(folder, former).unlink(missing_ok=True)
+
+
+def _path_of(key: str) -> str:
+    return key.rsplit("|", 2)[0]

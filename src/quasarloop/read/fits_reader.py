@@ -8,6 +8,7 @@ believed. Tile-compressed images are handed to fitsio.
 
 import gzip
 import io
+import math
 import os
 import re
 import zlib
@@ -111,12 +112,13 @@ class Hdu:
 
     @property
     def data_bytes(self) -> int:
-        """Length of the data without padding."""
-        axes = [self._integer(f"NAXIS{i}") for i in range(1, self._integer("NAXIS") + 1)]
+        """Length of the data without padding; needs only the cards the standard puts first."""
+        front = Hdu(self.index, self.cards[:_BLOCK], self.data_start)
+        axes = [front._integer(f"NAXIS{i}") for i in range(1, front._integer("NAXIS") + 1)]
         if not axes:
             return 0
-        elements = int(np.prod(axes, dtype=np.int64)) + self._integer("PCOUNT", 0)
-        return abs(self._integer("BITPIX")) // 8 * self._integer("GCOUNT", 1) * elements
+        elements = math.prod(axes) + front._integer("PCOUNT", 0)
+        return abs(front._integer("BITPIX")) // 8 * front._integer("GCOUNT", 1) * elements
 
     def label(self) -> str:
         """Return how messages name it: ``HDU 3 (B_FLUX)``."""
