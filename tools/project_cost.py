@@ -1,0 +1,129 @@
+"""Project the cost of one round from measured rates: ``python -m tools.project_cost bench.json``.
+
+Prints the table of docs/scaling.md. What is measured comes from the benchmark's rows of voting and
+training (rates per second of one core); everything else is an assumption, and printed as such.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quasarloop.network.model import NetworkConfig
+from quasarloop.network.presets import preset
+
+# Source: paper, Sections 3 and 4: second run.
+LABELLED, NETWORKS, POOL = 5_600, 200, 3_600_000
+# A training step goes forward once and back through inputs and weights: three times the products.
+TRAINING_FACTOR = 3
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a round might run."""
+
+    name: str
+    cores: int
+    efficiency: float  # part of cores × one core's rate that remains, an assumption
+
+
+MACHINES = (
+    Machine("laptop, 8 cores", 8, 0.7),
+    Machine("one node, 128 cores", 128, 0.7),
+    Machine("64 nodes of 128 cores", 64 * 128, 0.7),
+)
+
+
+def main() -> None:
+    """Read the rates, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bench", type=Path, help="bench.json of `make bench`")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--cascade-work", type=float, default=0.2, help="part of all questions a cascade asks"
+    )
+    parser.add_argument("--gpu-tflops", type=float, default=67.0, help="H100: peak float32")
+    parser.add_argument("--gpu-part", type=float, default=0.2, help="part of that sustained")
+    options = parser.parse_args()
+    rates = measured_rates(json.loads(options.bench.read_text(encoding="utf-8")))
+    print(table(rates, options))
+
+
+def measured_rates(bench: dict[str, Any]) -> dict[str, float]:
+    """Return spectra × networks voted on, and spectra × epochs trained with, per core second."""
+    rates = {}
+    for row in bench["rows"]:
+        if row["name"].startswith("vote, ") and "members, 1 worker" in row["name"]:
+            rates["vote"] = float(row["ours_per_s"])
+        if row["name"].startswith("train an ensemble"):
+            rates["train"] = float(row["per_core_second"])
+    if set(rates) != {"vote", "train"}:
+        raise SystemExit("bench.json has no rows of voting and training: `make bench` first")
+    return rates
+
+
+def products(config: NetworkConfig) -> int:
+    """Multiplications and additions of one spectrum through one network."""
+    total, channels = 0, 1
+    for width in config.widths[1:]:
+        total += 2 * width * config.kernel_width * channels * config.n_filters
+        channels = config.n_filters
+    total += 2 * config.n_flat * config.n_dense
+    return total + 4 * config.n_dense * config.n_lines * config.n_boxes
+
+
+def table(rates: dict[str, float], options: argparse.Namespace) -> str:
+    """Return the Markdown text."""
+    votes, passes = POOL * NETWORKS, LABELLED * options.epochs * NETWORKS
+    work = products(preset("green2025"))
+    lines = [
+        f"Measured on one core: {rates['vote']:,.0f} spectra × networks per second voting, "
+        f"{rates['train']:,.0f} spectra × epochs per second training (network green2025, "
+        f"{work / 1e6:.0f} million operations per spectrum).",
+        "",
+        f"One round: {NETWORKS} networks, {LABELLED:,} labelled spectra, {options.epochs} epochs, "
+        f"{POOL / 1e6:g} million spectra to vote on.",
+        "",
+        "| where | train | vote, exact | vote, cascade |",
+        "|---|---:|---:|---:|",
+    ]
+    for machine in MACHINES:
+        power = machine.cores * machine.efficiency
+        # No more workers than members can train at once.
+        training = passes / rates["train"] / min(power, NETWORKS)
+        voting = votes / rates["vote"] / power
+        lines.append(row(machine.name, training, voting, voting * options.cascade_work))
+    sustained = options.gpu_tflops * 1e12 * options.gpu_part
+    training, voting = passes * work * TRAINING_FACTOR / sustained, votes * work / sustained
+    lines.append(row("one H100 (not measured)", training, voting, voting * options.cascade_work))
+    lines += [
+        "",
+        f"Assumed: every core is as fast as the one measured and {MACHINES[0].efficiency:.0%} of "
+        "that remains when all work at once; training uses at most as many cores as there are "
+        f"networks; a cascade asks {options.cascade_work:.0%} of all questions. The H100 is an "
+        f"estimate from its peak of {options.gpu_tflops:g} × 10¹² float32 operations per second, "
+        f"{options.gpu_part:.0%} of it sustained: no GPU was there to measure with.",
+    ]
+    return "\n".join(lines)
+
+
+def row(name: str, *seconds: float) -> str:
+    """Return one row of the table."""
+    return f"| {name} | {' | '.join(duration(s) for s in seconds)} |"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words that fit it.
+
+    >>> duration(90), duration(5400), duration(260_000)
+    ('1.5 min', '1.5 h', '3 days')
+    """
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= size * (2 if unit == "days" else 1):
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} s"
+
+
+if __name__ == "__main__":
+    main()
