@@ -67,6 +67,33 @@ def test_a_selection_names_shards_and_its_columns_become_an_opinion(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("columns", "file_row", "shard_row"),
+    [
+        ({"SOURCE": "f", "ROW": 3}, 3, -1),
+        ({"SHARD": "s", "ROW": 3}, -1, 3),
+        ({"SHARD": "s", "ROW": 3, "SOURCE": "f", "SOURCE_ROW": 8}, 8, 3),
+        ({"SHARD": "s", "SHARD_ROW": 3, "SOURCE": "f", "ROW": 8}, 8, 3),
+        ({"SHARD": "s", "SHARD_ROW": 3}, -1, 3),
+    ],
+)
+def test_rows_of_files_and_of_shards_are_told_apart(tmp_path, columns, file_row, shard_row):
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps([{"TARGETID": "5", **columns}]), encoding="utf-8")
+    (entry,) = read_worklist(path)
+    assert (entry.row, entry.shard_row) == (file_row, shard_row)
+
+
+def test_a_map_beside_the_selection_gives_cells_their_neighbours(tmp_path):
+    path = tmp_path / "w.json"
+    path.write_text('[{"TARGETID": "5", "CELL": 12}, {"TARGETID": "6"}]', encoding="utf-8")
+    record = {"counts": list(range(25))}
+    (tmp_path / "steps.json").write_text(json.dumps(record), encoding="utf-8")
+    with_cell, without = read_worklist(path)
+    assert with_cell.opinion["map"]["counts"][2] == [10, 11, 12, 13, 14]
+    assert "map" not in without.opinion
+
+
 def test_proposals_of_members_become_chips():
     raw = {"proposals": [{"z": 2.5, "count": 7, "line": "LYA"}, {"Z": 0.4}, 1.2, "x", None]}
     assert tidy_opinion(raw)["proposals"] == [

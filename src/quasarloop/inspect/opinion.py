@@ -1,18 +1,22 @@
 """What the machines think of an object, brought from a worklist's columns to one shape."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote
 from quasarloop.lines import NETWORK_LINES
 
-__all__ = ["tidy_opinion"]
+__all__ = ["neighbourhood", "tidy_opinion"]
 
 # The threshold of the vote columns shown, as in their names: N_LOW_Z_095.
 _SUFFIX: Final = f"_{round(100 * CONFIDENCE_THRESHOLD):03d}"
 _QUANTILES: Final = (("z_q50", "median"), ("z_q16", "16 %"), ("z_q84", "84 %"), ("z_mean", "mean"))
 _PROPOSALS: Final = ("proposals", "redshifts", "z_proposals", "redshift_proposals", "z")
-_TOLD: Final = ("object_id", "index", "tie", "group", "n_networks", "n_asked", "flags", "priority")
+_TOLD: Final = (
+    *("object_id", "index", "tie", "group", "n_networks", "n_asked", "flags", "priority"),
+    *("rank", "survey", "program", "distance", "z_std"),
+)
 # Proposals closer than this are one chip: half of what the merge rule calls a conflict.
 _SAME_Z: Final = 0.0033 / 2
 
@@ -46,6 +50,28 @@ def tidy_opinion(raw: Mapping[str, Any]) -> dict[str, Any]:
         if key not in used and key not in hidden and not key.startswith(("n_", "p_"))
     }
     return {k: v for k, v in (parts | {"more": more}).items() if v not in (None, {}, [])}
+
+
+def neighbourhood(counts: Sequence[int], cell: Any, reach: int = 2) -> list[list[int]]:
+    """Return how many spectra lie in a map cell and around it; empty if that cannot be known.
+
+    Args:
+        counts: of every cell of a square map whose edges touch, row by row.
+        cell: the object's cell.
+        reach: cells to each side.
+
+    >>> neighbourhood(list(range(9)), 0, reach=1)
+    [[8, 6, 7], [2, 0, 1], [5, 3, 4]]
+    """
+    side = math.isqrt(len(counts))
+    if not side or side * side != len(counts) or not isinstance(cell, int):
+        return []
+    if not 0 <= cell < len(counts):
+        return []
+    steps = range(-reach, reach + 1)
+    row, column = divmod(cell, side)
+    rows = [[(row + i) % side * side + (column + j) % side for j in steps] for i in steps]
+    return [[int(counts[number]) for number in numbers] for numbers in rows]
 
 
 def _votes(raw: Mapping[str, Any], used: set[str]) -> dict[str, float] | None:

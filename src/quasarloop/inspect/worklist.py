@@ -10,15 +10,17 @@ from typing import Any, Final
 import polars as pl
 
 from quasarloop.errors import InspectionError
-from quasarloop.inspect.opinion import tidy_opinion
+from quasarloop.inspect.opinion import neighbourhood, tidy_opinion
 
 __all__ = ["Entry", "read_worklist"]
 
 # Names under which a file may give each part, in small letters.
 _TARGET: Final = ("targetid", "target_id")
 _SOURCE: Final = ("source", "file", "source_file", "path")
-_ROW: Final = ("row", "source_row", "row_in_file")
+_ROW: Final = ("source_row", "row_in_file", "row")
 _OBJECTS: Final = ("objects", "entries", "targets", "worklist", "rows")
+# Written beside a selection by `quasarloop select` and by campaigns.
+_SELECTION_RECORD: Final = "steps.json"
 # Larger integers are not exact in JavaScript.
 _SAFE_INTEGER: Final = 2**53
 
@@ -49,7 +51,8 @@ def read_worklist(path: str | Path) -> list[Entry]:
 
     Args:
         path: JSON (a list of objects, or an object holding one under ``objects``), or a CSV or
-            Parquet table with a TARGETID column; SOURCE and ROW columns are used where present.
+            Parquet table with a TARGETID column (a selection, for one); SOURCE and ROW, or SHARD
+            and ROW, are used where present. Map counts come from ``steps.json`` beside it.
 
     Returns:
         Entries in the file's order, the first of each TARGETID.
@@ -60,11 +63,15 @@ def read_worklist(path: str | Path) -> list[Entry]:
     file = Path(path)
     try:
         rows = _read_json(file) if file.suffix == ".json" else _read_table(file)
+        counts = _map_counts(file)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, pl.exceptions.PolarsError) as exc:
         raise InspectionError(f"{file}: cannot be read as a worklist: {exc}") from exc
     entries: dict[int, Entry] = {}
     for number, row in enumerate(rows):
         entry = _entry(file, number, row)
+        around = neighbourhood(counts, entry.opinion.get("cell"))
+        if around:
+            entry.opinion["map"] = {"counts": around}
         entries.setdefault(entry.target_id, entry)
     if not entries:
         raise InspectionError(f"{file}: no object to inspect; expected at least one TARGETID")
@@ -81,6 +88,16 @@ def _read_json(file: Path) -> Iterable[Mapping[str, Any]]:
     if not isinstance(content, list):
         raise InspectionError(f"{file}: holds a {type(content).__name__}; expected a list")
     return [row if isinstance(row, dict) else {"TARGETID": row} for row in content]
+
+
+def _map_counts(file: Path) -> list[int]:
+    """How many spectra each map cell holds, from the record that a selection leaves beside it."""
+    record = file.with_name(_SELECTION_RECORD)
+    if not record.is_file():
+        return []
+    content = json.loads(record.read_text(encoding="utf-8"))
+    counts = content.get("counts") if isinstance(content, dict) else None
+    return counts if isinstance(counts, list) else []
 
 
 def _read_table(file: Path) -> Iterable[Mapping[str, Any]]:
@@ -113,9 +130,7 @@ def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Entry:
     used = {*_TARGET, *_SOURCE, *_ROW, "shard", "shard_row"}
     said = {k: _plain(v) for k, v in by_name.items() if k not in used}
     shard = str(by_name.get("shard") or "")
-    # Beside SHARD alone, ROW counts in the shard, as in votes and selections.
-    in_shard = ("shard_row", "row") if shard and not _first(by_name, _SOURCE) else ("shard_row",)
-    in_file = () if "row" in in_shard else _ROW
+    in_file, in_shard = _row_columns(by_name, shard)
     row_in_file, shard_row = (
         _integer(file, number, _first(by_name, names), missing=-1, limit=2**31)
         for names in (in_file, in_shard)
@@ -128,6 +143,17 @@ def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Entry:
         shard_row=shard_row,
         opinion=tidy_opinion({k: v for k, v in said.items() if v is not None}),
     )
+
+
+def _row_columns(row: Mapping[str, Any], shard: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which columns count rows of the file and of the shard: votes mean the shard by ROW."""
+    named = ("source_row", "row_in_file")
+    row_is_shards = (
+        bool(shard)
+        and "shard_row" not in row
+        and (_first(row, _SOURCE) is None or _first(row, named) is not None)
+    )
+    return (named, ("row",)) if row_is_shards else (_ROW, ("shard_row",))
 
 
 def _first(row: Mapping[str, Any], names: Iterable[str]) -> Any:
