@@ -29,9 +29,10 @@ _FLOORS = {
     "query": 6,
     "evaluate": 7,
     "campaign": 8,
+    "front_door": 8.5,  # what `import quasarloop` gives
     "cli": 9,
-    "__init__": 9,
-    "__main__": 9,
+    "__init__": 10,
+    "__main__": 10,
     "engine": 1.5,  # the side room: imports errors only, serves all
 }
 _SPECIAL = {"engine": {"errors"}}

@@ -1,5 +1,78 @@
-"""quasarloop: find quasars in survey spectra, and label the fewest to find the most."""
+"""quasarloop: find quasars in survey spectra, and label the fewest to find the most.
 
-__all__ = ["__version__"]
+Everything a notebook needs is here; heavy parts are imported when first used.
+
+>>> import quasarloop
+>>> "classify" in dir(quasarloop)
+True
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quasarloop.campaign.config import CampaignConfig
+    from quasarloop.ensemble.manifest import Ensemble, open_ensemble
+    from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
+    from quasarloop.ensemble.vote import vote
+    from quasarloop.front_door import Campaign, classify, train
+    from quasarloop.network.weights import read_weights, write_weights
+    from quasarloop.query.options import SelectionOptions
+    from quasarloop.query.select import select
+    from quasarloop.read import read_spectra, read_truth, write_truth
+    from quasarloop.store import ingest, open_store
+
+__all__ = [
+    "Campaign",
+    "CampaignConfig",
+    "Ensemble",
+    "EnsembleSettings",
+    "SelectionOptions",
+    "__version__",
+    "classify",
+    "ingest",
+    "open_ensemble",
+    "open_store",
+    "read_spectra",
+    "read_truth",
+    "read_weights",
+    "select",
+    "train",
+    "train_ensemble",
+    "vote",
+    "write_truth",
+    "write_weights",
+]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Campaign": "quasarloop.front_door",
+    "CampaignConfig": "quasarloop.campaign.config",
+    "Ensemble": "quasarloop.ensemble.manifest",
+    "EnsembleSettings": "quasarloop.ensemble.train",
+    "SelectionOptions": "quasarloop.query.options",
+    "classify": "quasarloop.front_door",
+    "ingest": "quasarloop.store",
+    "open_ensemble": "quasarloop.ensemble.manifest",
+    "open_store": "quasarloop.store",
+    "read_spectra": "quasarloop.read",
+    "read_truth": "quasarloop.read",
+    "read_weights": "quasarloop.network.weights",
+    "select": "quasarloop.query.select",
+    "train": "quasarloop.front_door",
+    "train_ensemble": "quasarloop.ensemble.train",
+    "vote": "quasarloop.ensemble.vote",
+    "write_truth": "quasarloop.read",
+    "write_weights": "quasarloop.network.weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'quasarloop' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,240 @@
+"""A small campaign on a simulated sky: goes on from anywhere, ends with the same bytes."""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from quasarloop.campaign.config import (
+    CampaignConfig,
+    Data,
+    Ensemble,
+    Evaluation,
+    Inspection,
+    Map,
+    Oracle,
+    Selection,
+    Training,
+    write_config,
+)
+from quasarloop.campaign.ledger import read_ledger
+from quasarloop.campaign.people import close_round, withdraw_targets
+from quasarloop.campaign.run import campaign_status, init_campaign, next_round, run_campaign
+from quasarloop.campaign.state import StepState, Waiting, damaged_files
+from quasarloop.errors import CampaignError
+from quasarloop.read import read_truth, write_truth
+from quasarloop.simulate.model_sky import ModelSky
+from quasarloop.simulate.observing import Observing
+from quasarloop.simulate.population import Population
+from quasarloop.simulate.sky import plan_survey, simulate_survey
+
+N_CHOSEN = 12
+
+
+def simulate(folder: Path, n: int, seed: int, exposures: int = 1) -> None:
+    sky = ModelSky(Population(), None)
+    observing = Observing(exposures=exposures)
+    plan = plan_survey(folder, seed=seed, source=sky, recipe=sky.recipe(), observing=observing)
+    simulate_survey(plan, n)
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sky")
+    simulate(folder / "pool", 150, seed=1)
+    simulate(folder / "repeats", 20, seed=4, exposures=2)
+    simulate(folder / "first", 60, seed=2)
+    simulate(folder / "test", 60, seed=3)
+    return folder
+
+
+def config(rounds: int = 1, by: str = "oracle", **more) -> CampaignConfig:
+    return CampaignConfig(
+        rounds=rounds,
+        data=Data(
+            unlabelled=("../sky/pool", "../sky/repeats"),
+            labelled=("../sky/first",),
+            truth=("../sky/first/truth.csv",),
+        ),
+        ensemble=Ensemble(networks=2, epochs=2, learning_rate=1e-3, filters=4),
+        map=Map(rows=4, columns=4, epochs=2),
+        selection=Selection(n=N_CHOSEN, n_outliers=3),
+        inspection=Inspection(
+            by=by,
+            oracle=Oracle(truth=("../sky/pool/truth.csv", "../sky/repeats/truth.csv"), unsure=0.2),
+        ),
+        training=Training(epochs=2, filters=4),
+        evaluation=Evaluation(
+            test=("../sky/test",),
+            test_truth=("../sky/test/truth.csv",),
+            random_control=by == "oracle",
+            bootstraps=1,
+        ),
+        **more,
+    )
+
+
+def begin(place: Path, sky: Path, settings: CampaignConfig) -> Path:
+    shutil.copytree(sky, place / "sky")
+    folder = place / "campaign"
+    folder.mkdir()
+    write_config(folder, settings)
+    return folder
+
+
+def results(folder: Path) -> dict[str, str]:
+    """Checksums of everything the rounds made but the reports' and members' paths."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((folder / "rounds").rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, sky):
+    """Two rounds, undisturbed."""
+    folder = begin(tmp_path_factory.mktemp("finished"), sky, config(rounds=2))
+    assert run_campaign(folder) == 2
+    return folder
+
+
+def test_rounds_leave_everything_a_survey_needs(finished):
+    for number in (1, 2):
+        place = finished / "rounds" / f"{number:02d}"
+        chosen = pl.read_parquet(place / "selection" / "selection.parquet")
+        assert len(chosen) == N_CHOSEN
+        assert (place / "networks" / "final.h5").is_file()
+        assert (place / "report" / "report.html").stat().st_size > 50_000
+        assert (place / "report" / "report.pdf").read_bytes().startswith(b"%PDF")
+    ledger = read_ledger(finished / "rounds" / "02" / "truth" / "ledger.parquet")
+    counts = dict(ledger.filter(ledger["ORIGIN"] == "loop").group_by("ROUND").len().iter_rows())
+    assert counts == {1: N_CHOSEN, 2: N_CHOSEN}
+    assert {state for *_, state, _ in campaign_status(finished)} == {StepState.DONE}
+    assert damaged_files(finished) == []
+
+
+def test_no_object_is_chosen_twice(finished):
+    chosen = [
+        pl.read_parquet(finished / "rounds" / number / "selection" / "selection.parquet")
+        for number in ("01", "02")
+    ]
+    first = read_truth(finished.parent / "sky" / "first" / "truth.csv")
+    objects = np.concatenate([frame["OBJECT_ID"].to_numpy() for frame in chosen])
+    assert len(np.unique(objects)) == 2 * N_CHOSEN
+    assert not np.isin(objects, first.object_id).any()
+
+
+def test_validation_objects_train_no_network_but_the_final(finished):
+    from quasarloop.artefacts import read_manifest
+
+    folder = finished / "rounds" / "02" / "networks"
+    record = read_manifest(folder / "sets.json")
+    sizes = record["sizes"]
+    # The newest set without the validation spectra, and the final one with them.
+    assert sizes["T2"] + record["validation"] == sizes["final"]
+    assert sizes["T0"] <= sizes["T1"] <= sizes["T2"]
+
+
+def test_second_run_touches_nothing(finished):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    assert run_campaign(finished) == 2
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
+
+
+def kill_and_resume(folder: Path, delays: list[float]) -> int:
+    """Run in a process of its own, killed after each delay, then to the end."""
+    command = [sys.executable, "-m", "quasarloop", "campaign", "run", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    kills = 0
+    for delay in [*delays, None]:
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        if delay is None:
+            assert process.wait(timeout=600) == 0
+            break
+        time.sleep(delay)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return kills
+
+
+def assert_same_results(folder: Path, finished: Path) -> None:
+    ours, theirs = results(folder), results(finished)
+    assert set(ours) == set(theirs)
+    different = [name for name in theirs if ours[name] != theirs[name]]
+    assert different == []
+
+
+def test_killed_campaign_ends_with_the_same_bytes(tmp_path, sky, finished):
+    folder = begin(tmp_path, sky, config(rounds=2))
+    assert kill_and_resume(folder, [8.0, 13.0]) >= 1
+    assert_same_results(folder, finished)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(tmp_path, sky, finished):
+    folder = begin(tmp_path, sky, config(rounds=2))
+    rng = random.Random(20)
+    kills = kill_and_resume(folder, [rng.uniform(3, 15) for _ in range(20)])
+    assert kills >= 10
+    assert_same_results(folder, finished)
+
+
+def test_changed_setting_is_named_and_made_again_only_if_asked(tmp_path, finished):
+    folder = tmp_path / "campaign"
+    shutil.copytree(finished, folder)
+    shutil.copytree(finished.parent / "sky", tmp_path / "sky")
+    write_config(folder, config(rounds=2, workers=1).model_copy(update={"name": "another"}))
+    with pytest.raises(CampaignError, match=r"report is stale \(name 'campaign' -> 'another'"):
+        run_campaign(folder)
+    asked = []
+    run_campaign(folder, redo=lambda question: asked.append(question) or True)
+    assert len(asked) == 1
+    assert "another: round 2" in (folder / "rounds/02/report/report.html").read_text()
+
+
+def test_people_close_a_round(tmp_path, sky):
+    folder = begin(tmp_path, sky, config(by="people"))
+    with pytest.raises(Waiting, match="campaign close"):
+        run_campaign(folder)
+    with pytest.raises(CampaignError, match="not finished"):
+        next_round(folder)
+    chosen = pl.read_parquet(folder / "rounds/01/selection/selection.parquet")
+    pool = read_truth(sky / "pool" / "truth.csv")
+    repeats = read_truth(sky / "repeats" / "truth.csv")
+    write_truth(pool[np.isin(pool.target_id, repeats.target_id)], tmp_path / "none.csv")
+    with pytest.raises(CampaignError, match="none of its 0 targets"):
+        close_round(folder, tmp_path / "none.csv")
+    ids = chosen["TARGETID"].to_numpy()
+    labelled = pool[np.isin(pool.target_id, ids)]
+    write_truth(labelled, tmp_path / "merged.csv")
+    assert close_round(folder, tmp_path / "merged.csv") == len(labelled)
+    assert run_campaign(folder) == 1
+    withdraw_targets(folder, [int(labelled.target_id[0])], "a third of the grid is corrupted")
+    with pytest.raises(CampaignError, match="truth is stale"):
+        run_campaign(folder)
+    run_campaign(folder, redo=lambda _: True)
+    truth = read_truth(folder / "rounds/01/truth/truth.csv")
+    assert labelled.target_id[0] not in truth.target_id
+    assert labelled.target_id[1] in truth.target_id
+    assert next_round(folder) == 2
+
+
+def test_init_refuses_a_second_campaign(tmp_path):
+    init_campaign(tmp_path / "c")
+    with pytest.raises(CampaignError, match="holds a campaign already"):
+        init_campaign(tmp_path / "c")
+    with pytest.raises(CampaignError, match="no unlabelled spectra"):
+        run_campaign(tmp_path / "c")

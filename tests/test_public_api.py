@@ -1,0 +1,49 @@
+"""What `import quasarloop` promises is there, and quick to import."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import quasarloop
+from quasarloop.network.options import TrainingOptions
+
+
+@pytest.mark.parametrize("name", quasarloop.__all__)
+def test_every_promised_name_is_there(name):
+    assert getattr(quasarloop, name) is not None
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        quasarloop.nonsense  # noqa: B018 -- the access is the test
+
+
+def test_import_is_light():
+    code = "import quasarloop, sys; print('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False", "False"]
+
+
+def test_help_is_light():
+    code = (
+        "import sys; from quasarloop.cli import app; from typer.testing import CliRunner;"
+        "r = CliRunner().invoke(app, ['--help']); print(r.exit_code, 'torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["0", "False"]
+
+
+def test_notebook_way_from_real_files_to_a_catalogue(shared_data, tmp_path):
+    plate = shared_data / "boss_plate7102"
+    truth = quasarloop.read_truth(plate / "truth.csv")
+    files = sorted(plate.glob("spec-*.fits"))[:12]
+    options = TrainingOptions(epochs=1, monitor="none")
+    result = quasarloop.train(files, truth, options=options, n_filters=4)
+    quasarloop.write_weights(result.weights, tmp_path / "w.h5")
+    table = quasarloop.classify(files, tmp_path / "w.h5", threshold=0.0)
+    assert len(table) == 12
+    assert np.isin(table["TARGETID"], truth.target_id).all()
+    assert table["IS_QSO"].all()  # every confidence is above 0
+    assert str(table["TARGET_RA"].unit) == "deg"
