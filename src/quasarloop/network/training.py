@@ -155,15 +155,16 @@ def _one_epoch(
     torch.manual_seed(int(dropout.generate_state(1, np.uint64)[0]))  # for devices but the CPU
     batches = _batches(order, options.batch_size)
     losses = [r.judged_loss for r in records]
-    sums = torch.zeros(3, dtype=torch.float64)
+    parts = []
     rate = options.learning_rate
     for number, batch in enumerate(batches):
         progress = (epoch - 1 + number / len(batches)) / options.epochs
         rate = learning_rate(options.schedule, options.learning_rate, progress, losses)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        sums += _step(run, model, optimizer, _shifted(run, batch, shifts), source)
-    terms = (sums / len(batches)).tolist()
+        parts.append(_step(run, model, optimizer, _shifted(run, batch, shifts), source))
+    # Fetched once an epoch: a device need not wait for us after every step.
+    terms = torch.stack(parts).cpu().double().mean(0).tolist()
     if not np.isfinite(terms).all():
         raise WeightsError(
             f"the loss became {sum(terms)} in epoch {epoch}; lower the learning rate "
@@ -193,7 +194,7 @@ def _step(
     )
     parts.total.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    return torch.stack(parts).detach().double().cpu()
+    return torch.stack(parts).detach()
 
 
 def _judged(
