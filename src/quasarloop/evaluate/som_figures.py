@@ -6,8 +6,9 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from quasarloop.classes import HIGH_Z_MIN, Vote
@@ -24,7 +25,9 @@ Counts = NDArray[np.integer]
 # Perceptually uniform, and read alike with every kind of colour vision.
 _MAP_COLOURS: Final = "cividis"
 _OUTLINE: Final = COLOURS[1]
+_FAINT_OUTLINE: Final = "0.75"
 _CHOSEN: Final = COLOURS[1]
+_HIGHEST_WALL: Final = 99.5  # percentile
 _PANEL_INCHES: Final = 3.2
 _BAND: Final = (16, 84)
 
@@ -74,19 +77,19 @@ def counts_figure(
     Source: paper, Figure 2.
     """
     panels: dict[str, Counts] = {"all spectra": total, **by_class}
+    norm = _log_norm(*panels.values())
     with use_style():
         n_columns = min(3, len(panels))
         n_rows = -(-len(panels) // n_columns)
-        figure = Figure(figsize=(_PANEL_INCHES * n_columns + 0.4, (_PANEL_INCHES + 0.3) * n_rows))
+        figure = Figure(figsize=(_PANEL_INCHES * n_columns + 0.8, _PANEL_INCHES * n_rows + 0.4))
         axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, n_columns))).ravel()
         for panel, (name, counts) in zip(axes, panels.items(), strict=False):
-            image = _draw_map(panel, counts, cells, log=True)
-            bar = figure.colorbar(image, ax=panel, shrink=0.75)
-            bar.set_label("spectra per cell", fontsize=8)
+            image = _draw_map(panel, np.where(counts > 0, counts, np.nan), cells, norm)
             panel.set_title(f"{name} ({int(counts.sum()):,})", fontsize=10)
-            _outline(panel, total < least_count, cells)
+            _outline(panel, total < least_count, cells, _OUTLINE)
         for panel in axes[len(panels) :]:
             panel.set_axis_off()
+        figure.colorbar(image, ax=list(axes), shrink=0.6).set_label("spectra per cell")
         if np.isfinite(least_count):
             n_out = int(np.count_nonzero(total < least_count))
             text = f"outlined: {n_out} cells with fewer than {least_count:g} spectra; white: empty"
@@ -99,8 +102,12 @@ def walls_figure(som: SelfOrganizingMap) -> Figure:
     with use_style():
         figure = Figure(figsize=(_PANEL_INCHES + 1.4, _PANEL_INCHES + 0.6))
         axes = figure.subplots()
-        image = _draw_map(axes, u_matrix(som).ravel(), som.cells, log=False)
-        figure.colorbar(image, ax=axes, shrink=0.85).set_label("mean distance to touching cells")
+        walls = u_matrix(som).ravel()
+        # A few cells of broken spectra stand so far off that the rest would look flat.
+        norm = Normalize(vmin=0, vmax=float(np.percentile(walls, _HIGHEST_WALL)))
+        image = _draw_map(axes, walls, som.cells, norm)
+        bar = figure.colorbar(image, ax=axes, shrink=0.85, extend="max")
+        bar.set_label("mean distance to touching cells")
         axes.set_title(f"walls of the map ({som.cells.describe()})", fontsize=10)
         return figure
 
@@ -119,9 +126,10 @@ def chosen_figure(
     with use_style():
         figure = Figure(figsize=(_PANEL_INCHES + 1.8, _PANEL_INCHES + 0.9))
         axes = figure.subplots()
-        image = _draw_map(axes, counts, cells, log=True)
+        filled = np.where(counts > 0, counts, np.nan)
+        image = _draw_map(axes, filled, cells, _log_norm(counts))
         figure.colorbar(image, ax=axes, shrink=0.85).set_label("spectra per cell")
-        _outline(axes, counts < least_count, cells)
+        _outline(axes, counts < least_count, cells, _FAINT_OUTLINE)
         number = np.bincount(chosen_cell[chosen_cell >= 0], minlength=cells.n_cells)
         cell = np.flatnonzero(number)
         axes.scatter(
@@ -170,21 +178,23 @@ def cell_figure(
         return figure
 
 
-def _draw_map(axes: Axes, values: NDArray[np.generic], cells: CellGrid, *, log: bool):  # type: ignore[no-untyped-def]  # an AxesImage
+def _log_norm(*counts: Counts) -> LogNorm:
+    return LogNorm(vmin=1, vmax=max(2, *(int(c.max(initial=0)) for c in counts)))
+
+
+def _draw_map(
+    axes: Axes, values: NDArray[np.floating], cells: CellGrid, norm: Normalize
+) -> AxesImage:
     if len(values) != cells.n_cells:
         raise SelectionError(f"{len(values)} values for a {cells.describe()}")
-    table = np.asarray(values, dtype=np.float64).reshape(cells.n_rows, cells.n_columns)
-    norm = None
-    if log:
-        table = np.where(table > 0, table, np.nan)  # empty cells stay white
-        norm = LogNorm(vmin=1, vmax=max(2.0, float(np.nanmax(table, initial=2.0))))
+    table = values.reshape(cells.n_rows, cells.n_columns)
     axes.grid(visible=False)
     axes.set_xlabel("column")
     axes.set_ylabel("row")
     return axes.imshow(table, origin="lower", cmap=_MAP_COLOURS, norm=norm, interpolation="none")
 
 
-def _outline(axes: Axes, marked: NDArray[np.bool_], cells: CellGrid) -> None:
+def _outline(axes: Axes, marked: NDArray[np.bool_], cells: CellGrid, colour: str) -> None:
     """Draw the border between marked cells and others."""
     table = np.pad(marked.reshape(cells.n_rows, cells.n_columns), 1)
     lines = []
@@ -194,4 +204,4 @@ def _outline(axes: Axes, marked: NDArray[np.bool_], cells: CellGrid) -> None:
     for row, column in zip(*np.nonzero(table[1:] != table[:-1]), strict=True):
         x, y = column - 1.0, row - 0.5
         lines.append([(x - 0.5, y), (x + 0.5, y)])
-    axes.add_collection(LineCollection(lines, colors=_OUTLINE, linewidths=1.0))
+    axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.8))

@@ -25,7 +25,9 @@ SMOOTH_PIXELS: Final = 75
 SMOOTH_ORDER: Final = 3
 # Source: issue text: four to nine panels.
 MAX_PANELS: Final = 9
-_TWO_COLUMNS_FROM: Final = 5
+# Panels up to this number stand in so many columns, each so many inches wide.
+_COLUMNS: Final = ((4, 1), (6, 2), (MAX_PANELS, 3))
+_WIDTHS: Final = {1: 7.2, 2: 6.0, 3: 5.0}
 # Part of the smoothed flux's range left free above and below it; raw noise may go beyond.
 _MARGIN: Final = 0.6
 
@@ -91,14 +93,15 @@ def outliers_figure(panels: Sequence[SpectrumPanel]) -> Figure:
     """Draw spectra as observed (light) and smoothed (dark).
 
     Args:
-        panels: one to nine.
+        panels: one to nine; more are not drawn.
 
     Source: paper, Figure 4.
     """
+    panels = panels[:MAX_PANELS]
     with use_style():
-        n_columns = 2 if len(panels) >= _TWO_COLUMNS_FROM else 1
+        n_columns = next(k for most, k in _COLUMNS if len(panels) <= most)
         n_rows = -(-len(panels) // n_columns)
-        figure = Figure(figsize=(7.2 * n_columns, 2.0 * n_rows + 0.5))
+        figure = Figure(figsize=(_WIDTHS[n_columns] * n_columns, 2.0 * n_rows + 0.5))
         axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, n_columns, sharex=True)))
         for index, (place, panel) in enumerate(zip(axes.ravel(), panels, strict=False)):
             _draw(place, panel, COLOURS[index % 6])
@@ -128,6 +131,6 @@ def _draw(axes: Axes, panel: SpectrumPanel, colour: str) -> None:
 
 
 def _title(row: dict[str, Any]) -> str:
-    text = f"TARGETID {row['TARGETID']}   entropy {row['ENTROPY']:.2f} bits"
+    text = f"{row['TARGETID']}   entropy {row['ENTROPY']:.2f} bits"
     z = row.get("Z_Q50")
-    return text if z is None or np.isnan(z) else f"{text}   median z of the members {z:.2f}"
+    return text if z is None or np.isnan(z) else f"{text}   z ≈ {z:.2f}"
