@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.simulate.lattice import PIXEL_KMS, Lattice
+from quasarloop.simulate.lattice import PIXEL_KMS, SPEED_OF_LIGHT_KMS, Lattice
 from quasarloop.simulate.profiles import line_centre, window_pixels
 
 __all__ = ["BalTraits", "absorb_bal", "balnicity", "draw_bal", "trough_transmission"]
@@ -39,7 +39,8 @@ _MINI_WIDTH_KMS: Final = (600.0, 1700.0)
 _DEPTH: Final = (0.30, 0.95)
 # Flat-topped trough 1 - d exp(-(Δv/w)⁴): FWHM = 2 (ln 2)^¼ w.
 _WIDTH_OF_FWHM: Final = 0.5 / float(np.log(2.0) ** 0.25)
-_REACH: Final = 1.6  # w, where the trough is 0.15 % of its depth
+_REACH: Final = 1.6  # w, where the trough is 0.15 % of its depth and ends
+_TROUGH_END: Final = np.float32(np.exp(-(_REACH**4)))
 # Balnicity. Source: Weymann et al. 1991 (ApJ 373, 23), Appendix A: 3000 to 25,000 km/s, below
 # 0.9 of the continuum for at least 2000 km/s. Absorption index: Trump et al. 2006 (ApJS 165, 1),
 # eq. 3: 0 to 29,000 km/s, at least 1000 km/s.
@@ -187,11 +188,14 @@ def _cut(  # noqa: PLR0917 -- one trough of one ion of the caller's arguments
 ) -> None:
     rows = rows[bal.depth[rows, trough] > 0]
     centre = line_centre(lattice, wave_aa, z[rows], -bal.velocity_kms[rows, trough])
-    half = bal.width_kms[rows, trough] * np.float32(_WIDTH_OF_FWHM / PIXEL_KMS)  # w, pixels
+    # Velocities are v = c (1 - λ/λ0): a step in v is a wider step in ln λ the faster the gas.
+    stretch = 1.0 - bal.velocity_kms[rows, trough] / np.float32(SPEED_OF_LIGHT_KMS)
+    half = bal.width_kms[rows, trough] * np.float32(_WIDTH_OF_FWHM / PIXEL_KMS) / stretch
     seen = (centre > -_REACH * half) & (centre < lattice.n_pix + _REACH * half)
     rows, centre, half = rows[seen], centre[seen], half[seen]
     if len(rows) == 0:
         return
     index, offset = window_pixels(rows, centre, float(half.max()) * _REACH, spectra.shape[1])
     shape = np.exp(-((offset / half[:, None]) ** 4))  # (m, width)
+    shape *= shape > _TROUGH_END
     spectra.reshape(-1)[index] *= 1.0 - (relative * bal.depth[rows, trough])[:, None] * shape

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.fft import irfft
 
 from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, Lattice
-from quasarloop.simulate.profiles import window_pixels
+from quasarloop.simulate.profiles import gaussian_seen, window_pixels
 
 if TYPE_CHECKING:
     from quasarloop.simulate.objects import Objects
@@ -86,6 +86,8 @@ _HIGH_METALS: Final = (
     (1550.78, 0.70),
 )
 _METAL_FWHM_KMS: Final = 200.0
+_METAL_REACH: Final = 3.5  # σ
+_METAL_END: Final = np.float32(np.exp(-0.5 * _METAL_REACH**2))
 _METAL_DEPTH_MAX: Final = 0.9  # our choice: no line is black at this width
 
 
@@ -210,15 +212,18 @@ def _cut_lines(
 ) -> None:
     """Cut a narrow line of equivalent width `ew_part` · λ into rows; black lines grow wider."""
     centre = lattice.position(observed_aa)
-    seen = (centre > 0) & (centre < lattice.n_pix)
+    seen = gaussian_seen(centre, lattice)
     if not seen.any():
         return
     sigma = np.float32(_METAL_FWHM_KMS / (2.3548 * PIXEL_KMS))
     per_pixel = np.float32(LATTICE_DEX * np.log(10.0) * np.sqrt(2.0 * np.pi))
     depth = ew_part[seen] / (per_pixel * sigma)
     width = sigma * np.maximum(depth / np.float32(_METAL_DEPTH_MAX), 1.0)
-    index, offset = window_pixels(rows[seen], centre[seen], 3.5 * float(width.max()), lattice.n_pix)
+    index, offset = window_pixels(
+        rows[seen], centre[seen], _METAL_REACH * float(width.max()), lattice.n_pix
+    )
     shape = np.exp(np.float32(-0.5) * np.square(offset / width[:, None]))
+    shape *= shape > _METAL_END
     deep = np.minimum(depth, np.float32(_METAL_DEPTH_MAX))[:, None]
     spectra.reshape(-1)[index] *= 1.0 - deep * shape
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.simulate.lattice import SPEED_OF_LIGHT_KMS, Lattice, RestTable, shifted_mix
-from quasarloop.simulate.profiles import add_gaussians, line_centre
+from quasarloop.simulate.profiles import add_gaussians, gaussian_seen, line_centre
 from quasarloop.simulate.star_spectra import normal_star
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def galaxy_spectra(objects: "Objects", lattice: Lattice) -> Floats32:
     per_hbeta = traits.halpha_ew_aa * continuum / traits.line_ratio[:, halpha]
     for number, wave_aa in enumerate(GALAXY_LINES.values()):
         centre = line_centre(lattice, wave_aa, z, np.zeros(len(z), np.float32))
-        rows = np.flatnonzero((centre > 0) & (centre < lattice.n_pix))
+        rows = np.flatnonzero(gaussian_seen(centre, lattice))
         if len(rows):
             fwhm = traits.line_fwhm_kms[rows]
             sigma_aa = np.float32(wave_aa / (_FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)) * fwhm

@@ -154,9 +154,8 @@ def smc_extinction(wave_aa: ArrayLike) -> Floats64:
 def continuum_table() -> RestTable:
     """Return the smooth components as rows `CONTINUUM_ROWS`.
 
-    The power law is 1 at 3000 Å; the Balmer continuum has its maximum of 1 at the edge; ultraviolet
-    iron peaks at 1, optical iron at 1 in its narrow form; all but the power law multiply it, so
-    that an object's bluer slope carries its iron with it.
+    Power law and Balmer continuum are 1 at 3000 Å; iron is relative to the power law, ultraviolet
+    iron 1 at its highest, optical iron at the highest of its narrow form.
     """
     wave = _TABLE_WAVE_AA
     base = base_continuum(wave)
@@ -179,9 +178,10 @@ def _ln_power_law(ln_wave: ArrayLike) -> Floats64:
 def _balmer_continuum(wave: Floats64) -> Floats64:
     planck = wave**-5.0 / np.expm1(_PLANCK_AA_K / (wave * _BALMER_TEMPERATURE_K))
     thick = planck * -np.expm1(-((wave / _BALMER_EDGE_AA) ** 3))
-    at_edge = np.interp(_BALMER_EDGE_AA, wave, thick)
     beyond = np.clip((wave - _BALMER_EDGE_AA) / _BALMER_BLEND_AA, 0.0, 50.0)
-    return np.asarray(np.where(wave > _BALMER_EDGE_AA, np.exp(-beyond), thick / at_edge))
+    at_edge = np.interp(_BALMER_EDGE_AA, wave, thick)
+    whole = np.where(wave > _BALMER_EDGE_AA, at_edge * np.exp(-beyond), thick)
+    return np.asarray(whole / np.interp(CONTINUUM_PIVOT_AA, wave, thick))
 
 
 def _ultraviolet_iron(wave: Floats64) -> Floats64:

@@ -38,7 +38,8 @@ def scale_to_magnitude(flux: Floats32, lattice: Lattice, r_mag: ArrayLike) -> No
         r_mag: (n,) AB magnitudes.
     """
     weight = _band_weight(lattice)
-    mean = flux @ weight
+    # Row by row, not as a matrix product, whose rounding may depend on the number of rows.
+    mean = np.einsum("ij,j->i", flux, weight)
     # A spectrum with no light in r (a quasar beyond z = 5 behind thick forest) stays finite.
     mean = np.maximum(mean, _FAINTEST_PART * flux.mean(axis=1))
     band_flux = _ab_flux(r_mag)

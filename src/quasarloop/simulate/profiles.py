@@ -8,7 +8,14 @@ from scipy.special import k1e
 
 from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, SPEED_OF_LIGHT_KMS, Lattice
 
-__all__ = ["BroadProfile", "add_broad_lines", "add_gaussians", "line_centre", "window_pixels"]
+__all__ = [
+    "BroadProfile",
+    "add_broad_lines",
+    "add_gaussians",
+    "gaussian_seen",
+    "line_centre",
+    "window_pixels",
+]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
@@ -18,8 +25,13 @@ Rows = NDArray[np.int64]
 # wings. Source of the wings, straight in log λ: Nagao, Marconi & Maiolino 2006 (A&A 447, 157).
 # Wings are followed down to exp(-6) = 0.25 % of the peak.
 _REACH_BROAD: Final = 6.0
+# A row's line ends there whatever the others' widths: spectra do not depend on their company.
+_BROAD_END: Final = np.float32(np.exp(-_REACH_BROAD))
 _FWHM_OF_SIGMA: Final = 2.3548
 _REACH_GAUSSIAN: Final = 4.0  # σ
+# No narrow line reaches further than this, pixels: 4 σ at a FWHM of 1700 km/s.
+_NARROW_REACH: Final = 42.0
+_GAUSSIAN_END: Final = np.float32(np.exp(-0.5 * _REACH_GAUSSIAN**2))
 _LN2: Final = float(np.log(2.0))
 _LN_PER_PIXEL: Final = LATTICE_DEX * float(np.log(10.0))
 
@@ -64,6 +76,7 @@ def add_broad_lines(spectra: Floats32, rows: Rows, centre: Floats64, profile: Br
     np.sqrt(offset, out=offset)
     np.subtract(roundness[:, None], offset, out=offset)
     np.exp(offset, out=offset)
+    offset *= offset > _BROAD_END
     offset *= height[:, None]
     spectra.reshape(-1)[index] += offset
 
@@ -88,8 +101,14 @@ def add_gaussians(
     np.square(offset, out=offset)
     offset *= np.float32(-0.5)
     np.exp(offset, out=offset)
+    offset *= offset > _GAUSSIAN_END
     offset *= height[:, None]
     spectra.reshape(-1)[index] += offset
+
+
+def gaussian_seen(centre: Floats64, lattice: Lattice) -> NDArray[np.bool_]:
+    """Say which narrow lines touch a lattice, (m,) bool, given their pixels."""
+    return np.asarray((centre > -_NARROW_REACH) & (centre < lattice.n_pix + _NARROW_REACH))
 
 
 def window_pixels(

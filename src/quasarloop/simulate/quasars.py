@@ -20,7 +20,13 @@ from quasarloop.simulate.lattice import (
     Lattice,
     shifted_mix,
 )
-from quasarloop.simulate.profiles import BroadProfile, add_broad_lines, add_gaussians, line_centre
+from quasarloop.simulate.profiles import (
+    BroadProfile,
+    add_broad_lines,
+    add_gaussians,
+    gaussian_seen,
+    line_centre,
+)
 from quasarloop.simulate.quasar_lines import BROAD_LINES, QUASAR_LINES
 from quasarloop.simulate.quasar_traits import MEAN_SLOPE, QuasarTraits
 
@@ -46,7 +52,7 @@ _PEAK_WIDTH: Final = 0.7
 _FWHM_OF_SIGMA: Final = 2.3548
 _LN10_04: Final = 0.4 * float(np.log(10.0))
 # A line is drawn if its centre is within this many FWHM of the spectrum.
-_SEEN_FWHM: Final = np.float32(3.0)
+_SEEN_FWHM: Final = np.float32(6.0)
 
 
 def bare_quasars(objects: "Objects", lattice: Lattice) -> Floats32:
@@ -151,7 +157,7 @@ def _add_broad(
 
 def _add_narrow(spectra: Floats32, lattice: Lattice, z: Floats64, line: _Line) -> None:
     centre = line_centre(lattice, line.wave_aa, z, line.shift_kms)
-    rows = np.flatnonzero((centre > 0) & (centre < lattice.n_pix) & (line.strength > 0))
+    rows = np.flatnonzero(gaussian_seen(centre, lattice) & (line.strength > 0))
     if len(rows):
         fwhm = line.fwhm_kms[rows]
         sigma_ln = fwhm / np.float32(_FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)
