@@ -28,13 +28,15 @@ from quasarloop.simulate.night_sky import sky_continuum
 
 Floats = NDArray[np.float64]
 OUT = Path(__file__).resolve().parents[1] / "src" / "quasarloop" / "simulate" / "data"
-# Width of the filter that looks between the sky lines, pixels (narrower where there are few).
-FILTER_PIXELS = {"b": 25, "r": 75, "z": 75, "sdss": 75}
+# Width and percentile of the filter that looks between the sky lines: narrow where there are
+# few; a percentile that is not biased by the noise of the variance itself (larger for BOSS).
+FILTER = {"b": (25, 20), "r": (75, 20), "z": (75, 20), "sdss": (75, 40)}
 # The dichroics and the telluric A band raise the noise in humps that are no sky lines.
 NOT_LINES = ((3500.0, 4350.0), (5750.0, 5870.0), (7590.0, 7713.0))
 FAINT_SN = 2.0
 USABLE_SHARE = 0.5
-DESI_SIGMA_AA = {"b": 0.70, "r": 0.64, "z": 0.73}
+SIGMA_PIXELS = {"b": 0.88, "r": 0.80, "z": 0.91, "sdss": 0.80}
+DESI_END_AA = 9824.0
 
 
 def main() -> None:
@@ -46,15 +48,19 @@ def main() -> None:
     lines: list[tuple[float, float]] = []
     for arm in "brz":
         wave, variance = desi_variance(data, arm)
-        throughput, excess = solve(wave, variance, FILTER_PIXELS[arm], DESI_TELESCOPE)
+        throughput, excess = solve(wave, variance, arm, DESI_TELESCOPE)
         save(OUT / f"desi_throughput_{arm}.csv", anchors(wave, throughput, 32.0), "throughput")
         last = max((w for w, _ in lines), default=0.0)
         lines += [
             pair for pair in measure_lines(wave, excess, variance, arm) if pair[0] > last + 2.0
         ]
-    save(OUT / "sky_lines.csv", np.array(lines), "flux_1e-17_erg_s_cm2_arcsec2")
     wave, variance = sdss_variance(data)
-    throughput, _ = solve(wave, variance, FILTER_PIXELS["sdss"], SDSS_TELESCOPE)
+    throughput, excess = solve(wave, variance, "sdss", SDSS_TELESCOPE)
+    # DESI ends at 9824 Å; the airglow beyond is measured on BOSS.
+    lines += [
+        pair for pair in measure_lines(wave, excess, variance, "sdss") if pair[0] > DESI_END_AA
+    ]
+    save(OUT / "sky_lines.csv", np.array(lines), "flux_1e-17_erg_s_cm2_arcsec2")
     red = 1 / (1 + np.exp(-(wave - 6000.0) / 60.0))
     for arm, share in (("b", 1 - red), ("r", red)):
         save(
@@ -95,11 +101,9 @@ def sdss_variance(data: Path) -> tuple[Floats, Floats]:
     return 10 ** (index * 1e-4), _variance(np.array(flux), np.array(ivar), FAINT_SN)
 
 
-def solve(
-    wave: Floats, variance: Floats, width: int, telescope: Telescope
-) -> tuple[Floats, Floats]:
+def solve(wave: Floats, variance: Floats, arm: str, telescope: Telescope) -> tuple[Floats, Floats]:
     """Return throughput and the sky's excess over the continuum, 1e-17 erg/s/cm²/Å/arcsec²."""
-    between = percentile_filter(variance, 20, size=width)
+    between = _between_lines(variance, arm)
     to_fibre = telescope.fibre_arcsec2 / telescope.acceptance
     sky = sky_continuum(wave) * to_fibre
     read = telescope.read_variance
@@ -112,15 +116,14 @@ def measure_lines(
     wave: Floats, excess: Floats, variance: Floats, arm: str
 ) -> list[tuple[float, float]]:
     """Return centre and flux of each peak of the excess."""
-    relative = excess / np.median(excess + 1e-3)
-    between = percentile_filter(variance, 20, size=FILTER_PIXELS[arm])
-    peaks, _ = find_peaks(variance / between, height=1.5)
-    sigma = DESI_SIGMA_AA[arm]
+    peaks, _ = find_peaks(variance / _between_lines(variance, arm), height=1.5)
+    pixel = np.gradient(wave)
     found = []
-    for k in peaks[(peaks > 0) & (peaks < len(relative) - 1)]:
+    for k in peaks[(peaks > 0) & (peaks < len(wave) - 1)]:
         low, mid, high = excess[k - 1 : k + 2]
         shift = np.clip((low - high) / (2 * (low - 2 * mid + high)), -0.5, 0.5)
-        centre = wave[k] + 0.8 * shift
+        centre = wave[k] + pixel[k] * shift
+        sigma = SIGMA_PIXELS[arm] * pixel[k]
         if not any(a < centre < b for a, b in NOT_LINES):
             found.append((float(centre), float(mid * np.sqrt(2 * np.pi) * sigma)))
     return found
@@ -139,6 +142,11 @@ def save(path: Path, table: Floats, what: str) -> None:
     header = f"fitted by tools/fit_instrument.py to real spectra\nwave_vac_aa,{what}"
     np.savetxt(path, table, fmt=("%.1f", "%.5g"), delimiter=",", header=header)
     sys.stdout.write(f"{path.name}: {len(table)} rows\n")
+
+
+def _between_lines(variance: Floats, arm: str) -> Floats:
+    width, percent = FILTER[arm]
+    return np.asarray(percentile_filter(variance, percent, size=width))
 
 
 def _variance(flux: NDArray[np.floating], ivar: NDArray[np.floating], faint: float) -> Floats:

@@ -32,7 +32,7 @@ Array32 = NDArray[np.float32]
 MASK_COSMIC: Final = 1 << 2
 # Our choice, from the share of pixels with ivar 0 in ../shared/data/desi_healpix9144 (single
 # visits: 0.02 % blue, 0.15–0.3 % red): cosmic-ray hits per pixel and exposure, and their length.
-_HITS_PER_PIXEL: Final = {"b": 1.0e-4, "r": 5.0e-4, "z": 4.0e-4}
+_HITS_PER_PIXEL: Final = {"b": 1.0e-4, "r": 8.0e-4, "z": 6.0e-4}
 _HIT_PIXELS: Final = 4
 # Our choice: exposure-to-exposure scatter of sky brightness (dex), of exposure time (dex) and of
 # a fibre's light (dex; seeing, pointing), and of the flux calibration of an arm (part of flux).
