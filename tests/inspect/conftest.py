@@ -1,5 +1,9 @@
 """A campaign in a temporary database, and simulated spectra small enough to be quick."""
 
+import json
+import re
+import warnings
+
 import numpy as np
 import pytest
 
@@ -93,3 +97,71 @@ def _write_coadd(path, target_ids, redshifts, *, spectypes=None, seed=0, step=0.
             mask = np.where(ivar == 0, 4, 0).astype(np.int32)
             file.write(mask, extname=f"{arm}_MASK")
     return path
+
+
+class Client:
+    """A browser of the API: keeps its cookie, sends its CSRF token."""
+
+    def __init__(self, app, name=None, password=PASSWORD):
+        with warnings.catch_warnings():
+            # Starlette would rather have httpx2; schemathesis, which we test with, has httpx.
+            warnings.simplefilter("ignore")
+            from fastapi.testclient import TestClient
+
+        self.http = TestClient(app, follow_redirects=False)
+        self.csrf = self.token(self.http.get("/login").text)
+        if name is not None:
+            answer = self.form("/login", name=name, password=password)
+            assert answer.status_code == 303, answer.text
+            self.csrf = self.http.get("/api/me").json()["csrf"]
+
+    @staticmethod
+    def token(page):
+        return re.search(r'name="csrf" content="([0-9a-f]+)"', page).group(1)
+
+    def form(self, path, **fields):
+        return self.http.post(path, data={"csrf_token": self.csrf, **fields})
+
+    def send(self, method, path, json=None):
+        headers = {} if method == "GET" else {"X-CSRF-Token": self.csrf}
+        return self.http.request(method, path, headers=headers, json=json)
+
+    def get(self, path):
+        return self.send("GET", path)
+
+    def put(self, path, json):
+        return self.send("PUT", path, json)
+
+    def post(self, path, json=None):
+        return self.send("POST", path, json or {})
+
+
+@pytest.fixture
+def campaign(database, add_person, tmp_path, write_coadd):
+    """An application with people and three objects; the third one's file is missing."""
+    from quasarloop.inspect.app import create_app
+    from quasarloop.inspect.server import prepare
+    from quasarloop.inspect.spectra_files import open_spectra
+
+    ids = [BIG_ID, BIG_ID + 1, BIG_ID + 2]
+    path = write_coadd(tmp_path / "coadd-1.fits", ids[:2], [2.5, 1.0], step=8.0)
+    objects = [
+        {"TARGETID": str(target), "SOURCE": str(path), "ROW": row, "ENTROPY": 1.5 - row}
+        for row, target in enumerate(ids)
+    ]
+    objects[2]["SOURCE"] = "gone.fits"
+    worklist = tmp_path / "worklist.json"
+    worklist.write_text(json.dumps({"objects": objects}), encoding="utf-8")
+    for name in ("ada", "bea", "cyd"):
+        add_person(name)
+    add_person("max", "merger")
+    add_person("root", "admin")
+    files = open_spectra([path])
+    prepare(database, files, worklist=worklist)
+    return create_app(database, files)
+
+
+@pytest.fixture
+def client(campaign):
+    """A function that logs somebody in."""
+    return lambda name=None: Client(campaign, name)

@@ -45,22 +45,38 @@ export class InspectorDesk {
     return this.list[this.index];
   }
 
-  /** Show the object at a place in the list. */
+  /** Show the object at a place in the list; stay where we are if it cannot be had. */
   async go(index) {
     if (!this.list.length) {
       byId("where").textContent = "nothing to inspect in this list";
       return;
     }
-    this.index = index;
-    const { target_id: target } = this.current;
-    this.warned = false;
+    const { target_id: target } = this.list[index];
     this.loading = true;
-    history.replaceState(null, "", `?${new URLSearchParams([...new URLSearchParams(this.filters), ["target", target]])}`);
-    byId("where").textContent = `${index + 1} / ${this.list.length} · ${target}`;
-    document.body.dataset.target = "";
-    const [object] = await Promise.all([get(`/api/objects/${target}`), this.bench.open(target)]);
-    if (this.current.target_id !== target) return;
-    this.object = object;
+    this.bench.prefetch(target);
+    try {
+      const object = await this.fetch(target);
+      this.index = index;
+      document.body.dataset.target = "";
+      history.replaceState(null, "", `?${new URLSearchParams([...new URLSearchParams(this.filters), ["target", target]])}`);
+      byId("where").textContent = `${index + 1} / ${this.list.length} · ${target}`;
+      await this.bench.open(target);
+      this.begin(target, object);
+      if (object.machine === "shown") await this.showMachine({ move: this.verdict.z === null });
+      document.body.dataset.target = target;
+      this.prepare(this.list[index + 1]?.target_id);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      byId("verdict-hint").textContent = `${target} cannot be had: ${error.message}`;
+    } finally {
+      this.loading = false;
+      this.ready();
+    }
+  }
+
+  /** Lay an object out on the desk. */
+  begin(target, object) {
+    this.warned = false;
     this.saver.know(target, object.label.version);
     this.verdict = this.saver.unsaved(target) ?? object.label.verdict;
     this.steps = [BLANK, ...object.history.map((version) => version.verdict)];
@@ -73,15 +89,23 @@ export class InspectorDesk {
     hideMachine(object.machine === "closed");
     this.machineShown = false;
     this.show();
-    if (object.machine === "shown") await this.showMachine({ move: this.verdict.z === null });
-    this.loading = false;
-    document.body.dataset.target = target;
-    this.bench.prefetch(this.list[index + 1]?.target_id);
+  }
+
+  /** Get the next object while this one is looked at: going on is quick, and works off-line. */
+  prepare(target) {
+    this.ahead = target ? { target, object: get(`/api/objects/${target}`).catch(() => null) } : null;
+    this.bench.prefetch(target);
+  }
+
+  async fetch(target) {
+    const ahead = this.ahead?.target === target ? await this.ahead.object : null;
+    this.ahead = null;
+    return ahead ?? get(`/api/objects/${target}`);
   }
 
   /** Do what a key or button says. */
   act(action) {
-    if (this.loading || !this.current) return;
+    if (!this.current) return;
     const actions = {
       next: () => this.leave(this.index + 1),
       previous: () => this.leave(this.index - 1),
@@ -151,14 +175,18 @@ export class InspectorDesk {
   async skip() {
     const object = this.current;
     const skipped = object.state !== "skipped";
+    this.loading = true;
     try {
       const { state } = await put(`/api/objects/${object.target_id}/skip`, { skipped });
       object.state = state;
-      this.refreshProgress();
-      if (state === "skipped") this.leave(this.index + 1);
       this.show();
+      this.refreshProgress();
+      if (state === "skipped" && this.index + 1 < this.list.length) await this.go(this.index + 1);
     } catch (error) {
       byId("verdict-hint").textContent = error.message;
+    } finally {
+      this.loading = false;
+      this.ready();
     }
   }
 

@@ -42,7 +42,7 @@ byId("jump").addEventListener("close", () => {
   if (dialog.returnValue === "go") desk.jump(byId("jump-id").value.trim());
 });
 
-listen(mode, act);
+desk.ready = listen(mode, act, () => desk.loading);
 // For measuring and for tests: what is drawn, and how long the last move took.
 window.quasarloop = { bench, desk };
 await bench.start();

@@ -66,34 +66,62 @@ export const KEYS = [
 
 const NAMES = { " ": "Space", ArrowRight: "→", ArrowLeft: "←", ArrowUp: "↑", ArrowDown: "↓" };
 
-/** Call `act(action, event)` for keys and for buttons with `data-action`. */
-export function listen(mode, act) {
+/**
+ * Call `act(action, event)` for keys and for buttons with `data-action`.
+ *
+ * While `busy()` (the next object is on its way), keys wait: dropped or half-taken keys would turn
+ * a typed redshift into a quality. `replay()`, which is returned, does what waited, in order.
+ */
+export function listen(mode, act, busy) {
   const byKey = new Map();
   for (const [, actions, only] of KEYS) {
     if (only && only !== mode) continue;
     for (const [action, keys] of actions) for (const key of keys) byKey.set(key, action);
   }
+  const waiting = [];
+  const press = (key, event) => {
+    const action = byKey.get(key);
+    if (action) act(action, event);
+    return Boolean(action);
+  };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (busy() || waiting.length) {
+      if (event.key.length > 1 && !byKey.has(event.key)) return;
+      event.preventDefault();
+      waiting.push({ key: event.key, shiftKey: event.shiftKey });
+      return;
+    }
     const place = event.target;
-    if (place.matches?.("input:not([type=range]), textarea, select")) return;
+    if (isText(place)) return;
     // A focused button keeps Space and Enter: that is how it is pressed.
     const onControl = place.matches?.("button, a, input[type=range]");
     if (onControl && ([" ", "Enter"].includes(event.key) || (place.type === "range" && event.key.startsWith("Arrow")))) return;
-    const action = byKey.get(event.key);
-    if (action) {
-      event.preventDefault();
-      act(action, event);
-    }
+    if (press(event.key, event)) event.preventDefault();
   });
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-action]");
-    if (!button) return;
+    if (!button || busy()) return;
     act(button.dataset.action, event);
     // Back to the page, so that the next key is a shortcut and not a press of this button.
     if (event.detail > 0) button.blur();
   });
   fillHelp(mode);
+  return () => {
+    while (waiting.length && !busy() && !document.querySelector("dialog[open]")) {
+      const event = waiting.shift();
+      if (isText(document.activeElement)) type(document.activeElement, event.key);
+      else press(event.key, event);
+    }
+  };
+}
+
+const isText = (node) => node?.matches?.("input:not([type=range]), textarea, select") ?? false;
+
+/** Do in a text field what a key would have done. */
+function type(field, key) {
+  if (key.length === 1) field.setRangeText(key, field.selectionStart, field.selectionEnd, "end");
+  else field.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 }
 
 function fillHelp(mode) {

@@ -29,20 +29,40 @@ export class MergerDesk {
     return this.list[this.index];
   }
 
+  /** Show the object at a place in the queue; stay where we are if it cannot be had. */
   async go(index) {
     if (!this.list.length) {
       byId("where").textContent = "nothing to decide";
       return;
     }
-    this.index = index;
-    const { target_id: target } = this.current;
+    const { target_id: target } = this.list[index];
     this.loading = true;
-    this.warned = false;
-    document.body.dataset.target = "";
-    history.replaceState(null, "", `?state=${this.state}&target=${target}`);
-    byId("where").textContent = `${index + 1} / ${this.list.length} · ${target}`;
-    const [object] = await Promise.all([get(`/api/merge/${target}`), this.bench.open(target)]);
+    this.bench.prefetch(target);
+    try {
+      const [object, { opinion }] = await Promise.all([
+        get(`/api/merge/${target}`), post(`/api/objects/${target}/machine`),
+      ]);
+      this.index = index;
+      document.body.dataset.target = "";
+      history.replaceState(null, "", `?state=${this.state}&target=${target}`);
+      byId("where").textContent = `${index + 1} / ${this.list.length} · ${target}`;
+      await this.bench.open(target);
+      this.begin(object, opinion);
+      document.body.dataset.target = target;
+      this.bench.prefetch(this.list[index + 1]?.target_id);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      byId("verdict-hint").textContent = `${target} cannot be had: ${error.message}`;
+    } finally {
+      this.loading = false;
+      this.ready();
+    }
+  }
+
+  /** Lay an object out on the desk. */
+  begin(object, opinion) {
     this.object = object;
+    this.warned = false;
     this.stored = object.decision.verdict;
     this.version = object.decision.version;
     this.verdict = this.stored;
@@ -50,20 +70,16 @@ export class MergerDesk {
     this.step = 0;
     this.adopted = -1;
     this.showVerdicts();
-    const { opinion } = await post(`/api/objects/${target}/machine`);
     const machines = showMachine(opinion, (z) => this.bench.moveTo(z));
     const said = object.verdicts.map((v) => v.verdict.z).filter((z) => z !== null);
     this.bench.offer([...new Set([...said, ...machines])]);
     this.bench.moveTo(this.verdict.z ?? said[0] ?? 0);
     this.bench.hint("");
     this.show();
-    this.loading = false;
-    document.body.dataset.target = target;
-    this.bench.prefetch(this.list[index + 1]?.target_id);
   }
 
   act(action) {
-    if (this.loading || !this.current) return;
+    if (!this.current) return;
     const actions = {
       next: () => this.leave(this.index + 1),
       previous: () => this.leave(this.index - 1),
@@ -123,6 +139,7 @@ export class MergerDesk {
     const { target_id: target } = this.current;
     const save = { verdict: this.verdict, base_version: this.version, save_id: randomId() };
     this.badge("saving", "saving …");
+    this.loading = true;
     try {
       const answer = await put(`/api/merge/${target}`, save);
       this.version = answer.version;
@@ -140,6 +157,9 @@ export class MergerDesk {
       byId("verdict-hint").textContent = theirs
         ? `another decision stands: ${describe(theirs)}; d stores yours over it`
         : error.message;
+    } finally {
+      this.loading = false;
+      this.ready();
     }
   }
 

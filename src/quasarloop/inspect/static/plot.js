@@ -18,7 +18,7 @@ export class SpectrumPlot {
       Object.entries(reference.templates).map(([name, sent]) => [name, new Template(sent)]),
     );
     this.z = 0;
-    this.options = { smoothing: 2, separate: false, noise: true, lines: "major", template: "QSO" };
+    this.options = { smoothing: 3, separate: false, noise: true, lines: "major", template: "QSO" };
     this.arms = [];
     this.lastDraw = 0;
   }
@@ -42,7 +42,7 @@ export class SpectrumPlot {
     });
     figure.toolbar.logo = null;
     this.figure = figure;
-    const names = ["noise", "raw", "b", "r", "z", "brz"];
+    const names = ["raw", "noise", "b", "r", "z", "brz"];
     this.sources = {};
     this.glyphs = {};
     for (const name of names) {

@@ -3,6 +3,7 @@
 export const MASKED = 1;
 export const FLAGGED = 2;
 const MAX_FIT_BINS = 800;
+const RANGE_SIGMA = 8; // pixels: the flux axis is chosen for features, not for noise
 
 function bytes(text) {
   const raw = atob(text);
@@ -54,14 +55,14 @@ export function noise(ivar) {
 /** Flux range that shows the spectrum and not its worst pixels: [low, high]. */
 export function fluxRange(arms) {
   const values = arms
-    .flatMap((arm) => [...smooth(arm.flux, arm.ivar, 3)].filter(Number.isFinite))
+    .flatMap((arm) => [...smooth(arm.flux, arm.ivar, RANGE_SIGMA)].filter(Number.isFinite))
     .sort((a, b) => a - b);
   if (values.length === 0) return [-1, 1];
   const at = (share) => values[Math.min(values.length - 1, Math.floor(share * values.length))];
-  const low = Math.min(0, at(0.002));
-  const high = Math.max(at(0.998), low + 1e-3);
-  const margin = 0.12 * (high - low);
-  return [low - margin, high + 2 * margin];
+  const low = Math.min(0, at(0.01));
+  const high = Math.max(at(0.997), low + 1e-3);
+  const margin = 0.25 * (high - low);
+  return [low - margin, high + 1.5 * margin];
 }
 
 export function waveRange(arms) {
