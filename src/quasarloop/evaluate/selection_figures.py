@@ -33,8 +33,9 @@ def score_figure(
         axes = figure.subplots()
         axes.stairs(histogram, edges, fill=True, color=_BAR, alpha=0.35)
         axes.stairs(histogram, edges, color=_BAR, lw=1.2)
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=0.7, top=3.0 * max(1, int(histogram.max(initial=1))))
+        if histogram.any():
+            axes.set_yscale("log")
+            axes.set_ylim(bottom=0.7, top=3.0 * int(histogram.max()))
         axes.set_xlim(float(edges[0]), float(edges[-1]))
         axes.set_xlabel(_label(score))
         axes.set_ylabel("objects")

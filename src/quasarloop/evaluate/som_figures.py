@@ -49,11 +49,10 @@ def counts_by_class(
     row = match_truth(target_id, truth)
     known = (row >= 0) & (cell >= 0)
     known[known] &= truth.trains[row[known]]
-    labels = truth[row[known]]
-    votes = labels.votes()
+    spectype, votes = truth.spectype[row[known]], truth.votes()[row[known]]
     kinds = {
-        "stars": labels.spectype == SpecType.STAR,
-        "galaxies": labels.spectype == SpecType.GALAXY,
+        "stars": spectype == SpecType.STAR,
+        "galaxies": spectype == SpecType.GALAXY,
         f"quasars below z = {HIGH_Z_MIN}": votes == Vote.LOW_Z,
         f"quasars from z = {HIGH_Z_MIN}": votes == Vote.HIGH_Z,
     }
