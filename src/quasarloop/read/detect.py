@@ -1,14 +1,17 @@
 """Find a file's format from its content, and read it whole or in blocks of rows."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from quasarloop.errors import DataFormatError
 from quasarloop.read.desi import DESI_COADD, DESI_FRAME
 from quasarloop.read.desi_table import DESI_TABLE
 from quasarloop.read.fits_reader import FitsFile, open_fits
-from quasarloop.read.formats import Format, assemble
+from quasarloop.read.formats import Format, Identity, assemble
 from quasarloop.read.lamost import LAMOST_DR1
 from quasarloop.read.quasarnet import QUASARNET_DATA
 from quasarloop.read.sdss import SDSS_PLATE, SDSS_SPEC
@@ -49,11 +52,9 @@ def read_spectra(path: str | Path, rows: slice | None = None) -> Spectra:
             promises; the message names file, HDU and remedy.
     """
     with open_fits(path) as fits:
-        found = find_format(fits)
-        identity = found.identify(fits)
+        found, identity = _identify(fits)
         start, stop, _ = (rows or slice(None)).indices(len(identity.keys))
-        wanted = slice(start, max(start, stop))
-        return assemble(fits, identity, found.observe(fits, wanted), wanted, str(path))
+        return _block(fits, found, identity, slice(start, max(start, stop)), str(path))
 
 
 def iter_spectra(path: str | Path, block_rows: int = _BLOCK_ROWS) -> Iterator[Spectra]:
@@ -70,11 +71,10 @@ def iter_spectra(path: str | Path, block_rows: int = _BLOCK_ROWS) -> Iterator[Sp
         DataFormatError: as `read_spectra`.
     """
     with open_fits(path) as fits:
-        found = find_format(fits)
-        identity = found.identify(fits)
+        found, identity = _identify(fits)
         for start in range(0, len(identity.keys), block_rows):
-            wanted = slice(start, min(start + block_rows, len(identity.keys)))
-            yield assemble(fits, identity, found.observe(fits, wanted), wanted, str(path))
+            stop = min(start + block_rows, len(identity.keys))
+            yield _block(fits, found, identity, slice(start, stop), str(path))
 
 
 def find_format(fits: FitsFile) -> Format:
@@ -127,3 +127,27 @@ def _may_hold_spectra(path: Path) -> bool:
             return any(known.matches(fits) for known in FORMATS)
     except DataFormatError:
         return True
+
+
+def _identify(fits: FitsFile) -> tuple[Format, Identity]:
+    with _damage_explained(fits):
+        found = find_format(fits)
+        return found, found.identify(fits)
+
+
+def _block(fits: FitsFile, found: Format, identity: Identity, rows: slice, source: str) -> Spectra:
+    with _damage_explained(fits):
+        return assemble(fits, identity, found.observe(fits, rows), rows, source)
+
+
+@contextmanager
+def _damage_explained(fits: FitsFile) -> Iterator[None]:
+    # Readers check what can be expected to go wrong; a header damaged in one byte can say anything.
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except (ValueError, TypeError, LookupError, ArithmeticError) as exc:
+        raise DataFormatError(
+            f"{fits.path}: a header or column is damaged ({type(exc).__name__}: {exc}); "
+            "copy or download the file again"
+        ) from exc

@@ -30,6 +30,8 @@ HeaderValue = str | int | float | bool
 
 _BLOCK: Final = 2880  # bytes; everything in a FITS file is padded to it
 _CARD: Final = 80
+# Limits of the standard; a larger number is damage.
+_LARGEST: Final = {"NAXIS": 999, "ZNAXIS": 999, "TFIELDS": 999}
 _FIRST_CARD: Final = b"SIMPLE  ="
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 # Headers longer than this are damage, not headers.
@@ -128,6 +130,8 @@ class Hdu:
         value = self.header.get(key, missing)
         if not isinstance(value, int) or isinstance(value, bool):
             raise DataFormatError(f"HDU {self.index}: {key} is {value!r}; expected an integer")
+        if not 0 <= value <= _LARGEST.get(key, value) and key != "BITPIX":
+            raise DataFormatError(f"HDU {self.index}: {key} is {value}: impossible")
         return value
 
 

@@ -60,7 +60,7 @@ def read_truth(path: str | Path) -> TruthTable:
         if marks <= set(table):
             try:
                 columns = convert(file, table)
-            except (ValueError, OverflowError) as exc:
+            except (ValueError, TypeError, OverflowError) as exc:
                 raise TruthError(f"{file}: {exc}; correct that value or leave it empty") from exc
             return _merge_repeats(file, columns)
     expected = "; or ".join(" ".join(sorted(marks)) for marks, _ in _KINDS)
