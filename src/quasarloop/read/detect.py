@@ -146,6 +146,10 @@ def _damage_explained(fits: FitsFile) -> Iterator[None]:
     try:
         with np.errstate(all="ignore"):
             yield
+    except DataFormatError as exc:
+        if str(fits.path) in str(exc):
+            raise
+        raise DataFormatError(f"{fits.path}: {exc}") from exc
     except (ValueError, TypeError, LookupError, ArithmeticError) as exc:
         raise DataFormatError(
             f"{fits.path}: a header or column is damaged ({type(exc).__name__}: {exc}); "
