@@ -1,11 +1,13 @@
 """Every fault does what its name says, at its rate, and is written down."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.quality import clean_pixels, prepare
@@ -13,6 +15,7 @@ from quasarloop.simulate.faults import Fault, FaultRates, Faults, draw_faults
 from quasarloop.simulate.instrument import desi_instrument
 from quasarloop.simulate.observing import LightSource, Observation, Observing, Setup, observe_tile
 from quasarloop.simulate.plan import Tile
+from quasarloop.simulate.write_redrock import RedrockMistakes
 from quasarloop.spectra import Arm, Flag, Keys, Spectra
 
 NAMES = list(FaultRates.model_fields)
@@ -176,3 +179,12 @@ class TestEffects:
                 _, _, flags = clean_pixels(arm.flux, arm.ivar)
                 assert not flags.any()  # no NaN, no infinity, no negative ivar
         assert isinstance(seen.faults[:2], Faults)
+
+
+@pytest.mark.parametrize("model", [FaultRates, RedrockMistakes])
+def test_the_files_page_tells_the_default_rates(model: type[BaseModel]) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "simulation_files.md"
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines()]
+    told = {row[0].strip("`"): row[-1] for row in rows if row[0].startswith("`")}
+    for name, rate in model().model_dump().items():
+        assert float(told[name]) == rate, name

@@ -39,8 +39,8 @@ _BANDS_AA: Final = {"G": (4000.0, 5500.0), "R": (5650.0, 7150.0), "Z": (8400.0, 
 _IMAGING_ERROR: Final = 0.03
 # f_λ of AB magnitude 22.5, 1e-17 erg/s/cm²/Å, times λ² in Å²: 3.631e-29 erg/s/cm²/Hz × c.
 _NANOMAGGIE: Final = 3.631e-29 * 2.99792458e18 / 1e-17
-# Every fourth pixel is enough for a median S/N.
-_SN_STEP: Final = 4
+# Every eighth pixel is enough for a median S/N.
+_SN_STEP: Final = 8
 
 
 @dataclass(frozen=True)

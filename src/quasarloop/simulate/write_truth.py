@@ -57,10 +57,10 @@ def label_columns(
 def fault_columns(faults: Faults) -> dict[str, NDArray[Any]]:
     """Return FAULTS (words joined by "|") and the size of each fault, as ``FAULT_*``."""
     every = "|".join(str(fault.name) for fault in Fault)
-    words = [
-        "|".join(str(fault.name) for fault in Fault if value & fault) for value in faults.flags
-    ]
-    columns: dict[str, NDArray[Any]] = {"FAULTS": np.array(words, dtype=f"S{len(every)}")}
+    values, which = np.unique(faults.flags, return_inverse=True)
+    words = ["|".join(str(fault.name) for fault in Fault if value & fault) for value in values]
+    table = np.array(words, dtype=f"S{len(every)}")
+    columns: dict[str, NDArray[Any]] = {"FAULTS": table[which]}
     for one in fields(Faults):
         if one.name != "flags":
             columns[f"FAULT_{one.name.upper()}"] = getattr(faults, one.name)
