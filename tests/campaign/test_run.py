@@ -1,5 +1,6 @@
 """A small campaign on a simulated sky: goes on from anywhere, ends with the same bytes."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -92,7 +93,7 @@ def begin(place: Path, sky: Path, settings: CampaignConfig) -> Path:
 
 
 def results(folder: Path) -> dict[str, str]:
-    """Checksums of everything the rounds made but the reports' and members' paths."""
+    """Checksums of everything the rounds made."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted((folder / "rounds").rglob("*"))
@@ -103,8 +104,11 @@ def results(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, sky):
     """Two rounds, undisturbed."""
-    folder = begin(tmp_path_factory.mktemp("finished"), sky, config(rounds=2))
-    assert run_campaign(folder) == 2
+    place = tmp_path_factory.mktemp("finished")
+    folder = begin(place, sky, config(rounds=2))
+    # A relative path: what is written names its sources as they were given.
+    with contextlib.chdir(place):
+        assert run_campaign(folder.name) == 2
     return folder
 
 
@@ -147,18 +151,23 @@ def test_validation_objects_train_no_network_but_the_final(finished):
 
 def test_second_run_touches_nothing(finished):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
-    assert run_campaign(finished) == 2
+    with contextlib.chdir(finished.parent):
+        assert run_campaign(finished.name) == 2
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
 
 
 def kill_and_resume(folder: Path, delays: list[float]) -> int:
     """Run in a process of its own, killed after each delay, then to the end."""
-    command = [sys.executable, "-m", "quasarloop", "campaign", "run", str(folder)]
+    command = [sys.executable, "-m", "quasarloop", "campaign", "run", folder.name]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     kills = 0
     for delay in [*delays, None]:
         process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            cwd=folder.parent,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         if delay is None:
             assert process.wait(timeout=600) == 0

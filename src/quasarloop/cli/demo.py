@@ -58,7 +58,7 @@ def demo(
     typer.echo(f"\nIt took {minutes:.1f} minutes. Try next:")
     networks = report.parent.parent / "networks" if report else campaign
     sky = out / "sky" / "test"
-    chosen = networks.parent / "selection" / "selection.parquet"
+    chosen = networks.parent / "selection" / "worklist.json"
     for command in (
         f"quasarloop campaign status {campaign}",
         f"quasarloop classify {sky} --weights {networks / 'final.h5'} --out quasars.fits",

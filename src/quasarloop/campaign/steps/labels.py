@@ -12,7 +12,12 @@ from quasarloop.campaign.ledger import Origin
 from quasarloop.campaign.oracle import ask_oracle
 from quasarloop.campaign.parts import read_truths, seed_of
 from quasarloop.campaign.state import Context, Step, Waiting, round_folder
-from quasarloop.campaign.steps.selection import CHOSEN_NAME, OUTLIERS_NAME, RANDOM_NAME
+from quasarloop.campaign.steps.selection import (
+    CHOSEN_NAME,
+    OUTLIERS_NAME,
+    RANDOM_NAME,
+    WORKLIST_NAME,
+)
 from quasarloop.errors import CampaignError
 from quasarloop.read import read_truth, write_truth
 from quasarloop.truth import TruthTable, match_truth
@@ -74,7 +79,7 @@ def _from_people(context: Context, asked: Mapping[Origin, pl.DataFrame]) -> None
     path = inbox(context)
     if not path.is_file():
         n = sum(len(frame) for frame in asked.values())
-        chosen = context.step_folder("selection") / CHOSEN_NAME
+        chosen = context.step_folder("selection") / WORKLIST_NAME
         raise Waiting(
             f"{n} objects wait for people. Inspect them:\n"
             f"  quasarloop inspect serve --worklist {chosen} "

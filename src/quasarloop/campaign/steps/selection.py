@@ -5,26 +5,37 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from quasarloop.artefacts import write_atomically, write_manifest
+from quasarloop.artefacts import write_atomically
 from quasarloop.campaign.config import CampaignConfig
 from quasarloop.campaign.ledger import active_truth
-from quasarloop.campaign.parts import ledger_before, seed_of
+from quasarloop.campaign.parts import ledger_before, pool_store, seed_of
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.map import CELLS_NAME
 from quasarloop.query.cells import read_cells
 from quasarloop.query.options import KnownObjects, SelectionOptions
-from quasarloop.query.select import Selection, select
+from quasarloop.query.select import select
+from quasarloop.query.selection_files import (
+    CHOSEN_NAME,
+    OUTLIERS_NAME,
+    STEPS_NAME,
+    WORKLIST_NAME,
+    with_sources,
+    write_selection,
+)
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.truth import TruthTable
 
-__all__ = ["CHOSEN_NAME", "OUTLIERS_NAME", "RANDOM_NAME", "SELECTION", "STEPS_NAME"]
+__all__ = [
+    "CHOSEN_NAME",
+    "OUTLIERS_NAME",
+    "RANDOM_NAME",
+    "SELECTION",
+    "STEPS_NAME",
+    "WORKLIST_NAME",
+]
 
-CHOSEN_NAME: Final = "selection.parquet"
-OUTLIERS_NAME: Final = "outliers.parquet"
 RANDOM_NAME: Final = "random_control.parquet"
-STEPS_NAME: Final = "steps.json"
 
 
 def _run(context: Context) -> None:
@@ -48,9 +59,8 @@ def _run(context: Context) -> None:
             seed=_seed(context, 5),
         ),
     )
-    _write(chosen.chosen, folder / CHOSEN_NAME)
-    _write(chosen.outliers, folder / OUTLIERS_NAME)
-    write_manifest(folder / STEPS_NAME, _record(chosen))
+    chosen = with_sources(chosen, pool_store(context))
+    write_selection(chosen, folder)
     for step in chosen.steps:
         context.tell(f"{step.left:>9} left; {step.removed} {step.sentence}")
     if config.evaluation.random_control:
@@ -69,26 +79,6 @@ def _random_labels(context: Context, votes: Any) -> pl.DataFrame:
 
 def _known(truth: TruthTable) -> KnownObjects:
     return KnownObjects(truth.target_id, truth.object_id)
-
-
-def _record(selection: Selection) -> dict[str, Any]:
-    cut = selection.score_cut
-    return {
-        "n_spectra": selection.n_spectra,
-        "steps": [
-            {"what": step.sentence, "removed": step.removed, "left": step.left}
-            for step in selection.steps
-        ],
-        "score_cut": None if np.isnan(cut) else cut,
-        "least_count": None if np.isnan(selection.least_count) else selection.least_count,
-        "counts": _list(selection.counts),
-        "edges": _list(selection.edges),
-        "histogram": _list(selection.histogram),
-    }
-
-
-def _list(values: NDArray[Any]) -> list[Any]:
-    return list(values.tolist())
 
 
 def _write(frame: pl.DataFrame, path: Any) -> None:
