@@ -1,7 +1,7 @@
 """``quasarloop classify``: spectra and weights in, a quasar catalogue out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,8 +27,8 @@ def classify(
     ] = CONFIDENCE_THRESHOLD,
     n_lines: Annotated[int, typer.Option(min=1, help="Lines that must count.")] = N_LINES_THRESHOLD,
     offsets: Annotated[
-        str,
-        typer.Option(help="How to read line offsets of the weights: auto, rescaled or plain."),
+        Literal["auto", "rescaled", "plain"],
+        typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     skip_bad_files: Annotated[

@@ -103,7 +103,7 @@ def compare(
     _print("comparison", tuple(numbers), {"": numbers})
     table = Table(f"{a.stem} says", f"{b.stem} says", "spectra", title="line confusions")
     for row in confusions:
-        table.add_row(row["a"], row["b"], str(row["n"]))
+        table.add_row(str(row["a"]), str(row["b"]), str(row["n"]))
     Console().print(table)
 
 
