@@ -113,16 +113,6 @@ def _xpysom(flux, cells):
     return _rate(train, len(flux), tries=1)
 
 
-def _somoclu(flux, cells):
-    import somoclu
-
-    def train():
-        som = somoclu.Somoclu(cells.n_columns, cells.n_rows, maptype="toroid", compactsupport=False)
-        som.train(flux, epochs=1, radius0=3.0, radiusN=3.0)
-
-    return _rate(train, len(flux), tries=1)
-
-
 def _torchsom(flux, cells):
     import torch
     from torchsom.core import SOM
@@ -139,7 +129,7 @@ def _torchsom(flux, cells):
     return _rate(train, len(batch), tries=1)
 
 
-_OTHERS = {"minisom": _minisom, "xpysom": _xpysom, "somoclu": _somoclu, "torchsom": _torchsom}
+_OTHERS = {"minisom": _minisom, "xpysom": _xpysom, "torchsom": _torchsom}
 
 
 def _spectra(n):

@@ -87,7 +87,8 @@ def find_winners(
     for rows, scores in _scores(flux, weights):
         cell[rows] = scores.argmin(axis=1)
         # Distances from differences: |x|² + |w|² - 2 x·w would lose digits where they are small.
-        distance[rows] = np.linalg.norm(flux[rows] - weights[cell[rows]], axis=1)
+        apart = flux[rows] - weights[cell[rows]]  # (n, n_bins)
+        distance[rows] = np.sqrt(np.einsum("ij,ij->i", apart, apart))
     if flags is not None:
         refused = (flags & UNUSABLE) != 0
         cell[refused] = NO_CELL
