@@ -46,6 +46,14 @@ def test_quasars_follow_their_redshifts_and_rates(many: Objects) -> None:
     assert quasars.r_mag.max() <= 23.0
 
 
+def test_galaxies_are_not_brighter_than_galaxies_are(many: Objects) -> None:
+    galaxies = many[many.spectype == SpecType.GALAXY]
+    absolute = galaxies.r_mag - distance_modulus(galaxies.z)
+    assert absolute.min() >= -24.5 - 1e-3
+    assert absolute.max() > -18
+    assert galaxies.z.min() > 0
+
+
 def test_traits_of_other_classes_are_empty(many: Objects) -> None:
     quasar = many.spectype == SpecType.QSO
     assert np.isfinite(many.quasar.slope[quasar]).all()

@@ -162,7 +162,9 @@ def _draw_galaxies(
     u = rng.random(n)
     redshifts = np.stack([k.redshift.quantile(u) for k in kinds])  # (n_kinds, n)
     z = np.take_along_axis(redshifts, kind[None, :], axis=0)[0]
-    r_mag = _f32(config.r_mag.quantile(rng.random(n)))
+    brightest = config.brightest_absolute_mag + distance_modulus(np.maximum(z, 1e-3))
+    too_bright = config.r_mag.share_below(brightest)
+    r_mag = _f32(config.r_mag.quantile(too_bright + (1.0 - too_bright) * rng.random(n)))
     traits, ebv = draw_galaxy_traits(kind, rng)
     return _Common(np.array(GALAXY_KINDS)[kind], z, r_mag, ebv), traits
 

@@ -144,11 +144,14 @@ class GalaxyPopulation(_Frozen):
     """Galaxies, by kind.
 
     Shares among quasar targets are ours; the redshifts follow Alexander et al. 2023, Fig. 8:
-    compact blue galaxies at z < 1.5.
+    compact blue galaxies at z < 1.5. None is brighter than brightest_absolute_mag (r, no K
+    correction): a magnitude above the knee of the luminosity function (Blanton et al. 2003,
+    ApJ 592, 819: M_r = -21.2 for h = 0.7) and evolution by as much again.
     """
 
     weight: Weight = 0.13
     r_mag: Distribution = _OTHER_R
+    brightest_absolute_mag: float = -24.5
     passive: GalaxyKindPopulation = GalaxyKindPopulation(
         weight=0.20, redshift=Distribution(knots=(0.05, 0.4, 0.8, 1.1), density=(0.5, 2, 1.5, 0.1))
     )
