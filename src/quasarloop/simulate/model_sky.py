@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.simulate.draw import draw_objects
-from quasarloop.simulate.model import observed_flux
+from quasarloop.simulate.model import known_truth, observed_flux
 from quasarloop.simulate.observing import Light
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
@@ -52,7 +52,8 @@ class ModelSky:
             spectype=objects.spectype,
             z=objects.z,
             bal=bal.astype(np.int8),
-            hidden=_hidden(objects.columns()),
+            # Templates do not follow every property of the objects drawn.
+            hidden=_hidden(known_truth(objects, self.library).columns()),
         )
 
     def recipe(self) -> dict[str, Any]:
