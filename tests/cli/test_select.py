@@ -15,9 +15,10 @@ from quasarloop.errors import SelectionError
 from quasarloop.grid import LOG_GRID
 from quasarloop.inspect.worklist import read_worklist
 from quasarloop.query.reasons import Reason
+from quasarloop.query.selection_files import store_features
 from quasarloop.query.topology import CellGrid
 from quasarloop.spectra import Keys, RebinnedSpectra
-from quasarloop.store import create_store, shard_path
+from quasarloop.store import create_store, open_store, read_shard, shard_path
 from quasarloop.store_schema import schema_of, table_from_spectra
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
@@ -140,6 +141,23 @@ def test_limits_exclusions_and_filters(world):
     assert pl.read_parquet(world / "c" / "selection.parquet")["OBJECT_ID"].n_unique() == 10
 
 
+def test_classes_get_their_share(world):
+    _run("select", "--votes", world / "votes.parquet", "--n", 8, "--class-share", "NOT_QSO=3",
+         "--class-share", "LOW_Z=1", "--class-share", "HIGH_Z=0", "--no-figures",
+         "--out", world / "d")  # fmt: skip
+    chosen = pl.read_parquet(world / "d" / "selection.parquet")
+    likeliest = chosen.select("P_NOT_QSO", "P_LOW_Z", "P_HIGH_Z").to_numpy().argmax(axis=1)
+    assert np.bincount(likeliest, minlength=3).tolist() == [6, 2, 0]
+
+
+def test_flux_of_chosen_rows_comes_in_their_order(world):
+    store = open_store(world / "store")
+    rows = pl.DataFrame({"SHARD": ["bb22", "aa11", "bb22"], "ROW": [7, 3, 0]})
+    flux = store_features(store, rows)
+    first, second = (read_shard(store.shard(name)).flux for name in ("aa11", "bb22"))
+    assert np.array_equal(flux, np.stack([second[7], first[3], second[0]]))
+
+
 def test_wrong_words_are_refused_before_anything_is_written(world):
     base = ["select", "--votes", world / "votes.parquet", "--out", world / "x"]
     for words, message in (
@@ -147,6 +165,7 @@ def test_wrong_words_are_refused_before_anything_is_written(world):
         (["--allow", "NO_DATA"], "NO_DATA"),
         (["--draw", "best"], "best"),
         (["--spread"], "store"),
+        (["--class-share", "STAR=1"], "STAR=1"),
     ):
         with pytest.raises(SelectionError, match=message):
             _run(*base, *words)

@@ -1,5 +1,6 @@
 """``quasarloop select``: choose what experts look at next."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +46,10 @@ def select(
     ] = "score",
     per_cell: Annotated[
         int | None, typer.Option(min=1, help="At most so many objects of one map cell.")
+    ] = None,
+    class_share: Annotated[
+        list[str] | None,
+        typer.Option(help="Share of a predicted class, e.g. NOT_QSO=0.5; give one for each."),
     ] = None,
     spread: Annotated[
         bool, typer.Option("--spread", help="Choose unlike spectra among the highest scores.")
@@ -102,6 +107,7 @@ def select(
         surveys=tuple(survey or ()),
         programs=tuple(program or ()),
         per_cell=per_cell,
+        class_shares=_shares(class_share or ()),
         spread=spread,
         n_outliers=outliers,
         seed=seed,
@@ -124,6 +130,23 @@ def select(
         _draw(found, out, score, cells)
     _print_steps(found)
     typer.echo(f"{len(found.chosen)} chosen, {len(found.outliers)} outliers -> {out}")
+
+
+def _shares(words: Iterable[str]) -> dict[int, float]:
+    from quasarloop.classes import Vote
+    from quasarloop.errors import SelectionError
+
+    shares = {}
+    for word in words:
+        name, _, share = word.partition("=")
+        try:
+            shares[int(Vote[name])] = float(share)
+        except (KeyError, ValueError) as exc:
+            known = ", ".join(vote.name for vote in Vote)
+            raise SelectionError(
+                f"{word!r} is no share of a class; write e.g. NOT_QSO=0.5 (classes: {known})"
+            ) from exc
+    return shares
 
 
 def _draw(selection: Any, out: Path, score: str, cells: Any) -> None:
