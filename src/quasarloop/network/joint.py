@@ -1,0 +1,272 @@
+"""One redshift from all lines together: p(z) from every line's boxes, offsets and absence.
+
+The classic redshift is that of the most confident line; if that line is mistaken for another,
+the redshift is wrong, and where it lies in its box clumps. Here every line has a say at every
+redshift: where it falls into the grid, its boxes tell how likely it is there; where it does not,
+its empty boxes count. Only outputs are read, so any weights file serves.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.errors import WeightsError
+from quasarloop.network.decode import LineOutputs
+from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration
+from quasarloop.network.model import NetworkConfig
+
+__all__ = ["CONFUSION", "Z_RANGE", "JointRedshifts", "LineEvidence", "joint_redshifts"]
+
+Floats = NDArray[np.float64]
+
+# Redshifts looked at; the prior is flat in ln(1 + z) between them. Our choice: beyond 7 no line
+# but Lyman alpha is on the grid, and none of the published catalogues' quasars.
+Z_RANGE: Final = (0.0, 7.0)
+# Peaks nearer than this in ln(1 + z) are one: 15,000 km/s, the issue's bound of a confusion.
+CONFUSION: Final = 0.05
+# Place errors follow Student's t of this many degrees: a core with wings. Our choice: odd, so
+# that the power below is whole.
+_FREEDOM: Final = 7
+_T_NORM: Final = 0.3850  # Γ(4) / (sqrt(7 π) Γ(3.5)): its density at 0
+# Boxes of a line that can matter: the two a line near an edge falls between, and a rival.
+_N_BOXES_KEPT: Final = 3
+# Of those, so many propose redshifts.
+_N_PROPOSING: Final = 2
+_N_PEAKS: Final = 3
+# A peak is measured on so many points over so many scales to both sides.
+_N_POINTS: Final = 25
+_REACH: Final = 3.5
+# Scales of a proposing box are cut here, boxes: points must not straddle a sharper line's peak.
+_SCALE_MAX: Final = 0.12
+# A line's presence fades over this many boxes at the ends of the grid, as places are uncertain.
+_EDGE: Final = 0.2
+_TINY: Final = 1e-12
+_BLOCK_ROWS: Final = 64  # the arrays of a block stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class JointRedshifts:
+    """Redshifts from all lines together.
+
+    Attributes:
+        z: (n,) float64; NaN where the outputs are not finite or no line proposes a redshift.
+        z_err: (n,) float64, standard deviation of z.
+        z_alt: (n,) float64, the next peak of p(z) more than `CONFUSION` away; NaN without any.
+        p_alt: (n,) float64, its probability, at most 0.5; 0 without any, NaN where z is.
+    """
+
+    z: Floats
+    z_err: Floats
+    z_alt: Floats
+    p_alt: Floats
+
+    def __len__(self) -> int:
+        """Return the number of spectra."""
+        return len(self.z)
+
+
+class LineEvidence(NamedTuple):
+    """What the lines of some spectra say, made ready to be asked at any redshift.
+
+    Attributes:
+        log_z1: (n, n_lines, k) ln(1 + z) that each of the k likeliest boxes means.
+        weight: (n, n_lines, k) probability of the box.
+        scale: (n, n_lines, k) uncertainty of its place, in ln(1 + z).
+        step: (n, n_lines, k) points around its place are so far apart at most, in ln(1 + z).
+        peak: (n, n_lines, k) density at its place, per box.
+        absent: (n, n_lines) probability that the line is in no box.
+        first, last: (n_lines,) ln(1 + z) at which the line enters and leaves the grid.
+        fade: (n_lines,) the width of `_EDGE` boxes there, in ln(1 + z): blue, red end.
+    """
+
+    log_z1: Floats
+    weight: Floats
+    scale: Floats
+    step: Floats
+    peak: Floats
+    absent: Floats
+    first: Floats
+    last: Floats
+    fade: tuple[Floats, Floats]
+
+    @classmethod
+    def of(
+        cls, outputs: LineOutputs, config: NetworkConfig, calibration: JointCalibration
+    ) -> "LineEvidence":
+        """Read the emission lines' outputs; all must be finite."""
+        lines = [config.lines[i] for i in config.emission_index]
+        rest_aa = np.array([line.wave_rest_aa for line in lines])
+        index = list(config.emission_index)
+        every = np.minimum(outputs.confidence[:, index].astype(np.float64), 1 - _TINY)
+        odds = every / (1 - every)  # (n, n_lines, n_boxes)
+        absent = 1 / (1 + odds.sum(axis=2))
+        kept = min(_N_BOXES_KEPT, config.n_boxes)
+        box = np.argpartition(-every, kept - 1, axis=2)[..., :kept]  # (n, n_lines, k)
+        confidence = np.take_along_axis(every, box, axis=2)
+        # In order, likeliest first: argpartition leaves the kept ones in any.
+        order = np.argsort(-confidence, axis=2, kind="stable")
+        box, confidence = (np.take_along_axis(v, order, axis=2) for v in (box, confidence))
+        offset = np.take_along_axis(outputs.offset[:, index], box, axis=2).astype(np.float64)
+        weight = np.take_along_axis(odds, box, axis=2) * absent[..., None]
+        bins = config.grid.n_bins / config.n_boxes
+        wave_aa = config.grid.wave_at((box + offset) * bins)
+        scale_boxes = calibration.widths(lines)[:, None] * (
+            1 + calibration.growth * (1 - confidence)
+        )
+        per_box = _log_step(config, wave_aa)  # ln λ of one box there
+        ends = np.array([config.grid.start_aa, config.grid.end_aa])
+        first, last = (np.log(end / rest_aa) for end in ends)
+        steps = _log_step(config, ends) * _EDGE
+        return cls(
+            log_z1=np.log(wave_aa / rest_aa[:, None]),
+            weight=weight,
+            scale=scale_boxes * per_box,
+            step=np.minimum(scale_boxes, _SCALE_MAX) * per_box * (2 * _REACH / (_N_POINTS - 1)),
+            peak=weight * _T_NORM / scale_boxes,
+            absent=absent,
+            first=first,
+            last=last,
+            fade=(np.full(len(lines), steps[0]), np.full(len(lines), steps[1])),
+        )
+
+    def log_density(self, log_z1: Floats, calibration: JointCalibration) -> Floats:
+        """Return ln p(ln(1 + z)) less its norm.
+
+        Args:
+            log_z1: (n, m) ln(1 + z) of each spectrum.
+            calibration: how far lines are trusted.
+
+        Returns:
+            (n, m); -inf outside `Z_RANGE`.
+        """
+        total = np.zeros(log_z1.shape)
+        for line in range(self.absent.shape[1]):
+            here = np.zeros(log_z1.shape)
+            for k in range(self.log_z1.shape[2]):
+                apart = log_z1 - self.log_z1[:, line, k, None]  # (n, m)
+                apart /= self.scale[:, line, k, None]
+                apart *= apart
+                apart /= _FREEDOM
+                apart += 1.0
+                apart *= apart
+                apart *= apart  # power (7 + 1) / 2
+                here += self.peak[:, line, k, None] / apart
+            inside = self._inside(log_z1, line)
+            here *= inside
+            here += (1 - inside) * (calibration.absence * self.absent[:, line, None])
+            here += calibration.floor
+            total += np.log(here)
+        total *= calibration.tempering
+        low, high = np.log1p(Z_RANGE)
+        total[(log_z1 < low) | (log_z1 > high)] = -np.inf
+        return total
+
+    def _inside(self, log_z1: Floats, line: int) -> Floats:
+        """Return (n, m) how surely the line is on the grid: 0, 1, and a ramp at both ends."""
+        blue = (log_z1 - self.first[line]) / self.fade[0][line]
+        red = (self.last[line] - log_z1) / self.fade[1][line]
+        return np.clip(np.minimum(blue, red) + 0.5, 0.0, 1.0)
+
+
+def joint_redshifts(
+    outputs: LineOutputs, config: NetworkConfig, calibration: JointCalibration = CALIBRATION
+) -> JointRedshifts:
+    """Return the redshift that all lines together point to.
+
+    Args:
+        outputs: what the network said; rows that are not finite come back as NaN.
+        config: its lines, boxes and grid.
+        calibration: how far lines are trusted.
+
+    Returns:
+        One row per spectrum; a row does not depend on its company.
+
+    Raises:
+        WeightsError: the network has no emission line, or outputs of another shape.
+
+    Source: our choice (docs/redshifts.md).
+    """
+    _check(outputs, config)
+    n = len(outputs)
+    result = JointRedshifts(*(np.full(n, np.nan) for _ in range(4)))
+    finite = np.isfinite(outputs.confidence).all(axis=(1, 2))
+    finite &= np.isfinite(outputs.offset).all(axis=(1, 2))
+    for rows in _blocks(np.flatnonzero(finite)):
+        block = LineOutputs(outputs.confidence[rows], outputs.offset[rows])
+        found = _of_block(LineEvidence.of(block, config, calibration), calibration)
+        for name in ("z", "z_err", "z_alt", "p_alt"):
+            getattr(result, name)[rows] = getattr(found, name)
+    return result
+
+
+def _of_block(evidence: LineEvidence, calibration: JointCalibration) -> JointRedshifts:
+    centre, step = _highest_peaks(evidence, calibration)  # (n, p)
+    # Points around every peak, all asked at once; places of peaks that are none are any number.
+    ladder = np.arange(_N_POINTS) - (_N_POINTS - 1) / 2
+    points = np.nan_to_num(centre)[..., None] + step[..., None] * ladder  # (n, p, points)
+    log_p = evidence.log_density(points.reshape(len(points), -1), calibration).reshape(points.shape)
+    log_p[np.isnan(centre)] = -np.inf
+    top = log_p.max(axis=(1, 2), keepdims=True)
+    p = np.exp(log_p - np.where(np.isfinite(top), top, 0.0))
+    norm = p.sum(axis=2)
+    mass = norm * step
+    order = np.argsort(-mass, axis=1, kind="stable")
+    norm, mass, centre, step = (
+        np.take_along_axis(v, order, axis=1) for v in (norm, mass, centre, step)
+    )
+    p = np.take_along_axis(p, order[..., None], axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.einsum("npk,k->np", p, ladder) / norm  # in steps
+        spread = np.einsum("npk,k->np", p, ladder**2) / norm - mean**2
+        p_alt = mass[:, 1] / mass.sum(axis=1)
+    log_z1 = centre + mean * step
+    variance = np.maximum(spread[:, 0], 0.0) * step[:, 0] ** 2
+    z1 = np.exp(log_z1)
+    error = np.sqrt(calibration.error_scale**2 * variance + calibration.error_floor**2)
+    return JointRedshifts(z1[:, 0] - 1, error * z1[:, 0], z1[:, 1] - 1, p_alt)
+
+
+def _highest_peaks(evidence: LineEvidence, calibration: JointCalibration) -> tuple[Floats, Floats]:
+    """Return (n, p) places of the highest peaks, apart from each other, and the steps to take there.
+
+    A peak lies near the place that some line's box proposes; NaN where there are no more.
+    """
+    n = len(evidence.log_z1)
+    proposed = evidence.log_z1[..., :_N_PROPOSING].reshape(n, -1)  # (n, c)
+    steps = evidence.step[..., :_N_PROPOSING].reshape(n, -1)
+    height = evidence.log_density(proposed, calibration)
+    centre, step = np.full((n, _N_PEAKS), np.nan), np.ones((n, _N_PEAKS))
+    row = np.arange(n)
+    for peak in range(_N_PEAKS):
+        best = height.argmax(axis=1)
+        there = np.isfinite(height[row, best])
+        centre[:, peak] = np.where(there, proposed[row, best], np.nan)
+        step[:, peak] = steps[row, best]
+        height[np.abs(proposed - proposed[row, best][:, None]) <= CONFUSION] = -np.inf
+    return centre, step
+
+
+def _log_step(config: NetworkConfig, wave_aa: Floats) -> Floats:
+    """Return the width of a box in ln λ at wavelengths, on either kind of grid."""
+    bins = config.grid.n_bins / config.n_boxes
+    if config.grid.kind == "log":
+        return np.full(wave_aa.shape, np.log(10) * config.grid.step * bins)
+    return np.asarray(config.grid.step * bins / wave_aa)
+
+
+def _blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    return (rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS))
+
+
+def _check(outputs: LineOutputs, config: NetworkConfig) -> None:
+    if not config.emission_index:
+        raise WeightsError("the network has no finder of an emission line: it has no redshift")
+    expected = (len(outputs), config.n_lines, config.n_boxes)
+    if outputs.confidence.shape != expected or outputs.offset.shape != expected:
+        raise WeightsError(
+            f"confidences {outputs.confidence.shape} and offsets {outputs.offset.shape}; "
+            f"expected (n, {config.n_lines} lines, {config.n_boxes} boxes)"
+        )
