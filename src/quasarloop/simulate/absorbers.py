@@ -16,7 +16,8 @@ Floats64 = NDArray[np.float64]
 
 # Damped by definition. Source: Wolfe et al. 1986 (ApJS 61, 249).
 DLA_LOG_NHI: Final = 20.3
-# dN/dz = a (1 + z)^b of damped systems. Source: Rao, Turnshek & Nestor 2006 (ApJ 636, 610), eq. 5.
+# dN/dz = a (1 + z)^b of damped systems.
+# Source: Rao, Turnshek & Nestor 2006 (ApJ 636, 610), abstract.
 _DLA_RATE: Final = (0.044, 1.27)
 # f(N) ∝ N^-1.8 from log N = 19.5 (sub-damped) to 22.
 # Source: Noterdaeme et al. 2009 (A&A 505, 1087).
@@ -27,14 +28,14 @@ _NHI_LIMITS: Final = (19.5, 22.0)
 _LLS_RATE: Final = (2.80, 1.94)
 _LLS_TAU_MAX: Final = 100.0
 # Systems per unit redshift: C IV with W > 0.3 Å about 1.6 (Cooksey et al. 2013, ApJ 763, 37,
-# Fig. 9, scaled from 0.6 Å), Mg II with W > 0.3 Å about 0.7 (Nestor et al. 2005, ApJ 628, 637,
-# Table 2); exponential in W with scale 0.5 and 0.7 Å.
+# scaled down from 0.6 Å), Mg II with W > 0.3 Å about 0.7 (Nestor et al. 2005, ApJ 628, 637);
+# exponential in W as there.
 _CIV_RATE: Final = 1.6
 _MGII_RATE: Final = 0.7
 _EW_MIN_AA: Final = 0.3
 _CIV_EW_AA: Final = 0.45
 _MGII_EW_AA: Final = 0.7
-# Associated C IV within 5000 km/s. Source: Vestergaard 2003 (ApJ 599, 116), Section 4: ~25 %.
+# Associated C IV within 5000 km/s. Source: Vestergaard 2003 (ApJ 599, 116): about 25 %.
 _ASSOCIATED_DZ: Final = 5000.0 / 299_792.458
 # Bluest redshifts at which a survey spectrum shows Lyα, C IV, Mg II.
 _Z_MIN_LYA: Final = 1.9

@@ -17,7 +17,7 @@ Floats64 = NDArray[np.float64]
 N_TROUGHS: Final = 3
 # Depth of the trough of each ion relative to C IV, and the first three need no low ionisation.
 # Wavelengths of blended doublets (VB01's rest wavelengths). Source of depths: composite spectra of
-# Reichard et al. 2003 (AJ 126, 2594), Figs. 3 and 6; rounded, ours.
+# Reichard et al. 2003 (AJ 126, 2594); rounded by us.
 _HIGH_IONS: Final = (
     (1549.06, 1.0),  # C IV
     (1396.76, 0.5),  # Si IV
@@ -27,7 +27,7 @@ _HIGH_IONS: Final = (
     (1121.0, 0.15),  # P V
 )
 _LOW_IONS: Final = ((2799.12, 0.55), (1857.40, 0.65), (1670.79, 0.35), (1334.53, 0.4))
-# Troughs: position, width and depth. Source: Gibson et al. 2009 (ApJ 692, 758), Figs. 6-8
+# Troughs: position, width and depth. Source: Gibson et al. 2009 (ApJ 692, 758)
 # (v_min to v_max mostly 3000-20,000 km/s, mean BI near 2000 km/s); laws ours.
 _POSITION_KMS: Final = 8500.0
 _POSITION_DEX: Final = 0.22
@@ -43,7 +43,7 @@ _REACH: Final = 1.6  # w, where the trough is 0.15 % of its depth and ends
 _TROUGH_END: Final = np.float32(np.exp(-(_REACH**4)))
 # Balnicity. Source: Weymann et al. 1991 (ApJ 373, 23), Appendix A: 3000 to 25,000 km/s, below
 # 0.9 of the continuum for at least 2000 km/s. Absorption index: Trump et al. 2006 (ApJS 165, 1),
-# eq. 3: 0 to 29,000 km/s, at least 1000 km/s.
+# 0 to 29,000 km/s, at least 1000 km/s.
 _STEP_KMS: Final = 50.0
 _BI_LIMITS_KMS: Final = (3000.0, 25_000.0, 2000.0)
 _AI_LIMITS_KMS: Final = (0.0, 29_000.0, 1000.0)

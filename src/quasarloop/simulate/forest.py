@@ -36,10 +36,10 @@ _SERIES: Final = (
     (930.748, 0.004814),
 )
 # τ_eff(z) = a (1 + z)^b, metals included.
-# Source: Faucher-Giguère et al. 2008 (ApJ 681, 831), eq. 17.
+# Source: Faucher-Giguère et al. 2008 (ApJ 681, 831), abstract.
 _TAU_EFF: Final = (0.0018, 3.92)
 # Log-normal forest: ln τ = 2 g + const with the power of g.
-# Source: McDonald et al. 2006 (ApJS 163, 80), eqs. 10-12 (mock spectra).
+# Source: McDonald et al. 2006 (ApJS 163, 80), their mock spectra.
 _POWER: Final = 58.6  # km/s at z = 3
 _POWER_EVOLUTION: Final = -2.82
 _POWER_KNEE: Final = 0.001  # s/km
@@ -48,7 +48,7 @@ _POWER_CUT_KMS: Final = 5.0
 # The forest lives on these lattice pixels whatever is asked for: 3160 Å to 10,270 Å.
 _FIELD: Final = Lattice(35_000, 5120)
 # Absorption fades within this distance of the quasar (proximity). Source: order of magnitude of
-# Bajtlik, Duncan & Ostriker 1988 (ApJ 327, 570), Section III; ours.
+# Bajtlik, Duncan & Ostriker 1988 (ApJ 327, 570); ours.
 _PROXIMITY_KMS: Final = 2500.0
 _HERMITE: Final = 48
 
@@ -58,7 +58,7 @@ _DAMPING_AA2: Final = 4.262e-20
 _DAMPING_CORE_AA: Final = 0.33
 
 # Absorption lines of metals: rest wavelength (Å), strength relative to the system's strongest.
-# Source: composite of damped systems, Mas-Ribas et al. 2017 (ApJ 846, 4), Table 2, rounded.
+# Source: composite of damped systems, Mas-Ribas et al. 2017 (ApJ 846, 4), rounded.
 _LOW_METALS: Final = (
     (1260.42, 0.45),
     (1302.17, 0.45),
@@ -101,7 +101,7 @@ class _Law(NamedTuple):
 def mean_transmission(z: ArrayLike) -> Floats64:
     """Return the mean transmission of the Lyα forest at redshifts.
 
-    Source: Faucher-Giguère et al. 2008, eq. 17.
+    Source: Faucher-Giguère et al. 2008, abstract.
 
     >>> round(float(mean_transmission(3.0)), 2)
     0.66

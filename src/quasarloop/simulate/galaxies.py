@@ -29,13 +29,13 @@ Floats64 = NDArray[np.float64]
 GALAXY_KINDS: Final = ("passive", "star_forming", "post_starburst", "strong_line", "type2_agn")
 
 # Light at 5500 Å of each age by stellar temperature (K) and share. Source: mixtures that give the
-# 4000 Å breaks of Kauffmann et al. 2003 (MNRAS 341, 33), Fig. 2 (old 1.9, 1 Gyr 1.45, young 1.1).
+# 4000 Å breaks of Kauffmann et al. 2003 (MNRAS 341, 33) (old 1.9, 1 Gyr 1.45, young 1.1).
 _AGES: Final = {
     "old": ((3600.0, 0.14), (4300.0, 0.30), (4800.0, 0.28), (5700.0, 0.22), (6400.0, 0.06)),
     "middle": ((4600.0, 0.22), (6300.0, 0.18), (7800.0, 0.25), (9300.0, 0.35)),
     "young": ((4800.0, 0.10), (8500.0, 0.15), (12_000.0, 0.20), (22_000.0, 0.35), (38_000.0, 0.20)),
 }
-_DISPERSION_KMS: Final = 190.0  # of the stars; Source: Bernardi et al. 2003 (AJ 125, 1817), Fig. 3
+_DISPERSION_KMS: Final = 190.0  # of the stars; Source: Bernardi et al. 2003 (AJ 125, 1817)
 _TABLE_WAVE_AA: Final = np.geomspace(1100.0, 10_900.0, 24_000)
 _NORM_AA: Final = 5500.0
 
@@ -64,18 +64,18 @@ _CASE_B: Final = {"halpha": 2.86, "hbeta": 1.0, "hgamma": 0.468, "hdelta": 0.259
 # Fixed by atomic physics. Source: Storey & Zeippen 2000 (MNRAS 312, 813), 2.98 and 3.05.
 _OIII_RATIO: Final = 2.98
 _NII_RATIO: Final = 3.05
-# Calzetti et al. 2000 (ApJ 533, 682), eq. 4, as a power law k = 4.05 (λ/5500 Å)^-0.9
+# Calzetti et al. 2000 (ApJ 533, 682), as a power law k = 4.05 (λ/5500 Å)^-0.9
 # (ours, within 10 %).
 _DUST_RV: Final = 4.05
 _DUST_SLOPE: Final = -0.9
-# Upper end of the star-forming branch in log [N II]/Hα. Source: Kewley et al. 2006, Fig. 1.
+# Upper end of the star-forming branch in log [N II]/Hα. Source: Kewley et al. 2006.
 _N2_MAX: Final = -0.28
 _LN10_04: Final = 0.4 * float(np.log(10.0))
 _FWHM_OF_SIGMA: Final = 2.3548
 
 # By kind: light shares old, middle, young (Dirichlet parameters), mean and scatter of E(B-V), of
-# log EW(Hα), and of log [N II]/Hα. Sources: EW: Kennicutt 1992 (ApJ 388, 310), Table 2; [N II]/Hα:
-# Kewley et al. 2006 (MNRAS 372, 961), Fig. 1; green peas: Cardamone et al. 2009 (MNRAS 399, 1191).
+# log EW(Hα), and of log [N II]/Hα. Sources: EW: Kennicutt 1992 (ApJ 388, 310); [N II]/Hα:
+# Kewley et al. 2006 (MNRAS 372, 961); green peas: Cardamone et al. 2009 (MNRAS 399, 1191).
 _KINDS: Final[dict[str, tuple[tuple[float, float, float], tuple[float, ...]]]] = {
     "passive": ((30.0, 2.0, 0.15), (0.03, 0.02, -1.0, 0.3, 0.0, 0.1)),
     "star_forming": ((4.0, 4.0, 6.0), (0.18, 0.10, 1.55, 0.30, -0.65, 0.22)),
@@ -183,7 +183,7 @@ def galaxy_table() -> RestTable:
 
 
 def _star_forming_o3(n2: Floats64) -> Floats64:
-    """Log [O III]/Hβ of star-forming galaxies. Source: Kewley et al. 2013 (ApJ 774, 100), eq. 5."""
+    """Log [O III]/Hβ of star-forming galaxies. Source: Kewley et al. 2013 (ApJ 774, 100)."""
     return np.asarray(np.clip(1.1 + 0.61 / (n2 + 0.08), -1.2, 0.9))
 
 
@@ -194,12 +194,12 @@ def _line_ratios(
     n = len(n2)
     halpha = np.where(is_agn, 3.1, _CASE_B["halpha"])
     nii, oiii = 10.0**n2 * halpha, 10.0**o3
-    # [O II]/Hβ near 3.4 at high metallicity (Kewley et al. 2004, AJ 127, 2002, eq. 3 dereddened),
+    # [O II]/Hβ near 3.4 at high metallicity (Kewley et al. 2004, AJ 127, 2002, dereddened),
     # falling to 1.5 for metal-poor, highly ionised gas.
     oii = 10.0 ** (np.interp(n2, [-1.8, -1.2, -0.6, -0.3], [0.15, 0.38, 0.53, 0.35]))
     oii *= 10.0 ** rng.normal(0.0, 0.08, n)
     density = rng.uniform(1.2, 1.45, n)  # 3730/3727 and 6718/6733, low-density limit 1.45
-    # [S II]/Hα: Kewley et al. 2006, Fig. 1; total 0.35 of Hα, less in metal-poor gas.
+    # [S II]/Hα: Kewley et al. 2006; total 0.35 of Hα, less in metal-poor gas.
     sii = halpha * 10.0 ** np.where(is_agn, -0.25, np.interp(n2, [-1.8, -0.6], [-1.0, -0.45]))
     ratios = {name: np.full(n, value) for name, value in _CASE_B.items()} | {
         "halpha": halpha,

@@ -27,22 +27,22 @@ CONTINUUM_ROWS: Final = ("power_law", "balmer", "iron_uv", "iron_narrow", "iron_
 # Where every component is measured against the power law, and where power laws cross.
 CONTINUUM_PIVOT_AA: Final = 3000.0
 
-# f_λ ∝ λ^slope up to each wavelength (Å). Source: Lusso et al. 2015 (MNRAS 449, 4204), Section 5:
-# α_ν = -1.70 below 912 Å; Vanden Berk et al. 2001 (AJ 122, 549), Section 4.1: α_λ = -1.54 up to
+# f_λ ∝ λ^slope up to each wavelength (Å). Source: Lusso et al. 2015 (MNRAS 449, 4204):
+# α_ν = -1.70 below 912 Å; Vanden Berk et al. 2001 (AJ 122, 549): α_λ = -1.54 up to
 # 4661 Å and -0.42 beyond, half of which flattening we leave to the host light added separately.
 _SLOPES: Final = ((912.0, -0.3), (1216.0, -1.0), (5000.0, -1.54), (np.inf, -0.9))
 
-# Optically thin-to-thick Balmer continuum. Source: Grandi 1982 (ApJ 255, 25), eq. 7;
-# T = 15,000 K and τ = 1 at the edge: Dietrich et al. 2003 (ApJ 596, 817), Section 3.1.
+# Optically thin-to-thick Balmer continuum. Source: Grandi 1982 (ApJ 255, 25);
+# T = 15,000 K and τ = 1 at the edge: Dietrich et al. 2003 (ApJ 596, 817).
 _BALMER_EDGE_AA: Final = 3646.0
 _BALMER_TEMPERATURE_K: Final = 15_000.0
 _PLANCK_AA_K: Final = 1.438777e8  # hc/k
 # The high Balmer series, blended by its width, carries the edge on to about Hε; e-folding length.
-# Source: Wills, Netzer & Wills 1985 (ApJ 288, 94), Fig. 5; rounded.
+# Source: Wills, Netzer & Wills 1985 (ApJ 288, 94); rounded.
 _BALMER_BLEND_AA: Final = 140.0
 
 # Ultraviolet Fe II and Fe III complexes: centre (Å), FWHM (Å), relative height. Source: multiplets
-# of Vestergaard & Wilkes 2001 (ApJS 134, 1), Table 1 and Fig. 4, drawn as Gaussian humps by us.
+# of Vestergaard & Wilkes 2001 (ApJS 134, 1), drawn as Gaussian humps by us.
 _IRON_UV: Final = (
     (1785.0, 30.0, 0.10),
     (1920.0, 45.0, 0.16),
@@ -74,8 +74,8 @@ _IRON_UV: Final = (
     (3480.0, 90.0, 0.25),
 )
 # Optical Fe II: air wavelength (Å), relative strength. Source: Kovačević, Popović & Dimitrijević
-# 2010 (ApJS 189, 15), Table 1 (transitions of groups F, S, G); strengths rounded from
-# Véron-Cetty, Joly & Véron 2004 (A&A 417, 515), Table A.1 (I Zw 1).
+# 2010 (ApJS 189, 15) (transitions of groups F, S, G); strengths rounded from
+# Véron-Cetty, Joly & Véron 2004 (A&A 417, 515) (I Zw 1).
 _IRON_OPTICAL: Final = (
     (4178.9, 0.45),
     (4233.2, 0.75),
@@ -129,7 +129,7 @@ _FWHM_OF_SIGMA: Final = 2.3548
 _TABLE_WAVE_AA: Final = np.geomspace(560.0, 11_500.0, 15_000)
 
 # Small Magellanic Cloud dust: A_λ / E(B-V) = 1.39 (λ/μm)^-1.2.
-# Source: Richards et al. 2003 (AJ 126, 1131), Section 5.1, after Prevot et al. 1984.
+# Source: Richards et al. 2003 (AJ 126, 1131), after Prevot et al. 1984.
 _SMC_NORM: Final = 1.39
 SMC_SLOPE: Final = -1.2
 

@@ -14,7 +14,7 @@ Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 
 # Corners of a trapezoid close to the DECam r band of the DESI Legacy Surveys
-# (half-power points near 5650 and 7150 Å). Source: Flaugher et al. 2015 (AJ 150, 150), Fig. 16.
+# (half-power points near 5650 and 7150 Å). Source: Flaugher et al. 2015 (AJ 150, 150).
 R_BAND_AA: Final = (5500.0, 5800.0, 7000.0, 7300.0)
 # f_ν of AB magnitude 0, erg/s/cm²/Hz. Source: Oke & Gunn 1983 (ApJ 266, 713).
 _AB_ZERO: Final = 3.631e-20

@@ -106,7 +106,7 @@ def _add_host(spectra: Floats32, objects: Objects, lattice: Lattice) -> None:
         return
     young = objects.quasar.host_young[rows]
     # Of the young light a quarter is from hot stars, the rest from A stars. Source: Vanden Berk et
-    # al. 2006 (AJ 131, 84), Section 5: hosts of intermediate age.
+    # al. 2006 (AJ 131, 84): hosts of intermediate age.
     light = np.stack([1.0 - young, 0.75 * young, 0.25 * young], axis=1).astype(np.float32)
     host = shifted_mix(galaxy_table(), objects.z[rows], light, lattice)
     # Relative to the nucleus' power law at 5100 Å, before dust.

@@ -75,17 +75,17 @@ class Distribution(_Frozen):
 
 
 # Redshifts of DESI's quasar targets (density per Δz), rounded.
-# Source: Chaussidon et al. 2023 (ApJ 944, 107), Fig. 20.
+# Source: Chaussidon et al. 2023 (ApJ 944, 107).
 _QUASAR_Z: Final = Distribution(
     knots=(0.2, 0.5, 0.8, 1.1, 1.5, 1.8, 2.2, 2.6, 3.0, 3.5, 4.0, 4.7),
     density=(1.0, 3.0, 8.0, 11.5, 13.5, 13.0, 10.0, 6.5, 3.5, 1.5, 0.6, 0.1),
 )
-# Their r magnitudes. Source: Chaussidon et al. 2023, Fig. 19 (16.5 < r < 23), rounded.
+# Their r magnitudes. Source: Chaussidon et al. 2023 (16.5 < r < 23), rounded.
 _QUASAR_R: Final = Distribution(
     knots=(17.5, 19.0, 20.0, 21.0, 22.0, 22.6, 23.0), density=(0.05, 0.8, 2.4, 5.2, 8.0, 8.6, 7.6)
 )
 # What is not a quasar among the targets is faint.
-# Source: Alexander et al. 2023 (AJ 165, 124), Fig. 6.
+# Source: Alexander et al. 2023 (AJ 165, 124).
 _OTHER_R: Final = Distribution(
     knots=(18.0, 20.0, 21.5, 22.5, 23.0), density=(0.6, 2.0, 4.5, 6.5, 7.0)
 )
@@ -99,13 +99,13 @@ class QuasarPopulation(_Frozen):
         redshift, r_mag: distributions.
         faintest_absolute_mag: no quasar is fainter than this (r, no K correction).
         slope_mean, slope_scatter: α_ν of the continuum. Vanden Berk et al. 2001; Richards et al.
-            2003, Section 3.
+            2003.
         ebv_mean: mean of exponential SMC reddening; 2.5 % above 0.1 mag as in Krawczyk et al.
             2015 (AJ 149, 203), abstract. BAL quasars: ebv_mean_bal; low-ionisation: ebv_mean_lobal
-            (Gibson et al. 2009, Section 5).
+            (Gibson et al. 2009).
         bal_fraction: share with BI(C IV) > 0 (Gibson et al. 2009: 13.3 %). lobal_share of those
             absorb in Mg II too, and mini_bal_fraction of all have troughs too narrow for BI > 0
-            (Trump et al. 2006, Section 4: a tenth of BALs; AI > 0 in 26 % against 10 %).
+            (Trump et al. 2006: a tenth of BALs; AI > 0 in 26 % against 10 %).
         weak_line_fraction: Diamond-Stanic et al. 2009, 1.3 to 6 %.
         double_peaked_fraction: share below z = 0.6 with double-peaked Balmer lines (Strateva et
             al. 2003: 3 %).
@@ -143,7 +143,7 @@ class GalaxyKindPopulation(_Frozen):
 class GalaxyPopulation(_Frozen):
     """Galaxies, by kind.
 
-    Shares among quasar targets are ours; the redshifts follow Alexander et al. 2023, Fig. 8:
+    Shares among quasar targets are ours; the redshifts follow Alexander et al. 2023:
     compact blue galaxies at z < 1.5. None is brighter than brightest_absolute_mag (r, no K
     correction): a magnitude above the knee of the luminosity function (Blanton et al. 2003,
     ApJ 592, 819: M_r = -21.2 for h = 0.7) and evolution by as much again.
@@ -184,7 +184,7 @@ class StarPopulation(_Frozen):
     """Stars, by kind.
 
     Shares among quasar targets are ours, after the contaminants of SDSS and DESI quasar selection
-    (Myers et al. 2015, ApJS 221, 27, Table 6; Alexander et al. 2023): F to K dwarfs first, then A
+    (Myers et al. 2015, ApJS 221, 27; Alexander et al. 2023): F to K dwarfs first, then A
     stars and white dwarfs, M dwarfs, and a few of all else.
     """
 

@@ -3,12 +3,12 @@
 Strengths are typical rest-frame equivalent widths at log νLν(3000 Å) = 45.5. Sources, by key:
 
 - VB01: Vanden Berk et al. 2001 (AJ 122, 549), Table 2: composite of 2200 SDSS quasars.
-- DS09: Diamond-Stanic et al. 2009 (ApJ 699, 782), Section 2: log-normal Lyα + N V, mean 63.6 Å
+- DS09: Diamond-Stanic et al. 2009 (ApJ 699, 782): log-normal Lyα + N V, mean 63.6 Å
   with the forest's bite taken out, 1σ from 39.6 to 101.9 Å.
 - S11: Shen et al. 2011 (ApJS 194, 45): distributions of C IV, Mg II, Hβ, Hα, Fe II of SDSS DR7.
-- D02: Dietrich et al. 2002 (ApJ 581, 912), Table 6: slopes of the Baldwin effect.
-- R11: Richards et al. 2011 (AJ 141, 167), Figs. 7, 11: C IV blueshift against strength.
-- BG92: Boroson & Green 1992 (ApJS 80, 109), Table 5: eigenvector 1.
+- D02: Dietrich et al. 2002 (ApJ 581, 912): slopes of the Baldwin effect.
+- R11: Richards et al. 2011 (AJ 141, 167): C IV blueshift against strength.
+- BG92: Boroson & Green 1992 (ApJS 80, 109): eigenvector 1.
 
 Where a composite hides part of a line (blends, pseudo-continuum), the value is ours and says so.
 """
@@ -83,7 +83,7 @@ BROAD_LINES: Final[tuple[QuasarLine, ...]] = (
 )
 
 # Narrow-line region. Ratios: VB01, Table 2; Balmer lines from [O III]/Hβ = 10 and Hα/Hβ = 3.1
-# (Osterbrock & Ferland 2006, Section 11.2, mean of Seyfert 2 nuclei).
+# (Osterbrock & Ferland 2006, Chapter 14, mean of Seyfert 2 nuclei).
 NARROW_LINES: Final[tuple[QuasarLine, ...]] = (
     QuasarLine("nev3347", 3346.79, 0.5, 0.15, -0.10, -0.10, 1.5, 0.1, 0.0),
     QuasarLine("nev3427", 3426.85, 1.3, 0.15, -0.10, -0.10, 1.5, 0.1, 0.0),

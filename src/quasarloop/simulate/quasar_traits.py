@@ -19,33 +19,33 @@ __all__ = ["QuasarTraits", "draw_quasar_traits"]
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 
-# Frequency slope of the typical continuum. Source: Vanden Berk et al. 2001, Section 4.1.
+# Frequency slope of the typical continuum. Source: Vanden Berk et al. 2001, median composite.
 MEAN_SLOPE: Final = -0.46
 # Scatter of the continuum's curvature in ln λ. Source: ours, after the spread of ultraviolet
-# against optical slopes in Krawczyk et al. 2015 (AJ 149, 203), Fig. 5.
+# against optical slopes in Krawczyk et al. 2015 (AJ 149, 203).
 _CURVATURE_SCATTER: Final = 0.12
 # Shape of the lines (see `profiles`): from Lorentz-like to Gaussian. Source: Sulentic et al. 2002
 # (ApJ 566, L71), populations A and B; numbers ours.
 _ROUNDNESS: Final = 0.8
 _ROUNDNESS_SCATTER_DEX: Final = 0.3
-# Broad Hβ: median FWHM 4200 km/s, 0.16 dex scatter in all. Source: Shen et al. 2011, Fig. 8.
+# Broad Hβ: median FWHM 4200 km/s, 0.16 dex scatter in all. Source: Shen et al. 2011.
 _WIDTH_KMS: Final = 4200.0
 _WIDTH_SCATTER_DEX: Final = 0.13
-_WIDTH_EIGEN1_DEX: Final = -0.09  # Source: Boroson & Green 1992, Table 5, sign; size ours
+_WIDTH_EIGEN1_DEX: Final = -0.09  # Source: Boroson & Green 1992, sign; size ours
 _LINE_WIDTH_SCATTER_DEX: Final = 0.06
-# C IV and its like are near this width whatever Hβ's. Source: Shen et al. 2011, Fig. 8.
+# C IV and its like are near this width whatever Hβ's. Source: Shen et al. 2011.
 _HIGH_IONISATION_KMS: Final = 4600.0
 _WIDTH_LIMITS_KMS: Final = (1100.0, 14_000.0)
-# Narrow lines: FWHM near 400 km/s. Source: Shen et al. 2011, Section 3.3 ([O III] cores).
+# Narrow lines: FWHM near 400 km/s. Source: Shen et al. 2011 ([O III] cores).
 _NARROW_KMS: Final = 420.0
 _NARROW_SCATTER_DEX: Final = 0.15
 # C IV blueshift: median 800 km/s, dispersion 550 km/s, larger with luminosity and eigenvector 1.
-# Source: Richards et al. 2011, Fig. 7; Shen et al. 2016 (ApJ 831, 7), eq. 1 and Table 2.
+# Source: Richards et al. 2011; Shen et al. 2016 (ApJ 831, 7).
 _BLUESHIFT_KMS: Final = 700.0
 _BLUESHIFT_EIGEN1_KMS: Final = 380.0
 _BLUESHIFT_LOG_L_KMS: Final = 350.0
 _BLUESHIFT_SCATTER_KMS: Final = 350.0
-# Velocity scatter of every single line about its law. Source: Shen et al. 2016, Table 2
+# Velocity scatter of every single line about its law. Source: Shen et al. 2016
 # (intrinsic scatter 46 km/s of [O II] to 240 km/s of C IV).
 _LINE_SHIFT_SCATTER_KMS: Final = 110.0
 # EW scatter common to all broad lines of an object. Source: ours, so that C IV scatters
@@ -57,8 +57,8 @@ _WEAK_FACTOR: Final = (0.05, 0.25)
 # High-ionisation lines stand below this wavelength (C III] and bluer), Å.
 _HIGH_IONISATION_AA: Final = 2000.0
 # Smooth components relative to the power law. Source: Dietrich et al. 2003 (ApJ 596, 817)
-# Section 4, Balmer continuum 10-20 % at 3000 Å; Shen et al. 2011, R_Fe = 0.6 with 0.3 scatter;
-# ultraviolet iron EW (2250-2650 Å) near 45 Å: Dietrich et al. 2003, Section 5.
+# Balmer continuum 10-20 % at 3000 Å; Shen et al. 2011, R_Fe = 0.6 with 0.3 scatter;
+# ultraviolet iron EW (2250-2650 Å) near 45 Å: Dietrich et al. 2003.
 _BALMER: Final = 0.17
 _IRON_UV: Final = 0.17
 _IRON_OPTICAL: Final = 0.14
@@ -75,7 +75,7 @@ _HOST_IN_FIBRE: Final = 0.7
 # Absolute AB magnitude to log νLν at 6400 Å: 4π(10 pc)² × 3.631e-20 erg/s/cm²/Hz × ν.
 _LOG_L_AT_M0: Final = 35.308
 _R_PIVOT_AA: Final = 6400.0
-# Double-peaked discs: distance of the peaks. Source: Strateva et al. 2003 (AJ 126, 1720), Fig. 5.
+# Double-peaked discs: distance of the peaks. Source: Strateva et al. 2003 (AJ 126, 1720).
 _PEAKS_KMS: Final = (3500.0, 8000.0)
 DOUBLE_PEAKED_Z_MAX: Final = 0.6
 
@@ -209,7 +209,7 @@ def _draw_widths(rng: np.random.Generator, width: Floats64) -> Floats32:
     fwhm = np.empty((n, len(QUASAR_LINES)))
     fwhm[:, :n_broad] = width[:, None]
     # Ultraviolet lines follow Hβ's width with half the slope.
-    # Source: Shen & Liu 2012 (ApJ 753, 125), Fig. 5.
+    # Source: Shen & Liu 2012 (ApJ 753, 125).
     high = np.array([line.wave_aa < _HIGH_IONISATION_AA for line in BROAD_LINES])
     middle = np.sqrt(width * _HIGH_IONISATION_KMS)
     fwhm[:, :n_broad] = np.where(high, middle[:, None], width[:, None])

@@ -40,12 +40,12 @@ Floats64 = NDArray[np.float64]
 
 # Width at which the iron rows of the continuum table are taken, log10 km/s; between them a mix.
 _IRON_LOG_WIDTHS: Final = (3.26, 3.74)
-# Skew of a line per km/s of its blueshift. Source: Richards et al. 2011, Fig. 12 (the blue wing
+# Skew of a line per km/s of its blueshift. Source: Richards et al. 2011 (the blue wing
 # grows, the red side stays), size ours.
 _SKEW_PER_KMS: Final = 1.0 / 4000.0
 _SKEW_MAX: Final = 0.8
 _BALMER_LINES: Final = ("halpha", "hbeta", "hgamma", "hdelta")
-# Red peak against blue peak of a disc. Source: Strateva et al. 2003, Section 5: blue is higher.
+# Red peak against blue peak of a disc. Source: Strateva et al. 2003: blue is higher.
 _BLUE_PEAK_SHARE: Final = 0.55
 # A peak of a disc is narrower than the whole line.
 _PEAK_WIDTH: Final = 0.7

@@ -3,13 +3,13 @@
 Equivalent widths are those of dwarfs near solar abundance, read off and rounded. Sources, by key:
 
 - MMH66: Moore, Minnaert & Houtgast 1966 (NBS Monograph 61), the solar line list.
-- P98: Pickles 1998 (PASP 110, 863), Fig. 2-4, features along the sequence O5 to M6.
-- JHC84: Jacoby, Hunter & Christian 1984 (ApJS 56, 257), Figs. 3-12.
-- T98: Gray & Corbally 2009, "Stellar Spectral Classification", Chapters 4-9.
-- KHM91: Kirkpatrick, Henry & McCarthy 1991 (ApJS 77, 417), Table 5: heads of TiO, VO, CaH.
-- B94: Bergeron, Saffer & Liebert 1992 (ApJ 394, 228), Fig. 2-4 (DA); Beauchamp et al. 1999
-  (ApJ 516, 887), Fig. 1 (DB).
-- S02: Szkody et al. 2002 (AJ 123, 430), Table 3: emission of SDSS cataclysmic variables.
+- P98: Pickles 1998 (PASP 110, 863): features along the sequence O5 to M6.
+- JHC84: Jacoby, Hunter & Christian 1984 (ApJS 56, 257): spectra along the sequence.
+- GC09: Gray & Corbally 2009, "Stellar Spectral Classification", Chapters 4-9.
+- KHM91: Kirkpatrick, Henry & McCarthy 1991 (ApJS 77, 417): heads of TiO, VO, CaH.
+- B94: Bergeron, Saffer & Liebert 1992 (ApJ 394, 228) (DA); Beauchamp et al. 1999
+  (ApJ 516, 887) (DB).
+- S02: Szkody et al. 2002 (AJ 123, 430): emission of SDSS cataclysmic variables.
 """
 
 from typing import Final
@@ -28,7 +28,7 @@ __all__ = [
 
 Knots = tuple[tuple[float, float], ...]
 
-# Balmer series: vacuum wavelength (Å), strength relative to Hγ. P98, T98.
+# Balmer series: vacuum wavelength (Å), strength relative to Hγ. P98, GC09.
 BALMER: Final = (
     (6564.61, 0.80),
     (4862.68, 0.95),
@@ -65,7 +65,7 @@ FAMILIES: Final[dict[str, Knots]] = {
         (45_000, 45_000),
     ),
     # Mg II 2800 (with the iron lines near 2600, seen in galaxies). Source: indices of stars from
-    # A to K in Fanelli et al. 1990 (ApJ 364, 272), Fig. 4, rounded.
+    # A to K in Fanelli et al. 1990 (ApJ 364, 272), rounded.
     "ultraviolet": (
         (4000, 22.0),
         (5000, 16.0),
@@ -74,7 +74,7 @@ FAMILIES: Final[dict[str, Knots]] = {
         (9000, 2.5),
         (15_000, 0.5),
     ),
-    # Hγ: JHC84, Fig. 5; T98, Fig. 5.2.
+    # Hγ: JHC84, GC09.
     "balmer": (
         (3000, 0.3),
         (4500, 1.0),
@@ -89,7 +89,7 @@ FAMILIES: Final[dict[str, Knots]] = {
         (30_000, 2.4),
         (45_000, 1.8),
     ),
-    # Ca II K: MMH66 20 Å in the Sun; T98, Fig. 5.2.
+    # Ca II K: MMH66 20 Å in the Sun; GC09.
     "calcium_ii": (
         (3000, 11.0),
         (3500, 14.0),
@@ -103,7 +103,7 @@ FAMILIES: Final[dict[str, Knots]] = {
         (15_000, 0.1),
         (45_000, 0.05),
     ),
-    # Iron peak: a factor on the solar widths of `METALS`. T98, Chapter 8.
+    # Iron peak: a factor on the solar widths of `METALS`. GC09, Chapter 8.
     "metals": (
         (3000, 2.2),
         (3600, 2.4),
@@ -126,7 +126,7 @@ FAMILIES: Final[dict[str, Knots]] = {
         (7000, 0.4),
         (9000, 0.0),
     ),
-    # CH G band. T98, Fig. 7.2.
+    # CH G band. GC09, Chapter 7.
     "g_band": (
         (3000, 1.0),
         (3900, 4.0),
@@ -148,7 +148,7 @@ FAMILIES: Final[dict[str, Knots]] = {
         (9000, 0.3),
         (12_000, 0.0),
     ),
-    # Na D together. P98, T98.
+    # Na D together. P98, GC09.
     "sodium": (
         (2600, 12.0),
         (3300, 9.5),
@@ -181,7 +181,7 @@ FAMILIES: Final[dict[str, Knots]] = {
         (10_000, 0.5),
         (14_000, 0.0),
     ),
-    # He I 4471. T98, Fig. 4.2.
+    # He I 4471. GC09, Chapter 4.
     "helium_i": (
         (9500, 0.0),
         (12_000, 0.5),
@@ -191,9 +191,9 @@ FAMILIES: Final[dict[str, Knots]] = {
         (32_000, 0.9),
         (45_000, 0.2),
     ),
-    # He II 4686. T98, Fig. 3.3.
+    # He II 4686. GC09, Chapter 3.
     "helium_ii": ((26_000, 0.0), (32_000, 0.4), (40_000, 0.9), (50_000, 1.0)),
-    # log10 of the Balmer jump. T98, Section 5.3; Allen's Astrophysical Quantities (4th ed.), 15.3.
+    # log10 of the Balmer jump. GC09, Chapter 5; Allen's Astrophysical Quantities (4th ed.), 15.3.
     "balmer_jump": (
         (4500, 0.0),
         (5500, 0.05),
@@ -293,7 +293,7 @@ M_BANDS: Final = (
 )
 
 # Bands of carbon stars, sharp at the red head and fading towards the blue: head (Å, vacuum),
-# blue end (Å), depth. Swan bands of C2 and red and violet bands of CN. T98, Section 8.4.
+# blue end (Å), depth. Swan bands of C2 and red and violet bands of CN. GC09, Chapter 9.
 CARBON_BANDS: Final = (
     (3884.0, 3560.0, 0.80),
     (4217.0, 3960.0, 0.60),

@@ -23,8 +23,8 @@ __all__ = ["carbon_star", "cataclysmic", "da_dwarf", "db_dwarf", "normal_star", 
 Floats64 = NDArray[np.float64]
 
 _PLANCK_AA_K: Final = 1.438777e8  # hc/k
-# Where the merging Balmer lines take over the jump (the edge itself is at 3646 Å); Source: T98,
-# Section 5.3, the last line seen in A dwarfs is H16, 3704 Å.
+# Where the merging Balmer lines take over the jump (the edge itself is at 3646 Å); Source: Gray &
+# Corbally 2009, Chapter 5: the last line seen in A dwarfs is H16, 3704 Å.
 _BALMER_EDGE_AA: Final = 3704.0
 _PASCHEN_EDGE_AA: Final = 8204.0
 _EDGE_WIDTH_AA: Final = 22.0
@@ -33,7 +33,7 @@ _AIR_TO_VACUUM: Final = 1.000278  # Morton 1991 (ApJS 77, 119), near 5000 Å
 _METAL_FWHM_AA: Final = 2.2
 _DEPTH_MAX: Final = 0.82  # no line is black at these widths; our choice
 # Haze of unresolved lines below this wavelength, in magnitudes per 1000 Å at the solar
-# temperature. Source: blanketing of the Sun, Magain 1987 (A&A 181, 323), Table 3, rounded.
+# temperature. Source: blanketing of the Sun, Magain 1987 (A&A 181, 323), rounded.
 _HAZE_FROM_AA: Final = 4550.0
 _HAZE: Final = 0.28
 _HAZE_LIMIT: Final = 3.0  # magnitudes

@@ -42,8 +42,8 @@ class StarKind(NamedTuple):
     dispersion_kms: float
 
 
-# Limits of the spectral classes: Gray & Corbally 2009, Table B.1 (dwarfs); velocities: halo 110
-# and disc 40 km/s along the line of sight, Bland-Hawthorn & Gerhard 2016 (ARA&A 54, 529), Table 3.
+# Limits of the spectral classes: Gray & Corbally 2009, Appendix B (dwarfs); velocities: halo 110
+# and disc 40 km/s along the line of sight, Bland-Hawthorn & Gerhard 2016 (ARA&A 54, 529).
 STAR_KINDS: Final = (
     StarKind("O", 30_000.0, 42_000.0, 3, 110.0),
     StarKind("B", 10_500.0, 30_000.0, 7, 110.0),
@@ -61,7 +61,7 @@ STAR_KINDS: Final = (
 _METALS: Final = (0.25, 1.0)
 _TABLE_WAVE_AA: Final = np.geomspace(3100.0, 10_900.0, 24_000)
 # α_λ, factor on the lines, FWHM (km/s) of the tabulated cataclysmic variables. Source: range of
-# Szkody et al. 2002 (AJ 123, 430), Fig. 1 and Table 3.
+# Szkody et al. 2002 (AJ 123, 430).
 _CV_GRID: Final = (
     (-2.3, 0.2, 1100.0),
     (-2.0, 0.5, 1500.0),

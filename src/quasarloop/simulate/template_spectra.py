@@ -23,7 +23,7 @@ __all__ = [
 Floats32 = NDArray[np.float32]
 
 # Below, quasars are made of the LOZ template, above of HIZ, between of either, HIZ more often the
-# higher the redshift. Source: Brodzeller et al. 2023 (AJ 166, 66), Section 4: the templates
+# higher the redshift. Source: Brodzeller et al. 2023 (AJ 166, 66): the templates
 # overlap at 1.4 < z < 1.6.
 _JOIN_Z: Final = (1.4, 1.6)
 # Which stored galaxies a kind is taken from: part of the list sorted by line strength.
@@ -166,7 +166,7 @@ def _pick(
 
 
 def _uniform(seed: NDArray[np.uint64], stream: int) -> NDArray[np.float64]:
-    """Uniform numbers from seeds. Source: SplitMix64, Steele et al. 2014 (OOPSLA), Fig. 17."""
+    """Uniform numbers from seeds. Source: SplitMix64, Steele et al. 2014 (OOPSLA)."""
     with np.errstate(over="ignore"):  # 64-bit wrap-around is the algorithm
         mixed = seed + np.uint64((stream + 1) * 0x9E3779B97F4A7C15 % 2**64)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
