@@ -6,10 +6,9 @@ shared engine, added in a fixed order so that any number of workers gives the sa
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,29 +16,23 @@ from scipy import sparse
 
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import SelectionError
-from quasarloop.quality import UNUSABLE
 from quasarloop.query.som import SelfOrganizingMap, nearest_two
+from quasarloop.query.som_parts import Part, name_of_part, parts_of_array, parts_of_shards
 from quasarloop.query.som_start import start_on_plane, start_on_rows
 from quasarloop.query.topology import CellGrid
 
 __all__ = [
-    "ArrayPart",
     "Epoch",
-    "Part",
     "SomOptions",
-    "StorePart",
     "TrainedMap",
     "fit_map",
     "parts_of_array",
     "parts_of_shards",
 ]
 
-# Parts the data are cut into, whatever the number of workers: their sums are kept at once.
-_MAX_PARTS: Final = 32
 # Parts and rows looked at to choose the first weights.
 _SAMPLE_PARTS: Final = 16
 _SAMPLE_ROWS: Final = 20_000
-_ARRAY_PART_ROWS: Final = 16_384
 # Cells that no spectrum's neighbourhood reaches keep their weights.
 _LEAST_WEIGHT: Final = 1e-12
 
@@ -76,40 +69,6 @@ class SomOptions:
         """Return the neighbourhood width of every epoch, in cells, shrinking geometrically."""
         first = self.first_width or max(0.5 * cells.mean_separation, self.last_width)
         return [float(w) for w in np.geomspace(first, self.last_width, self.n_epochs)]
-
-
-class Part(Protocol):
-    """A part of the data: a picklable value that loads its spectra when asked."""
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Give (n, n_bins) float32 blocks of usable spectra."""
-
-
-@dataclass(frozen=True)
-class ArrayPart:
-    """Spectra already in memory; ``flags`` says which rows are left out."""
-
-    flux: NDArray[np.float32]
-    flags: NDArray[np.integer] | None = None
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Give the usable rows."""
-        yield self.flux if self.flags is None else self.flux[(self.flags & UNUSABLE) == 0]
-
-
-@dataclass(frozen=True)
-class StorePart:
-    """Some shards of a store."""
-
-    shards: tuple[Path, ...]
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Read one shard after the other."""
-        from quasarloop.store import read_shard  # noqa: PLC0415 -- pyarrow only where read
-
-        for shard in self.shards:
-            spectra = read_shard(shard)
-            yield spectra.flux[(spectra.flags & UNUSABLE) == 0]
 
 
 @dataclass(frozen=True)
@@ -167,28 +126,6 @@ class _Sums(NamedTuple):
     members: NDArray[np.int64]
     distance: float
     misses: int
-
-
-def parts_of_array(
-    flux: NDArray[np.float32], flags: NDArray[np.integer] | None = None
-) -> list[ArrayPart]:
-    """Cut spectra in memory into parts.
-
-    Args:
-        flux: (n, n_bins) float32, normalised.
-        flags: (n,) `Flag` bits.
-    """
-    step = max(_ARRAY_PART_ROWS, -(-len(flux) // _MAX_PARTS))
-    return [
-        ArrayPart(flux[i : i + step], None if flags is None else flags[i : i + step])
-        for i in range(0, len(flux), step)
-    ]
-
-
-def parts_of_shards(shards: Sequence[Path]) -> list[StorePart]:
-    """Group a store's shards into parts, in order."""
-    step = max(1, -(-len(shards) // _MAX_PARTS))
-    return [StorePart(tuple(shards[i : i + step])) for i in range(0, len(shards), step)]
 
 
 def fit_map(
@@ -264,7 +201,7 @@ def _pass(
         list(parts),
         engine=engine,
         shared=SelfOrganizingMap(cells, weights),
-        name_of=_name_of,
+        name_of=name_of_part,
     )
     total, *others = report.complete()
     flux, members, distance, misses = total
@@ -315,9 +252,3 @@ def _updated(
     reached = near > _LEAST_WEIGHT
     mean = cells.smooth(sums.flux, width) / np.where(reached, near, 1.0)[:, None]
     return np.where(reached[:, None], mean, weights).astype(np.float32)
-
-
-def _name_of(part: Part) -> str:
-    if isinstance(part, StorePart):
-        return f"shards {part.shards[0].name} to {part.shards[-1].name}"
-    return "spectra in memory"
