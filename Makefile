@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench slow format clean help
+.PHONY: demo test check bench slow redrock format clean help
 
 help:
 	@echo "make demo   install, simulate a sky, run the loop, print where the report is"
@@ -20,6 +20,7 @@ help:
 	@echo "make check  ruff, mypy --strict, import order"
 	@echo "make bench  speed ratios side by side: JSON and a table under bench/"
 	@echo "make slow   long statistical tests"
+	@echo "make redrock  real redrock and desispec on simulated files"
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -47,9 +48,16 @@ bench: $(STAMP)
 slow: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) -m "slow" --timeout 0
 
+# Real redrock and desispec read our files; they live in an environment of their own.
+redrock:
+	test -x $(VENV)-redrock/bin/python || $(PYTHON) -m venv $(VENV)-redrock
+	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,redrock]'
+	$(VENV)-redrock/bin/python -m pytest -m redrock
+
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) demo bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-redrock demo bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
