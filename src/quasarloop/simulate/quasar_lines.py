@@ -51,18 +51,18 @@ BROAD_LINES: Final[tuple[QuasarLine, ...]] = (
     QuasarLine("ciii977", 977.02, 4.0, 0.15, 0.0, -0.10, 1.0, 0.5, 0.0),  # ours
     QuasarLine("niii991", 991.58, 4.0, 0.15, 0.0, -0.10, 1.0, 0.5, 0.0),  # ours
     QuasarLine("lyb", 1025.72, 3.0, 0.15, -0.05, -0.10, 1.0, 0.3, 0.0),  # VB01, split with O VI
-    QuasarLine("ovi", 1034.00, 13.0, 0.15, -0.08, -0.15, 1.1, 0.7, 0.0),  # VB01, split with Lyβ
+    QuasarLine("ovi", 1034.00, 14.0, 0.15, -0.08, -0.15, 1.1, 0.7, 0.0),  # VB01, split with Lyβ
     # VB01 has 93 Å for the blend with N V; DS09 64 Å after the forest.
-    QuasarLine("lya", 1215.67, 73.0, 0.12, -0.08, -0.10, 0.85, 0.25, 0.0),
-    QuasarLine("nv", 1240.14, 23.0, 0.15, 0.05, 0.0, 1.1, 0.5, 0.0),  # VB01 lists 1 Å of a blend
+    QuasarLine("lya", 1215.67, 80.0, 0.12, -0.08, -0.10, 0.85, 0.25, 0.0),
+    QuasarLine("nv", 1240.14, 27.0, 0.15, 0.05, 0.0, 1.1, 0.5, 0.0),  # VB01 lists 1 Å of a blend
     QuasarLine("siii1263", 1262.59, 2.5, 0.15, 0.05, 0.0, 1.0, 0.0, 0.0),  # ours, VB01 0.2 Å
     QuasarLine("oi1305", 1305.42, 3.0, 0.15, 0.05, 0.0, 0.8, 0.0, 0.0),  # VB01 1.7 Å
     QuasarLine("cii1335", 1335.30, 1.2, 0.15, 0.05, 0.0, 0.8, 0.0, 0.0),  # VB01 0.7 Å
-    QuasarLine("siiv", 1396.76, 6.5, 0.13, 0.0, -0.08, 1.1, 0.5, 0.0),  # VB01 8.1 Å with O IV]
-    QuasarLine("oiv1402", 1402.06, 3.5, 0.13, 0.0, -0.08, 1.1, 0.5, 0.0),
+    QuasarLine("siiv", 1396.76, 8.0, 0.13, 0.0, -0.08, 1.1, 0.5, 0.0),  # VB01 8.1 Å with O IV]
+    QuasarLine("oiv1402", 1402.06, 4.3, 0.13, 0.0, -0.08, 1.1, 0.5, 0.0),
     QuasarLine("niv1486", 1486.50, 0.7, 0.2, 0.0, -0.10, 0.9, 0.5, 0.0),
     # VB01 24 Å above a high pseudo-continuum; S11 median 40 Å at L = 45.9.
-    QuasarLine("civ", 1549.06, 47.0, 0.13, -0.12, -0.18, 1.0, 1.0, 0.0),
+    QuasarLine("civ", 1549.06, 50.0, 0.13, -0.12, -0.18, 1.0, 1.0, 0.0),
     QuasarLine("heii1640", 1640.42, 5.0, 0.2, -0.20, -0.20, 1.5, 1.2, 0.0),
     QuasarLine("oiii1663", 1663.48, 5.0, 0.15, -0.05, -0.10, 1.3, 0.7, 0.0),
     QuasarLine("niii1750", 1750.26, 1.5, 0.2, 0.05, 0.0, 1.1, 0.3, 0.0),

@@ -55,7 +55,7 @@ _NARROW_COMMON_DEX: Final = 0.25  # Source: Shen et al. 2011, [O III] EW beyond 
 # Weak-line quasars: log-normal tail, Lyα + N V < 15.4 Å. Source: Diamond-Stanic et al. 2009.
 _WEAK_FACTOR: Final = (0.05, 0.25)
 # High-ionisation lines stand below this wavelength (C III] and bluer), Å.
-_HIGH_IONISATION_AA: Final = 2000.0
+HIGH_IONISATION_AA: Final = 2000.0
 # Smooth components relative to the power law. Source: Dietrich et al. 2003 (ApJ 596, 817)
 # Balmer continuum 10-20 % at 3000 Å; Shen et al. 2011, R_Fe = 0.6 with 0.3 scatter;
 # ultraviolet iron EW (2250-2650 Å) near 45 Å: Dietrich et al. 2003.
@@ -196,7 +196,7 @@ def _draw_strengths(
     narrow = rng.normal(0.0, _NARROW_COMMON_DEX, n)
     weakness = np.where(weak, np.log10(rng.uniform(*_WEAK_FACTOR, n)), 0.0)
     # High-ionisation lines are weakest in weak-line quasars; Hβ and Mg II are less so.
-    share = np.array([1.0 if line.wave_aa < _HIGH_IONISATION_AA else 0.4 for line in BROAD_LINES])
+    share = np.array([1.0 if line.wave_aa < HIGH_IONISATION_AA else 0.4 for line in BROAD_LINES])
     log_ew[:, :n_broad] += common[:, None] + weakness[:, None] * share
     log_ew[:, n_broad:] += narrow[:, None]
     return _f32(10.0**log_ew)
@@ -210,7 +210,7 @@ def _draw_widths(rng: np.random.Generator, width: Floats64) -> Floats32:
     fwhm[:, :n_broad] = width[:, None]
     # Ultraviolet lines follow Hβ's width with half the slope.
     # Source: Shen & Liu 2012 (ApJ 753, 125).
-    high = np.array([line.wave_aa < _HIGH_IONISATION_AA for line in BROAD_LINES])
+    high = np.array([line.wave_aa < HIGH_IONISATION_AA for line in BROAD_LINES])
     middle = np.sqrt(width * _HIGH_IONISATION_KMS)
     fwhm[:, :n_broad] = np.where(high, middle[:, None], width[:, None])
     narrow = np.clip(_NARROW_KMS * _lognormal(rng, _NARROW_SCATTER_DEX, np.zeros(n)), 200.0, 1000.0)

@@ -28,7 +28,7 @@ from quasarloop.simulate.profiles import (
     line_centre,
 )
 from quasarloop.simulate.quasar_lines import BROAD_LINES, QUASAR_LINES
-from quasarloop.simulate.quasar_traits import MEAN_SLOPE, QuasarTraits
+from quasarloop.simulate.quasar_traits import HIGH_IONISATION_AA, MEAN_SLOPE, QuasarTraits
 
 if TYPE_CHECKING:
     from quasarloop.simulate.objects import Objects
@@ -44,6 +44,9 @@ _IRON_LOG_WIDTHS: Final = (3.26, 3.74)
 # grows, the red side stays), size ours.
 _SKEW_PER_KMS: Final = 1.0 / 4000.0
 _SKEW_MAX: Final = 0.8
+# Lyα, C IV and their like are more peaked, with more extended wings, than Mg II and Hβ. Source:
+# Wills et al. 1993 (ApJ 415, 563), intermediate and very broad line regions; size ours.
+_HIGH_ROUNDNESS: Final = 0.35
 _BALMER_LINES: Final = ("halpha", "hbeta", "hgamma", "hdelta")
 # Red peak against blue peak of a disc. Source: Strateva et al. 2003: blue is higher.
 _BLUE_PEAK_SHARE: Final = 0.55
@@ -139,7 +142,9 @@ def _add_lines(spectra: Floats32, lattice: Lattice, z: Floats64, traits: QuasarT
             for peak in _disc_peaks(line, traits.peak_separation_kms):
                 _add_broad(spectra, lattice, z, peak, traits.roundness)
         else:
-            _add_broad(spectra, lattice, z, line, traits.roundness)
+            is_high = law.wave_aa < HIGH_IONISATION_AA
+            peaked = np.float32(_HIGH_ROUNDNESS if is_high else 1.0)
+            _add_broad(spectra, lattice, z, line, peaked * traits.roundness)
 
 
 def _add_broad(
