@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quasarloop.errors import WeightsError
 from quasarloop.network.decode import LineOutputs
-from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration
+from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration, LineTrust
 from quasarloop.network.model import NetworkConfig
 
 __all__ = ["CONFUSION", "Z_RANGE", "JointRedshifts", "LineEvidence", "joint_redshifts"]
@@ -79,6 +79,7 @@ class LineEvidence(NamedTuple):
         peak: (n, n_lines, k) density at its place, per box.
         absent: (n, n_lines) probability that the line is in no box.
         first, last: (n_lines,) ln(1 + z) at which the line enters and leaves the grid.
+        trust: (n_lines,) each: the calibration's.
         fade: (n_lines,) the width of `_EDGE` boxes there, in ln(1 + z): blue, red end.
     """
 
@@ -90,6 +91,7 @@ class LineEvidence(NamedTuple):
     absent: Floats
     first: Floats
     last: Floats
+    trust: LineTrust
     fade: tuple[Floats, Floats]
 
     @classmethod
@@ -112,10 +114,9 @@ class LineEvidence(NamedTuple):
         offset = np.take_along_axis(outputs.offset[:, index], box, axis=2).astype(np.float64)
         weight = np.take_along_axis(odds, box, axis=2) * absent[..., None]
         bins = config.grid.n_bins / config.n_boxes
-        wave_aa = config.grid.wave_at((box + offset) * bins)
-        scale_boxes = calibration.widths(lines)[:, None] * (
-            1 + calibration.growth * (1 - confidence)
-        )
+        wave_aa = config.grid.wave_at((box + offset - calibration.shift) * bins)
+        trust = calibration.trust(lines)
+        scale_boxes = trust.width[:, None] * (1 + calibration.growth * (1 - confidence))
         per_box = _log_step(config, wave_aa)  # ln λ of one box there
         ends = np.array([config.grid.start_aa, config.grid.end_aa])
         first, last = (np.log(end / rest_aa) for end in ends)
@@ -129,19 +130,20 @@ class LineEvidence(NamedTuple):
             absent=absent,
             first=first,
             last=last,
+            trust=trust,
             fade=(np.full(len(lines), steps[0]), np.full(len(lines), steps[1])),
         )
 
-    def log_density(self, log_z1: Floats, calibration: JointCalibration) -> Floats:
+    def log_density(self, log_z1: Floats) -> Floats:
         """Return ln p(ln(1 + z)) less its norm.
 
         Args:
             log_z1: (n, m) ln(1 + z) of each spectrum.
-            calibration: how far lines are trusted.
 
         Returns:
             (n, m); -inf outside `Z_RANGE`.
         """
+        _, tempering, absence, floor = self.trust
         total = np.zeros(log_z1.shape)
         for line in range(self.absent.shape[1]):
             here = np.zeros(log_z1.shape)
@@ -154,21 +156,22 @@ class LineEvidence(NamedTuple):
                 apart *= apart
                 apart *= apart  # power (7 + 1) / 2
                 here += self.peak[:, line, k, None] / apart
-            inside = self._inside(log_z1, line)
+            inside = self.inside(log_z1, line)
             here *= inside
-            here += (1 - inside) * (calibration.absence * self.absent[:, line, None])
-            here += calibration.floor
-            total += np.log(here)
-        total *= calibration.tempering
+            here += (1 - inside) * (absence[line] * self.absent[:, line, None])
+            here += floor[line]
+            np.log(here, out=here)
+            total += here * tempering[line]
         low, high = np.log1p(Z_RANGE)
         total[(log_z1 < low) | (log_z1 > high)] = -np.inf
         return total
 
-    def _inside(self, log_z1: Floats, line: int) -> Floats:
+    def inside(self, log_z1: Floats, line: int) -> Floats:
         """Return (n, m) how surely the line is on the grid: 0, 1, and a ramp at both ends."""
         blue = (log_z1 - self.first[line]) / self.fade[0][line]
         red = (self.last[line] - log_z1) / self.fade[1][line]
-        return np.clip(np.minimum(blue, red) + 0.5, 0.0, 1.0)
+        nearest = np.minimum(blue, red)
+        return np.asarray(np.clip(nearest + 0.5, 0.0, 1.0))
 
 
 def joint_redshifts(
@@ -203,11 +206,11 @@ def joint_redshifts(
 
 
 def _of_block(evidence: LineEvidence, calibration: JointCalibration) -> JointRedshifts:
-    centre, step = _highest_peaks(evidence, calibration)  # (n, p)
+    centre, step = _highest_peaks(evidence)  # (n, p)
     # Points around every peak, all asked at once; places of peaks that are none are any number.
     ladder = np.arange(_N_POINTS) - (_N_POINTS - 1) / 2
     points = np.nan_to_num(centre)[..., None] + step[..., None] * ladder  # (n, p, points)
-    log_p = evidence.log_density(points.reshape(len(points), -1), calibration).reshape(points.shape)
+    log_p = evidence.log_density(points.reshape(len(points), -1)).reshape(points.shape)
     log_p[np.isnan(centre)] = -np.inf
     top = log_p.max(axis=(1, 2), keepdims=True)
     p = np.exp(log_p - np.where(np.isfinite(top), top, 0.0))
@@ -225,19 +228,19 @@ def _of_block(evidence: LineEvidence, calibration: JointCalibration) -> JointRed
     log_z1 = centre + mean * step
     variance = np.maximum(spread[:, 0], 0.0) * step[:, 0] ** 2
     z1 = np.exp(log_z1)
-    error = np.sqrt(calibration.error_scale**2 * variance + calibration.error_floor**2)
+    error = calibration.error_scale * np.sqrt(variance)
     return JointRedshifts(z1[:, 0] - 1, error * z1[:, 0], z1[:, 1] - 1, p_alt)
 
 
-def _highest_peaks(evidence: LineEvidence, calibration: JointCalibration) -> tuple[Floats, Floats]:
-    """Return (n, p) places of the highest peaks, apart from each other, and the steps to take there.
+def _highest_peaks(evidence: LineEvidence) -> tuple[Floats, Floats]:
+    """Return (n, p) places of the highest peaks, and the steps to take there.
 
     A peak lies near the place that some line's box proposes; NaN where there are no more.
     """
     n = len(evidence.log_z1)
     proposed = evidence.log_z1[..., :_N_PROPOSING].reshape(n, -1)  # (n, c)
     steps = evidence.step[..., :_N_PROPOSING].reshape(n, -1)
-    height = evidence.log_density(proposed, calibration)
+    height = evidence.log_density(proposed)
     centre, step = np.full((n, _N_PEAKS), np.nan), np.ones((n, _N_PEAKS))
     row = np.arange(n)
     for peak in range(_N_PEAKS):

@@ -2,14 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quasarloop.lines import Line
 
-__all__ = ["CALIBRATION", "JointCalibration"]
+__all__ = ["CALIBRATION", "JointCalibration", "LineTrust"]
+
+Number = Any  # one number, or one per line
+
+
+class LineTrust(NamedTuple):
+    """How far one line can be trusted, or (n_lines,) arrays of it.
+
+    Attributes:
+        width: scale of the place error of a line found with confidence 1, boxes.
+        tempering: power of the line's say: the heads of a network read the same features and
+            are wrong together, some more than others.
+        absence: weight of "no line in the grid" against one box, when a quasar's line is outside.
+        floor: density per box left where a head says there is nothing; no head can veto alone.
+    """
+
+    width: Number
+    tempering: Number
+    absence: Number
+    floor: Number
 
 
 @dataclass(frozen=True)
@@ -17,43 +35,34 @@ class JointCalibration:
     """How far a line's box, place and absence can be trusted.
 
     Attributes:
-        tempering: power of the product over lines: below 1, as the heads of a network read the
-            same features and are wrong together.
-        absence: weight of "no line in the grid" against one box, when a quasar's line is outside.
-        floor: density per box left where a head says there is nothing; no head can veto alone.
-        width: line column -> scale of the place error of a line found with confidence 1, boxes.
-        growth: the scale grows to ``width * (1 + growth * (1 - confidence))``.
+        lines: line column -> its own numbers.
+        growth: the scale of a place error is ``width * (1 + growth * (1 - confidence))``.
+        shift: found place less true place of all lines, boxes; not 0 for a network trained on
+            other bin edges than it is read with.
         error_scale: factor from the width of p(z) to the uncertainty.
-        error_floor: least uncertainty, relative to 1 + z.
     """
 
-    tempering: float
-    absence: float
-    floor: float
-    width: dict[str, float]
+    lines: dict[str, LineTrust]
     growth: float
+    shift: float
     error_scale: float
-    error_floor: float
 
-    def widths(self, lines: Sequence[Line]) -> NDArray[np.float64]:
-        """Return the scale of each line, boxes; the median of all for a line never calibrated."""
-        usual = float(np.median(list(self.width.values())))
-        return np.array([self.width.get(line.column, usual) for line in lines])
+    def trust(self, lines: Sequence[Line]) -> LineTrust:
+        """Return (n_lines,) arrays; a line never calibrated gets the median of all."""
+        usual = LineTrust(*np.median(list(self.lines.values()), axis=0))
+        return LineTrust(*np.array([self.lines.get(line.column, usual) for line in lines]).T)
 
 
 CALIBRATION: Final = JointCalibration(
-    tempering=0.5,
-    absence=0.3,
-    floor=0.01,
-    width={
-        "LYA": 0.045,
-        "CIV": 0.045,
-        "CIII": 0.045,
-        "MgII": 0.045,
-        "Hbeta": 0.05,
-        "Halpha": 0.06,
+    lines={
+        "LYA": LineTrust(0.045, 1.05, 0.275, 0.0020),
+        "CIV": LineTrust(0.045, 0.295, 0.710, 0.0019),
+        "CIII": LineTrust(0.045, 0.177, 0.120, 0.0213),
+        "MgII": LineTrust(0.045, 0.684, 0.127, 0.0007),
+        "Hbeta": LineTrust(0.05, 0.599, 0.023, 0.0081),
+        "Halpha": LineTrust(0.06, 1.847, 0.430, 0.0028),
     },
     growth=5.0,
+    shift=0.0,
     error_scale=1.0,
-    error_floor=0.0005,
 )
