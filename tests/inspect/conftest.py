@@ -1,8 +1,19 @@
 """A campaign in a temporary database, and simulated spectra small enough to be quick."""
 
 import json
+import os
+import pwd
 import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,8 +45,11 @@ def strong_hasher():
 
 
 @pytest.fixture
-def database(tmp_path):
-    opened = open_database(f"sqlite:///{tmp_path / 'labels.db'}")
+def database(tmp_path, request):
+    path = tmp_path / "labels.db"
+    if "campaign" in request.fixturenames:
+        shutil.copy(request.getfixturevalue("prepared")[0], path)
+    opened = open_database(f"sqlite:///{path}")
     yield opened
     opened.close()
 
@@ -136,32 +150,188 @@ class Client:
         return self.send("POST", path, json or {})
 
 
-@pytest.fixture
-def campaign(database, add_person, tmp_path, write_coadd):
-    """An application with people and three objects; the third one's file is missing."""
-    from quasarloop.inspect.app import create_app
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory, write_coadd, strong_hasher):
+    """A campaign made once: five people, three objects, the third one's file missing."""
     from quasarloop.inspect.server import prepare
     from quasarloop.inspect.spectra_files import open_spectra
 
+    folder = tmp_path_factory.mktemp("campaign")
     ids = [BIG_ID, BIG_ID + 1, BIG_ID + 2]
-    path = write_coadd(tmp_path / "coadd-1.fits", ids[:2], [2.5, 1.0], step=8.0)
+    path = write_coadd(folder / "coadd-1.fits", ids[:2], [2.5, 1.0], step=8.0)
     objects = [
         {"TARGETID": str(target), "SOURCE": str(path), "ROW": row, "ENTROPY": 1.5 - row}
         for row, target in enumerate(ids)
     ]
     objects[2]["SOURCE"] = "gone.fits"
-    worklist = tmp_path / "worklist.json"
+    worklist = folder / "worklist.json"
     worklist.write_text(json.dumps({"objects": objects}), encoding="utf-8")
-    for name in ("ada", "bea", "cyd"):
-        add_person(name)
-    add_person("max", "merger")
-    add_person("root", "admin")
-    files = open_spectra([path])
-    prepare(database, files, worklist=worklist)
-    return create_app(database, files)
+    opened = open_database(f"sqlite:///{folder / 'labels.db'}")
+    roles = {"max": "merger", "root": "admin"}
+    with opened.write() as session:
+        for name in ("ada", "bea", "cyd", "max", "root"):
+            join(session, invite(session, name, roles.get(name, "inspector")), PASSWORD)
+    prepare(opened, open_spectra([path]), worklist=worklist)
+    opened.close()
+    return folder / "labels.db", path
+
+
+@pytest.fixture
+def campaign(database, prepared):
+    """The prepared campaign's application, with a database of its own."""
+    from quasarloop.inspect.app import create_app
+    from quasarloop.inspect.spectra_files import open_spectra
+
+    return create_app(database, open_spectra([prepared[1]]))
 
 
 @pytest.fixture
 def client(campaign):
     """A function that logs somebody in."""
     return lambda name=None: Client(campaign, name)
+
+
+@pytest.fixture(scope="module")
+def shared_client(tmp_path_factory, prepared):
+    """The same on one application for a whole module: for tests that leave no traces."""
+    from quasarloop.inspect.app import create_app
+    from quasarloop.inspect.spectra_files import open_spectra
+
+    path = tmp_path_factory.mktemp("shared") / "labels.db"
+    shutil.copy(prepared[0], path)
+    opened = open_database(f"sqlite:///{path}")
+    app = create_app(opened, open_spectra([prepared[1]]))
+    known = {}
+
+    def log_in(name=None):
+        if name not in known:
+            known[name] = Client(app, name)
+        return known[name]
+
+    yield log_in
+    opened.close()
+
+
+CHROMIUM_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="session")
+def chromium_options():
+    """How to start Chromium; skips where there is none."""
+    pytest.importorskip("playwright", reason="the browser tests need the package playwright")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        pytest.skip("no Chromium: install Debian's package chromium, or set CHROMIUM to its path")
+    return {"executable_path": path, "args": list(CHROMIUM_FLAGS)}
+
+
+class Server:
+    """The real server in a process of its own, to be killed and started again."""
+
+    def __init__(self, db, spectra, log):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.db, self.log = db, log
+        self.command = [sys.executable, "-c", "from quasarloop.cli import main; main()"]
+        self.command += ["inspect", "serve", "--db", db, "--port", str(self.port)]
+        for path in spectra:
+            self.command += ["--spectra", str(path)]
+        self.process = None
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self):
+        import httpx
+
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            try:
+                return httpx.get(f"{self.url}/login").raise_for_status()
+            except httpx.HTTPError:
+                assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
+                time.sleep(0.1)
+        raise TimeoutError("the server did not start")
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
+
+
+@pytest.fixture
+def start_server(tmp_path):
+    """A function that serves a database's campaign; servers are stopped at the end."""
+    servers = []
+
+    def start(db, spectra):
+        server = Server(db, spectra, tmp_path / f"server-{len(servers)}.log")
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server of our own on a free port, as URL prefix; skips where there is none."""
+    pytest.importorskip("psycopg", reason="the PostgreSQL tests need the package psycopg")
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not folders:
+        pytest.skip("no PostgreSQL server: install Debian's package postgresql")
+    user = pwd.getpwuid(os.getuid()).pw_name
+    prefix = []
+    if user == "root":  # PostgreSQL will not run as root
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("no user postgres to run PostgreSQL as")
+        prefix, user = ["runuser", "-u", "postgres", "--"], "postgres"
+    home = Path(tempfile.mkdtemp(prefix="quasarloop-pg-"))
+    shutil.chown(home, user)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    tool = [*prefix, str(folders[-1] / "pg_ctl"), "-D", str(home / "data"), "-w"]
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={home}"
+    try:
+        _run_quietly([*tool, "initdb", "-o", f"-A trust -U {user}"], home)
+        _run_quietly([*tool, "-l", str(home / "log"), "-o", options, "start"], home)
+        yield f"postgresql+psycopg://{user}@127.0.0.1:{port}"
+    finally:
+        _run_quietly([*tool, "-m", "immediate", "stop"], home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _run_quietly(command, folder):
+    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def new_postgres_database(postgres):
+    """A function that makes an empty database and returns its URL."""
+    import sqlalchemy as sa
+
+    def make():
+        name = f"t{secrets.token_hex(6)}"
+        engine = sa.create_engine(f"{postgres}/postgres", isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return f"{postgres}/{name}"
+
+    return make

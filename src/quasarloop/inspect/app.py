@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,18 +59,21 @@ def create_app(database: Database, files: SpectrumFiles) -> FastAPI:
         dependencies=[Depends(check_csrf)],
     )
     app.state.campaign = campaign
-    templates = Jinja2Templates(_HERE / "templates")
-    templates.env.globals.update(
-        version=__version__, qualities=QUALITIES, issues=ISSUES, max_comment=MAX_COMMENT
-    )
     for router in (inspect_api.router, merge_api.router, admin_api.router):
         app.include_router(router)
-    app.include_router(make_router(templates))
+    app.include_router(make_router(_templates()))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.mount("/bokeh", StaticFiles(directory=_bokeh_folder()), name="bokeh")
     app.middleware("http")(_guard)
     _answer_errors(app)
     return app
+
+
+@cache
+def _templates() -> Jinja2Templates:
+    templates = Jinja2Templates(_HERE / "templates")
+    templates.env.globals.update(qualities=QUALITIES, issues=ISSUES, max_comment=MAX_COMMENT)
+    return templates
 
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -78,6 +78,7 @@ export class InspectorDesk {
   begin(target, object) {
     this.warned = false;
     this.saver.know(target, object.label.version);
+    document.body.dataset.savedVersion = String(object.label.version);
     this.verdict = this.saver.unsaved(target) ?? object.label.verdict;
     this.steps = [BLANK, ...object.history.map((version) => version.verdict)];
     if (!same(this.steps[this.steps.length - 1], this.verdict)) this.steps.push(this.verdict);

@@ -1,0 +1,313 @@
+"""Three inspectors and a merger in real Chromium, by keyboard alone, through every mishap.
+
+Every verdict that the page said was saved must be there in the end, whatever happened to the page,
+the network or the server in between.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import subprocess
+import sys
+from dataclasses import replace
+
+import fitsio
+import pytest
+
+from quasarloop.inspect.database import open_database
+from quasarloop.inspect.ledger import history, item_of, verdict_of
+from quasarloop.inspect.merge import conflicts, from_decision, merge_verdicts
+from quasarloop.inspect.people import invite, join, person_called
+from quasarloop.inspect.server import prepare
+from quasarloop.inspect.spectra_files import open_spectra
+from quasarloop.inspect.verdict import Verdict
+from quasarloop.read import find_files, read_truth
+from quasarloop.truth import SpecType
+
+pytestmark = pytest.mark.browser
+
+BIG_ID = 39627945488154697
+PASSWORD = "correct horse battery"
+INSPECTORS = ("ada", "bea", "cyd")
+CLASS_KEYS = {SpecType.STAR: "s", SpecType.GALAXY: "g", SpecType.QSO: "q"}
+PATIENCE_MS = 120_000
+# What the page shows as saved right now: target, version and verdict.
+SAID = """() => {
+  const saved = document.getElementById("save-state").dataset.state === "saved";
+  return saved && {
+    target: document.body.dataset.target,
+    version: Number(document.body.dataset.savedVersion),
+    verdict: window.quasarloop.desk.verdict,
+  };
+}"""
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory):
+    """A simulated sky of thirty objects, one with a TARGETID beyond JavaScript's numbers."""
+    folder = tmp_path_factory.mktemp("sky")
+    main = [sys.executable, "-c", "from quasarloop.cli import main; main()"]
+    subprocess.run(
+        [*main, "simulate", "--out", str(folder), "--objects", "30", "--seed", "3"],
+        check=True,
+        capture_output=True,
+    )
+    (coadd,) = (path for path in find_files([folder]) if path.name.startswith("coadd-"))
+    with fitsio.FITS(str(coadd), "rw") as file:
+        ids = file["FIBERMAP"]["TARGETID"].read()
+        ids[5] = BIG_ID
+        file["FIBERMAP"].write_column("TARGETID", ids)
+    truth = read_truth(folder / "truth.csv")
+    truth.target_id[truth.target_id == ids[5]] = BIG_ID
+    return coadd, [int(target) for target in ids], truth
+
+
+def _plan(targets, truth):
+    """What each inspector will type of each object: mostly agreeing, some not."""
+    rng = random.Random(11)
+    known = {int(t): (SpecType(int(s)), float(z)) for t, s, z in _rows(truth)}
+    plan = {}
+    for number, target in enumerate(targets):
+        spectype, z = known.get(target, (SpecType.QSO, 1.0))
+        for name in INSPECTORS:
+            says, where, quality = spectype, round(max(z, 0.0), 4), rng.choice([3, 4])
+            if number % 5 == 1 and name == "cyd":  # an odd one out
+                says = SpecType.QSO if spectype != SpecType.QSO else SpecType.GALAXY
+            elif number % 5 == 3 and name == "bea" and spectype == SpecType.STAR:
+                quality = 1
+            elif number % 5 == 3 and name == "bea":
+                where = round(where + 0.02 * (1 + where), 4)
+            if says == SpecType.STAR and where > 0.01:
+                where = 0.0
+            verdict = Verdict(says, where, float(quality))
+            if says == SpecType.QSO and number % 4 == 0:
+                verdict = replace(verdict, is_bal=True)
+            if number % 6 == 2:
+                verdict = replace(verdict, issues="R", comment=f"line {number}; by {name}")
+            plan[name, target] = verdict
+    return plan
+
+
+def _rows(truth):
+    return zip(truth.target_id, truth.spectype, truth.z, strict=True)
+
+
+def _campaign(url, sky, n_objects):
+    coadd, ids, truth = sky
+    targets = [BIG_ID, *[target for target in ids if target != BIG_ID]][:n_objects]
+    worklist = coadd.with_name("worklist.json")
+    worklist.write_text(json.dumps([str(target) for target in targets]), encoding="utf-8")
+    database = open_database(url)
+    with database.write() as session:
+        for name in (*INSPECTORS, "max"):
+            role = "merger" if name == "max" else "inspector"
+            join(session, invite(session, name, role), PASSWORD)
+    prepare(database, open_spectra([coadd]), worklist=worklist)
+    return database, targets, _plan(targets, truth)
+
+
+async def _log_in(browser, server, name):
+    context = await browser.new_context(viewport={"width": 1366, "height": 768})
+    context.set_default_timeout(PATIENCE_MS)
+    page = await context.new_page()
+    # Leaving with something unsaved asks first; these people mean it.
+    page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
+    await page.goto(f"{server.url}/login")
+    await page.keyboard.type(name)
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/list*" if name != "max" else "**/merge*")
+    return page
+
+
+async def _type(page, verdict):
+    """Give a verdict as a person would, by keys."""
+    await page.keyboard.press("z")
+    await page.keyboard.type(f"{verdict.z:.5g}")
+    await page.keyboard.press("Enter")
+    await page.keyboard.press(CLASS_KEYS[verdict.spectype])
+    if verdict.is_bal:
+        await page.keyboard.press("b")
+    for letter in verdict.issues:
+        await page.keyboard.press(letter)
+    if verdict.comment:
+        await page.keyboard.press("c")
+        await page.keyboard.type(verdict.comment)
+        await page.keyboard.press("Enter")
+    await page.keyboard.press(f"{verdict.quality:.0f}")
+
+
+async def _shown(page, target):
+    # (Waiting for a function would need eval, which the page's security policy forbids.)
+    await page.locator(f"body[data-target='{target}']").wait_for()
+
+
+async def _until_saved(page, quality):
+    """Wait until the page says that this verdict is saved, and return what it says."""
+    await page.locator(f"[data-quality='{quality:.0f}'][aria-pressed=true]").wait_for()
+    while True:
+        await page.locator("#save-state[data-state=saved]").wait_for()
+        said = await page.evaluate(SAID)
+        if said and said["verdict"]["quality"] == quality:
+            return said
+
+
+class Mishaps:
+    """What goes wrong, when, and what was said to be saved before it did."""
+
+    def __init__(self, server, database, n_objects):
+        self.server, self.database = server, database
+        self.said = []
+        self.kill_at = n_objects * len(INSPECTORS) // 2
+        self.killed = False
+
+    def record(self, name, said):
+        self.said.append((name, said))
+
+    async def watch(self):
+        """Kill the server without warning half way, look at what is on disk, start it again."""
+        while len(self.said) < self.kill_at:
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(self.server.kill)
+        self.killed = True
+        before = list(self.said)
+        await asyncio.to_thread(_check_said, self.database, before)
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(self.server.start)
+
+
+async def _inspect(browser, server, name, plan, targets, mishaps):
+    page = await _log_in(browser, server, name)
+    await page.goto(f"{server.url}/inspect")
+    for number, target in enumerate(targets):
+        await _shown(page, target)
+        verdict = plan[name, target]
+        if name == "bea" and number == 2:
+            await page.context.set_offline(True)
+        await _type(page, verdict)
+        if name == "bea" and number == 2:
+            badge = page.locator("#save-state[data-state=unsaved]")
+            await badge.wait_for()
+            assert "not saved" in await badge.inner_text()
+            await page.context.set_offline(False)
+        if name == "ada" and number == 1:
+            await page.reload()  # at once, whether the last key was saved or not
+            await _shown(page, target)
+        mishaps.record(name, await _until_saved(page, verdict.quality))
+        await page.keyboard.press("n")
+        if number + 1 < len(targets):
+            await _get_there(page, targets[number + 1])
+    await page.context.close()
+
+
+async def _get_there(page, target):
+    """Wait for the next object; with the server gone the page stays, and a person tries again."""
+    from playwright.async_api import TimeoutError as TooLong
+
+    there = page.locator(f"body[data-target='{target}']")
+    for _ in range(20):
+        with contextlib.suppress(TooLong):
+            return await there.wait_for(timeout=PATIENCE_MS / 20)
+        assert "cannot be had" in await page.locator("#verdict-hint").inner_text()
+        await page.keyboard.press("n")
+    raise AssertionError(f"{target} never came")
+
+
+async def _merge(browser, server, decisions):
+    page = await _log_in(browser, server, "max")
+    await page.goto(f"{server.url}/merge/object")
+    for target, decision in decisions.items():
+        await _shown(page, target)
+        await _type(page, decision)
+        await page.keyboard.press("d")
+        await page.locator(f"body[data-decided='{target}:1']").wait_for()
+    await page.goto(f"{server.url}/merge")
+    await page.locator("#none").wait_for()
+    await page.context.close()
+
+
+async def _everybody(options, server, database, plan, targets, decisions):
+    from playwright.async_api import async_playwright
+
+    mishaps = Mishaps(server, database, len(targets))
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(**options)
+        people = (_inspect(browser, server, n, plan, targets, mishaps) for n in INSPECTORS)
+        await asyncio.gather(mishaps.watch(), *people)
+        await _merge(browser, server, decisions)
+        await browser.close()
+    return mishaps
+
+
+def _check_said(database, said):
+    """Every version the pages called saved stands in the database as they showed it."""
+    with database.read() as session:
+        for name, one in said:
+            item = item_of(session, int(one["target"]))
+            labels = history(session, item.id, person_called(session, name))
+            stored = verdict_of(labels[one["version"] - 1])
+            shown = one["verdict"]
+            assert (stored.spectype.name, stored.z, stored.quality, stored.is_bal) == (
+                shown["spectype"],
+                shown["z"],
+                shown["quality"],
+                shown["is_bal"],
+            )
+            assert (stored.issues, stored.comment) == (shown["issues"], shown["comment"])
+
+
+def _export(url, tmp_path, form):
+    path = tmp_path / f"{form}.csv"
+    main = [sys.executable, "-c", "from quasarloop.cli import main; main()"]
+    command = [*main, "labels", "export", str(path), "--format", form, "--db", url]
+    subprocess.run(command, check=True, capture_output=True)
+    return read_truth(path)
+
+
+@pytest.mark.parametrize(
+    ("n_objects", "backend"),
+    [
+        pytest.param(6, "sqlite"),
+        pytest.param(30, "sqlite", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+        pytest.param(30, "postgresql", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
+)
+def test_no_verdict_is_lost(n_objects, backend, tmp_path, sky, chromium_options, request):
+    url = f"sqlite:///{tmp_path / 'labels.db'}"
+    if backend == "postgresql":
+        url = request.getfixturevalue("new_postgres_database")()
+    start_server = request.getfixturevalue("start_server")
+    database, targets, plan = _campaign(url, sky, n_objects)
+    said_of = {t: [plan[name, t] for name in INSPECTORS] for t in targets}
+    decisions = {
+        target: Verdict(SpecType.QSO, round(0.5 + 0.01 * number, 4), 3.0, comment=f"for {number}")
+        for number, (target, verdicts) in enumerate(said_of.items())
+        if conflicts(verdicts)
+    }
+    assert len(decisions) >= 2
+    server = start_server(url, [sky[0]])
+
+    mishaps = asyncio.run(_everybody(chromium_options, server, database, plan, targets, decisions))
+
+    assert mishaps.killed
+    assert len(mishaps.said) == n_objects * len(INSPECTORS)
+    _check_said(database, mishaps.said)
+    expected = {
+        target: from_decision(decisions[target], verdicts)
+        if target in decisions
+        else merge_verdicts(verdicts)
+        for target, verdicts in said_of.items()
+    }
+    for form in ("truth", "merged"):
+        exported = _export(url, tmp_path, form)
+        assert exported.target_id.tolist() == targets
+        assert BIG_ID in exported.target_id
+        assert exported.spectype.tolist() == [expected[t].spectype for t in targets]
+        assert exported.z.tolist() == [expected[t].z for t in targets]
+        assert exported.quality.tolist() == pytest.approx([expected[t].quality for t in targets])
+        if form == "truth":
+            bal = [{True: 1, False: 0, None: -1}[expected[t].is_bal] for t in targets]
+            assert exported.bal.tolist() == bal
+    database.close()
