@@ -17,7 +17,7 @@ from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, GridError, OutputError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.quality import prepare
-from quasarloop.read import read_spectra
+from quasarloop.read import content_digest, read_spectra
 from quasarloop.spectra import Flag, Keys
 from quasarloop.store import (
     create_store,
@@ -77,7 +77,7 @@ def test_shards_say_where_they_come_from(tmp_path, survey):
     store = open_store(tmp_path / "store")
     content = shard_source(store.shard(report.shard))
     assert content["source"]["path"] == str(survey[0])
-    assert content["source"]["sha256"] == hashlib.sha256(survey[0].read_bytes()).hexdigest()
+    assert content["source"]["content_sha256"] == content_digest(survey[0])
     assert content["versions"]["numpy"] == np.__version__
     schema = pq.read_schema(store.shards[0])
     assert str(schema.field("FLUX").type) == "fixed_size_list<element: float>[443]"
@@ -90,7 +90,7 @@ def test_shards_say_where_they_come_from(tmp_path, survey):
 def test_second_ingest_opens_nothing(tmp_path, survey, monkeypatch):
     first = ingest(survey, tmp_path / "store")
     before = digests(open_store(tmp_path / "store"))
-    monkeypatch.setattr("quasarloop.store_ingest.checksum", lambda path: 1 / 0)
+    monkeypatch.setattr("quasarloop.store_ingest.content_digest", lambda path: 1 / 0)
     told = []
     second = ingest(survey, tmp_path / "store", on_file=lambda path, what: told.append(path))
     assert second.n_skipped == 3

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from quasarloop.artefacts import checksum, versions, write_atomically
+from quasarloop.artefacts import versions, write_atomically
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import DataFormatError
 from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.quality import count_flags, prepare
-from quasarloop.read import iter_spectra
+from quasarloop.read import content_digest, iter_spectra
 from quasarloop.spectra import Flag
 from quasarloop.store_files import create_store, read_shard, shard_path
 from quasarloop.store_schema import (
@@ -163,13 +163,13 @@ def ingest_file(path: str | Path, store_dir: str | Path, grid: WaveGrid) -> Inge
         DataFormatError: the file is not readable as spectra.
         OutputError: the shard cannot be written.
     """
-    digest = checksum(path)
+    digest = content_digest(path)
     name = _shard_name(digest, grid)
     target = shard_path(Path(store_dir), name)
     if target.exists():
         flags = read_shard(target, with_flux=False).flags
         return IngestReport(str(path), name, len(flags), count_flags(flags), skipped=True)
-    source = {"path": str(path), "sha256": digest}
+    source = {"path": str(path), "content_sha256": digest}
     schema = schema_of(grid, {"source": source, "versions": _versions()})
     counts: Counter[str] = Counter()
     n_rows = 0
@@ -178,7 +178,7 @@ def ingest_file(path: str | Path, store_dir: str | Path, grid: WaveGrid) -> Inge
         write_atomically(target) as temporary,
         pq.ParquetWriter(temporary, schema, **_PARQUET_OPTIONS) as writer,
     ):
-        for block in iter_spectra(path, block_rows=_BLOCK_ROWS):
+        for block in iter_spectra(path, _BLOCK_ROWS, masks=False):
             rebinned = prepare(block, grid)
             writer.write_table(table_from_spectra(rebinned, schema))
             counts.update(count_flags(rebinned.flags))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from quasarloop.errors import DataFormatError
+from quasarloop.read import content_digest
 from quasarloop.read.fits_reader import open_fits
 
 TYPES = ["u1", "i2", "i4", "i8", "f4", "f8"]
@@ -185,3 +186,25 @@ def test_wrong_kind_of_hdu(tmp_path):
             file.need("B_FLUX")
         with pytest.raises(DataFormatError, match="steps of 1"):
             file.image(file.hdus[0], slice(0, 4, 2))
+
+
+def test_digest_is_of_headers_and_of_what_spectra_are_made_of(tmp_path, spectrum_files):
+    path = spectrum_files.write_coadd(tmp_path / "a.fits")
+    digest = content_digest(path)
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert content_digest(tmp_path / "a.fits.gz") == digest
+
+    def changed(name, where):
+        with fits.open(path) as hdus:
+            hdus[name].data[where] += 1
+            hdus.writeto(tmp_path / "changed.fits", overwrite=True)
+        return content_digest(tmp_path / "changed.fits")
+
+    assert changed("B_MASK", (0, 5)) == digest
+    assert changed("B_FLUX", (0, 5)) != digest
+    assert changed("Z_IVAR", (3, 7)) != digest
+    assert changed("R_WAVELENGTH", -1) != digest
+    with fits.open(path) as hdus:
+        hdus[0].header["NIGHT"] = 20210101
+        hdus.writeto(tmp_path / "changed.fits", overwrite=True)
+    assert content_digest(tmp_path / "changed.fits") != digest

@@ -58,12 +58,12 @@ def _identify_coadd(fits: FitsFile) -> Identity:
     return _identify(fits, n_rows)
 
 
-def _observe_coadd(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+def _observe_coadd(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     arms = []
     for name in _arm_names(fits):
         prefix = name.upper()
         wave_hdu = fits.need(f"{prefix}_WAVELENGTH")
-        mask = fits.named(f"{prefix}_MASK")
+        mask = fits.named(f"{prefix}_MASK") if masks else None
         arms.append(
             Arm(
                 name=name,
@@ -84,14 +84,14 @@ def _identify_frame(fits: FitsFile) -> Identity:
     return _identify(fits, fits.need("FLUX").n_rows)
 
 
-def _observe_frame(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+def _observe_frame(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     camera = str(_card(fits, "CAMERA") or "").strip().lower()
     if camera[:1] not in ("b", "r", "z"):
         raise DataFormatError(
             f"{fits.path}: keyword CAMERA is {camera!r}; expected b, r or z and a number"
         )
     wave_hdu = fits.need("WAVELENGTH")
-    mask = fits.named("MASK")
+    mask = fits.named("MASK") if masks else None
     arm = Arm(
         name=camera[:1],
         wave_aa=wavelengths(fits, fits.image(wave_hdu), wave_hdu.label()),

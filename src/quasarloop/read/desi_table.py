@@ -33,7 +33,7 @@ def _identify(fits: FitsFile) -> Identity:
     return Identity(Keys.make(target_id), np.zeros(len(target_id), dtype=bool))
 
 
-def _observe(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+def _observe(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     names = list(_targets(fits))[rows]
     columns = fits.columns(fits.hdus[1], ["WAVELENGTH", *names])
     wave = wavelengths(fits, columns["WAVELENGTH"], "column WAVELENGTH")

@@ -37,12 +37,13 @@ _SUFFIXES: Final = (".fits", ".fits.gz", ".fit", ".fits.fz")
 _SPECTRUM_NAMES: Final = ("coadd-", "spectra-", "cframe-", "spec-", "spPlate-")
 
 
-def read_spectra(path: str | Path, rows: slice | None = None) -> Spectra:
+def read_spectra(path: str | Path, rows: slice | None = None, *, masks: bool = True) -> Spectra:
     """Read spectra, whatever the survey; the format is found from the content.
 
     Args:
         path: a FITS file, plain or gzipped.
         rows: which rows (step 1); all by default.
+        masks: read the surveys' pixel masks too; only showing spectra needs them.
 
     Returns:
         The spectra as observed, native float32, NaN and negative ivar cleaned and flagged.
@@ -54,15 +55,19 @@ def read_spectra(path: str | Path, rows: slice | None = None) -> Spectra:
     with open_fits(path) as fits:
         found, identity = _identify(fits)
         start, stop, _ = (rows or slice(None)).indices(len(identity.keys))
-        return _block(fits, found, identity, slice(start, max(start, stop)), str(path))
+        wanted = slice(start, max(start, stop))
+        return _block(fits, found, identity, wanted, masks)
 
 
-def iter_spectra(path: str | Path, block_rows: int = _BLOCK_ROWS) -> Iterator[Spectra]:
+def iter_spectra(
+    path: str | Path, block_rows: int = _BLOCK_ROWS, *, masks: bool = True
+) -> Iterator[Spectra]:
     """Read a file in blocks of rows, so that memory does not grow with its length.
 
     Args:
         path: a FITS file.
         block_rows: rows per block.
+        masks: as `read_spectra`.
 
     Yields:
         Consecutive blocks; duplicates are flagged across the whole file.
@@ -74,7 +79,7 @@ def iter_spectra(path: str | Path, block_rows: int = _BLOCK_ROWS) -> Iterator[Sp
         found, identity = _identify(fits)
         for start in range(0, len(identity.keys), block_rows):
             stop = min(start + block_rows, len(identity.keys))
-            yield _block(fits, found, identity, slice(start, stop), str(path))
+            yield _block(fits, found, identity, slice(start, stop), masks)
 
 
 def find_format(fits: FitsFile) -> Format:
@@ -135,9 +140,9 @@ def _identify(fits: FitsFile) -> tuple[Format, Identity]:
         return found, found.identify(fits)
 
 
-def _block(fits: FitsFile, found: Format, identity: Identity, rows: slice, source: str) -> Spectra:
+def _block(fits: FitsFile, found: Format, identity: Identity, rows: slice, masks: bool) -> Spectra:
     with _damage_explained(fits):
-        return assemble(fits, identity, found.observe(fits, rows), rows, source)
+        return assemble(fits, identity, found.observe(fits, rows, masks), rows)
 
 
 @contextmanager

@@ -8,14 +8,11 @@ believed. Tile-compressed images are handed to fitsio.
 
 import gzip
 import io
-import math
 import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -23,17 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.errors import DataFormatError
+from quasarloop.read.fits_header import BLOCK_BYTES, CARD_BYTES, Hdu, HeaderValue
 
 __all__ = ["FitsFile", "Hdu", "HeaderValue", "open_fits"]
 
-HeaderValue = str | int | float | bool
-
-_BLOCK: Final = 2880  # bytes; everything in a FITS file is padded to it
-_CARD: Final = 80
-# Limits of the standard; a larger number is damage.
-_LARGEST: Final = {"NAXIS": 999, "ZNAXIS": 999, "TFIELDS": 999}
 _FIRST_CARD: Final = b"SIMPLE  ="
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_CHUNK_BYTES: Final = 1 << 20
 # Headers longer than this are damage, not headers.
 _MAX_HEADER_BLOCKS: Final = 4096
 _IMAGE_TYPES: Final[Mapping[object, str]] = {
@@ -55,84 +48,6 @@ _COLUMN_TYPES: Final = {
 }
 _COLUMN_BYTES: Final = {"X": 1 / 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _HALF_UINT64: Final = 2.0**63
-_NUMBER: Final = re.compile(rb"[-+0-9.EeDd]+")
-
-
-@dataclass(frozen=True)
-class Hdu:
-    """One header and where its data stand.
-
-    Attributes:
-        index: number in the file, from 0.
-        cards: the header's bytes.
-        data_start: offset of the data.
-    """
-
-    index: int
-    cards: bytes
-    data_start: int
-
-    @cached_property
-    def header(self) -> Mapping[str, HeaderValue]:
-        """Keywords and values; comments, history and continuations left out."""
-        return dict(_parse_cards(self.cards))
-
-    @property
-    def name(self) -> str:
-        """EXTNAME in capitals, ``""`` without one."""
-        return str(self.header.get("EXTNAME", "")).strip().upper()
-
-    @property
-    def is_table(self) -> bool:
-        """True for a binary table that is not a tile-compressed image."""
-        return self.header.get("XTENSION") == "BINTABLE" and not self.is_compressed
-
-    @property
-    def is_compressed(self) -> bool:
-        """True for a tile-compressed image."""
-        return self.header.get("ZIMAGE") is True
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the data in C order: rows first; () without data."""
-        key = "ZNAXIS" if self.is_compressed else "NAXIS"
-        axes = [self._integer(f"{key}{i}") for i in range(self._integer(key), 0, -1)]
-        return tuple(axes)
-
-    @cached_property
-    def columns(self) -> Mapping[str, int]:
-        """Names of a table's columns, in capitals, and their numbers from 1."""
-        count = self._integer("TFIELDS") if self.is_table else 0
-        return {
-            str(self.header.get(f"TTYPE{i}", "")).strip().upper(): i for i in range(1, count + 1)
-        }
-
-    @property
-    def n_rows(self) -> int:
-        """Length of the first axis; 0 without data."""
-        return self.shape[0] if self.shape else 0
-
-    @property
-    def data_bytes(self) -> int:
-        """Length of the data without padding; needs only the cards the standard puts first."""
-        front = Hdu(self.index, self.cards[:_BLOCK], self.data_start)
-        axes = [front._integer(f"NAXIS{i}") for i in range(1, front._integer("NAXIS") + 1)]
-        if not axes:
-            return 0
-        elements = math.prod(axes) + front._integer("PCOUNT", 0)
-        return abs(front._integer("BITPIX")) // 8 * front._integer("GCOUNT", 1) * elements
-
-    def label(self) -> str:
-        """Return how messages name it: ``HDU 3 (B_FLUX)``."""
-        return f"HDU {self.index}" + (f" ({self.name})" if self.name else "")
-
-    def _integer(self, key: str, missing: int | None = None) -> int:
-        value = self.header.get(key, missing)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise DataFormatError(f"HDU {self.index}: {key} is {value!r}; expected an integer")
-        if not 0 <= value <= _LARGEST.get(key, value) and key != "BITPIX":
-            raise DataFormatError(f"HDU {self.index}: {key} is {value}: impossible")
-        return value
 
 
 class FitsFile:
@@ -164,6 +79,12 @@ class FitsFile:
     def describe(self) -> str:
         """List the HDUs for messages."""
         return ", ".join(hdu.name or f"#{hdu.index}" for hdu in self.hdus)
+
+    def chunks(self, hdu: Hdu) -> Iterator[bytes]:
+        """Read an HDU's data as they stand, piece by piece."""
+        end = hdu.data_start + hdu.data_bytes
+        for start in range(hdu.data_start, end, _CHUNK_BYTES):
+            yield self._read(start, min(_CHUNK_BYTES, end - start))
 
     def image(self, hdu: Hdu, rows: slice | None = None) -> NDArray[Any]:
         """Read an image, or some of its rows (first axis; step 1), in the file's byte order."""
@@ -279,7 +200,7 @@ def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
     offset = 0
     while offset < size:
         stream.seek(offset)
-        first = stream.read(_BLOCK)
+        first = stream.read(BLOCK_BYTES)
         if not hdus and not first.startswith(_FIRST_CARD):
             raise DataFormatError(
                 f"{path}: not a FITS file (it starts with {first[:12]!r}); "
@@ -298,7 +219,7 @@ def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
                 f"{hdu.data_start}, but the file has {size}; copy or download it again"
             )
         hdus.append(hdu)
-        offset = hdu.data_start + -(-needed // _BLOCK) * _BLOCK
+        offset = hdu.data_start + -(-needed // BLOCK_BYTES) * BLOCK_BYTES
     if not hdus:
         raise DataFormatError(f"{path}: empty file; expected FITS spectra")
     return tuple(hdus)
@@ -306,43 +227,16 @@ def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
 
 def _read_header(path: Path, stream: BinaryIO, first: bytes) -> bytes:
     blocks = [first]
-    while not any(blocks[-1][i : i + 8] == b"END     " for i in range(0, len(blocks[-1]), _CARD)):
-        block = stream.read(_BLOCK)
-        if len(block) < _BLOCK or len(blocks) > _MAX_HEADER_BLOCKS:
+    while not any(
+        blocks[-1][i : i + 8] == b"END     " for i in range(0, len(blocks[-1]), CARD_BYTES)
+    ):
+        block = stream.read(BLOCK_BYTES)
+        if len(block) < BLOCK_BYTES or len(blocks) > _MAX_HEADER_BLOCKS:
             raise DataFormatError(
                 f"{path}: truncated inside a header; copy or download the file again"
             )
         blocks.append(block)
     return b"".join(blocks)
-
-
-def _parse_cards(cards: bytes) -> Iterator[tuple[str, HeaderValue]]:
-    for start in range(0, len(cards), _CARD):
-        card = cards[start : start + _CARD]
-        if card[8:10] != b"= " or card.startswith((b"COMMENT", b"HISTORY")):
-            continue
-        value = _parse_value(card[10:].lstrip())
-        if value is not None:
-            yield card[:8].rstrip().decode("latin-1"), value
-
-
-def _parse_value(text: bytes) -> HeaderValue | None:
-    if text.startswith(b"'"):
-        # Two quotes inside stand for one.
-        body = re.match(rb"'((?:[^']|'')*)", text)
-        return body[1].replace(b"''", b"'").decode("latin-1").rstrip() if body else None
-    if text[:1] in (b"T", b"F"):
-        return text[:1] == b"T"
-    number = _NUMBER.match(text)
-    if number is None:
-        return None
-    try:
-        return int(number[0])
-    except ValueError:
-        try:
-            return float(number[0].upper().replace(b"D", b"E"))
-        except ValueError:
-            return None
 
 
 def _column_format(tform: str) -> tuple[str | None, int]:

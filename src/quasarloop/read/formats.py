@@ -53,27 +53,25 @@ class Format:
         looks_like: what marks the format, for the message when nothing matches.
         matches: says whether a file is of this format, from its content.
         identify: reads who the spectra are, all rows.
-        observe: reads some rows of all arms, as they stand in the file.
+        observe: reads some rows of all arms, as they stand in the file; the flag says whether
+            masks are wanted.
     """
 
     name: str
     looks_like: str
     matches: Callable[[FitsFile], bool]
     identify: Callable[[FitsFile], Identity]
-    observe: Callable[[FitsFile, slice], tuple[Arm, ...]]
+    observe: Callable[[FitsFile, slice, bool], tuple[Arm, ...]]
 
 
-def assemble(
-    fits: FitsFile, identity: Identity, arms: tuple[Arm, ...], rows: slice, source: str
-) -> Spectra:
+def assemble(fits: FitsFile, identity: Identity, arms: tuple[Arm, ...], rows: slice) -> Spectra:
     """Clean the pixels of some rows and set the flags a reader can know.
 
     Args:
-        fits: the file, for messages.
+        fits: the file.
         identity: of all rows of the file, so that duplicates are found across blocks.
         arms: of the rows wanted, as read.
         rows: which rows these are.
-        source: the path to remember.
 
     Raises:
         DataFormatError: no arm, or arms whose shapes do not fit together.
@@ -93,7 +91,7 @@ def assemble(
         flags |= pixel_flags
         clean.append(replace(arm, flux=flux, ivar=ivar))
     numbers = np.arange(len(keys), dtype=np.int64)[rows]
-    return Spectra(tuple(clean), keys[rows], flags, source, numbers)
+    return Spectra(tuple(clean), keys[rows], flags, str(fits.path), numbers)
 
 
 def wavelengths(fits: FitsFile, values: NDArray[Any], where: str) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ def _identify(fits: FitsFile) -> Identity:
     return Identity(keys, np.array([sky]))
 
 
-def _observe(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+def _observe(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     first = fits.hdus[0]
     if first.n_rows != _N_ROWS:
         raise DataFormatError(
@@ -54,9 +54,9 @@ def _observe(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
         )
     wave = header_wavelengths(fits, first.shape[1])
     image = fits.image(first)
-    mask = image[_MASK_ROW : _MASK_ROW + 1].astype(np.int32)
+    mask = image[_MASK_ROW : _MASK_ROW + 1].astype(np.int32) if masks else None
     flux, ivar = (image[row : row + 1] for row in (_FLUX_ROW, _IVAR_ROW))
-    return (Arm("brz", wave, flux[rows], ivar[rows], mask[rows]),)
+    return (Arm("brz", wave, flux[rows], ivar[rows], None if mask is None else mask[rows]),)
 
 
 def _observation_name(fits: FitsFile) -> str:

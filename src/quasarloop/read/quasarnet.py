@@ -63,7 +63,7 @@ def _identify(fits: FitsFile) -> Identity:
     return Identity(keys, np.zeros(n_rows, dtype=bool))
 
 
-def _observe(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+def _observe(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     grid = _GRIDS[fits.hdus[0].shape[1]]
     image = fits.image(fits.hdus[0], rows)
     flux, ivar = image[:, : grid.n_bins], image[:, grid.n_bins :]

@@ -55,7 +55,7 @@ def _identify_spec(fits: FitsFile) -> Identity:
     return _identity(one, _survey(fits), np.array([object_type]), len(one["PLATE"]))
 
 
-def _observe_spec(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
+def _observe_spec(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     hdu = fits.hdus[1]
     columns = fits.columns(hdu, _SPEC_COLUMNS)
     for name in ("FLUX", "LOGLAM", "IVAR"):
@@ -67,7 +67,7 @@ def _observe_spec(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
     if hdu.n_rows == 0:
         raise DataFormatError(f"{fits.path}: {hdu.label()} has no rows; expected pixels")
     wave = wavelengths(fits, 10.0 ** columns["LOGLAM"].astype(np.float64), "LOGLAM")
-    mask = columns.get("AND_MASK")
+    mask = columns.get("AND_MASK") if masks else None
     arm = Arm(
         "brz",
         wave,
@@ -105,8 +105,9 @@ def _identify_plate(fits: FitsFile) -> Identity:
     return _identity(columns, _survey(fits), object_type, n_rows)
 
 
-def _observe_plate(fits: FitsFile, rows: slice) -> tuple[Arm, ...]:
-    flux, ivar, mask = (fits.image(hdu, rows) for hdu in fits.hdus[:3])
+def _observe_plate(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
+    flux, ivar = (fits.image(hdu, rows) for hdu in fits.hdus[:2])
+    mask = fits.image(fits.hdus[2], rows) if masks else None
     wave = header_wavelengths(fits, fits.hdus[0].shape[-1])
     return (Arm("brz", wave, flux, ivar, mask),)
 

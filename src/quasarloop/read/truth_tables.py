@@ -75,7 +75,7 @@ def write_truth(truth: TruthTable, path: str | Path) -> None:
         OutputError: the file cannot be written.
     """
     words = np.array([_word(value) for value in truth.spectype])
-    values = (
+    values: tuple[NDArray[Any], ...] = (
         truth.target_id,
         truth.object_id,
         words,
