@@ -5,8 +5,9 @@ import pytest
 
 from quasarloop.simulate import forest
 from quasarloop.simulate.absorbers import draw_absorbers
+from quasarloop.simulate.constants import LYA_AA
 from quasarloop.simulate.draw import quasars_at
-from quasarloop.simulate.forest import LYA_AA, LYMAN_LIMIT_AA, absorb_forest, mean_transmission
+from quasarloop.simulate.forest import LYMAN_LIMIT_AA, absorb_forest, mean_transmission
 from quasarloop.simulate.lattice import Lattice, fine_lattice
 from quasarloop.simulate.objects import Objects, blank
 from quasarloop.simulate.population import QuasarPopulation

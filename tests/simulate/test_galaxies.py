@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from quasarloop.simulate.constants import NEBULAR_AA
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.galaxies import (
     GALAXY_KINDS,
-    GALAXY_LINES,
     draw_galaxy_traits,
     galaxy_spectra,
     galaxy_table,
@@ -28,7 +28,7 @@ def galaxies() -> Objects:
 def line_flux(objects: Objects, name: str, half_width: float = 0.0025) -> np.ndarray:
     """Flux of a line above the stars, at z = 0.3, without dust."""
     moved = replace(objects, z=np.full(len(objects), 0.3), ebv=np.zeros(len(objects), np.float32))
-    centre = GALAXY_LINES[name] * 1.3
+    centre = NEBULAR_AA[name] * 1.3
     lattice = fine_lattice(centre * (1 - half_width), centre * (1 + half_width))
     none = replace(objects.galaxy, halpha_ew_aa=np.zeros_like(objects.galaxy.halpha_ew_aa))
     excess = galaxy_spectra(moved, lattice) - galaxy_spectra(replace(moved, galaxy=none), lattice)

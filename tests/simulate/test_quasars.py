@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from quasarloop.simulate.bal import absorb_bal, balnicity, draw_bal
+from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.draw import quasars_at
 from quasarloop.simulate.iron import base_continuum, continuum_table, smc_extinction
-from quasarloop.simulate.lattice import SPEED_OF_LIGHT_KMS, fine_lattice
+from quasarloop.simulate.lattice import fine_lattice
 from quasarloop.simulate.model import observed_flux
 from quasarloop.simulate.objects import Objects
 from quasarloop.simulate.population import QuasarPopulation

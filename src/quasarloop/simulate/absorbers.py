@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
+
 if TYPE_CHECKING:
     from quasarloop.simulate.population import QuasarPopulation
 
@@ -36,7 +38,7 @@ _EW_MIN_AA: Final = 0.3
 _CIV_EW_AA: Final = 0.45
 _MGII_EW_AA: Final = 0.7
 # Associated C IV within 5000 km/s. Source: Vestergaard 2003 (ApJ 599, 116): about 25 %.
-_ASSOCIATED_DZ: Final = 5000.0 / 299_792.458
+_ASSOCIATED_DZ: Final = 5000.0 / SPEED_OF_LIGHT_KMS
 # Bluest redshifts at which a survey spectrum shows Lyα, C IV, Mg II.
 _Z_MIN_LYA: Final = 1.9
 _Z_MIN_CIV: Final = 1.3

@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.simulate.lattice import PIXEL_KMS, SPEED_OF_LIGHT_KMS, Lattice
+from quasarloop.simulate.constants import LYA_AA, SPEED_OF_LIGHT_KMS
+from quasarloop.simulate.lattice import PIXEL_KMS, Lattice
 from quasarloop.simulate.profiles import line_centre, window_pixels
 
 __all__ = ["BalTraits", "absorb_bal", "balnicity", "draw_bal", "trough_transmission"]
@@ -22,7 +23,7 @@ _HIGH_IONS: Final = (
     (1549.06, 1.0),  # C IV
     (1396.76, 0.5),  # Si IV
     (1240.14, 0.8),  # N V
-    (1215.67, 0.25),  # Lyα
+    (LYA_AA, 0.25),  # Lyα
     (1033.80, 0.9),  # O VI
     (1121.0, 0.15),  # P V
 )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import irfft
 
+from quasarloop.simulate.constants import FWHM_OF_SIGMA, LYA_AA
 from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, Lattice
 from quasarloop.simulate.profiles import gaussian_seen, window_pixels
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from quasarloop.simulate.objects import Objects
 
 __all__ = [
-    "LYA_AA",
     "LYMAN_LIMIT_AA",
     "absorb_forest",
     "mean_transmission",
@@ -23,7 +23,6 @@ __all__ = [
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 
-LYA_AA: Final = 1215.67
 LYMAN_LIMIT_AA: Final = 911.753
 # Lyman series beyond α: wavelength (Å) and oscillator strength.
 # Source: Morton 2003 (ApJS 149, 205).
@@ -77,7 +76,7 @@ _LOW_METALS: Final = (
 )
 _HIGH_METALS: Final = (
     (1031.93, 0.5),
-    (1215.67, 1.5),
+    (LYA_AA, 1.5),
     (1238.82, 0.25),
     (1242.80, 0.15),
     (1393.76, 0.40),
@@ -215,7 +214,7 @@ def _cut_lines(
     seen = gaussian_seen(centre, lattice)
     if not seen.any():
         return
-    sigma = np.float32(_METAL_FWHM_KMS / (2.3548 * PIXEL_KMS))
+    sigma = np.float32(_METAL_FWHM_KMS / (FWHM_OF_SIGMA * PIXEL_KMS))
     per_pixel = np.float32(LATTICE_DEX * np.log(10.0) * np.sqrt(2.0 * np.pi))
     depth = ew_part[seen] / (per_pixel * sigma)
     width = sigma * np.maximum(depth / np.float32(_METAL_DEPTH_MAX), 1.0)

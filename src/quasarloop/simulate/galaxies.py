@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.simulate.lattice import SPEED_OF_LIGHT_KMS, Lattice, RestTable, shifted_mix
+from quasarloop.simulate.constants import (
+    FWHM_OF_SIGMA,
+    NEBULAR_AA,
+    PER_MAGNITUDE,
+    SPEED_OF_LIGHT_KMS,
+)
+from quasarloop.simulate.lattice import Lattice, RestTable, shifted_mix
 from quasarloop.simulate.profiles import add_gaussians, gaussian_seen, line_centre
 from quasarloop.simulate.star_spectra import normal_star
 
@@ -16,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GALAXY_KINDS",
-    "GALAXY_LINES",
     "GalaxyTraits",
     "draw_galaxy_traits",
     "galaxy_spectra",
@@ -39,26 +44,6 @@ _DISPERSION_KMS: Final = 190.0  # of the stars; Source: Bernardi et al. 2003 (AJ
 _TABLE_WAVE_AA: Final = np.geomspace(1100.0, 10_900.0, 24_000)
 _NORM_AA: Final = 5500.0
 
-# Nebular lines, vacuum Å. Source: NIST, Ritz wavelengths.
-GALAXY_LINES: Final[dict[str, float]] = {
-    "oii3727": 3727.09,
-    "oii3730": 3729.88,
-    "neiii3870": 3869.86,
-    "hdelta": 4102.89,
-    "hgamma": 4341.68,
-    "hbeta": 4862.68,
-    "oiii4960": 4960.30,
-    "oiii5008": 5008.24,
-    "hei5877": 5877.25,
-    "oi6302": 6302.05,
-    "nii6550": 6549.85,
-    "halpha": 6564.61,
-    "nii6585": 6585.28,
-    "sii6718": 6718.29,
-    "sii6733": 6732.67,
-    "siii9071": 9071.1,
-    "siii9533": 9533.2,
-}
 # Case B, 10⁴ K, relative to Hβ. Source: Osterbrock & Ferland 2006, Table 4.4.
 _CASE_B: Final = {"halpha": 2.86, "hbeta": 1.0, "hgamma": 0.468, "hdelta": 0.259}
 # Fixed by atomic physics. Source: Storey & Zeippen 2000 (MNRAS 312, 813), 2.98 and 3.05.
@@ -70,8 +55,6 @@ _DUST_RV: Final = 4.05
 _DUST_SLOPE: Final = -0.9
 # Upper end of the star-forming branch in log [N II]/Hα. Source: Kewley et al. 2006.
 _N2_MAX: Final = -0.28
-_LN10_04: Final = 0.4 * float(np.log(10.0))
-_FWHM_OF_SIGMA: Final = 2.3548
 
 # By kind: light shares old, middle, young (Dirichlet parameters), mean and scatter of E(B-V), of
 # log EW(Hα), and of log [N II]/Hα. Sources: EW: Kennicutt 1992 (ApJ 388, 310); [N II]/Hα:
@@ -94,7 +77,7 @@ class GalaxyTraits:
         halpha_ew_aa: (n,) rest-frame equivalent width of Hα, Å.
         log_nii_halpha, log_oiii_hbeta: (n,) the two axes of the BPT diagram.
         line_fwhm_kms: (n,) width of the nebular lines.
-        line_ratio: (n, n_lines) intrinsic flux relative to Hβ, as in `GALAXY_LINES`.
+        line_ratio: (n, n_lines) intrinsic flux relative to Hβ, as in `NEBULAR_AA`.
     """
 
     light: Floats32
@@ -152,15 +135,15 @@ def galaxy_spectra(objects: "Objects", lattice: Lattice) -> Floats32:
     """
     traits, z = objects.galaxy, objects.z
     spectra = shifted_mix(galaxy_table(), z, traits.light, lattice)
-    halpha = list(GALAXY_LINES).index("halpha")
+    halpha = list(NEBULAR_AA).index("halpha")
     continuum = traits.light @ _continuum_at_halpha()
     per_hbeta = traits.halpha_ew_aa * continuum / traits.line_ratio[:, halpha]
-    for number, wave_aa in enumerate(GALAXY_LINES.values()):
+    for number, wave_aa in enumerate(NEBULAR_AA.values()):
         centre = line_centre(lattice, wave_aa, z, np.zeros(len(z), np.float32))
         rows = np.flatnonzero(gaussian_seen(centre, lattice))
         if len(rows):
             fwhm = traits.line_fwhm_kms[rows]
-            sigma_aa = np.float32(wave_aa / (_FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)) * fwhm
+            sigma_aa = np.float32(wave_aa / (FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)) * fwhm
             flux = per_hbeta[rows] * traits.line_ratio[rows, number]
             height = flux / (np.float32(np.sqrt(2.0 * np.pi)) * sigma_aa)
             add_gaussians(spectra, rows, centre[rows], fwhm, height)
@@ -217,14 +200,14 @@ def _line_ratios(
         "siii9071": np.full(n, 0.25),
         "siii9533": np.full(n, 0.62),
     }
-    return np.stack([ratios[name] for name in GALAXY_LINES], axis=1)
+    return np.stack([ratios[name] for name in NEBULAR_AA], axis=1)
 
 
 def _dust(objects: "Objects", lattice: Lattice) -> Floats32:
     ln_z = np.log1p(objects.z).astype(np.float32)[:, None]
     exponent = np.float32(_DUST_SLOPE) * (lattice.ln_wave - np.float32(np.log(_NORM_AA)) - ln_z)
     np.exp(exponent, out=exponent)
-    exponent *= (-_LN10_04 * _DUST_RV * objects.ebv).astype(np.float32)[:, None]
+    exponent *= (-PER_MAGNITUDE * _DUST_RV * objects.ebv).astype(np.float32)[:, None]
     return np.asarray(np.exp(exponent, out=exponent))
 
 

@@ -9,7 +9,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quasarloop.simulate.lattice import SPEED_OF_LIGHT_KMS, RestTable
+from quasarloop.simulate.constants import (
+    AIR_TO_VACUUM,
+    FWHM_OF_SIGMA,
+    PLANCK_AA_K,
+    SPEED_OF_LIGHT_KMS,
+)
+from quasarloop.simulate.lattice import RestTable
 
 __all__ = [
     "CONTINUUM_PIVOT_AA",
@@ -36,7 +42,6 @@ _SLOPES: Final = ((912.0, -0.3), (1216.0, -1.0), (5000.0, -1.54), (np.inf, -0.9)
 # T = 15,000 K and τ = 1 at the edge: Dietrich et al. 2003 (ApJ 596, 817).
 _BALMER_EDGE_AA: Final = 3646.0
 _BALMER_TEMPERATURE_K: Final = 15_000.0
-_PLANCK_AA_K: Final = 1.438777e8  # hc/k
 # The high Balmer series, blended by its width, carries the edge on to about Hε; e-folding length.
 # Source: Wills, Netzer & Wills 1985 (ApJ 288, 94); rounded.
 _BALMER_BLEND_AA: Final = 140.0
@@ -121,10 +126,8 @@ _IRON_OPTICAL: Final = (
     (6456.4, 0.18),
     (6516.1, 0.15),
 )
-_AIR_TO_VACUUM: Final = 1.000278  # Morton 1991 (ApJS 77, 119), near 5000 Å
 # FWHM at which the optical iron is tabulated, km/s; objects mix both.
 _IRON_WIDTHS_KMS: Final = (1800.0, 5500.0)
-_FWHM_OF_SIGMA: Final = 2.3548
 
 _TABLE_WAVE_AA: Final = np.geomspace(560.0, 11_500.0, 15_000)
 
@@ -176,7 +179,7 @@ def _ln_power_law(ln_wave: ArrayLike) -> Floats64:
 
 
 def _balmer_continuum(wave: Floats64) -> Floats64:
-    planck = wave**-5.0 / np.expm1(_PLANCK_AA_K / (wave * _BALMER_TEMPERATURE_K))
+    planck = wave**-5.0 / np.expm1(PLANCK_AA_K / (wave * _BALMER_TEMPERATURE_K))
     thick = planck * -np.expm1(-((wave / _BALMER_EDGE_AA) ** 3))
     beyond = np.clip((wave - _BALMER_EDGE_AA) / _BALMER_BLEND_AA, 0.0, 50.0)
     at_edge = np.interp(_BALMER_EDGE_AA, wave, thick)
@@ -187,15 +190,15 @@ def _balmer_continuum(wave: Floats64) -> Floats64:
 def _ultraviolet_iron(wave: Floats64) -> Floats64:
     total = np.zeros_like(wave)
     for centre, fwhm, height in _IRON_UV:
-        total += height * np.exp(-0.5 * ((wave - centre) * _FWHM_OF_SIGMA / fwhm) ** 2)
+        total += height * np.exp(-0.5 * ((wave - centre) * FWHM_OF_SIGMA / fwhm) ** 2)
     return np.asarray(total / total.max())
 
 
 def _optical_iron(wave: Floats64, fwhm_kms: float) -> Floats64:
     total = np.zeros_like(wave)
-    sigma = fwhm_kms / _FWHM_OF_SIGMA / SPEED_OF_LIGHT_KMS
+    sigma = fwhm_kms / FWHM_OF_SIGMA / SPEED_OF_LIGHT_KMS
     for air, strength in _IRON_OPTICAL:
         total += (
-            strength / sigma * np.exp(-0.5 * (np.log(wave / (air * _AIR_TO_VACUUM)) / sigma) ** 2)
+            strength / sigma * np.exp(-0.5 * (np.log(wave / (air * AIR_TO_VACUUM)) / sigma) ** 2)
         )
     return total

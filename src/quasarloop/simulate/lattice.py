@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.errors import GridError
+from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 
 __all__ = [
     "LATTICE_DEX",
@@ -30,7 +31,6 @@ Floats64 = NDArray[np.float64]
 # Our choice: 69 km/s, the pixel of SDSS and BOSS files; DESI's pixels are 24 to 67 km/s wide
 # and its resolution 60 to 150 km/s (FWHM).
 LATTICE_DEX: Final = 1e-4
-SPEED_OF_LIGHT_KMS: Final = 299_792.458  # exact, SI
 PIXEL_KMS: Final = LATTICE_DEX * np.log(10.0) * SPEED_OF_LIGHT_KMS
 # Rest-frame tables are kept at this many phases per pixel: shifts are then exact to 9 km/s.
 _PHASES: Final = 4

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.lattice import Lattice
 
 __all__ = ["R_BAND_AA", "distance_modulus", "scale_to_magnitude"]
@@ -18,13 +19,12 @@ Floats64 = NDArray[np.float64]
 R_BAND_AA: Final = (5500.0, 5800.0, 7000.0, 7300.0)
 # f_ν of AB magnitude 0, erg/s/cm²/Hz. Source: Oke & Gunn 1983 (ApJ 266, 713).
 _AB_ZERO: Final = 3.631e-20
-_SPEED_OF_LIGHT_AA_S: Final = 2.99792458e18
+_AA_S_OF_KMS: Final = 1e13
 # Unit of the spectra. Source: DESI and SDSS data models.
 _FLUX_UNIT: Final = 1e-17
 # Flat ΛCDM. Source: our choice, the usual concordance values.
 _HUBBLE_KMS_MPC: Final = 70.0
 _OMEGA_MATTER: Final = 0.3
-_SPEED_OF_LIGHT_KMS: Final = _SPEED_OF_LIGHT_AA_S / 1e13
 # A band flux below this part of the spectrum's own mean is not scaled up further.
 _FAINTEST_PART: Final = 1e-3
 
@@ -69,7 +69,7 @@ def _band_weight(lattice: Lattice) -> Floats32:
 def _ab_flux(r_mag: ArrayLike) -> Floats64:
     """Mean f_λ in units of 1e-17 erg/s/cm²/Å of AB magnitudes, at the band's pivot."""
     pivot_aa = 0.5 * (R_BAND_AA[1] + R_BAND_AA[2])
-    per_aa = _AB_ZERO * _SPEED_OF_LIGHT_AA_S / pivot_aa**2 / _FLUX_UNIT
+    per_aa = _AB_ZERO * SPEED_OF_LIGHT_KMS * _AA_S_OF_KMS / pivot_aa**2 / _FLUX_UNIT
     magnitude = np.asarray(r_mag, dtype=np.float64)
     return np.asarray(per_aa * 10.0 ** (-0.4 * magnitude))
 
@@ -80,5 +80,5 @@ def _modulus_table() -> tuple[Floats64, Floats64]:
     inverse_hubble = 1.0 / np.sqrt(_OMEGA_MATTER * (1 + z) ** 3 + 1 - _OMEGA_MATTER)
     steps = 0.5 * (inverse_hubble[1:] + inverse_hubble[:-1]) * np.diff(z)
     comoving = np.concatenate([[z[0]], z[0] + np.cumsum(steps)])
-    distance_mpc = (1 + z) * comoving * _SPEED_OF_LIGHT_KMS / _HUBBLE_KMS_MPC
+    distance_mpc = (1 + z) * comoving * SPEED_OF_LIGHT_KMS / _HUBBLE_KMS_MPC
     return z, 5.0 * np.log10(distance_mpc) + 25.0

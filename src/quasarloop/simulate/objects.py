@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.simulate.absorbers import AbsorberTraits
-from quasarloop.simulate.galaxies import GALAXY_LINES, GalaxyTraits
+from quasarloop.simulate.constants import NEBULAR_AA
+from quasarloop.simulate.galaxies import GalaxyTraits
 from quasarloop.simulate.quasar_lines import QUASAR_LINES
 from quasarloop.simulate.quasar_traits import QuasarTraits
 from quasarloop.simulate.stars import StarTraits
@@ -129,7 +130,7 @@ def _suffixes(name: str, width: int) -> list[str]:
     if name.startswith("quasar_line"):
         return [line.name for line in QUASAR_LINES]
     if name == "galaxy_line_ratio":
-        return list(GALAXY_LINES)
+        return list(NEBULAR_AA)
     if name == "galaxy_light":
         return ["old", "middle", "young"]
     return [str(slot) for slot in range(width)]

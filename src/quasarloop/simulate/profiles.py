@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import k1e
 
-from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, SPEED_OF_LIGHT_KMS, Lattice
+from quasarloop.simulate.constants import FWHM_OF_SIGMA, SPEED_OF_LIGHT_KMS
+from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, Lattice
 
 __all__ = [
     "BroadProfile",
@@ -27,7 +28,6 @@ Rows = NDArray[np.int64]
 _REACH_BROAD: Final = 6.0
 # A row's line ends there whatever the others' widths: spectra do not depend on their company.
 _BROAD_END: Final = np.float32(np.exp(-_REACH_BROAD))
-_FWHM_OF_SIGMA: Final = 2.3548
 _REACH_GAUSSIAN: Final = 4.0  # σ
 # No narrow line reaches further than this, pixels: 4 σ at a FWHM of 1700 km/s.
 _NARROW_REACH: Final = 42.0
@@ -93,7 +93,7 @@ def add_gaussians(
         fwhm_kms: (m,) full width at half maximum.
         height: (m,) value at the peak.
     """
-    sigma = fwhm_kms / (_FWHM_OF_SIGMA * PIXEL_KMS)
+    sigma = fwhm_kms / (FWHM_OF_SIGMA * PIXEL_KMS)
     index, offset = window_pixels(
         rows, centre, float(np.max(sigma)) * _REACH_GAUSSIAN, spectra.shape[1]
     )

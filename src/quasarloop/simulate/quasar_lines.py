@@ -15,6 +15,8 @@ Where a composite hides part of a line (blends, pseudo-continuum), the value is 
 
 from typing import Final, NamedTuple
 
+from quasarloop.simulate.constants import LYA_AA, NEBULAR_AA
+
 __all__ = ["BROAD_LINES", "EW_LOG_L", "NARROW_LINES", "QUASAR_LINES", "QuasarLine", "line_number"]
 
 # log10 νLν(3000 Å) in erg/s at which the strengths below hold.
@@ -53,7 +55,7 @@ BROAD_LINES: Final[tuple[QuasarLine, ...]] = (
     QuasarLine("lyb", 1025.72, 3.0, 0.15, -0.05, -0.10, 1.0, 0.3, 0.0),  # VB01, split with O VI
     QuasarLine("ovi", 1034.00, 14.0, 0.15, -0.08, -0.15, 1.1, 0.7, 0.0),  # VB01, split with Lyβ
     # VB01 has 93 Å for the blend with N V; DS09 64 Å after the forest.
-    QuasarLine("lya", 1215.67, 80.0, 0.12, -0.08, -0.10, 0.85, 0.25, 0.0),
+    QuasarLine("lya", LYA_AA, 80.0, 0.12, -0.08, -0.10, 0.85, 0.25, 0.0),
     QuasarLine("nv", 1240.14, 27.0, 0.15, 0.05, 0.0, 1.1, 0.5, 0.0),  # VB01 lists 1 Å of a blend
     QuasarLine("siii1263", 1262.59, 2.5, 0.15, 0.05, 0.0, 1.0, 0.0, 0.0),  # ours, VB01 0.2 Å
     QuasarLine("oi1305", 1305.42, 3.0, 0.15, 0.05, 0.0, 0.8, 0.0, 0.0),  # VB01 1.7 Å
@@ -72,12 +74,12 @@ BROAD_LINES: Final[tuple[QuasarLine, ...]] = (
     QuasarLine("cii2326", 2326.44, 2.0, 0.15, 0.0, 0.0, 0.9, 0.0, 0.0),
     QuasarLine("mgii", 2799.12, 38.0, 0.12, 0.0, -0.12, 0.85, 0.0, 0.0),  # VB01 32 Å, S11
     QuasarLine("hei3188", 3188.67, 1.0, 0.2, 0.0, 0.0, 1.0, 0.0, 0.0),
-    QuasarLine("hdelta", 4102.89, 6.0, 0.12, 0.0, 0.0, 1.0, 0.0, 0.0),  # VB01 5.1 Å
-    QuasarLine("hgamma", 4341.68, 15.0, 0.12, 0.0, 0.0, 1.0, 0.0, 0.0),  # VB01 12.6 Å
+    QuasarLine("hdelta", NEBULAR_AA["hdelta"], 6.0, 0.12, 0.0, 0.0, 1.0, 0.0, 0.0),  # VB01 5.1 Å
+    QuasarLine("hgamma", NEBULAR_AA["hgamma"], 15.0, 0.12, 0.0, 0.0, 1.0, 0.0, 0.0),  # VB01 12.6 Å
     QuasarLine("heii4687", 4687.02, 4.0, 0.2, -0.15, 0.0, 1.3, 0.5, 0.0),
-    QuasarLine("hbeta", 4862.68, 60.0, 0.12, -0.03, 0.0, 1.0, 0.0, 0.0),  # VB01 46 Å, S11
-    QuasarLine("hei5877", 5877.25, 6.0, 0.15, 0.0, 0.0, 1.1, 0.0, 0.0),  # VB01 4.9 Å
-    QuasarLine("halpha", 6564.61, 280.0, 0.12, 0.0, 0.0, 0.9, 0.0, 0.0),  # VB01 195 Å, S11
+    QuasarLine("hbeta", NEBULAR_AA["hbeta"], 60.0, 0.12, -0.03, 0.0, 1.0, 0.0, 0.0),  # VB01 46
+    QuasarLine("hei5877", NEBULAR_AA["hei5877"], 6.0, 0.15, 0.0, 0.0, 1.1, 0.0, 0.0),  # VB01 4.9 Å
+    QuasarLine("halpha", NEBULAR_AA["halpha"], 280.0, 0.12, 0.0, 0.0, 0.9, 0.0, 0.0),  # VB01 195
     QuasarLine("hei7067", 7067.2, 3.0, 0.15, 0.0, 0.0, 1.0, 0.0, 0.0),
     QuasarLine("oi8448", 8448.7, 9.0, 0.15, 0.0, 0.0, 0.7, 0.0, 0.0),
 )
@@ -87,23 +89,23 @@ BROAD_LINES: Final[tuple[QuasarLine, ...]] = (
 NARROW_LINES: Final[tuple[QuasarLine, ...]] = (
     QuasarLine("nev3347", 3346.79, 0.5, 0.15, -0.10, -0.10, 1.5, 0.1, 0.0),
     QuasarLine("nev3427", 3426.85, 1.3, 0.15, -0.10, -0.10, 1.5, 0.1, 0.0),
-    QuasarLine("oii3727", 3727.09, 1.2, 0.20, -0.05, -0.20, 0.9, 0.0, 0.0),
-    QuasarLine("oii3730", 3729.88, 1.4, 0.20, -0.05, -0.20, 0.9, 0.0, 0.0),
-    QuasarLine("neiii3870", 3869.86, 1.8, 0.15, -0.15, -0.10, 1.1, 0.0, 0.0),
+    QuasarLine("oii3727", NEBULAR_AA["oii3727"], 1.2, 0.20, -0.05, -0.20, 0.9, 0.0, 0.0),
+    QuasarLine("oii3730", NEBULAR_AA["oii3730"], 1.4, 0.20, -0.05, -0.20, 0.9, 0.0, 0.0),
+    QuasarLine("neiii3870", NEBULAR_AA["neiii3870"], 1.8, 0.15, -0.15, -0.10, 1.1, 0.0, 0.0),
     QuasarLine("neiii3969", 3968.59, 0.5, 0.15, -0.15, -0.10, 1.1, 0.0, 0.0),
-    QuasarLine("hgamma_n", 4341.68, 0.5, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("hgamma_n", NEBULAR_AA["hgamma"], 0.5, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
     QuasarLine("oiii4364", 4364.44, 0.5, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
-    QuasarLine("hbeta_n", 4862.68, 1.6, 0.15, -0.25, -0.10, 1.0, 0.0, 0.0),
-    QuasarLine("oiii4960", 4960.30, 5.3, 0.0, -0.28, -0.10, 1.0, 0.05, 0.0),
-    QuasarLine("oiii5008", 5008.24, 16.0, 0.0, -0.28, -0.10, 1.0, 0.05, 0.0),
-    QuasarLine("oi6302", 6302.05, 0.8, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
-    QuasarLine("nii6550", 6549.85, 2.3, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
-    QuasarLine("halpha_n", 6564.61, 8.0, 0.15, -0.25, -0.10, 1.0, 0.0, 0.0),
-    QuasarLine("nii6585", 6585.28, 7.0, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
-    QuasarLine("sii6718", 6718.29, 2.3, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
-    QuasarLine("sii6733", 6732.67, 2.1, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
-    QuasarLine("siii9071", 9071.1, 1.5, 0.2, -0.2, -0.10, 1.0, 0.0, 0.0),
-    QuasarLine("siii9533", 9533.2, 3.7, 0.2, -0.2, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("hbeta_n", NEBULAR_AA["hbeta"], 1.6, 0.15, -0.25, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("oiii4960", NEBULAR_AA["oiii4960"], 5.3, 0.0, -0.28, -0.10, 1.0, 0.05, 0.0),
+    QuasarLine("oiii5008", NEBULAR_AA["oiii5008"], 16.0, 0.0, -0.28, -0.10, 1.0, 0.05, 0.0),
+    QuasarLine("oi6302", NEBULAR_AA["oi6302"], 0.8, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("nii6550", NEBULAR_AA["nii6550"], 2.3, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("halpha_n", NEBULAR_AA["halpha"], 8.0, 0.15, -0.25, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("nii6585", NEBULAR_AA["nii6585"], 7.0, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("sii6718", NEBULAR_AA["sii6718"], 2.3, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("sii6733", NEBULAR_AA["sii6733"], 2.1, 0.15, -0.2, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("siii9071", NEBULAR_AA["siii9071"], 1.5, 0.2, -0.2, -0.10, 1.0, 0.0, 0.0),
+    QuasarLine("siii9533", NEBULAR_AA["siii9533"], 3.7, 0.2, -0.2, -0.10, 1.0, 0.0, 0.0),
 )
 
 QUASAR_LINES: Final[tuple[QuasarLine, ...]] = (*BROAD_LINES, *NARROW_LINES)

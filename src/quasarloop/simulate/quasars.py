@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.simulate.bal import absorb_bal
+from quasarloop.simulate.constants import FWHM_OF_SIGMA, PER_MAGNITUDE, SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.iron import (
     CONTINUUM_PIVOT_AA,
     SMC_SLOPE,
@@ -16,7 +17,6 @@ from quasarloop.simulate.iron import (
 )
 from quasarloop.simulate.lattice import (
     PIXEL_KMS,
-    SPEED_OF_LIGHT_KMS,
     Lattice,
     shifted_mix,
 )
@@ -52,8 +52,6 @@ _BALMER_LINES: Final = ("halpha", "hbeta", "hgamma", "hdelta")
 _BLUE_PEAK_SHARE: Final = 0.55
 # A peak of a disc is narrower than the whole line.
 _PEAK_WIDTH: Final = 0.7
-_FWHM_OF_SIGMA: Final = 2.3548
-_LN10_04: Final = 0.4 * float(np.log(10.0))
 # A line is drawn if its centre is within this many FWHM of the spectrum.
 _SEEN_FWHM: Final = np.float32(6.0)
 
@@ -79,7 +77,7 @@ def dust(objects: "Objects", lattice: Lattice) -> Floats32:
     """Return the (n, n_pix) transmission of SMC dust in each quasar."""
     # The extinction curve is a power law in λ, hence an exponential of ln λ.
     per_pixel = smc_extinction(lattice.wave_aa).astype(np.float32)
-    shift = (1.0 + objects.z) ** -SMC_SLOPE * objects.ebv * _LN10_04
+    shift = (1.0 + objects.z) ** -SMC_SLOPE * objects.ebv * PER_MAGNITUDE
     exponent = -shift.astype(np.float32)[:, None] * per_pixel[None, :]
     return np.asarray(np.exp(exponent, out=exponent))
 
@@ -165,7 +163,7 @@ def _add_narrow(spectra: Floats32, lattice: Lattice, z: Floats64, line: _Line) -
     rows = np.flatnonzero(gaussian_seen(centre, lattice) & (line.strength > 0))
     if len(rows):
         fwhm = line.fwhm_kms[rows]
-        sigma_ln = fwhm / np.float32(_FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)
+        sigma_ln = fwhm / np.float32(FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)
         height = line.strength[rows] / (np.float32(np.sqrt(2.0 * np.pi)) * sigma_ln)
         add_gaussians(spectra, rows, centre[rows], fwhm, height)
 

@@ -14,6 +14,8 @@ Equivalent widths are those of dwarfs near solar abundance, read off and rounded
 
 from typing import Final
 
+from quasarloop.simulate.constants import BALMER_AA
+
 __all__ = [
     "BALMER",
     "BANDS",
@@ -30,19 +32,19 @@ Knots = tuple[tuple[float, float], ...]
 
 # Balmer series: vacuum wavelength (Å), strength relative to Hγ. P98, GC09.
 BALMER: Final = (
-    (6564.61, 0.80),
-    (4862.68, 0.95),
-    (4341.68, 1.00),
-    (4102.89, 1.00),
-    (3971.20, 0.90),
-    (3890.15, 0.78),
-    (3836.47, 0.65),
-    (3798.98, 0.52),
-    (3771.70, 0.40),
-    (3751.22, 0.30),
-    (3735.43, 0.22),
-    (3722.94, 0.16),
-    (3712.97, 0.11),
+    (BALMER_AA[0], 0.80),
+    (BALMER_AA[1], 0.95),
+    (BALMER_AA[2], 1.00),
+    (BALMER_AA[3], 1.00),
+    (BALMER_AA[4], 0.90),
+    (BALMER_AA[5], 0.78),
+    (BALMER_AA[6], 0.65),
+    (BALMER_AA[7], 0.52),
+    (BALMER_AA[8], 0.40),
+    (BALMER_AA[9], 0.30),
+    (BALMER_AA[10], 0.22),
+    (BALMER_AA[11], 0.16),
+    (BALMER_AA[12], 0.11),
 )
 
 # Equivalent width (Å) against temperature (K) of the strongest line of each family.
@@ -323,13 +325,13 @@ DA_BALMER: Final[tuple[Knots, tuple[tuple[float, float, float], ...]]] = (
         (50_000, 16.0),
     ),
     (
-        (6564.61, 0.62, 0.75),
-        (4862.68, 1.00, 1.00),
-        (4341.68, 0.90, 0.95),
-        (4102.89, 0.65, 0.80),
-        (3971.20, 0.34, 0.60),
-        (3890.15, 0.13, 0.45),
-        (3836.47, 0.04, 0.40),
+        (BALMER_AA[0], 0.62, 0.75),
+        (BALMER_AA[1], 1.00, 1.00),
+        (BALMER_AA[2], 0.90, 0.95),
+        (BALMER_AA[3], 0.65, 0.80),
+        (BALMER_AA[4], 0.34, 0.60),
+        (BALMER_AA[5], 0.13, 0.45),
+        (BALMER_AA[6], 0.04, 0.40),
     ),
 )
 
@@ -352,13 +354,13 @@ DB_HELIUM: Final = (
 
 # Emission of cataclysmic variables: vacuum wavelength (Å), typical equivalent width (Å). S02.
 CV_LINES: Final = (
-    (6564.61, 75.0),
-    (4862.68, 55.0),
-    (4341.68, 42.0),
-    (4102.89, 32.0),
-    (3971.20, 24.0),
-    (3890.15, 18.0),
-    (3836.47, 10.0),
+    (BALMER_AA[0], 75.0),
+    (BALMER_AA[1], 55.0),
+    (BALMER_AA[2], 42.0),
+    (BALMER_AA[3], 32.0),
+    (BALMER_AA[4], 24.0),
+    (BALMER_AA[5], 18.0),
+    (BALMER_AA[6], 10.0),
     (4472.76, 12.0),
     (4687.02, 9.0),
     (4923.30, 6.0),

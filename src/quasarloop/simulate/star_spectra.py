@@ -5,6 +5,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.simulate.constants import (
+    AIR_TO_VACUUM,
+    FWHM_OF_SIGMA,
+    PLANCK_AA_K,
+    SPEED_OF_LIGHT_KMS,
+)
 from quasarloop.simulate.star_lines import (
     BALMER,
     BANDS,
@@ -22,14 +28,12 @@ __all__ = ["carbon_star", "cataclysmic", "da_dwarf", "db_dwarf", "normal_star", 
 
 Floats64 = NDArray[np.float64]
 
-_PLANCK_AA_K: Final = 1.438777e8  # hc/k
 # Where the merging Balmer lines take over the jump (the edge itself is at 3646 Å); Source: Gray &
 # Corbally 2009, Chapter 5: the last line seen in A dwarfs is H16, 3704 Å.
 _BALMER_EDGE_AA: Final = 3704.0
 _PASCHEN_EDGE_AA: Final = 8204.0
 _EDGE_WIDTH_AA: Final = 22.0
 _PASCHEN_PART: Final = 0.12  # of the Balmer jump in dex; Source: Allen (4th ed.), 15.3
-_AIR_TO_VACUUM: Final = 1.000278  # Morton 1991 (ApJS 77, 119), near 5000 Å
 _METAL_FWHM_AA: Final = 2.2
 _DEPTH_MAX: Final = 0.82  # no line is black at these widths; our choice
 # Haze of unresolved lines below this wavelength, in magnitudes per 1000 Å at the solar
@@ -42,15 +46,13 @@ _COLOUR_FLOOR_K: Final = 2900.0
 # Depths of the M bands hold here; in cooler stars they grow to this factor at most (saturation).
 _M_BANDS_K: Final = 3000.0
 _M_BANDS_GROWTH: Final = 1.15
-_SPEED_OF_LIGHT_KMS: Final = 299_792.458
-_FWHM_OF_SIGMA: Final = 2.3548
 
 
 def planck(wave_aa: Floats64, temperature_k: float) -> Floats64:
     """Return f_λ of a black body, 1 at 6400 Å."""
 
     def law(wave: Floats64) -> Floats64:
-        return wave**-5.0 / np.expm1(_PLANCK_AA_K / (wave * temperature_k))
+        return wave**-5.0 / np.expm1(PLANCK_AA_K / (wave * temperature_k))
 
     return np.asarray(law(wave_aa) / law(np.array([6400.0])))
 
@@ -76,7 +78,7 @@ def normal_star(wave_aa: Floats64, temperature_k: float, metals: float = 1.0) ->
         flux *= _absorption(wave_aa, line_aa, scale * relative * strength[family], fwhm)
     for air_aa, ew in METALS:
         total = ew * metals**0.7 * strength["metals"]
-        flux *= _absorption(wave_aa, air_aa * _AIR_TO_VACUUM, total, _METAL_FWHM_AA)
+        flux *= _absorption(wave_aa, air_aa * AIR_TO_VACUUM, total, _METAL_FWHM_AA)
     return flux * _m_bands(wave_aa, temperature_k)
 
 
@@ -125,7 +127,7 @@ def cataclysmic(wave_aa: Floats64, slope: float, strength: float, fwhm_kms: floa
     flux = (wave_aa / 6400.0) ** slope
     lines = np.zeros_like(flux)
     for line_aa, ew in CV_LINES:
-        sigma = line_aa * fwhm_kms / (_FWHM_OF_SIGMA * _SPEED_OF_LIGHT_KMS)
+        sigma = line_aa * fwhm_kms / (FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)
         height = strength * ew / (sigma * np.sqrt(2.0 * np.pi))
         lines += height * np.exp(-0.5 * ((wave_aa - line_aa) / sigma) ** 2)
     return np.asarray(flux * (1.0 + lines))
