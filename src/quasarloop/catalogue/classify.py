@@ -1,7 +1,7 @@
 """Spectra in, catalogue rows out: one row per spectrum, in order, none dropped."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from quasarloop.catalogue.columns import CatalogueBlock, catalogue_columns
 from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHOLD, Vote
 from quasarloop.network.decode import classify_finds, decode
+from quasarloop.network.joint import joint_redshifts
+from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration
 from quasarloop.network.predict import Predictor
 from quasarloop.quality import UNUSABLE
 from quasarloop.spectra import Flag, RebinnedSpectra
@@ -25,11 +27,15 @@ class ClassifyOptions:
         threshold: a line counts if its confidence is strictly above this.
         n_lines: how many lines must count.
         red_end: what a line past the red end of the grid gives (see `network.decode`).
+        joint: add the redshift of all lines together (see `network.joint`).
+        calibration: how far its lines are trusted.
     """
 
     threshold: float = CONFIDENCE_THRESHOLD
     n_lines: int = N_LINES_THRESHOLD
     red_end: Literal["clamp", "extrapolate"] = "extrapolate"
+    joint: bool = True
+    calibration: JointCalibration = CALIBRATION
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -55,7 +61,8 @@ def classify_spectra(
     chosen = options or ClassifyOptions()
     config = predictor.config
     usable = np.flatnonzero((spectra.flags & UNUSABLE) == 0)
-    finds = decode(predictor.predict(spectra.flux[usable]), config, red_end=chosen.red_end)
+    outputs = predictor.predict(spectra.flux[usable])
+    finds = decode(outputs, config, red_end=chosen.red_end)
     result = classify_finds(finds, config, threshold=chosen.threshold, n_lines=chosen.n_lines)
     n = len(spectra)
     line_names = np.array([line.name for line in config.lines])
@@ -65,12 +72,20 @@ def classify_spectra(
     values["CLASS"] = np.array([member.name for member in Vote])[vote]
     values["Z_BEST"] = _spread(result.z_best.astype(np.float64), usable, n, fill=np.nan)
     values["BEST_LINE"] = _spread(line_names[result.best_line], usable, n, fill="")
+    if chosen.joint:
+        found = joint_redshifts(outputs, config, chosen.calibration)
+        for name, column in zip(
+            ("Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT"),
+            (found.z, found.z_err, found.z_alt, found.p_alt),
+            strict=True,
+        ):
+            values[name] = _spread(column, usable, n, fill=np.nan)
     for index, line in enumerate(config.lines):
         values[f"C_{line.column}"] = _spread(finds.confidence[:, index], usable, n, fill=np.nan)
         values[f"Z_{line.column}"] = _spread(finds.z[:, index], usable, n, fill=np.nan)
     return {
         column.name: values[column.name].astype(column.dtype)
-        for column in catalogue_columns(config.lines)
+        for column in catalogue_columns(config.lines, joint=chosen.joint)
     }
 
 
@@ -81,6 +96,7 @@ def options_record(options: ClassifyOptions) -> Mapping[str, Any]:
         "n_lines": options.n_lines,
         "red_end": options.red_end,
         "high_z_min": HIGH_Z_MIN,
+        "joint": asdict(options.calibration) if options.joint else None,
         "flag_bits": {str(flag.name): int(flag) for flag in Flag},
     }
 

@@ -52,6 +52,12 @@ _RESULT = (
     Column("Z_BEST", "f8", "", "redshift of the most confident line"),
     Column("BEST_LINE", "U12", "", "the most confident line"),
 )
+_JOINT = (
+    Column("Z_JOINT", "f8", "", "redshift of all lines together"),
+    Column("ZERR_JOINT", "f4", "", "standard deviation of Z_JOINT"),
+    Column("Z_ALT", "f8", "", "next likely redshift, NaN for none"),
+    Column("P_ALT", "f4", "", "probability of Z_ALT, at most 0.5"),
+)
 _TRACE = (
     Column("SN_B", "f4", "", "median S/N per pixel, blue"),
     Column("SN_R", "f4", "", "median S/N per pixel, red"),
@@ -73,9 +79,14 @@ def columns_of_lines(lines: Sequence[Line]) -> tuple[Column, ...]:
     return confidence + redshift
 
 
-def catalogue_columns(lines: Sequence[Line]) -> tuple[Column, ...]:
-    """Return all columns of the catalogue a network with these lines gives, in order."""
-    return _IDENTITY + _RESULT + columns_of_lines(lines) + _TRACE
+def catalogue_columns(lines: Sequence[Line], *, joint: bool = True) -> tuple[Column, ...]:
+    """Return all columns of the catalogue a network with these lines gives, in order.
+
+    Args:
+        lines: of the network.
+        joint: with the redshift of all lines together.
+    """
+    return _IDENTITY + _RESULT + (_JOINT if joint else ()) + columns_of_lines(lines) + _TRACE
 
 
 def _finder(line: Line) -> str:

@@ -82,7 +82,7 @@ def classify_to_file(
         n_done += 1
 
     header = _header(path, network, chosen)
-    columns = catalogue_columns(network.config.lines)
+    columns = catalogue_columns(network.config.lines, joint=chosen.joint)
     with open_writer(out, columns, header, overwrite=overwrite) as append:
         for spectra in iter_inputs(inputs, network.config.grid, on_bad=on_bad, on_done=done):
             block = classify_spectra(spectra, predictor, chosen)

@@ -1,0 +1,248 @@
+"""One-line against joint redshifts: fit the calibration, print the tables of docs/redshifts.md.
+
+    python tools/joint_table.py fit --weights ../shared/data/quasarnp_fixture/test_weights.h5
+    python tools/joint_table.py table --weights W.h5 --weights W2.h5 --out FILE.md
+
+Every sky is simulated in memory; `fit` and `table` never use the same seeds.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from joint_fit import Answer, as_code, fit_calibration
+from joint_sky import Sky, real_quasars, simulated_sky
+from numpy.typing import NDArray
+
+from quasarloop.classes import CONFIDENCE_THRESHOLD
+from quasarloop.errors import QuasarloopError, TruthError
+from quasarloop.evaluate.metrics import RIGHT_WITHIN, redshift_errors, share
+from quasarloop.evaluate.oscillation import oscillation_with_truth
+from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS, error_kms
+from quasarloop.network.decode import LineOutputs, classify_finds, decode
+from quasarloop.network.joint import JointRedshifts, joint_redshifts
+from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration
+from quasarloop.network.model import NetworkConfig
+from quasarloop.network.predict import Predictor
+from quasarloop.network.weights import read_weights
+
+CONFUSED_KMS = 15_000.0
+FAINT_SN = (0.5, 2.0)
+FIT_OBJECTS, TABLE_OBJECTS = 2000, 3000
+FIT_SEEDS, TABLE_SEEDS = (101, 102), (201, 202)
+SKIES = ("DESI-like n(z)", "flat n(z)")
+REAL = (
+    "boss_plate7102",
+    "boss_qso_plates",
+    "boss_agn",
+    "rm017_repeats",
+    "desi_tile80693",
+    "desi_healpix9144",
+    "desi_andes",
+)
+P_EDGES = (0.0, 0.003, 0.03, 0.1, 0.3, 0.5)
+LEVELS = (68.27, 95.45)
+
+
+class Judged(NamedTuple):
+    """One sky and one network, (n,) each."""
+
+    label: str
+    config: NetworkConfig
+    z: NDArray[np.float64]
+    sn: NDArray[np.float32]
+    called: NDArray[np.bool_]
+    one: NDArray[np.float64]
+    best_line: NDArray[np.int64]
+    joint: JointRedshifts
+
+
+def main() -> int:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("fit", "table"))
+    parser.add_argument("--weights", type=Path, action="append", required=True)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--objects", type=int, help="per sky; default 2000 to fit, 3000 to judge")
+    parser.add_argument("--own", action="store_true", help="table: fit each network's own first")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.what == "fit":
+        text = "\n".join(
+            as_code(_fit(path, options.objects or FIT_OBJECTS)) for path in options.weights
+        )
+    else:
+        text = "\n".join(_tables(options))
+    sys.stdout.write(text + "\n")
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def _fit(path: Path, n_objects: int) -> JointCalibration:
+    predictor = Predictor(read_weights(path))
+    skies = _skies(n_objects, FIT_SEEDS, predictor.config)
+    answers = [Answer(predictor.predict(sky.flux), sky.z, sky.sn) for sky in skies]
+    outputs = LineOutputs(
+        np.concatenate([a.outputs.confidence for a in answers]),
+        np.concatenate([a.outputs.offset for a in answers]),
+    )
+    z, sn = (np.concatenate([getattr(a, name) for a in answers]) for name in ("z", "sn"))
+    return fit_calibration(Answer(outputs, z, sn), predictor.config)
+
+
+def _skies(n_objects: int, seeds: tuple[int, int], config: NetworkConfig) -> list[Sky]:
+    return [
+        simulated_sky(n_objects, seed, config.grid, flat=flat)
+        for seed, flat in zip(seeds, (False, True), strict=True)
+    ]
+
+
+def _tables(options: argparse.Namespace) -> Iterator[str]:
+    simulated: list[Judged] = []
+    real: list[Judged] = []
+    for path in options.weights:
+        predictor = Predictor(read_weights(path))
+        skies = _skies(options.objects or TABLE_OBJECTS, TABLE_SEEDS, predictor.config)
+        trusts = {"": CALIBRATION}
+        if options.own:
+            trusts["own calibration"] = _fit(path, FIT_OBJECTS)
+        for note, trust in trusts.items():
+            name = f"`{path.name}`" + (f", {note}" if note else "")
+            simulated += [
+                _judge(f"{sky_name} | {name}", sky, predictor, trust)
+                for sky_name, sky in zip(SKIES, skies, strict=True)
+            ]
+            real += _real(options.shared / "data", name, predictor, trust)
+    yield from _errors("sky", simulated)
+    yield from _confusions(simulated)
+    yield from _oscillations(simulated)
+    yield from _uncertainties(simulated)
+    yield from _second_peaks(simulated)
+    yield from _errors("real set", real)
+
+
+def _real(folder: Path, name: str, predictor: Predictor, trust: JointCalibration) -> list[Judged]:
+    judged = []
+    for kind in REAL:
+        try:
+            sky = real_quasars(folder / kind, predictor.config.grid)
+        except QuasarloopError as exc:
+            sys.stderr.write(f"{kind}: {exc}\n")
+            continue
+        judged.append(_judge(f"{kind} | {name}", sky, predictor, trust))
+    return judged
+
+
+def _judge(label: str, sky: Sky, predictor: Predictor, trust: JointCalibration) -> Judged:
+    config = predictor.config
+    outputs = predictor.predict(sky.flux)
+    classic = classify_finds(decode(outputs, config), config, threshold=CONFIDENCE_THRESHOLD)
+    joint = joint_redshifts(outputs, config, trust)
+    return Judged(
+        label, config, sky.z, sky.sn, classic.is_qso, classic.z_best, classic.best_line, joint
+    )
+
+
+def _errors(what: str, every: list[Judged]) -> Iterator[str]:
+    yield (
+        f"\n| {what} | weights | quasars called | right, one line | right, joint "
+        "| NMAD one line, km/s | NMAD joint, km/s | median error joint, km/s |"
+    )
+    yield "|---|---|---:|---:|---:|---:|---:|---:|"
+    for j in every:
+        one, joint = (redshift_errors(z[j.called], j.z[j.called]) for z in (j.one, j.joint.z))
+        yield (
+            f"| {j.label} | {one.n} | {one.right.part}/{one.n} | {joint.right.part}/{one.n} "
+            f"| {one.nmad * LIGHT_SPEED_KMS:.0f} | {joint.nmad * LIGHT_SPEED_KMS:.0f} "
+            f"| {joint.bias * LIGHT_SPEED_KMS:+.0f} |"
+        )
+    yield f"\nRight: within {RIGHT_WITHIN} (1 + z)."
+
+
+def _confusions(every: list[Judged]) -> Iterator[str]:
+    low, high = FAINT_SN
+    yield "\n| sky | weights | quasars | wrong, one line | wrong, joint | ratio |"
+    yield "|---|---|---|---:|---:|---:|"
+    for j in every:
+        faint = (j.sn > low) & (j.sn < high)
+        for text, rows in (
+            (f"all, S/N {low:g}–{high:g}", faint),
+            (f"called, S/N {low:g}–{high:g}", faint & j.called),
+        ):
+            n = int(rows.sum())
+            wrong = [
+                int((np.abs(error_kms(z[rows], j.z[rows])) > CONFUSED_KMS).sum())
+                for z in (j.one, j.joint.z)
+            ]
+            ratio = f"{wrong[0] / wrong[1]:.2f}" if wrong[1] else "–"
+            yield f"| {j.label} | {text} | {share(wrong[0], n)} | {share(wrong[1], n)} | {ratio} |"
+    yield f"\nWrong: by more than {CONFUSED_KMS:,.0f} km/s."
+
+
+def _oscillations(every: list[Judged]) -> Iterator[str]:
+    yield "\n| sky | weights | best line | half amplitude one line, km/s | joint | noise, joint |"
+    yield "|---|---|---|---:|---:|---:|"
+    for j in every:
+        for index in j.config.emission_index:
+            line, rows = j.config.lines[index], j.called & (j.best_line == index)
+            try:
+                one, joint = (
+                    oscillation_with_truth(
+                        z[rows], j.z[rows], line, j.config.grid, j.config.n_boxes
+                    )
+                    for z in (j.one, j.joint.z)
+                )
+            except TruthError:  # too few with this line as the best
+                continue
+            yield (
+                f"| {j.label} | {line.column} ({joint.n}) "
+                f"| {one.half_amplitude_kms:.0f} ± {one.error_kms:.0f} "
+                f"| {joint.half_amplitude_kms:.0f} ± {joint.error_kms:.0f} "
+                f"| {joint.noise_kms:.0f} |"
+            )
+
+
+def _uncertainties(every: list[Judged]) -> Iterator[str]:
+    yield (
+        "\n| sky | weights | median σ, km/s | pull median | pull width | within 1 σ | within 2 σ |"
+    )
+    yield "|---|---|---:|---:|---:|---:|---:|"
+    for j in every:
+        sigma = (j.joint.z_err / (1 + j.joint.z))[j.called]
+        pull = ((j.joint.z - j.z) / j.joint.z_err)[j.called]
+        # Half of the central 68.27 %: what wings, counted on their own, do not move.
+        ends = np.percentile(pull, [50 - LEVELS[0] / 2, 50, 50 + LEVELS[0] / 2])
+        within = [np.mean(np.abs(pull) < k) for k in (1, 2)]
+        yield (
+            f"| {j.label} | {np.median(sigma) * LIGHT_SPEED_KMS:.0f} | {ends[1]:+.2f} "
+            f"| {(ends[2] - ends[0]) / 2:.2f} | {within[0]:.3f} | {within[1]:.3f} |"
+        )
+    yield f"\nQuasars called. Wanted: width 1, and {LEVELS[0]} and {LEVELS[1]} %."
+
+
+def _second_peaks(every: list[Judged]) -> Iterator[str]:
+    yield "\n| sky | weights | P_ALT | quasars | mean P_ALT | wrong | Z_ALT right |"
+    yield "|---|---|---|---:|---:|---:|---:|"
+    for j in every:
+        wrong = np.abs(error_kms(j.joint.z, j.z)) > CONFUSED_KMS
+        second = np.abs(error_kms(j.joint.z_alt, j.z)) <= CONFUSED_KMS
+        for low, high in pairwise(P_EDGES):
+            rows = (j.joint.p_alt >= low) & (j.joint.p_alt < high)
+            if rows.any():
+                yield (
+                    f"| {j.label} | {low:g} – {high:g} | {rows.sum()} "
+                    f"| {j.joint.p_alt[rows].mean():.4f} | {wrong[rows].mean():.4f} "
+                    f"| {second[rows].mean():.4f} |"
+                )
+    yield "\nAll quasars, called or not."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
