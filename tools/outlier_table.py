@@ -58,8 +58,10 @@ def main() -> None:
     faults = faults_of(options.truth, spectra.keys.target_id)[usable]
     flagged = (spectra.flags[usable] & int(REFUSED)) != 0
     flux = spectra.flux[usable]
-    forest = IsolationForest(TREES, random_state=options.seed).fit(flux).score_samples(flux)
-    factor = LocalOutlierFactor(NEIGHBOURS).fit(flux).negative_outlier_factor_
+    forest = (
+        IsolationForest(n_estimators=TREES, random_state=options.seed).fit(flux).score_samples(flux)
+    )
+    factor = LocalOutlierFactor(n_neighbors=NEIGHBOURS).fit(flux).negative_outlier_factor_
     for side in options.sides:
         rejected, far = by_map(store, side, options.seed, usable)
         n = int(rejected.sum())

@@ -98,7 +98,9 @@ def select(
         raise SelectionError("choosing unlike spectra needs their flux; give the store")
     frame, in_truth, counts, least = prepare(votes, cells_file, truth, excluded, options)
     eligible = one_per_object(_with_reason(frame, Reason.ELIGIBLE), options.keep)
-    objects = eligible.group_by("OBJECT_ID").agg(pl.col("SCORE").max()).collect(engine="streaming")
+    by_object = eligible.group_by("OBJECT_ID").agg(pl.col("SCORE").max())
+    by_reason = frame.group_by("REASON").agg(pl.len())
+    counted, objects = pl.collect_all([by_reason, by_object], engine="streaming")  # in one pass
     free = objects.filter(~pl.col("OBJECT_ID").is_in(pl.Series(in_truth).implode()))
     choice = choose(eligible, in_truth, options, features)
     taken = np.concatenate([in_truth, choice.rows["OBJECT_ID"].to_numpy()])
@@ -106,7 +108,7 @@ def select(
     outliers = ranked(rejected, pl.col("SCORE"), taken, options.n_outliers)
     outliers = outliers.head(options.n_outliers).with_columns(HOW=pl.lit("outlier"))
     histogram, edges = np.histogram(free["SCORE"].to_numpy(), bins=_HISTOGRAM_BINS)
-    *removed, (_, n_eligible) = _removed_by_rule(frame)
+    *removed, (_, n_eligible) = _removed_by_rule(counted)
     removed += [
         (Reason.REPEAT, n_eligible - len(objects)),
         (Reason.IN_TRUTH, len(objects) - len(free)),
@@ -174,9 +176,8 @@ def _with_reason(frame: pl.LazyFrame, reason: Reason) -> pl.LazyFrame:
     return frame.filter(pl.col("REASON") == int(reason))
 
 
-def _removed_by_rule(frame: pl.LazyFrame) -> list[tuple[Reason, int]]:
+def _removed_by_rule(counted: pl.DataFrame) -> list[tuple[Reason, int]]:
     """Count rows by the rule they broke; the last count is of those that broke none."""
-    counted = frame.group_by("REASON").agg(pl.len()).collect(engine="streaming")
     by_reason = dict(counted.iter_rows())
     rules = [reason for reason in Reason if Reason.ELIGIBLE < reason < Reason.REPEAT]
     removed = [(reason, int(by_reason.get(int(reason), 0))) for reason in rules]
