@@ -80,14 +80,15 @@ _QUASAR_Z: Final = Distribution(
     knots=(0.2, 0.5, 0.8, 1.1, 1.5, 1.8, 2.2, 2.6, 3.0, 3.5, 4.0, 4.7),
     density=(1.0, 3.0, 8.0, 11.5, 13.5, 13.0, 10.0, 6.5, 3.5, 1.5, 0.6, 0.1),
 )
-# Their r magnitudes. Source: Chaussidon et al. 2023 (16.5 < r < 23), rounded.
+# Their r magnitudes between 19 and 23 (the selection begins at 16.5 with few), rounded.
+# Source: Chaussidon et al. 2023.
 _QUASAR_R: Final = Distribution(
-    knots=(17.5, 19.0, 20.0, 21.0, 22.0, 22.6, 23.0), density=(0.05, 0.8, 2.4, 5.2, 8.0, 8.6, 7.6)
+    knots=(19.0, 20.0, 21.0, 22.0, 22.6, 23.0), density=(0.9, 2.4, 5.2, 8.0, 8.6, 7.6)
 )
 # What is not a quasar among the targets is faint.
 # Source: Alexander et al. 2023 (AJ 165, 124).
 _OTHER_R: Final = Distribution(
-    knots=(18.0, 20.0, 21.5, 22.5, 23.0), density=(0.6, 2.0, 4.5, 6.5, 7.0)
+    knots=(19.0, 20.0, 21.5, 22.5, 23.0), density=(1.2, 2.0, 4.5, 6.5, 7.0)
 )
 
 
