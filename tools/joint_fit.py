@@ -21,12 +21,12 @@ _FREEDOM = 7
 _BOX_HALF = 0.64  # farther from the true place, boxes, it is another box: no place error
 _SURE = 0.99
 _MIN_LINES = 50
-_STEPS = 90
+_STEPS = 60
 _RATE = 0.1
 _MIN_FLOOR = 1e-5
 # Lines are taken to be alike: spread of ln(tempering), ln(absence), ln(floor) over them. Few
 # quasars are confused, and lines fitted freely would follow those few.
-_ALIKE = (0.3, 1.0, 1.0)
+_ALIKE = (0.05, 0.3, 0.3)
 _ONE_SIGMA = 68.27
 
 
@@ -38,13 +38,22 @@ class Answer(NamedTuple):
     sn: NDArray[np.float32]
 
 
-def fit_calibration(answer: Answer, config: NetworkConfig) -> JointCalibration:
-    """Fit widths to place errors, trust to p(z) at the true redshift, the scale to pulls."""
+def fit_calibration(answers: list[Answer], config: NetworkConfig) -> JointCalibration:
+    """Fit widths to place errors, trust to p(z) at the true redshift, the scale to pulls.
+
+    Args:
+        answers: of one network, or of several of one shape. Several are brought to their common
+            place first, and the calibration is then one for any network: its shift is 0.
+        config: lines, boxes and grid.
+    """
     columns = [config.lines[i].column for i in config.emission_index]
-    place, confidence, true = _places(answer, config)
-    inside = np.isfinite(true) & (np.abs(place - true) < _BOX_HALF)
-    error = np.where(inside, place - true, np.nan)
-    shift = float(np.nanmedian(error[confidence > _SURE]))
+    shift = 0.0
+    if len(answers) == 1:
+        shift = _shift(answers[0], config)
+        answer = answers[0]
+    else:
+        answer = _together([_moved(a, _shift(a, config)) for a in answers])
+    error, confidence = _place_errors(answer, config)
     widths, growth = _fit_widths(error - shift, confidence)
     start = {c: LineTrust(w, 0.5, 0.2, 0.002) for c, w in zip(columns, widths, strict=True)}
     first = JointCalibration(start, growth, shift, 1.0)
@@ -80,8 +89,27 @@ def as_code(calibration: JointCalibration) -> str:
     )
 
 
-def _places(answer: Answer, config: NetworkConfig) -> tuple[NDArray[np.float64], ...]:
-    """Found place, its confidence and the true place of each emission line, (n, n_lines)."""
+def _shift(answer: Answer, config: NetworkConfig) -> float:
+    error, confidence = _place_errors(answer, config)
+    return float(np.nanmedian(error[confidence > _SURE]))
+
+
+def _moved(answer: Answer, shift: float) -> Answer:
+    outputs = LineOutputs(answer.outputs.confidence, answer.outputs.offset - np.float32(shift))
+    return Answer(outputs, answer.z, answer.sn)
+
+
+def _together(answers: list[Answer]) -> Answer:
+    confidence, offset = (
+        np.concatenate([getattr(a.outputs, name) for a in answers])
+        for name in ("confidence", "offset")
+    )
+    z, sn = (np.concatenate([getattr(a, name) for a in answers]) for name in ("z", "sn"))
+    return Answer(LineOutputs(confidence, offset), z, sn)
+
+
+def _place_errors(answer: Answer, config: NetworkConfig) -> tuple[NDArray[np.float64], ...]:
+    """Error of each emission line's place, boxes, NaN if in another box; its confidence."""
     index = list(config.emission_index)
     rest_aa = np.array([config.lines[i].wave_rest_aa for i in index])
     every, offset = answer.outputs.confidence[:, index], answer.outputs.offset[:, index]
@@ -89,7 +117,9 @@ def _places(answer: Answer, config: NetworkConfig) -> tuple[NDArray[np.float64],
     place = (box + np.take_along_axis(offset, box, axis=2))[..., 0].astype(np.float64)
     wave = rest_aa * (1 + answer.z[:, None])
     true = config.grid.position_of(wave) * config.n_boxes / config.grid.n_bins
-    return place, np.take_along_axis(every, box, axis=2)[..., 0], true
+    near = np.isfinite(true) & (np.abs(place - true) < _BOX_HALF)
+    error = np.where(near, place - true, np.nan)
+    return error, np.take_along_axis(every, box, axis=2)[..., 0]
 
 
 def _fit_widths(
@@ -121,7 +151,7 @@ def _fit_trust(
     true = torch.tensor(np.clip(np.round(np.log1p(answer.z) / _STEP), 0, len(grid) - 1)).long()
     logs = [
         torch.full((here.shape[1],), float(np.log(v)), requires_grad=True)
-        for v in (0.5, 0.2, 0.002)
+        for v in (0.45, 0.3, 0.005)
     ]
     optimiser = torch.optim.Adam(logs, _RATE)
     for _ in range(_STEPS):

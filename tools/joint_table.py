@@ -24,7 +24,7 @@ from quasarloop.errors import QuasarloopError, TruthError
 from quasarloop.evaluate.metrics import RIGHT_WITHIN, redshift_errors, share
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS, error_kms
-from quasarloop.network.decode import LineOutputs, classify_finds, decode
+from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import JointRedshifts, joint_redshifts
 from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration
 from quasarloop.network.model import NetworkConfig
@@ -33,7 +33,7 @@ from quasarloop.network.weights import read_weights
 
 CONFUSED_KMS = 15_000.0
 FAINT_SN = (0.5, 2.0)
-FIT_OBJECTS, TABLE_OBJECTS = 2000, 3000
+FIT_OBJECTS, TABLE_OBJECTS = 1000, 3000
 FIT_SEEDS, TABLE_SEEDS = (101, 102), (201, 202)
 SKIES = ("DESI-like n(z)", "flat n(z)")
 REAL = (
@@ -68,15 +68,13 @@ def main() -> int:
     parser.add_argument("what", choices=("fit", "table"))
     parser.add_argument("--weights", type=Path, action="append", required=True)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--objects", type=int, help="per sky; default 2000 to fit, 3000 to judge")
+    parser.add_argument("--objects", type=int, help="per sky; default 1000 to fit, 3000 to judge")
     parser.add_argument("--own", action="store_true", help="table: fit each network's own first")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.what == "fit":
-        text = "\n".join(
-            as_code(_fit(path, options.objects or FIT_OBJECTS)) for path in options.weights
-        )
+        text = as_code(_fit(options.weights, options.objects or FIT_OBJECTS))
     else:
         text = "\n".join(_tables(options))
     sys.stdout.write(text + "\n")
@@ -85,16 +83,17 @@ def main() -> int:
     return 0
 
 
-def _fit(path: Path, n_objects: int) -> JointCalibration:
-    predictor = Predictor(read_weights(path))
-    skies = _skies(n_objects, FIT_SEEDS, predictor.config)
-    answers = [Answer(predictor.predict(sky.flux), sky.z, sky.sn) for sky in skies]
-    outputs = LineOutputs(
-        np.concatenate([a.outputs.confidence for a in answers]),
-        np.concatenate([a.outputs.offset for a in answers]),
-    )
-    z, sn = (np.concatenate([getattr(a, name) for a in answers]) for name in ("z", "sn"))
-    return fit_calibration(Answer(outputs, z, sn), predictor.config)
+def _fit(paths: list[Path], n_objects: int) -> JointCalibration:
+    """Fit one network, or what suits several: a network's skies count as one answer."""
+    answers = []
+    for path in paths:
+        predictor = Predictor(read_weights(path))
+        skies = _skies(n_objects, FIT_SEEDS, predictor.config)
+        flux, z, sn = (
+            np.concatenate([getattr(sky, name) for sky in skies]) for name in ("flux", "z", "sn")
+        )
+        answers.append(Answer(predictor.predict(flux), z, sn))
+    return fit_calibration(answers, predictor.config)
 
 
 def _skies(n_objects: int, seeds: tuple[int, int], config: NetworkConfig) -> list[Sky]:
@@ -112,7 +111,7 @@ def _tables(options: argparse.Namespace) -> Iterator[str]:
         skies = _skies(options.objects or TABLE_OBJECTS, TABLE_SEEDS, predictor.config)
         trusts = {"": CALIBRATION}
         if options.own:
-            trusts["own calibration"] = _fit(path, FIT_OBJECTS)
+            trusts["own calibration"] = _fit([path], FIT_OBJECTS)
         for note, trust in trusts.items():
             name = f"`{path.name}`" + (f", {note}" if note else "")
             simulated += [
