@@ -176,3 +176,18 @@ def test_sequential_mode_follows_the_released_schedule_by_hand():
         pull = 0.001**progress * np.exp(-0.5 * (np.abs(np.arange(2) - winner) / width) ** 2)
         weights = weights + pull * (2 - weights)
     np.testing.assert_allclose(trained.weights[:, 0], weights, rtol=1e-6)
+
+
+def test_first_weights_never_hold_more_than_a_block(ring):
+    _, flux = ring
+    held = []
+
+    class Watched:
+        def blocks(self):
+            for i in range(0, 1500, 300):
+                held.append(i)
+                yield flux[i : i + 300]
+
+    trained = fit_map([Watched()], CellGrid(3, 3), SomOptions(n_epochs=1))
+    assert trained.n_spectra == 1500
+    assert held == [0, 300, 600, 900, 1200] * 3  # sample, epoch, errors of the finished map

@@ -175,10 +175,7 @@ def _first_weights(
 ) -> NDArray[np.float32]:
     chosen = sorted(rng.permutation(len(parts))[:_SAMPLE_PARTS])
     most = -(-_SAMPLE_ROWS // max(1, len(chosen)))
-    drawn = []
-    for index in chosen:
-        rows = np.concatenate(list(parts[index].blocks()))
-        drawn.append(rows[np.sort(rng.permutation(len(rows))[:most])])
+    drawn = [_some_rows(parts[index], most, rng) for index in chosen]
     if not any(len(rows) for rows in drawn):
         raise SelectionError(
             "no usable spectrum to train a map on: all are flagged without data or without "
@@ -188,6 +185,13 @@ def _first_weights(
     if options.start == "rows":
         return start_on_rows(sample, cells, rng)
     return start_on_plane(sample, cells)
+
+
+def _some_rows(part: Part, most: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Draw rows of a part without holding more than one of its blocks."""
+    kept = [block[np.sort(rng.permutation(len(block))[:most])] for block in part.blocks()]
+    rows = np.concatenate(kept)
+    return rows if len(rows) <= most else rows[np.sort(rng.permutation(len(rows))[:most])]
 
 
 def _pass(
