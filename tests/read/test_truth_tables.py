@@ -176,6 +176,16 @@ def test_impossible_bal(tmp_path):
         read_truth(path)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([1, None, 0, -1], [1, -1, 0, -1]), ([True, False, None, True], [1, 0, -1, 1])],
+)
+def test_bal_with_nulls_and_as_logical(tmp_path, values, expected):
+    columns = {"TARGETID": [1, 2, 3, 4], "SPECTYPE": ["QSO"] * 4, "Z": [2.0] * 4}
+    pl.DataFrame(columns | {"IS_BAL": values}).write_parquet(tmp_path / "a.parquet")
+    assert read_truth(tmp_path / "a.parquet").bal.tolist() == expected
+
+
 def test_float_identifiers_are_refused(tmp_path):
     frame = pl.DataFrame({"TARGETID": [3.9e16], "SPECTYPE": ["QSO"], "Z": [2.0]})
     frame.write_parquet(tmp_path / "bad.parquet")

@@ -36,6 +36,12 @@ _PERSON_SURE: Final = 3
 # Redshifts outside this range are typing errors. Our choice.
 _Z_RANGE: Final = (-0.1, 20.0)
 _QUALITY_RANGE: Final = (0.0, 4.0)
+# Nulls make floats of integer columns, and some tables hold logicals.
+_BAL_WORDS: Final = {
+    **dict.fromkeys(("", "nan", "-1", "-1.0"), -1),
+    **dict.fromkeys(("0", "0.0", "False"), 0),
+    **dict.fromkeys(("1", "1.0", "True"), 1),
+}
 _SHOWN: Final = 5  # clashing targets named in a message
 
 
@@ -286,12 +292,11 @@ def _spectypes(words: NDArray[Any]) -> NDArray[np.int8]:
 
 
 def _bal(values: NDArray[Any]) -> NDArray[np.int8]:
-    meaning = {"": -1, "-1": -1, "0": 0, "1": 1}
     result = []
     for row, word in enumerate(_text(values).tolist()):
-        if word not in meaning:
+        if word not in _BAL_WORDS:
             raise ValueError(f"row {row}: is_bal {word!r} is none of 0, 1, empty or -1")
-        result.append(meaning[word])
+        result.append(_BAL_WORDS[word])
     return np.array(result, dtype=np.int8)
 
 
