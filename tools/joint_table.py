@@ -24,6 +24,7 @@ from quasarloop.errors import QuasarloopError, TruthError
 from quasarloop.evaluate.metrics import RIGHT_WITHIN, redshift_errors, share
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS, error_kms
+from quasarloop.grid import WaveGrid
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import JointRedshifts, joint_redshifts
 from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration
@@ -104,11 +105,14 @@ def _skies(n_objects: int, seeds: tuple[int, int], config: NetworkConfig) -> lis
 
 
 def _tables(options: argparse.Namespace) -> Iterator[str]:
+    skies_of: dict[WaveGrid, list[Sky]] = {}
     simulated: list[Judged] = []
     real: list[Judged] = []
     for path in options.weights:
         predictor = Predictor(read_weights(path))
-        skies = _skies(options.objects or TABLE_OBJECTS, TABLE_SEEDS, predictor.config)
+        grid = predictor.config.grid
+        if grid not in skies_of:
+            skies_of[grid] = _skies(options.objects or TABLE_OBJECTS, TABLE_SEEDS, predictor.config)
         trusts = {"": CALIBRATION}
         if options.own:
             trusts["own calibration"] = _fit([path], FIT_OBJECTS)
@@ -116,7 +120,7 @@ def _tables(options: argparse.Namespace) -> Iterator[str]:
             name = f"`{path.name}`" + (f", {note}" if note else "")
             simulated += [
                 _judge(f"{sky_name} | {name}", sky, predictor, trust)
-                for sky_name, sky in zip(SKIES, skies, strict=True)
+                for sky_name, sky in zip(SKIES, skies_of[grid], strict=True)
             ]
             real += _real(options.shared / "data", name, predictor, trust)
     yield from _errors("sky", simulated)
