@@ -56,6 +56,7 @@ from quasarloop.truth import TruthTable, match_truth
 PURITIES = (0.99, 0.998)
 MEASURES = ("at_threshold", *(f"at_{purity}" for purity in PURITIES))
 BALANCED = {Vote.NOT_QSO: 0.5, Vote.LOW_Z: 0.25, Vote.HIGH_Z: 0.25}
+ALONE = "first T alone"
 STRATEGIES: dict[str, dict[str, Any]] = {
     "random": {"score": "random"},
     "entropy": {"score": "entropy"},
@@ -128,7 +129,7 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Make the runs that are not there yet."""
     done = {(r["seed"], r["strategy"]) for r in read_runs(options.out)}
-    names = options.only or list(STRATEGIES)
+    names = options.only or [ALONE, *STRATEGIES]
     with tempfile.TemporaryDirectory() as folder:
         world = load_world(options, Path(folder))
         for seed in range(options.first_seed, options.first_seed + options.seeds):
@@ -148,8 +149,9 @@ def one_seed(
     votes = folder / f"votes-{seed}.parquet"
     write_votes(votes, world, split, train_members(world, split.first, seed, options))
     note(f"seed {seed}: voted", start)
-    yield record_of(world, seed, "first T alone", split.first[:0], split, options)
-    for name in names:
+    if ALONE in names:
+        yield record_of(world, seed, ALONE, split.first[:0], split, options)
+    for name in (name for name in names if name != ALONE):
         new = chosen_rows(world, split, votes, name, seed, options)
         yield record_of(world, seed, name, new, split, options)
         note(f"seed {seed}: {name}", start)
@@ -334,12 +336,13 @@ def table(runs: list[dict[str, Any]]) -> str:
         mine = [r for (_, n), r in by.items() if n == name]
         share = [r["quasar_share"] for r in mine if r["quasar_share"] is not None]
         cells = [name, str(len(mine)), f"{np.mean(share):.2f}" if share else "–"]
-        cells += [with_error([float(np.mean(r[m])) for r in mine]) for m in ("purity", *MEASURES)]
+        cells += [with_error([v for r in mine for v in r[m]]) for m in ("purity", *MEASURES)]
         for measure in MEASURES[1:]:
             apart = [
-                float(np.mean(r[measure]) - np.mean(by[r["seed"], "random"][measure]))
+                ours - theirs
                 for r in mine
                 if (r["seed"], "random") in by
+                for ours, theirs in zip(r[measure], by[r["seed"], "random"][measure], strict=True)
             ]
             cells.append("–" if name == "random" else with_error(apart, sign="+"))
         lines.append(f"| {' | '.join(cells)} |")
@@ -347,7 +350,7 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def with_error(values: list[float], sign: str = "") -> str:
-    """Mean over seeds and its standard error."""
+    """Mean over networks and its standard error; networks of one seed share their labels."""
     if len(values) < 2:  # noqa: PLR2004 -- no scatter of one
         return f"{values[0]:{sign}.3f}" if values else "–"
     error = np.std(values, ddof=1) / np.sqrt(len(values))

@@ -65,7 +65,9 @@ def votes_of_counts(path, counts, **keys) -> VotesTable:
     )
 
 
-def write_cells(path, cell, cells: CellGrid, *, votes: VotesTable, expid=None) -> CellsFile:
+def write_cells(
+    path, cell, cells: CellGrid, *, votes: VotesTable, expid=None, distance=0.0
+) -> CellsFile:
     """An assignment of the rows of these votes."""
     keys = votes.frame.select("SHARD", "ROW", "TARGETID", "OBJECT_ID", "FLAGS").collect()
     n = len(keys)
@@ -74,7 +76,7 @@ def write_cells(path, cell, cells: CellGrid, *, votes: VotesTable, expid=None) -
         NIGHT=pl.lit(-1, pl.Int64),
         EXPID=pl.Series(np.full(n, -1) if expid is None else np.asarray(expid), dtype=pl.Int64),
         CELL=pl.Series(np.asarray(cell), dtype=pl.Int32),
-        DISTANCE=pl.Series(np.zeros(n), dtype=pl.Float32),
+        DISTANCE=pl.Series(np.zeros(n) + distance, dtype=pl.Float32),
     ).to_arrow()
     record = {"format": "quasarloop cells 1", "cells": asdict(cells)}
     metadata = {b"quasarloop": json.dumps(record).encode()}

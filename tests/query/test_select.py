@@ -157,6 +157,19 @@ def test_empty_cells_count_in_the_percentile(tmp_path):
     assert (found.least_count, len(found.chosen)) == (0.0, 4)
 
 
+def test_spectra_far_from_their_cell_can_be_outliers_too(tmp_path):
+    votes = votes_of_counts(tmp_path / "v.parquet", [[2, 2, 0]] * 5)
+    distance = np.array([1.0, 2.0, 3.0, 9.0, np.nan])
+    cells = write_cells(
+        tmp_path / "c.parquet", [0] * 5, CellGrid(1, 1), votes=votes, distance=distance
+    )
+    assert len(select(votes, cells).chosen) == 5
+    # Half way between the second and the third of four distances.
+    found = select(votes, cells, options=SelectionOptions(far_percentile=50, n_outliers=9))
+    assert found.chosen["INDEX"].to_list() == [0, 1, 4]
+    assert found.outliers["INDEX"].to_list() == [2, 3]
+
+
 def test_counting_objects_instead_of_spectra_moves_the_cut(tmp_path):
     votes = votes_of_counts(
         tmp_path / "v.parquet", [[2, 2, 0]] * 7, OBJECT_ID=np.array([1, 1, 1, 1, 2, 3, 4])
@@ -316,6 +329,7 @@ def test_broken_votes_and_lists_are_named(tmp_path):
         {"draw": "best"},
         {"keep": "first"},
         {"n_outliers": -1},
+        {"far_percentile": 101},
     ],
 )
 def test_impossible_options_are_refused(wrong):

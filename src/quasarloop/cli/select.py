@@ -38,6 +38,10 @@ def select(
     percentile: Annotated[
         float, typer.Option(min=0, max=100, help="Cells below this percentile are outliers'.")
     ] = 15.0,
+    far_percentile: Annotated[
+        float,
+        typer.Option(min=0, max=100, help="Spectra farther from their cell are outliers too."),
+    ] = 100.0,
     count_by: Annotated[
         str, typer.Option(help="Count every 'spectrum', 'exposure' or 'object' in a cell.")
     ] = "spectrum",
@@ -101,6 +105,7 @@ def select(
         draw=draw,  # type: ignore[arg-type]  # checked by the options themselves
         random_share=random_share,
         percentile=percentile,
+        far_percentile=far_percentile,
         count_by=count_by,  # type: ignore[arg-type]
         keep=keep,  # type: ignore[arg-type]
         refused=refused_flags(allow or ()),

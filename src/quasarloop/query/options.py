@@ -34,6 +34,8 @@ class SelectionOptions:
         random_share: share of the n that is drawn at random from all that is eligible.
         percentile: cells with fewer spectra than this percentile of all cells' counts hold
             outliers.
+        far_percentile: spectra farther from what their cell stands for than this percentile of
+            all spectra are outliers too; 100 rejects none, as the paper.
         count_by: what the counts count.
         keep: which spectrum stands for an object: the one of highest ``"score"``, or the
             ``"coadd"`` where there is one (of those, the highest score).
@@ -51,6 +53,7 @@ class SelectionOptions:
     draw: Literal["top", "proportional"] = "top"
     random_share: float = 0.0
     percentile: float = OUTLIER_PERCENTILE
+    far_percentile: float = 100.0
     count_by: CountBy = "spectrum"
     keep: Literal["score", "coadd"] = "score"
     refused: Flag = REFUSED
@@ -75,8 +78,11 @@ class SelectionOptions:
             )
         if self.n < 1 or self.n_outliers < 0 or (self.per_cell is not None and self.per_cell < 1):
             raise SelectionError("ask for at least 1 object, and at least 1 of each cell")
-        if not 0 <= self.random_share <= 1 or not 0 <= self.percentile <= 100:  # noqa: PLR2004 -- percent
-            raise SelectionError("random_share lies between 0 and 1, percentile between 0 and 100")
+        if not 0 <= self.random_share <= 1:
+            raise SelectionError(f"random_share is {self.random_share}; it lies between 0 and 1")
+        for percentile in (self.percentile, self.far_percentile):
+            if not 0 <= percentile <= 100:  # noqa: PLR2004 -- per cent
+                raise SelectionError(f"percentile {percentile} does not lie between 0 and 100")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON keeps."""

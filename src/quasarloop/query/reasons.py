@@ -59,7 +59,7 @@ _SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.FLAGGED: "flagged: masked arm, corrupted, sky, repeat row or too few bins",
     Reason.OTHER_SURVEY: "of another survey or program than asked for",
     Reason.EXCLUDED: "object on an exclusion list",
-    Reason.OUTLIER: "outlier: its map cell holds too few spectra",
+    Reason.OUTLIER: "outlier: its map cell holds too few spectra, or it lies too far from it",
     Reason.REPEAT: "another spectrum of the same object is kept",
     Reason.IN_TRUTH: "object already in the truth table",
     Reason.CELL_FULL: "its map cell or class already gave its share",
@@ -77,6 +77,7 @@ class RowRules:
         programs: allowed values of `PROGRAM`; empty allows all.
         excluded_objects: (k,) `OBJECT_ID` on exclusion lists.
         sparse_cells: (k,) cells whose spectra are outliers.
+        farthest: spectra at a larger `DISTANCE` from their cell are outliers too.
     """
 
     refused: Flag
@@ -84,6 +85,7 @@ class RowRules:
     programs: tuple[str, ...]
     excluded_objects: NDArray[np.int64]
     sparse_cells: NDArray[np.int64]
+    farthest: float
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,10 @@ def row_reason(rules: RowRules) -> pl.Expr:
     if len(rules.sparse_cells):
         sparse = pl.Series(rules.sparse_cells, dtype=pl.Int32).implode()
         asked.append((Reason.OUTLIER, pl.col("CELL").is_in(sparse)))
+    if np.isfinite(rules.farthest):
+        # Spectra without a cell have no distance; polars counts NaN as the largest number.
+        far = (pl.col("DISTANCE") > rules.farthest) & pl.col("DISTANCE").is_not_nan()
+        asked.append((Reason.OUTLIER, far))
     found = pl.lit(int(Reason.ELIGIBLE))
     for reason, breaks in reversed(asked):  # the first rule is asked last, so that it wins
         found = pl.when(breaks).then(int(reason)).otherwise(found)

@@ -140,7 +140,12 @@ def prepare(
     counts, least, sparse = _sparse_cells(cells_file, options)
     frame = beside_cells(votes, cells_file)
     rules = RowRules(
-        options.refused, options.surveys, options.programs, _objects(frame, excluded), sparse
+        options.refused,
+        options.surveys,
+        options.programs,
+        _objects(frame, excluded),
+        sparse,
+        _farthest(cells_file, options.far_percentile),
     )
     score = score_expression(options.score, votes.thresholds, seed=options.seed)
     scored = frame.with_columns(SCORE=score.cast(pl.Float64))
@@ -158,6 +163,15 @@ def _sparse_cells(
     # Over ALL cells, empty ones too; "below" is strict, so cells that tie with it stay.
     least = float(np.percentile(counts, options.percentile))
     return counts, least, np.flatnonzero(counts < least)
+
+
+def _farthest(cells_file: CellsFile | None, percentile: float) -> float:
+    if cells_file is None or percentile == 100:  # noqa: PLR2004 -- per cent: rejects none
+        return float("inf")
+    distance = pl.col("DISTANCE").drop_nulls().drop_nans()
+    share = cells_file.scan().select(distance.quantile(percentile / 100, "linear"))
+    found = share.collect(engine="streaming").item()
+    return float("inf") if found is None else float(found)
 
 
 def _objects(frame: pl.LazyFrame, known: KnownObjects | None) -> NDArray[np.int64]:
