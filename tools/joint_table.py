@@ -25,7 +25,7 @@ from quasarloop.evaluate.metrics import RIGHT_WITHIN, redshift_errors, share
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS, error_kms
 from quasarloop.grid import WaveGrid
-from quasarloop.network.decode import classify_finds, decode
+from quasarloop.network.decode import LineFinds, classify_finds, decode
 from quasarloop.network.joint import JointRedshifts, joint_redshifts
 from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration
 from quasarloop.network.model import NetworkConfig
@@ -59,7 +59,7 @@ class Judged(NamedTuple):
     sn: NDArray[np.float32]
     called: NDArray[np.bool_]
     one: NDArray[np.float64]
-    best_line: NDArray[np.int64]
+    finds: LineFinds
     joint: JointRedshifts
 
 
@@ -146,11 +146,10 @@ def _real(folder: Path, name: str, predictor: Predictor, trust: JointCalibration
 def _judge(label: str, sky: Sky, predictor: Predictor, trust: JointCalibration) -> Judged:
     config = predictor.config
     outputs = predictor.predict(sky.flux)
-    classic = classify_finds(decode(outputs, config), config, threshold=CONFIDENCE_THRESHOLD)
+    finds = decode(outputs, config)
+    classic = classify_finds(finds, config, threshold=CONFIDENCE_THRESHOLD)
     joint = joint_redshifts(outputs, config, trust)
-    return Judged(
-        label, config, sky.z, sky.sn, classic.is_qso, classic.z_best, classic.best_line, joint
-    )
+    return Judged(label, config, sky.z, sky.sn, classic.is_qso, classic.z_best, finds, joint)
 
 
 def _errors(what: str, every: list[Judged]) -> Iterator[str]:
@@ -190,19 +189,20 @@ def _confusions(every: list[Judged]) -> Iterator[str]:
 
 
 def _oscillations(every: list[Judged]) -> Iterator[str]:
-    yield "\n| sky | weights | best line | half amplitude one line, km/s | joint | noise, joint |"
+    yield "\n| sky | weights | line | half amplitude one line, km/s | joint | noise, joint |"
     yield "|---|---|---|---:|---:|---:|"
     for j in every:
         for index in j.config.emission_index:
-            line, rows = j.config.lines[index], j.called & (j.best_line == index)
+            line = j.config.lines[index]
+            rows = j.finds.confidence[:, index] > CONFIDENCE_THRESHOLD
             try:
                 one, joint = (
                     oscillation_with_truth(
                         z[rows], j.z[rows], line, j.config.grid, j.config.n_boxes
                     )
-                    for z in (j.one, j.joint.z)
+                    for z in (j.finds.z[:, index], j.joint.z)
                 )
-            except TruthError:  # too few with this line as the best
+            except TruthError:  # too few have this line
                 continue
             yield (
                 f"| {j.label} | {line.column} ({joint.n}) "
@@ -210,6 +210,7 @@ def _oscillations(every: list[Judged]) -> Iterator[str]:
                 f"| {joint.half_amplitude_kms:.0f} ± {joint.error_kms:.0f} "
                 f"| {joint.noise_kms:.0f} |"
             )
+    yield f"\nQuasars whose line has a confidence above {CONFIDENCE_THRESHOLD}, by its true place."
 
 
 def _uncertainties(every: list[Judged]) -> Iterator[str]:
@@ -231,20 +232,21 @@ def _uncertainties(every: list[Judged]) -> Iterator[str]:
 
 
 def _second_peaks(every: list[Judged]) -> Iterator[str]:
-    yield "\n| sky | weights | P_ALT | quasars | mean P_ALT | wrong | Z_ALT right |"
-    yield "|---|---|---|---:|---:|---:|---:|"
-    for j in every:
-        wrong = np.abs(error_kms(j.joint.z, j.z)) > CONFUSED_KMS
-        second = np.abs(error_kms(j.joint.z_alt, j.z)) <= CONFUSED_KMS
-        for low, high in pairwise(P_EDGES):
-            rows = (j.joint.p_alt >= low) & (j.joint.p_alt < high)
-            if rows.any():
-                yield (
-                    f"| {j.label} | {low:g} – {high:g} | {rows.sum()} "
-                    f"| {j.joint.p_alt[rows].mean():.4f} | {wrong[rows].mean():.4f} "
-                    f"| {second[rows].mean():.4f} |"
-                )
-    yield "\nAll quasars, called or not."
+    yield "\n| P_ALT | redshifts | mean P_ALT | Z_JOINT wrong, Z_ALT right | both wrong |"
+    yield "|---|---:|---:|---:|---:|"
+    z = np.concatenate([j.z for j in every])
+    first, second, p_alt = (
+        np.concatenate([getattr(j.joint, name) for j in every]) for name in ("z", "z_alt", "p_alt")
+    )
+    wrong = np.abs(error_kms(first, z)) > CONFUSED_KMS
+    other = np.abs(error_kms(second, z)) <= CONFUSED_KMS
+    for low, high in pairwise(P_EDGES):
+        rows = (p_alt >= low) & (p_alt < high)
+        yield (
+            f"| {low:g} – {high:g} | {rows.sum()} | {p_alt[rows].mean():.4f} "
+            f"| {(wrong & other)[rows].mean():.4f} | {(wrong & ~other)[rows].mean():.4f} |"
+        )
+    yield "\nAll quasars of both skies, called or not, and both weights."
 
 
 if __name__ == "__main__":
