@@ -8,6 +8,7 @@ import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -137,6 +138,11 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions that can change a result: ours, Python's and the libraries'."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"quasarloop": __version__, "python": platform.python_version()}
     for name in _RECORDED:
         try:

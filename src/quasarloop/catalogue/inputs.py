@@ -88,7 +88,8 @@ def _iter_parts(
             on_done()
     for path in inputs.files:
         try:
-            for spectra in iter_spectra(path):
+            # Pixel masks are for looking at spectra; networks never see them.
+            for spectra in iter_spectra(path, masks=False):
                 yield prepare(spectra, grid)
         except DataFormatError as exc:
             if on_bad is None:
