@@ -286,6 +286,22 @@ def start_server(tmp_path):
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def module_server():
+    """The same for a whole module."""
+    servers = []
+
+    def start(db, spectra, log):
+        server = Server(db, spectra, log)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """A PostgreSQL server of our own on a free port, as URL prefix; skips where there is none."""

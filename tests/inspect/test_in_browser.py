@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 
 import fitsio
+import numpy as np
 import pytest
 
 from quasarloop.inspect.database import open_database
@@ -21,7 +22,7 @@ from quasarloop.inspect.merge import conflicts, from_decision, merge_verdicts
 from quasarloop.inspect.people import invite, join, person_called
 from quasarloop.inspect.server import prepare
 from quasarloop.inspect.spectra_files import open_spectra
-from quasarloop.inspect.verdict import Verdict
+from quasarloop.inspect.verdict import Verdict, spectype_name
 from quasarloop.read import find_files, read_truth
 from quasarloop.truth import SpecType
 
@@ -56,10 +57,10 @@ def sky(tmp_path_factory):
     (coadd,) = (path for path in find_files([folder]) if path.name.startswith("coadd-"))
     with fitsio.FITS(str(coadd), "rw") as file:
         ids = file["FIBERMAP"]["TARGETID"].read()
-        ids[5] = BIG_ID
+        replaced, ids[5] = ids[5], BIG_ID
         file["FIBERMAP"].write_column("TARGETID", ids)
     truth = read_truth(folder / "truth.csv")
-    truth.target_id[truth.target_id == ids[5]] = BIG_ID
+    truth.target_id[truth.target_id == replaced] = BIG_ID
     return coadd, [int(target) for target in ids], truth
 
 
@@ -69,7 +70,7 @@ def _plan(targets, truth):
     known = {int(t): (SpecType(int(s)), float(z)) for t, s, z in _rows(truth)}
     plan = {}
     for number, target in enumerate(targets):
-        spectype, z = known.get(target, (SpecType.QSO, 1.0))
+        spectype, z = known[target]
         for name in INSPECTORS:
             says, where, quality = spectype, round(max(z, 0.0), 4), rng.choice([3, 4])
             if number % 5 == 1 and name == "cyd":  # an odd one out
@@ -80,6 +81,9 @@ def _plan(targets, truth):
                 where = round(where + 0.02 * (1 + where), 4)
             if says == SpecType.STAR and where > 0.01:
                 where = 0.0
+            if spectype == SpecType.UNKNOWN:  # a sky fibre: no signal
+                plan[name, target] = Verdict(quality=0.0)
+                continue
             verdict = Verdict(says, where, float(quality))
             if says == SpecType.QSO and number % 4 == 0:
                 verdict = replace(verdict, is_bal=True)
@@ -124,10 +128,11 @@ async def _log_in(browser, server, name):
 
 async def _type(page, verdict):
     """Give a verdict as a person would, by keys."""
-    await page.keyboard.press("z")
-    await page.keyboard.type(f"{verdict.z:.5g}")
-    await page.keyboard.press("Enter")
-    await page.keyboard.press(CLASS_KEYS[verdict.spectype])
+    if verdict.z is not None:
+        await page.keyboard.press("z")
+        await page.keyboard.type(f"{verdict.z:.5g}")
+        await page.keyboard.press("Enter")
+        await page.keyboard.press(CLASS_KEYS[verdict.spectype])
     if verdict.is_bal:
         await page.keyboard.press("b")
     for letter in verdict.issues:
@@ -249,7 +254,7 @@ def _check_said(database, said):
             labels = history(session, item.id, person_called(session, name))
             stored = verdict_of(labels[one["version"] - 1])
             shown = one["verdict"]
-            assert (stored.spectype.name, stored.z, stored.quality, stored.is_bal) == (
+            assert (spectype_name(stored.spectype), stored.z, stored.quality, stored.is_bal) == (
                 shown["spectype"],
                 shown["z"],
                 shown["quality"],
@@ -280,34 +285,40 @@ def test_no_verdict_is_lost(n_objects, backend, tmp_path, sky, chromium_options,
         url = request.getfixturevalue("new_postgres_database")()
     start_server = request.getfixturevalue("start_server")
     database, targets, plan = _campaign(url, sky, n_objects)
-    said_of = {t: [plan[name, t] for name in INSPECTORS] for t in targets}
-    decisions = {
-        target: Verdict(SpecType.QSO, round(0.5 + 0.01 * number, 4), 3.0, comment=f"for {number}")
-        for number, (target, verdicts) in enumerate(said_of.items())
-        if conflicts(verdicts)
-    }
-    assert len(decisions) >= 2
-    server = start_server(url, [sky[0]])
-
-    mishaps = asyncio.run(_everybody(chromium_options, server, database, plan, targets, decisions))
-
-    assert mishaps.killed
-    assert len(mishaps.said) == n_objects * len(INSPECTORS)
-    _check_said(database, mishaps.said)
+    with contextlib.closing(database):
+        said_of = {t: [plan[name, t] for name in INSPECTORS] for t in targets}
+        disputed = [target for target, verdicts in said_of.items() if conflicts(verdicts)]
+        decisions = {
+            target: Verdict(SpecType.QSO, round(0.5 + 0.01 * i, 4), 3.0, comment=f"for {i}")
+            for i, target in enumerate(disputed)
+        }
+        assert len(decisions) >= 2
+        server = start_server(url, [sky[0]])
+        work = _everybody(chromium_options, server, database, plan, targets, decisions)
+        mishaps = asyncio.run(work)
+        assert mishaps.killed
+        assert len(mishaps.said) == n_objects * len(INSPECTORS)
+        _check_said(database, mishaps.said)
     expected = {
         target: from_decision(decisions[target], verdicts)
         if target in decisions
         else merge_verdicts(verdicts)
         for target, verdicts in said_of.items()
     }
+    _check_exported(url, tmp_path, expected)
+
+
+def _check_exported(url, tmp_path, expected):
+    """The exported tables hold what was typed, to the last digit."""
+    final = list(expected.values())
     for form in ("truth", "merged"):
         exported = _export(url, tmp_path, form)
-        assert exported.target_id.tolist() == targets
+        assert exported.target_id.tolist() == list(expected)
         assert BIG_ID in exported.target_id
-        assert exported.spectype.tolist() == [expected[t].spectype for t in targets]
-        assert exported.z.tolist() == [expected[t].z for t in targets]
-        assert exported.quality.tolist() == pytest.approx([expected[t].quality for t in targets])
+        assert exported.spectype.tolist() == [label.spectype for label in final]
+        z = [np.nan if label.z is None else label.z for label in final]
+        np.testing.assert_array_equal(exported.z, z)
+        assert exported.quality.tolist() == pytest.approx([label.quality for label in final])
         if form == "truth":
-            bal = [{True: 1, False: 0, None: -1}[expected[t].is_bal] for t in targets]
+            bal = [{True: 1, False: 0, None: -1}[label.is_bal] for label in final]
             assert exported.bal.tolist() == bal
-    database.close()

@@ -251,7 +251,7 @@ export class InspectorDesk {
         this.steps[this.step] = answer.verdict;
       }
       document.body.dataset.savedVersion = String(answer.version);
-      this.show();
+      render(this.verdict);
       if (this.revealWhenSaved) {
         this.revealWhenSaved = false;
         this.showMachine({ move: false });
