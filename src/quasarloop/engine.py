@@ -57,7 +57,7 @@ class TaskReport(Generic[R]):
 
     Attributes:
         results: one per task, in task order; None where the task failed.
-        failures: task name → what went wrong the last time it was tried.
+        failures: task name → what went wrong the last time it was tried, in task order.
     """
 
     results: list[R | None]
@@ -117,7 +117,7 @@ def run_tasks(
     engine = engine or Engine()
     tasks = list(tasks)
     results: list[R | None] = [None] * len(tasks)
-    failures: dict[str, str] = {}
+    failures: dict[int, str] = {}
     tries = [0] * len(tasks)
     queue = deque(range(len(tasks)))
     for outcome in _outcomes(function, tasks, queue, shared, engine):
@@ -133,8 +133,9 @@ def run_tasks(
         if tries[index] < retries:
             queue.append(index)
         else:
-            failures[name] = outcome.error
-    return TaskReport(results, failures)
+            failures[index] = outcome.error
+    named = {name_of(tasks[index]): failures[index] for index in sorted(failures)}
+    return TaskReport(results, named)
 
 
 def _outcomes(

@@ -5,6 +5,7 @@ address. Results must not depend on it: see `quasarloop.engine`.
 """
 
 import logging
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,9 @@ __all__ = ["run_on_cluster"]
 
 # How often the cluster may lose everything it holds before that counts against tasks.
 _LOSSES: Final = 20
+# A worker may die while `shared` is on its way to it.
+_SCATTER_TRIES: Final = 4
+_SCATTER_WAIT_S: Final = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -98,14 +102,20 @@ def _connect(distributed: Any, scheduler: str) -> Any:
 def _broadcast(client: Any, shared: Any) -> Any:
     if shared is None:
         return None
-    try:
-        # hash=False: equal content of an earlier run must not be taken for ours.
-        return client.scatter([shared], broadcast=True, hash=False)[0]
-    except Exception as exc:  # distributed re-raises a worker's error as a bare Exception
-        raise TaskError(
-            f"the cluster's workers cannot take what the tasks share ({exc}); install the same "
-            "quasarloop and libraries there as here"
-        ) from exc
+    for left in reversed(range(_SCATTER_TRIES)):
+        try:
+            # hash=False: equal content of an earlier run must not be taken for ours.
+            return client.scatter([shared], broadcast=True, hash=False)[0]
+        except Exception as exc:  # distributed re-raises a worker's error as a bare Exception
+            if left == 0:
+                raise TaskError(
+                    f"the cluster's workers cannot take what the tasks share ({exc}); install the "
+                    "same quasarloop and libraries there as here"
+                ) from exc
+            log.warning("a worker could not take what the tasks share (%s); trying again", exc)
+            time.sleep(_SCATTER_WAIT_S)  # a worker died meanwhile: its nanny starts another
+            client.wait_for_workers(1)
+    raise AssertionError("unreachable")
 
 
 def _run_one(function: Callable[[Any, Any], Any], index: int, task: Any, shared: Any) -> Outcome:
