@@ -70,7 +70,7 @@ def test_random_tables_equal_the_written_out_reference(tmp_path, seed, n_rows, n
     cells = write_cells(tmp_path / "cells.parquet", cell, grid, votes=votes)
     table = votes.frame.collect().to_dicts()
     truth = rng.choice(n_rows, n_rows // 5, replace=False) + 10**16
-    options = SelectionOptions(n=n, n_outliers=5)
+    options = SelectionOptions(n=n, score="entropy", n_outliers=5)
     found = select(votes, cells, truth=KnownObjects(truth), options=options)
     expected = _reference(table, cell, grid.n_cells, set(truth.tolist()), options)
     assert found.chosen["INDEX"].to_list() == expected
@@ -118,7 +118,7 @@ def test_steps_and_order_by_hand(tmp_path):
     cell = np.array([0, 0, 3, 1, 1, 1, 1, 0, -1])
     cells = write_cells(tmp_path / "c.parquet", cell, CellGrid(1, 4), votes=votes)
     # Counts 3, 4, 0, 1: the 40th percentile is 1.4, so cells 2 and 3 are outliers' cells.
-    options = SelectionOptions(n=2, percentile=40.0, n_outliers=3)
+    options = SelectionOptions(n=2, score="entropy", percentile=40.0, n_outliers=3)
     found = select(votes, cells, truth=KnownObjects(np.array([1004])), options=options)
     assert found.counts.tolist() == [3, 4, 0, 1]
     assert found.least_count == pytest.approx(1.4)
@@ -194,7 +194,7 @@ def test_ties_go_to_mutual_information_then_target_then_row(tmp_path):
         MUTUAL_INFORMATION=np.array([0.1, 0.9, 0.1, np.nan], np.float32),
         TARGETID=np.array([50, 60, 40, 1]),
     )
-    found = select(votes, options=SelectionOptions(n=4))
+    found = select(votes, options=SelectionOptions(n=4, score="entropy"))
     assert found.chosen["INDEX"].to_list() == [1, 2, 0, 3]
     assert np.isnan(found.least_count)
 
@@ -263,7 +263,7 @@ def test_random_share_and_proportional_draws_are_seeded(tmp_path):
         return select(votes, options=SelectionOptions(n=40, **options)).chosen
 
     half = picks(random_share=0.5)
-    assert half["REASON"].to_list() == ["top entropy"] * 20 + ["random"] * 20
+    assert half["REASON"].to_list() == ["top mutual_information"] * 20 + ["random"] * 20
     assert half["INDEX"].to_list()[:20] == picks()["INDEX"].to_list()[:20]
     assert half["INDEX"].n_unique() == 40
     assert half.equals(picks(random_share=0.5))
@@ -317,6 +317,14 @@ def test_broken_votes_and_lists_are_named(tmp_path):
         read_target_ids([tmp_path / "wrong.txt"])
     with pytest.raises(DataFormatError, match=r"gone\.csv"):
         read_target_ids([tmp_path / "gone.csv"])
+
+
+def test_the_default_is_the_score_the_page_recommends(tmp_path):
+    rng = np.random.default_rng(2)
+    votes = write_votes(tmp_path / "v.parquet", random_votes(rng, 100))
+    found = select(votes, options=SelectionOptions(n=5)).chosen
+    highest = np.sort(votes.frame.collect()["MUTUAL_INFORMATION"].to_numpy())[::-1][:5]
+    assert found["SCORE"].to_list() == highest.tolist()
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ def select(
     ] = None,
     n: Annotated[int, typer.Option(min=1, help="Objects to choose.")] = 1000,
     score: Annotated[
-        str, typer.Option(help="How confusion is measured; docs/selection.md compares them.")
-    ] = "entropy",
+        str,
+        typer.Option(help="The paper's is 'entropy'; docs/selection.md compares them all."),
+    ] = "mutual_information",
     draw: Annotated[
         str, typer.Option(help="'top' scores, or at random, 'proportional' to the score.")
     ] = "top",

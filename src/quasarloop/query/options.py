@@ -12,6 +12,7 @@ from quasarloop.errors import SelectionError
 from quasarloop.quality import flag_names
 from quasarloop.query.cells import CountBy
 from quasarloop.query.reasons import REFUSED
+from quasarloop.query.scores import RECOMMENDED_SCORE
 from quasarloop.spectra import Flag
 
 __all__ = ["N_CHOSEN", "OUTLIER_PERCENTILE", "KnownObjects", "SelectionOptions"]
@@ -28,7 +29,7 @@ class SelectionOptions:
 
     Attributes:
         n: objects to choose.
-        score: one of `scores.SCORES` or ``"random"``.
+        score: one of `scores.SCORES` or ``"random"``; the paper's is ``"entropy"``.
         draw: ``"top"`` takes the highest scores; ``"proportional"`` draws at random in
             proportion to the score.
         random_share: share of the n that is drawn at random from all that is eligible.
@@ -49,7 +50,7 @@ class SelectionOptions:
     """
 
     n: int = N_CHOSEN
-    score: str = "entropy"
+    score: str = RECOMMENDED_SCORE
     draw: Literal["top", "proportional"] = "top"
     random_share: float = 0.0
     percentile: float = OUTLIER_PERCENTILE

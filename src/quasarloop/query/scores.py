@@ -18,6 +18,7 @@ from quasarloop.errors import SelectionError
 
 __all__ = [
     "PAPER_SCORE",
+    "RECOMMENDED_SCORE",
     "SCORES",
     "Score",
     "in_proportion",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 PAPER_SCORE: Final = "entropy"
+# What won against random new labels at fixed purity. Source: docs/selection.md.
+RECOMMENDED_SCORE: Final = "mutual_information"
 
 # Constants of the 64-bit finaliser. Source: Steele, Lea & Flood 2014, "Fast splittable
 # pseudorandom number generators", OOPSLA (splitmix64).
