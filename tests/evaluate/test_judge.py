@@ -44,6 +44,12 @@ def test_two_lines_are_stricter():
         judge_catalogue(CATALOGUE, TRUTH, lines=LINES, threshold=0.95, n_lines=3)
 
 
+def test_repeated_target_is_judged_each_time():
+    twice = {name: np.concatenate([values, values]) for name, values in CATALOGUE.items()}
+    j = judge_catalogue(twice, TRUTH, lines=LINES, threshold=0.95)
+    assert (j.n_judged, j.n_true, j.completeness.part) == (10, 6, 4)
+
+
 def test_no_common_target_is_refused():
     with pytest.raises(TruthError, match="do both use the same TARGETIDs"):
         judge_catalogue(CATALOGUE, TRUTH[3:4], lines=LINES, threshold=0.95)

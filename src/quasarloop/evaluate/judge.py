@@ -92,12 +92,12 @@ def judge_catalogue(
             f"none of the {len(row)} spectra has a secure label among the {len(truth)} of the "
             "truth table; do both use the same TARGETIDs?"
         )
-    labels = truth[row[judged]]
+    known = row[judged]  # a target seen several times is judged each time
     return judge_finds(
         np.stack([catalogue[f"C_{name}"][judged] for name in lines], axis=1),
         np.stack([catalogue[f"Z_{name}"][judged] for name in lines], axis=1),
-        labels.spectype,
-        labels.z,
+        truth.spectype[known],
+        truth.z[known],
         threshold=threshold,
         n_lines=n_lines,
         n_rows=len(row),
