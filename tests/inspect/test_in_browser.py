@@ -118,6 +118,7 @@ async def _log_in(browser, server, name):
     # Leaving with something unsaved asks first; these people mean it.
     page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
     await page.goto(f"{server.url}/login")
+    await page.locator("input[name=name]:focus").wait_for()
     await page.keyboard.type(name)
     await page.keyboard.press("Tab")
     await page.keyboard.type(PASSWORD)

@@ -75,6 +75,7 @@ def log_in(browser, page_server):
             with browser.new_context() as context:
                 page = context.new_page()
                 page.goto(f"{server.url}/login")
+                page.locator("input[name=name]:focus").wait_for()
                 page.keyboard.type(name)
                 page.keyboard.press("Tab")
                 page.keyboard.type(PASSWORD)

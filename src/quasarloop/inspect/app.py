@@ -1,7 +1,6 @@
 """The inspection server: routes, error answers, headers, files for the browser."""
 
 import importlib.util
-from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +9,8 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quasarloop import __version__
 from quasarloop.errors import InspectionError, QuasarloopError
@@ -20,6 +21,7 @@ from quasarloop.inspect.pages import make_router
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
 from quasarloop.inspect.shapes import verdict_out
 from quasarloop.inspect.spectra_files import SpectrumFiles
+from quasarloop.inspect.spectrum_payload import SpectrumCache
 from quasarloop.inspect.verdict import ISSUES, MAX_COMMENT, QUALITIES
 
 __all__ = ["create_app"]
@@ -48,7 +50,7 @@ def create_app(database: Database, files: SpectrumFiles) -> FastAPI:
         files: where spectra are.
     """
     with database.read() as session:
-        campaign = Campaign(database, files, setting(session, "secret"))
+        campaign = Campaign(database, files, SpectrumCache(files), setting(session, "secret"))
     # No /docs: its scripts would come from the internet, and strangers need no map.
     app = FastAPI(
         title="quasarloop inspection",
@@ -64,7 +66,7 @@ def create_app(database: Database, files: SpectrumFiles) -> FastAPI:
     app.include_router(make_router(_templates()))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.mount("/bokeh", StaticFiles(directory=_bokeh_folder()), name="bokeh")
-    app.middleware("http")(_guard)
+    app.add_middleware(_Guard)
     _answer_errors(app)
     return app
 
@@ -76,18 +78,33 @@ def _templates() -> Jinja2Templates:
     return templates
 
 
-async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+class _Guard:
     """Refuse large bodies; add headers that keep other sites and caches out."""
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
-        return JSONResponse({"detail": "too much at once"}, 413)
-    if "transfer-encoding" in request.headers:
-        return JSONResponse({"detail": "say how long the body is"}, 411)
-    response = await call_next(request)
-    response.headers.update(_HEADERS)
-    if not request.url.path.startswith(("/static", "/bokeh")):
-        response.headers["Cache-Control"] = "no-store"
-    return response
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        extra = dict(_HEADERS)
+        if not scope["path"].startswith(("/static", "/bokeh")):
+            extra["Cache-Control"] = "no-store"
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(extra)
+            await send(message)
+
+        app = self.app
+        if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+            app = JSONResponse({"detail": "too much at once"}, 413)
+        elif "transfer-encoding" in headers:
+            app = JSONResponse({"detail": "say how long the body is"}, 411)
+        await app(scope, receive, send_with_headers)
 
 
 def _answer_errors(app: FastAPI) -> None:

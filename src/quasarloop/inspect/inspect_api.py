@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError
@@ -13,6 +13,7 @@ from quasarloop.inspect.campaign import progress
 from quasarloop.inspect.database import setting
 from quasarloop.inspect.fit import SEARCH, fit_redshift
 from quasarloop.inspect.ledger import (
+    NotAssignedError,
     ask_machine,
     assignment_of,
     current_label,
@@ -34,7 +35,7 @@ from quasarloop.inspect.shapes import (
     judged_out,
     target_number,
 )
-from quasarloop.inspect.spectrum_payload import encode, spectrum_payload
+from quasarloop.inspect.spectrum_payload import encode
 from quasarloop.inspect.tables import Assignment, Item, Label
 from quasarloop.inspect.verdict import is_complete, spectype_from_name
 from quasarloop.truth import SpecType
@@ -47,6 +48,8 @@ InCampaign = Annotated[Campaign, Depends(campaign_of)]
 Inspector = Annotated[Person, Depends(require("inspector"))]
 Me = Annotated[Person, Depends(person_of)]
 Looker = Annotated[Person, Depends(require("inspector", "merger"))]
+# The same answer whether it exists or not: what others inspect is not for me to know.
+_NOT_YOURS: Final = "no such object among yours"
 ListState = Literal["all", "todo", "skipped", "done"]
 
 
@@ -143,15 +146,16 @@ def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict
         }
 
 
-@router.get("/objects/{target_id}/spectrum")
-def spectrum(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, Any]:
+@router.get("/objects/{target_id}/spectrum", response_class=Response)
+def spectrum(target_id: TargetId, campaign: InCampaign, me: Looker) -> Response:
     """Return an object's spectrum at full resolution; 404 says why there is none."""
     with campaign.database.read() as session:
         item = _visible(session, target_id, me)
     try:
-        return spectrum_payload(campaign.files.load(item.source, item.row, item.target_id))
+        body = campaign.spectra.json_of(item.source, item.row, item.target_id)
     except InspectionError as exc:
         raise HTTPException(404, str(exc)) from exc
+    return Response(body, media_type="application/json")
 
 
 @router.post("/objects/{target_id}/machine")
@@ -175,8 +179,13 @@ def label(
 ) -> dict[str, Any]:
     """Store a change to my label; 409 if it was changed elsewhere meanwhile."""
     with campaign.database.write() as session:
-        item, _ = _mine(session, target_id, me)
-        return judged_out(save_label(session, item, me.id, given.save()))
+        item = item_of(session, target_number(target_id))
+        if item is None:
+            raise HTTPException(404, _NOT_YOURS)
+        try:
+            return judged_out(save_label(session, item, me.id, given.save()))
+        except NotAssignedError as exc:
+            raise HTTPException(404, _NOT_YOURS) from exc
 
 
 @router.put("/objects/{target_id}/skip")
@@ -206,8 +215,7 @@ def _mine(session: Session, target_id: str, me: Person) -> tuple[Item, Assignmen
     item = item_of(session, target_number(target_id))
     turn = None if item is None else assignment_of(session, item.id, me.id)
     if item is None or turn is None:
-        # The same answer whether it exists or not: what others inspect is not for me to know.
-        raise HTTPException(404, "no such object among yours")
+        raise HTTPException(404, _NOT_YOURS)
     return item, turn
 
 

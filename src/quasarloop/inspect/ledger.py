@@ -18,6 +18,7 @@ from quasarloop.inspect.verdict import (
 )
 
 __all__ = [
+    "NotAssignedError",
     "Save",
     "StaleError",
     "ask_machine",
@@ -32,6 +33,13 @@ __all__ = [
 ]
 
 Judged = Label | Decision
+
+
+class NotAssignedError(InspectionError):
+    """Somebody would label what is not theirs."""
+
+    def __init__(self, item: Item) -> None:
+        super().__init__(f"object {item.target_id} is not assigned to you")
 
 
 class StaleError(InspectionError):
@@ -106,18 +114,19 @@ def save_label(session: Session, item: Item, user_id: int, save: Save) -> Label:
 
     Raises:
         StaleError: `Save.base_version` is not the newest.
-        InspectionError: not an assignment of theirs, or impossible values.
+        NotAssignedError: it is not theirs.
+        InspectionError: impossible values.
     """
     verdict = clean(save.verdict)
     turn = _locked(session, item.id, user_id)
     if turn is None:
-        raise InspectionError(f"object {item.target_id} is not assigned to you")
+        raise NotAssignedError(item)
     known = session.scalar(sa.select(Label).where(Label.save_id == save.save_id))
     if known is not None and (known.item_id, known.user_id) == (item.id, user_id):
         return known
     if save.base_version != turn.version or known is not None:
         raise StaleError(current_label(session, item.id, user_id))
-    before = current_label(session, item.id, user_id)
+    before = current_label(session, item.id, user_id) if turn.version else None
     if before is not None and not save.extra:
         save = replace(save, extra=before.extra)
     label = Label(
@@ -167,11 +176,11 @@ def skip(session: Session, item: Item, user_id: int, *, skipped: bool) -> Assign
     """Put an object aside for later, or back among those to do.
 
     Raises:
-        InspectionError: not an assignment of theirs.
+        NotAssignedError: it is not theirs.
     """
     turn = _locked(session, item.id, user_id)
     if turn is None:
-        raise InspectionError(f"object {item.target_id} is not assigned to you")
+        raise NotAssignedError(item)
     label = current_label(session, item.id, user_id)
     undone = label is None or not is_complete(verdict_of(label))
     if undone:

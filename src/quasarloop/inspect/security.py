@@ -13,6 +13,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from quasarloop.inspect.database import Database
 from quasarloop.inspect.people import LOGIN_DAYS, Person, person_of_login
 from quasarloop.inspect.spectra_files import SpectrumFiles
+from quasarloop.inspect.spectrum_payload import SpectrumCache
 
 __all__ = [
     "Campaign",
@@ -43,12 +44,14 @@ class Campaign:
 
     Attributes:
         database: labels and people.
-        files: spectra.
+        files: where spectra are.
+        spectra: the same as the browser gets them, recent ones remembered.
         secret: signs cookies and CSRF tokens.
     """
 
     database: Database
     files: SpectrumFiles
+    spectra: SpectrumCache
     secret: str
 
     @property

@@ -22,6 +22,9 @@ __all__ = ["first_admin", "prepare", "serve"]
 
 _LOG: Final = logging.getLogger(__name__)
 FIRST_ADMIN: Final = "admin"
+# Longer than anybody looks at one spectrum: a connection closed at the moment of a save costs a
+# second try.
+_KEEP_ALIVE_S: Final = 120
 
 
 def prepare(
@@ -69,6 +72,13 @@ def serve(database: Database, files: SpectrumFiles, *, host: str, port: int) -> 
     """Serve the page until interrupted."""
     app = create_app(database, files)
     try:
-        uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+        )
     finally:
         database.close()

@@ -1,22 +1,27 @@
 """One spectrum as the browser gets it: little-endian float32 in base64, and who it is."""
 
 import base64
+import json
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quasarloop.inspect.spectra_files import Shown
+from quasarloop.inspect.spectra_files import Shown, SpectrumFiles
 from quasarloop.quality import flag_names
 from quasarloop.spectra import Arm
 
-__all__ = ["MASKED", "coadd_arms", "encode", "spectrum_payload"]
+__all__ = ["MASKED", "SpectrumCache", "coadd_arms", "encode", "spectrum_payload"]
 
 # Bits of a pixel's state.
 MASKED: Final = 1  # no data: ivar is 0
 FLAGGED: Final = 2  # the survey's mask says something, data may be fine
+# Spectra kept ready: a quarter of a megabyte each.
+CACHED: Final = 200
 # Pixels of two arms closer than this share of a pixel are the same wavelength.
 _SAME_PIXEL: Final = 0.5
 
@@ -46,6 +51,35 @@ def spectrum_payload(shown: Shown) -> dict[str, Any]:
         "arms": [_arm_out(arm) for arm in arms],
         "coadd": _arm_out(coadd_arms(arms)) if len(arms) > 1 else None,
     }
+
+
+class SpectrumCache:
+    """Spectra as JSON text, the latest kept: several inspectors look at the same ones."""
+
+    def __init__(self, files: SpectrumFiles, size: int = CACHED) -> None:
+        self._files, self._size = files, size
+        self._kept: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def json_of(self, source: str, row: int, target_id: int) -> bytes:
+        """Return one spectrum's JSON.
+
+        Raises:
+            InspectionError: it cannot be shown; nothing is remembered, it may come back.
+        """
+        key = (source, row, target_id)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        shown = self._files.load(source, row, target_id)
+        body = json.dumps(spectrum_payload(shown)).encode()
+        if not shown.notice:  # what stands in for a missing file is looked for again
+            with self._lock:
+                self._kept[key] = body
+                while len(self._kept) > self._size:
+                    self._kept.popitem(last=False)
+        return body
 
 
 def coadd_arms(arms: Sequence[Arm]) -> Arm:
