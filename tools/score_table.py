@@ -2,8 +2,11 @@
 
     quasarloop simulate --out sky --objects 24000 --seed 11
     quasarloop ingest sky --store skystore
-    python tools/score_table.py run --store skystore --truth sky/truth.csv --out runs.jsonl
-    python tools/score_table.py table --out runs.jsonl
+    python tools/score_table.py run --store skystore --truth sky/truth.csv
+    python tools/score_table.py table
+
+The runs of docs/selection.md stand in docs/score_runs.jsonl, the default of --out: the same command
+adds the seeds and strategies that are still missing there.
 
 For every seed: a first truth table T of random objects; an ensemble on bootstrap samples of T
 votes on a pool; every strategy chooses the same number of new objects there, with the code of
@@ -53,6 +56,7 @@ from quasarloop.spectra import RebinnedSpectra, concatenate
 from quasarloop.store import Store, iter_store, open_store
 from quasarloop.truth import TruthTable, match_truth
 
+SETTING = ("first", "new", "pool", "held_out", "members", "judges", "preset", "filters", "epochs")
 PURITIES = (0.99, 0.998)
 MEASURES = ("at_threshold", *(f"at_{purity}" for purity in PURITIES))
 BALANCED = {Vote.NOT_QSO: 0.5, Vote.LOW_Z: 0.25, Vote.HIGH_Z: 0.25}
@@ -105,7 +109,7 @@ def main() -> None:
     parser.add_argument("what", choices=("run", "table"))
     parser.add_argument("--store", type=Path)
     parser.add_argument("--truth", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("docs/score_runs.jsonl"))
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=800, help="objects of the first truth table")
@@ -177,9 +181,7 @@ def record_of(
         "strategy": name,
         "n_new": len(new),
         "quasar_share": float(quasar.mean()) if len(new) else None,
-        "setting": {
-            k: str(v) for k, v in vars(options).items() if k not in ("what", "only", "out")
-        },
+        "setting": {k: v for k, v in vars(options).items() if k in SETTING},
         **{m: [r[m] for r in results] for m in MEASURES},
         "purity": [r["purity"] for r in results],
     }
