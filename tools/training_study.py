@@ -41,6 +41,7 @@ from quasarloop.store import iter_store, open_store
 _PURITY = 0.99
 _C_KMS = float(light_speed.to_value("km/s"))
 _SPLIT_SEED = 0
+_HELD_OUT = 0.3  # of the objects, to judge on
 # Column, its heading, its format, and what it is multiplied by.
 _COLUMNS = (
     ("validation_loss", "validation loss", ".3f", 1.0),
@@ -111,7 +112,7 @@ def _numbers(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def _rows(data: TrainingData, n_train: int) -> Rows:
-    held = hold_out(data, 0.5, _SPLIT_SEED)
+    held = hold_out(data, _HELD_OUT, _SPLIT_SEED)
     left = np.flatnonzero(~held)
     chosen = np.random.default_rng(_SPLIT_SEED).permutation(left)[:n_train]
     return Rows(np.sort(chosen), np.flatnonzero(held))

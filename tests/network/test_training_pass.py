@@ -69,16 +69,17 @@ def test_folded_biases_leave_the_output_as_it_was():
 
 
 def test_mean_statistics_by_hand():
-    # The first normalisation sees conv_1's output directly: its mean and variance over two
-    # batches are the means of theirs.
+    # The first normalisation sees conv_1's output directly: its mean and variance over batches
+    # of 5 and 3 spectra are the means of theirs, weighed 5 to 3.
     model = make(CONFIGS["same"])
-    batches = [torch.randn(5, 443, generator=torch.Generator().manual_seed(s)) for s in (4, 5)]
+    batches = [torch.randn(n, 443, generator=torch.Generator().manual_seed(n)) for n in (5, 3)]
+    weight = torch.tensor([5 / 8, 3 / 8])
     with torch.no_grad():
         outs = [
             model.convs[0](torch.nn.functional.pad(flux.unsqueeze(1), (4, 5))) for flux in batches
         ]
-    mean = torch.stack([out.mean((0, 2)) for out in outs]).mean(0)
-    var = torch.stack([out.transpose(0, 1).flatten(1).var(1) for out in outs]).mean(0)
+    mean = weight @ torch.stack([out.mean((0, 2)) for out in outs])
+    var = weight @ torch.stack([out.transpose(0, 1).flatten(1).var(1) for out in outs])
     set_momentum(model, 0.5)
     use_mean_statistics(model, batches)
     norm = next(norms_of(model))

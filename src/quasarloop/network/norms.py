@@ -2,7 +2,7 @@
 
 QuasarNET keeps 0.99 of the old value at each step. On 600 labelled spectra that is three
 steps per epoch: after ten epochs three quarters of the statistics would still be the
-meaningless ones a network starts with.
+meaningless ones a network starts with. So they are measured anew when they are needed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from quasarloop.network.model import LineFinder
 from quasarloop.network.training_pass import training_logits
 
-__all__ = ["fold_biases", "norms_of", "running_momentum", "set_momentum", "use_mean_statistics"]
+__all__ = ["fold_biases", "norms_of", "set_momentum", "use_mean_statistics"]
 
 
 def norms_of(model: LineFinder) -> Iterator[nn.BatchNorm1d]:
@@ -21,22 +21,6 @@ def norms_of(model: LineFinder) -> Iterator[nn.BatchNorm1d]:
     for module in (*model.conv_norms, model.common_norm):
         assert isinstance(module, nn.BatchNorm1d)  # for mypy: ModuleList forgets
         yield module
-
-
-def running_momentum(step: int, least: float) -> float:
-    """Return the part the batch of a step contributes to the running statistics.
-
-    Args:
-        step: number of batches seen before.
-        least: the part once many were seen (QuasarNET: 0.01).
-
-    Source: our choice: the plain mean of all batches until it would change more slowly than
-    QuasarNET's exponential mean, which then takes over.
-
-    >>> [running_momentum(step, 0.01) for step in (0, 1, 3, 99, 5000)]
-    [1.0, 0.5, 0.25, 0.01, 0.01]
-    """
-    return max(least, 1.0 / (step + 1))
 
 
 def set_momentum(model: LineFinder, momentum: float) -> None:
@@ -67,9 +51,11 @@ def use_mean_statistics(model: LineFinder, batches: Iterable[Tensor]) -> None:
 
     Args:
         model: changed in place; left in training mode if it was.
-        batches: (n, n_bins) each, at least one, of similar sizes.
+        batches: (n, n_bins) each, at least one; each counts by its number of spectra.
     """
+    seen = 0
     with torch.no_grad():
-        for number, flux in enumerate(batches):
-            set_momentum(model, 1.0 / (number + 1))
+        for flux in batches:
+            seen += len(flux)
+            set_momentum(model, len(flux) / seen)
             training_logits(model, flux, rate=0.0)

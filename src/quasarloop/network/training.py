@@ -171,7 +171,9 @@ def _one_epoch(
             f"({options.learning_rate})"
         )
     record = EpochRecord(epoch, rate, sum(terms), *terms)
-    if options.statistics == "calibrated" and (run.validation or epoch == options.epochs):
+    if options.statistics == "calibrated" and (
+        run.validation is not None or epoch == options.epochs
+    ):
         use_mean_statistics(model, _calibration(run))
     return record if run.validation is None else _judged(run, model, record, records)
 
@@ -257,7 +259,8 @@ def _calibration(run: Run) -> Iterator[torch.Tensor]:
     most = _CALIBRATION_BATCHES * run.options.batch_size
     if len(rows) > most:
         rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
-    for batch in _batches(rows, run.options.batch_size):
+    # Parts of equal size: a short last one would be normalised by a poor mean.
+    for batch in np.array_split(rows, -(-len(rows) // run.options.batch_size)):
         yield torch.from_numpy(run.data.flux[batch]).to(run.device)
 
 
