@@ -35,10 +35,7 @@ def _send(person, case):
 EVERYBODY = [None, "ada", "max", "root"]
 
 
-@pytest.mark.parametrize(
-    ("name", "mode"),
-    [("ada", "positive"), ("ada", "negative"), ("max", "positive"), ("root", "negative")],
-)
+@pytest.mark.parametrize(("name", "mode"), [("ada", "positive"), ("root", "negative")])
 def test_no_request_breaks_the_server(campaign, client, name, mode):
     _try_everything(campaign, client, name, mode, examples=4)
 

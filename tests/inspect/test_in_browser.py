@@ -213,9 +213,9 @@ async def _get_there(page, target):
     from playwright.async_api import TimeoutError as TooLong
 
     there = page.locator(f"body[data-target='{target}']")
-    for _ in range(20):
+    for _ in range(80):
         with contextlib.suppress(TooLong):
-            return await there.wait_for(timeout=PATIENCE_MS / 20)
+            return await there.wait_for(timeout=PATIENCE_MS / 80)
         assert "cannot be had" in await page.locator("#verdict-hint").inner_text()
         await page.keyboard.press("n")
     raise AssertionError(f"{target} never came")
@@ -275,7 +275,7 @@ def _export(url, tmp_path, form):
 @pytest.mark.parametrize(
     ("n_objects", "backend"),
     [
-        pytest.param(6, "sqlite"),
+        pytest.param(4, "sqlite"),
         pytest.param(30, "sqlite", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
         pytest.param(30, "postgresql", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],

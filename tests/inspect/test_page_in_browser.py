@@ -185,6 +185,7 @@ def test_zoom_and_pan_stay_where_they_are_put(desk):
     assert view() != held
 
 
+@pytest.mark.slow
 def test_every_key_of_the_help_page_is_a_key_that_works(desk):
     page = desk(1)
     press(page, ["?"])
@@ -203,6 +204,7 @@ def test_every_key_of_the_help_page_is_a_key_that_works(desk):
     assert set(buttons) <= {action for action, _ in table}, "every button has a key"
 
 
+@pytest.mark.slow
 def test_nudges_chips_and_fits_find_the_redshift(desk):
     page = desk(2)  # z = 2.3
     type_z(page, "2.29")
@@ -253,6 +255,7 @@ def test_undo_redo_and_the_way_back_to_the_last_change(desk):
     assert saved(page)["issues"] == "", "undo knows what happened before the reload"
 
 
+@pytest.mark.slow
 def test_leaving_with_a_redshift_moved_but_not_taken_warns_once(desk):
     page = desk(4)
     type_z(page, "2.1")
@@ -284,6 +287,7 @@ def test_keys_typed_while_the_next_object_is_on_its_way_wait_for_it(desk):
     assert saved(page)["spectype"] == "", "nothing of it went to the object before"
 
 
+@pytest.mark.slow
 def test_skip_jump_and_the_list(desk, page_server):
     page = desk(7)
     press(page, ["k"])
@@ -369,6 +373,7 @@ def test_a_broken_spectrum_says_why_and_the_next_one_works(desk):
     assert page.evaluate("() => window.quasarloop.bench.plot.arms[0].wave.length") > 7000
 
 
+@pytest.mark.slow
 def test_the_machines_stay_silent_until_asked_and_speak_after_the_verdict(desk):
     page = desk(10, name="bea")
     assert page.locator("#machine button").count() == 1
@@ -400,7 +405,7 @@ def test_nothing_comes_from_anywhere_else_and_nothing_fails(desk, page_server):
     assert complaints == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_names_and_contrast_for_everybody(desk, theme):
     page = desk(12, name="cyd")
     page.evaluate(f"() => {{ document.documentElement.dataset.theme = '{theme}'; }}")
@@ -435,7 +440,14 @@ def test_names_and_contrast_for_everybody(desk, theme):
     assert weak == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(1366, 768), (820, 1180), (1180, 820)])
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        (1366, 768),
+        pytest.param(820, 1180, marks=pytest.mark.slow),
+        pytest.param(1180, 820, marks=pytest.mark.slow),
+    ],
+)
 def test_everything_fits_on_small_screens(desk, width, height):
     page = desk(0, name="bea")
     page.set_viewport_size({"width": width, "height": height})
