@@ -94,7 +94,9 @@ class Selection(_Section):
         "round 2).",
     )
     score: str = Field(
-        "entropy", description="Score to rank by (paper, Section 3: entropy of the hard votes)."
+        "mutual_information",
+        description="Score to rank by (paper, Section 3: entropy; measured against random labels "
+        "at fixed purity in docs/selection.md).",
     )
     draw: Literal["top", "proportional"] = Field(
         "top", description="Take the highest scores (paper), or draw in proportion to them."
