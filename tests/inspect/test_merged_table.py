@@ -61,6 +61,7 @@ def test_training_reads_the_table_as_it_is(tmp_path, suffix):
     assert truth.z[0] == 2.1034
     assert np.isnan(truth.z[1])
     assert truth.trains.tolist() == [True, False, False]
+    assert truth.bal.tolist() == [1, -1, 0]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

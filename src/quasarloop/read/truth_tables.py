@@ -165,7 +165,7 @@ def _merged_inspections(file: Path, table: Table) -> dict[str, NDArray[Any]]:
         "spectype": _spectypes(table["BEST_SPECTYPE"]),
         "z": _numbers(table, "BEST_Z", _Z_RANGE),
         "quality": _numbers(table, "BEST_QUALITY", _QUALITY_RANGE, empty=0.0),
-        "bal": np.full(len(ids), -1),
+        "bal": _bal(table["IS_BAL"]) if "IS_BAL" in table else np.full(len(ids), -1),
         "source": np.full(len(ids), file.name),
     }
 
