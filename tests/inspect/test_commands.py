@@ -1,0 +1,168 @@
+"""quasarloop inspect and quasarloop labels, from the command line."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from quasarloop.cli import app
+from quasarloop.errors import InspectionError, OutputError
+from quasarloop.grid import LOG_GRID
+from quasarloop.inspect.database import open_database
+from quasarloop.inspect.ledger import Save, item_of, save_label
+from quasarloop.inspect.people import invite, join, person_called
+from quasarloop.inspect.server import first_admin, prepare
+from quasarloop.inspect.spectra_files import open_spectra
+from quasarloop.inspect.verdict import Verdict
+from quasarloop.read import read_truth
+from quasarloop.store import ingest
+from quasarloop.truth import SpecType
+
+BIG_ID = 39627945488154697
+QSO = Verdict(SpecType.QSO, 2.1034, 4)
+HEADER = "TARGETID,VI_scanner,VI_quality,VI_issue,VI_z,VI_spectype,VI_comment\n"
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(word) for word in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def db(tmp_path, add_person, add_items, database):
+    """A campaign of three inspectors and three objects: agreed, in conflict, open."""
+    for name in ("ada", "bea", "cyd"):
+        add_person(name)
+    add_items(3)
+    url = f"sqlite:///{tmp_path / 'labels.db'}"
+    run("inspect", "assign", "--db", url)
+    with database.write() as session:
+        for name in ("ada", "bea", "cyd"):
+            user = person_called(session, name)
+            odd = Verdict(SpecType.STAR, 0.0, 4) if name == "cyd" else QSO
+            for target, verdict in ((BIG_ID, QSO), (BIG_ID + 1, odd)):
+                item = item_of(session, target)
+                save_label(session, item, user, Save(verdict, 0, f"{name}-{target}", seconds=6.0))
+    return url
+
+
+def test_assigning_inviting_and_shutting_out(db):
+    assert "0 assignments made" in run("inspect", "assign", "--db", db)
+    link = run("inspect", "invite", "dan", "--db", db, "--address", "https://vi.example.org/")
+    assert re.fullmatch(r"https://vi\.example\.org/join/[\w-]{20,}\n", link)
+    assert "2 taken back" in run("inspect", "assign", "--db", db, "--per-object", 1)
+    assert "bea is out" in run("inspect", "shut-out", "bea", "--db", db)
+    with pytest.raises(InspectionError, match="nobody here is called eve"):
+        run("inspect", "shut-out", "eve", "--db", db)
+    with pytest.raises(InspectionError, match="joined already"):
+        run("inspect", "invite", "ada", "--db", db)
+
+
+def test_merging_says_who_waits(db):
+    assert run("labels", "merge", "--db", db) == f"{BIG_ID + 1} redshift,class\n"
+
+
+def test_status_shows_everything_and_draws_the_figure(db, tmp_path):
+    figure = tmp_path / "agreement.png"
+    said = run("labels", "status", "--db", db, "--figure", figure)
+    assert re.search(r"agreed\s*│\s*1", said)
+    assert re.search(r"to decide\s*│\s*1", said)
+    assert re.search(r"ada – bea\s*│\s*2", said)
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".fits", ".parquet"])
+@pytest.mark.parametrize("form", ["merged", "truth"])
+def test_final_labels_go_out_and_are_truth(db, tmp_path, suffix, form):
+    path = tmp_path / f"out{suffix}"
+    assert "1 labels" in run("labels", "export", path, "--format", form, "--db", db)
+    truth = read_truth(path)
+    assert truth.target_id.tolist() == [BIG_ID]
+    assert truth.z.tolist() == [2.1034]
+    with pytest.raises(OutputError, match="exists"):
+        run("labels", "export", path, "--format", form, "--db", db)
+
+
+def test_wrong_wishes_are_explained(db, tmp_path):
+    with pytest.raises(InspectionError, match="expected merged, truth or prospect"):
+        run("labels", "export", tmp_path / "x.csv", "--format", "best", "--db", db)
+    with pytest.raises(InspectionError, match=r"\.csv, \.fits or \.parquet"):
+        run("labels", "export", tmp_path / "x.txt", "--db", db)
+    empty = f"sqlite:///{tmp_path / 'empty.db'}"
+    with pytest.raises(InspectionError, match="no object has a final label"):
+        run("labels", "export", tmp_path / "x.csv", "--db", empty)
+    with pytest.raises(InspectionError, match="cannot be read"):
+        run("labels", "import", tmp_path / "absent.csv", "--db", empty)
+
+
+def test_files_come_in_and_go_out(db, tmp_path):
+    other = tmp_path / "desi-vi_x_dee.csv"
+    other.write_text(f"{HEADER}{BIG_ID + 1},dee,4,,2.1034,QSO,sure\n", encoding="utf-8")
+    assert "1 labels new, 0 known, 0 objects new" in run("labels", "import", other, "--db", db)
+    assert "0 labels new, 1 known" in run("labels", "import", other, "--db", db)
+    merged = tmp_path / "merged.csv"
+    merged.write_text(
+        f"TARGETID,best_z,best_quality,best_spectype\n{BIG_ID + 2},0.5,3.5,GALAXY\n",
+        encoding="utf-8",
+    )
+    assert "1 labels new" in run("labels", "import", merged, "--db", db, "--merger", "team")
+    out = run("labels", "export", tmp_path / "vi", "--format", "prospect", "--db", db)
+    assert [line.rsplit("_", 1)[1] for line in out.split()] == [
+        "ada.csv",
+        "bea.csv",
+        "cyd.csv",
+        "dee.csv",
+    ]
+    final = tmp_path / "final.csv"
+    run("labels", "export", final, "--db", db)
+    assert read_truth(final).target_id.tolist() == [BIG_ID, BIG_ID + 2]
+
+
+def test_a_campaign_without_objects_is_refused_and_the_first_admin_invited_once(tmp_path):
+    database = open_database(f"sqlite:///{tmp_path / 'new.db'}")
+    with pytest.raises(InspectionError, match="give a --worklist"):
+        prepare(database, open_spectra([]))
+    token = first_admin(database)
+    with database.write() as session:
+        join(session, token, "a long password")
+    assert first_admin(database) is None
+    database.close()
+
+
+@pytest.mark.slow
+def test_exported_labels_train_a_network_as_they_are(tmp_path, write_coadd):
+    """The whole way: spectra, inspection, merge, export, `quasarloop train`."""
+    ids = [BIG_ID + i for i in range(12)]
+    coadd = write_coadd(tmp_path / "coadd-1.fits", ids, [2.0 + 0.1 * i for i in range(12)])
+    ingest([coadd], tmp_path / "store", LOG_GRID)
+    worklist = tmp_path / "worklist.json"
+    worklist.write_text(json.dumps([str(target) for target in ids]), encoding="utf-8")
+    url = f"sqlite:///{tmp_path / 'labels.db'}"
+    database = open_database(url)
+    with database.write() as session:
+        for name in ("ada", "bea", "cyd"):
+            join(session, invite(session, name, "inspector"), "a long password")
+    prepare(database, open_spectra([tmp_path / "store"]), worklist=worklist)
+    with database.write() as session:
+        for name in ("ada", "bea", "cyd"):
+            for number, target in enumerate(ids):
+                verdict = Verdict(SpecType.QSO, 2.0 + 0.1 * number, 4)
+                user = person_called(session, name)
+                save = Save(verdict, 0, f"{name}-{number}")
+                save_label(session, item_of(session, target), user, save)
+    database.close()
+    for form in ("merged", "truth"):
+        truth = tmp_path / f"{form}.fits"
+        run("labels", "export", truth, "--format", form, "--db", url)
+        weights = tmp_path / f"{form}.h5"
+        main = [sys.executable, "-c", "from quasarloop.cli import main; main()", "train"]
+        options = ["--store", tmp_path / "store", "--truth", truth, "--out", weights]
+        options += ["--epochs", 1, "--validation", 0, "--monitor", "none"]
+        subprocess.run([*main, *map(str, options)], check=True, capture_output=True)
+        assert weights.stat().st_size > 100_000
