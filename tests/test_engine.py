@@ -32,7 +32,13 @@ def cluster(jobs: ModuleType) -> Iterator[str]:
     """A Dask cluster of two real worker processes."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        silence_logs=50,
+        # Any free port: two clusters on the usual one would warn, and warnings are errors here.
+        dashboard_address=":0",
+        scheduler_kwargs={"dashboard": False},
     ) as running:
         yield running.scheduler_address
 

@@ -73,7 +73,9 @@ def _plot_scatter(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
     ):
         number, scatter = _curve(epochs, name)
         axes.plot(number, _C_KMS * np.array(scatter), color=colour, label=label)
-    axes.set_yscale("log")
+    # With one quasar or none found there is no scatter to draw, and nothing for a log scale.
+    if any(epoch.z_nmad > 0 or epoch.z_scatter > 0 for epoch in epochs):
+        axes.set_yscale("log")
     axes.set_ylabel("scatter of redshift, km/s")
     axes.legend(fontsize=8)
 
