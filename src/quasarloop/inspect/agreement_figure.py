@@ -69,7 +69,7 @@ def _draw_confusion(axes: Any, found: Agreement) -> None:
     names = [spectype_name(c) for c in CLASSES]
     total = found.confusion.sum(axis=1, keepdims=True)
     share = np.divide(found.confusion, total, out=np.zeros((3, 3)), where=total > 0)
-    axes.imshow(share, cmap="cividis_r", vmin=0, vmax=1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i in range(len(names)):
         for j in range(len(names)):
             colour = "white" if share[i, j] > _LIGHT_TEXT_FROM else "black"

@@ -86,6 +86,7 @@ export class InspectorDesk {
     this.seconds = object.seconds;
     this.bench.offer([]);
     this.bench.hint("");
+    this.bench.follow(this.verdict.spectype);
     this.bench.moveTo(this.verdict.z ?? 0);
     hideMachine(object.machine === "closed");
     this.machineShown = false;
@@ -140,6 +141,7 @@ export class InspectorDesk {
     this.verdict = verdict;
     this.lastTouched = target;
     this.saver.change(target, verdict, { note, seconds: Math.round(this.seconds * 10) / 10 });
+    this.bench.follow(verdict.spectype);
     if (verdict.z !== null && Math.abs(verdict.z - this.bench.z) > 1e-6) this.bench.moveTo(verdict.z);
     this.show();
     // The first verdict is given blind; what the machines think may be seen from then on.

@@ -73,6 +73,7 @@ export class MergerDesk {
     const machines = showMachine(opinion, (z) => this.bench.moveTo(z));
     const said = object.verdicts.map((v) => v.verdict.z).filter((z) => z !== null);
     this.bench.offer([...new Set([...said, ...machines])]);
+    this.bench.follow(this.verdict.spectype || object.verdicts[0]?.verdict.spectype);
     this.bench.moveTo(this.verdict.z ?? said[0] ?? 0);
     this.bench.hint("");
     this.show();
@@ -111,6 +112,7 @@ export class MergerDesk {
       this.step = this.steps.length - 1;
     }
     this.verdict = verdict;
+    this.bench.follow(verdict.spectype);
     if (verdict.z !== null && Math.abs(verdict.z - this.bench.z) > 1e-6) this.bench.moveTo(verdict.z);
     this.show();
   }

@@ -35,6 +35,9 @@ export class SpectrumPlot {
       tools: "pan,box_zoom,xwheel_zoom,ywheel_zoom,reset",
       active_scroll: "xwheel_zoom",
       toolbar_location: "right",
+      // The page's own ground shows through: a fill of Bokeh's leaves a seam when themes change.
+      background_fill_color: null,
+      border_fill_color: null,
       min_border_top: TOP_PX,
       min_border_left: 58,
       x_axis_label: "observed wavelength / Å",
@@ -55,7 +58,6 @@ export class SpectrumPlot {
       this.glyphs[name] = renderer.glyph;
     }
     this.view = await Plotting.show(figure, this.host);
-    // Bokeh answers to these keys with its own panning; ours mean other things.
     for (const range of [this.x, this.y]) range.change.connect(() => this.scheduleOverlay());
     new ResizeObserver(() => setTimeout(() => this.scheduleOverlay(), 50)).observe(this.host);
     this.host.addEventListener("pointermove", (event) => this.showReadout(event));
@@ -137,7 +139,7 @@ export class SpectrumPlot {
       ),
     );
     const c = this.colours;
-    this.figure.setv({ background_fill_color: c.panel, border_fill_color: c.panel, outline_line_color: c.line });
+    this.figure.setv({ outline_line_color: c.line });
     for (const axis of [...this.figure.below, ...this.figure.left]) {
       axis.setv({
         axis_label_text_color: c.text, major_label_text_color: c.text, axis_line_color: c.line,
@@ -192,8 +194,9 @@ export class SpectrumPlot {
       pen.rect(frame.left, frame.top, frame.width, frame.height);
       pen.clip();
       this.drawBadPixels(pen, frame);
-      this.drawMarks(pen, frame);
+      const labels = this.drawMarks(pen, frame);
       this.drawTemplate(pen, frame);
+      for (const label of labels) this.drawLabel(pen, frame, label);
       pen.restore();
     }
     this.lastDraw = performance.now() - started;
@@ -248,9 +251,10 @@ export class SpectrumPlot {
     }
   }
 
+  /** Draw lines where features fall; return their names, to be written above everything. */
   drawMarks(pen, frame) {
-    if (this.options.lines === "none") return;
-    const ends = new Float64Array(2 * LABEL_ROWS).fill(-Infinity);
+    const labels = [];
+    if (this.options.lines === "none") return labels;
     for (const mark of this.marks) {
       if (this.options.lines === "major" && !mark.major) continue;
       const x = this.toX(mark.wave_aa * (1 + this.z), frame);
@@ -264,24 +268,19 @@ export class SpectrumPlot {
       pen.moveTo(x, frame.top);
       pen.lineTo(x, frame.top + frame.height);
       pen.stroke();
-      this.labelMark(pen, frame, mark.name, x, absorbs, colour, ends);
+      labels.push({ name: mark.name, x, absorbs, colour });
     }
     pen.setLineDash([]);
+    return placeLabels(pen, labels);
   }
 
-  /** Names stand in rows, emission above, absorption below, so that neighbours stay readable. */
-  labelMark(pen, frame, name, x, absorbs, colour, ends) {
-    const width = pen.measureText(name).width;
-    const first = absorbs ? LABEL_ROWS : 0;
-    let row = 0;
-    while (row < LABEL_ROWS - 1 && ends[first + row] > x - width / 2 - 3) row++;
-    ends[first + row] = x + width / 2;
+  drawLabel(pen, frame, { name, x, absorbs, colour, row }) {
     const y = absorbs ? frame.top + frame.height - 14 - 14 * row : frame.top + 16 + 14 * row;
     pen.textAlign = "center";
     pen.textBaseline = "alphabetic";
-    pen.lineWidth = 3;
+    pen.lineWidth = 4;
+    pen.lineJoin = "round";
     pen.strokeStyle = this.colours.panel;
-    pen.setLineDash([]);
     pen.strokeText(name, x, y);
     pen.fillStyle = colour;
     pen.fillText(name, x, y);
@@ -338,6 +337,19 @@ function append(data, x, y) {
     data.x.push(x[i]);
     data.y.push(y[i]);
   }
+}
+
+/** Put names in rows, emission above, absorption below, so that neighbours stay readable. */
+function placeLabels(pen, labels) {
+  const ends = new Float64Array(2 * LABEL_ROWS).fill(-Infinity);
+  for (const label of labels) {
+    const width = pen.measureText(label.name).width;
+    const first = label.absorbs ? LABEL_ROWS : 0;
+    label.row = 0;
+    while (label.row < LABEL_ROWS - 1 && ends[first + label.row] > label.x - width / 2 - 4) label.row++;
+    ends[first + label.row] = label.x + width / 2;
+  }
+  return labels;
 }
 
 function niceStep(rough) {

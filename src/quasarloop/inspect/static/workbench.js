@@ -135,6 +135,11 @@ export class Workbench {
     return true;
   }
 
+  /** Draw the template of a class, unless templates are off. */
+  follow(spectype) {
+    if (spectype && this.plot.options.template !== "none") this.options({ template: spectype });
+  }
+
   cycle(name) {
     const values = CYCLES[name];
     this.options({ [name]: values[(values.indexOf(this.plot.options[name]) + 1) % values.length] });
