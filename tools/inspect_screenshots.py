@@ -150,7 +150,7 @@ def served(url: str, sky: Path) -> Iterator[str]:
 
 def photograph(browser: Browser, address: str, out: Path) -> None:
     """Visit every page and keep its picture."""
-    page = _log_in(browser, address, "ada")
+    page = log_in(browser, address, "ada")
     page.goto(f"{address}/list?state=all")
     _picture(page, out / "inspect_list.png")
     page.goto(f"{address}/inspect?state=todo")
@@ -172,7 +172,7 @@ def photograph(browser: Browser, address: str, out: Path) -> None:
     page.set_viewport_size({"width": 820, "height": 1180})
     page.wait_for_timeout(500)
     _picture(page, out / "inspect_tablet.png")
-    page = _log_in(browser, address, "max")
+    page = log_in(browser, address, "max")
     page.locator("body[data-ready=true]").wait_for()
     _picture(page, out / "inspect_queue.png")
     page.goto(f"{address}/merge/object")
@@ -183,12 +183,13 @@ def photograph(browser: Browser, address: str, out: Path) -> None:
     page.goto(f"{address}/statistics")
     page.locator("body[data-ready=true]").wait_for()
     _picture(page, out / "inspect_statistics.png", full=True)
-    page = _log_in(browser, address, "root")
+    page = log_in(browser, address, "root")
     page.locator("body[data-ready=true]").wait_for()
     _picture(page, out / "inspect_people.png")
 
 
-def _log_in(browser: Browser, address: str, name: str) -> Page:
+def log_in(browser: Browser, address: str, name: str) -> Page:
+    """Open a window and log somebody in."""
     page = browser.new_page(viewport={"width": 1366, "height": 768})
     page.goto(f"{address}/login")
     page.fill("input[name=name]", name)

@@ -34,11 +34,14 @@ class Database:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
         self._writing = engine.execution_options(quasarloop_writes=True)
+        self._reading = engine
+        if engine.dialect.name == "postgresql":  # SQLite readers see one state anyhow
+            self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Give a session to read with; it sees one state of the database."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
