@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from quasarloop.engine import Engine, TaskReport, run_tasks
+from quasarloop.engine import Engine, TaskReport, open_session, run_tasks
 from quasarloop.errors import TaskError
 
 _HERE = Path(__file__).parent
@@ -78,6 +78,26 @@ def test_shared_travels_once_per_worker(jobs: ModuleType, tmp_path: Path) -> Non
     unpacked = sorted(path.name.split("-")[1] for path in tmp_path.glob("unpacked-*"))
     assert len(unpacked) == len(set(unpacked)) <= 2
     assert pids <= {int(pid) for pid in unpacked}
+
+
+def test_a_session_keeps_its_workers(jobs: ModuleType, tmp_path: Path) -> None:
+    shared, engine = jobs.CountedShared(tmp_path), Engine(workers=2)
+    with open_session(jobs.process_id, engine=engine, shared=shared) as session:
+        pids = [set(session.run(range(n)).complete()) for n in (6, 1, 6)]
+    assert len(set.union(*pids)) == 2
+    assert len(list(tmp_path.glob("unpacked-*"))) == 2
+    _wait_until(lambda: not any(_alive(pid) for pid in set.union(*pids)))
+
+
+def test_a_session_goes_on_after_its_caller_broke_off(jobs: ModuleType, tmp_path: Path) -> None:
+    def break_off(task: int, result: int) -> None:
+        raise InterruptedError
+
+    shared, engine = jobs.Shared(tmp_path, 3), Engine(workers=2)
+    with open_session(jobs.multiply, engine=engine, shared=shared) as session:
+        with pytest.raises(InterruptedError):
+            session.run(range(50), on_result=break_off)
+        assert session.run([1, 2]).results == [3, 6]
 
 
 @pytest.mark.parametrize("engine", engines(), ids=Engine.describe)
@@ -216,6 +236,14 @@ def test_cluster_shares_once_per_worker(jobs: ModuleType, tmp_path: Path, cluste
     workers = [path.name.split("-")[1] for path in tmp_path.glob("unpacked-*")]
     for pid in set(report.complete()):
         assert workers.count(str(pid)) == 1
+
+
+def test_cluster_session_shares_once(jobs: ModuleType, tmp_path: Path, cluster: str) -> None:
+    shared, engine = jobs.CountedShared(tmp_path), Engine(scheduler=cluster)
+    with open_session(jobs.process_id, engine=engine, shared=shared) as session:
+        pids = [set(session.run(range(n)).complete()) for n in (6, 1, 6)]
+    workers = [path.name.split("-")[1] for path in tmp_path.glob("unpacked-*")]
+    assert all(workers.count(str(pid)) == 1 for pid in set.union(*pids))
 
 
 def test_cluster_that_lacks_our_code_is_explained(

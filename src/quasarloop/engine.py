@@ -8,13 +8,14 @@ tasks need (weights, a truth table) goes in ``shared`` and travels once per work
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from quasarloop.engine_processes import Outcome, attempt, run_in_processes, single_thread
+from quasarloop.engine_processes import Outcome, ProcessPool, attempt, single_thread
 from quasarloop.errors import TaskError
 
-__all__ = ["RETRIES", "Engine", "TaskReport", "run_tasks"]
+__all__ = ["RETRIES", "Engine", "Session", "TaskReport", "open_session", "run_tasks"]
 
 # How often a task is tried before it counts as failed. Source: our choice.
 RETRIES: Final = 3
@@ -114,48 +115,92 @@ def run_tasks(
     >>> run_tasks(divmod, [7, 9], shared=4).results
     [(1, 3), (2, 1)]
     """
-    engine = engine or Engine()
-    tasks = list(tasks)
-    results: list[R | None] = [None] * len(tasks)
-    failures: dict[int, str] = {}
-    tries = [0] * len(tasks)
-    queue = deque(range(len(tasks)))
-    for outcome in _outcomes(function, tasks, queue, shared, engine):
-        index = outcome.index
-        if outcome.error is None:
-            results[index] = outcome.result
-            if on_result is not None:
-                on_result(tasks[index], outcome.result)
-            continue
-        tries[index] += 1
-        name = name_of(tasks[index])
-        log.warning("%s failed (try %d of %d): %s", name, tries[index], retries, outcome.error)
-        if tries[index] < retries:
-            queue.append(index)
-        else:
-            failures[index] = outcome.error
-    named = {name_of(tasks[index]): failures[index] for index in sorted(failures)}
-    return TaskReport(results, named)
+    with open_session(function, engine=engine, shared=shared) as session:
+        return session.run(tasks, name_of=name_of, on_result=on_result, retries=retries)
 
 
-def _outcomes(
-    function: Callable[[T, Any], R],
-    tasks: Sequence[T],
-    queue: deque[int],
-    shared: Any,
-    engine: Engine,
-) -> Iterator[Outcome]:
-    # The caller puts a task that must run again back on the queue before asking for the next
-    # outcome; every way of running ends when the queue is empty and nothing is under way.
-    if engine.scheduler is not None:
-        from quasarloop.engine_dask import run_on_cluster  # noqa: PLC0415 -- optional extra
+@contextmanager
+def open_session(
+    function: Callable[[T, Any], R], *, engine: Engine | None = None, shared: Any = None
+) -> "Iterator[Session[T, R]]":
+    """Keep workers, and what they share, for several lots of tasks of one function.
 
-        yield from run_on_cluster(function, tasks, queue, shared, engine.scheduler)
-    elif engine.workers > 1:
-        yield from run_in_processes(function, tasks, queue, shared, engine.workers)
+    Args and errors as `run_tasks`.
+    """
+    where = engine or Engine()
+    pool: _Pool
+    if where.scheduler is not None:
+        from quasarloop.engine_dask import ClusterPool  # noqa: PLC0415 -- optional extra
+
+        pool = ClusterPool(function, shared, where.scheduler)
+    elif where.workers > 1:
+        pool = ProcessPool(function, shared, where.workers)
     else:
+        pool = _ThisProcess(function, shared)
+    try:
+        yield Session(pool)
+    finally:
+        pool.close()
+
+
+class Session(Generic[T, R]):
+    """Workers that stay; made by `open_session`."""
+
+    def __init__(self, pool: "_Pool") -> None:
+        self._pool = pool
+
+    def run(
+        self,
+        tasks: Sequence[T],
+        *,
+        name_of: Callable[[T], str] = str,
+        on_result: Callable[[T, R], None] | None = None,
+        retries: int = RETRIES,
+    ) -> TaskReport[R]:
+        """Do every task once and report in task order; see `run_tasks`."""
+        tasks = list(tasks)
+        results: list[R | None] = [None] * len(tasks)
+        failures: dict[int, str] = {}
+        tries = [0] * len(tasks)
+        # A task that must run again goes back on the queue before the next outcome is asked for;
+        # a pool's run ends when the queue is empty and nothing is under way.
+        queue = deque(range(len(tasks)))
+        for outcome in self._pool.run(tasks, queue) if tasks else ():
+            index = outcome.index
+            if outcome.error is None:
+                results[index] = outcome.result
+                if on_result is not None:
+                    on_result(tasks[index], outcome.result)
+                continue
+            tries[index] += 1
+            name = name_of(tasks[index])
+            log.warning("%s failed (try %d of %d): %s", name, tries[index], retries, outcome.error)
+            if tries[index] < retries:
+                queue.append(index)
+            else:
+                failures[index] = outcome.error
+        named = {name_of(tasks[index]): failures[index] for index in sorted(failures)}
+        return TaskReport(results, named)
+
+
+class _Pool(Protocol):
+    def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:
+        """Run queued tasks; yields outcomes as they come."""
+
+    def close(self) -> None:
+        """End or leave the workers."""
+
+
+class _ThisProcess:
+    def __init__(self, function: Callable[[Any, Any], Any], shared: Any) -> None:
+        self._function, self._shared = function, shared
+
+    def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:
         while queue:
             index = queue.popleft()
             with single_thread():
-                outcome = attempt(function, index, tasks[index], shared)
+                outcome = attempt(self._function, index, tasks[index], self._shared)
             yield outcome
+
+    def close(self) -> None:
+        pass

@@ -15,7 +15,7 @@ from typing import Any, Final
 from quasarloop.engine_processes import Outcome, attempt, describe_error, hold_one_thread
 from quasarloop.errors import TaskError
 
-__all__ = ["run_on_cluster"]
+__all__ = ["ClusterPool"]
 
 # How often the cluster may lose everything it holds before that counts against tasks.
 _LOSSES: Final = 20
@@ -26,43 +26,50 @@ _SCATTER_WAIT_S: Final = 0.5
 log = logging.getLogger(__name__)
 
 
-def run_on_cluster(
-    function: Callable[[Any, Any], Any],
-    tasks: Sequence[Any],
-    queue: deque[int],
-    shared: Any,
-    scheduler: str,
-) -> Iterator[Outcome]:
-    """Run queued tasks on a cluster; yields outcomes as they come.
+class ClusterPool:
+    """The workers of a Dask cluster, all with one function and its shared value.
 
     `shared` is broadcast to the workers there are; later ones fetch it from their peers. A worker
     that dies is replaced by its nanny and its tasks run again elsewhere.
 
     Args:
         function: module-level ``function(task, shared)``, importable by the workers.
-        tasks: all tasks.
-        queue: numbers of tasks to run; the caller may append between outcomes.
         shared: sent once to every worker.
         scheduler: address, e.g. ``"tcp://10.0.0.1:8786"``.
 
     Raises:
         TaskError: distributed is not installed, or nobody answers at the address.
     """
-    distributed = _import_distributed()
-    with _connect(distributed, scheduler) as client:
-        client.wait_for_workers(1)
-        run_name = f"quasarloop-{uuid.uuid4().hex}"
-        held = _broadcast(client, shared)
+
+    def __init__(self, function: Callable[[Any, Any], Any], shared: Any, scheduler: str) -> None:
+        self._function, self._shared = function, shared
+        self._distributed = _import_distributed()
+        self._client = _connect(self._distributed, scheduler)
+        self._held: Any = None
+        self._n_submitted = 0
+        self._name = f"quasarloop-{uuid.uuid4().hex}"
+
+    def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:
+        """Run queued tasks; yields outcomes as they come.
+
+        Args:
+            tasks: all tasks.
+            queue: numbers of tasks to run; the caller may append between outcomes.
+
+        Raises:
+            TaskError: the workers cannot take what the tasks share.
+        """
+        self._hold()
         under_way: dict[str, int] = {}
-        finished = distributed.as_completed([], loop=client.loop, raise_errors=False)
-        n_submitted = losses = 0
+        loop = self._client.loop
+        finished = self._distributed.as_completed([], loop=loop, raise_errors=False)
+        losses = 0
         while queue or under_way:
             while queue:
                 index = queue.popleft()
-                n_submitted += 1
-                key = f"{run_name}-{index}-{n_submitted}"
-                under_way[key] = index
-                finished.add(client.submit(_run_one, function, index, tasks[index], held, key=key))
+                future = self._submit(index, tasks[index])
+                under_way[future.key] = index
+                finished.add(future)
             future = next(finished)
             index = under_way.pop(future.key)
             outcome = _outcome(future, index)
@@ -70,12 +77,27 @@ def run_on_cluster(
                 # The workers that held `shared` or the result are gone: not the task's fault.
                 losses += 1
                 log.warning("the cluster lost task %d; giving it back", index)
-                if held is not None and held.status != "finished":
-                    client.wait_for_workers(1)
-                    held = _broadcast(client, shared)
+                self._hold()
                 queue.append(index)
                 continue
             yield outcome or Outcome(index, None, "the cluster lost it again and again")
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._held = None
+        self._client.close()
+
+    def _submit(self, index: int, task: Any) -> Any:
+        self._n_submitted += 1
+        key = f"{self._name}-{self._n_submitted}"
+        return self._client.submit(_run_one, self._function, index, task, self._held, key=key)
+
+    def _hold(self) -> None:
+        """Make sure that the cluster holds the shared value."""
+        self._client.wait_for_workers(1)
+        lost = self._held is None or self._held.status != "finished"
+        if lost and self._shared is not None:
+            self._held = _broadcast(self._client, self._shared)
 
 
 def _import_distributed() -> Any:
@@ -100,8 +122,6 @@ def _connect(distributed: Any, scheduler: str) -> Any:
 
 
 def _broadcast(client: Any, shared: Any) -> Any:
-    if shared is None:
-        return None
     for left in reversed(range(_SCATTER_TRIES)):
         try:
             # hash=False: equal content of an earlier run must not be taken for ours.

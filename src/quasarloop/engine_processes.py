@@ -25,10 +25,10 @@ from quasarloop.errors import QuasarloopError, TaskError
 
 __all__ = [
     "Outcome",
+    "ProcessPool",
     "attempt",
     "describe_error",
     "hold_one_thread",
-    "run_in_processes",
     "single_thread",
 ]
 
@@ -94,53 +94,68 @@ def hold_one_thread() -> None:
         torch.set_num_threads(1)
 
 
-def run_in_processes(
-    function: Callable[[Any, Any], Any],
-    tasks: Sequence[Any],
-    queue: deque[int],
-    shared: Any,
-    n_workers: int,
-) -> Iterator[Outcome]:
-    """Run queued tasks in spawned processes; yields outcomes as they come.
+class ProcessPool:
+    """Spawned single-thread processes that all have one function and its shared value.
 
     Args:
         function: module-level ``function(task, shared)``.
-        tasks: all tasks.
-        queue: numbers of tasks to run; the caller may append between outcomes.
         shared: sent once to every worker.
         n_workers: most processes at a time.
 
     Raises:
-        TaskError: function or shared cannot be sent, or workers cannot start.
+        TaskError: function or shared cannot be sent.
     """
-    payload = _pickled(function, shared)
-    workers: list[_Worker] = []
-    failed_starts = 0
-    try:
-        while queue or any(worker.index is not None for worker in workers):
-            busy = sum(worker.index is not None for worker in workers)
-            while len(workers) < min(n_workers, busy + len(queue)):
-                workers.append(_start())
-            _hand_out(workers, tasks, queue)
-            for connection in wait([worker.connection for worker in workers]):
-                worker = next(w for w in workers if w.connection is connection)
+
+    def __init__(self, function: Callable[[Any, Any], Any], shared: Any, n_workers: int) -> None:
+        self._payload = _pickled(function, shared)
+        self._n_workers = n_workers
+        self._workers: list[_Worker] = []
+
+    def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:
+        """Run queued tasks; yields outcomes as they come.
+
+        Args:
+            tasks: all tasks.
+            queue: numbers of tasks to run; the caller may append between outcomes.
+
+        Raises:
+            TaskError: workers cannot start.
+        """
+        self._stop([worker for worker in self._workers if worker.index is not None])
+        failed_starts = 0
+        while queue or self._n_busy():
+            while len(self._workers) < min(self._n_workers, self._n_busy() + len(queue)):
+                self._workers.append(_start())
+            _hand_out(self._workers, tasks, queue)
+            for connection in wait([worker.connection for worker in self._workers]):
+                worker = next(w for w in self._workers if w.connection is connection)
                 message = _receive(worker)
                 if message == _HELLO:
-                    _send(worker, payload)
+                    _send(worker, self._payload)
                 elif message == _READY:
                     worker.ready, failed_starts = True, 0
                 elif isinstance(message, Outcome):
                     worker.index = None
                     yield message
                 else:
-                    workers.remove(worker)
+                    self._workers.remove(worker)
                     if worker.ready and worker.index is not None:
                         yield Outcome(worker.index, None, _obituary(worker))
                     elif not worker.ready:
                         failed_starts += 1
                         _check_starts(failed_starts, message, worker)
-    finally:
+
+    def close(self) -> None:
+        """End all workers."""
+        self._stop(list(self._workers))
+
+    def _n_busy(self) -> int:
+        return sum(worker.index is not None for worker in self._workers)
+
+    def _stop(self, workers: list["_Worker"]) -> None:
         _stop(workers)
+        for worker in workers:
+            self._workers.remove(worker)
 
 
 @dataclass
