@@ -1,36 +1,28 @@
 """Voting: every member says what it makes of every spectrum of a store, shard by shard."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_folder
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.ensemble.ask import Piece, ask_members, count_rows, cut_pieces, read_piece
 from quasarloop.ensemble.manifest import Ensemble, load_members
-from quasarloop.ensemble.members import confidence_edges, encode_confidence, encode_z
-from quasarloop.ensemble.votes import MemberFinds, VoteSettings, vote_columns
+from quasarloop.ensemble.votes import VoteSettings
 from quasarloop.ensemble.votes_folder import (
     MANIFEST,
     Votes,
     claim_folder,
-    members_file,
-    votes_file,
-    votes_table,
-    write_table,
+    open_votes,
     write_votes_manifest,
 )
+from quasarloop.ensemble.votes_writer import PartVotes, VotesWriter, part_votes
 from quasarloop.errors import GridError
-from quasarloop.grid import WaveGrid
 from quasarloop.network.predict import Predictor
 from quasarloop.store import Store
 
-__all__ = ["VoteOptions", "vote", "vote_plan"]
+__all__ = ["VoteOptions", "Voters", "finish_votes", "load_voters", "start_votes", "vote"]
 
 
 @dataclass(frozen=True)
@@ -47,21 +39,16 @@ class VoteOptions:
 
 
 @dataclass(frozen=True)
-class _Voters:
-    """What every worker needs, sent to it once."""
+class Voters:
+    """What every worker needs, sent to it once.
+
+    Attributes:
+        members: ready to predict, in the ensemble's order.
+        options: of the vote.
+    """
 
     members: tuple[Predictor, ...]
     options: VoteOptions
-
-
-@dataclass(frozen=True)
-class _PartVotes:
-    """Votes on consecutive rows of one shard, as they travel back from a worker."""
-
-    shard: int
-    first: int
-    votes: pa.Table
-    members: pa.Table | None
 
 
 def vote(
@@ -93,34 +80,37 @@ def vote(
         TaskError: some piece failed for good; the rest is written.
     """
     chosen = options or VoteOptions()
-    folder = Path(out)
-    check_same_grid(ensemble, store)
-    plan = vote_plan(ensemble, store, chosen)
-    claim_folder(folder, plan)
-    if chosen.keep_members:
-        check_folder(folder / "members")
-    rows = {shard: count_rows(shard) for shard in store.shards}
-    writer = _Writer(folder, tuple(rows), tuple(rows.values()), plan, on_progress)
-    todo = writer.missing(cut_pieces(store.shards, tuple(rows.values())))
+    writer = start_votes(ensemble, store, Path(out), chosen, cascade=None)
+    writer.on_progress = on_progress
+    todo = writer.missing(cut_pieces(writer.shards, writer.n_rows))
     if todo:
-        members = tuple(Predictor(weights) for weights in load_members(ensemble))
         run_tasks(
             _vote_on_piece,
             todo,
             engine=engine,
-            shared=_Voters(members, chosen),
+            shared=load_voters(ensemble, chosen),
             name_of=Piece.name,
             on_result=writer.take,
         ).complete()
-    (folder / MANIFEST).unlink(missing_ok=True)
-    return write_votes_manifest(folder, plan, rows, {"cascade": None})
+    return finish_votes(writer, {})
 
 
-def check_same_grid(ensemble: Ensemble, store: Store) -> None:
-    """Check that an ensemble can read a store.
+def start_votes(
+    ensemble: Ensemble,
+    store: Store,
+    folder: Path,
+    options: VoteOptions,
+    *,
+    cascade: dict[str, Any] | None,
+) -> VotesWriter:
+    """Make the folder of the votes, or check that it is theirs, and return what fills it.
 
-    Raises:
-        GridError: it cannot.
+    Args:
+        ensemble: the members.
+        store: the spectra.
+        folder: of the votes.
+        options: of the vote.
+        cascade: its options, None for an exact vote.
     """
     grid = ensemble.config.grid
     if not grid.matches(store.grid):
@@ -128,113 +118,44 @@ def check_same_grid(ensemble: Ensemble, store: Store) -> None:
             f"the ensemble reads a {grid.describe()}, the store holds a {store.grid.describe()}; "
             "ingest the files on the ensemble's grid"
         )
-
-
-def vote_plan(ensemble: Ensemble, store: Store, options: VoteOptions) -> dict[str, Any]:
-    """Return what votes of one folder must have in common."""
-    return {
+    plan = {
         "ensemble": ensemble.identity,
         "n_networks": len(ensemble),
         "settings": options.settings.to_dict(),
         "keep_members": options.keep_members,
-        "grid": _grid_record(store.grid),
+        "cascade": cascade,
+        "grid": asdict(store.grid),
         "lines": [line.column for line in ensemble.config.lines],
     }
+    claim_folder(folder, plan)
+    if options.keep_members:
+        check_folder(folder / "members")
+    n_rows = tuple(count_rows(shard) for shard in store.shards)
+    return VotesWriter(folder, store.shards, n_rows, plan)
 
 
-def _grid_record(grid: WaveGrid) -> dict[str, Any]:
-    return {
-        "kind": grid.kind,
-        "start_aa": grid.start_aa,
-        "step": grid.step,
-        "n_bins": grid.n_bins,
-    }
+def finish_votes(writer: VotesWriter, extra: dict[str, Any]) -> Votes:
+    """Write the manifest that makes the votes finished."""
+    (writer.folder / MANIFEST).unlink(missing_ok=True)
+    rows = dict(zip(writer.shards, writer.n_rows, strict=True))
+    write_votes_manifest(writer.folder, writer.plan, rows, extra)
+    return open_votes(writer.folder)
 
 
-@dataclass
-class _Writer:
-    """Collects votes of parts and writes every shard as soon as it is complete."""
-
-    folder: Path
-    shards: tuple[Path, ...]
-    n_rows: tuple[int, ...]
-    plan: Mapping[str, Any]
-    on_progress: Callable[[int], None] | None
-    waiting: dict[int, list[_PartVotes]] = field(default_factory=dict)
-
-    def missing(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """Return the pieces of which some shard is not yet written; report the others done."""
-        todo = [p for p in pieces if not all(self._written(part.shard) for part in p.parts)]
-        self._tell(sum(map(len, pieces)) - sum(map(len, todo)))
-        return todo
-
-    def take(self, piece: Piece, results: list[_PartVotes]) -> None:
-        """Take in a piece's votes."""
-        for part in results:
-            if self._written(part.shard):
-                continue  # a neighbour in the piece was missing, not this one
-            parts = self.waiting.setdefault(part.shard, [])
-            parts.append(part)
-            if sum(len(p.votes) for p in parts) == self.n_rows[part.shard]:
-                self._write(part.shard, sorted(parts, key=lambda p: p.first))
-                del self.waiting[part.shard]
-        self._tell(len(piece))
-
-    def _write(self, shard: int, parts: Sequence[_PartVotes]) -> None:
-        path = self.shards[shard]
-        if self.plan["keep_members"]:
-            kept = pa.concat_tables([part.members for part in parts])
-            write_table(kept, members_file(self.folder, path), self._members_metadata())
-        # Last: a shard counts as done once its votes are there.
-        votes = pa.concat_tables([part.votes for part in parts])
-        write_table(votes, votes_file(self.folder, path), self.plan)
-
-    def _members_metadata(self) -> dict[str, Any]:
-        settings = VoteSettings.from_dict(self.plan["settings"])
-        return {
-            "confidence_edges": confidence_edges(settings.thresholds).tolist(),
-            "high_z_min": settings.high_z_min,
-            "n_networks": self.plan["n_networks"],
-        }
-
-    def _written(self, shard: int) -> bool:
-        return votes_file(self.folder, self.shards[shard]).exists()
-
-    def _tell(self, n_spectra: int) -> None:
-        if self.on_progress is not None:
-            self.on_progress(n_spectra)
+def load_voters(ensemble: Ensemble, options: VoteOptions) -> Voters:
+    """Read all members and make them ready to predict."""
+    return Voters(tuple(Predictor(weights) for weights in load_members(ensemble)), options)
 
 
-def _vote_on_piece(piece: Piece, voters: _Voters) -> list[_PartVotes]:
+def _vote_on_piece(piece: Piece, voters: Voters) -> list[PartVotes]:
     spectra = read_piece(piece)
     options = voters.options
-    finds = ask_members(spectra, voters.members, options.settings)
-    columns = vote_columns(finds, options.settings, voters.members[0].config.lines)
-    record = _members_table(finds, options.settings) if options.keep_members else None
-    results, start = [], 0
-    for part in piece.parts:
-        rows = slice(start, start + part.stop - part.first)
-        start = rows.stop
-        table = votes_table(
-            spectra.keys[rows],
-            spectra.flags[rows],
-            part.path.stem,
-            part.first,
-            {name: column[rows] for name, column in columns.items()},
-            len(voters.members),
-        )
-        kept = None if record is None else record.slice(rows.start, rows.stop - rows.start)
-        results.append(_PartVotes(part.shard, part.first, table, kept))
-    return results
-
-
-def _members_table(finds: MemberFinds, settings: VoteSettings) -> pa.Table:
-    edges = confidence_edges(settings.thresholds)
-    codes = encode_confidence(finds.confidence.T, edges)  # (n, n_networks)
-    z_codes = encode_z(finds.z_best.T, high_z_min=settings.high_z_min)
-    return pa.table({"CONFIDENCE": _fixed_lists(codes), "REDSHIFT": _fixed_lists(z_codes)})
-
-
-def _fixed_lists(values: NDArray[Any]) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(values).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    return part_votes(
+        piece,
+        spectra.keys,
+        spectra.flags,
+        ask_members(spectra, voters.members, options.settings),
+        options.settings,
+        voters.members[0].config.lines,
+        keep_members=options.keep_members,
+    )

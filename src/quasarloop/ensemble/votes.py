@@ -27,6 +27,7 @@ __all__ = [
     "VoteSettings",
     "count_column",
     "vote_columns",
+    "vote_counts",
 ]
 
 # Source: issue text and our choice; the paper's own threshold is always among them.
@@ -97,6 +98,34 @@ def count_column(vote: Vote, threshold: float = CONFIDENCE_THRESHOLD) -> str:
     return f"N_{vote.name}_{text.replace('.', '')}"
 
 
+def vote_counts(
+    confidence: NDArray[np.float32],
+    z_best: NDArray[np.float64],
+    threshold: float = CONFIDENCE_THRESHOLD,
+    *,
+    high_z_min: float = HIGH_Z_MIN,
+) -> NDArray[np.int64]:
+    """Count the members that vote for each class: N_CLASS of Eq. 3.1.
+
+    Args:
+        confidence: (n_networks, n) of the line that decides; NaN where a member was not asked.
+        z_best: (n_networks, n) redshift of the most confident line.
+        threshold: a quasar is strictly above it.
+        high_z_min: lowest redshift of `Vote.HIGH_Z`.
+
+    Returns:
+        (n, 3) in the order of `Vote`; they add up to the members asked.
+
+    Source: paper, Section 3 and Eq. 3.1.
+    """
+    n_asked = np.count_nonzero(~np.isnan(confidence), axis=0)
+    quasar = confidence > np.float32(threshold)  # NaN is not
+    high = z_best >= high_z_min
+    n_high = np.count_nonzero(quasar & high, axis=0)
+    n_low = np.count_nonzero(quasar & ~high, axis=0)
+    return np.stack([n_asked - n_high - n_low, n_low, n_high], axis=1)
+
+
 def vote_columns(
     finds: MemberFinds, settings: VoteSettings, lines: Sequence[Line]
 ) -> dict[str, NDArray[Any]]:
@@ -125,15 +154,10 @@ def vote_columns(
 def _block_columns(
     confidence: NDArray[np.float32], z_best: NDArray[np.float64], settings: VoteSettings
 ) -> dict[str, NDArray[Any]]:
-    asked = ~np.isnan(confidence)
-    n_asked = np.count_nonzero(asked, axis=0)
-    high = z_best >= settings.high_z_min
+    n_asked = np.count_nonzero(~np.isnan(confidence), axis=0)
     columns: dict[str, NDArray[Any]] = {"N_ASKED": n_asked.astype(np.uint16)}
     for threshold in settings.thresholds:
-        quasar = confidence > np.float32(threshold)  # strictly above, NaN is not
-        n_high = np.count_nonzero(quasar & high, axis=0)
-        n_low = np.count_nonzero(quasar & ~high, axis=0)
-        counts = np.stack([n_asked - n_high - n_low, n_low, n_high], axis=1)  # (n, 3)
+        counts = vote_counts(confidence, z_best, threshold, high_z_min=settings.high_z_min)
         for vote in Vote:
             columns[count_column(vote, threshold)] = counts[:, vote].astype(np.uint16)
         if threshold == CONFIDENCE_THRESHOLD:

@@ -233,10 +233,8 @@ def read_member_record(path: str | Path) -> MemberRecord:
         ) from exc
     edges = np.array(metadata["confidence_edges"], dtype=np.float32)
     shape = (len(table), int(metadata["n_networks"]))
-    codes, z_codes = (
-        table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(shape)
-        for name in ("CONFIDENCE", "REDSHIFT")
-    )
-    z = decode_z(z_codes, high_z_min=float(metadata["high_z_min"]))
+    codes = np.frombuffer(b"".join(table["CONFIDENCE"].to_pylist()), np.uint8).reshape(shape)
+    z_codes = np.frombuffer(b"".join(table["REDSHIFT"].to_pylist()), "<u2").reshape(shape)
+    z = decode_z(z_codes.astype(np.uint16), high_z_min=float(metadata["high_z_min"]))
     confidence = np.where(z_codes == 0, np.float32(np.nan), decode_confidence(codes, edges))
     return MemberRecord(confidence.astype(np.float32), z)

@@ -1,0 +1,110 @@
+"""Cascade voting: few members are asked first, and most spectra need no more.
+
+Only the most confused spectra matter to a query. After every stage the members asked so far
+forecast what the whole ensemble would say (`forecast`); spectra whose chance to reach the
+entropy of the present K-th is negligible, all together, are dropped.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from quasarloop.engine import Engine, open_session
+from quasarloop.ensemble.ask import Piece, cut_pieces
+from quasarloop.ensemble.cascade_asks import CHUNK_ROWS, Answers, answer
+from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
+from quasarloop.ensemble.manifest import Ensemble
+from quasarloop.ensemble.vote import VoteOptions, finish_votes, load_voters, start_votes
+from quasarloop.ensemble.votes import MemberFinds
+from quasarloop.ensemble.votes_folder import MANIFEST, Votes, open_votes
+from quasarloop.ensemble.votes_writer import VotesWriter, part_votes
+from quasarloop.lines import Line
+from quasarloop.store import Store, read_shard
+
+__all__ = ["CascadeOptions", "cascade_vote"]
+
+_ANSWERS: Final = "answers"
+
+OnStep = Callable[[str, int, int], None]
+
+
+def cascade_vote(
+    ensemble: Ensemble,
+    store: Store,
+    out: str | Path,
+    *,
+    cascade: CascadeOptions | None = None,
+    options: VoteOptions | None = None,
+    engine: Engine | None = None,
+    on_step: OnStep | None = None,
+) -> Votes:
+    """Find the most confused spectra of a store with a part of the work, and write the votes.
+
+    Every spectrum gets its row; ``N_ASKED`` says how many members its numbers come from. No
+    spectrum asked of some members only ranks among the first ``top_k``. The manifest reports
+    work, expected loss and audit under ``cascade_report``. Killed and started again, it goes on;
+    the bytes are the same for any number of workers.
+
+    Args:
+        ensemble: the members.
+        store: the spectra.
+        out: folder of the votes.
+        cascade: how to ask.
+        options: thresholds, and what to keep.
+        engine: where to run.
+        on_step: called with a step's name, questions answered and questions in all (one
+            question: one member, one spectrum).
+
+    Raises:
+        GridError, OutputError, TaskError: as `vote`.
+    """
+    chosen, how = options or VoteOptions(), cascade or CascadeOptions()
+    folder = Path(out)
+    writer = start_votes(ensemble, store, folder, chosen, cascade=asdict(how))
+    chunks = cut_pieces(writer.shards, writer.n_rows, CHUNK_ROWS)
+    if (folder / MANIFEST).exists() and not writer.missing(chunks):
+        return open_votes(folder)
+    voters = load_voters(ensemble, chosen)
+    with open_session(answer, engine=engine, shared=voters) as session:
+        answers = Answers(
+            folder / _ANSWERS,
+            chunks,
+            len(ensemble),
+            ensemble.config.n_lines,
+            session,
+            on_step or (lambda name, done, total: None),
+        )
+        report = CascadeRun(answers, how, chosen.settings.high_z_min, len(ensemble)).find()
+    for chunk in chunks:
+        _write(writer, chunk, answers.finds(chunk.number), chosen, ensemble.config.lines)
+    votes = finish_votes(writer, {"cascade_report": report})
+    shutil.rmtree(answers.folder, ignore_errors=True)
+    return votes
+
+
+def _write(
+    writer: VotesWriter,
+    chunk: Piece,
+    finds: MemberFinds,
+    options: VoteOptions,
+    lines: tuple[Line, ...],
+) -> None:
+    known = [read_shard(p.path, with_flux=False, rows=slice(p.first, p.stop)) for p in chunk.parts]
+    start = 0
+    for part, spectra in zip(chunk.parts, known, strict=True):
+        rows = slice(start, start + len(spectra))
+        start = rows.stop
+        said = MemberFinds(finds.confidence[:, rows], finds.z_best[:, rows], finds.line_mean[rows])
+        piece = Piece(chunk.number, (part,))
+        votes = part_votes(
+            piece,
+            spectra.keys,
+            spectra.flags,
+            said,
+            options.settings,
+            lines,
+            keep_members=options.keep_members,
+        )
+        writer.take(piece, votes)

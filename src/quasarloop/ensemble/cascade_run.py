@@ -1,0 +1,299 @@
+"""The rules of a cascade: whom to ask next, whom to drop, when it is done.
+
+Where the answers come from is another's business: from the members themselves
+(`cascade_asks`), or from a record of what they said (tools/cascade_curve.py).
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.ensemble.entropy import entropy_bits, mean_of_asked, soft_classes, vote_entropy
+from quasarloop.ensemble.forecast import Forecaster, Scatter, Score, measure_scatter
+from quasarloop.ensemble.votes import MemberFinds, vote_counts
+from quasarloop.errors import SelectionError
+
+__all__ = ["CascadeOptions", "CascadeRun", "Respondents"]
+
+Rows = NDArray[np.int64]
+
+# How many times more members each stage has asked. Source: our choice, as `CascadeOptions`.
+_GROWTH: Final = 1.4
+# Scores this close are equal: they come from float32 draws.
+_TIE: Final = 1e-6
+
+log = logging.getLogger(__name__)
+
+
+class Respondents(Protocol):
+    """Members who can be asked about rows of chunks, and who remember what they said."""
+
+    @property
+    def chunk_sizes(self) -> Sequence[int]:
+        """Rows of every chunk."""
+
+    def ask(self, name: str, rows: dict[int, Rows], first: int, stop: int) -> int:
+        """Ask members ``first`` to ``stop`` about rows of chunks; return the questions asked."""
+
+    def finds(self, chunk: int) -> MemberFinds:
+        """Return all that was said of a chunk so far, NaN where a member was not asked."""
+
+
+@dataclass(frozen=True)
+class CascadeOptions:
+    """How to ask.
+
+    Attributes:
+        top_k: so many spectra of highest score are to be found.
+        max_loss: part of them that may be lost, by the forecast, over all stages.
+        first: members asked about every spectrum; each stage asks `_GROWTH` times as many.
+        lead: after each stage the best ``lead × top_k`` are asked of all members at once: their
+            scores tell what the others must reach.
+        n_audit: so many of the dropped spectra, the likeliest ones, are asked of all members in
+            the end, to check the forecast.
+        score: what ranks spectra.
+
+    Source: our choice, from tools/cascade_curve.py; see docs/ensemble.md.
+    """
+
+    top_k: int = 1000
+    max_loss: float = 0.03
+    first: int = 4
+    lead: float = 1.0
+    n_audit: int = 100
+    score: Score = "entropy"
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1 or self.first < 2 or self.lead < 0 or self.n_audit < 0:  # noqa: PLR2004 -- two members scatter
+            raise SelectionError(
+                f"a cascade needs top_k >= 1, first >= 2, lead >= 0 and n_audit >= 0; found {self}"
+            )
+        if not 0 < self.max_loss < 1:
+            raise SelectionError(f"max_loss is {self.max_loss}; a part between 0 and 1 is needed")
+
+    def stages(self, n_networks: int) -> list[int]:
+        """Return how many members have been asked after each stage, the last one left out.
+
+        >>> CascadeOptions().stages(64)
+        [4, 6, 8, 11, 15, 22, 30, 42, 59]
+        """
+        stages, members = [], float(self.first)
+        while round(members) < n_networks:
+            stages.append(round(members))
+            members *= _GROWTH
+        return stages
+
+
+@dataclass
+class CascadeRun:
+    """A cascade under way: a few numbers per spectrum are kept here.
+
+    Attributes:
+        respondents: who is asked.
+        options: how.
+        high_z_min: class border.
+        n_networks: members of the ensemble.
+        stages: what happened in each stage.
+        questions: asked so far: one member, one spectrum each.
+        expected: top spectra dropped so far, by the forecast.
+    """
+
+    respondents: Respondents
+    options: CascadeOptions
+    high_z_min: float
+    n_networks: int
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    questions: int = 0
+    expected: float = 0.0
+
+    def __post_init__(self) -> None:
+        sizes = np.array(self.respondents.chunk_sizes, dtype=np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(sizes)])
+        n = int(self.starts[-1])
+        self.asked = np.zeros(n, dtype=np.int32)
+        self.score = np.full(n, -1.0, dtype=np.float32)  # exact where all were asked
+        self.chance = np.zeros(n, dtype=np.float32)
+        self.active = np.ones(n, dtype=bool)  # neither dropped nor asked of all
+
+    def find(self) -> dict[str, Any]:
+        """Ask until the top spectra are known; return the report."""
+        stages = self.options.stages(self.n_networks)
+        for number, members in enumerate(stages, start=1):
+            self._stage(number, members, self.options.max_loss / len(stages))
+        last = stages[-1] if stages else 0
+        self._ask_rest("the others", self.active.copy(), last)
+        audit = self._audit()
+        self._mop_up()
+        exact = self.asked == self.n_networks
+        return {
+            "stages": self.stages,
+            "questions": self.questions,
+            "work": self.questions / max(len(self.asked) * self.n_networks, 1),
+            "n_exact": int(np.count_nonzero(exact)),
+            "score_at_top_k": self._kth(self.score[exact]),
+            "audit": audit,
+            "expected_loss": audit["expected_after"] / self.options.top_k,
+        }
+
+    def exact_scores(self) -> NDArray[np.float32]:
+        """Return every row's score from all that was said of it; NaN where nobody was asked."""
+        parts = []
+        for number, _ in enumerate(self._chunks()):
+            finds = self.respondents.finds(number)
+            parts.append(self._scores(finds.confidence, finds.z_best).astype(np.float32))
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def _stage(self, number: int, members: int, loss: float) -> None:
+        before = int(self.asked[self.active].max(initial=0))
+        n_active = int(np.count_nonzero(self.active))
+        self._ask(f"stage {number}", self.active, before, members)
+        if number == 1:
+            self._forget_unusable()
+        forecaster = self._forecaster(members)
+        self._forecast(forecaster, members, floor=None)
+        leaders = self.active & _best(self.score, round(self.options.lead * self.options.top_k))
+        self._ask_rest(f"leaders {number}", leaders, members)
+        exact = self.asked == self.n_networks
+        # Both are likely below the K-th score of the whole ensemble: nothing is dropped too soon.
+        floor = max(self._kth(self.score[exact]), self._kth(self.score))
+        self._forecast(forecaster, members, floor=floor)
+        dropped, expected = _droppable(self.chance, self.active, loss * self.options.top_k)
+        self.active[dropped] = False
+        self.expected += expected
+        stage = {
+            "members": members,
+            "spectra": n_active,
+            "leaders": int(np.count_nonzero(leaders)),
+            "floor": floor,
+            "dropped": len(dropped),
+            "expected_lost": expected,
+        }
+        self.stages.append(stage)
+        log.info("stage %d: %s", number, stage)
+
+    def _audit(self) -> dict[str, Any]:
+        """Ask all members about the likeliest of the dropped; compare with the forecast."""
+        dropped = np.flatnonzero((self.asked < self.n_networks) & (self.chance > 0))
+        order = np.lexsort((dropped, -self.chance[dropped]))
+        chosen = dropped[order[: self.options.n_audit]]
+        expected = float(self.chance[chosen].sum(dtype=np.float64))
+        rows = np.zeros(len(self.asked), dtype=bool)
+        rows[chosen] = True
+        floor = self._kth(self.score[self.asked == self.n_networks])
+        for asked in np.unique(self.asked[chosen]):
+            self._ask_rest("audit", rows & (self.asked == asked), int(asked))
+        found = int(np.count_nonzero(self.score[chosen] >= floor - _TIE))
+        # What is left was forecast by the same rule: corrected by what the audit found.
+        left = max(self.expected - expected, 0.0) * (found + 1.0) / (expected + 1.0)
+        return {
+            "spectra": len(chosen),
+            "expected": expected,
+            "found": found,
+            "expected_after": left,
+        }
+
+    def _mop_up(self) -> None:
+        """Ask the rest about dropped spectra whose few votes would rank them among the top."""
+        while True:
+            floor = self._kth(self.score[self.asked == self.n_networks])
+            high = np.zeros(len(self.asked), dtype=bool)
+            for number, rows in enumerate(self._chunks()):
+                finds = self.respondents.finds(number)
+                score = self._scores(finds.confidence, finds.z_best)
+                partly = (self.asked[rows] > 0) & (self.asked[rows] < self.n_networks)
+                high[rows] = partly & (score >= floor - _TIE)
+            if not high.any():
+                return
+            for asked in np.unique(self.asked[high]):
+                self._ask_rest("surprises", high & (self.asked == asked), int(asked))
+
+    def _ask(self, name: str, rows: NDArray[np.bool_], first: int, stop: int) -> None:
+        by_chunk = {n: np.flatnonzero(rows[chunk]) for n, chunk in enumerate(self._chunks())}
+        self.questions += self.respondents.ask(name, by_chunk, first, stop)
+        self.asked[rows] = stop
+
+    def _ask_rest(self, name: str, rows: NDArray[np.bool_], first: int) -> None:
+        """Ask all members from ``first`` on, and note the exact scores."""
+        self._ask(name, rows, first, self.n_networks)
+        self.active &= ~rows
+        for number, inside in self._rows_of(rows):
+            finds = self.respondents.finds(number)
+            scores = self._scores(finds.confidence[:, inside], finds.z_best[:, inside])
+            self.score[self.starts[number] + inside] = np.nan_to_num(scores, nan=-1.0)
+        self.chance[rows] = 0.0
+
+    def _forget_unusable(self) -> None:
+        for number, rows in enumerate(self._chunks()):
+            usable = ~np.isnan(self.respondents.finds(number).confidence[0])
+            self.active[rows] &= usable
+            self.asked[rows] *= usable
+
+    def _forecaster(self, members: int) -> Forecaster:
+        scatter = Scatter.empty()
+        for number, inside in self._rows_of(self.active):
+            finds = self.respondents.finds(number)
+            scatter += measure_scatter(
+                finds.confidence[:members, inside],
+                finds.z_best[:members, inside],
+                high_z_min=self.high_z_min,
+            )
+        return Forecaster(scatter, self.n_networks, self.high_z_min, self.options.score)
+
+    def _forecast(self, forecaster: Forecaster, members: int, floor: float | None) -> None:
+        """Note mean scores, or with a floor the chances to reach it."""
+        for number, inside in self._rows_of(self.active):
+            finds = self.respondents.finds(number)
+            draws = forecaster.draws(
+                finds.confidence[:members, inside], finds.z_best[:members, inside]
+            )
+            rows = self.starts[number] + inside
+            if floor is None:
+                self.score[rows] = draws.mean(axis=1)
+            else:
+                self.chance[rows] = (draws >= floor - _TIE).mean(axis=1)
+
+    def _chunks(self) -> Iterator[slice]:
+        return (slice(*ends) for ends in pairwise(self.starts.tolist()))
+
+    def _rows_of(self, rows: NDArray[np.bool_]) -> Iterator[tuple[int, Rows]]:
+        """Chunks that hold any of the rows, and which."""
+        for number, chunk in enumerate(self._chunks()):
+            inside = np.flatnonzero(rows[chunk])
+            if len(inside):
+                yield number, inside
+
+    def _scores(
+        self, confidence: NDArray[np.float32], z: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        if self.options.score == "entropy":
+            return vote_entropy(vote_counts(confidence, z, high_z_min=self.high_z_min))
+        soft = soft_classes(confidence, z, high_z_min=self.high_z_min)
+        return entropy_bits(mean_of_asked(soft))
+
+    def _kth(self, scores: NDArray[np.float32]) -> float:
+        """K-th largest score; 0 where there are fewer."""
+        k = self.options.top_k
+        return float(np.partition(scores, -k)[-k]) if len(scores) >= k else 0.0
+
+
+def _best(score: NDArray[np.float32], number: int) -> NDArray[np.bool_]:
+    """Mark the highest scores, earlier rows first where they tie."""
+    mark = np.zeros(len(score), dtype=bool)
+    mark[np.argsort(-score, kind="stable")[:number]] = True
+    return mark
+
+
+def _droppable(
+    chance: NDArray[np.float32], active: NDArray[np.bool_], budget: float
+) -> tuple[NDArray[np.int64], float]:
+    """Rows of least chance whose chances add up to no more than the budget, and their sum."""
+    rows = np.flatnonzero(active)
+    order = rows[np.argsort(chance[rows], kind="stable")]
+    total = np.cumsum(chance[order], dtype=np.float64)
+    number = int(np.searchsorted(total, budget, side="right"))
+    return order[:number], float(total[number - 1]) if number else 0.0

@@ -1,0 +1,229 @@
+"""What the whole ensemble would say, guessed from the members asked so far.
+
+Members are exchangeable: each is a network trained on a sample of the same truth. So the
+members asked tell how the others scatter, spectrum by spectrum, with a little help from all
+spectra alike where few were asked. The guess is a set of draws of the final entropy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from quasarloop.classes import CONFIDENCE_THRESHOLD
+
+__all__ = ["N_DRAWS", "Forecaster", "Scatter", "Score", "measure_scatter"]
+
+Score = Literal["entropy", "soft_entropy"]
+Floats = NDArray[np.float64]
+
+# Draws per spectrum: chances are known to steps of 1/128.
+N_DRAWS: Final = 128
+# Confidences are compared in logits, cut at ±16: float32 confidences reach no further.
+_LOGIT_RANGE: Final = 16.0
+_LOGIT_BINS: Final = np.arange(-8.0, 8.01, 0.5)
+# The common scatter counts as much as so many members of the spectrum's own.
+# Source: our choice, from tools/cascade_curve.py.
+_PRIOR_MEMBERS: Final = 8.0
+# Members this confident are counted when low and high redshifts are told apart.
+_QUASAR_LIKE: Final = 0.5
+# Distance of the mean redshift from the class border, in ln(1+z), in bins.
+_BORDER_BINS: Final = np.array(
+    [-0.5, -0.2, -0.1, -0.05, -0.02, -0.005, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5]
+)
+# A bin with fewer spectra than this takes its neighbours' scatter, or a vague prior.
+_MIN_SPECTRA: Final = 20
+_VAGUE_SHARE: Final = (0.1, 0.1)
+_BLOCK_ROWS: Final = 2048
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Sums over spectra that say how members scatter; `+` joins those of two sets.
+
+    Attributes:
+        variance: (n_logit_bins, 2): sum of the members' logit variances, and number of
+            spectra, by mean logit.
+        shares: (n_border_bins, 5): sums of pairs of members, of pairs both high, of members,
+            of high members, and number of spectra, by distance from the class border.
+    """
+
+    variance: Floats
+    shares: Floats
+
+    def __add__(self, other: "Scatter") -> "Scatter":
+        """Join the sums of two sets of spectra."""
+        return Scatter(self.variance + other.variance, self.shares + other.shares)
+
+    @classmethod
+    def empty(cls) -> "Scatter":
+        """Return the sums of no spectra."""
+        return cls(np.zeros((len(_LOGIT_BINS) + 1, 2)), np.zeros((len(_BORDER_BINS) + 1, 5)))
+
+    @cached_property
+    def prior_variance(self) -> Floats:
+        """(n_logit_bins,) mean variance of logits, smoothed over neighbouring bins."""
+        total, number = (np.convolve(column, np.ones(3), "same") for column in self.variance.T)
+        known = np.flatnonzero(number >= _MIN_SPECTRA)
+        if len(known) == 0:
+            return np.ones(len(number))
+        mean = total[known] / number[known]
+        return np.asarray(np.interp(np.arange(len(number)), known, mean))
+
+    @cached_property
+    def prior_share(self) -> Floats:
+        """(n_border_bins, 2) Beta prior of a spectrum's share of high redshifts, by moments."""
+        priors = np.tile(np.array(_VAGUE_SHARE), (len(self.shares), 1))
+        for index, (pairs, both_high, members, high, spectra) in enumerate(self.shares):
+            if spectra < _MIN_SPECTRA:
+                continue
+            mean = np.clip(high / members, 1e-4, 1 - 1e-4)
+            # How much more alike two members of one spectrum are than two of any.
+            alike = (both_high / pairs - mean**2) / (mean * (1 - mean))
+            strength = 1.0 / np.clip(alike, 0.02, 0.999) - 1.0
+            priors[index] = mean * strength, (1 - mean) * strength
+        return priors
+
+
+def measure_scatter(confidence: NDArray[np.float32], z: Floats, *, high_z_min: float) -> Scatter:
+    """Measure how members scatter over some spectra.
+
+    Args:
+        confidence: (m, n) of the members asked, none NaN, m at least 2.
+        z: (m, n).
+        high_z_min: class border.
+    """
+    logits = _logit(confidence)
+    place = np.searchsorted(_LOGIT_BINS, logits.mean(axis=0))
+    spread = logits.var(axis=0, ddof=1)
+    variance = _sums(place, len(_LOGIT_BINS) + 1, [spread, np.ones_like(spread)])
+    n_like, n_high, border = _share_counts(confidence, z, high_z_min)
+    pairs, both = n_like * (n_like - 1), n_high * (n_high - 1)
+    counted = n_like >= 2  # noqa: PLR2004 -- a pair
+    columns = [pairs, both, n_like, n_high, np.ones_like(pairs)]
+    shares = _sums(border, len(_BORDER_BINS) + 1, [np.where(counted, c, 0) for c in columns])
+    return Scatter(variance, shares)
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """Forecasts the score the whole ensemble would give.
+
+    Attributes:
+        scatter: measured over all spectra asked of so many members.
+        n_networks: members of the whole ensemble.
+        high_z_min: class border.
+        score: ``"entropy"`` of the votes at 0.95, or ``"soft_entropy"``.
+    """
+
+    scatter: Scatter
+    n_networks: int
+    high_z_min: float
+    score: Score = "entropy"
+
+    def draws(self, confidence: NDArray[np.float32], z: Floats) -> NDArray[np.float32]:
+        """Draw the final score of each spectrum.
+
+        Args:
+            confidence: (m, n) of the members asked, none NaN, m at least 2.
+            z: (m, n).
+
+        Returns:
+            (n, N_DRAWS) bits. The same draws for the same spectrum, whatever stands beside it.
+        """
+        n = confidence.shape[1]
+        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, n, _BLOCK_ROWS)]
+        parts = [self._draw(confidence[:, rows], z[:, rows]) for rows in blocks]
+        return np.concatenate(parts) if parts else np.empty((0, N_DRAWS), np.float32)
+
+    def _draw(self, confidence: NDArray[np.float32], z: Floats) -> NDArray[np.float32]:
+        rest = self.n_networks - len(confidence)
+        mean, width = self._members_there_could_be(confidence)  # (n, draws) each
+        high = z >= self.high_z_min
+        if self.score == "entropy":
+            above = (mean - special.logit(CONFIDENCE_THRESHOLD)) / width
+            said = _with_noise(special.ndtr(above), rest)
+            votes = (confidence > np.float32(CONFIDENCE_THRESHOLD)).astype(np.float64)
+        else:
+            # Mean of a logistic-normal law. Source: MacKay 1992, probit approximation.
+            said = special.expit(mean / np.sqrt(1.0 + np.pi / 8.0 * width**2))
+            votes = confidence.astype(np.float64)
+        more = rest * said
+        n_quasar = votes.sum(axis=0)[:, None] + more
+        n_high = (votes * high).sum(axis=0)[:, None] + more * self._shares(confidence, z)
+        if self.score == "entropy":
+            # Whole votes: the drawn entropies tie with those of real ensembles.
+            n_quasar, n_high = np.rint(n_quasar), np.rint(n_high)
+        return _entropy_of(n_quasar / self.n_networks, n_high / self.n_networks)
+
+    def _members_there_could_be(self, confidence: NDArray[np.float32]) -> tuple[Floats, Floats]:
+        """Draws of mean and width of a spectrum's logits over all members there could be."""
+        asked = len(confidence)
+        logits = _logit(confidence)
+        mean = logits.mean(axis=0)
+        prior = self.scatter.prior_variance[np.searchsorted(_LOGIT_BINS, mean)]
+        freedom = _PRIOR_MEMBERS + asked - 1
+        variance = (_PRIOR_MEMBERS * prior + (asked - 1) * logits.var(axis=0, ddof=1)) / freedom
+        stretch = np.sqrt(freedom / stats.chi2.ppf(_UNIFORM[0], freedom))
+        width = np.sqrt(variance)[:, None] * stretch
+        return mean[:, None] + width * _NORMAL[1] / np.sqrt(asked), width
+
+    def _shares(self, confidence: NDArray[np.float32], z: Floats) -> Floats:
+        """(n, draws) of the share of high redshifts among further votes for a quasar."""
+        n_like, n_high, border = _share_counts(confidence, z, self.high_z_min)
+        cases, case = np.unique(np.stack([border, n_like, n_high]), axis=1, return_inverse=True)
+        prior = self.scatter.prior_share[cases[0]]
+        alpha, beta = prior[:, 0] + cases[2], prior[:, 1] + cases[1] - cases[2]
+        quantiles = special.betaincinv(alpha[:, None], beta[:, None], _UNIFORM[3])
+        return np.asarray(quantiles[case.ravel()])
+
+
+def _with_noise(chance: Floats, number: int) -> Floats:
+    """Part of so many members that say yes, each with that chance."""
+    noise = _NORMAL[2] * np.sqrt(chance * (1 - chance) / max(number, 1))
+    return np.asarray(np.clip(chance + noise, 0.0, 1.0))
+
+
+def _entropy_of(quasar: Floats, high: Floats) -> NDArray[np.float32]:
+    low = np.maximum(quasar - high, 0.0)
+    nats = special.entr(1.0 - quasar) + special.entr(low) + special.entr(high)
+    return np.asarray(nats / np.log(2.0), dtype=np.float32)
+
+
+def _logit(confidence: NDArray[np.float32]) -> Floats:
+    with np.errstate(divide="ignore"):
+        logits = special.logit(confidence.astype(np.float64))
+    return np.asarray(np.clip(logits, -_LOGIT_RANGE, _LOGIT_RANGE))
+
+
+def _share_counts(
+    confidence: NDArray[np.float32], z: Floats, high_z_min: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Members that see a quasar at all, those of them at high redshift, bin of the distance."""
+    like = confidence > _QUASAR_LIKE
+    mean = np.average(np.log1p(z), axis=0, weights=confidence + np.finfo(np.float32).tiny)
+    border = np.searchsorted(_BORDER_BINS, mean - np.log1p(high_z_min))
+    return like.sum(axis=0), (like & (z >= high_z_min)).sum(axis=0), border
+
+
+def _sums(place: NDArray[np.int64], n_bins: int, columns: Sequence[NDArray[Any]]) -> Floats:
+    return np.stack([np.bincount(place, column, n_bins) for column in columns], axis=1)
+
+
+def _even_draws(n_columns: int) -> Floats:
+    """(n_columns, N_DRAWS) evenly spread in the unit cube: Roberts' R sequence.
+
+    Source: Martin Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences" (2018).
+    """
+    ratio = np.max(np.real(np.roots([1.0, *[0.0] * (n_columns - 1), -1.0, -1.0])))
+    steps = ratio ** -np.arange(1.0, n_columns + 1)
+    return np.asarray((0.5 + np.outer(steps, np.arange(N_DRAWS))) % 1.0)
+
+
+# The same draws for every spectrum and every run: there is no randomness to seed.
+_UNIFORM: Final = np.clip(_even_draws(4), 1e-6, 1 - 1e-6)
+_NORMAL: Final = special.ndtri(_UNIFORM)
