@@ -74,16 +74,16 @@ class DemoScale:
 # Sized to end within ten minutes on two cores. A quarter of the paper's filters is enough for
 # a few hundred labels, and sixteen times cheaper.
 SMALL: Final = DemoScale(
-    n_pool=12_000,
+    n_pool=10_000,
     n_repeated=1_500,
     n_exposures=2,
     n_first=400,
     n_test=3_000,
     n_chosen=200,
     n_outliers=20,
-    networks=12,
-    ensemble_epochs=40,
-    epochs=80,
+    networks=8,
+    ensemble_epochs=25,
+    epochs=50,
     filters=25,
     map_side=30,
 )
