@@ -2,11 +2,18 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quasarloop.cli.common import console, progress_bar
+
+if TYPE_CHECKING:
+    from quasarloop.engine import Engine
+    from quasarloop.ensemble.manifest import Ensemble
+    from quasarloop.ensemble.vote import VoteOptions
+    from quasarloop.ensemble.votes_folder import Votes
+    from quasarloop.store import Store
 
 __all__ = ["app"]
 
@@ -111,12 +118,24 @@ def vote(
     keep_members: Annotated[
         bool, typer.Option(help="Keep what each member said: 3 bytes per member and spectrum.")
     ] = False,
+    cascade: Annotated[
+        bool, typer.Option(help="Ask few members first: exact for the top only, but faster.")
+    ] = False,
+    top: Annotated[
+        int, typer.Option(min=1, help="Cascade: how many of the most confused must be exact.")
+    ] = 1000,
+    max_loss: Annotated[
+        float, typer.Option(help="Cascade: part of the top that may be lost, by its forecast.")
+    ] = 0.03,
+    score: Annotated[
+        str, typer.Option(help="Cascade: what ranks spectra, entropy or soft_entropy.")
+    ] = "entropy",
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
     """Ask every member about every spectrum; one Parquet file of votes per shard.
 
-    After a kill, run the same command again: it goes on with the shards that are missing.
+    After a kill, run the same command again: it goes on with what is missing.
 
     Example: [bold]quasarloop ensemble vote --ensemble round-1 --store sky --out votes-1
     --workers 8[/]
@@ -124,28 +143,24 @@ def vote(
     from quasarloop.engine import Engine
     from quasarloop.ensemble.manifest import open_ensemble
     from quasarloop.ensemble.vote import VoteOptions
-    from quasarloop.ensemble.vote import vote as run_vote
     from quasarloop.ensemble.votes import DEFAULT_THRESHOLDS, VoteSettings
     from quasarloop.store import open_store
 
     members, spectra = open_ensemble(ensemble), open_store(store)
     settings = VoteSettings(tuple(threshold or DEFAULT_THRESHOLDS), n_lines)
-    with progress_bar() as progress:
-        bar = progress.add_task("vote", total=spectra.n_rows, note="")
-        rate = _Rate(len(members))
-
-        def step(n_spectra: int) -> None:
-            progress.update(bar, advance=n_spectra, note=rate.note(n_spectra))
-
-        votes = run_vote(
-            members,
-            spectra,
-            out,
-            options=VoteOptions(settings, keep_members),
-            engine=Engine(workers=workers, scheduler=scheduler),
-            on_progress=step,
-        )
+    options = VoteOptions(settings, keep_members)
+    engine = Engine(workers=workers, scheduler=scheduler)
+    if cascade:
+        how = {"top_k": top, "max_loss": max_loss, "score": score}
+        votes = _cascade(members, spectra, out, options, engine, how)
+    else:
+        votes = _exact(members, spectra, out, options, engine)
     typer.echo(f"{votes.n_rows} spectra, {len(members)} networks -> {out}")
+    if report := votes.record.get("cascade_report"):
+        typer.echo(
+            f"{report['work']:.1%} of all questions asked; {report['n_exact']} spectra exact; "
+            f"expected loss among the top {top}: {report['expected_loss']:.2%}"
+        )
 
 
 @app.command()
@@ -182,19 +197,66 @@ def info(
     Console().print(table)
 
 
-class _Rate:
-    """Spectra × networks per second since the first new piece; what was there does not count."""
+def _exact(
+    members: "Ensemble", spectra: "Store", out: Path, options: "VoteOptions", engine: "Engine"
+) -> "Votes":
+    from quasarloop.ensemble.vote import vote as run_vote
 
-    def __init__(self, n_networks: int) -> None:
-        self.n_networks = n_networks
+    with progress_bar() as progress:
+        bar = progress.add_task("vote", total=spectra.n_rows, note="")
+        rate = _Rate()
+
+        def step(n_spectra: int) -> None:
+            note = rate.note(n_spectra * len(members))
+            progress.update(bar, advance=n_spectra, note=note)
+
+        return run_vote(members, spectra, out, options=options, engine=engine, on_progress=step)
+
+
+def _cascade(
+    members: "Ensemble",
+    spectra: "Store",
+    out: Path,
+    options: "VoteOptions",
+    engine: "Engine",
+    how: dict[str, Any],
+) -> "Votes":
+    from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
+
+    bars: dict[str, tuple[Any, _Rate, int]] = {}
+    with progress_bar() as progress:
+
+        def step(name: str, done: int, total: int) -> None:
+            if total == 0:
+                return
+            bar, rate, before = bars.get(name) or (progress.add_task(name, note=""), _Rate(), 0)
+            note = rate.note(done - before)
+            progress.update(bar, completed=done, total=total, note=note)
+            bars[name] = bar, rate, done
+
+        return cascade_vote(
+            members,
+            spectra,
+            out,
+            cascade=CascadeOptions(**how),
+            options=options,
+            engine=engine,
+            on_step=step,
+        )
+
+
+class _Rate:
+    """Questions per second since the first new ones; what was there does not count."""
+
+    def __init__(self) -> None:
         self.started: float | None = None
         self.asked = 0
 
-    def note(self, n_spectra: int) -> str:
-        """Take in spectra just done and return words for the progress bar."""
+    def note(self, questions: int) -> str:
+        """Take in questions just answered and return words for the progress bar."""
         if self.started is None:  # the first call tells what was there already
             self.started = time.monotonic()
             return ""
-        self.asked += n_spectra * self.n_networks
+        self.asked += questions
         seconds = max(time.monotonic() - self.started, 1e-9)
         return f"{self.asked / seconds:,.0f} spectra × networks/s"

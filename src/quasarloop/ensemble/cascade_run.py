@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,10 @@ class CascadeOptions:
         if self.top_k < 1 or self.first < 2 or self.lead < 0 or self.n_audit < 0:  # noqa: PLR2004 -- two members scatter
             raise SelectionError(
                 f"a cascade needs top_k >= 1, first >= 2, lead >= 0 and n_audit >= 0; found {self}"
+            )
+        if self.score not in get_args(Score):
+            raise SelectionError(
+                f"score is {self.score!r}; a cascade ranks by {' or '.join(get_args(Score))}"
             )
         if not 0 < self.max_loss < 1:
             raise SelectionError(f"max_loss is {self.max_loss}; a part between 0 and 1 is needed")
