@@ -80,7 +80,7 @@ def main() -> int:
                 settings = {**dict(pair.split("=") for pair in options.set), key: run.value}
                 config = preset(options.preset, store.grid)
                 _train(run, data, rows, *_settings(config, settings), folder)
-    table = as_table(key, runs, folder)
+    table = as_table(key, runs, folder) + "\n" + kept_table(key, runs, folder)
     (folder / "table.md").write_text(table, encoding="utf-8")
     save_figure(_figure(key, runs, folder), folder / "figure.png")
     print(table)
@@ -97,6 +97,28 @@ def as_table(key: str, runs: list[Run], folder: Path) -> str:
             _cell([row[name] for row in found], form, scale) for name, _, form, scale in _COLUMNS
         ]
         lines.append(f"| {value} | {len(found)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def kept_table(key: str, runs: list[Run], folder: Path) -> str:
+    """Return what keeping the epoch of lowest validation loss would change against the last."""
+    lines = [f"| {key} | epoch kept | number | completeness | purity | NMAD, km/s |"]
+    lines.append("|---|---|---:|---:|---:|---:|")
+    for value in dict.fromkeys(run.value for run in runs):
+        histories = [
+            read_history(folder / f"{run.name}.history.parquet")
+            for run in runs
+            if run.value == value
+        ]
+        lowest = [min(epochs, key=lambda e: e.validation_loss) for epochs in histories]
+        for title, kept in (("lowest loss", lowest), ("last", [h[-1] for h in histories])):
+            cells = [
+                _cell([e.epoch for e in kept], ".0f", 1.0),
+                _cell([e.completeness for e in kept], ".4f", 1.0),
+                _cell([e.purity for e in kept], ".4f", 1.0),
+                _cell([e.z_nmad for e in kept], ".0f", _C_KMS),
+            ]
+            lines.append(f"| {value} | {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,8 @@ from quasarloop.network.options import TrainingOptions, device_named
     [
         ({"epochs": 0}, "epochs"),
         ({"batch_size": 0}, "batch_size"),
-        ({"patience": 0}, "patience"),
+        ({"patience": 0, "monitor": "loss"}, "patience"),
+        ({"patience": 5}, "nothing is monitored"),
         ({"learning_rate": 0.0}, "learning rate"),
         ({"learning_rate": float("nan")}, "learning rate"),
         ({"shift_bins": -1}, "shift_bins"),

@@ -103,11 +103,8 @@ def test_labels_that_must_not_train_change_nothing():
 
 def test_validation_does_not_touch_training():
     data = toy_sky(200)
-    plain = train(data, CONFIG, replace(FAST, monitor="none"), seed=4, rows=Rows(np.arange(150)))
-    judged = train(
-        data, CONFIG, replace(FAST, monitor="none"), seed=4,
-        rows=Rows(np.arange(150), np.arange(150, 200)),
-    )  # fmt: skip
+    plain = train(data, CONFIG, FAST, seed=4, rows=Rows(np.arange(150)))
+    judged = train(data, CONFIG, FAST, seed=4, rows=Rows(np.arange(150), np.arange(150, 200)))
     assert same_bytes(plain.weights, judged.weights)
     assert [r.loss for r in plain.history] == [r.loss for r in judged.history]
 
@@ -116,7 +113,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_it():
     # So few rows and so high a rate that the validation loss soon rises.
     data = toy_sky(120)
     rows = Rows(np.arange(40), np.arange(40, 120))
-    options = replace(FAST, epochs=60, learning_rate=2e-2, patience=4)
+    options = replace(FAST, epochs=60, learning_rate=2e-2, monitor="loss", patience=4)
     result = train(data, replace(CONFIG, dropout=0.0), options, seed=1, rows=rows)
     losses = [r.validation_loss for r in result.history]
     best = int(np.argmin(losses))
@@ -149,7 +146,7 @@ def test_shifts_teach_redshifts_the_sample_lacks():
     )
     n = int(near.sum())
     rows = Rows(np.arange(n), np.arange(n, len(both)))
-    options = replace(FAST, epochs=15, learning_rate=4e-3, monitor="none", threshold=0.5)
+    options = replace(FAST, epochs=15, learning_rate=4e-3, threshold=0.5)
     plain = train(both, CONFIG, options, seed=1, rows=rows).history[-1]
     moved = train(both, CONFIG, replace(options, shift_bins=15), seed=1, rows=rows).history[-1]
     assert moved.validation_loss < plain.validation_loss
@@ -192,7 +189,7 @@ class StoppedError(Exception):
 def test_resumed_after_any_epoch_gives_the_same_bytes(tmp_path, after):
     data = toy_sky(150)
     rows = Rows(np.arange(100), np.arange(100, 150))
-    options = replace(FAST, epochs=4, schedule="plateau", shift_bins=3)
+    options = replace(FAST, epochs=4, schedule="plateau", shift_bins=3, monitor="completeness")
     undisturbed = train(data, CONFIG, options, seed=7, rows=rows)
 
     def stop(record):

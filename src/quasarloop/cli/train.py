@@ -42,10 +42,11 @@ def train(
         float, typer.Option(min=0, max=0.9, help="Part of the objects held out; 0: none.")
     ] = 0.3,
     monitor: Annotated[
-        str, typer.Option(help="What chooses the epoch kept: loss, completeness or none (last).")
-    ] = "loss",
+        str, typer.Option(help="Epoch kept: none (the last), or best by loss or completeness.")
+    ] = "none",
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many epochs without a better one.")
+        int | None,
+        typer.Option(min=1, help="With --monitor: stop after so many epochs without a better one."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",

@@ -62,7 +62,7 @@ def _plot_shares(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
         number, impurity, "--", color=COLOURS[1], lw=1.2, label=f"{IMPURITY_SCALE:g} × impurity"
     )
     axes.set_ylim(0, 1.02)
-    axes.set_ylabel("share of validation quasars, of those found")
+    axes.set_ylabel(f"completeness, {IMPURITY_SCALE:g} × impurity")
     axes.legend(fontsize=8, loc="center right")
 
 

@@ -32,9 +32,9 @@ class TrainingOptions:
         shift_bins: move spectra by up to so many log-λ bins, at random (`augment`).
         statistics: of batch normalisation in use: ``"calibrated"`` on training spectra without
             dropout, or ``"running"`` means as Keras keeps them.
-        monitor: what decides the best epoch, and early stopping, on validation rows:
-            ``"loss"``, ``"completeness"``, or ``"none"`` to keep the last epoch.
-        patience: stop after so many epochs without a new best; None never stops early.
+        monitor: which epoch is kept: ``"none"`` the last one; ``"loss"`` or ``"completeness"``
+            the best one by that, on validation rows.
+        patience: stop after so many epochs without a better one; None never stops early.
         threshold: confidence at which completeness and purity are judged.
         n_lines: lines that must be above it.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
@@ -58,7 +58,7 @@ class TrainingOptions:
     mean_over: MeanOver = "spectrum"
     shift_bins: int = 0
     statistics: Statistics = "calibrated"
-    monitor: Monitor = "loss"
+    monitor: Monitor = "none"
     patience: int | None = None
     threshold: float = CONFIDENCE_THRESHOLD
     n_lines: int = N_LINES_THRESHOLD
@@ -79,6 +79,11 @@ class TrainingOptions:
                 raise WeightsError(f"training option {name} is {value}; it must be at least 1")
         if not self.learning_rate > 0:
             raise WeightsError(f"the learning rate is {self.learning_rate}; it must be positive")
+        if self.patience is not None and self.monitor == "none":
+            raise WeightsError(
+                f"patience is {self.patience} but nothing is monitored; say what: 'loss' or "
+                "'completeness'"
+            )
         if self.shift_bins < 0:
             raise WeightsError(f"shift_bins is {self.shift_bins}; it must be 0 or more")
         words = {
