@@ -21,7 +21,7 @@ from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
 from quasarloop.ensemble.vote import VoteOptions, vote
 from quasarloop.ensemble.votes import VoteSettings, count_column
 from quasarloop.ensemble.votes_folder import members_file, open_votes, read_member_record
-from quasarloop.errors import DataFormatError, GridError, OutputError
+from quasarloop.errors import DataFormatError, GridError, OutputError, TaskError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.predict import predict_reference
@@ -179,6 +179,12 @@ def test_another_grid_is_refused(ensemble, tmp_path):
     store = create_store(tmp_path / "linear", LINEAR_GRID)
     with pytest.raises(GridError, match="ingest the files on the ensemble's grid"):
         vote(ensemble, store, tmp_path / "v")
+
+
+def test_a_gpu_serves_one_process(ensemble, store, tmp_path):
+    options = VoteOptions(device="cuda")
+    with pytest.raises(TaskError, match="a GPU serves one process"):
+        vote(ensemble, store, tmp_path / "v", options=options, engine=Engine(workers=2))
 
 
 def test_an_empty_store_gives_empty_votes(ensemble, fakes, tmp_path):

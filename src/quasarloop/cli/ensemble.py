@@ -130,6 +130,7 @@ def vote(
     score: Annotated[
         str, typer.Option(help="Cascade: what ranks spectra, entropy or soft_entropy.")
     ] = "entropy",
+    device: Annotated[str, typer.Option(help="cpu or cuda; cuda works in one process.")] = "cpu",
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
@@ -148,7 +149,7 @@ def vote(
 
     members, spectra = open_ensemble(ensemble), open_store(store)
     settings = VoteSettings(tuple(threshold or DEFAULT_THRESHOLDS), n_lines)
-    options = VoteOptions(settings, keep_members)
+    options = VoteOptions(settings, keep_members, device)
     engine = Engine(workers=workers, scheduler=scheduler)
     if cascade:
         how = {"top_k": top, "max_loss": max_loss, "score": score}

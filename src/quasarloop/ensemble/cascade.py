@@ -16,7 +16,13 @@ from quasarloop.ensemble.ask import Piece, cut_pieces
 from quasarloop.ensemble.cascade_asks import CHUNK_ROWS, Answers, answer
 from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
 from quasarloop.ensemble.manifest import Ensemble
-from quasarloop.ensemble.vote import VoteOptions, finish_votes, load_voters, start_votes
+from quasarloop.ensemble.vote import (
+    VoteOptions,
+    check_device,
+    finish_votes,
+    load_voters,
+    start_votes,
+)
 from quasarloop.ensemble.votes import MemberFinds
 from quasarloop.ensemble.votes_folder import MANIFEST, Votes, open_votes
 from quasarloop.ensemble.votes_writer import VotesWriter, part_votes
@@ -61,6 +67,7 @@ def cascade_vote(
         GridError, OutputError, TaskError: as `vote`.
     """
     chosen, how = options or VoteOptions(), cascade or CascadeOptions()
+    check_device(chosen, engine)
     folder = Path(out)
     writer = start_votes(ensemble, store, folder, chosen, cascade=asdict(how))
     chunks = cut_pieces(writer.shards, writer.n_rows, CHUNK_ROWS)

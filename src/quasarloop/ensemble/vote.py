@@ -18,11 +18,19 @@ from quasarloop.ensemble.votes_folder import (
     write_votes_manifest,
 )
 from quasarloop.ensemble.votes_writer import PartVotes, VotesWriter, part_votes
-from quasarloop.errors import GridError
+from quasarloop.errors import GridError, TaskError
 from quasarloop.network.predict import Predictor
 from quasarloop.store import Store
 
-__all__ = ["VoteOptions", "Voters", "finish_votes", "load_voters", "start_votes", "vote"]
+__all__ = [
+    "VoteOptions",
+    "Voters",
+    "check_device",
+    "finish_votes",
+    "load_voters",
+    "start_votes",
+    "vote",
+]
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,12 @@ class VoteOptions:
     Attributes:
         settings: thresholds and class border.
         keep_members: keep what each member said, 3 bytes per member and spectrum.
+        device: where members predict; anything but ``"cpu"`` needs an engine of this process.
     """
 
     settings: VoteSettings = field(default_factory=VoteSettings)
     keep_members: bool = False
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ def vote(
         TaskError: some piece failed for good; the rest is written.
     """
     chosen = options or VoteOptions()
+    check_device(chosen, engine)
     writer = start_votes(ensemble, store, Path(out), chosen, cascade=None)
     writer.on_progress = on_progress
     todo = writer.missing(cut_pieces(writer.shards, writer.n_rows))
@@ -123,6 +134,7 @@ def start_votes(
         "n_networks": len(ensemble),
         "settings": options.settings.to_dict(),
         "keep_members": options.keep_members,
+        "device": options.device,
         "cascade": cascade,
         "grid": asdict(store.grid),
         "lines": [line.column for line in ensemble.config.lines],
@@ -144,7 +156,22 @@ def finish_votes(writer: VotesWriter, extra: dict[str, Any]) -> Votes:
 
 def load_voters(ensemble: Ensemble, options: VoteOptions) -> Voters:
     """Read all members and make them ready to predict."""
-    return Voters(tuple(Predictor(weights) for weights in load_members(ensemble)), options)
+    members = (Predictor(weights, options.device) for weights in load_members(ensemble))
+    return Voters(tuple(members), options)
+
+
+def check_device(options: VoteOptions, engine: Engine | None) -> None:
+    """Check that the members can be where the engine runs.
+
+    Raises:
+        TaskError: members on a GPU cannot be sent to other processes.
+    """
+    where = engine or Engine()
+    if options.device != "cpu" and (where.workers > 1 or where.scheduler is not None):
+        raise TaskError(
+            f"device {options.device} with an engine of {where.describe()}: a GPU serves one "
+            "process; leave out --workers and --scheduler"
+        )
 
 
 def _vote_on_piece(piece: Piece, voters: Voters) -> list[PartVotes]:
