@@ -6,6 +6,10 @@ from types import ModuleType
 
 import pytest
 
+from quasarloop.ensemble.manifest import Ensemble
+from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
+from quasarloop.store import Store
+
 
 @pytest.fixture(scope="session")
 def fakes() -> Iterator[ModuleType]:
@@ -30,3 +34,23 @@ def cluster(fakes: ModuleType) -> Iterator[str]:
         scheduler_kwargs={"dashboard": False},
     ) as running:
         yield running.scheduler_address
+
+
+@pytest.fixture(scope="session")
+def ensemble(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
+    """Twelve small networks, trained just enough to disagree now and then."""
+    settings = EnsembleSettings(
+        12, seed=3, network=fakes.SMALL_NETWORK, training=fakes.small_options(12)
+    )
+    return train_ensemble(fakes.small_sky(), settings, tmp_path_factory.mktemp("trained") / "e")
+
+
+@pytest.fixture(scope="session")
+def store(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One long shard (to be cut), several short ones (to be put together), one empty."""
+    return fakes.small_store(tmp_path_factory.mktemp("trained") / "store", fakes.STORE_SIZES)
+
+
+@pytest.fixture(scope="session")
+def inputs(ensemble: Ensemble, store: Store) -> tuple[Ensemble, Store]:
+    return ensemble, store

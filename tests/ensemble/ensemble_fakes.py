@@ -20,6 +20,7 @@ from quasarloop.store_schema import schema_of, table_from_spectra
 SMALL_NETWORK = NetworkConfig(
     n_conv=2, n_filters=8, kernel_width=10, stride=4, n_dense=16, dropout=0.2, grid=LOG_GRID
 )
+STORE_SIZES = (700, 40, 0, 1, 30, 500)
 
 
 def small_options(epochs: int = 2) -> TrainingOptions:

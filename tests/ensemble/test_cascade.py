@@ -14,7 +14,6 @@ import pytest
 from quasarloop.engine import Engine
 from quasarloop.ensemble.cascade import cascade_vote
 from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
-from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
 from quasarloop.ensemble.vote import VoteOptions, vote
 from quasarloop.errors import OutputError, SelectionError
 
@@ -109,16 +108,6 @@ def test_impossible_options_are_refused():
 
 HOW = CascadeOptions(top_k=12, first=2, n_audit=5)
 WHAT = VoteOptions(keep_members=True)
-
-
-@pytest.fixture(scope="module")
-def inputs(fakes, tmp_path_factory):
-    root = tmp_path_factory.mktemp("cascade")
-    settings = EnsembleSettings(
-        12, seed=3, network=fakes.SMALL_NETWORK, training=fakes.small_options(12)
-    )
-    ensemble = train_ensemble(fakes.small_sky(), settings, root / "e")
-    return ensemble, fakes.small_store(root / "store", (700, 40, 0, 1, 30, 500))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from quasarloop.engine import Engine
 from quasarloop.ensemble.ask import PIECE_ROWS, best_line, cut_pieces
 from quasarloop.ensemble.entropy import count_votes, vote_entropy
 from quasarloop.ensemble.manifest import load_members
-from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
 from quasarloop.ensemble.vote import VoteOptions, vote
 from quasarloop.ensemble.votes import VoteSettings, count_column
 from quasarloop.ensemble.votes_folder import members_file, open_votes, read_member_record
@@ -28,26 +27,8 @@ from quasarloop.network.predict import predict_reference
 from quasarloop.quality import UNUSABLE
 from quasarloop.store import create_store, iter_store, read_shard
 
-# One long shard (cut in two), several short ones (put together), one empty.
-SIZES = (700, 40, 0, 1, 30, 500)
-
-
-@pytest.fixture(scope="module")
-def ensemble(fakes, tmp_path_factory):
-    settings = EnsembleSettings(
-        4, seed=3, network=fakes.SMALL_NETWORK, training=fakes.small_options(15)
-    )
-    return train_ensemble(fakes.small_sky(), settings, tmp_path_factory.mktemp("vote") / "e")
-
-
-@pytest.fixture(scope="module")
-def store(fakes, tmp_path_factory):
-    return fakes.small_store(tmp_path_factory.mktemp("vote") / "store", SIZES)
-
-
-@pytest.fixture(scope="module")
-def inputs(ensemble, store):
-    return ensemble, store
+SIZES = (700, 40, 0, 1, 30, 500)  # of the store's shards
+N = 12  # members
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +86,9 @@ def test_unusable_rows_are_kept_and_say_nothing(undisturbed):
     assert unusable["ENTROPY"].is_nan().all()
     assert unusable["C_LYA"].is_nan().all()
     asked = table.filter(pl.col("FLAGS") == 0)
-    assert asked["N_ASKED"].unique().to_list() == [4]
+    assert asked["N_ASKED"].unique().to_list() == [N]
     counts = sum(asked[count_column(one)].cast(int) for one in Vote)
-    assert counts.unique().to_list() == [4]
+    assert counts.unique().to_list() == [N]
 
 
 def test_the_record_of_members_gives_all_votes_back(undisturbed, store):

@@ -60,3 +60,7 @@ export function el(tag, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 export const formatZ = (z) => (z === null || z === undefined ? "" : String(Number(z.toFixed(5))));
+
+/** An identifier nobody had before: sent again with a save, it tells the server it is the same. */
+export const newId = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

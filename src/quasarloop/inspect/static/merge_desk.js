@@ -1,6 +1,6 @@
 // The merger's desk: all verdicts side by side, and the decision.
 
-import { byId, el, formatZ, get, post, put, ApiError } from "./api.js";
+import { ApiError, byId, el, formatZ, get, newId, post, put } from "./api.js";
 import { showMachine } from "./machine.js";
 import { BLANK, changed, describe, isComplete, missing, render, same } from "./verdict.js";
 
@@ -139,7 +139,7 @@ export class MergerDesk {
       return;
     }
     const { target_id: target } = this.current;
-    const save = { verdict: this.verdict, base_version: this.version, save_id: randomId() };
+    const save = { verdict: this.verdict, base_version: this.version, save_id: newId() };
     this.badge("saving", "saving …");
     this.loading = true;
     try {
@@ -233,6 +233,3 @@ export class MergerDesk {
     byId("save-state").textContent = text;
   }
 }
-
-const randomId = () =>
-  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

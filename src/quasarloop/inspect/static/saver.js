@@ -1,7 +1,7 @@
 // Saving labels so that none is lost: sent at each change, kept in the browser until the server
 // has it, sent again after every failure, never over a newer version without asking.
 
-import { put, ApiError } from "./api.js";
+import { ApiError, newId, put } from "./api.js";
 
 const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000];
 
@@ -31,7 +31,7 @@ export class Saver {
 
   /** Store a change. */
   change(target, verdict, { note = "", seconds = 0 } = {}) {
-    const save = { verdict, note, seconds, save_id: crypto.randomUUID?.() ?? randomId() };
+    const save = { verdict, note, seconds, save_id: newId() };
     const job = this.jobs.get(target) ?? { sending: null, next: null, attempt: 0 };
     this.jobs.set(target, job);
     job.next = save;
@@ -101,7 +101,7 @@ export class Saver {
       const mine = (job.next ?? job.sending).verdict;
       const choice = await this.hooks.clash(target, error.body.verdict, mine);
       this.versions.set(target, error.body.version);
-      const again = job.next ?? { ...job.sending, save_id: randomId() };
+      const again = job.next ?? { ...job.sending, save_id: newId() };
       job.sending = null;
       job.next = choice === "mine" ? again : null;
       this.finish(target, job);
@@ -157,9 +157,4 @@ export class Saver {
       else localStorage.removeItem(this.key);
     } catch { /* private window or full: the badge still tells the truth */ }
   }
-}
-
-function randomId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
