@@ -11,6 +11,7 @@ __all__ = [
     "InspectionError",
     "OutputError",
     "QuasarloopError",
+    "RedrockError",
     "SelectionError",
     "TaskError",
     "TruthError",
@@ -48,6 +49,10 @@ class InspectionError(QuasarloopError):
 
 class CampaignError(QuasarloopError):
     """A campaign folder is stale, inconsistent or misconfigured."""
+
+
+class RedrockError(QuasarloopError):
+    """Redrock or its templates are missing, or a run of redrock failed."""
 
 
 class TaskError(QuasarloopError):
