@@ -136,7 +136,8 @@ def _csv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> It
 
 @contextmanager
 def _ecsv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
-    empty = Table({c.name: np.empty(0, c.dtype) for c in columns}, meta=dict(header))
+    plain = json.loads(json.dumps(header))  # YAML knows no named tuples
+    empty = Table({c.name: np.empty(0, c.dtype) for c in columns}, meta=plain)
     for column in columns:
         empty[column.name].unit = column.unit or None
         empty[column.name].description = column.text

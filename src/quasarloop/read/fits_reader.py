@@ -213,13 +213,15 @@ def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
             needed = hdu.data_bytes
         except DataFormatError as exc:
             raise DataFormatError(f"{path}: damaged header: {exc}") from exc
-        if hdu.data_start + needed > size:
+        padded = -(-needed // BLOCK_BYTES) * BLOCK_BYTES
+        # A cut inside the padding costs this HDU nothing, but those that followed are gone.
+        if hdu.data_start + padded > size:
             raise DataFormatError(
-                f"{path}: truncated: {hdu.label()} needs {needed} bytes from byte "
+                f"{path}: truncated: {hdu.label()} needs {padded} bytes from byte "
                 f"{hdu.data_start}, but the file has {size}; copy or download it again"
             )
         hdus.append(hdu)
-        offset = hdu.data_start + -(-needed // BLOCK_BYTES) * BLOCK_BYTES
+        offset = hdu.data_start + padded
     if not hdus:
         raise DataFormatError(f"{path}: empty file; expected FITS spectra")
     return tuple(hdus)
