@@ -1,1 +1,1 @@
-"""Room under construction."""
+"""Many networks as one: bootstrap samples, training, votes, entropy, cascade."""

@@ -1,1 +1,1 @@
-"""Room under construction."""
+"""How good it became: metrics, repeats, comparisons, figures and the report."""

@@ -1,1 +1,1 @@
-"""Room under construction."""
+"""What to look at next: scores, the self-organizing map, and the choice."""

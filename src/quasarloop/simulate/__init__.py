@@ -1,1 +1,1 @@
-"""Room under construction."""
+"""A sky with known truth, written as real surveys write theirs."""
