@@ -1,9 +1,12 @@
-"""A simulated store and a trained ensemble for the benchmarks of voting and training.
+"""A simulated store, a trained ensemble and its exact votes, for the benchmarks of ensembles.
+
+    python -m benchmarks.ensemble_inputs FOLDER [--quick] [--workers N]
 
 Made by the package's own commands. QUASARLOOP_BENCH_INPUTS names a folder to keep them in, for
-the next run; both are resumable, and taken as they are if they stand there.
+the next run; killed and started again, it goes on.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -14,21 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quasarloop.ensemble.manifest import Ensemble, open_ensemble
+from quasarloop.ensemble.votes_folder import Votes, open_votes
 from quasarloop.store import Store, open_store
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much to make."""
+    """How much to make. Small networks: 64 whole ones would vote for most of an hour."""
 
     name: str
     spectra: int
     training: int
     networks: int
     epochs: int
+    filters: int = 32
 
 
-FULL = Size("full", spectra=20_000, training=1_500, networks=64, epochs=10)
+FULL = Size("full", spectra=20_000, training=800, networks=64, epochs=10)
 QUICK = Size("quick", spectra=1_000, training=500, networks=4, epochs=4)
 
 
@@ -39,39 +44,70 @@ class Inputs:
     folder: Path
     store: Store
     ensemble: Ensemble
+    votes: Votes
 
 
 @contextmanager
 def inputs(quick: bool) -> Iterator[Inputs]:
     """Make the inputs, or take those that stand in QUASARLOOP_BENCH_INPUTS."""
+    size = QUICK if quick else FULL
     kept = os.environ.get("QUASARLOOP_BENCH_INPUTS")
     if kept:
-        yield _make(Path(kept), QUICK if quick else FULL)
+        yield make(Path(kept), size)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            yield _make(Path(folder), QUICK if quick else FULL)
+            yield make(Path(folder), size)
 
 
-def command(*words: object) -> None:
-    """Run ``quasarloop`` with these words; its progress stays unseen."""
-    line = [sys.executable, "-c", "from quasarloop.cli import main; main()", *map(str, words)]
-    subprocess.run(line, check=True, capture_output=True)
-
-
-def _make(root: Path, size: Size) -> Inputs:
+def make(root: Path, size: Size, workers: int | None = None) -> Inputs:
+    """Make what is not there yet."""
     folder = root / size.name
     folder.mkdir(parents=True, exist_ok=True)
+    n_workers = workers or os.cpu_count() or 1
     for part, n_objects, seed in (("pool", size.spectra, 7), ("labelled", size.training, 8)):
-        if not (folder / part / "store.json").exists():
+        if not (folder / f"{part}.done").exists():
             sky = folder / f"{part}-sky"
-            command("simulate", "--out", sky, "--objects", n_objects, "--seed", seed)
-            command("ingest", sky, "--store", folder / part)
+            if not (sky / "vi_truth.csv").exists():
+                command("simulate", "--out", sky, "--objects", n_objects, "--seed", seed)
+            command("ingest", sky, "--store", folder / part, "--workers", n_workers)
+            (folder / f"{part}.done").touch()
     if not (folder / "ensemble" / "ensemble.json").exists():
         command(
             *("ensemble", "train", "--store", folder / "labelled"),
             *("--truth", folder / "labelled-sky" / "vi_truth.csv"),
             *("--out", folder / "ensemble", "--networks", size.networks, "--seed", 1),
-            *("--epochs", size.epochs, "--batch-size", 128, "--learning-rate", 2e-3),
-            *("--workers", os.cpu_count() or 1),
+            *("--filters", size.filters, "--epochs", size.epochs, "--batch-size", 128),
+            *("--learning-rate", 3e-3, "--precision", "bfloat16", "--workers", n_workers),
         )
-    return Inputs(folder, open_store(folder / "pool"), open_ensemble(folder / "ensemble"))
+    if not (folder / "votes" / "votes.json").exists():
+        command(
+            *("ensemble", "vote", "--ensemble", folder / "ensemble", "--store", folder / "pool"),
+            *("--out", folder / "votes", "--keep-members", "--workers", n_workers),
+        )
+    return Inputs(
+        folder,
+        open_store(folder / "pool"),
+        open_ensemble(folder / "ensemble"),
+        open_votes(folder / "votes"),
+    )
+
+
+def command(*words: object) -> None:
+    """Run ``quasarloop`` with these words; its progress stays unseen."""
+    line = [sys.executable, "-c", "from quasarloop.cli import main; main()", *map(str, words)]
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Make the inputs of a folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    made = make(options.folder, QUICK if options.quick else FULL, options.workers)
+    print(f"{made.store.n_rows} spectra, {len(made.ensemble)} members -> {made.folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -35,6 +35,9 @@ def train(
     preset_name: Annotated[
         str, typer.Option("--preset", help="Network: busca2018 or green2025.")
     ] = "green2025",
+    filters: Annotated[
+        int | None, typer.Option(min=1, help="Filters of each convolution (the preset's: 100).")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the sample.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="First learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Spectra per step.")] = None,
@@ -47,7 +50,10 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option("--from", help="Earlier ensemble whose members to start from.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, or auto: bfloat16 on GPUs that have it.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
@@ -75,15 +81,16 @@ def train(
         "batch_size": batch_size,
         "schedule": schedule,
         "shift_bins": shift_bins,
+        "precision": precision,
     }
     spectra = open_store(store)
-    shape = {} if dropout is None else {"dropout": dropout}
+    shape = {"dropout": dropout, "n_filters": filters}
     settings = EnsembleSettings(
         n_networks=networks,
         seed=seed,
-        network=preset(preset_name, spectra.grid, **shape),
+        network=preset(preset_name, spectra.grid, **_given(shape)),
         training=TrainingOptions(
-            **{name: value for name, value in given.items() if value is not None},
+            **_given(given),
             device=device,
             monitor="none",
         ),
@@ -196,6 +203,10 @@ def info(
     for name, value in lines.items():
         table.add_row(name, str(value))
     Console().print(table)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _exact(
