@@ -83,8 +83,10 @@ def _fast_step(name: str, rate: float, *, low: bool) -> Callable[[], None]:
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16) if low else nullcontext():
-            box, offset = training_logits(model, flux, rate=rate, source=source)
-        line_finder_loss(box.float(), offset.float(), targets, model.config).total.backward()
+            said = training_logits(model, flux, rate=rate, source=source)
+        line_finder_loss(
+            said.box.float(), said.offset.float(), targets, model.config
+        ).total.backward()
         optimizer.step()
 
     return _with_denormals(step, flush=True)

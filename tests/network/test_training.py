@@ -16,14 +16,20 @@ import torch
 from quasarloop.errors import GridError, TruthError, WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.lines import EMISSION_LINES
+from quasarloop.network.decode import classify_finds, decode
+from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.model import NetworkConfig
 from quasarloop.network.options import TrainingOptions
+from quasarloop.network.predict import Predictor
+from quasarloop.network.redshift_grid import RedshiftGrid
+from quasarloop.network.redshift_reading import CONFUSION
 from quasarloop.network.training import CHECKPOINT_NAME, train
 from quasarloop.network.training_run import Rows
 
 GRID = WaveGrid("log", 3600.0, 0.005, 88)
 CONFIG = NetworkConfig(n_conv=4, n_filters=12, n_dense=24, dropout=0.1, grid=GRID)
+HEADED = replace(CONFIG, redshift=RedshiftGrid(n_channels=8, step=0.005, knot_steps=8))
 FAST = TrainingOptions(epochs=3, batch_size=64, learning_rate=2e-3)
 
 
@@ -58,6 +64,45 @@ def test_it_learns_planted_lines():
     assert last.purity > 0.98
     assert last.z_nmad < 0.01
     assert last.validation_loss < 0.4 * result.history[0].validation_loss
+
+
+def test_a_redshift_head_learns_and_is_calibrated():
+    data = toy_sky(1500)
+    rows = Rows(np.arange(1100), np.arange(1100, 1500))
+    options = replace(FAST, epochs=25, schedule="cosine", learning_rate=4e-3, threshold=0.5)
+    result = train(data, HEADED, options, seed=1, rows=rows)
+    last = result.history[-1]
+    assert last.completeness > 0.95
+    assert last.validation_redshift < 0.5 * result.history[0].validation_redshift
+    assert last.loss == pytest.approx(
+        last.loss_positive + last.loss_negative + last.loss_offset + last.loss_redshift
+    )
+    head = result.weights.config.redshift
+    assert head.temperature != 1.0
+    assert head.error_scale != 1.0
+    fresh = toy_sky(600, seed=5)
+    quasars = fresh[np.flatnonzero(fresh.is_qso)]
+    said = Predictor(result.weights).predict(quasars.flux, redshifts=True)
+    found = joint_redshifts(said, result.weights.config)
+    right = np.abs(np.log((1 + found.z) / (1 + quasars.z))) < CONFUSION
+    assert right.mean() > 0.97
+    pull = ((found.z - quasars.z) / found.z_err)[right]
+    assert 0.55 < np.mean(np.abs(pull) < 1) < 0.8
+    one_line = classify_finds(decode(said, result.weights.config), result.weights.config).z_best
+    joint_scatter, scatter = (
+        np.median(np.abs(np.log((1 + z) / (1 + quasars.z)))) for z in (found.z, one_line)
+    )
+    assert joint_scatter < 0.6 * scatter
+
+
+def test_a_redshift_head_leaves_the_first_loss_as_it_was():
+    """Before the first step the shared network is the same; afterwards the head has a say."""
+    data = toy_sky(64)
+    options = replace(FAST, epochs=1)
+    plain, headed = (train(data, c, options, seed=3).history[0] for c in (CONFIG, HEADED))
+    assert headed.loss_positive == plain.loss_positive
+    assert headed.loss_redshift > 0
+    assert plain.loss_redshift == 0
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
@@ -185,22 +230,23 @@ class StoppedError(Exception):
     pass
 
 
+@pytest.mark.parametrize("config", [CONFIG, HEADED], ids=["plain", "redshift head"])
 @pytest.mark.parametrize("after", [1, 2, 3, 4])
-def test_resumed_after_any_epoch_gives_the_same_bytes(tmp_path, after):
+def test_resumed_after_any_epoch_gives_the_same_bytes(tmp_path, after, config):
     data = toy_sky(150)
     rows = Rows(np.arange(100), np.arange(100, 150))
     options = replace(FAST, epochs=4, schedule="plateau", shift_bins=3, monitor="completeness")
-    undisturbed = train(data, CONFIG, options, seed=7, rows=rows)
+    undisturbed = train(data, config, options, seed=7, rows=rows)
 
     def stop(record):
         if record.epoch == after:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train(data, CONFIG, options, seed=7, rows=rows, out_dir=tmp_path, on_epoch=stop)
+        train(data, config, options, seed=7, rows=rows, out_dir=tmp_path, on_epoch=stop)
     seen = []
     resumed = train(
-        data, CONFIG, options, seed=7, rows=rows, out_dir=tmp_path, on_epoch=seen.append
+        data, config, options, seed=7, rows=rows, out_dir=tmp_path, on_epoch=seen.append
     )
     assert same_bytes(undisturbed.weights, resumed.weights)
     assert repr(resumed.history) == repr(undisturbed.history)  # NaN is not itself

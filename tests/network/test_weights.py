@@ -19,6 +19,7 @@ from quasarloop.network.keras_layout import quasarnp_obstacles
 from quasarloop.network.model import LineFinder, NetworkConfig
 from quasarloop.network.predict import Predictor, predict_reference
 from quasarloop.network.presets import preset
+from quasarloop.network.redshift_grid import RedshiftGrid
 from quasarloop.network.weights import (
     Thresholds,
     Weights,
@@ -235,6 +236,8 @@ def test_fixtures_tell_their_variant(fixture_dir):
         replace(SMALL, offset_low=-0.2, offset_high=1.3),
         replace(SMALL, grid=WaveGrid("log", 3700.0, 7e-4 / 3, 600)),
         replace(SMALL, n_conv=12, kernel_width=3, stride=1),
+        replace(SMALL, redshift=RedshiftGrid(n_channels=3)),
+        replace(SMALL, redshift=RedshiftGrid(n_channels=4, conv=1, temperature=1.3)),
     ],
 )
 def test_written_files_read_back_digit_by_digit(tmp_path, config):
@@ -255,6 +258,48 @@ def test_written_files_read_back_digit_by_digit(tmp_path, config):
         said = Predictor(back).predict(flux)
         np.testing.assert_allclose(said.confidence, found[0], atol=1e-5)
         np.testing.assert_allclose(said.offset, found[1], atol=1e-5)
+
+
+@pytest.fixture
+def headed(tmp_path):
+    path = tmp_path / "headed.h5"
+    write_weights(random_weights(replace(SMALL, redshift=RedshiftGrid(n_channels=3))), path)
+    return path
+
+
+def test_quasarnp_reads_a_file_with_a_redshift_head(headed):
+    flux = np.random.default_rng(0).normal(size=(30, 443)).astype(np.float32)
+    model, _ = quasarnp_io().load_model(headed)
+    theirs = np.stack(model.predict(flux[:, :, None]), axis=1)
+    ours = Predictor(read_weights(headed)).predict(flux)
+    np.testing.assert_allclose(ours.confidence, theirs[..., :13], atol=1e-5)
+    np.testing.assert_allclose(ours.offset, theirs[..., 13:], atol=1e-5)
+
+
+def test_the_head_stands_beside_the_keras_model(headed, tmp_path):
+    """Other readers see what they saw: only a root group and the note are new."""
+    plain = tmp_path / "plain.h5"
+    write_weights(random_weights(), plain)
+    with h5py.File(headed) as one, h5py.File(plain) as two:
+        assert set(one) - set(two) == {"quasarloop_head"}
+        assert one.attrs["model_config"] == two.attrs["model_config"]
+        assert set(one["model_weights"]) == set(two["model_weights"])
+        assert json.loads(two.attrs["quasarloop"])["config"].get("redshift") is None
+
+
+@pytest.mark.parametrize("what", ["gone", "another shape", "not finite"])
+def test_a_damaged_head_is_refused(headed, what):
+    with h5py.File(headed, "r+") as file:
+        group = file["quasarloop_head"]
+        if what == "gone":
+            del file["quasarloop_head"]
+        elif what == "not finite":
+            group["redshift_local/bias"][0] = np.nan
+        else:
+            del group["redshift_local/bias"]
+            group["redshift_local/bias"] = np.zeros(7, np.float32)
+    with pytest.raises(WeightsError, match="redshift head"):
+        read_weights(headed)
 
 
 def test_modules_survive_the_journey():

@@ -61,7 +61,7 @@ def classify_spectra(
     chosen = options or ClassifyOptions()
     config = predictor.config
     usable = np.flatnonzero((spectra.flags & UNUSABLE) == 0)
-    outputs = predictor.predict(spectra.flux[usable])
+    outputs = predictor.predict(spectra.flux[usable], redshifts=chosen.joint)
     finds = decode(outputs, config, red_end=chosen.red_end)
     result = classify_finds(finds, config, threshold=chosen.threshold, n_lines=chosen.n_lines)
     n = len(spectra)

@@ -21,14 +21,22 @@ class LineOutputs:
         confidence: (n, n_lines, n_boxes) in (0, 1). float64: in float32 every confidence
             above 1 - 3e-8 is 1, and which of two such lines is the best would be chance.
         offset: (n, n_lines, n_boxes) float32, place in each box, in boxes.
+        log_p: (n, n_z) float32 ln p(z), up to a constant, of a redshift head; None without one,
+            or if it was not asked for.
     """
 
     confidence: NDArray[np.floating]
     offset: NDArray[np.floating]
+    log_p: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Return the number of spectra."""
         return len(self.confidence)
+
+    def __getitem__(self, index: slice | NDArray[Any]) -> "LineOutputs":
+        """Return the outputs of some rows."""
+        log_p = None if self.log_p is None else self.log_p[index]
+        return LineOutputs(self.confidence[index], self.offset[index], log_p)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class EpochRecord:
         learning_rate: at the last step.
         loss: mean over the steps, with dropout.
         loss_positive, loss_negative, loss_offset: its three terms (`loss.LossParts`).
+        loss_redshift: the fourth, of a redshift head, times its weight; 0 without one.
         validation_loss: on the validation rows, without dropout; its terms follow.
         completeness: true quasars found over true quasars.
         purity: true quasars found over all found.
@@ -49,6 +50,8 @@ class EpochRecord:
     z_nmad: float = _NAN
     z_scatter: float = _NAN
     is_best: bool = False
+    loss_redshift: float = 0.0
+    validation_redshift: float = _NAN
 
     @property
     def judged_loss(self) -> float:

@@ -17,16 +17,15 @@ from quasarloop.errors import WeightsError
 from quasarloop.network.decode import LineOutputs
 from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration, LineTrust
 from quasarloop.network.model import NetworkConfig
+from quasarloop.network.redshift_grid import Z_MAX
+from quasarloop.network.redshift_reading import CONFUSION, read_redshifts
 
 __all__ = ["CONFUSION", "Z_RANGE", "JointRedshifts", "LineEvidence", "joint_redshifts"]
 
 Floats = NDArray[np.float64]
 
-# Redshifts looked at; the prior is flat in ln(1 + z) between them. Our choice: beyond 7 no line
-# but Lyman alpha is on the grid, and none of the published catalogues' quasars.
-Z_RANGE: Final = (0.0, 7.0)
-# Peaks nearer than this in ln(1 + z) are one: 15,000 km/s, the issue's bound of a confusion.
-CONFUSION: Final = 0.05
+# Redshifts looked at; the prior is flat in ln(1 + z) between them.
+Z_RANGE: Final = (0.0, Z_MAX)
 # Place errors follow Student's t of this many degrees: a core with wings. Our choice: odd, so
 # that the power below is whole.
 _FREEDOM: Final = 7
@@ -180,7 +179,8 @@ def joint_redshifts(
     """Return the redshift that all lines together point to.
 
     Args:
-        outputs: what the network said; rows that are not finite come back as NaN.
+        outputs: what the network said; rows that are not finite come back as NaN. If they hold
+            what a redshift head said, that is read, and boxes and `calibration` are not.
         config: its lines, boxes and grid.
         calibration: how far lines are trusted.
 
@@ -194,12 +194,13 @@ def joint_redshifts(
     """
     _check(outputs, config)
     n = len(outputs)
+    if outputs.log_p is not None and config.redshift is not None:
+        return JointRedshifts(*read_redshifts(outputs.log_p, config.redshift))
     result = JointRedshifts(*(np.full(n, np.nan) for _ in range(4)))
     finite = np.isfinite(outputs.confidence).all(axis=(1, 2))
     finite &= np.isfinite(outputs.offset).all(axis=(1, 2))
     for rows in _blocks(np.flatnonzero(finite)):
-        block = LineOutputs(outputs.confidence[rows], outputs.offset[rows])
-        found = _of_block(LineEvidence.of(block, config, calibration), calibration)
+        found = _of_block(LineEvidence.of(outputs[rows], config, calibration), calibration)
         for name in ("z", "z_err", "z_alt", "p_alt"):
             getattr(result, name)[rows] = getattr(found, name)
     return result

@@ -1,7 +1,7 @@
 """The parts of a Keras 2 weights file, as read: layers in their order, arrays, empty groups."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class KerasFile:
         model_grid: lower bin edges, Å, or None.
         keras_version: the version that wrote it, or "not recorded".
         note: what quasarloop wrote beside the weights; empty in files of others.
+        head: arrays of our redshift head by ``layer/weight``; empty without one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class KerasFile:
     model_grid: NDArray[np.float64] | None
     keras_version: str
     note: Mapping[str, Any]
+    head: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> list[KerasLayer]:
         """Return the layers of a Keras class, in order."""

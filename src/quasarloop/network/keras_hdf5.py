@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from quasarloop.errors import WeightsError
 from quasarloop.network.keras_file import KerasFile, layers_from_json
-from quasarloop.network.keras_layout import describe_model, weight_names
+from quasarloop.network.keras_layout import describe_model, head_shapes, weight_names
 from quasarloop.network.model import NetworkConfig, config_to_dict
 
 __all__ = ["keras_hdf5", "read_keras_hdf5"]
@@ -27,6 +27,8 @@ _KERAS_3_ADVICE: Final = (
     "save the network as HDF5 from Keras 2 (TF_USE_LEGACY_KERAS=1, model.save('weights.h5')), "
     "which is what QuasarNP and desispec read too"
 )
+# The root group with the arrays of our redshift head; readers of the Keras model never look.
+_HEAD_GROUP: Final = "quasarloop_head"
 # What h5py raises, by where a damaged file is damaged.
 _UNREADABLE: Final = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 # The version whose layout is written: that of QuasarNP's own 6-layer fixture.
@@ -87,6 +89,8 @@ def keras_hdf5(
         groups.attrs["keras_version"] = _KERAS_VERSION
         for name in names:
             _write_layer(groups, name, arrays)
+        for name in head_shapes(config):
+            file.create_dataset(f"{_HEAD_GROUP}/{name}", data=arrays[name])
     return memory.getvalue()
 
 
@@ -114,7 +118,17 @@ def _parse(file: h5py.File, path: Path) -> KerasFile:
         model_grid=file["model_grid"][()] if "model_grid" in file else None,
         keras_version=version,
         note=note,
+        head=_head_arrays(file),
     )
+
+
+def _head_arrays(file: h5py.File) -> dict[str, NDArray[Any]]:
+    groups = file.get(_HEAD_GROUP, {})
+    return {
+        f"{layer}/{weight}": groups[layer][weight][()]
+        for layer in groups
+        for weight in groups[layer]
+    }
 
 
 def _layer_arrays(group: h5py.Group, layer: str, path: Path) -> dict[str, NDArray[Any]]:

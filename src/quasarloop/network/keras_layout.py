@@ -13,15 +13,19 @@ from quasarloop.network.model import (
 )
 
 __all__ = [
+    "HEAD_PREFIX",
     "LAMBDA_GROUP",
     "array_shapes",
     "describe_model",
+    "head_shapes",
     "quasarnp_obstacles",
     "weight_names",
 ]
 
 # QuasarNP rescales offsets if, and only if, an empty group of this name is in the file.
 LAMBDA_GROUP: Final = "lambda"
+# Layers of our redshift head. They are no layers of the Keras model: other readers pass by.
+HEAD_PREFIX: Final = "redshift_"
 
 _BATCH_NORM: Final = ("gamma", "beta", "moving_mean", "moving_variance")
 _KERNEL: Final = ("kernel", "bias")
@@ -52,7 +56,24 @@ def array_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
         for line in range(config.n_lines):
             shapes[f"{head}_{line}/kernel"] = (dense, boxes)
             shapes[f"{head}_{line}/bias"] = (boxes,)
-    return shapes
+    return shapes | head_shapes(config)
+
+
+def head_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of every array of the redshift head; none without one."""
+    head = config.redshift
+    if head is None:
+        return {}
+    n_out = config.stride**head.conv * len(config.emission_index)
+    return {
+        f"{HEAD_PREFIX}local/kernel": (config.n_filters, head.n_channels),
+        f"{HEAD_PREFIX}local/bias": (head.n_channels,),
+        f"{HEAD_PREFIX}whole/kernel": (config.n_dense, head.n_channels),
+        f"{HEAD_PREFIX}lines/kernel": (head.n_channels, n_out),
+        f"{HEAD_PREFIX}lines/bias": (n_out,),
+        f"{HEAD_PREFIX}knots/kernel": (config.n_dense, head.n_knots),
+        f"{HEAD_PREFIX}knots/bias": (head.n_knots,),
+    }
 
 
 def weight_names(layer: str) -> tuple[str, ...]:

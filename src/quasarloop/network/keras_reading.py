@@ -16,7 +16,12 @@ from quasarloop.errors import GridError, WeightsError
 from quasarloop.grid import LOG_GRID, WaveGrid, grid_from_edges
 from quasarloop.lines import NETWORK_LINES, Line
 from quasarloop.network.keras_file import KerasFile, KerasLayer
-from quasarloop.network.keras_layout import LAMBDA_GROUP, array_shapes, weight_names
+from quasarloop.network.keras_layout import (
+    LAMBDA_GROUP,
+    array_shapes,
+    head_shapes,
+    weight_names,
+)
 from quasarloop.network.keras_offsets import Offsets, OffsetSpan, decide_offsets
 from quasarloop.network.model import BATCH_NORM_EPS, NetworkConfig, config_from_dict
 
@@ -211,7 +216,9 @@ def _as_stored(file: KerasFile, config: NetworkConfig) -> NetworkConfig:
         offset_low=config.offset_low,
         offset_high=config.offset_high,
     )
-    if replace(stored, grid=config.grid) != config or not stored.grid.matches(config.grid):
+    if replace(stored, grid=config.grid, redshift=None) != config or not stored.grid.matches(
+        config.grid
+    ):
         raise WeightsError(
             f"{file.name}: the configuration quasarloop stored does not fit the layers beside it; "
             "the file was changed by another program"
@@ -235,7 +242,7 @@ def _collect(
     file: KerasFile, config: NetworkConfig, renamed: Mapping[str, str]
 ) -> dict[str, NDArray[np.float32]]:
     shapes = array_shapes(config)
-    arrays = {}
+    arrays = {name: _head_array(file, name, shape) for name, shape in head_shapes(config).items()}
     for there, here in renamed.items():
         for weight in weight_names(here):
             array = file.array(there, weight)
@@ -248,6 +255,17 @@ def _collect(
                 )
             arrays[f"{here}/{weight}"] = array
     return {name: arrays[name] for name in shapes}
+
+
+def _head_array(file: KerasFile, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    array = file.head.get(name)
+    if array is None or array.shape != shape or not np.all(np.isfinite(array)):
+        found = "is missing" if array is None else f"of shape {array.shape} is not as written"
+        raise WeightsError(
+            f"{file.name}: array {name} of the redshift head {found} (expected {shape}); the file "
+            "was changed by another program, get it again"
+        )
+    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _n_input(file: KerasFile) -> int | None:

@@ -1,7 +1,8 @@
 """The line-finder network: from a spectrum on the grid to boxes and offsets per line.
 
 A spectrum passes through convolutions of stride 2, one dense layer, and one pair of
-heads per emission line: which of the boxes holds the line, and where in that box.
+heads per emission line: which of the boxes holds the line, and where in that box. A network
+may have one more head, which gives one p(z) for all lines (`redshift_head`).
 """
 
 import math
@@ -17,6 +18,8 @@ from torch.nn import functional
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.lines import NETWORK_LINES, Line
+from quasarloop.network.redshift_grid import RedshiftGrid
+from quasarloop.network.redshift_head import RedshiftHead
 
 __all__ = [
     "BATCH_NORM_EPS",
@@ -24,6 +27,7 @@ __all__ = [
     "OFFSET_RANGE",
     "PLAIN_OFFSET_RANGE",
     "LineFinder",
+    "Logits",
     "NetworkConfig",
     "Padding",
     "config_from_dict",
@@ -40,6 +44,19 @@ BATCH_NORM_MOMENTUM: Final = 0.99
 OFFSET_RANGE: Final = (-0.1, 1.1)
 # Of a network without that rescaling: the bare sigmoid.
 PLAIN_OFFSET_RANGE: Final = (0.0, 1.0)
+
+
+class Logits(NamedTuple):
+    """What the heads say, before any sigmoid or softmax.
+
+    Attributes:
+        box, offset: (n, n_lines, n_boxes).
+        log_p: (n, n_z) ln p(z) up to a constant; None for a network without a redshift head.
+    """
+
+    box: Tensor
+    offset: Tensor
+    log_p: Tensor | None
 
 
 class Padding(NamedTuple):
@@ -67,6 +84,7 @@ class NetworkConfig:
         grid: the bins of the input.
         offset_low: smallest offset a head can give, in boxes.
         offset_high: largest offset a head can give, in boxes.
+        redshift: the redshift head; None for a network of the published kind, without one.
 
     Raises:
         WeightsError: a value no network can have, or a grid too short for the convolutions.
@@ -86,6 +104,7 @@ class NetworkConfig:
     grid: WaveGrid = LOG_GRID
     offset_low: float = OFFSET_RANGE[0]
     offset_high: float = OFFSET_RANGE[1]
+    redshift: RedshiftGrid | None = None
 
     def __post_init__(self) -> None:
         counts = {
@@ -114,6 +133,12 @@ class NetworkConfig:
                 f"nothing of {self.grid.n_bins} bins ({' → '.join(map(str, self.widths))}); "
                 "use fewer convolutions, padding='same' or a longer grid"
             )
+        if self.redshift is not None and not 1 <= self.redshift.conv <= self.n_conv:
+            raise WeightsError(
+                f"the redshift head reads convolution {self.redshift.conv} of {self.n_conv}"
+            )
+        if self.redshift is not None and not self.emission_index:
+            raise WeightsError("a redshift head needs an emission line to read")
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -206,6 +231,8 @@ class LineFinder(nn.Module):
         self.common_norm = _norm(config.n_dense)
         self.box = _dense(config.n_dense, config.n_boxes, config.n_lines, generator)
         self.offset = _dense(config.n_dense, config.n_boxes, config.n_lines, generator)
+        # Last, so that the draws of the others do not depend on it.
+        self.redshift = None if config.redshift is None else RedshiftHead(config, generator)
 
     def forward(self, flux: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the heads say, before any sigmoid.
@@ -217,12 +244,28 @@ class LineFinder(nn.Module):
             Box logits and offset logits, each (n, n_lines, n_boxes). `confidences` and
             `offsets` turn them into what QuasarNET gives.
         """
-        hidden = self.features(flux)  # (n, n_dense)
-        shape = (len(flux), self.config.n_lines, self.config.n_boxes)
-        return self.box(hidden).view(shape), self.offset(hidden).view(shape)
+        said = self.logits(flux)
+        return said.box, said.offset
 
-    def features(self, flux: Tensor) -> Tensor:
-        """Return the (n, n_dense) activations all heads share."""
+    def logits(self, flux: Tensor) -> Logits:
+        """Return what all heads say, the redshift head included; arguments as `forward`."""
+        head = self.config.redshift
+        maps: list[Tensor] = []
+        hidden = self.features(flux, maps)  # (n, n_dense)
+        log_p = None
+        if self.redshift is not None and head is not None:
+            cells = maps[head.conv - 1].transpose(1, 2)  # (n, width, n_filters)
+            log_p = self.redshift(cells, hidden)
+        shape = (len(flux), self.config.n_lines, self.config.n_boxes)
+        return Logits(self.box(hidden).view(shape), self.offset(hidden).view(shape), log_p)
+
+    def features(self, flux: Tensor, maps: list[Tensor] | None = None) -> Tensor:
+        """Return the (n, n_dense) activations all heads share.
+
+        Args:
+            flux: (n, n_bins) normalised spectra.
+            maps: the output of every convolution is appended here.
+        """
         x = flux.unsqueeze(1)  # (n, 1, n_bins)
         layers = zip(
             self.convs, self.conv_norms, self.dropouts, self.config.paddings(), strict=True
@@ -230,6 +273,8 @@ class LineFinder(nn.Module):
         for conv, norm, dropout, pad in layers:
             padded = functional.pad(x, pad) if any(pad) else x  # (n, channels, width + pad)
             x = dropout(functional.relu(norm(conv(padded))))  # (n, n_filters, width')
+            if maps is not None:
+                maps.append(x)
         # Keras keeps channels last and flattens width by width; so do its dense kernels.
         flat = x.transpose(1, 2).flatten(1)  # (n, width' * n_filters)
         return functional.relu(self.common_norm(self.common(flat)))
@@ -248,6 +293,8 @@ def config_to_dict(config: NetworkConfig) -> dict[str, Any]:
     """Return plain numbers, strings and lists that JSON keeps."""
     plain = asdict(config)
     plain["lines"] = [asdict(line) for line in config.lines]
+    if config.redshift is None:  # as before there was such a head: same network, same digest
+        del plain["redshift"]
     return plain
 
 
@@ -262,9 +309,13 @@ def config_from_dict(plain: Mapping[str, Any]) -> NetworkConfig:
     """
     try:
         lines = tuple(Line(**line) for line in plain["lines"])
-        return replace(
-            NetworkConfig(), **{**plain, "lines": lines, "grid": WaveGrid(**plain["grid"])}
-        )
+        head = plain.get("redshift")
+        parts = {
+            "lines": lines,
+            "grid": WaveGrid(**plain["grid"]),
+            "redshift": None if head is None else RedshiftGrid(**head),
+        }
+        return replace(NetworkConfig(), **{**plain, **parts})
     except (KeyError, TypeError) as exc:
         raise WeightsError(f"not a stored network configuration: {exc}") from exc
 

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from quasarloop.errors import WeightsError
 from quasarloop.network.decode import LineOutputs
-from quasarloop.network.model import BATCH_NORM_EPS, NetworkConfig, Padding
+from quasarloop.network.model import BATCH_NORM_EPS, Logits, NetworkConfig, Padding
+from quasarloop.network.redshift_head import HeadArrays, Reader, head_logits
 from quasarloop.network.weights import Weights, to_module
 
 __all__ = ["Predictor", "pick_device", "predict_reference"]
@@ -57,49 +58,68 @@ class Predictor:
             _Affine(*(torch.cat([h.get_parameter(p) for h in heads]) for p in ("weight", "bias"))),
             self.device,
         )
+        self._redshift: tuple[HeadArrays, Reader] | None = None
+        if module.redshift is not None:
+            head = module.redshift.arrays()
+            arrays = HeadArrays(*(array.detach().to(self.device) for array in head))
+            self._redshift = arrays, module.redshift.reader.to(self.device)
 
-    def predict(self, flux: ArrayLike) -> LineOutputs:
+    def predict(self, flux: ArrayLike, *, redshifts: bool = False) -> LineOutputs:
         """Return confidences and offsets of all boxes.
 
         Args:
             flux: (n, n_bins) normalised spectra on the network's grid.
+            redshifts: ask the redshift head too, if there is one.
 
         Raises:
             WeightsError: the spectra are on another grid.
         """
         rows = _checked(flux, self.config)
-        outputs = _empty_outputs(len(rows), self.config)
+        asked = self.config.redshift if redshifts else None
+        outputs = _empty_outputs(len(rows), self.config, 0 if asked is None else asked.n_z)
         # torch lets CUDA convolve with ten-bit fractions (TF32) unless told not to.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with torch.inference_mode(), exact:
             for start in range(0, len(rows), self._block_rows):
                 block = slice(start, start + self._block_rows)
                 # A copy: rows of a store are read-only, which torch's tensors cannot be.
-                said = self._logits(torch.tensor(rows[block], device=self.device)).cpu()
-                outputs.confidence[block] = said[:, 0].double().sigmoid_().numpy()
-                outputs.offset[block] = said[:, 1].sigmoid().numpy()
+                said = self._logits(torch.tensor(rows[block], device=self.device), redshifts)
+                outputs.confidence[block] = said.box.cpu().double().sigmoid_().numpy()
+                outputs.offset[block] = said.offset.cpu().sigmoid().numpy()
+                if outputs.log_p is not None and said.log_p is not None:
+                    outputs.log_p[block] = said.log_p.cpu().numpy()
         outputs.offset[:] *= self.config.offset_high - self.config.offset_low
         outputs.offset[:] += self.config.offset_low
         return outputs
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """Return (n, 2, n_lines, n_boxes): of boxes, then of offsets."""
-        config = self.config
+    def _logits(self, x: Tensor, redshifts: bool) -> Logits:
+        config, head = self.config, self.config.redshift
         x = x[:, None, None, :]  # (n, 1, 1, n_bins)
-        for layer, pad in zip(self._convs, config.paddings(), strict=True):
+        cells = x
+        for number, (layer, pad) in enumerate(zip(self._convs, config.paddings(), strict=True), 1):
             x = _convolve(x, layer, config.stride, pad).relu_()  # (n, n_filters, 1, width)
+            if head is not None and number == head.conv:
+                cells = x[:, :, 0].transpose(1, 2)  # (n, width, n_filters)
         flat = x.permute(0, 2, 3, 1).flatten(1)  # (n, width * n_filters), as Keras flattens
         hidden = functional.linear(flat, *self._common).relu_()  # (n, n_dense)
         said = functional.linear(hidden, *self._heads)
-        return said.view(-1, 2, config.n_lines, config.n_boxes)
+        boxes = said.view(-1, 2, config.n_lines, config.n_boxes)  # of boxes, then of offsets
+        log_p = None
+        if redshifts and self._redshift is not None:
+            log_p = head_logits(cells, hidden, *self._redshift)
+        return Logits(boxes[:, 0], boxes[:, 1], log_p)
 
 
 def predict_reference(weights: Weights, flux: ArrayLike) -> LineOutputs:
     """Return what `Predictor.predict` does, from the plain torch module: slow and obvious."""
     module = to_module(weights)
     with torch.inference_mode():
-        box, offset = module(torch.tensor(_checked(flux, weights.config)))
-        return LineOutputs(module.confidences(box.double()).numpy(), module.offsets(offset).numpy())
+        said = module.logits(torch.tensor(_checked(flux, weights.config)))
+        return LineOutputs(
+            module.confidences(said.box.double()).numpy(),
+            module.offsets(said.offset).numpy(),
+            None if said.log_p is None else said.log_p.numpy(),
+        )
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -175,6 +195,7 @@ def _checked(flux: ArrayLike, config: NetworkConfig) -> NDArray[np.float32]:
     return rows
 
 
-def _empty_outputs(n_rows: int, config: NetworkConfig) -> LineOutputs:
+def _empty_outputs(n_rows: int, config: NetworkConfig, n_z: int) -> LineOutputs:
     shape = (n_rows, config.n_lines, config.n_boxes)
-    return LineOutputs(np.empty(shape, np.float64), np.empty(shape, np.float32))
+    log_p = np.empty((n_rows, n_z), np.float32) if n_z else None
+    return LineOutputs(np.empty(shape, np.float64), np.empty(shape, np.float32), log_p)

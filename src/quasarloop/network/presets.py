@@ -1,4 +1,4 @@
-"""The two published networks by name."""
+"""The two published networks by name, and one of ours."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -6,6 +6,7 @@ from typing import Any, Final
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.network.model import NetworkConfig
+from quasarloop.network.redshift_grid import RedshiftGrid
 
 __all__ = ["PRESETS", "preset"]
 
@@ -14,6 +15,8 @@ __all__ = ["PRESETS", "preset"]
 PRESETS: Final[dict[str, NetworkConfig]] = {
     "busca2018": NetworkConfig(n_conv=4, padding="valid", dropout=0.0),
     "green2025": NetworkConfig(n_conv=6, padding="same", dropout=0.2),
+    # Ours: green2025 with a redshift head. Its boxes and offsets are read by the same tools.
+    "quasarloop2026": NetworkConfig(n_conv=6, padding="same", dropout=0.2, redshift=RedshiftGrid()),
 }
 
 
@@ -22,7 +25,7 @@ def preset(name: str, grid: WaveGrid = LOG_GRID, **changes: Any) -> NetworkConfi
 
     Args:
         name: ``"busca2018"`` (4 convolutions, no padding) or ``"green2025"`` (6, "same"
-            padding, dropout).
+            padding, dropout) or ``"quasarloop2026"`` (that, with a redshift head).
         grid: the bins of the input.
         **changes: fields of `NetworkConfig`, e.g. ``dropout=0.8`` or ``n_filters=25``.
 

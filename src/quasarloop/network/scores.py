@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
@@ -12,6 +11,8 @@ from quasarloop.network.labelled import TrainingData
 from quasarloop.network.loss import LossParts, TargetTensors, line_finder_loss
 from quasarloop.network.model import LineFinder
 from quasarloop.network.options import TrainingOptions
+from quasarloop.network.redshift_grid import redshift_targets
+from quasarloop.network.redshift_head import redshift_loss
 from quasarloop.network.targets import make_targets
 from quasarloop.network.training_pass import validation_logits
 
@@ -22,7 +23,7 @@ class Scores(NamedTuple):
     """Numbers of one validation.
 
     Attributes:
-        loss, positive, negative, offset: the loss and its terms, without dropout.
+        loss, positive, negative, offset, redshift: the loss and its terms, without dropout.
         completeness: true quasars found over true quasars; NaN without any.
         purity: true quasars found over all found; NaN if nothing is found.
         z_nmad: robust scatter of (z − z_true)/(1 + z_true) of quasars true and found.
@@ -33,6 +34,7 @@ class Scores(NamedTuple):
     positive: float
     negative: float
     offset: float
+    redshift: float
     completeness: float
     purity: float
     z_nmad: float
@@ -49,7 +51,7 @@ def score(model: LineFinder, data: TrainingData, options: TrainingOptions) -> Sc
 
     Source: paper, Eq. 4.1 (true AND found over true) and 4.2.
     """
-    box, offset = _logits(model, data.flux, options.batch_size)
+    box, offset, redshift = _logits(model, data, options.batch_size)
     parts = line_finder_loss(
         box, offset, target_tensors(data, model, "cpu"), model.config, mean_over=options.mean_over
     )
@@ -60,7 +62,7 @@ def score(model: LineFinder, data: TrainingData, options: TrainingOptions) -> Sc
     both = found.is_qso & data.is_qso
     errors = (found.z_best[both] - data.z[both]) / (1 + data.z[both])
     return Scores(
-        *_loss_numbers(parts),
+        *_loss_numbers(parts, redshift),
         completeness=_part(int(both.sum()), int(data.is_qso.sum())),
         purity=_part(int(both.sum()), int(found.is_qso.sum())),
         z_nmad=float(median_abs_deviation(errors, scale="normal")) if len(errors) else np.nan,
@@ -81,21 +83,26 @@ def target_tensors(
 
 
 def _logits(
-    model: LineFinder, flux: NDArray[np.float32], batch_size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    device = model.box.get_parameter("weight").device
-    parts = []
+    model: LineFinder, data: TrainingData, batch_size: int
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Box and offset logits, and the redshift head's part of the loss."""
+    device, head = model.box.get_parameter("weight").device, model.config.redshift
+    parts, redshift = [], 0.0
     with torch.no_grad():
-        for start in range(0, len(flux), batch_size):
-            batch = torch.from_numpy(flux[start : start + batch_size]).to(device)
-            parts.append([out.float().cpu() for out in validation_logits(model, batch)])
+        for start in range(0, len(data), batch_size):
+            batch = data[slice(start, start + batch_size)]
+            said = validation_logits(model, torch.from_numpy(batch.flux).to(device))
+            parts.append([out.float().cpu() for out in said[:2]])
+            if head is not None and said.log_p is not None:
+                true = redshift_targets(batch.spectype, batch.z, batch.trains, head)
+                redshift += float(redshift_loss(said.log_p, true)) * len(batch) * head.loss_weight
     box, offset = zip(*parts, strict=True)
-    return torch.cat(box), torch.cat(offset)
+    return torch.cat(box), torch.cat(offset), redshift / len(data)
 
 
-def _loss_numbers(parts: LossParts) -> tuple[float, float, float, float]:
+def _loss_numbers(parts: LossParts, redshift: float) -> tuple[float, float, float, float, float]:
     positive, negative, offset = (float(term) for term in parts)
-    return positive + negative + offset, positive, negative, offset
+    return positive + negative + offset + redshift, positive, negative, offset, redshift
 
 
 def _part(part: int, whole: int) -> float:

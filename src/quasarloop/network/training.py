@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,9 @@ from quasarloop.network.loss import line_finder_loss
 from quasarloop.network.model import LineFinder, NetworkConfig
 from quasarloop.network.norms import fold_biases, use_mean_statistics
 from quasarloop.network.options import TrainingOptions
+from quasarloop.network.redshift_calibration import calibrate
+from quasarloop.network.redshift_grid import redshift_targets
+from quasarloop.network.redshift_head import redshift_loss
 from quasarloop.network.schedule import learning_rate
 from quasarloop.network.scores import score, target_tensors
 from quasarloop.network.training_pass import training_logits
@@ -111,6 +114,8 @@ def train(
         if best:
             _load(model, best)
     weights = from_module(model.cpu().eval(), provenance(run, records))
+    if run.validation is not None:
+        weights = calibrate(weights, run.validation)
     return TrainingResult(weights, tuple(records))
 
 
@@ -170,7 +175,8 @@ def _one_epoch(
             f"the loss became {sum(terms)} in epoch {epoch}; lower the learning rate "
             f"({options.learning_rate})"
         )
-    record = EpochRecord(epoch, rate, sum(terms), *terms)
+    *boxes, redshift = terms
+    record = replace(EpochRecord(epoch, rate, sum(terms), *boxes), loss_redshift=redshift)
     if options.statistics == "calibrated" and (
         run.validation is not None or epoch == options.epochs
     ):
@@ -190,13 +196,18 @@ def _step(
     optimizer.zero_grad()
     low = torch.autocast(run.device.type, torch.bfloat16) if run.low_precision else nullcontext()
     with low:
-        box, offset = training_logits(model, flux, rate=run.config.dropout, source=source)
+        said = training_logits(model, flux, rate=run.config.dropout, source=source)
     parts = line_finder_loss(
-        box.float(), offset.float(), targets, run.config, mean_over=run.options.mean_over
+        said.box.float(), said.offset.float(), targets, run.config, mean_over=run.options.mean_over
     )
-    parts.total.backward()  # type: ignore[no-untyped-call]
+    redshift = torch.zeros_like(parts.total)
+    if said.log_p is not None and run.config.redshift is not None:
+        head = run.config.redshift
+        true = redshift_targets(batch.spectype, batch.z, batch.trains, head)
+        redshift = head.loss_weight * redshift_loss(said.log_p, true)
+    (parts.total + redshift).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    return torch.stack(parts).detach()
+    return torch.stack([*parts, redshift]).detach()
 
 
 def _judged(
@@ -209,6 +220,7 @@ def _judged(
         "validation_positive": found.positive,
         "validation_negative": found.negative,
         "validation_offset": found.offset,
+        "validation_redshift": found.redshift,
         "completeness": found.completeness,
         "purity": found.purity,
         "z_nmad": found.z_nmad,

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quasarloop.network.dropout import DropoutSource, relu_dropout
-from quasarloop.network.model import LineFinder, Padding
+from quasarloop.network.model import LineFinder, Logits, Padding
 
 __all__ = ["training_logits", "validation_logits"]
 
 
 def training_logits(
     model: LineFinder, flux: Tensor, *, rate: float, source: DropoutSource | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return what ``model.train()(flux)`` would, without biases in front of a normalisation.
+) -> Logits:
+    """Return what ``model.train().logits(flux)`` would, without biases in front of a normalisation.
 
     Args:
         model: in training mode; the running statistics of its normalisations move on. Biases
@@ -25,15 +25,12 @@ def training_logits(
         flux: (n, n_bins) normalised spectra on the model's device.
         rate: part of the activations dropped after every convolution.
         source: masks for a CPU.
-
-    Returns:
-        Box logits and offset logits, each (n, n_lines, n_boxes).
     """
     return _logits(model, flux, rate, source, training=True)
 
 
-def validation_logits(model: LineFinder, flux: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what ``model.eval()(flux)`` would, without biases in front of a normalisation.
+def validation_logits(model: LineFinder, flux: Tensor) -> Logits:
+    """Return what ``model.eval().logits(flux)`` would, without biases in front of a normalisation.
 
     Args:
         model: its biases folded (`norms.fold_biases`); nothing of it is changed.
@@ -44,21 +41,27 @@ def validation_logits(model: LineFinder, flux: Tensor) -> tuple[Tensor, Tensor]:
 
 def _logits(
     model: LineFinder, flux: Tensor, rate: float, source: DropoutSource | None, *, training: bool
-) -> tuple[Tensor, Tensor]:
-    config = model.config
+) -> Logits:
+    config, head = model.config, model.config.redshift
     n, n_bins = flux.shape
     # With a single channel both memory orders fit; these strides say which one is meant, or the
     # first, largest activations would be in the other.
     x = flux.contiguous().as_strided((n, 1, 1, n_bins), (n_bins, 1, n_bins, 1))
     layers = zip(model.convs, model.conv_norms, config.paddings(), strict=True)
-    for conv, norm, pad in layers:
+    cells = None
+    for number, (conv, norm, pad) in enumerate(layers, 1):
         x = _convolve(x, conv, pad, config.stride)  # (n, n_filters, 1, width')
         x = relu_dropout(_normalise(x, norm, training), rate, source)
+        if head is not None and number == head.conv:
+            cells = x[:, :, 0].transpose(1, 2)  # (n, width', n_filters)
     flat = x.permute(0, 2, 3, 1).flatten(1)  # (n, width' * n_filters), width by width as Keras
     common = functional.linear(flat, model.common.get_parameter("weight"))  # (n, n_dense)
     hidden = functional.relu(_normalise(common, model.common_norm, training))
     shape = (len(flux), config.n_lines, config.n_boxes)
-    return model.box(hidden).view(shape), model.offset(hidden).view(shape)
+    log_p = None
+    if cells is not None and model.redshift is not None:
+        log_p = model.redshift(cells, hidden)
+    return Logits(model.box(hidden).view(shape), model.offset(hidden).view(shape), log_p)
 
 
 def _convolve(x: Tensor, conv: nn.Module, pad: Padding, stride: int) -> Tensor:

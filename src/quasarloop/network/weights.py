@@ -21,7 +21,7 @@ from quasarloop.errors import WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.lines import Line
 from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5
-from quasarloop.network.keras_layout import array_shapes
+from quasarloop.network.keras_layout import HEAD_PREFIX, array_shapes
 from quasarloop.network.keras_offsets import Offsets
 from quasarloop.network.keras_reading import FileFacts, interpret
 from quasarloop.network.model import LineFinder, NetworkConfig, config_to_dict
@@ -227,6 +227,9 @@ def _to_torch(weights: Weights, name: str) -> NDArray[np.float32]:
     if layer == "common_norm":
         return arrays[f"batch_normalization_{config.n_conv + 1}/{_NORM_NAMES[weight]}"]
     kind = "kernel" if weight == "weight" else "bias"
+    if layer.startswith("redshift."):
+        array = arrays[f"{HEAD_PREFIX}{layer[9:]}/{kind}"]
+        return np.ascontiguousarray(array.transpose())
     if layer == "common":
         return np.ascontiguousarray(arrays[f"fc_common/{kind}"].transpose())
     heads = [arrays[f"fc_{layer}_{line}/{kind}"] for line in range(config.n_lines)]
@@ -240,6 +243,9 @@ def _from_torch(
     layer, _, weight = name.partition("/")
     stem, _, number = layer.rpartition("_")
     kind = "weight" if weight == "kernel" else "bias"
+    if layer.startswith(HEAD_PREFIX):
+        head = layer.removeprefix(HEAD_PREFIX)
+        return np.ascontiguousarray(state[f"redshift.{head}.{kind}"].transpose())
     if stem == "batch_normalization":
         last = int(number) == config.n_conv + 1
         norm = "common_norm" if last else f"conv_norms.{int(number) - 1}"
@@ -248,9 +254,9 @@ def _from_torch(
         return np.ascontiguousarray(state[f"convs.{int(number) - 1}.{kind}"].transpose())
     if layer == "fc_common":
         return np.ascontiguousarray(state[f"common.{kind}"].transpose())
-    head = stem.removeprefix("fc_")
+    finder = stem.removeprefix("fc_")
     rows = slice(int(number) * config.n_boxes, (int(number) + 1) * config.n_boxes)
-    return np.ascontiguousarray(state[f"{head}.{kind}"][rows].transpose())
+    return np.ascontiguousarray(state[f"{finder}.{kind}"][rows].transpose())
 
 
 _TORCH_NORM_NAMES: Final = {keras: torch_name for torch_name, keras in _NORM_NAMES.items()}

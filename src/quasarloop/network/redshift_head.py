@@ -1,0 +1,208 @@
+"""A redshift head: one p(z) from a map of the spectrum, trained on redshifts themselves.
+
+Boxes and offsets are guessed from a hundred numbers that have forgotten places; so offsets
+clump. The map of an early convolution still knows them. Every cell of it, told what the whole
+network makes of the spectrum, gives evidence for each emission line, bin by bin. At a trial
+redshift the lines' evidence is read where they would stand and added up; outside the map it is
+0. What the whole network thinks of the redshift, coarsely, is added. The sum is ln p(z).
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from quasarloop.network.redshift_grid import RedshiftGrid, RedshiftTargets, line_reads
+
+if TYPE_CHECKING:
+    from quasarloop.network.model import NetworkConfig
+
+__all__ = ["HeadArrays", "Reader", "RedshiftHead", "head_logits", "redshift_loss"]
+
+
+class HeadArrays(NamedTuple):
+    """The weights of a head, (out, in) each, and their biases.
+
+    Attributes:
+        local, local_bias: features of a cell from the map, (n_channels, n_filters).
+        whole: features of every cell from the whole network, (n_channels, n_dense).
+        lines, lines_bias: evidence from features, (bins of a cell x lines, n_channels).
+        knots, knots_bias: the coarse part, (n_knots, n_dense).
+    """
+
+    local: Tensor
+    local_bias: Tensor
+    whole: Tensor
+    lines: Tensor
+    lines_bias: Tensor
+    knots: Tensor
+    knots_bias: Tensor
+
+
+class Reader(NamedTuple):
+    """How evidence becomes ln p(z), as tensors on the network's device.
+
+    Attributes:
+        lower: (n_z * n_lines,) row of the lower neighbour in (places + 2) x lines.
+        fraction: (n_z, n_lines, 1).
+        knot: (n_z,) the knot below each redshift.
+        knot_fraction: (n_z, 1) how far towards the next.
+        n_lines: emission lines.
+    """
+
+    lower: Tensor
+    fraction: Tensor
+    knot: Tensor
+    knot_fraction: Tensor
+    n_lines: int
+
+    @classmethod
+    def of(cls, config: "NetworkConfig") -> "Reader":
+        """Work out a network's."""
+        head = config.redshift
+        assert head is not None  # for mypy: only networks with a head come here
+        lines = tuple(config.lines[i] for i in config.emission_index)
+        n_places = config.widths[head.conv] * config.stride**head.conv
+        reads = line_reads(head, lines, config.grid, _first_bin(config, head), n_places)
+        n = len(lines)
+        lower = torch.from_numpy(reads.lower) * n + torch.arange(n)
+        step = torch.arange(head.n_z)
+        knot = torch.clamp(step // head.knot_steps, max=head.n_knots - 2)
+        return cls(
+            lower.flatten(),
+            torch.from_numpy(reads.fraction).unsqueeze(2),
+            knot,
+            (step / head.knot_steps - knot).float().unsqueeze(1),
+            n,
+        )
+
+    def to(self, device: torch.device) -> "Reader":
+        """Return it on a device."""
+        return self._replace(
+            lower=self.lower.to(device),
+            fraction=self.fraction.to(device),
+            knot=self.knot.to(device),
+            knot_fraction=self.knot_fraction.to(device),
+        )
+
+    def log_p(self, evidence: Tensor, knots: Tensor) -> Tensor:
+        """Add evidence up at every redshift.
+
+        Args:
+            evidence: (n, n_places, n_lines).
+            knots: (n, n_knots).
+
+        Returns:
+            (n, n_z), ln p(z) up to a constant.
+        """
+        # Spectra last: what is picked are then whole rows of memory.
+        rows = functional.pad(evidence.permute(1, 2, 0), (0, 0, 0, 0, 1, 1))
+        rows = rows.flatten(0, 1)  # ((n_places + 2) * n_lines, n)
+        shape = (len(self.knot), self.n_lines, len(evidence))
+        low = rows.index_select(0, self.lower).view(shape)
+        high = rows.index_select(0, self.lower + self.n_lines).view(shape)
+        lines = torch.lerp(low, high, self.fraction.expand(shape)).sum(1)  # (n_z, n)
+        at = knots.t().contiguous()  # (n_knots, n)
+        below, above = at.index_select(0, self.knot), at.index_select(0, self.knot + 1)
+        whole = torch.lerp(below, above, self.knot_fraction.expand(below.shape))
+        return (lines + whole).t()  # (n, n_z)
+
+
+class RedshiftHead(nn.Module):
+    """The head of a network whose configuration has one.
+
+    Args:
+        config: the network's.
+        generator: draws the first weights (Glorot uniform; biases zero).
+    """
+
+    def __init__(self, config: "NetworkConfig", generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        head = config.redshift
+        assert head is not None  # for mypy: built only for networks with a head
+        self.bins_per_cell = config.stride**head.conv
+        n_out = self.bins_per_cell * len(config.emission_index)
+        self.local = _linear(config.n_filters, head.n_channels, generator)
+        self.whole = _linear(config.n_dense, head.n_channels, generator, bias=False)
+        self.lines = _linear(head.n_channels, n_out, generator)
+        self.knots = _linear(config.n_dense, head.n_knots, generator)
+        self.reader = Reader.of(config)
+
+    def arrays(self) -> HeadArrays:
+        """Return its weights."""
+        return HeadArrays(*(self.get_parameter(name) for name in _PARAMETERS))
+
+    def forward(self, cells: Tensor, hidden: Tensor) -> Tensor:
+        """Return (n, n_z) ln p(z) up to a constant; arguments as `head_logits`."""
+        return head_logits(cells, hidden, self.arrays(), self.reader)
+
+
+def head_logits(cells: Tensor, hidden: Tensor, arrays: HeadArrays, reader: Reader) -> Tensor:
+    """Return (n, n_z) ln p(z) up to a constant.
+
+    Args:
+        cells: (n, width, n_filters) the map.
+        hidden: (n, n_dense) what all heads share.
+        arrays: the head's weights.
+        reader: how its evidence is read.
+    """
+    whole = functional.linear(hidden, arrays.whole, arrays.local_bias)
+    local = functional.linear(cells, arrays.local)  # (n, width, n_channels)
+    features = functional.relu(local + whole.unsqueeze(1))
+    # Half precision would round evidence to parts of what tells neighbouring bins apart.
+    with torch.autocast(features.device.type, enabled=False):
+        evidence = functional.linear(features.float(), arrays.lines, arrays.lines_bias)
+        knots = functional.linear(hidden.float(), arrays.knots, arrays.knots_bias)
+        # A cell's outputs are bin after bin, in each of them line after line.
+        places = evidence.view(len(cells), -1, reader.n_lines)  # (n, n_places, n_lines)
+        return reader.to(cells.device).log_p(places, knots)
+
+
+def redshift_loss(log_p: Tensor, targets: RedshiftTargets) -> Tensor:
+    """Return the mean cross-entropy over a batch, spectra of weight 0 counted in its number.
+
+    Args:
+        log_p: (n, n_z) up to a constant.
+        targets: of the same n spectra.
+    """
+    device = log_p.device
+    lower = torch.from_numpy(targets.lower).to(device).unsqueeze(1)
+    fraction, weight = (torch.from_numpy(a).to(device) for a in targets[1:])
+    normed = functional.log_softmax(log_p, dim=1)
+    low, high = normed.gather(1, lower)[:, 0], normed.gather(1, lower + 1)[:, 0]
+    return -(torch.lerp(low, high, fraction) * weight).sum() / len(log_p)
+
+
+_PARAMETERS = (
+    "local.weight",
+    "local.bias",
+    "whole.weight",
+    "lines.weight",
+    "lines.bias",
+    "knots.weight",
+    "knots.bias",
+)
+
+
+def _first_bin(config: "NetworkConfig", head: RedshiftGrid) -> float:
+    """Return the bin that the first place of the map stands for.
+
+    The middle of what a convolution's first output reads, in bins, is found layer by layer;
+    the bins of its cell lie around that.
+    """
+    middle, stride = 0.0, 1
+    for pad in config.paddings()[: head.conv]:
+        middle += stride * ((config.kernel_width - 1) / 2 - pad.left)
+        stride *= config.stride
+    return middle - (stride - 1) / 2
+
+
+def _linear(
+    n_in: int, n_out: int, generator: torch.Generator | None, *, bias: bool = True
+) -> nn.Module:
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)  # type: ignore[no-untyped-call]
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    if bias:
+        nn.init.zeros_(layer.get_parameter("bias"))
+    return layer

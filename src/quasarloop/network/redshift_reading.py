@@ -1,0 +1,81 @@
+"""From a redshift head's p(z) to a redshift, its uncertainty, and the next best one."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.network.redshift_grid import RedshiftGrid
+
+__all__ = ["CONFUSION", "HeadRedshifts", "read_redshifts"]
+
+Floats = NDArray[np.float64]
+
+# Peaks nearer than this in ln(1 + z) are one: 15,000 km/s, the issue's bound of a confusion.
+CONFUSION: Final = 0.05
+_N_PEAKS: Final = 3
+# A peak is measured this far to both sides, in ln(1 + z): 6000 km/s. Our choice.
+_REACH: Final = 0.02
+_BLOCK_ROWS: Final = 128  # the arrays of a block stay in the processor's cache
+
+
+class HeadRedshifts(NamedTuple):
+    """(n,) float64 each, as `joint.JointRedshifts` names them."""
+
+    z: Floats
+    z_err: Floats
+    z_alt: Floats
+    p_alt: Floats
+
+
+def read_redshifts(log_p: NDArray[np.float32], head: RedshiftGrid) -> HeadRedshifts:
+    """Read p(z).
+
+    Args:
+        log_p: (n, n_z) ln p(z) up to a constant; rows that are not finite give NaN.
+        head: its redshifts and calibration.
+    """
+    result = HeadRedshifts(*(np.full(len(log_p), np.nan) for _ in range(4)))
+    finite = np.flatnonzero(np.isfinite(log_p).all(axis=1))
+    for rows in _blocks(finite):
+        for whole, part in zip(result, _of_block(log_p[rows], head), strict=True):
+            whole[rows] = part
+    return result
+
+
+def _of_block(log_p: NDArray[np.float32], head: RedshiftGrid) -> HeadRedshifts:
+    log_step = head.step * np.log(10)  # in ln(1 + z)
+    apart, reach = round(CONFUSION / log_step), max(round(_REACH / log_step), 1)
+    p = np.exp((log_p - log_p.max(axis=1, keepdims=True)) / np.float32(head.temperature))
+    left = np.pad(p, ((0, 0), (apart, apart)))  # what no peak has taken yet
+    row = np.arange(len(p))
+    around, wide = np.arange(-reach, reach + 1), np.arange(2 * apart + 1)
+    mass, mean, spread = (np.zeros((len(p), _N_PEAKS)) for _ in range(3))
+    for peak in range(_N_PEAKS):
+        best = left[:, apart:-apart].argmax(axis=1)
+        near = left[row[:, None], best[:, None] + apart + around].astype(np.float64)
+        here = left[row[:, None], best[:, None] + wide]
+        mass[:, peak] = here.sum(axis=1, dtype=np.float64)
+        norm = np.maximum(near.sum(axis=1), np.finfo(float).tiny)
+        middle = near @ around / norm
+        mean[:, peak] = best + middle
+        spread[:, peak] = near @ around**2 / norm - middle**2
+        left[row[:, None], best[:, None] + wide] = 0.0
+    order = np.argsort(-mass, axis=1, kind="stable")
+    mass, mean, spread = (np.take_along_axis(v, order, axis=1) for v in (mass, mean, spread))
+    z1 = np.exp(mean * log_step)
+    # Between two neighbours of the grid p(z) cannot say more: a twelfth of a step squared.
+    error = head.error_scale * np.sqrt(np.maximum(spread[:, 0], 1 / 12)) * log_step
+    total = p.sum(axis=1, dtype=np.float64)
+    there = mass[:, 1] > 0
+    return HeadRedshifts(
+        z1[:, 0] - 1,
+        error * z1[:, 0],
+        np.where(there, z1[:, 1] - 1, np.nan),
+        np.where(there, mass[:, 1] / total, 0.0),
+    )
+
+
+def _blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    return (rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS))

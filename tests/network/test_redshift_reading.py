@@ -1,0 +1,114 @@
+"""Reading p(z): planted peaks, uncertainties, and a calibration that undoes a planted one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from quasarloop.network.redshift_calibration import fit_error_scale, fit_temperature
+from quasarloop.network.redshift_grid import RedshiftGrid
+from quasarloop.network.redshift_reading import read_redshifts
+
+HEAD = RedshiftGrid()
+STEP = 1e-3 * np.log(10)  # of the grid, in ln(1 + z)
+
+
+def peaks(*parts, n=1):
+    """ln of Gaussians (place, width in steps, mass) on the grid."""
+    k = np.arange(HEAD.n_z)
+    p = sum(m / w * np.exp(-0.5 * ((k - c) / w) ** 2) for c, w, m in parts)
+    return np.tile(np.log(p + 1e-30).astype(np.float32), (n, 1))
+
+
+def test_one_gaussian_by_hand():
+    place, width = 400.3, 2.0
+    found = read_redshifts(peaks((place, width, 1.0)), HEAD)
+    z1 = 10 ** (place * 1e-3)
+    assert found.z[0] == pytest.approx(z1 - 1, rel=1e-5)
+    assert found.z_err[0] == pytest.approx(width * STEP * z1, rel=0.01)
+    assert found.p_alt[0] < 1e-6
+
+
+def test_two_peaks_and_their_share():
+    found = read_redshifts(peaks((300.0, 1.5, 0.7), (450.0, 1.5, 0.3)), HEAD)
+    assert found.z[0] == pytest.approx(10**0.3 - 1, abs=1e-4)
+    assert found.z_alt[0] == pytest.approx(10**0.45 - 1, abs=1e-4)
+    assert found.p_alt[0] == pytest.approx(0.3, abs=1e-4)
+
+
+def test_the_heavier_peak_wins_not_the_sharper():
+    found = read_redshifts(peaks((300.0, 0.8, 0.4), (450.0, 4.0, 0.6)), HEAD)
+    assert found.z[0] == pytest.approx(10**0.45 - 1, abs=1e-3)
+    assert found.p_alt[0] == pytest.approx(0.4, abs=0.02)
+
+
+def test_neighbouring_peaks_are_one():
+    found = read_redshifts(peaks((300.0, 1.0, 0.6), (306.0, 1.0, 0.4)), HEAD)
+    assert found.p_alt[0] < 1e-6
+    assert 300 < np.log10(1 + found.z[0]) / 1e-3 < 306
+
+
+def test_calibration_is_applied():
+    warm = replace(HEAD, temperature=4.0, error_scale=1.5)
+    one, two = (read_redshifts(peaks((400.0, 1.0, 1.0)), head) for head in (HEAD, warm))
+    assert two.z_err[0] / one.z_err[0] == pytest.approx(2 * 1.5, rel=0.02)  # sqrt(4) wider
+
+
+@pytest.mark.parametrize("place", [0.0, 903.0, 10.4, 899.0])
+def test_the_ends_of_the_grid(place):
+    found = read_redshifts(peaks((place, 1.0, 1.0)), HEAD)
+    assert np.log10(1 + found.z[0]) / 1e-3 == pytest.approx(place, abs=1.0)
+
+
+def test_rows_that_are_not_finite_are_nan_and_none_is_fine():
+    log_p = peaks((400.0, 1.0, 1.0), n=3)
+    log_p[1, 7] = np.nan
+    found = read_redshifts(log_p, HEAD)
+    assert np.isfinite(found.z).tolist() == [True, False, True]
+    assert np.isnan([found.z_err[1], found.z_alt[1], found.p_alt[1]]).all()
+    assert len(read_redshifts(log_p[:0], HEAD).z) == 0
+
+
+def test_rows_do_not_depend_on_company():
+    log_p = np.random.default_rng(0).normal(0, 3, (300, HEAD.n_z)).astype(np.float32)
+    whole, part = read_redshifts(log_p, HEAD), read_redshifts(log_p[[299, 3]], HEAD)
+    for one, two in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(one[[299, 3]], two)
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays(np.float32, (3, HEAD.n_z), elements=st.floats(-500, 500, width=32)))
+def test_any_logits_give_redshifts(log_p):
+    found = read_redshifts(log_p, HEAD)
+    assert np.all((found.z > -0.05) & (found.z < 7.4))
+    assert np.all(found.z_err > 0)
+    assert np.all((found.p_alt >= 0) & (found.p_alt <= 0.5 + 1e-9))
+    assert np.array_equal(np.isnan(found.z_alt), found.p_alt == 0)
+
+
+def over_confident(n, factor, seed=0):
+    """Gaussian p(z) that claim to be `factor` times colder than the truths drawn for them."""
+    rng = np.random.default_rng(seed)
+    width, centre = rng.uniform(2, 4, n), rng.uniform(200, 700, n)
+    true = centre + width * rng.normal(size=n)
+    log_p = -0.5 * ((np.arange(HEAD.n_z) - centre[:, None]) / width[:, None]) ** 2
+    return (factor * log_p).astype(np.float32), 10 ** (true * 1e-3) - 1
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 3.0])
+def test_a_planted_temperature_is_found(factor):
+    log_p, z = over_confident(4000, factor)
+    temperature = fit_temperature(log_p, z, HEAD)
+    assert temperature == pytest.approx(factor, rel=0.05)
+    scale = fit_error_scale(log_p, z, replace(HEAD, temperature=temperature))
+    assert scale == pytest.approx(1.0, abs=0.08)
+
+
+def test_error_scale_ignores_confusions():
+    log_p, z = over_confident(2000, 1.0)
+    clean = fit_error_scale(log_p, z, HEAD)
+    z[::20] = 0.1
+    assert fit_error_scale(log_p, z, HEAD) == pytest.approx(clean, rel=0.05)
