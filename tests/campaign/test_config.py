@@ -3,7 +3,15 @@
 import pytest
 from pydantic import BaseModel
 
-from quasarloop.campaign.config import CampaignConfig, config_text, read_config, write_config
+from quasarloop.campaign.config import (
+    CampaignConfig,
+    Learning,
+    Training,
+    config_text,
+    read_config,
+    write_config,
+)
+from quasarloop.campaign.parts import network_of, training_of
 from quasarloop.errors import CampaignError
 
 
@@ -59,3 +67,22 @@ def test_missing_file_says_what_to_do(tmp_path):
 def test_overrides_win(tmp_path):
     write_config(tmp_path, CampaignConfig(workers=1))
     assert read_config(tmp_path, workers=3).workers == 3
+
+
+def test_every_setting_of_learning_reaches_the_training():
+    chosen = {
+        "epochs": 7,
+        "batch_size": 33,
+        "learning_rate": 0.5,
+        "schedule": "constant",
+        "amsgrad": False,
+        "shift_bins": 4,
+        "precision": "bfloat16",
+    }
+    shape = {"preset": "busca2018", "filters": 9, "dropout": 0.8}
+    assert set(chosen) | set(shape) == set(Learning.model_fields)
+    settings = Training(**chosen, **shape)
+    options = training_of(settings, CampaignConfig()).as_dict()
+    assert {name: options[name] for name in chosen} == chosen
+    network = network_of(settings, CampaignConfig())
+    assert (network.n_conv, network.n_filters, network.dropout) == (4, 9, 0.8)

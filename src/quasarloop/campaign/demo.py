@@ -74,7 +74,7 @@ class DemoScale:
 # Sized to end within ten minutes on two cores. A quarter of the paper's filters is enough for
 # a few hundred labels, and sixteen times cheaper.
 SMALL: Final = DemoScale(
-    n_pool=10_000,
+    n_pool=14_000,
     n_repeated=1_500,
     n_exposures=2,
     n_first=400,
@@ -82,8 +82,8 @@ SMALL: Final = DemoScale(
     n_chosen=200,
     n_outliers=20,
     networks=8,
-    ensemble_epochs=25,
-    epochs=50,
+    ensemble_epochs=40,
+    epochs=100,
     filters=25,
     map_side=30,
 )
@@ -97,7 +97,7 @@ PAPER_SCALE: Final = DemoScale(
     n_chosen=1_000,
     n_outliers=100,
     networks=200,
-    ensemble_epochs=10,
+    ensemble_epochs=30,
     epochs=100,
     filters=100,
     map_side=45,
@@ -120,7 +120,6 @@ def demo_config(scale: DemoScale, workers: int) -> CampaignConfig:
         ensemble=Ensemble(
             networks=scale.networks,
             epochs=scale.ensemble_epochs,
-            learning_rate=1e-3,
             filters=scale.filters,
         ),
         map=Map(rows=scale.map_side, columns=scale.map_side, epochs=10),

@@ -9,10 +9,15 @@ import numpy as np
 import polars as pl
 
 from quasarloop.artefacts import checksum
+from quasarloop.campaign.config import CampaignConfig, Learning
 from quasarloop.campaign.ledger import active_truth, read_ledger
 from quasarloop.campaign.state import Context
 from quasarloop.engine import Engine
 from quasarloop.errors import CampaignError
+from quasarloop.grid import grid_named
+from quasarloop.network.model import NetworkConfig
+from quasarloop.network.options import TrainingOptions
+from quasarloop.network.presets import preset
 from quasarloop.read import read_truth
 from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store, is_store, iter_store, open_store
@@ -23,12 +28,14 @@ __all__ = [
     "WITHDRAWALS",
     "engine_of",
     "ledger_before",
+    "network_of",
     "pool_store",
     "read_truths",
     "seed_of",
     "spectra_of_truth",
     "store_folder",
     "test_store",
+    "training_of",
     "truth_checksums",
     "truth_set",
 ]
@@ -41,6 +48,31 @@ _STORES: Final = "stores"
 def engine_of(context: Context) -> Engine:
     """Return where tasks run."""
     return Engine(workers=context.config.workers, scheduler=context.config.scheduler or None)
+
+
+def network_of(settings: Learning, config: CampaignConfig) -> NetworkConfig:
+    """Return the shape of the networks that a section describes."""
+    return preset(
+        settings.preset,
+        grid_named(config.data.grid),
+        n_filters=settings.filters,
+        dropout=settings.dropout,
+    )
+
+
+def training_of(settings: Learning, config: CampaignConfig) -> TrainingOptions:
+    """Return how they learn; the last epoch is kept, so that no label is spent on stopping."""
+    return TrainingOptions(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        amsgrad=settings.amsgrad,
+        shift_bins=settings.shift_bins,
+        precision=settings.precision,
+        threshold=config.evaluation.threshold,
+        monitor="none",
+    )
 
 
 def seed_of(context: Context, *words: int) -> np.random.SeedSequence:

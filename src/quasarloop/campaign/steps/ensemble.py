@@ -5,14 +5,18 @@ from typing import Any
 
 from quasarloop.campaign.config import CampaignConfig
 from quasarloop.campaign.ledger import active_truth
-from quasarloop.campaign.parts import engine_of, ledger_before, seed_of, spectra_of_truth
+from quasarloop.campaign.parts import (
+    engine_of,
+    ledger_before,
+    network_of,
+    seed_of,
+    spectra_of_truth,
+    training_of,
+)
 from quasarloop.campaign.state import Context, Step
 from quasarloop.ensemble.manifest import open_ensemble
 from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
-from quasarloop.grid import grid_named
 from quasarloop.network.labelled import label_spectra
-from quasarloop.network.options import TrainingOptions
-from quasarloop.network.presets import preset
 
 __all__ = ["ENSEMBLE"]
 
@@ -31,12 +35,8 @@ def _run(context: Context) -> None:
     plan = EnsembleSettings(
         n_networks=settings.networks,
         seed=int(seed_of(context, 2).generate_state(1)[0]),
-        network=preset(
-            settings.preset, grid_named(context.config.data.grid), n_filters=settings.filters
-        ),
-        training=TrainingOptions(
-            epochs=settings.epochs, learning_rate=settings.learning_rate, monitor="none"
-        ),
+        network=network_of(settings, context.config),
+        training=training_of(settings, context.config),
         start_from=earlier,
     )
     train_ensemble(

@@ -15,16 +15,21 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import write_manifest
 from quasarloop.campaign.config import CampaignConfig
 from quasarloop.campaign.ledger import Origin, active_truth, add_labels, read_ledger
-from quasarloop.campaign.parts import LEDGER, engine_of, spectra_of_truth, truth_set
+from quasarloop.campaign.parts import (
+    LEDGER,
+    engine_of,
+    network_of,
+    spectra_of_truth,
+    training_of,
+    truth_set,
+)
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.labels import read_control
 from quasarloop.engine import run_tasks
-from quasarloop.grid import grid_named
 from quasarloop.network.history import write_history
 from quasarloop.network.labelled import TrainingData, label_spectra
 from quasarloop.network.model import NetworkConfig
 from quasarloop.network.options import TrainingOptions
-from quasarloop.network.presets import preset
 from quasarloop.network.splits import hold_out
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
@@ -82,19 +87,8 @@ def _run(context: Context) -> None:
         folder=folder,
         sets=sets,
         validation=newest[held],
-        network=preset(
-            settings.preset,
-            grid_named(context.config.data.grid),
-            dropout=settings.dropout,
-            n_filters=settings.filters,
-        ),
-        options=TrainingOptions(
-            epochs=settings.epochs,
-            learning_rate=settings.learning_rate,
-            shift_bins=settings.shift_bins,
-            threshold=context.config.evaluation.threshold,
-            monitor="none",
-        ),
+        network=network_of(settings, context.config),
+        options=training_of(settings, context.config),
         seed=(context.config.seed, context.round_number, 8),
         size=len(sets[set_name(context.round_number)]),
     )
