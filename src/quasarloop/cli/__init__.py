@@ -9,7 +9,7 @@ import sys
 import typer
 
 from quasarloop import __version__
-from quasarloop.cli import campaign, ensemble, evaluate, inspect, labels, som, weights
+from quasarloop.cli import campaign, ensemble, evaluate, inspect, labels, qsocat, som, weights
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
 from quasarloop.cli.demo import demo
@@ -37,6 +37,7 @@ app.command("classify")(classify)
 app.add_typer(ensemble.app, name="ensemble")
 app.add_typer(som.app, name="som")
 app.command("select")(select)
+app.add_typer(qsocat.app, name="qsocat")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(weights.app, name="weights")
 app.add_typer(inspect.app, name="inspect")

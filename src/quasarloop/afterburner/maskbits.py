@@ -1,0 +1,238 @@
+"""QSO_MASKBITS of the DESI quasar catalogue: each rule a function, the bits and limits as data.
+
+Three opinions are joined: redrock's class, the broad Mg II line, and the network (with redrock
+run again at its redshift). What is enough depends on why an object was observed: quasar targets
+need one opinion, galaxies of other target classes two, because there are so many of them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.afterburner.selection import THRESHOLDS
+
+__all__ = [
+    "BIT_TEXT",
+    "RECIPES",
+    "Evidence",
+    "QsoBit",
+    "Recipe",
+    "is_usable",
+    "maskbits",
+    "spurious_redshift",
+    "takes_rerun",
+]
+
+Bools = NDArray[np.bool_]
+
+
+class QsoBit(IntFlag):
+    """Bits of QSO_MASKBITS. Source: desihub/LSS, `qso_cat_utils.qso_catalog_maker`."""
+
+    REDROCK = 1 << 1
+    MGII = 1 << 2
+    NETWORK = 1 << 3
+    RERUN = 1 << 4
+    BGS_TARGET = 1 << 5
+    ELG_TARGET = 1 << 6
+    WISE_VARIABLE = 1 << 7
+
+
+# What a catalogue's header says of each bit.
+BIT_TEXT: Final[Mapping[QsoBit, str]] = {
+    QsoBit.REDROCK: "quasar target that redrock calls QSO",
+    QsoBit.MGII: "quasar target with a broad Mg II line at redrock's redshift",
+    QsoBit.NETWORK: "quasar target that the network calls a quasar",
+    QsoBit.RERUN: "the same, and redrock was run again at the network's redshift",
+    QsoBit.BGS_TARGET: "bright galaxy target: redrock says QSO, and the network (low threshold) "
+    "or Mg II agrees",
+    QsoBit.ELG_TARGET: "emission-line galaxy target: redrock says QSO and the network (low "
+    "threshold) agrees",
+    QsoBit.WISE_VARIABLE: "target for its variability in WISE: redrock, Mg II or the network",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of one published catalogue.
+
+    Attributes:
+        name: what it is called in headers and on the command line.
+        c_thresh: confidence of the network for targets that need one opinion.
+        c_thresh_low: and where redrock agrees, for bright and emission-line galaxies.
+        good_fiberstatus: values of COADD_FIBERSTATUS that are kept; no other value is.
+        spurious_z: redshift ranges where artefacts pile up ...
+        spurious_c: ... kept only if both Lyα and C IV have this confidence.
+        source: where the numbers stand.
+    """
+
+    name: str
+    c_thresh: float
+    c_thresh_low: float
+    good_fiberstatus: tuple[int, ...]
+    spurious_z: tuple[tuple[float, float], ...]
+    spurious_c: float
+    source: str
+
+
+# Bits of desispec's fibermask: the fibre cannot reach everywhere; one amplifier of R or Z is bad.
+_RESTRICTED: Final = 1 << 3
+_BAD_AMPLIFIER_R: Final = 1 << 23
+_BAD_AMPLIFIER_Z: Final = 1 << 24
+
+RECIPES: Final[Mapping[str, Recipe]] = {
+    "dr1": Recipe(
+        "dr1",
+        THRESHOLDS["paper"],
+        0.6,
+        (0, _BAD_AMPLIFIER_R, _BAD_AMPLIFIER_Z),
+        ((3.65, 3.9), (5.15, 5.35)),
+        THRESHOLDS["paper"],
+        "Chaussidon et al. 2023, ApJ 944, 107; desihub/LSS, py/LSS/qso_cat_utils.py",
+    ),
+    "today": Recipe(
+        "today",
+        THRESHOLDS["catalogue"],
+        0.6,
+        (0, _RESTRICTED),
+        (),
+        0.0,
+        "desispec 0.70, validredshifts.py; desihub/LSS, script of the DR2 quasar catalogues",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of each object, (n,) each.
+
+    Attributes:
+        qso_target, bgs_target, elg_target, wise_variable: why it was observed.
+        redrock_qso: redrock's own best class is QSO.
+        mgii: `mgii.is_broad_line`.
+        confidence: the network's highest of all emission lines; NaN for "cannot say".
+        rerun: redrock was run again at the network's redshift and gave a finite one.
+    """
+
+    qso_target: Bools
+    bgs_target: Bools
+    elg_target: Bools
+    wise_variable: Bools
+    redrock_qso: Bools
+    mgii: Bools
+    confidence: NDArray[np.floating]
+    rerun: Bools
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self.confidence)
+
+
+def maskbits(evidence: Evidence, recipe: Recipe, usable: Bools) -> NDArray[np.int32]:
+    """Return (n,) QSO_MASKBITS: 0 for whatever is no quasar, or not usable.
+
+    Args:
+        evidence: of each object.
+        recipe: whose numbers.
+        usable: (n,) False sets all bits to 0 (see `is_usable` and `spurious_redshift`).
+    """
+    bits = np.zeros(len(evidence), dtype=np.int32)
+    for bit, rule in _RULES.items():
+        bits[rule(evidence, recipe) & usable] |= bit
+    return bits
+
+
+def takes_rerun(evidence: Evidence, recipe: Recipe) -> Bools:
+    """Return where the redshift of the second run replaces redrock's first.
+
+    Only where the network is as sure as the object's target class asks for: the pipeline runs
+    redrock again from a confidence of 0.5 on, which is too little to overrule it.
+    """
+    one_opinion = evidence.qso_target | evidence.wise_variable
+    return evidence.rerun & np.where(
+        one_opinion, _network(evidence, recipe), _network_low(evidence, recipe)
+    )
+
+
+def is_usable(fiberstatus: NDArray[np.integer], is_science: Bools, recipe: Recipe) -> Bools:
+    """Return where a spectrum is of a science target and its fibre was good."""
+    return np.asarray(is_science & np.isin(fiberstatus, recipe.good_fiberstatus))
+
+
+def spurious_redshift(
+    z: NDArray[np.floating],
+    c_lya: NDArray[np.floating],
+    c_civ: NDArray[np.floating],
+    recipe: Recipe,
+) -> Bools:
+    """Return where a redshift is one of the recipe's artefacts: no sure Lyα, or no sure C IV.
+
+    NaN confidences are never sure.
+    """
+    piled = np.zeros(len(z), dtype=bool)
+    for low, high in recipe.spurious_z:
+        piled |= (z > low) & (z < high)
+    sure = (c_lya >= recipe.spurious_c) & (c_civ >= recipe.spurious_c)
+    return np.asarray(piled & ~sure)
+
+
+def redrock_says_quasar(evidence: Evidence, _recipe: Recipe) -> Bools:
+    """Quasar targets: redrock's class is enough."""
+    return evidence.qso_target & evidence.redrock_qso
+
+
+def mgii_says_quasar(evidence: Evidence, _recipe: Recipe) -> Bools:
+    """Quasar targets: a broad Mg II line is enough."""
+    return evidence.qso_target & evidence.mgii
+
+
+def network_says_quasar(evidence: Evidence, recipe: Recipe) -> Bools:
+    """Quasar targets: the network at its high threshold is enough."""
+    return evidence.qso_target & _network(evidence, recipe)
+
+
+def network_changed_redrock(evidence: Evidence, recipe: Recipe) -> Bools:
+    """Quasar targets: the network found it, and redrock was run again there."""
+    return network_says_quasar(evidence, recipe) & evidence.rerun
+
+
+def bright_galaxy_is_quasar(evidence: Evidence, recipe: Recipe) -> Bools:
+    """Bright galaxy targets: redrock, and one of the two others. ELG and QSO rules come first."""
+    other = _network_low(evidence, recipe) | evidence.mgii
+    alone = evidence.bgs_target & ~evidence.elg_target & ~evidence.qso_target
+    return alone & evidence.redrock_qso & other
+
+
+def emission_line_galaxy_is_quasar(evidence: Evidence, recipe: Recipe) -> Bools:
+    """Emission-line galaxy targets: redrock and the network. The QSO rule comes first."""
+    alone = evidence.elg_target & ~evidence.qso_target
+    return alone & evidence.redrock_qso & _network_low(evidence, recipe)
+
+
+def wise_variable_is_quasar(evidence: Evidence, recipe: Recipe) -> Bools:
+    """Targets for their variability in WISE are treated as quasar targets: one opinion."""
+    any_of_three = evidence.redrock_qso | evidence.mgii | _network(evidence, recipe)
+    return evidence.wise_variable & any_of_three
+
+
+_RULES: Final[Mapping[QsoBit, Callable[[Evidence, Recipe], Bools]]] = {
+    QsoBit.REDROCK: redrock_says_quasar,
+    QsoBit.MGII: mgii_says_quasar,
+    QsoBit.NETWORK: network_says_quasar,
+    QsoBit.RERUN: network_changed_redrock,
+    QsoBit.BGS_TARGET: bright_galaxy_is_quasar,
+    QsoBit.ELG_TARGET: emission_line_galaxy_is_quasar,
+    QsoBit.WISE_VARIABLE: wise_variable_is_quasar,
+}
+
+
+def _network(evidence: Evidence, recipe: Recipe) -> Bools:
+    return np.asarray(evidence.confidence > recipe.c_thresh)
+
+
+def _network_low(evidence: Evidence, recipe: Recipe) -> Bools:
+    return np.asarray(evidence.confidence > recipe.c_thresh_low)

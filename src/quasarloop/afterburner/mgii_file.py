@@ -1,0 +1,240 @@
+"""From a coadd and its redrock file to a qso_mgii file, row for row."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import fitsio
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.afterburner.mgii import (
+    MGII_DOUBLET_AA,
+    MgIIFits,
+    MgIIOptions,
+    fit_mgii,
+    is_broad_line,
+)
+from quasarloop.afterburner.quasar_inputs import RedrockFile, read_redrock_file
+from quasarloop.afterburner.redrock_model import (
+    basis_of,
+    model_flux,
+    read_bases,
+    with_resolution,
+)
+from quasarloop.artefacts import check_output, versions, write_atomically
+from quasarloop.catalogue.columns import CatalogueBlock
+from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.read import iter_spectra
+from quasarloop.read.fits_reader import FitsFile, open_fits
+from quasarloop.spectra import Arm, Spectra
+
+__all__ = ["fit_mgii_file", "mgii_block", "write_mgii_file"]
+
+_HDU: Final = "MGII"
+# Pixels beyond the window that the resolution of its last pixels needs.
+_MARGIN_PIXELS: Final = 12
+
+
+def mgii_block(
+    coadd: str | Path,
+    redrock: RedrockFile,
+    templates: str | Path | None = None,
+    options: MgIIOptions | None = None,
+) -> CatalogueBlock:
+    """Fit Mg II in every spectrum of a coadd whose redshift brings it into view.
+
+    Args:
+        coadd: the spectra redrock fitted.
+        redrock: its answers, same rows.
+        templates: folder of the templates redrock used; the Gaussian must then beat redrock's
+            own best fit. None: it must beat the best constant, which every real line does,
+            also the narrow or noisy ones of galaxies; the other conditions remain.
+        options: window and conditions.
+
+    Returns:
+        The columns of a qso_mgii file (`quasar_inputs.MGII_COLUMNS`).
+
+    Raises:
+        DataFormatError: unreadable files, rows that do not match, or no usable template.
+    """
+    chosen = options or MgIIOptions()
+    parts = [
+        _fit(spectra, coadd, redrock, templates, chosen) for spectra in _matched(coadd, redrock)
+    ]
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts]) if parts else np.empty(0)
+        for name in asdict(parts[0] if parts else _nothing())
+    }
+    fits = MgIIFits(**columns)
+    return {
+        "TARGETID": redrock.target_id,
+        "IS_QSO_MGII": is_broad_line(fits, chosen),
+        "DELTA_CHI2": fits.delta_chi2.astype(np.float32),
+        "A": fits.amplitude.astype(np.float32),
+        "SIGMA": fits.sigma_aa.astype(np.float32),
+        "B": fits.constant.astype(np.float32),
+        "VAR_A": fits.var_amplitude.astype(np.float32),
+        "VAR_SIGMA": fits.var_sigma.astype(np.float32),
+        "VAR_B": fits.var_constant.astype(np.float32),
+    }
+
+
+def fit_mgii_file(
+    coadd: str | Path,
+    redrock: str | Path,
+    out: str | Path,
+    *,
+    templates: str | Path | None = None,
+    options: MgIIOptions | None = None,
+    overwrite: bool = False,
+) -> CatalogueBlock:
+    """Write a qso_mgii file; returns its columns.
+
+    Raises:
+        DataFormatError: as `mgii_block`.
+        OutputError: the file cannot be written.
+    """
+    check_output(out, overwrite=overwrite)
+    answers = read_redrock_file(redrock)
+    block = mgii_block(coadd, answers, templates, options)
+    cards = {
+        "COADD": Path(coadd).name,
+        "REDROCK": Path(redrock).name,
+        "MGIIREF": "redrock" if templates is not None else "constant",
+        "QLVER": versions()["quasarloop"],
+    }
+    write_mgii_file(block, answers, out, options or MgIIOptions(), cards)
+    return block
+
+
+def write_mgii_file(
+    block: CatalogueBlock,
+    redrock: RedrockFile,
+    out: str | Path,
+    options: MgIIOptions,
+    cards: Mapping[str, Any],
+) -> None:
+    """Write the columns of desispec's qso_mgii file, every row of the redrock file.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    n = len(redrock)
+    answers = redrock.answers
+    table: CatalogueBlock = {
+        "TARGETID": redrock.target_id,
+        "RA": answers.ra_deg,
+        "DEC": answers.dec_deg,
+        "Z_RR": answers.fits.z,
+        "ZERR": answers.fits.zerr.astype(np.float32),
+        "IS_QSO_MGII": block["IS_QSO_MGII"],
+        answers.phase.column: answers.target_bits,
+        "SPECTYPE": answers.fits.spectype.astype("S10"),
+    }
+    table |= {name: block[name] for name in block if name not in table}
+    rows = np.empty(n, np.dtype([(name, values.dtype) for name, values in table.items()]))
+    for name, values in table.items():
+        rows[name] = values
+    numbers = {
+        f"MGII_{i}": f"{key}={value:g}" for i, (key, value) in enumerate(asdict(options).items())
+    }
+    try:
+        with write_atomically(out) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
+            fits.create_table_hdu(dtype=rows.dtype, extname=_HDU)
+            if n:
+                fits[_HDU].append(rows)
+            for key, value in {**cards, **numbers}.items():
+                fits[_HDU].write_key(key, value)
+    except OSError as exc:
+        raise OutputError(f"{out}: writing FITS failed ({exc}); is the disk full?") from exc
+
+
+def _matched(coadd: str | Path, redrock: RedrockFile) -> Iterator[Spectra]:
+    n = 0
+    for spectra in iter_spectra(coadd, masks=False):
+        ours = redrock.target_id[n : n + len(spectra)]
+        theirs = spectra.keys.target_id
+        if not np.array_equal(ours, theirs[: len(ours)]) or len(ours) < len(theirs):
+            same = ours == theirs[: len(ours)]
+            row = n + (int(np.argmin(same)) if not same.all() else len(ours))
+            raise DataFormatError(
+                f"{coadd} and {redrock.path} differ from row {row} on; expected the spectra that "
+                "redrock fitted, in the same rows"
+            )
+        n += len(spectra)
+        yield spectra
+    if n != len(redrock):
+        raise DataFormatError(
+            f"{coadd} has {n} spectra but {redrock.path} {len(redrock)}; expected the spectra that "
+            "redrock fitted, in the same rows"
+        )
+
+
+def _fit(
+    spectra: Spectra,
+    coadd: str | Path,
+    redrock: RedrockFile,
+    templates: str | Path | None,
+    options: MgIIOptions,
+) -> MgIIFits:
+    rows = spectra.row
+    z = redrock.answers.fits.z[rows]
+    wave = np.concatenate([arm.wave_aa for arm in spectra.arms])
+    order = np.argsort(wave, kind="stable")
+    merged = [
+        np.concatenate([getattr(arm, name) for arm in spectra.arms], axis=1)[:, order]
+        for name in ("flux", "ivar")
+    ]
+    model = None
+    if templates is not None:
+        model = _models(spectra, coadd, redrock, templates, options)[:, order]
+    return fit_mgii(wave[order], merged[0], merged[1], z, model, options)
+
+
+def _models(
+    spectra: Spectra,
+    coadd: str | Path,
+    redrock: RedrockFile,
+    templates: str | Path,
+    options: MgIIOptions,
+) -> NDArray[np.float64]:
+    """Return (n, all pixels) redrock's fit within the windows, NaN elsewhere."""
+    said = redrock.answers.fits
+    bases = read_bases(templates)
+    starts = np.cumsum([0, *(len(arm.wave_aa) for arm in spectra.arms)])
+    out = np.full((len(spectra), starts[-1]), np.nan)
+    with open_fits(coadd) as fits:
+        for i, row in enumerate(map(int, spectra.row)):
+            for start, arm in zip(starts, spectra.arms, strict=False):
+                part = _window_pixels(arm, float(said.z[row]), options)
+                if part.stop > part.start:
+                    basis = basis_of(bases, said.spectype[row], said.subtype[row], said.templates)
+                    model = model_flux(basis, said.coeff[row], said.z[row], arm.wave_aa[part])
+                    model = _blurred(fits, arm, part, model, row)
+                    out[i, start + part.start : start + part.stop] = model
+    return out
+
+
+def _blurred(
+    fits: FitsFile, arm: Arm, part: slice, model: NDArray[np.float64], row: int
+) -> NDArray[np.float64]:
+    hdu = fits.named(f"{arm.name.upper()}_RESOLUTION")
+    if hdu is None:
+        return model
+    return with_resolution(model, fits.image(hdu, slice(row, row + 1))[0][:, part])
+
+
+def _window_pixels(arm: Arm, z: float, options: MgIIOptions) -> slice:
+    line = (1 + z) * float(np.mean(MGII_DOUBLET_AA))
+    half = options.window_aa / 2
+    first = int(np.searchsorted(arm.wave_aa, line - half)) - _MARGIN_PIXELS
+    last = int(np.searchsorted(arm.wave_aa, line + half)) + _MARGIN_PIXELS
+    if last <= _MARGIN_PIXELS or first >= len(arm.wave_aa) - _MARGIN_PIXELS:
+        return slice(0, 0)
+    return slice(max(0, first), min(len(arm.wave_aa), last))
+
+
+def _nothing() -> MgIIFits:
+    return MgIIFits(*(np.empty(0) for _ in range(7)))

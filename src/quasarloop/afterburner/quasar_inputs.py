@@ -1,0 +1,222 @@
+"""What a quasar catalogue is made from: redrock, qso_qn and qso_mgii files, row by row."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.afterburner.redrock_file import RedrockRows, match_rows, read_redrock_rows
+from quasarloop.afterburner.survey_targets import PHASES
+from quasarloop.catalogue import read_catalogue
+from quasarloop.catalogue.columns import CatalogueBlock
+from quasarloop.errors import DataFormatError
+from quasarloop.lines import EMISSION_LINES
+from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits
+
+__all__ = [
+    "MGII_COLUMNS",
+    "QN_COLUMNS",
+    "SECONDARY_COLUMNS",
+    "RedrockFile",
+    "read_mgii_file",
+    "read_network_file",
+    "read_redrock_file",
+    "read_target_ids",
+]
+
+logger = logging.getLogger(__name__)
+
+# Bits of the secondary programmes, by phase; commissioning and SV2 have none for quasars.
+SECONDARY_COLUMNS: Final = ("SCND_TARGET", "SV1_SCND_TARGET", "SV3_SCND_TARGET")
+_FIBERMAP: Final = (
+    "COADD_FIBERSTATUS", "COADD_NUMEXP", "COADD_EXPTIME", *(phase.column for phase in PHASES),
+    *SECONDARY_COLUMNS,
+)  # fmt: skip
+_TSNR2: Final = ("TSNR2_LYA", "TSNR2_QSO")
+
+# Source: ../shared/INTEROP.md, "DESI afterburner"; what desispec's file has.
+QN_COLUMNS: Final = (
+    "TARGETID", "IS_QSO_QN_NEW_RR", "Z_QN",
+    *(f"C_{line.column}" for line in EMISSION_LINES),
+    *(f"Z_{line.column}" for line in EMISSION_LINES),
+    "Z_NEW", "ZERR_NEW", "ZWARN_NEW", "SPECTYPE_NEW",
+)  # fmt: skip
+# Columns quasarloop's own afterburner adds; NaN for files without them.
+_QN_EXTRA: Final = ("C_BAL", "Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT")
+_QN_BITS: Final = "RERUN_BITS"
+# Source: desispec.scripts.qsomgii, HDU MGII.
+MGII_COLUMNS: Final = (
+    "TARGETID", "IS_QSO_MGII", "DELTA_CHI2", "A", "SIGMA", "B", "VAR_A", "VAR_SIGMA", "VAR_B",
+)  # fmt: skip
+_SHOWN: Final = 5  # identifiers named in a message
+
+
+@dataclass(frozen=True)
+class RedrockFile:
+    """One redrock file.
+
+    Attributes:
+        path: the file.
+        answers: what redrock said, and of whom.
+        known: further columns of FIBERMAP and TSNR2 that are there, same rows.
+    """
+
+    path: Path
+    answers: RedrockRows
+    known: CatalogueBlock
+
+    def __len__(self) -> int:
+        """Return the number of spectra."""
+        return len(self.answers)
+
+    @property
+    def target_id(self) -> NDArray[np.int64]:
+        """TARGETID of each row."""
+        return self.answers.target_id
+
+    @property
+    def has_targets(self) -> bool:
+        """True if the file says what was a target of which class."""
+        return self.answers.phase.column in self.known
+
+
+def read_redrock_file(path: str | Path) -> RedrockFile:
+    """Read what a catalogue needs from a redrock file.
+
+    Raises:
+        DataFormatError: unreadable, an HDU or column missing, TARGETIDs twice, or tables that do
+            not belong together.
+    """
+    answers = read_redrock_rows(path)
+    _refuse_duplicates(path, "REDSHIFTS", answers.target_id)
+    known: CatalogueBlock = {}
+    with open_fits(path) as fits:
+        for hdu, names in ((fits.named("FIBERMAP"), _FIBERMAP), (fits.named("TSNR2"), _TSNR2)):
+            if hdu is not None:
+                known |= _in_rows(fits, hdu, names, answers.target_id)
+    return RedrockFile(Path(path), answers, known)
+
+
+def read_network_file(path: str | Path, target_id: NDArray[np.int64]) -> CatalogueBlock:
+    """Read a qso_qn file (HDU QN_RR) in the rows of a redrock file.
+
+    Args:
+        path: written by quasarloop's or desispec's afterburner.
+        target_id: of the redrock file.
+
+    Returns:
+        `QN_COLUMNS`, the joint columns (NaN where the file has none) and RERUN_BITS (0 where it
+        has none).
+
+    Raises:
+        DataFormatError: unreadable, a column missing, a target twice, or targets that the redrock
+            file does not have.
+    """
+    block = _read_matched(path, ("QN_RR", "QN+RR"), QN_COLUMNS, target_id, (*_QN_EXTRA, _QN_BITS))
+    for name in _QN_EXTRA:
+        block.setdefault(name, np.full(len(target_id), np.nan))
+    block.setdefault(_QN_BITS, np.zeros(len(target_id), dtype=np.int32))
+    return block
+
+
+def read_mgii_file(path: str | Path, target_id: NDArray[np.int64]) -> CatalogueBlock:
+    """Read a qso_mgii file (HDU MGII) in the rows of a redrock file.
+
+    Returns:
+        `MGII_COLUMNS`.
+
+    Raises:
+        DataFormatError: as `read_network_file`.
+    """
+    return _read_matched(path, ("MGII",), MGII_COLUMNS, target_id)
+
+
+def read_target_ids(path: str | Path) -> NDArray[np.int64]:
+    """Read the TARGETID column of any table (.fits, .parquet, .csv, .ecsv), sorted, once each.
+
+    Raises:
+        DataFormatError: unreadable, or TARGETID missing or not integer.
+    """
+    column = read_catalogue(path, ["TARGETID"])["TARGETID"]
+    if column.size and column.dtype.kind not in "iu":
+        raise DataFormatError(f"{path}: TARGETID holds {column.dtype}; expected 64-bit integers")
+    return np.unique(column.astype(np.int64))
+
+
+def _read_matched(
+    path: str | Path,
+    hdus: Sequence[str],
+    needed: Sequence[str],
+    target_id: NDArray[np.int64],
+    extra: Sequence[str] = (),
+) -> CatalogueBlock:
+    with open_fits(path) as fits:
+        found = next((hdu for name in hdus if (hdu := fits.named(name)) is not None), None)
+        block = _columns(fits, found or fits.need(hdus[0]), (*needed, *extra), needed)
+    theirs = block["TARGETID"]
+    if np.array_equal(theirs, target_id):
+        return block
+    # Some pipelines write only part of the targets, or in another order: then by TARGETID.
+    _refuse_duplicates(path, hdus[0], theirs)
+    order = np.argsort(target_id, kind="stable")
+    place = np.minimum(np.searchsorted(target_id, theirs, sorter=order), len(target_id) - 1)
+    row = order[place] if len(target_id) else place
+    strangers = theirs[target_id[row] != theirs] if len(target_id) else theirs
+    if len(strangers):
+        raise DataFormatError(
+            f"{path}: {len(strangers)} of {len(theirs)} targets are not in the redrock file "
+            f"({_some(strangers)}); give files of the same tile or pixel"
+        )
+    if len(theirs) < len(target_id):
+        logger.warning(
+            "%s has %d of the %d targets; the others count as not looked at",
+            path, len(theirs), len(target_id),
+        )  # fmt: skip
+    out = {name: _spread(values, row, len(target_id)) for name, values in block.items()}
+    out["TARGETID"] = target_id
+    return out
+
+
+def _in_rows(
+    fits: FitsFile, hdu: Hdu, names: Sequence[str], target_id: NDArray[np.int64]
+) -> CatalogueBlock:
+    block = _columns(fits, hdu, ("TARGETID", *names), ("TARGETID",))
+    row = match_rows(target_id, block.pop("TARGETID").astype(np.int64), str(fits.path), hdu.name)
+    return {name: values[row] for name, values in block.items()}
+
+
+def _spread(values: NDArray[Any], row: NDArray[np.intp], n: int) -> NDArray[Any]:
+    fill = np.nan if values.dtype.kind == "f" else values.dtype.type()
+    out = np.full((n, *values.shape[1:]), fill, dtype=values.dtype)
+    out[row] = values
+    return out
+
+
+def _columns(
+    fits: FitsFile, hdu: Hdu, names: Sequence[str], needed: Sequence[str]
+) -> CatalogueBlock:
+    block = fits.columns(hdu, names)
+    missing = [name for name in needed if name not in block]
+    if missing:
+        raise DataFormatError(
+            f"{fits.path}: {hdu.label()} has no column {', '.join(missing)}; found "
+            f"{', '.join(hdu.columns)}. The file is of another kind or version"
+        )
+    return block
+
+
+def _refuse_duplicates(path: str | Path, hdu: str, target_id: NDArray[Any]) -> None:
+    values, counts = np.unique(target_id, return_counts=True)
+    if (counts > 1).any():
+        raise DataFormatError(
+            f"{path}: {hdu} has {int((counts > 1).sum())} targets more than once "
+            f"({_some(values[counts > 1])}); expected one row per target"
+        )
+
+
+def _some(values: NDArray[Any]) -> str:
+    return ", ".join(map(str, values[:_SHOWN])) + (", …" if len(values) > _SHOWN else "")

@@ -1,0 +1,182 @@
+"""Redrock's, Mg II's and the network's opinion of one file's targets, joined: its quasars.
+
+Redshift, error, warning bits and class of a row always come from one and the same fit:
+redrock's first, or its second at the network's redshift. Z_SOURCE says which.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.afterburner.maskbits import (
+    RECIPES,
+    Evidence,
+    Recipe,
+    is_usable,
+    maskbits,
+    spurious_redshift,
+    takes_rerun,
+)
+from quasarloop.afterburner.mgii import MgIIOptions
+from quasarloop.afterburner.quasar_columns import DESI_COLUMNS
+from quasarloop.afterburner.quasar_inputs import MGII_COLUMNS, SECONDARY_COLUMNS, RedrockFile
+from quasarloop.afterburner.reasons import Why
+from quasarloop.afterburner.survey_targets import target_mask
+from quasarloop.catalogue.columns import CatalogueBlock
+from quasarloop.errors import SelectionError
+from quasarloop.lines import EMISSION_LINES
+from quasarloop.read.desi import TARGET_TYPE
+
+__all__ = ["CatalogueOptions", "quasar_rows"]
+
+# Bit of the secondary programme of quasars variable in WISE, the same in all phases that have it.
+# Source: desitarget 4.4, scnd_mask WISE_VAR_QSO of main, sv1 and sv3.
+_WISE_VARIABLE_BIT: Final = 35
+
+
+@dataclass(frozen=True)
+class CatalogueOptions:
+    """How a catalogue is made.
+
+    Attributes:
+        recipe: thresholds and cuts.
+        targets: ``"survey"`` believes the target bits; ``"all"`` treats every science fibre as a
+            quasar target, for files that have no bits.
+        mgii: ``"file"`` reads qso_mgii files beside the redrock files, ``"fit"`` fits the coadds
+            beside them, ``"auto"`` takes whichever is there, ``"none"`` goes without.
+        mgii_templates: folder of redrock's templates, for ``"fit"`` (see `mgii_file`).
+        mgii_options: for ``"fit"``.
+    """
+
+    recipe: Recipe = field(default_factory=lambda: RECIPES["today"])
+    targets: Literal["survey", "all"] = "survey"
+    mgii: Literal["auto", "file", "fit", "none"] = "auto"
+    mgii_templates: Path | None = None
+    mgii_options: MgIIOptions = field(default_factory=MgIIOptions)
+
+
+def quasar_rows(
+    redrock: RedrockFile,
+    network: CatalogueBlock,
+    mgii: CatalogueBlock | None,
+    wise_variable: NDArray[np.int64],
+    options: CatalogueOptions,
+) -> CatalogueBlock:
+    """Join the opinions of one file and return its quasars.
+
+    Args:
+        redrock: from `read_redrock_file`.
+        network: from `read_network_file`, same rows.
+        mgii: from `read_mgii_file` or `mgii_block`, same rows; None for no opinion.
+        wise_variable: sorted TARGETIDs.
+        options: recipe and choices.
+
+    Returns:
+        `DESI_COLUMNS`, only rows with a bit of QSO_MASKBITS.
+
+    Raises:
+        SelectionError: target bits are asked for and the file has none.
+    """
+    evidence = _evidence(redrock, network, mgii, wise_variable, options)
+    recipe = options.recipe
+    taken = takes_rerun(evidence, recipe)
+    first = redrock.answers.fits
+    z = np.where(taken, network["Z_NEW"], first.z)
+    usable = is_usable(_known(redrock, "COADD_FIBERSTATUS", 0), _science(redrock), recipe)
+    c_lya, c_civ = (network[name].astype(np.float32) for name in ("C_LYA", "C_CIV"))
+    usable &= ~spurious_redshift(z, c_lya, c_civ, recipe)
+    bits = maskbits(evidence, recipe, usable)
+    values: dict[str, Any] = {
+        "TARGETID": redrock.target_id,
+        "Z": z,
+        "ZERR": np.where(taken, network["ZERR_NEW"], first.zerr),
+        "ZWARN": np.where(taken, network["ZWARN_NEW"], first.zwarn),
+        "SPECTYPE": np.where(taken, network["SPECTYPE_NEW"], first.spectype),
+        "Z_SOURCE": np.where(taken, "RERUN", "REDROCK"),
+        "TARGET_RA": redrock.answers.ra_deg,
+        "TARGET_DEC": redrock.answers.dec_deg,
+        "OBJTYPE": redrock.answers.object_type,
+        "QSO_MASKBITS": bits,
+        "Z_RR": first.z,
+        "ZWARN_RR": first.zwarn,
+        "SPECTYPE_RR": first.spectype,
+        "SOURCE": np.full(len(redrock), redrock.path.name),
+        "ROW": np.arange(len(redrock)),
+    }
+    if mgii is not None:
+        values |= {f"{name}_MGII": mgii[name] for name in MGII_COLUMNS[2:]}
+    quasar = bits > 0
+    return {
+        column.name: _filled(column.name, column.dtype, values, network, redrock)[quasar]
+        for column in DESI_COLUMNS
+    }
+
+
+def _evidence(
+    redrock: RedrockFile,
+    network: CatalogueBlock,
+    mgii: CatalogueBlock | None,
+    wise_variable: NDArray[np.int64],
+    options: CatalogueOptions,
+) -> Evidence:
+    confidence = np.stack([network[f"C_{line.column}"] for line in EMISSION_LINES])
+    refused = (network["RERUN_BITS"].astype(np.int64) & (Why.NO_ANSWER | Why.OUTSIDE_PRIOR)) != 0
+    n = len(redrock)
+    return Evidence(
+        **_classes(redrock, options),
+        wise_variable=_wise_targets(redrock) | np.isin(redrock.target_id, wise_variable),
+        redrock_qso=redrock.answers.fits.spectype == "QSO",
+        mgii=np.zeros(n, dtype=bool) if mgii is None else mgii["IS_QSO_MGII"].astype(bool),
+        # A line that cannot be judged is NaN; the others still count.
+        confidence=np.fmax.reduce(confidence, axis=0),
+        rerun=network["IS_QSO_QN_NEW_RR"].astype(bool) & np.isfinite(network["Z_NEW"]) & ~refused,
+    )
+
+
+def _classes(redrock: RedrockFile, options: CatalogueOptions) -> dict[str, NDArray[np.bool_]]:
+    n = len(redrock)
+    none = np.zeros(n, dtype=bool)
+    if options.targets == "all":
+        return {"qso_target": np.ones(n, dtype=bool), "bgs_target": none, "elg_target": none}
+    if not redrock.has_targets:
+        raise SelectionError(
+            f"{redrock.path}: no column {redrock.answers.phase.column}, so nobody knows what was a "
+            "quasar target; choose targets 'all' to treat every science fibre as one"
+        )
+    phase, bits = redrock.answers.phase, redrock.answers.target_bits
+    names = {"qso_target": "QSO", "bgs_target": "BGS_ANY", "elg_target": "ELG"}
+    return {key: (bits & target_mask(phase, [name])) != 0 for key, name in names.items()}
+
+
+def _wise_targets(redrock: RedrockFile) -> NDArray[np.bool_]:
+    found = np.zeros(len(redrock), dtype=bool)
+    for name in SECONDARY_COLUMNS:
+        found |= (_known(redrock, name, 0).astype(np.int64) >> _WISE_VARIABLE_BIT) & 1 != 0
+    return found
+
+
+def _science(redrock: RedrockFile) -> NDArray[np.bool_]:
+    # Files without OBJTYPE are of targets only; sky fibres there have negative identifiers.
+    kind = redrock.answers.object_type
+    return np.asarray(np.where(kind == "", redrock.target_id > 0, kind == TARGET_TYPE))
+
+
+def _known(redrock: RedrockFile, name: str, missing: float) -> NDArray[Any]:
+    return redrock.known.get(name, np.full(len(redrock), missing))
+
+
+def _filled(
+    name: str,
+    dtype: str,
+    values: CatalogueBlock,
+    network: CatalogueBlock,
+    redrock: RedrockFile,
+) -> NDArray[Any]:
+    for block in (values, network, redrock.known):
+        if name in block:
+            return np.asarray(block[name]).astype(dtype)
+    missing = np.nan if dtype.startswith("f") else 0
+    return np.full(len(redrock), missing, dtype=dtype)

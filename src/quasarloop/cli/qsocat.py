@@ -1,0 +1,200 @@
+"""``quasarloop qsocat``: the final quasar catalogue, of DESI or of any other survey."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
+from quasarloop.cli.common import console, progress_bar
+from quasarloop.errors import QuasarloopError
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Quasar catalogues: the opinions of redrock, Mg II and the network joined into one.",
+)
+
+_Out = Annotated[Path, typer.Option(help="Catalogue to write: .fits, .parquet, .csv or .ecsv.")]
+_Overwrite = Annotated[bool, typer.Option(help="Replace an existing file.")]
+_SkipBad = Annotated[
+    bool, typer.Option(help="Go on past files that cannot be used; they are named at the end.")
+]
+_Templates = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the redrock templates the redrock files were made with: Mg II must then "
+        "beat redrock's own fit. Default: it must beat a constant."
+    ),
+]
+
+
+@app.command("desi")
+def desi(
+    redrocks: Annotated[
+        list[Path],
+        typer.Argument(
+            help="redrock-*.fits; qso_qn-*, and qso_mgii-* or coadd-*, of the same name stand "
+            "beside each.",
+            metavar="REDROCK…",
+        ),
+    ],
+    out: _Out,
+    recipe: Annotated[
+        Literal["today", "dr1"],
+        typer.Option(help="Whose numbers: dr1 as published (0.95), today's (0.99)."),
+    ] = "today",
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Another confidence than the recipe's.")
+    ] = None,
+    targets: Annotated[
+        Literal["survey", "all"],
+        typer.Option(help="all: treat every science fibre as a quasar target."),
+    ] = "survey",
+    mgii: Annotated[
+        Literal["auto", "file", "fit", "none"],
+        typer.Option(help="Read qso_mgii files, fit the coadds, whichever is there, or neither."),
+    ] = "auto",
+    templates: _Templates = None,
+    qn_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the qso_qn files. Default: beside redrock's.")
+    ] = None,
+    wise_variable: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with the TARGETIDs of quasars variable in WISE, if the target "
+            "bits do not say."
+        ),
+    ] = None,
+    skip_bad_files: _SkipBad = False,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Join redrock, Mg II and the network (QSO_MASKBITS) into one catalogue of quasars.
+
+    Example: [bold]quasarloop qsocat desi redrock-*.fits --out QSO_cat.fits[/]
+    """  # fmt: skip
+    from quasarloop.afterburner.maskbits import RECIPES
+    from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
+    from quasarloop.afterburner.quasar_rows import CatalogueOptions
+
+    chosen = RECIPES[recipe]
+    if threshold is not None:
+        chosen = replace(chosen, name=f"{recipe}, threshold {threshold:g}", c_thresh=threshold)
+    bad: list[tuple[Path, QuasarloopError]] = []
+    with progress_bar() as progress:
+        task = progress.add_task("catalogue", total=len(redrocks), note="")
+        summary = write_quasar_catalogue(
+            redrocks,
+            out,
+            network_dir=qn_dir,
+            wise_variable=wise_variable,
+            options=CatalogueOptions(chosen, targets, mgii, templates),
+            on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
+            on_step=lambda done, found: progress.update(
+                task, completed=done, note=f"{found:,} quasars"
+            ),
+            overwrite=overwrite,
+        )
+    for name, count in summary.bit_counts.items():
+        console.print(f"  {name}: {count}", highlight=False)
+    if summary.n_repeated:
+        console.print(f"  targets met before in another file: {summary.n_repeated}")
+    if summary.n_waiting:
+        console.print(
+            f"  [yellow]{summary.n_waiting} quasars of the network alone have redrock's first "
+            "redshift[/]: run redrock again (quasarloop afterburner --finish)"
+        )
+    typer.echo(f"{summary.n_spectra} spectra, {summary.n_quasars} quasars -> {out}")
+    _tell_bad(bad)
+
+
+@app.command("mgii")
+def mgii_command(
+    coadd: Annotated[Path, typer.Option(help="Coadded spectra.")],
+    redrock: Annotated[Path, typer.Option(help="Redrock file of the same rows.")],
+    out: Annotated[Path, typer.Option(help="qso_mgii-*.fits to write.")],
+    templates: _Templates = None,
+    window: Annotated[float, typer.Option(min=1, help="Full width of the window, Å.")] = 250.0,
+    min_delta_chi2: Annotated[float, typer.Option(help="Improvement asked for.")] = 16.0,
+    min_significance: Annotated[float, typer.Option(help="Height over its error.")] = 3.0,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Look for broad Mg II at redrock's redshift; one row per row of the redrock file.
+
+    Example: [bold]quasarloop qsocat mgii --coadd coadd-0-1.fits --redrock redrock-0-1.fits
+    --out qso_mgii-0-1.fits[/]
+    """
+    from quasarloop.afterburner.mgii import MgIIOptions
+    from quasarloop.afterburner.mgii_file import fit_mgii_file
+
+    options = MgIIOptions(
+        window_aa=window, min_delta_chi2=min_delta_chi2, min_significance=min_significance
+    )
+    block = fit_mgii_file(
+        coadd, redrock, out, templates=templates, options=options, overwrite=overwrite
+    )
+    n_fitted = int((block["SIGMA"] == block["SIGMA"]).sum())  # NaN where Mg II is out of view
+    typer.echo(
+        f"{len(block['SIGMA'])} spectra, {n_fitted} with Mg II in view, "
+        f"{int(block['IS_QSO_MGII'].sum())} with a broad line -> {out}"
+    )
+
+
+@app.command("network")
+def network(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Survey files, folders of them, or a store.", metavar="PATH…"),
+    ],
+    out: _Out,
+    weights: Annotated[
+        Path | None, typer.Option(help="QuasarNET weights file. Default: those shipped inside.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="A line counts above this confidence.")
+    ] = CONFIDENCE_THRESHOLD,
+    n_lines: Annotated[int, typer.Option(min=1, help="Lines that must count.")] = N_LINES_THRESHOLD,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    skip_bad_files: _SkipBad = False,
+    overwrite: _Overwrite = False,
+) -> None:
+    """The same catalogue for SDSS, BOSS, LAMOST, …: no redrock, the network's opinion alone.
+
+    Example: [bold]quasarloop qsocat network spec-*.fits --out QSO_cat.fits[/]
+    """
+    from quasarloop.afterburner.network_catalogue import write_network_catalogue
+    from quasarloop.catalogue import ClassifyOptions
+
+    bad: list[tuple[Path, QuasarloopError]] = []
+    with progress_bar() as progress:
+        task = progress.add_task("catalogue", total=None, note="")
+        summary = write_network_catalogue(
+            paths,
+            out,
+            weights=weights,
+            options=ClassifyOptions(threshold=threshold, n_lines=n_lines),
+            device=device,
+            on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
+            on_step=lambda done, total, found: progress.update(
+                task, completed=done, total=total, note=f"{found:,} quasars"
+            ),
+            overwrite=overwrite,
+        )
+    if summary.n_refused:
+        console.print(f"  called quasars, but no science targets: {summary.n_refused}")
+    console.print(f"  with a second likely redshift (ZWARN): {summary.n_ambiguous}")
+    typer.echo(
+        f"{summary.n_spectra} spectra, {summary.n_quasars} quasars "
+        f"({summary.n_objects} objects) -> {out}"
+    )
+    _tell_bad(bad)
+
+
+def _tell_bad(bad: list[tuple[Path, QuasarloopError]]) -> None:
+    for path, exc in bad:
+        console.print(f"  [red]not used[/] {path}: {exc}", highlight=False, soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)
