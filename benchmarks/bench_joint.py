@@ -34,19 +34,21 @@ def _row(name: str, flux: np.ndarray, repeats: int) -> dict[str, Any]:
     weights = from_module(LineFinder(PRESETS[name], torch.Generator().manual_seed(5)))
     predictor, config = Predictor(weights), weights.config
     times = []
+    # In turn, and processor time: what others do on the machine shall not count.
     for _ in range(repeats):
-        start = time.perf_counter()
-        outputs = predictor.predict(flux)
+        start = time.process_time()
+        classify_finds(decode(predictor.predict(flux), config), config)
+        classified = time.process_time()
+        outputs = predictor.predict(flux, redshifts=True)
         classify_finds(decode(outputs, config), config)
-        classified = time.perf_counter()
         joint_redshifts(outputs, config)
-        times.append((classified - start, time.perf_counter() - classified))
+        times.append((classified - start, time.process_time() - classified))
     classic, joint = (min(column) for column in zip(*times, strict=True))
     return {
         "name": f"classify with joint redshifts, {name}, 1 thread",
-        "ours_per_s": len(flux) / (classic + joint),
+        "ours_per_s": len(flux) / joint,
         "reference_per_s": len(flux) / classic,
-        "ratio": classic / (classic + joint),
+        "ratio": classic / joint,
         "target": _TARGET,
         "reference": "classify without",
     }

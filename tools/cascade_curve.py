@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
+from quasarloop.ensemble.forecast import Score
 from quasarloop.ensemble.votes import MemberFinds
 from quasarloop.ensemble.votes_folder import members_file, open_votes, read_member_record
 from quasarloop.evaluate.figures import use_style
@@ -68,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("votes", type=Path, help="exact votes with --keep-members")
     parser.add_argument("--top", type=int, nargs="+", default=[1000])
-    parser.add_argument("--score", choices=("entropy", "soft_entropy"), default="entropy")
+    parser.add_argument("--score", choices=get_args(Score), default="entropy")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     votes = open_votes(options.votes)

@@ -145,7 +145,7 @@ def _real(folder: Path, name: str, predictor: Predictor, trust: JointCalibration
 
 def _judge(label: str, sky: Sky, predictor: Predictor, trust: JointCalibration) -> Judged:
     config = predictor.config
-    outputs = predictor.predict(sky.flux)
+    outputs = predictor.predict(sky.flux, redshifts=True)
     finds = decode(outputs, config)
     classic = classify_finds(finds, config, threshold=CONFIDENCE_THRESHOLD)
     joint = joint_redshifts(outputs, config, trust)

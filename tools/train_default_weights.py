@@ -46,14 +46,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="folder of the checkpoint")
     options = parser.parse_args()
     started = time.monotonic()
-    first = options.objects * 3 // 5
-    desi = _observed(Population(), "desi", first, options.seed)
-    boss = _observed(_flat_population(), "sdss", options.objects - first, options.seed + 1)
-    data = TrainingData(
-        **{name: np.concatenate([desi[name], boss[name]]) for name in desi},
-        object_id=np.arange(options.objects, dtype=np.int64),
-        trains=np.ones(options.objects, dtype=bool),
-    )
+    data = mixed_skies(options.objects, options.seed)
     print(f"simulated {len(data)} spectra in {time.monotonic() - started:.0f} s", flush=True)
 
     def tell(record: EpochRecord) -> None:
@@ -79,6 +72,27 @@ def main() -> int:
     return 0
 
 
+def mixed_skies(n_objects: int, seed: int) -> TrainingData:
+    """Simulate both surveys, three fifths DESI's."""
+    first = n_objects * 3 // 5
+    desi = observed(Population(), "desi", first, seed)
+    boss = observed(_flat_population(), "sdss", n_objects - first, seed + 1)
+    return TrainingData(
+        **{name: np.concatenate([desi[name], boss[name]]) for name in desi},
+        object_id=np.arange(n_objects, dtype=np.int64),
+        trains=np.ones(n_objects, dtype=bool),
+    )
+
+
+def observed(population: Population, instrument: str, n: int, seed: int) -> dict[str, np.ndarray]:
+    """Simulate spectra of a survey, ready for a network."""
+    blocks = [
+        _block(population, instrument, min(BLOCK, n - start), seed, start)
+        for start in range(0, n, BLOCK)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
 def _flat_population() -> Population:
     usual = Population()
     quasars = usual.quasars.model_copy(
@@ -88,14 +102,6 @@ def _flat_population() -> Population:
         }
     )
     return usual.model_copy(update={"quasars": quasars})
-
-
-def _observed(population: Population, instrument: str, n: int, seed: int) -> dict[str, np.ndarray]:
-    blocks = [
-        _block(population, instrument, min(BLOCK, n - start), seed, start)
-        for start in range(0, n, BLOCK)
-    ]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def _block(

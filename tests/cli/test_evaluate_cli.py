@@ -81,6 +81,19 @@ def test_oscillation_without_enough_lines_says_nothing_wrong(made, tmp_path):
     assert json.loads((tmp_path / "o" / "oscillation.json").read_text())["numbers"] is not None
 
 
+def test_joint_redshifts_are_measured_if_asked_for(made, tmp_path):
+    plate, lines = made / "plate.fits", ("--line", "CIV")
+    run(
+        *("evaluate", "oscillation", "--catalogue", plate, "--joint", *lines),
+        *("--min-confidence", "0.0", "--out", tmp_path / "o"),
+    )
+    numbers = json.loads((tmp_path / "o" / "oscillation.json").read_text())["numbers"]
+    assert {name.rsplit(", ", 1)[1] for name in numbers} == {"plate", "joint"}
+    run("evaluate", "compare", "--a", plate, "--b", plate, "--joint", "--out", tmp_path / "c")
+    same = json.loads((tmp_path / "c" / "compare.json").read_text())["numbers"]
+    assert same["confusions"] == []
+
+
 def test_missing_inputs_are_named(tmp_path):
     result = CliRunner().invoke(app, ["evaluate"])
     assert result.exit_code == 2

@@ -30,6 +30,13 @@ def classify(
         Literal["auto", "rescaled", "plain"],
         typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
     ] = "auto",
+    joint: Annotated[
+        bool,
+        typer.Option(
+            help="Add the redshift of all lines together: Z_JOINT, ZERR_JOINT, Z_ALT, P_ALT; from "
+            "the redshift head of the weights if they have one, else from boxes and offsets."
+        ),
+    ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     skip_bad_files: Annotated[
         bool, typer.Option(help="Go on past files that cannot be read; they are named at the end.")
@@ -54,7 +61,7 @@ def classify(
             paths,
             out,
             weights=weights,
-            options=ClassifyOptions(threshold=threshold, n_lines=n_lines),
+            options=ClassifyOptions(threshold=threshold, n_lines=n_lines, joint=joint),
             offsets=offsets,
             device=device,
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,

@@ -17,10 +17,16 @@ Truth = Annotated[
     typer.Option(help="Truth tables; they also say which targets are one object."),
 ]
 Out = Annotated[Path, typer.Option(help="Folder for numbers and figures.")]
+Joint = Annotated[
+    bool, typer.Option("--joint", help="Redshifts of all lines together (Z_JOINT), not of one.")
+]
 
 
 def repeats(
-    catalogue: Catalogues, truth: Truth = None, out: Out = Path("evaluation-repeats")
+    catalogue: Catalogues,
+    truth: Truth = None,
+    joint: Joint = False,
+    out: Out = Path("evaluation-repeats"),
 ) -> None:
     """Repeat exposures: how consistent are class and redshift (paper, Figs. 8 and 9)?
 
@@ -31,10 +37,11 @@ def repeats(
     from quasarloop.evaluate.redshift_figures import confusion_figure, scatter_figure
     from quasarloop.evaluate.repeats import repeat_objects, scatter_in_bins
 
-    folder, labels, blocks = _open(out, catalogue, truth)
+    column = _column(joint)
+    folder, labels, blocks = _open(out, catalogue, truth, column)
     found = {
         name: repeat_objects(
-            object_ids(block, labels), block["IS_QSO"], block["Z_BEST"], usable_rows(block)
+            object_ids(block, labels), block["IS_QSO"], block[column], usable_rows(block)
         )
         for name, block in blocks.items()
     }
@@ -67,6 +74,7 @@ def compare(
     cosmology: Annotated[
         str, typer.Option(help="astropy name, or H0=67.4,Om0=0.315 (flat).")
     ] = "Planck18",
+    joint: Joint = False,
     out: Out = Path("evaluation-compare"),
 ) -> None:
     """Two weights files on the same spectra: redshifts, line confusions (Fig. 10, Table 1).
@@ -79,12 +87,13 @@ def compare(
     from quasarloop.evaluate.redshift_figures import comparison_figure
 
     paths = [_as_catalogue(path, spectra, out, name) for path, name in ((a, "a"), (b, "b"))]
-    folder, _, blocks = _open(out, paths, None, names=["a", "b"])
+    column = _column(joint)
+    folder, _, blocks = _open(out, paths, None, column, names=["a", "b"])
     rows_a, rows_b = same_rows(blocks["a"], blocks["b"])
     first = {name: values[rows_a] for name, values in blocks["a"].items()}
     second = {name: values[rows_b] for name, values in blocks["b"].items()}
     result = compare_redshifts(
-        first["IS_QSO"], first["Z_BEST"], second["IS_QSO"], second["Z_BEST"], cosmology=cosmology
+        first["IS_QSO"], first[column], second["IS_QSO"], second[column], cosmology=cosmology
     )
     save_figure(comparison_figure(result, a.stem, b.stem), folder / "compare.png")
     numbers: dict[str, Any] = {
@@ -120,6 +129,9 @@ def oscillation(
     n_boxes: Annotated[
         int | None, typer.Option(min=2, help="The networks' boxes; default QuasarNET's.")
     ] = None,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Measure Z_JOINT beside the lines' own redshifts.")
+    ] = False,
     out: Out = Path("evaluation-oscillation"),
 ) -> None:
     """Do line positions clump in the boxes? Amplitude in km/s, with truth and without.
@@ -131,7 +143,7 @@ def oscillation(
     from quasarloop.evaluate.redshift_figures import oscillation_figure
     from quasarloop.network.model import NetworkConfig
 
-    folder, labels, blocks = _open(out, catalogue, truth)
+    folder, labels, blocks = _open(out, catalogue, truth, _column(joint))
     found = measure_lines(
         blocks,
         labels,
@@ -139,6 +151,7 @@ def oscillation(
         min_confidence=min_confidence,
         grid_name=grid,
         n_boxes=n_boxes or NetworkConfig().n_boxes,
+        joint=joint,
     )
     for kind, by_line in found.items():
         if by_line:
@@ -163,7 +176,11 @@ def oscillation(
 
 
 def _open(
-    out: Path, catalogues: list[Path], truth: list[Path] | None, names: list[str] | None = None
+    out: Path,
+    catalogues: list[Path],
+    truth: list[Path] | None,
+    column: str,
+    names: list[str] | None = None,
 ) -> Any:
     from quasarloop.artefacts import check_folder
     from quasarloop.catalogue import read_catalogue
@@ -172,10 +189,14 @@ def _open(
 
     folder = check_folder(out)
     labels = join_truth([read_truth(path) for path in truth]) if truth else None
-    needed = ["TARGETID", "OBJECT_ID", "IS_QSO", "Z_BEST", "FLAGS"]
+    needed = ["TARGETID", "OBJECT_ID", "IS_QSO", column, "FLAGS"]
     keys = names or [path.stem for path in catalogues]
     blocks = {key: read_catalogue(path, needed) for key, path in zip(keys, catalogues, strict=True)}
     return folder, labels, blocks
+
+
+def _column(joint: bool) -> str:
+    return "Z_JOINT" if joint else "Z_BEST"
 
 
 def _as_catalogue(path: Path, spectra: list[Path] | None, out: Path, name: str) -> Path:

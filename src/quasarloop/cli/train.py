@@ -22,7 +22,9 @@ def train(
         list[Path], typer.Option(help="Truth table: CSV, FITS or Parquet; several join.")
     ],
     out: Annotated[Path, typer.Option(help="Weights file to write (Keras HDF5, .h5).")],
-    preset: Annotated[str, typer.Option(help="Network: green2025, busca2018 or quasarloop2026.")] = "green2025",
+    preset: Annotated[
+        str, typer.Option(help="Network: green2025, busca2018 or quasarloop2026.")
+    ] = "green2025",
     start: Annotated[
         Path | None, typer.Option("--from", help="Weights to go on from, in place of --preset.")
     ] = None,

@@ -31,6 +31,7 @@ def measure_lines(
     min_confidence: float,
     grid_name: str,
     n_boxes: int,
+    joint: bool = False,
 ) -> dict[str, ByLine]:
     """Measure every line of every catalogue.
 
@@ -41,6 +42,7 @@ def measure_lines(
         min_confidence: lines below it are not used.
         grid_name: the networks' grid.
         n_boxes: the networks' boxes.
+        joint: measure column Z_JOINT too, where the line is found; its label ends in ", joint".
 
     Returns:
         ``"with_truth"`` and ``"without_truth"`` -> line name -> label -> oscillation. Lines with
@@ -56,23 +58,25 @@ def measure_lines(
         line = known[column]
         for label, block in catalogues.items():
             rows = usable_rows(block) & (block[f"C_{column}"] >= min_confidence)
-            for kind, one in _both(block, rows, truth, line, grid, n_boxes).items():
-                found[kind].setdefault(line.name, {})[label] = one
+            columns = {label: f"Z_{column}"} | ({f"{label}, joint": "Z_JOINT"} if joint else {})
+            for name, source in columns.items():
+                z = block[source].astype(np.float64)
+                for kind, one in _both(block, z, rows, truth, line, (grid, n_boxes)).items():
+                    found[kind].setdefault(line.name, {})[name] = one
     return found
 
 
 def _both(
     block: Block,
+    z: NDArray[np.float64],
     rows: NDArray[np.bool_],
     truth: TruthTable | None,
     line: Line,
-    grid: WaveGrid,
-    n_boxes: int,
+    shape: tuple[WaveGrid, int],
 ) -> dict[str, Oscillation]:
-    z = block[f"Z_{line.column}"].astype(np.float64)
     result = {}
     try:
-        result["without_truth"] = oscillation_without_truth(z[rows], line, grid, n_boxes)
+        result["without_truth"] = oscillation_without_truth(z[rows], line, *shape)
     except TruthError:
         return {}
     if truth is None:
@@ -82,7 +86,7 @@ def _both(
     labelled[labelled] &= (truth.trains & truth.is_qso)[match[labelled]]
     try:
         result["with_truth"] = oscillation_with_truth(
-            z[labelled], truth.z[match[labelled]], line, grid, n_boxes
+            z[labelled], truth.z[match[labelled]], line, *shape
         )
     except TruthError:
         return result

@@ -44,18 +44,16 @@ class Reader(NamedTuple):
     """How evidence becomes ln p(z), as tensors on the network's device.
 
     Attributes:
-        lower: (n_z * n_lines,) row of the lower neighbour in (places + 2) x lines.
-        fraction: (n_z, n_lines, 1).
+        lower: (n_lines, n_z) place of the lower neighbour, as `LineReads`.
+        fraction: (n_lines, n_z, 1).
         knot: (n_z,) the knot below each redshift.
         knot_fraction: (n_z, 1) how far towards the next.
-        n_lines: emission lines.
     """
 
     lower: Tensor
     fraction: Tensor
     knot: Tensor
     knot_fraction: Tensor
-    n_lines: int
 
     @classmethod
     def of(cls, config: "NetworkConfig") -> "Reader":
@@ -65,26 +63,18 @@ class Reader(NamedTuple):
         lines = tuple(config.lines[i] for i in config.emission_index)
         n_places = config.widths[head.conv] * config.stride**head.conv
         reads = line_reads(head, lines, config.grid, _first_bin(config, head), n_places)
-        n = len(lines)
-        lower = torch.from_numpy(reads.lower) * n + torch.arange(n)
         step = torch.arange(head.n_z)
         knot = torch.clamp(step // head.knot_steps, max=head.n_knots - 2)
         return cls(
-            lower.flatten(),
-            torch.from_numpy(reads.fraction).unsqueeze(2),
+            torch.from_numpy(reads.lower.T.copy()),
+            torch.from_numpy(reads.fraction.T.copy()).unsqueeze(2),
             knot,
             (step / head.knot_steps - knot).float().unsqueeze(1),
-            n,
         )
 
     def to(self, device: torch.device) -> "Reader":
         """Return it on a device."""
-        return self._replace(
-            lower=self.lower.to(device),
-            fraction=self.fraction.to(device),
-            knot=self.knot.to(device),
-            knot_fraction=self.knot_fraction.to(device),
-        )
+        return Reader(*(tensor.to(device) for tensor in self))
 
     def log_p(self, evidence: Tensor, knots: Tensor) -> Tensor:
         """Add evidence up at every redshift.
@@ -97,16 +87,11 @@ class Reader(NamedTuple):
             (n, n_z), ln p(z) up to a constant.
         """
         # Spectra last: what is picked are then whole rows of memory.
-        rows = functional.pad(evidence.permute(1, 2, 0), (0, 0, 0, 0, 1, 1))
-        rows = rows.flatten(0, 1)  # ((n_places + 2) * n_lines, n)
-        shape = (len(self.knot), self.n_lines, len(evidence))
-        low = rows.index_select(0, self.lower).view(shape)
-        high = rows.index_select(0, self.lower + self.n_lines).view(shape)
-        lines = torch.lerp(low, high, self.fraction.expand(shape)).sum(1)  # (n_z, n)
-        at = knots.t().contiguous()  # (n_knots, n)
-        below, above = at.index_select(0, self.knot), at.index_select(0, self.knot + 1)
-        whole = torch.lerp(below, above, self.knot_fraction.expand(below.shape))
-        return (lines + whole).t()  # (n, n_z)
+        places = functional.pad(evidence.permute(2, 1, 0), (0, 0, 1, 1))  # (n_lines, places + 2, n)
+        total = _between(knots.t(), self.knot, self.knot_fraction)  # (n_z, n)
+        for line, lower, fraction in zip(places, self.lower, self.fraction, strict=True):
+            total = total + _between(line, lower, fraction)
+        return total.t()  # (n, n_z)
 
 
 class RedshiftHead(nn.Module):
@@ -149,13 +134,13 @@ def head_logits(cells: Tensor, hidden: Tensor, arrays: HeadArrays, reader: Reade
     """
     whole = functional.linear(hidden, arrays.whole, arrays.local_bias)
     local = functional.linear(cells, arrays.local)  # (n, width, n_channels)
-    features = functional.relu(local + whole.unsqueeze(1))
+    features = local.add_(whole.unsqueeze(1)).relu_()
     # Half precision would round evidence to parts of what tells neighbouring bins apart.
     with torch.autocast(features.device.type, enabled=False):
         evidence = functional.linear(features.float(), arrays.lines, arrays.lines_bias)
         knots = functional.linear(hidden.float(), arrays.knots, arrays.knots_bias)
         # A cell's outputs are bin after bin, in each of them line after line.
-        places = evidence.view(len(cells), -1, reader.n_lines)  # (n, n_places, n_lines)
+        places = evidence.view(len(cells), -1, len(reader.lower))  # (n, n_places, n_lines)
         return reader.to(cells.device).log_p(places, knots)
 
 
@@ -183,6 +168,12 @@ _PARAMETERS = (
     "knots.weight",
     "knots.bias",
 )
+
+
+def _between(rows: Tensor, lower: Tensor, fraction: Tensor) -> Tensor:
+    """Return what lies between neighbouring rows, (n_rows, n) -> (n_z, n)."""
+    rows = rows.contiguous()
+    return torch.lerp(rows.index_select(0, lower), rows.index_select(0, lower + 1), fraction)
 
 
 def _first_bin(config: "NetworkConfig", head: RedshiftGrid) -> float:
