@@ -1,0 +1,359 @@
+"""From files written by astropy to a catalogue: rows, redshifts, warnings, and refusals."""
+
+import json
+
+import fitsio
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from quasarloop.afterburner.maskbits import RECIPES, QsoBit
+from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
+from quasarloop.afterburner.quasar_columns import DESI_COLUMNS
+from quasarloop.afterburner.quasar_rows import CatalogueOptions
+from quasarloop.catalogue import read_catalogue
+from quasarloop.errors import DataFormatError, OutputError, SelectionError
+
+LINES = ("LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha")
+QSO, ELG, BGS = 1 << 2, 1 << 1, 1 << 60
+NAME = "0-1-thru20210101.fits"
+
+
+def redrock_tables(n=6, ids=None):
+    """A redrock file's tables: all galaxies at z = 0.5, all quasar targets of the main survey."""
+    ids = np.arange(39_000_001, 39_000_001 + n) if ids is None else np.asarray(ids)
+    redshifts = {
+        "TARGETID": ids,
+        "Z": np.full(n, 0.5),
+        "ZERR": np.full(n, 1e-4),
+        "ZWARN": np.full(n, 4),
+        "CHI2": np.full(n, 8000.0),
+        "COEFF": np.zeros((n, 10)),
+        "SPECTYPE": np.full(n, "GALAXY", dtype="U6"),
+        "SUBTYPE": np.full(n, "", dtype="U20"),
+        "DELTACHI2": np.full(n, 100.0),
+    }
+    fibermap = {
+        "TARGETID": ids,
+        "TARGET_RA": np.linspace(10, 11, n),
+        "TARGET_DEC": np.linspace(-1, 1, n),
+        "OBJTYPE": np.full(n, "TGT", dtype="U3"),
+        "COADD_FIBERSTATUS": np.zeros(n, dtype="i4"),
+        "DESI_TARGET": np.full(n, QSO, dtype="i8"),
+        "SCND_TARGET": np.zeros(n, dtype="i8"),
+    }
+    tsnr2 = {"TARGETID": ids, "TSNR2_LYA": np.full(n, 5.0), "TSNR2_QSO": np.full(n, 3.0)}
+    return {"REDSHIFTS": redshifts, "FIBERMAP": fibermap, "TSNR2": tsnr2}
+
+
+def network_table(ids):
+    """A qso_qn table: nothing found anywhere; desispec's columns only."""
+    n = len(ids)
+    columns = {"TARGETID": np.asarray(ids), "IS_QSO_QN_NEW_RR": np.zeros(n, dtype=bool)}
+    columns["Z_QN"] = np.full(n, 1.0, dtype="f4")
+    columns |= {f"C_{line}": np.full(n, 0.1, dtype="f4") for line in LINES}
+    columns |= {f"Z_{line}": np.full(n, 1.0, dtype="f4") for line in LINES}
+    columns |= {"Z_NEW": np.full(n, np.nan), "ZERR_NEW": np.full(n, np.nan, dtype="f4")}
+    columns |= {"ZWARN_NEW": np.zeros(n, dtype="i8"), "SPECTYPE_NEW": np.full(n, "", dtype="U3")}
+    return columns
+
+
+def mgii_table(ids):
+    columns = {"TARGETID": np.asarray(ids), "IS_QSO_MGII": np.zeros(len(ids), dtype=bool)}
+    names = ("DELTA_CHI2", "A", "SIGMA", "B", "VAR_A", "VAR_SIGMA", "VAR_B")
+    return columns | {name: np.full(len(ids), i + 1.0, "f4") for i, name in enumerate(names)}
+
+
+def write(folder, prefix, tables, name=NAME):
+    hdus = [fits.PrimaryHDU()]
+    for hdu_name, columns in tables.items():
+        hdu = fits.table_to_hdu(Table(columns))
+        hdu.name = hdu_name
+        hdus.append(hdu)
+    path = folder / f"{prefix}-{name}"
+    fits.HDUList(hdus).writeto(path, overwrite=True)
+    return path
+
+
+def make(folder, redrock, network, mgii=None, name=NAME):
+    """Write the files of one petal; returns the redrock file."""
+    write(folder, "qso_qn", {"QN_RR": network}, name)
+    if mgii is not None:
+        write(folder, "qso_mgii", {"MGII": mgii}, name)
+    return write(folder, "redrock", redrock, name)
+
+
+def catalogue(folder, redrocks, out="cat.fits", **choices):
+    recipe = RECIPES[choices.pop("recipe", "today")]
+    paths = redrocks if isinstance(redrocks, list) else [redrocks]
+    given = {k: choices.pop(k) for k in ("wise_variable", "network_dir", "on_bad") if k in choices}
+    options = CatalogueOptions(recipe, **({"mgii": "none"} | choices))
+    summary = write_quasar_catalogue(paths, folder / out, options=options, overwrite=True, **given)
+    return read_catalogue(folder / out), summary
+
+
+def petal(n=6):
+    redrock = redrock_tables(n)
+    ids = redrock["REDSHIFTS"]["TARGETID"]
+    return redrock, network_table(ids), mgii_table(ids)
+
+
+def test_rows_are_quasars_only_and_every_number_comes_from_the_fit_beside_it(tmp_path):
+    redrock, network, mgii = petal()
+    fit = redrock["REDSHIFTS"]
+    fit["SPECTYPE"][1] = "QSO"
+    fit["Z"][1], fit["ZERR"][1], fit["ZWARN"][1] = 1.7, 3e-4, 0
+    network["C_CIV"][2] = network["C_LYA"][2] = 0.999
+    network["IS_QSO_QN_NEW_RR"][2] = True
+    network["Z_NEW"][2], network["ZERR_NEW"][2], network["ZWARN_NEW"][2] = 2.5, 7e-4, 16
+    network["SPECTYPE_NEW"][2] = "QSO"
+    mgii["IS_QSO_MGII"][3] = True
+    network["C_MgII"][4] = 0.98  # not sure enough today
+    rows, summary = catalogue(tmp_path, make(tmp_path, redrock, network, mgii), mgii="file")
+    assert rows["ROW"].tolist() == [1, 2, 3]
+    assert rows["TARGETID"].tolist() == fit["TARGETID"][1:4].tolist()
+    assert rows["QSO_MASKBITS"].tolist() == [2, 24, 4]
+    assert rows["Z"].tolist() == [1.7, 2.5, 0.5]
+    assert rows["ZERR"] == pytest.approx([3e-4, 7e-4, 1e-4])
+    assert rows["ZWARN"].tolist() == [0, 16, 4]  # of the new fit, not redrock's first
+    assert rows["SPECTYPE"].tolist() == ["QSO", "QSO", "GALAXY"]
+    assert rows["Z_SOURCE"].tolist() == ["REDROCK", "RERUN", "REDROCK"]
+    assert rows["Z_RR"].tolist() == [1.7, 0.5, 0.5]
+    assert rows["ZWARN_RR"].tolist() == [0, 4, 4]
+    assert rows["DELTA_CHI2_MGII"].tolist() == [1, 1, 1]
+    assert rows["VAR_B_MGII"].tolist() == [7, 7, 7]
+    assert rows["TSNR2_LYA"].tolist() == [5, 5, 5]
+    assert np.isnan(rows["Z_JOINT"]).all()  # desispec's file has none
+    assert (summary.n_spectra, summary.n_quasars, summary.n_waiting) == (6, 3, 0)
+    assert summary.bit_counts == {"REDROCK": 1, "MGII": 1, "NETWORK": 1, "RERUN": 1}
+
+
+def test_columns_in_order_with_types_units_and_provenance(tmp_path):
+    redrock, network, _ = petal()
+    redrock["REDSHIFTS"]["SPECTYPE"][:] = "QSO"
+    path = make(tmp_path, redrock, network)
+    catalogue(tmp_path, path)
+    with fitsio.FITS(tmp_path / "cat.fits") as file:
+        assert file[1].get_extname() == "QSO_CAT"
+        assert file[1].get_colnames() == [column.name for column in DESI_COLUMNS]
+        dtype, _, _ = file[1].get_rec_dtype()
+        for column in DESI_COLUMNS:
+            if not column.dtype.startswith("U"):
+                assert dtype[column.name].newbyteorder("=") == np.dtype(column.dtype), column.name
+    history = fits.getheader(tmp_path / "cat.fits", 1)["HISTORY"]
+    header = json.loads("".join(history))
+    assert header["recipe"]["name"] == "today"
+    assert set(header["maskbits"]) == {f"{bit.name} ({int(bit)})" for bit in QsoBit}
+    assert header["recipe"]["c_thresh"] == 0.99
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "ecsv"])
+def test_other_formats_hold_the_same(tmp_path, ending):
+    redrock, network, _ = petal()
+    redrock["REDSHIFTS"]["SPECTYPE"][:3] = "QSO"
+    path = make(tmp_path, redrock, network)
+    ours, _ = catalogue(tmp_path, path)
+    other, _ = catalogue(tmp_path, path, out=f"cat.{ending}")
+    for name in ("TARGETID", "Z", "ZWARN", "QSO_MASKBITS", "Z_SOURCE"):
+        assert other[name].tolist() == ours[name].tolist()
+
+
+def test_sky_fibres_bad_fibres_and_low_confidence_reruns(tmp_path):
+    redrock, network, _ = petal(5)
+    redrock["REDSHIFTS"]["SPECTYPE"][:] = "QSO"
+    redrock["FIBERMAP"]["OBJTYPE"][0] = "SKY"
+    redrock["FIBERMAP"]["COADD_FIBERSTATUS"][1] = 1 << 9
+    redrock["FIBERMAP"]["COADD_FIBERSTATUS"][2] = 1 << 3
+    network["IS_QSO_QN_NEW_RR"][3:] = True
+    network["Z_NEW"][3:] = 3.0
+    network["C_LYA"][3], network["C_LYA"][4] = 0.6, 0.995
+    rows, _ = catalogue(tmp_path, make(tmp_path, redrock, network))
+    assert rows["ROW"].tolist() == [2, 3, 4]
+    assert rows["Z"].tolist() == [0.5, 0.5, 3.0]  # 0.6 is enough for a rerun, not to be believed
+    assert rows["QSO_MASKBITS"].tolist() == [2, 2, 26]
+
+
+def test_a_rerun_without_an_answer_or_outside_its_prior_is_no_rerun(tmp_path):
+    redrock, network, _ = petal(3)
+    network["C_LYA"][:] = 0.999
+    network["IS_QSO_QN_NEW_RR"][:] = True
+    network["Z_NEW"][1:] = 2.4
+    network["RERUN_BITS"] = np.array([1, 1, 1 | 8192], dtype="i4")
+    rows, summary = catalogue(tmp_path, make(tmp_path, redrock, network))
+    assert rows["QSO_MASKBITS"].tolist() == [8, 24, 8]
+    assert rows["Z"].tolist() == [0.5, 2.4, 0.5]
+    assert summary.n_waiting == 2
+
+
+def test_target_classes_decide_and_all_makes_everyone_a_quasar_target(tmp_path):
+    redrock, network, _ = petal(4)
+    redrock["REDSHIFTS"]["SPECTYPE"][:] = "QSO"
+    redrock["FIBERMAP"]["DESI_TARGET"][:] = [ELG, BGS, 1, 0]
+    network["C_CIII"][:] = 0.7
+    path = make(tmp_path, redrock, network)
+    rows, _ = catalogue(tmp_path, path)
+    assert rows["ROW"].tolist() == [0, 1]
+    assert rows["QSO_MASKBITS"].tolist() == [64, 32]
+    rows, _ = catalogue(tmp_path, path, targets="all")
+    assert rows["QSO_MASKBITS"].tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("column", "quasar_bit"),
+    [("SV1_DESI_TARGET", 2), ("SV2_DESI_TARGET", 2), ("SV3_DESI_TARGET", 2), ("CMX_TARGET", 12)],
+)
+def test_every_phase_has_its_own_bits(tmp_path, column, quasar_bit):
+    redrock, network, _ = petal(2)
+    redrock["REDSHIFTS"]["SPECTYPE"][:] = "QSO"
+    redrock["FIBERMAP"]["DESI_TARGET"][:] = 0
+    redrock["FIBERMAP"][column] = np.array([1 << quasar_bit, 0])
+    rows, _ = catalogue(tmp_path, make(tmp_path, redrock, network))
+    assert rows["ROW"].tolist() == [0]
+    assert rows[column].tolist() == [1 << quasar_bit]
+
+
+def test_variable_in_wise_by_bit_or_by_table(tmp_path):
+    redrock, network, _ = petal(3)
+    redrock["REDSHIFTS"]["SPECTYPE"][:] = "QSO"
+    redrock["FIBERMAP"]["DESI_TARGET"][:] = 1 << 62
+    redrock["FIBERMAP"]["SCND_TARGET"][0] = 1 << 35
+    path = make(tmp_path, redrock, network)
+    rows, _ = catalogue(tmp_path, path)
+    assert rows["ROW"].tolist() == [0]
+    table = tmp_path / "wise.csv"
+    table.write_text(f"TARGETID\n{redrock['REDSHIFTS']['TARGETID'][2]}\n17\n")
+    rows, _ = catalogue(tmp_path, path, wise_variable=table)
+    assert rows["ROW"].tolist() == [0, 2]
+    assert (rows["QSO_MASKBITS"] == QsoBit.WISE_VARIABLE).all()
+
+
+def test_artefacts_of_dr1_are_cut_after_the_redshift_is_chosen(tmp_path):
+    redrock, network, _ = petal(3)
+    redrock["REDSHIFTS"]["SPECTYPE"][:] = "QSO"
+    redrock["REDSHIFTS"]["Z"][:] = [3.7, 3.7, 0.5]
+    network["C_LYA"][1:], network["C_CIV"][1] = 0.99, 0.99
+    network["IS_QSO_QN_NEW_RR"][2], network["Z_NEW"][2] = True, 3.8
+    path = make(tmp_path, redrock, network)
+    rows, _ = catalogue(tmp_path, path, recipe="dr1")
+    assert rows["ROW"].tolist() == [1]
+    rows, _ = catalogue(tmp_path, path, recipe="today")
+    assert rows["ROW"].tolist() == [0, 1, 2]
+
+
+def test_short_and_shuffled_opinions_are_matched_by_target(tmp_path, caplog):
+    redrock, network, mgii = petal(5)
+    ids = redrock["REDSHIFTS"]["TARGETID"]
+    network["C_LYA"][:] = [0.1, 0.1, 0.1, 0.999, 0.1]
+    shuffled = np.array([4, 3, 0, 2, 1])
+    network = {name: values[shuffled] for name, values in network.items()}
+    mgii["IS_QSO_MGII"][:] = True
+    mgii = {name: values[[1]] for name, values in mgii.items()}  # desispec's restricted output
+    rows, _ = catalogue(tmp_path, make(tmp_path, redrock, network, mgii), mgii="file")
+    assert rows["TARGETID"].tolist() == [ids[1], ids[3]]
+    assert rows["QSO_MASKBITS"].tolist() == [4, 8]
+    assert np.isnan(rows["A_MGII"]).tolist() == [False, True]
+    assert "1 of the 5 targets" in caplog.text
+
+
+def test_many_files_count_repeats_and_bad_ones_can_be_passed(tmp_path):
+    paths = []
+    for number in range(3):
+        redrock, network, _ = petal(4)
+        redrock["REDSHIFTS"]["SPECTYPE"][:2] = "QSO"
+        paths.append(make(tmp_path, redrock, network, name=f"{number}-1.fits"))
+    (tmp_path / "qso_qn-1-1.fits").unlink()
+    with pytest.raises(DataFormatError, match=r"qso_qn-1-1\.fits is missing"):
+        catalogue(tmp_path, paths)
+    assert not (tmp_path / "cat.fits").exists()  # nothing half-written
+    bad = []
+    rows, summary = catalogue(tmp_path, paths, on_bad=lambda path, exc: bad.append(path.name))
+    assert bad == ["redrock-1-1.fits"]
+    assert rows["SOURCE"].tolist() == ["redrock-0-1.fits"] * 2 + ["redrock-2-1.fits"] * 2
+    assert (summary.n_spectra, summary.n_quasars, summary.n_repeated) == (8, 4, 2)
+
+
+def test_no_quasar_gives_an_empty_catalogue(tmp_path):
+    redrock, network, _ = petal()
+    rows, summary = catalogue(tmp_path, make(tmp_path, redrock, network))
+    assert summary.n_quasars == 0
+    assert list(rows) == [column.name for column in DESI_COLUMNS]
+    assert len(rows["Z"]) == 0
+
+
+def test_all_nan_confidences_are_no_quasars(tmp_path):
+    redrock, network, _ = petal(2)
+    for line in LINES:
+        network[f"C_{line}"][:] = np.nan
+    network["C_CIV"][1] = 0.999  # one line can be judged
+    rows, _ = catalogue(tmp_path, make(tmp_path, redrock, network))
+    assert rows["ROW"].tolist() == [1]
+
+
+def drop(table, name):
+    del table[name]
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        (lambda r, q, m: drop(r["REDSHIFTS"], "ZWARN"), DataFormatError, "no column ZWARN"),
+        (lambda r, q, m: drop(q, "C_MgII"), DataFormatError, "qso_qn.*no column C_MgII"),
+        (lambda r, q, m: drop(m, "SIGMA"), DataFormatError, "qso_mgii.*no column SIGMA"),
+        (lambda r, q, m: drop(r, "FIBERMAP"), DataFormatError, "FIBERMAP"),
+        (lambda r, q, m: [t.update(TARGETID=np.array([1, 2, 2, 4, 5, 6])) for t in r.values()],
+         DataFormatError, "REDSHIFTS has 1 targets more than once"),
+        (lambda r, q, m: q.update(TARGETID=np.array([7, 8, 8, 9, 10, 11])),
+         DataFormatError, "more than once"),
+        (lambda r, q, m: q.update(TARGETID=q["TARGETID"] + 3),
+         DataFormatError, "3 of 6 targets are not in the redrock file"),
+        (lambda r, q, m: r["FIBERMAP"].update(TARGETID=np.arange(6)), DataFormatError, "FIBERMAP"),
+        (lambda r, q, m: drop(r["FIBERMAP"], "DESI_TARGET"), SelectionError, "targets 'all'"),
+    ],
+)  # fmt: skip
+def test_unfit_input_is_refused_by_name(tmp_path, damage, error, words):
+    redrock, network, mgii = petal()
+    damage(redrock, network, mgii)
+    path = make(tmp_path, redrock, network, mgii)
+    with pytest.raises(error, match=words):
+        catalogue(tmp_path, path, mgii="file")
+
+
+def test_missing_mgii_files_wrong_names_and_old_catalogues(tmp_path):
+    redrock, network, _ = petal()
+    path = make(tmp_path, redrock, network)
+    with pytest.raises(DataFormatError, match=r"neither qso_mgii-.* nor coadd-"):
+        catalogue(tmp_path, path, mgii="auto")
+    other = tmp_path / "zbest-0.fits"
+    other.write_bytes(path.read_bytes())
+    with pytest.raises(DataFormatError, match="expected a name redrock-"):
+        catalogue(tmp_path, other)
+    catalogue(tmp_path, path)
+    with pytest.raises(OutputError, match="exists"):
+        write_quasar_catalogue([path], tmp_path / "cat.fits")
+    bad = tmp_path / "wise.csv"
+    bad.write_text("TARGETID\n1.5\n")
+    with pytest.raises(DataFormatError, match="expected 64-bit integers"):
+        catalogue(tmp_path, path, wise_variable=bad)
+
+
+def test_older_hdu_name_and_a_folder_of_their_own(tmp_path):
+    redrock, network, _ = petal()
+    network["C_LYA"][0] = 0.999
+    folder = tmp_path / "qn"
+    folder.mkdir()
+    write(folder, "qso_qn", {"QN+RR": network})
+    path = write(tmp_path, "redrock", redrock)
+    rows, _ = catalogue(tmp_path, path, network_dir=folder)
+    assert rows["ROW"].tolist() == [0]
+
+
+def test_real_pair_with_its_galaxy_gives_no_quasar(tmp_path, shared_data):
+    redrock = shared_data / "desi_redrock" / "redrock-4-80613-thru20210324.fits"
+    coadd = shared_data / "desi_redrock" / "coadd-4-80613-thru20210324.fits"
+    for path in (redrock, coadd):
+        (tmp_path / path.name).symlink_to(path)
+    network = network_table(fitsio.read(redrock, "REDSHIFTS")["TARGETID"])
+    write(tmp_path, "qso_qn", {"QN_RR": network}, "4-80613-thru20210324.fits")
+    rows, summary = catalogue(tmp_path, tmp_path / redrock.name, mgii="fit")
+    assert (summary.n_spectra, len(rows["Z"])) == (1, 0)
