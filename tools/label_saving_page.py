@@ -1,0 +1,125 @@
+"""Tables and figure of docs/label_saving.md, from the runs of `label_saving.py`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quasarloop.evaluate.figures import save_figure
+from quasarloop.evaluate.label_saving import LearningCurve, mean_curve, speed_up
+from quasarloop.evaluate.label_saving_figure import label_saving_figure
+
+CONTROL = "random labels"
+MAIN_MEASURE = "at_0.99"
+SKIES = {"alike": "first T drawn like the pool", "poor": "first T that covers the pool badly"}
+Curves = dict[int, LearningCurve]
+
+
+def table(runs: list[dict[str, Any]], purities: Iterable[float]) -> str:
+    """Markdown: for each sky, what every way of choosing reaches, and how many labels it saves."""
+    measures = {f"complete at purity {p}": f"at_{p}" for p in purities}
+    measures |= {"complete at 0.95": "at_threshold", "purity at 0.95": "purity"}
+    lines = []
+    for sky, title in SKIES.items():
+        mine = [run for run in runs if run["sky"] == sky]
+        if mine:
+            lines += [f"### Sky: {title}", "", *_sky_table(mine, measures), ""]
+    return "\n".join(lines)
+
+
+def search_table(runs: list[dict[str, Any]]) -> str:
+    """Markdown: what every way of choosing reached on the seeds it was tried on."""
+    arms = list(dict.fromkeys(run["arm"] for run in runs))
+    last = min(run["labels"][-1] for run in runs)
+    lines = [
+        "| choice | quasars among the new | "
+        + " | ".join(f"{sky}: at purity 0.99 | {sky}: factor" for sky in SKIES)
+        + " |",
+        "|---|---:|" + "---:|---:|" * len(SKIES),
+    ]
+    for arm in arms:
+        shares = [run["quasars"][run["labels"].index(last)] for run in runs if run["arm"] == arm]
+        cells = [arm, f"{np.mean(shares):.2f}"]
+        for sky in SKIES:
+            control = _curves(runs, sky, CONTROL, MAIN_MEASURE)
+            mine = _curves(runs, sky, arm, MAIN_MEASURE)
+            if arm == CONTROL:
+                cells += [f"{_reached(mine, last):.3f}", "1"] if mine else ["–", "–"]
+            else:
+                cells += _tried(mine, control)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def figure(runs: list[dict[str, Any]], path: Path) -> None:
+    """Draw completeness and speed-up against labels for every sky."""
+    arms = list(dict.fromkeys(run["arm"] for run in runs))
+    skies = [sky for sky in SKIES if any(run["sky"] == sky for run in runs)]
+    curves = {
+        SKIES[sky]: {arm: mine for arm in arms if (mine := _curves(runs, sky, arm, MAIN_MEASURE))}
+        for sky in skies
+    }
+    save_figure(label_saving_figure(curves, CONTROL, "completeness at purity 0.99"), path)
+
+
+def _sky_table(runs: list[dict[str, Any]], measures: dict[str, str]) -> list[str]:
+    heads = list(measures)
+    lines = [
+        f"| labels | choice | seeds | quasars among the new | {' | '.join(heads)} "
+        f"| labels saved: factor at {' | at '.join(heads[:2])} |",
+        "|---:|---|---:|---:|" + "---:|" * (len(heads) + 2),
+    ]
+    arms = sorted({run["arm"] for run in runs}, key=lambda arm: (arm != CONTROL, arm))
+    sky = runs[0]["sky"]
+    for labels in sorted({n for run in runs for n in run["labels"]}):
+        for arm in arms:
+            line = _line(runs, sky, arm, labels, measures)
+            if line:
+                lines.append(f"| {' | '.join(line)} |")
+    return lines
+
+
+def _line(
+    runs: list[dict[str, Any]], sky: str, arm: str, labels: int, measures: dict[str, str]
+) -> list[str]:
+    here = [run for run in runs if run["arm"] == arm and labels in run["labels"]]
+    if not here:
+        return []
+    shares = [run["quasars"][run["labels"].index(labels)] for run in here]
+    known = [share for share in shares if share is not None]
+    cells = [str(labels), arm, str(len(here)), f"{np.mean(known):.2f}" if known else "–"]
+    for measure in measures.values():
+        mean = mean_curve(_curves(here, sky, arm, measure))
+        at = int(np.flatnonzero(mean.labels == labels)[0])
+        error = "" if np.isnan(mean.error[at]) else f" ± {mean.error[at]:.3f}"
+        cells.append(f"{mean.figure[at]:.3f}{error}")
+    for measure in list(measures.values())[:2]:
+        mine = _curves(runs, sky, arm, measure)
+        control = _curves(runs, sky, CONTROL, measure)
+        compared = arm != CONTROL and labels > 0
+        cells.append(str(speed_up(mine, control, labels)) if compared else "–")
+    return cells
+
+
+def _tried(mine: Curves, control: Curves) -> list[str]:
+    """What was reached with all labels, and the factors with half of them and all."""
+    if not mine:
+        return ["–", "–"]
+    labels = mean_curve(mine).labels
+    factors = [speed_up(mine, control, int(n)) for n in (labels[len(labels) // 2 - 1], labels[-1])]
+    return [f"{_reached(mine, int(labels[-1])):.3f}", ", ".join(str(f) for f in factors)]
+
+
+def _reached(curves: Curves, labels: int) -> float:
+    mean = mean_curve(curves)
+    return float(mean.figure[np.flatnonzero(mean.labels == labels)[0]])
+
+
+def _curves(runs: list[dict[str, Any]], sky: str, arm: str, measure: str) -> Curves:
+    """Seed → curve; judges of a run are averaged."""
+    return {
+        run["seed"]: LearningCurve.make(run["labels"], [np.mean(v) for v in run[measure]])
+        for run in runs
+        if run["sky"] == sky and run["arm"] == arm
+    }
