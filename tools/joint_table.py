@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from joint_figures import CONFUSED_KMS, draw
 from joint_fit import Answer, as_code, fit_calibration
 from joint_sky import Sky, real_quasars, simulated_sky
 from numpy.typing import NDArray
@@ -32,7 +33,6 @@ from quasarloop.network.model import NetworkConfig
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_weights
 
-CONFUSED_KMS = 15_000.0
 FAINT_SN = (0.5, 2.0)
 FIT_OBJECTS, TABLE_OBJECTS = 1000, 3000
 FIT_SEEDS, TABLE_SEEDS = (101, 102), (201, 202)
@@ -48,6 +48,13 @@ REAL = (
 )
 P_EDGES = (0.0, 0.003, 0.03, 0.1, 0.3, 0.5)
 LEVELS = (68.27, 95.45)
+
+
+class Way(NamedTuple):
+    """How joint redshifts are read: with which calibration; from a redshift head, if any."""
+
+    trust: JointCalibration
+    head: bool
 
 
 class Judged(NamedTuple):
@@ -71,6 +78,8 @@ def main() -> int:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--objects", type=int, help="per sky; default 1000 to fit, 3000 to judge")
     parser.add_argument("--own", action="store_true", help="table: fit each network's own first")
+    parser.add_argument("--boxes", action="store_true", help="table: also without redshift head")
+    parser.add_argument("--figures", type=Path, help="folder for figures of each network")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -113,16 +122,16 @@ def _tables(options: argparse.Namespace) -> Iterator[str]:
         grid = predictor.config.grid
         if grid not in skies_of:
             skies_of[grid] = _skies(options.objects or TABLE_OBJECTS, TABLE_SEEDS, predictor.config)
-        trusts = {"": CALIBRATION}
-        if options.own:
-            trusts["own calibration"] = _fit([path], FIT_OBJECTS)
-        for note, trust in trusts.items():
+        for note, way in _ways(path, predictor, options).items():
             name = f"`{path.name}`" + (f", {note}" if note else "")
-            simulated += [
-                _judge(f"{sky_name} | {name}", sky, predictor, trust)
+            found = [
+                _judge(f"{sky_name} | {name}", sky, predictor, way)
                 for sky_name, sky in zip(SKIES, skies_of[grid], strict=True)
             ]
-            real += _real(options.shared / "data", name, predictor, trust)
+            simulated += found
+            real += _real(options.shared / "data", name, predictor, way)
+            if options.figures and not note:
+                draw(found, options.figures, f"redshifts_{path.stem}")
     yield from _errors("sky", simulated)
     yield from _confusions(simulated)
     yield from _oscillations(simulated)
@@ -131,7 +140,16 @@ def _tables(options: argparse.Namespace) -> Iterator[str]:
     yield from _errors("real set", real)
 
 
-def _real(folder: Path, name: str, predictor: Predictor, trust: JointCalibration) -> list[Judged]:
+def _ways(path: Path, predictor: Predictor, options: argparse.Namespace) -> dict[str, Way]:
+    ways = {"": Way(CALIBRATION, head=True)}
+    if options.boxes and predictor.config.redshift is not None:
+        ways["boxes only"] = Way(CALIBRATION, head=False)
+    if options.own:
+        ways["own calibration"] = Way(_fit([path], FIT_OBJECTS), head=False)
+    return ways
+
+
+def _real(folder: Path, name: str, predictor: Predictor, way: Way) -> list[Judged]:
     judged = []
     for kind in REAL:
         try:
@@ -139,16 +157,16 @@ def _real(folder: Path, name: str, predictor: Predictor, trust: JointCalibration
         except QuasarloopError as exc:
             sys.stderr.write(f"{kind}: {exc}\n")
             continue
-        judged.append(_judge(f"{kind} | {name}", sky, predictor, trust))
+        judged.append(_judge(f"{kind} | {name}", sky, predictor, way))
     return judged
 
 
-def _judge(label: str, sky: Sky, predictor: Predictor, trust: JointCalibration) -> Judged:
+def _judge(label: str, sky: Sky, predictor: Predictor, way: Way) -> Judged:
     config = predictor.config
-    outputs = predictor.predict(sky.flux, redshifts=True)
+    outputs = predictor.predict(sky.flux, redshifts=way.head)
     finds = decode(outputs, config)
     classic = classify_finds(finds, config, threshold=CONFIDENCE_THRESHOLD)
-    joint = joint_redshifts(outputs, config, trust)
+    joint = joint_redshifts(outputs, config, way.trust)
     return Judged(label, config, sky.z, sky.sn, classic.is_qso, classic.z_best, finds, joint)
 
 
