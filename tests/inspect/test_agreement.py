@@ -61,6 +61,11 @@ def test_pairs_confusion_and_scatter_by_hand():
     (pair,) = result.pairs
     assert (pair.first, pair.second, pair.n_common) == ("ada", "bea", 3)
     assert pair.same_class == pytest.approx(2 / 3)
+    # Coincidences: QSO-QSO 2, QSO-STAR 1 each way, STAR-STAR 2; 3 values of each among n = 6.
+    # Observed disagreement 2/6, expected 2·3·3/(6·5): alpha = 1 - (1/3)/(3/5).
+    assert pair.alpha_class == pytest.approx(4 / 9)
+    assert pair.alpha_class == pytest.approx(result.alpha_class)
+    assert pair.alpha_quality == pytest.approx(result.alpha_quality)
     assert pair.quality_difference == pytest.approx(1 / 3)
     assert pair.z_scatter_kms == pytest.approx(1.4826 * 299792.458 * 0.001)
     assert pair.z_outliers == pytest.approx(1 / 3)

@@ -152,8 +152,8 @@ def _print(title: str, rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
 
     table = Table(title=title, title_justify="left")
-    for name in rows[0]:
-        table.add_column(name)
+    for column, name in enumerate(rows[0]):
+        table.add_column(name, no_wrap=column == 0)  # names whole, headings may wrap
     for row in rows[1:]:
         table.add_row(*row)
     Console().print(table)

@@ -27,6 +27,7 @@ class PairAgreement:
     Attributes:
         first, second: their names.
         n_common: objects with complete verdicts of both.
+        alpha_class, alpha_quality: Krippendorff's alpha of the two, as in `Agreement`.
         same_class: share of those with the same class.
         quality_difference: mean of first minus second.
         z_scatter_kms: 1.48 times the median absolute velocity difference, km/s, where both
@@ -38,6 +39,8 @@ class PairAgreement:
     first: str
     second: str
     n_common: int
+    alpha_class: float
+    alpha_quality: float
     same_class: float
     quality_difference: float
     z_scatter_kms: float
@@ -181,6 +184,8 @@ def _pair(
         first=first,
         second=second,
         n_common=int(both.sum()),
+        alpha_class=krippendorff_alpha(spectype, "nominal"),
+        alpha_quality=krippendorff_alpha(quality, "ordinal"),
         same_class=float(same[both].mean()),
         quality_difference=float((quality[0] - quality[1])[both].mean()),
         z_scatter_kms=_scatter(velocity),

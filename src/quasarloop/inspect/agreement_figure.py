@@ -2,13 +2,15 @@
 
 import io
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from quasarloop.inspect.agreement import CLASSES, Agreement
 from quasarloop.inspect.verdict import spectype_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["agreement_figure", "agreement_svg"]
 
@@ -17,8 +19,10 @@ _BLUE, _ORANGE, _GREY = "#0072B2", "#E69F00", "#999999"
 _LIGHT_TEXT_FROM: Final = 0.5
 
 
-def agreement_figure(found: Agreement) -> Figure:
+def agreement_figure(found: Agreement) -> "Figure":
     """Draw how well inspectors agree: over all, per pair, and class by class."""
+    from matplotlib.figure import Figure  # slow to import, and the page rarely asks for it
+
     figure = Figure(figsize=(9.5, 3.4), layout="constrained")
     alpha, pairs, confusion = figure.subplots(1, 3, width_ratios=[0.8, 1.4, 1])
     _draw_alpha(alpha, found)
@@ -40,14 +44,18 @@ def _draw_alpha(axes: Any, found: Agreement) -> None:
     for x, value in enumerate((found.alpha_class, found.alpha_quality)):
         if math.isfinite(value):
             axes.bar(x, value, width=0.6, color=(_BLUE, _ORANGE)[x])
-            axes.annotate(f"{value:.2f}", (x, max(value, 0)), ha="center", va="bottom")
+            axes.annotate(f"{value:.2f}", (x, 0.02), ha="center", va="bottom", color="white")
         else:
             axes.annotate("–", (x, 0), ha="center", va="bottom")
+    by_pair = np.array([(pair.alpha_class, pair.alpha_quality) for pair in found.pairs])
+    for x, values in enumerate(by_pair.reshape(-1, 2).T):
+        axes.plot(np.full(len(values), x), values, "o", color="black", mfc="white", ms=5)
     axes.set_xticks(range(2), names)
     axes.set_xlim(-0.6, 1.6)
-    axes.set_ylim(min(0.0, np.nanmin([0, found.alpha_class, found.alpha_quality])), 1.12)
+    lowest = np.nanmin([0, found.alpha_class, found.alpha_quality, *by_pair.ravel()])
+    axes.set_ylim(min(0.0, 1.1 * lowest), 1.12)
     axes.set_ylabel("Krippendorff's α")
-    axes.set_title(f"{found.n_objects} objects", fontsize="medium")
+    axes.set_title(f"{found.n_objects} objects; ○ each pair", fontsize="medium")
 
 
 def _draw_pairs(axes: Any, found: Agreement) -> None:

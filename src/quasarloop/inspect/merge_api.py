@@ -150,6 +150,8 @@ def _pairs(agreed: Agreement) -> list[dict[str, Any]]:
             "first": pair.first,
             "second": pair.second,
             "n_common": pair.n_common,
+            "alpha_class": _finite(pair.alpha_class),
+            "alpha_quality": _finite(pair.alpha_quality),
             "same_class": _finite(pair.same_class),
             "quality_difference": _finite(pair.quality_difference),
             "z_scatter_kms": _finite(pair.z_scatter_kms),

@@ -40,23 +40,24 @@ def people_rows(session: Session) -> Rows:
 
 def agreement_rows(agreed: Agreement) -> Rows:
     """List agreement over all and per pair."""
-    rows: Rows = [("who", "common", "same class", "Δ quality", "z scatter km/s", "z apart")]
+    names = ("who", "n", "α class", "α quality", "same class", "Δ quality")
+    rows: Rows = [(*names, "z scatter / km/s", "z apart")]
     for pair in agreed.pairs:
         rows.append(
             (
                 f"{pair.first} – {pair.second}",
                 str(pair.n_common),
+                _number(pair.alpha_class, ".3f"),
+                _number(pair.alpha_quality, ".3f"),
                 _percent(pair.same_class),
                 _number(pair.quality_difference, "+.2f"),
                 _number(pair.z_scatter_kms, ".0f"),
                 _percent(pair.z_outliers),
             )
         )
-    alpha = f"α {_number(agreed.alpha_class, '.3f')} (class)"
-    alpha_quality = f"α {_number(agreed.alpha_quality, '.3f')} (quality)"
-    scatter = _number(agreed.z_scatter_kms, ".0f")
-    everybody = (str(agreed.n_objects), alpha, alpha_quality, scatter, _percent(agreed.z_outliers))
-    return [*rows, ("all", *everybody)]
+    alphas = (_number(agreed.alpha_class, ".3f"), _number(agreed.alpha_quality, ".3f"))
+    scatter = (_number(agreed.z_scatter_kms, ".0f"), _percent(agreed.z_outliers))
+    return [*rows, ("all", str(agreed.n_objects), *alphas, "", "", *scatter)]
 
 
 def _number(value: float, form: str) -> str:

@@ -3,6 +3,7 @@
 let token = document.querySelector("meta[name=csrf]").content;
 const person = document.querySelector("meta[name=person]")?.content;
 const TIMEOUT_MS = 20000;
+const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000];
 
 /** A request the server refused (status > 0) or that never got an answer (status 0). */
 export class ApiError extends Error {
@@ -47,6 +48,29 @@ async function renewToken() {
 export const get = (path) => send("GET", path);
 export const put = (path, content) => send("PUT", path, content);
 export const post = (path, content) => send("POST", path, content);
+
+/** Whether a failure may be over soon: no answer, no session, too busy. */
+export const mayPass = ({ status }) => status === 0 || status === 401 || status >= 429;
+
+/** How long to wait before trying again, in ms. */
+export const patience = (attempt) => RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)];
+
+/** What to tell people about a failure that may pass. */
+export const excuse = (error) =>
+  `${error.status === 401 ? "log in again in another window" : error.message}; trying again`;
+
+/** Get what a page cannot do without: `tell` why it does not come, and try again until it does. */
+export async function insist(path, tell) {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await get(path);
+    } catch (error) {
+      if (!(error instanceof ApiError && mayPass(error))) throw error;
+      tell(excuse(error));
+      await new Promise((done) => setTimeout(done, patience(attempt)));
+    }
+  }
+}
 
 /** Make an element: `el("td", { class: "x" }, "text", child)`. Text is never read as HTML. */
 export function el(tag, attributes = {}, ...children) {

@@ -1,6 +1,6 @@
 // An inspector's desk: which object, what they say of it, and that it is saved.
 
-import { byId, formatZ, get, post, put, ApiError } from "./api.js";
+import { byId, formatZ, get, insist, post, put, ApiError } from "./api.js";
 import { hideMachine, showMachine } from "./machine.js";
 import { Saver } from "./saver.js";
 import { BLANK, changed, describe, isComplete, missing, render, same } from "./verdict.js";
@@ -31,7 +31,7 @@ export class InspectorDesk {
     const wanted = asked.get("target");
     asked.delete("target");
     this.filters = asked.toString();
-    const { objects, progress } = await get(`/api/list?${this.filters}`);
+    const { objects, progress } = await insist(`/api/list?${this.filters}`, this.bench.tell);
     this.list = objects;
     this.showProgress(progress);
     this.saver.restore();
@@ -289,7 +289,7 @@ export class InspectorDesk {
     const texts = {
       saved: "all saved",
       saving: "saving …",
-      unsaved: `${waiting} not saved: ${message}; trying again`,
+      unsaved: `${waiting} not saved: ${message}`,
     };
     badge.dataset.state = state;
     badge.textContent = texts[state];

@@ -45,6 +45,11 @@ byId("jump").addEventListener("close", () => {
 desk.ready = listen(mode, act, () => desk.loading);
 // For measuring and for tests: what is drawn, and how long the last move took.
 window.quasarloop = { bench, desk };
-await bench.start();
-await desk.start();
+try {
+  await bench.start();
+  await desk.start();
+} catch (error) {
+  bench.tell(error.message);
+  throw error;
+}
 document.body.dataset.ready = "true";

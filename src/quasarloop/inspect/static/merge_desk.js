@@ -1,6 +1,6 @@
 // The merger's desk: all verdicts side by side, and the decision.
 
-import { ApiError, byId, el, formatZ, get, newId, post, put } from "./api.js";
+import { ApiError, byId, el, formatZ, get, insist, newId, post, put } from "./api.js";
 import { showMachine } from "./machine.js";
 import { BLANK, changed, describe, isComplete, missing, render, same } from "./verdict.js";
 
@@ -16,7 +16,8 @@ export class MergerDesk {
     const asked = new URLSearchParams(location.search);
     const wanted = asked.get("target");
     this.state = asked.get("state") ?? "conflict";
-    const { objects } = await get(`/api/merge?state=${encodeURIComponent(this.state)}`);
+    const list = `/api/merge?state=${encodeURIComponent(this.state)}`;
+    const { objects } = await insist(list, this.bench.tell);
     this.list = objects;
     byId("skip").hidden = true;
     this.badge("saved", "nothing undecided");

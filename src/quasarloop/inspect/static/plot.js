@@ -196,7 +196,7 @@ export class SpectrumPlot {
       this.drawBadPixels(pen, frame);
       const labels = this.drawMarks(pen, frame);
       this.drawTemplate(pen, frame);
-      for (const label of labels) this.drawLabel(pen, frame, label);
+      for (const label of labels) this.drawLabel(pen, label);
       pen.restore();
     }
     this.lastDraw = performance.now() - started;
@@ -261,21 +261,23 @@ export class SpectrumPlot {
       if (x < frame.left || x > frame.left + frame.width) continue;
       const absorbs = mark.kind === "absorption";
       const colour = absorbs ? this.colours.absorption : this.colours.emission;
+      labels.push({ name: mark.name, x, absorbs, colour, major: mark.major });
+    }
+    placeLabels(pen, labels, frame);
+    for (const { x, y, absorbs, colour, major } of labels) {
       pen.strokeStyle = colour;
-      pen.lineWidth = mark.major ? 1.2 : 0.8;
+      pen.lineWidth = major ? 1.2 : 0.8;
       pen.setLineDash(absorbs ? [2, 3] : [6, 3]);
       pen.beginPath();
-      pen.moveTo(x, frame.top);
-      pen.lineTo(x, frame.top + frame.height);
+      pen.moveTo(x, absorbs ? frame.top : y + 4);
+      pen.lineTo(x, absorbs ? y - 13 : frame.top + frame.height);
       pen.stroke();
-      labels.push({ name: mark.name, x, absorbs, colour });
     }
     pen.setLineDash([]);
-    return placeLabels(pen, labels);
+    return labels;
   }
 
-  drawLabel(pen, frame, { name, x, absorbs, colour, row }) {
-    const y = absorbs ? frame.top + frame.height - 14 - 14 * row : frame.top + 16 + 14 * row;
+  drawLabel(pen, { name, x, y, colour }) {
     pen.textAlign = "center";
     pen.textBaseline = "alphabetic";
     pen.lineWidth = 4;
@@ -340,7 +342,7 @@ function append(data, x, y) {
 }
 
 /** Put names in rows, emission above, absorption below, so that neighbours stay readable. */
-function placeLabels(pen, labels) {
+function placeLabels(pen, labels, frame) {
   const ends = new Float64Array(2 * LABEL_ROWS).fill(-Infinity);
   for (const label of labels) {
     const width = pen.measureText(label.name).width;
@@ -348,8 +350,8 @@ function placeLabels(pen, labels) {
     label.row = 0;
     while (label.row < LABEL_ROWS - 1 && ends[first + label.row] > label.x - width / 2 - 4) label.row++;
     ends[first + label.row] = label.x + width / 2;
+    label.y = label.absorbs ? frame.top + frame.height - 14 - 14 * label.row : frame.top + 16 + 14 * label.row;
   }
-  return labels;
 }
 
 function niceStep(rough) {

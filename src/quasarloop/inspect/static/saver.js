@@ -1,9 +1,7 @@
 // Saving labels so that none is lost: sent at each change, kept in the browser until the server
 // has it, sent again after every failure, never over a newer version without asking.
 
-import { ApiError, newId, put } from "./api.js";
-
-const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000];
+import { ApiError, excuse, mayPass, newId, patience, put } from "./api.js";
 
 /**
  * One queue for all objects of one person.
@@ -106,14 +104,13 @@ export class Saver {
       job.next = choice === "mine" ? again : null;
       this.finish(target, job);
       if (choice !== "mine") this.hooks.saved(target, { ...error.body, taken: true });
-    } else if (error.status === 0 || error.status === 401 || error.status >= 429) {
-      const wait = RETRY_MS[Math.min(job.attempt, RETRY_MS.length - 1)];
-      job.attempt += 1;
-      job.message = error.status === 401 ? "log in again in another window" : error.message;
+    } else if (mayPass(error)) {
+      job.message = excuse(error);
       job.timer = setTimeout(() => {
         job.timer = null;
         this.post(target);
-      }, wait);
+      }, patience(job.attempt));
+      job.attempt += 1;
     } else {
       job.sending = null;
       job.next = null;

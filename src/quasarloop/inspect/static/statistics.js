@@ -19,7 +19,7 @@ const numbers = [
 ];
 byId("numbers").append(...numbers.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))));
 byId("pairs").append(...found.pairs.map((pair) => {
-  const cells = [pair.n_common, percent(pair.same_class), number(pair.quality_difference),
+  const cells = [pair.n_common, number(pair.alpha_class), number(pair.alpha_quality), percent(pair.same_class), number(pair.quality_difference),
     number(pair.z_scatter_kms, 0), percent(pair.z_outliers)];
   return el("tr", {}, el("th", { scope: "row" }, `${pair.first} – ${pair.second}`), ...cells.map((cell) => el("td", {}, String(cell))));
 }));

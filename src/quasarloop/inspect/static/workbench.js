@@ -1,6 +1,6 @@
 // What inspecting and merging share: the plot, the trial redshift, display keys, fits, chips.
 
-import { ApiError, byId, formatZ, get, post } from "./api.js";
+import { ApiError, byId, formatZ, get, insist, post } from "./api.js";
 import { SpectrumPlot } from "./plot.js";
 import { decodeArm } from "./spectrum.js";
 
@@ -22,7 +22,7 @@ export class Workbench {
   }
 
   async start() {
-    const reference = await get("/api/reference");
+    const reference = await insist("/api/reference", this.tell);
     this.plot = new SpectrumPlot(byId("plot"), byId("overlay"), byId("readout"), reference);
     await this.plot.start();
     this.options(this.stored());
@@ -47,7 +47,7 @@ export class Workbench {
       if (this.target !== target) return false;
       this.plot.show(spectrum.arms, spectrum.coadd, { hold: this.holding && this.shown });
       this.shown = true;
-      this.tell(spectrum);
+      this.announce(spectrum);
       return true;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
@@ -78,7 +78,12 @@ export class Workbench {
     return this.cache.get(target);
   }
 
-  tell(spectrum) {
+  /** Say in the bar what the whole page waits for. */
+  tell(text) {
+    byId("where").textContent = text;
+  }
+
+  announce(spectrum) {
     const parts = [spectrum.notice, spectrum.flags && `flags: ${spectrum.flags.replaceAll("|", ", ")}`];
     const text = parts.filter(Boolean).join(" · ");
     byId("notice").textContent = text;
