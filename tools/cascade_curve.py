@@ -3,7 +3,8 @@
     python -m tools.cascade_curve VOTES --top 1000 --figure docs/figures/cascade.png
 
 Replays `quasarloop ensemble vote --cascade` with many settings on what the members said, and
-compares the top K with the exact ones. Prints a Markdown table; the figure shows all settings.
+compares the top K with the exact ones. Prints a Markdown table; the figure shows all settings,
+and the loss each of them expected beside the true one.
 """
 
 import argparse
@@ -25,6 +26,8 @@ from quasarloop.evaluate.figures import use_style
 
 LOSSES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 FIRST = (3, 4, 6, 8)
+# Told apart without colour too.
+MARKERS = "osD^vP"
 TARGET_RECALL, TARGET_WORK = 0.99, 0.2
 
 
@@ -71,6 +74,7 @@ def main() -> None:
     parser.add_argument("votes", type=Path, help="exact votes with --keep-members")
     parser.add_argument("--top", type=int, nargs="+", default=[1000])
     parser.add_argument("--score", choices=get_args(Score), default="entropy")
+    parser.add_argument("--first", type=int, nargs="+", default=FIRST, help="members asked of all")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     votes = open_votes(options.votes)
@@ -81,7 +85,7 @@ def main() -> None:
     default = CascadeOptions(score=options.score)
     points = [
         replay(confidence, z_best, high_z_min, replace(default, top_k=k, first=f, max_loss=loss))
-        for k, f, loss in product(options.top, FIRST, LOSSES)
+        for k, f, loss in product(options.top, options.first, LOSSES)
     ]
     print(table(points, *confidence.shape))
     if options.figure:
@@ -130,34 +134,43 @@ def table(points: list[Point], n_networks: int, n: int) -> str:
         f"{n:,} spectra, {n_networks} members; lead {points[0].options.lead}, audit of "
         f"{points[0].options.n_audit}; score {points[0].options.score}.",
         "",
-        "| top K | first members | max. loss asked for | work | recall | loss it expected |",
-        "|---:|---:|---:|---:|---:|---:|",
+        "| top K | first members | max. loss asked for | work | recall | true loss | expected loss |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
         f"| {p.options.top_k} | {p.options.first} | {p.options.max_loss:g} | {p.work:.3f} "
-        f"| {p.recall:.4f} | {p.expected_loss:.4f} |"
+        f"| {p.recall:.4f} | {1 - p.recall:.4f} | {p.expected_loss:.4f} |"
         for p in points
     ]
     return "\n".join(lines)
 
 
 def draw(points: list[Point], path: Path) -> None:
-    """Draw loss against work, one line per top K and first stage."""
+    """Draw loss against work, and the loss expected against the true one."""
     use_style()
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    for (top_k, first), some in _grouped(points):
-        work = [p.work for p in some]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
+    for ((top_k, first), some), marker in zip(_grouped(points), MARKERS, strict=False):
         # Nothing lost is drawn at half a spectrum, so that the logarithm can show it.
-        loss = [max(1 - p.recall, 0.5 / top_k) for p in some]
-        axes.plot(work, loss, marker="o", markersize=4, label=f"top {top_k}, first {first}")
-    axes.axhline(1 - TARGET_RECALL, color="0.5", linestyle="--", linewidth=1)
-    axes.axvline(TARGET_WORK, color="0.5", linestyle="--", linewidth=1)
-    axes.set(
+        least = 0.5 / top_k
+        loss = [max(1 - p.recall, least) for p in some]
+        look = {"marker": marker, "markersize": 5, "label": f"top {top_k}, first {first}"}
+        left.plot([p.work for p in some], loss, **look)
+        right.plot([max(p.expected_loss, least) for p in some], loss, linestyle="none", **look)
+    left.axhline(1 - TARGET_RECALL, color="0.5", linestyle="--", linewidth=1)
+    left.axvline(TARGET_WORK, color="0.5", linestyle="--", linewidth=1)
+    left.set(
         yscale="log",
         xlabel="work: part of all questions (member × spectrum) asked",
         ylabel="part of the exact top K lost",
     )
-    axes.legend(fontsize="small")
+    right.axline((0.01, 0.01), slope=1, color="0.5", linestyle="--", linewidth=1)
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel="loss the cascade expected",
+        ylabel="part of the exact top K lost",
+    )
+    left.legend(fontsize="small")
     figure.savefig(path, dpi=150)
 
 

@@ -38,18 +38,21 @@ def run_cascade(fakes, answers, **changes):
     return run, run.find(), members, ask_everybody(fakes, answers, options)
 
 
-@pytest.mark.parametrize("score", ["entropy", "soft_entropy"])
-def test_the_top_is_found_with_a_part_of_the_work(fakes, answers, score):
+# One dissenter among many members is worth a high mutual information, and is not seen coming.
+@pytest.mark.parametrize(
+    ("score", "slack"), [("entropy", 0.02), ("soft_entropy", 0.02), ("mutual_information", 0.1)]
+)
+def test_the_top_is_found_with_a_part_of_the_work(fakes, answers, score, slack):
     run, report, members, exact = run_cascade(fakes, answers, score=score)
     asked_of_all = members.asked.all(axis=0)
     kth = np.sort(exact)[-K]
     lost = np.count_nonzero((exact > kth) & ~asked_of_all)
-    assert lost <= 0.02 * K
+    assert lost <= slack * K
     assert report["work"] == members.asked.mean() < 0.25
     assert report["n_exact"] == asked_of_all.sum()
     # Where all were asked the score is exact.
     assert np.array_equal(run.score[asked_of_all], exact[asked_of_all])
-    assert lost / K <= report["expected_loss"] + 0.02
+    assert lost / K <= report["expected_loss"] + slack
 
 
 def test_nobody_half_asked_ranks_among_the_top(fakes, answers):

@@ -135,7 +135,8 @@ def vote(
         float, typer.Option(help="Cascade: part of the top that may be lost, by its forecast.")
     ] = 0.03,
     score: Annotated[
-        str, typer.Option(help="Cascade: what ranks spectra, entropy or soft_entropy.")
+        str,
+        typer.Option(help="Cascade: entropy, soft_entropy or mutual_information ranks spectra."),
     ] = "entropy",
     device: Annotated[str, typer.Option(help="cpu or cuda; cuda works in one process.")] = "cpu",
     workers: Workers = 1,

@@ -13,7 +13,13 @@ from typing import Any, Final, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.ensemble.entropy import entropy_bits, mean_of_asked, soft_classes, vote_entropy
+from quasarloop.ensemble.entropy import (
+    entropy_bits,
+    mean_of_asked,
+    mutual_information,
+    soft_classes,
+    vote_entropy,
+)
 from quasarloop.ensemble.forecast import Forecaster, Scatter, Score, measure_scatter
 from quasarloop.ensemble.votes import MemberFinds, vote_counts
 from quasarloop.errors import SelectionError
@@ -75,7 +81,7 @@ class CascadeOptions:
             )
         if self.score not in get_args(Score):
             raise SelectionError(
-                f"score is {self.score!r}; a cascade ranks by {' or '.join(get_args(Score))}"
+                f"score is {self.score!r}; a cascade ranks by {', '.join(get_args(Score))}"
             )
         if not 0 < self.max_loss < 1:
             raise SelectionError(f"max_loss is {self.max_loss}; a part between 0 and 1 is needed")
@@ -245,6 +251,7 @@ class CascadeRun:
                 finds.confidence[:members, inside],
                 finds.z_best[:members, inside],
                 high_z_min=self.high_z_min,
+                score=self.options.score,
             )
         return Forecaster(scatter, self.n_networks, self.high_z_min, self.options.score)
 
@@ -277,6 +284,8 @@ class CascadeRun:
         if self.options.score == "entropy":
             return vote_entropy(vote_counts(confidence, z, high_z_min=self.high_z_min))
         soft = soft_classes(confidence, z, high_z_min=self.high_z_min)
+        if self.options.score == "mutual_information":
+            return mutual_information(soft)
         return entropy_bits(mean_of_asked(soft))
 
     def _kth(self, scores: NDArray[np.float32]) -> float:

@@ -7,31 +7,38 @@ spectra alike where few were asked. The guess is a set of draws of the final ent
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import ndimage, special, stats
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 
 __all__ = ["N_DRAWS", "Forecaster", "Scatter", "Score", "measure_scatter"]
 
-Score = Literal["entropy", "soft_entropy"]
+Score = Literal["entropy", "soft_entropy", "mutual_information"]
 Floats = NDArray[np.float64]
 
-# Draws per spectrum: chances are known to steps of 1/128.
-N_DRAWS: Final = 128
+# Draws per spectrum. Chances are known to steps of one over this, and thousands of spectra of a
+# chance too small to be seen add up: 128 lose more of the top than they say.
+# Source: our choice, from tools/cascade_curve.py.
+N_DRAWS: Final = 256
 # Confidences are compared in logits, cut at ±16: float32 confidences reach no further.
 _LOGIT_RANGE: Final = 16.0
 _LOGIT_BINS: Final = np.arange(-8.0, 8.01, 0.5)
 # The common scatter counts as much as so many members of the spectrum's own.
 # Source: our choice, from tools/cascade_curve.py.
 _PRIOR_MEMBERS: Final = 8.0
-# Members this confident are counted when low and high redshifts are told apart.
-_QUASAR_LIKE: Final = 0.5
-# Distance of the mean redshift from the class border, in ln(1+z), in bins.
+# Members this confident are counted when low and high redshifts are told apart: those who may
+# vote for a quasar, or all who add to the mean probabilities.
+_QUASAR_LIKE: Final[dict[Score, float]] = {
+    "entropy": 0.5,
+    "soft_entropy": 0.1,
+    "mutual_information": 0.1,
+}
+# Distance of the median redshift from the class border, in ln(1+z), in bins.
 _BORDER_BINS: Final = np.array(
     [-0.5, -0.2, -0.1, -0.05, -0.02, -0.005, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5]
 )
@@ -39,6 +46,9 @@ _BORDER_BINS: Final = np.array(
 _MIN_SPECTRA: Final = 20
 _VAGUE_SHARE: Final = (0.1, 0.1)
 _BLOCK_ROWS: Final = 2048
+# Means over logits with a normal law are tabulated at these steps of its mean and width.
+_TABLE_STEP: Final = 0.125
+_TABLE_WIDEST: Final = 8.0
 
 
 @dataclass(frozen=True)
@@ -89,19 +99,22 @@ class Scatter:
         return priors
 
 
-def measure_scatter(confidence: NDArray[np.float32], z: Floats, *, high_z_min: float) -> Scatter:
+def measure_scatter(
+    confidence: NDArray[np.float32], z: Floats, *, high_z_min: float, score: Score = "entropy"
+) -> Scatter:
     """Measure how members scatter over some spectra.
 
     Args:
         confidence: (m, n) of the members asked, none NaN, m at least 2.
         z: (m, n).
         high_z_min: class border.
+        score: that will be forecast.
     """
     logits = _logit(confidence)
     place = np.searchsorted(_LOGIT_BINS, logits.mean(axis=0))
     spread = logits.var(axis=0, ddof=1)
     variance = _sums(place, len(_LOGIT_BINS) + 1, [spread, np.ones_like(spread)])
-    n_like, n_high, border = _share_counts(confidence, z, high_z_min)
+    n_like, n_high, border = _share_counts(confidence, z, high_z_min, score)
     pairs, both = n_like * (n_like - 1), n_high * (n_high - 1)
     counted = n_like >= 2  # noqa: PLR2004 -- a pair
     columns = [pairs, both, n_like, n_high, np.ones_like(pairs)]
@@ -117,7 +130,7 @@ class Forecaster:
         scatter: measured over all spectra asked of so many members.
         n_networks: members of the whole ensemble.
         high_z_min: class border.
-        score: ``"entropy"`` of the votes at 0.95, or ``"soft_entropy"``.
+        score: ``"entropy"`` of the votes at 0.95, ``"soft_entropy"`` or ``"mutual_information"``.
     """
 
     scatter: Scatter
@@ -141,24 +154,47 @@ class Forecaster:
         return np.concatenate(parts) if parts else np.empty((0, N_DRAWS), np.float32)
 
     def _draw(self, confidence: NDArray[np.float32], z: Floats) -> NDArray[np.float32]:
-        rest = self.n_networks - len(confidence)
         mean, width = self._members_there_could_be(confidence)  # (n, draws) each
-        high = z >= self.high_z_min
         if self.score == "entropy":
-            above = (mean - special.logit(CONFIDENCE_THRESHOLD)) / width
-            said = _with_noise(special.ndtr(above), rest)
-            votes = (confidence > np.float32(CONFIDENCE_THRESHOLD)).astype(np.float64)
-        else:
-            # Mean of a logistic-normal law. Source: MacKay 1992, probit approximation.
-            said = special.expit(mean / np.sqrt(1.0 + np.pi / 8.0 * width**2))
-            votes = confidence.astype(np.float64)
-        more = rest * said
-        n_quasar = votes.sum(axis=0)[:, None] + more
-        n_high = (votes * high).sum(axis=0)[:, None] + more * self._shares(confidence, z)
-        if self.score == "entropy":
-            # Whole votes: the drawn entropies tie with those of real ensembles.
-            n_quasar, n_high = np.rint(n_quasar), np.rint(n_high)
+            return self._votes(confidence, z, mean, width)
+        return self._soft(confidence, z, mean, width)
+
+    def _votes(
+        self, confidence: NDArray[np.float32], z: Floats, mean: Floats, width: Floats
+    ) -> NDArray[np.float32]:
+        rest = self.n_networks - len(confidence)
+        above = (mean - special.logit(CONFIDENCE_THRESHOLD)) / width
+        more = rest * _with_noise(special.ndtr(above), rest, _NORMAL[2])
+        votes = (confidence > np.float32(CONFIDENCE_THRESHOLD)).astype(np.float64)
+        n_quasar, n_high = self._sums(votes, more, confidence, z)
+        # Whole votes: the drawn entropies tie with those of real ensembles.
+        n_quasar, n_high = np.rint(n_quasar), np.rint(n_high)
         return _entropy_of(n_quasar / self.n_networks, n_high / self.n_networks)
+
+    def _soft(
+        self, confidence: NDArray[np.float32], z: Floats, mean: Floats, width: Floats
+    ) -> NDArray[np.float32]:
+        rest, said = self.n_networks - len(confidence), confidence.astype(np.float64)
+        # The others are a sample too: their mean and width are not those of all there could be.
+        degrees = max(rest, 1)
+        mean = mean + width * _NORMAL[4] / np.sqrt(degrees)
+        width = width * np.sqrt(stats.chi2.ppf(_UNIFORM[5], degrees) / degrees)
+        sure, bits = _means_of_normal_logits(mean, width)
+        n_quasar, n_high = self._sums(said, rest * sure, confidence, z)
+        entropy = _entropy_of(n_quasar / self.n_networks, n_high / self.n_networks)
+        if self.score == "soft_entropy":
+            return entropy
+        single = _binary_bits(said).sum(axis=0)[:, None] + rest * bits
+        left = np.maximum(entropy - single / self.n_networks, 0.0)
+        return np.asarray(left, dtype=np.float32)
+
+    def _sums(
+        self, said: Floats, more: Floats, confidence: NDArray[np.float32], z: Floats
+    ) -> tuple[Floats, Floats]:
+        """(n, draws) votes for a quasar, and for a high redshift, of the whole ensemble."""
+        high = (said * (z >= self.high_z_min)).sum(axis=0)[:, None]
+        shares = _with_noise(self._shares(confidence, z), more, _NORMAL[6])
+        return said.sum(axis=0)[:, None] + more, high + more * shares
 
     def _members_there_could_be(self, confidence: NDArray[np.float32]) -> tuple[Floats, Floats]:
         """Draws of mean and width of a spectrum's logits over all members there could be."""
@@ -174,7 +210,7 @@ class Forecaster:
 
     def _shares(self, confidence: NDArray[np.float32], z: Floats) -> Floats:
         """(n, draws) of the share of high redshifts among further votes for a quasar."""
-        n_like, n_high, border = _share_counts(confidence, z, self.high_z_min)
+        n_like, n_high, border = _share_counts(confidence, z, self.high_z_min, self.score)
         cases, case = np.unique(np.stack([border, n_like, n_high]), axis=1, return_inverse=True)
         prior = self.scatter.prior_share[cases[0]]
         alpha, beta = prior[:, 0] + cases[2], prior[:, 1] + cases[1] - cases[2]
@@ -182,9 +218,33 @@ class Forecaster:
         return np.asarray(quantiles[case.ravel()])
 
 
-def _with_noise(chance: Floats, number: int) -> Floats:
+@cache
+def _normal_logit_table() -> tuple[Floats, Floats]:
+    """Mean confidence, and mean entropy of it in bits, by mean and width of a normal logit."""
+    centres = np.arange(-_LOGIT_RANGE, _LOGIT_RANGE + _TABLE_STEP, _TABLE_STEP)
+    widths = np.arange(0.0, _TABLE_WIDEST + _TABLE_STEP, _TABLE_STEP)
+    nodes = np.linspace(-5.0, 5.0, 161)
+    weights = stats.norm.pdf(nodes) / stats.norm.pdf(nodes).sum()
+    said = special.expit(centres[:, None, None] + widths[:, None] * nodes)
+    return said @ weights, _binary_bits(said) @ weights
+
+
+def _means_of_normal_logits(mean: Floats, width: Floats) -> tuple[Floats, Floats]:
+    place = np.stack([(mean + _LOGIT_RANGE) / _TABLE_STEP, width / _TABLE_STEP])
+    sure, bits = (
+        np.asarray(ndimage.map_coordinates(values, place, order=1, mode="nearest"))
+        for values in _normal_logit_table()
+    )
+    return sure, bits
+
+
+def _binary_bits(said: Floats) -> Floats:
+    return np.asarray((special.entr(said) + special.entr(1.0 - said)) / np.log(2.0))
+
+
+def _with_noise(chance: Floats, number: Floats | int, normal: Floats) -> Floats:
     """Part of so many members that say yes, each with that chance."""
-    noise = _NORMAL[2] * np.sqrt(chance * (1 - chance) / max(number, 1))
+    noise = normal * np.sqrt(chance * (1 - chance) / np.maximum(number, 1))
     return np.asarray(np.clip(chance + noise, 0.0, 1.0))
 
 
@@ -201,13 +261,25 @@ def _logit(confidence: NDArray[np.float32]) -> Floats:
 
 
 def _share_counts(
-    confidence: NDArray[np.float32], z: Floats, high_z_min: float
+    confidence: NDArray[np.float32], z: Floats, high_z_min: float, score: Score
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Members that see a quasar at all, those of them at high redshift, bin of the distance."""
-    like = confidence > _QUASAR_LIKE
-    mean = np.average(np.log1p(z), axis=0, weights=confidence + np.finfo(np.float32).tiny)
-    border = np.searchsorted(_BORDER_BINS, mean - np.log1p(high_z_min))
+    """Members that see a quasar at all, those of them at high redshift, bin of the distance.
+
+    The distance is that of the median: one member that takes a line for another must not move
+    its spectrum towards the border, or those far from it would seem to agree always.
+    """
+    like = confidence > _QUASAR_LIKE[score]
+    border = np.searchsorted(_BORDER_BINS, _median_log(z, confidence) - np.log1p(high_z_min))
     return like.sum(axis=0), (like & (z >= high_z_min)).sum(axis=0), border
+
+
+def _median_log(z: Floats, weights: NDArray[np.float32]) -> Floats:
+    """ln(1+z) of the member in the middle, by weight."""
+    order = np.argsort(z, axis=0, kind="stable")
+    heavy = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0, dtype=np.float64)
+    middle = np.argmax(heavy >= 0.5 * heavy[-1], axis=0)
+    place = np.take_along_axis(order, middle[None], axis=0)
+    return np.asarray(np.log1p(np.take_along_axis(z, place, axis=0)[0]))
 
 
 def _sums(place: NDArray[np.int64], n_bins: int, columns: Sequence[NDArray[Any]]) -> Floats:
@@ -225,5 +297,5 @@ def _even_draws(n_columns: int) -> Floats:
 
 
 # The same draws for every spectrum and every run: there is no randomness to seed.
-_UNIFORM: Final = np.clip(_even_draws(4), 1e-6, 1 - 1e-6)
+_UNIFORM: Final = np.clip(_even_draws(7), 1e-6, 1 - 1e-6)
 _NORMAL: Final = special.ndtri(_UNIFORM)
