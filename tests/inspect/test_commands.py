@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -135,7 +133,6 @@ def test_a_campaign_without_objects_is_refused_and_the_first_admin_invited_once(
     database.close()
 
 
-@pytest.mark.slow
 def test_exported_labels_train_a_network_as_they_are(tmp_path, write_coadd):
     """The whole way: spectra, inspection, merge, export, `quasarloop train`."""
     ids = [BIG_ID + i for i in range(12)]
@@ -161,8 +158,6 @@ def test_exported_labels_train_a_network_as_they_are(tmp_path, write_coadd):
         truth = tmp_path / f"{form}.fits"
         run("labels", "export", truth, "--format", form, "--db", url)
         weights = tmp_path / f"{form}.h5"
-        main = [sys.executable, "-c", "from quasarloop.cli import main; main()", "train"]
         options = ["--store", tmp_path / "store", "--truth", truth, "--out", weights]
-        options += ["--epochs", 1, "--validation", 0, "--monitor", "none"]
-        subprocess.run([*main, *map(str, options)], check=True, capture_output=True)
+        run("train", *options, "--epochs", 1, "--validation", 0, "--monitor", "none")
         assert weights.stat().st_size > 100_000

@@ -21,7 +21,7 @@ _LIGHT_TEXT_FROM: Final = 0.5
 
 def agreement_figure(found: Agreement) -> "Figure":
     """Draw how well inspectors agree: over all, per pair, and class by class."""
-    from matplotlib.figure import Figure  # slow to import, and the page rarely asks for it
+    from matplotlib.figure import Figure  # noqa: PLC0415 -- slow, and the page rarely asks
 
     figure = Figure(figsize=(9.5, 3.4), layout="constrained")
     alpha, pairs, confusion = figure.subplots(1, 3, width_ratios=[0.8, 1.4, 1])

@@ -105,8 +105,9 @@ class _Guard:
         headers = Headers(scope=scope)
         length = headers.get("content-length", "0")
         extra = dict(_HEADERS)
-        if not scope["path"].startswith(("/static", "/bokeh")):
-            extra["Cache-Control"] = "no-store"
+        # Our scripts are asked for anew each time: half of an old version would break the page.
+        public = scope["path"].startswith(("/static", "/bokeh"))
+        extra["Cache-Control"] = "no-cache" if public else "no-store"
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

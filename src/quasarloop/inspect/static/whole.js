@@ -1,7 +1,7 @@
 // A page whose scripts or styles did not all arrive (the server was away) is loaded again.
 "use strict";
 (() => {
-  const AGAIN_MS = 2000;
+  const AGAIN_MS = 1000;
   let waiting = false;
   // Failed files do not bubble: they are seen only on the way down.
   addEventListener("error", (event) => {
