@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special, stats
+from scipy import special
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 
@@ -178,7 +178,7 @@ class Forecaster:
         # The others are a sample too: their mean and width are not those of all there could be.
         degrees = max(rest, 1)
         mean = mean + width * _NORMAL[4] / np.sqrt(degrees)
-        width = width * np.sqrt(stats.chi2.ppf(_UNIFORM[5], degrees) / degrees)
+        width = width * np.sqrt(_chi_squares(_UNIFORM[5], degrees) / degrees)
         sure, bits = _means_of_normal_logits(mean, width)
         n_quasar, n_high = self._sums(said, rest * sure, confidence, z)
         entropy = _entropy_of(n_quasar / self.n_networks, n_high / self.n_networks)
@@ -204,7 +204,7 @@ class Forecaster:
         prior = self.scatter.prior_variance[np.searchsorted(_LOGIT_BINS, mean)]
         freedom = _PRIOR_MEMBERS + asked - 1
         variance = (_PRIOR_MEMBERS * prior + (asked - 1) * logits.var(axis=0, ddof=1)) / freedom
-        stretch = np.sqrt(freedom / stats.chi2.ppf(_UNIFORM[0], freedom))
+        stretch = np.sqrt(freedom / _chi_squares(_UNIFORM[0], freedom))
         width = np.sqrt(variance)[:, None] * stretch
         return mean[:, None] + width * _NORMAL[1] / np.sqrt(asked), width
 
@@ -224,22 +224,39 @@ def _normal_logit_table() -> tuple[Floats, Floats]:
     centres = np.arange(-_LOGIT_RANGE, _LOGIT_RANGE + _TABLE_STEP, _TABLE_STEP)
     widths = np.arange(0.0, _TABLE_WIDEST + _TABLE_STEP, _TABLE_STEP)
     nodes = np.linspace(-5.0, 5.0, 161)
-    weights = stats.norm.pdf(nodes) / stats.norm.pdf(nodes).sum()
+    weights = np.exp(-0.5 * nodes**2)
+    weights /= weights.sum()
     said = special.expit(centres[:, None, None] + widths[:, None] * nodes)
     return said @ weights, _binary_bits(said) @ weights
 
 
 def _means_of_normal_logits(mean: Floats, width: Floats) -> tuple[Floats, Floats]:
-    place = np.stack([(mean + _LOGIT_RANGE) / _TABLE_STEP, width / _TABLE_STEP])
+    """Read both tables at (n, draws) places, linear between their steps."""
+    tables = _normal_logit_table()
+    row, along = _place(mean + _LOGIT_RANGE, len(tables[0]))
+    column, across = _place(width, tables[0].shape[1])
     sure, bits = (
-        np.asarray(ndimage.map_coordinates(values, place, order=1, mode="nearest"))
-        for values in _normal_logit_table()
+        (1 - along) * ((1 - across) * t[row, column] + across * t[row, column + 1])
+        + along * ((1 - across) * t[row + 1, column] + across * t[row + 1, column + 1])
+        for t in tables
     )
-    return sure, bits
+    return np.asarray(sure), np.asarray(bits)
+
+
+def _place(value: Floats, size: int) -> tuple[NDArray[np.int64], Floats]:
+    """Step of a table below a value, and the part of the step beyond it; ends are kept."""
+    steps = np.clip(value / _TABLE_STEP, 0.0, size - 1.0)
+    below = np.minimum(steps.astype(np.int64), size - 2)
+    return below, steps - below
 
 
 def _binary_bits(said: Floats) -> Floats:
     return np.asarray((special.entr(said) + special.entr(1.0 - said)) / np.log(2.0))
+
+
+def _chi_squares(chance: Floats, freedom: float) -> Floats:
+    """Quantiles of the χ² law. scipy.stats has them too, but takes a second to import."""
+    return np.asarray(2.0 * special.gammaincinv(freedom / 2.0, chance))
 
 
 def _with_noise(chance: Floats, number: Floats | int, normal: Floats) -> Floats:
