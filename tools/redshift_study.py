@@ -97,7 +97,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="VARIANT")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--doc", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     folder = check_folder(options.out)
     names = options.names or list(VARIANTS)

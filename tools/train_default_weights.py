@@ -4,7 +4,8 @@
 
 Two simulated surveys are mixed: DESI quasar targets with DESI's arms, and a brighter sample flat
 in redshift with the BOSS spectrograph, so that the network knows both instruments and every
-redshift. No real spectrum is used. Killed and started again it goes on from the last epoch.
+redshift. No real spectrum is used. Part is held out: it calibrates the redshift head. With --work,
+killed and started again it goes on from the last epoch.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from quasarloop.network.labelled import TrainingData
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.presets import preset
 from quasarloop.network.training import train
+from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import write_weights
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.instrument import instrument_named
@@ -39,9 +41,12 @@ def main() -> int:
     """Simulate, train, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--objects", type=int, default=24_000)
+    parser.add_argument("--objects", type=int, default=44_000)
+    parser.add_argument("--held-out", type=int, default=4_000, help="of them")
     parser.add_argument("--epochs", type=int, default=18)
-    parser.add_argument("--preset", default="green2025")
+    parser.add_argument("--preset", default="quasarloop2026")
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--shift-bins", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder of the checkpoint")
     options = parser.parse_args()
@@ -58,11 +63,13 @@ def main() -> int:
         preset(options.preset),
         TrainingOptions(
             epochs=options.epochs,
-            learning_rate=1e-3,
+            learning_rate=options.learning_rate,
+            shift_bins=options.shift_bins,
             schedule="cosine",
             monitor="none",
             precision="bfloat16",
         ),
+        rows=_rows(len(data), options.held_out),
         seed=options.seed,
         out_dir=options.work,
         on_epoch=tell,
@@ -70,6 +77,13 @@ def main() -> int:
     write_weights(result.weights, options.out)
     write_history(result.history, options.out.with_suffix(".history.parquet"))
     return 0
+
+
+def _rows(n: int, held_out: int) -> Rows:
+    """Hold out every so many-th spectrum: both surveys, in proportion."""
+    held = np.zeros(n, dtype=bool)
+    held[np.linspace(0, n - 1, held_out).astype(np.int64)] = True
+    return Rows(np.flatnonzero(~held), np.flatnonzero(held))
 
 
 def mixed_skies(n_objects: int, seed: int) -> TrainingData:
