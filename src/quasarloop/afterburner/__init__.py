@@ -1,0 +1,1 @@
+"""DESI: network and redrock together, row-matched output."""

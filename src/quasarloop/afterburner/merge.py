@@ -1,0 +1,180 @@
+"""Redrock's second answers put back on their rows: matched by TARGETID, the best one kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.afterburner.policies import RerunPlan
+from quasarloop.afterburner.reasons import Why
+from quasarloop.afterburner.redrock_file import RedrockFits
+from quasarloop.afterburner.redrock_run import Run
+
+__all__ = ["N_COEFF", "Before", "NewFits", "merge_runs", "wait_for_runs"]
+
+# Coefficients of redrock's largest template set: the width of COEFF_NEW.
+N_COEFF: Final = 10
+# Source: redrock.zwarning.ZWarningMask and redrock.constants.
+ZWARN_SMALL_DELTA_CHI2: Final = 1 << 2
+ZWARN_NO_DATA: Final = 1 << 9
+# A fit with one of NEGATIVE_MODEL, MANY_OUTLIERS, Z_FITLIMIT, NEGATIVE_EMISSION, BAD_MINFIT comes
+# after all without (redrock.zwarning.badfit_mask).
+_BAD_FIT: Final = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 10
+_LEAST_DELTA_CHI2: Final = 9.0
+# Fits nearer than this are one minimum to redrock.
+_SAME_KMS: Final = 1000.0
+_LIGHT_KMS: Final = 299_792.458
+
+
+class Before(NamedTuple):
+    """Redrock's first answer, (n,) each, as far as the second is compared with it."""
+
+    target_id: NDArray[np.int64]
+    z: NDArray[np.float64]
+    spectype: NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class NewFits:
+    """The fits of the second runs, one row per row of the file; blank where there is none.
+
+    Attributes:
+        z: (n,) float64, NaN none.
+        zerr, chi2, deltachi2: (n,) float64, NaN none.
+        zwarn: (n,) int64, of `z`, 0 none.
+        spectype, subtype: (n,) words, ``""`` none.
+        coeff: (n, 10) float64, NaN none; 0 beyond the template's.
+        bits: (n,) int32 of `Why`, complete.
+    """
+
+    z: NDArray[np.float64]
+    zerr: NDArray[np.float64]
+    chi2: NDArray[np.float64]
+    deltachi2: NDArray[np.float64]
+    zwarn: NDArray[np.int64]
+    spectype: NDArray[np.str_]
+    subtype: NDArray[np.str_]
+    coeff: NDArray[np.float64]
+    bits: NDArray[np.int32]
+
+    @property
+    def taken(self) -> NDArray[np.bool_]:
+        """(n,) True where the new fit takes the place of the old one."""
+        refused = Why.NO_ANSWER | Why.OUTSIDE_PRIOR
+        return np.asarray(((self.bits & Why.RERUN) != 0) & ((self.bits & refused) == 0))
+
+
+def merge_runs(
+    plan: RerunPlan,
+    first: Before,
+    runs: Sequence[Run],
+    results: Sequence[RedrockFits],
+) -> NewFits:
+    """Put the results of all runs on their rows; of several, keep the one with the lowest chi².
+
+    With the fit come its own warning bits. If another prior's fit is nearly as good, DELTACHI2 and
+    the warning of a small one say so, as redrock does within one run.
+
+    Args:
+        plan: who was to be rerun.
+        first: redrock's first answer, all rows.
+        runs: what was asked.
+        results: what redrock said, run by run.
+    """
+    new = _blank(len(first.target_id), plan.bits)
+    for run, result in zip(runs, results, strict=True):
+        _take(new, plan, first.target_id, run, result)
+    asked = plan.chosen
+    got = asked & np.isfinite(new.chi2)
+    new.bits[asked] |= Why.RERUN
+    new.bits[asked & ~got] |= Why.NO_ANSWER
+    new.bits[got & ((new.zwarn & ZWARN_NO_DATA) != 0)] |= Why.NO_ANSWER
+    inside = plan.priors.hold(new.z).any(axis=1)
+    new.bits[got & ~inside & ((new.bits & Why.NO_ANSWER) == 0)] |= Why.OUTSIDE_PRIOR
+    small = got & (new.deltachi2 < _LEAST_DELTA_CHI2)
+    new.zwarn[small] |= ZWARN_SMALL_DELTA_CHI2
+    new.bits[got & (new.zwarn != 0)] |= Why.WARNED
+    moved = np.abs(new.z - first.z) * _LIGHT_KMS > _SAME_KMS * (1 + first.z)
+    new.bits[new.taken & (moved | (new.spectype != first.spectype))] |= Why.CHANGED
+    return new
+
+
+def wait_for_runs(plan: RerunPlan) -> NewFits:
+    """Return blank fits whose bits say which rows wait for redrock."""
+    new = _blank(len(plan.bits), plan.bits)
+    new.bits[plan.chosen] |= Why.WAITING
+    return new
+
+
+def _take(
+    new: NewFits,
+    plan: RerunPlan,
+    target_id: NDArray[np.int64],
+    run: Run,
+    result: RedrockFits,
+) -> None:
+    order = np.argsort(result.target_id, kind="stable")
+    ids = result.target_id[order]
+    rows = np.flatnonzero(plan.priors.asked[:, run.prior] & np.isin(target_id, run.target_id))
+    place = np.minimum(np.searchsorted(ids, target_id[rows]), max(len(ids) - 1, 0))
+    there = ids[place] == target_id[rows] if len(ids) else np.zeros(len(rows), dtype=bool)
+    rows, place = rows[there], order[place[there]]
+    poor = (result.zwarn[place] & _BAD_FIT) != 0
+    poor |= ~plan.priors.hold(_spread(result.z[place], rows, len(target_id)))[rows, run.prior]
+    rank = _Rank(poor, result.chi2[place])
+    old_poor = (new.zwarn & _BAD_FIT) != 0
+    old_poor |= ~plan.priors.hold(new.z).any(axis=1)
+    old = _Rank(old_poor[rows], new.chi2[rows])
+    better = rank.beats(old)
+    apart = np.abs(result.z[place] - new.z[rows]) * _LIGHT_KMS > _SAME_KMS * (1 + result.z[place])
+    # What the two fits differ by, for the one that is kept; one minimum found twice is no rival.
+    rivals = apart & np.isfinite(old.chi2) & ~rank.poor & ~old.poor
+    rival = np.where(rivals, np.abs(rank.chi2 - old.chi2), np.inf)
+    kept = np.where(better, result.deltachi2[place], new.deltachi2[rows])
+    new.deltachi2[rows] = np.minimum(kept, rival)
+    rows, place = rows[better], place[better]
+    for name in ("z", "zerr", "chi2", "zwarn", "spectype", "subtype"):
+        getattr(new, name)[rows] = getattr(result, name)[place]
+    n_coeff = min(result.coeff.shape[1], N_COEFF)
+    new.coeff[rows] = 0.0
+    new.coeff[rows, :n_coeff] = result.coeff[place, :n_coeff]
+    if run.prior > 0:
+        new.bits[rows] |= Why.SECOND_WON
+
+
+class _Rank(NamedTuple):
+    """How good fits are: sound ones first, then by chi², as redrock sorts its minima."""
+
+    poor: NDArray[np.bool_]
+    chi2: NDArray[np.float64]
+
+    def beats(self, other: "_Rank") -> NDArray[np.bool_]:
+        """Say which are finite and better than the others, or alone."""
+        alone = ~np.isfinite(other.chi2)
+        lower = (self.poor == other.poor) & (self.chi2 < other.chi2)
+        return np.asarray(np.isfinite(self.chi2) & (alone | (other.poor & ~self.poor) | lower))
+
+
+def _spread(values: NDArray[np.float64], rows: NDArray[np.intp], n: int) -> NDArray[np.float64]:
+    out = np.full(n, np.nan)
+    out[rows] = values
+    return out
+
+
+def _blank(n: int, bits: NDArray[np.int32]) -> NewFits:
+    def missing() -> NDArray[np.float64]:
+        return np.full(n, np.nan)
+
+    return NewFits(
+        z=missing(),
+        zerr=missing(),
+        chi2=missing(),
+        deltachi2=missing(),
+        zwarn=np.zeros(n, dtype=np.int64),
+        spectype=np.full(n, "", dtype="U6"),
+        subtype=np.full(n, "", dtype="U20"),
+        coeff=np.full((n, N_COEFF), np.nan),
+        bits=bits.copy(),
+    )

@@ -1,0 +1,184 @@
+"""Who is rerun, and with which priors: the paper's policy, today's, and ours."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.afterburner.network_step import NetworkAnswer
+from quasarloop.afterburner.priors import (
+    PAPER_WIDTH,
+    Priors,
+    box_widths,
+    clear_priors,
+    todays_width,
+)
+from quasarloop.afterburner.reasons import AGAINST, Why
+from quasarloop.afterburner.redrock_file import RedrockRows
+from quasarloop.errors import SelectionError
+from quasarloop.network.model import NetworkConfig
+
+__all__ = ["POLICIES", "RerunPlan", "RerunPolicy", "plan_reruns", "policy_named"]
+
+Floats = NDArray[np.float64]
+
+# Ours: the prior reaches so many standard deviations of the joint redshift to both sides, …
+_REACH_SIGMA: Final = 5.0
+# … at least this much of 1 + z: 3000 km/s, since broad lines shift against one another and
+# redrock's templates follow them, …
+_REACH_LEAST: Final = 0.01
+# … and at most one box of the best line: a network cannot be trusted less than its boxes.
+_REACH_BOXES: Final = 1.0
+# A second redshift is tried if it has at least this probability.
+_P_ALT_LEAST: Final = 0.02
+# Redrock's finest step between redshifts is 5e-4 in log10(1 + z): fewer than so many steps of it
+# inside a prior leave no minimum to be found. Our choice.
+_LEAST_STEPS: Final = 5
+
+
+@dataclass(frozen=True)
+class RerunPolicy:
+    """One way to choose.
+
+    Attributes:
+        name: ``"paper"``, ``"today"`` or ``"ours"``.
+        text: one line for people.
+        classes: redrock's classes that are rerun; empty means all.
+        priors: network's answer and shape -> priors of every row.
+    """
+
+    name: str
+    text: str
+    classes: tuple[str, ...]
+    priors: Callable[[NetworkAnswer, NetworkConfig], Priors]
+
+
+@dataclass(frozen=True)
+class RerunPlan:
+    """What is to be done with each row.
+
+    Attributes:
+        bits: (n,) int32 of `Why`, so far.
+        priors: of the rows to rerun; none for the others.
+    """
+
+    bits: NDArray[np.int32]
+    priors: Priors
+
+    @property
+    def chosen(self) -> NDArray[np.bool_]:
+        """(n,) True where redrock is to run again."""
+        return np.asarray(self.priors.asked[:, 0])
+
+
+def plan_reruns(
+    policy: RerunPolicy,
+    redrock: RedrockRows,
+    network: NetworkAnswer,
+    config: NetworkConfig,
+    unfit: NDArray[np.int32],
+    grids: tuple[Floats, ...] | None = None,
+) -> RerunPlan:
+    """Choose the rows to rerun, and their priors.
+
+    Args:
+        policy: how.
+        redrock: what redrock said.
+        network: what the network said of the same rows.
+        config: the network's shape.
+        unfit: (n,) int32 of `Why`, rows that may not be rerun.
+        grids: redshifts redrock tries its quasar templates at; None if not known.
+    """
+    bits = unfit.copy()
+    priors = policy.priors(network, config)
+    quasar = redrock.fits.spectype == "QSO"
+    open_ = (unfit & AGAINST) == 0
+    if policy.classes:
+        bits[open_ & ~np.isin(redrock.fits.spectype, policy.classes)] |= Why.CLASS_EXEMPT
+    agrees = quasar & priors.hold(redrock.fits.z).any(axis=1)
+    bits[open_ & agrees] |= Why.REDROCK_AGREES
+    if grids is not None:
+        priors = clear_priors(priors, grids, least=_LEAST_STEPS)
+    priors = _first_first(priors)
+    bits[((bits & AGAINST) == 0) & ~priors.asked[:, 0]] |= Why.NO_TEMPLATE
+    chosen = (bits & AGAINST) == 0
+    priors = priors.only(chosen)
+    if priors.z.shape[1] > 1:
+        bits[priors.asked[:, 1]] |= Why.TWO_PRIORS
+    return RerunPlan(bits, priors)
+
+
+def policy_named(name: str) -> RerunPolicy:
+    """Return a policy.
+
+    Raises:
+        SelectionError: no such name.
+    """
+    if name not in POLICIES:
+        raise SelectionError(f"no rerun policy named {name!r}; known: {', '.join(POLICIES)}")
+    return POLICIES[name]
+
+
+def _papers_priors(network: NetworkAnswer, _config: NetworkConfig) -> Priors:
+    z = network.z_qn[:, None]
+    return Priors(z, np.where(np.isfinite(z), PAPER_WIDTH, np.nan))
+
+
+def _todays_priors(network: NetworkAnswer, config: NetworkConfig) -> Priors:
+    z = network.z_qn[:, None]
+    return Priors(z, todays_width(config) * (1 + z))
+
+
+def _our_priors(network: NetworkAnswer, config: NetworkConfig) -> Priors:
+    joint = np.isfinite(network.z_joint)
+    z = np.where(joint, network.z_joint, network.z_qn)
+    # Without a joint redshift the reach is the box itself.
+    sigma = np.where(joint, network.z_joint_err, np.inf)
+    box = box_widths(network.z_qn, network.line_rest_aa, config)
+    first = _reach(z, sigma, box)
+    likely = np.nan_to_num(network.p_alt) >= _P_ALT_LEAST
+    z_alt = np.where(likely, network.z_alt, np.nan)
+    # How sharp the second peak is is not known: it gets the reach of the box.
+    box_alt = box_widths(z_alt, network.line_rest_aa, config)
+    second = _reach(z_alt, np.full(len(z), np.inf), box_alt)
+    return Priors(np.column_stack([z, z_alt]), 2 * np.column_stack([first, second]))
+
+
+def _reach(z: Floats, sigma: Floats, box: Floats) -> Floats:
+    least = _REACH_LEAST * (1 + z)
+    return np.asarray(np.clip(_REACH_SIGMA * sigma, least, np.maximum(_REACH_BOXES * box, least)))
+
+
+def _first_first(priors: Priors) -> Priors:
+    """Move a row's only prior to the first place."""
+    if priors.z.shape[1] == 1:
+        return priors
+    order = np.argsort(~priors.asked, axis=1, kind="stable")
+    return Priors(*(np.take_along_axis(part, order, axis=1) for part in (priors.z, priors.width)))
+
+
+POLICIES: Final[Mapping[str, RerunPolicy]] = {
+    policy.name: policy
+    for policy in (
+        RerunPolicy(
+            "paper",
+            "where redrock says galaxy; flat prior of width 0.1",
+            ("GALAXY",),
+            _papers_priors,
+        ),
+        RerunPolicy(
+            "today",
+            "wherever redrock has no quasar near the network's redshift; width a (1 + z)",
+            (),
+            _todays_priors,
+        ),
+        RerunPolicy(
+            "ours",
+            "the same, with the joint redshift and its uncertainty; two priors for two peaks",
+            (),
+            _our_priors,
+        ),
+    )
+}

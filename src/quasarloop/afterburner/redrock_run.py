@@ -1,0 +1,187 @@
+"""Redrock run again on some targets: as a library, or as a program of another environment."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.afterburner.priors import Priors, write_priors
+from quasarloop.afterburner.redrock_file import RedrockFits, read_fits
+from quasarloop.errors import RedrockError
+
+__all__ = ["RedrockCall", "Run", "has_redrock", "plan_runs", "run_redrock", "write_run"]
+
+logger = logging.getLogger(__name__)
+
+# A program's argument may be 128 KiB long (Linux); a TARGETID takes up to 21 characters of it.
+_MOST_TARGETS: Final = 4000
+_LOG_TAIL: Final = 2000
+
+
+@dataclass(frozen=True)
+class RedrockCall:
+    """How redrock is run.
+
+    Attributes:
+        how: ``"library"``: in this process; ``"program"``: as `program`; ``"later"``: not now,
+            prior files and commands are written.
+        program: path of ``rrdesi``.
+        templates: quasar template files.
+        processes: redrock's own processes per run.
+        scratch: where private folders are made; None is the system's place.
+    """
+
+    how: Literal["library", "program", "later"]
+    program: str = "rrdesi"
+    templates: tuple[Path, ...] = ()
+    processes: int = 1
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of redrock: at most one prior per target.
+
+    Attributes:
+        number: from 1, names its files.
+        prior: which of the rows' priors this is, from 0.
+        target_id: (n,) int64, each once.
+        z, width: (n,) the priors.
+    """
+
+    number: int
+    prior: int
+    target_id: NDArray[np.int64]
+    z: NDArray[np.float64]
+    width: NDArray[np.float64]
+
+    @property
+    def prior_name(self) -> str:
+        """Name of its prior file."""
+        return f"priors-{self.number}.fits"
+
+    @property
+    def result_name(self) -> str:
+        """Name of redrock's result."""
+        return f"redrock-{self.number}.fits"
+
+
+def has_redrock() -> bool:
+    """Say whether redrock, and what its DESI reader needs, can be imported here."""
+    return all(importlib.util.find_spec(name) for name in ("redrock", "desispec", "desiutil"))
+
+
+def plan_runs(target_id: NDArray[np.int64], priors: Priors) -> list[Run]:
+    """Cut the priors of all rows into runs: a file holds one prior per target.
+
+    Args:
+        target_id: (n,) of the rows; where one repeats, its first row counts.
+        priors: of the rows.
+    """
+    runs: list[Run] = []
+    for column in range(priors.z.shape[1]):
+        rows = np.flatnonzero(priors.asked[:, column])
+        _, first = np.unique(target_id[rows], return_index=True)
+        rows = rows[np.sort(first)]
+        for start in range(0, len(rows), _MOST_TARGETS):
+            some = rows[start : start + _MOST_TARGETS]
+            z, width = priors.z[some, column], priors.width[some, column]
+            runs.append(Run(len(runs) + 1, column, target_id[some], z, width))
+    return runs
+
+
+def run_redrock(coadd: Path, runs: Sequence[Run], call: RedrockCall) -> list[RedrockFits]:
+    """Run redrock with priors and return what it found, run by run.
+
+    Everything temporary stands in a folder that only this user can read, away from the input,
+    and is removed whatever happens.
+
+    Raises:
+        RedrockError: redrock failed; the message has the end of what it said.
+    """
+    if not runs:
+        return []
+    with tempfile.TemporaryDirectory(prefix="quasarloop-redrock-", dir=call.scratch) as name:
+        folder = Path(name)
+        results = []
+        for run in runs:
+            arguments = write_run(folder, coadd, run, call)
+            _start(arguments, call, folder / "log.txt")
+            results.append(_result(folder / run.result_name, run, folder / "log.txt"))
+        return results
+
+
+def write_run(folder: Path, coadd: Path, run: Run, call: RedrockCall) -> list[str]:
+    """Write the prior file of a run; return rrdesi's arguments."""
+    write_priors(folder / run.prior_name, run.target_id, run.z, run.width)
+    return [
+        "--infiles", str(coadd),
+        "--templates", *(str(path) for path in call.templates),
+        # Negative numbers look like options: hence the space before the first one.
+        "--targetids", " " + ",".join(map(str, run.target_id.tolist())),
+        "--priors", str(folder / run.prior_name),
+        "--mp", str(call.processes),
+        "--outfile", str(folder / run.result_name),
+    ]  # fmt: skip
+
+
+def _start(arguments: list[str], call: RedrockCall, log: Path) -> None:
+    logger.info("redrock: %s %s", call.program, shlex.join(arguments))
+    if call.how == "library":
+        _as_library(arguments, log)
+    else:
+        _as_program([call.program, *arguments], log)
+
+
+def _as_library(arguments: list[str], log: Path) -> None:
+    try:
+        from redrock.external.desi import rrdesi  # noqa: PLC0415 -- optional extra
+    except ImportError as exc:
+        raise RedrockError(
+            f"redrock cannot be imported ({exc}); pip install 'quasarloop[redrock]', or give the "
+            "rrdesi of another environment with --rrdesi"
+        ) from exc
+    with log.open("a", encoding="utf-8") as stream:
+        try:
+            # It prints; results of ours go to stdout.
+            with contextlib.redirect_stdout(stream):
+                rrdesi(arguments)
+        except (Exception, SystemExit) as exc:
+            stream.flush()
+            raise RedrockError(f"redrock failed: {exc!r}{_tail(log)}") from exc
+
+
+def _as_program(command: list[str], log: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        with log.open("ab") as stream:
+            done = subprocess.run(
+                command, stdout=stream, stderr=stream, check=False, env=environment
+            )
+    except OSError as exc:
+        raise RedrockError(
+            f"cannot run {command[0]} ({exc.strerror}); give the path of rrdesi with --rrdesi"
+        ) from exc
+    if done.returncode != 0:
+        raise RedrockError(f"{command[0]} ended with status {done.returncode}{_tail(log)}")
+
+
+def _result(path: Path, run: Run, log: Path) -> RedrockFits:
+    if not path.is_file():
+        raise RedrockError(f"redrock wrote no result for run {run.number}{_tail(log)}")
+    return read_fits(path)
+
+
+def _tail(log: Path) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace").strip()
+    return f". It said:\n{text[-_LOG_TAIL:]}" if text else ""

@@ -1,0 +1,221 @@
+"""One tile: coadd and redrock file in, a row-matched output out."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.afterburner.later import write_for_later
+from quasarloop.afterburner.merge import Before, merge_runs, wait_for_runs
+from quasarloop.afterburner.network_step import Network, ask_network
+from quasarloop.afterburner.policies import plan_reruns, policy_named
+from quasarloop.afterburner.reasons import Why
+from quasarloop.afterburner.redrock_file import RedrockFits, read_redrock_rows
+from quasarloop.afterburner.redrock_run import (
+    RedrockCall,
+    has_redrock,
+    plan_runs,
+    run_redrock,
+)
+from quasarloop.afterburner.selection import Selection, unfit_rows
+from quasarloop.afterburner.table import build_table
+from quasarloop.afterburner.templates import Template, find_quasar_templates
+from quasarloop.afterburner.writer import write_output
+from quasarloop.artefacts import check_output, checksum, versions
+from quasarloop.catalogue.classify import ClassifyOptions
+
+__all__ = ["Settings", "TileSummary", "recipe_of", "run_tile", "summarise"]
+
+RerunMode = Literal["auto", "library", "program", "later"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a tile is done with, apart from the network.
+
+    Attributes:
+        selection: who may be rerun.
+        policy: name of the rerun policy.
+        call: how redrock is run.
+        templates: the quasar templates of `call`; empty if not known.
+        red_end: past the red end of the grid ``"extrapolate"``, or ``"clamp"`` as QuasarNP does.
+    """
+
+    selection: Selection
+    policy: str
+    call: RedrockCall
+    templates: tuple[Template, ...] = ()
+    red_end: Literal["extrapolate", "clamp"] = "extrapolate"
+
+    @classmethod
+    def make(
+        cls,
+        selection: Selection | None = None,
+        policy: str = "ours",
+        *,
+        rerun: RerunMode = "auto",
+        rrdesi: str | None = None,
+        templates: Sequence[str | Path] = (),
+        processes: int = 1,
+        scratch: Path | None = None,
+        red_end: Literal["extrapolate", "clamp"] = "extrapolate",
+    ) -> "Settings":
+        """Settle how redrock will be run, and find its templates, before any work.
+
+        Args:
+            selection: who may be rerun; None is the pipeline's.
+            policy: ``"paper"``, ``"today"`` or ``"ours"``.
+            rerun: ``"auto"`` takes the program if one is named, else the library if it is
+                installed, else leaves the rerun for later.
+            rrdesi: redrock's program in another environment.
+            templates: quasar template files, or their folder; nothing means redrock's own.
+            processes: redrock's processes per run.
+            scratch: where private folders are made.
+            red_end: see the class.
+
+        Raises:
+            RedrockError: templates are missing.
+            SelectionError: no such policy.
+        """
+        how = _choose(rerun, rrdesi)
+        found: tuple[Template, ...] = ()
+        if how != "later" or templates:
+            found = find_quasar_templates(templates)
+        call = RedrockCall(
+            how=how,
+            program=rrdesi or "rrdesi",
+            templates=tuple(template.path.resolve() for template in found),
+            processes=processes,
+            scratch=scratch,
+        )
+        return cls(selection or Selection(), policy_named(policy).name, call, found, red_end)
+
+
+@dataclass(frozen=True)
+class TileSummary:
+    """What an output holds.
+
+    Attributes:
+        output: the file.
+        n_rows: rows, as redrock's.
+        n_quasars: rows the network calls quasars.
+        counts: `Why` name -> rows.
+        script: commands to run where rows wait for redrock, else None.
+        kept: found done from an earlier run.
+    """
+
+    output: Path
+    n_rows: int
+    n_quasars: int
+    counts: dict[str, int]
+    script: Path | None = None
+    kept: bool = False
+
+
+def run_tile(
+    coadd: str | Path,
+    redrock: str | Path,
+    output: str | Path,
+    network: Network,
+    settings: Settings,
+    *,
+    overwrite: bool = False,
+) -> TileSummary:
+    """Ask the network about every spectrum of a coadd, rerun redrock where the policy says so.
+
+    Args:
+        coadd: DESI coadd, tile or healpix.
+        redrock: redrock's results of the same rows.
+        output: file to write, one row per row of `redrock`, in its order.
+        network: from `load_network`.
+        settings: from `Settings.make`.
+        overwrite: replace an existing output.
+
+    Raises:
+        DataFormatError: the files are damaged or do not belong together.
+        RedrockError: redrock failed.
+        OutputError: the output exists or cannot be written.
+    """
+    target = check_output(output, overwrite=overwrite)
+    rows = read_redrock_rows(redrock)
+    selection = settings.selection
+    options = ClassifyOptions(
+        threshold=selection.c_thresh, n_lines=selection.n_thresh, red_end=settings.red_end
+    )
+    answer = ask_network(coadd, rows.target_id, network, options)
+    plan = plan_reruns(
+        policy_named(settings.policy),
+        rows,
+        answer,
+        network.predictor.config,
+        unfit_rows(rows, answer, selection),
+        tuple(template.redshifts for template in settings.templates) or None,
+    )
+    runs = plan_runs(rows.target_id, plan.priors)
+    before = Before(rows.target_id, rows.fits.z, rows.fits.spectype)
+    script: Path | None = None
+    results: Sequence[RedrockFits] = ()
+    if runs and settings.call.how == "later":
+        script = write_for_later(target, Path(coadd), runs, settings.call)
+        new = wait_for_runs(plan)
+    else:
+        results = run_redrock(Path(coadd).resolve(), runs, settings.call)
+        new = merge_runs(plan, before, runs, results)
+    recipe = recipe_of(network, settings)
+    recipe["inputs"] = {
+        "coadd": Path(coadd).name,
+        "redrock": Path(redrock).name,
+        "redrock_sha256": checksum(redrock),
+        "first_version": rows.fits.version,
+        "first_templates": list(rows.fits.templates),
+    }
+    if results:
+        recipe["redrock"]["version"] = results[0].version
+        recipe["redrock"]["used"] = list(results[0].templates)
+    table = build_table(rows, answer, plan, new)
+    write_output(target, table, recipe)
+    return replace(summarise(target, table), script=script)
+
+
+def recipe_of(network: Network, settings: Settings) -> dict[str, Any]:
+    """Return what must be equal for an output to be kept, as JSON values, and the versions."""
+    config = network.predictor.config
+    policy = policy_named(settings.policy)
+    return {
+        "network": {
+            "weights": network.name,
+            "sha256": network.sha256,
+            "offsets_rescaled": config.rescales_offsets,
+            "grid": config.grid.describe(),
+            "red_end": settings.red_end,
+        },
+        "selection": asdict(settings.selection)
+        | {"target_classes": list(settings.selection.target_classes)},
+        "policy": {"name": policy.name, "text": policy.text},
+        "redrock": {
+            "version": "not run",
+            "templates": [
+                {"name": t.path.name, "version": t.version, "sha256": t.sha256}
+                for t in settings.templates
+            ],
+        },
+        "versions": versions(),
+    }
+
+
+def summarise(output: Path, table: NDArray[np.void]) -> TileSummary:
+    """Count the rows of an output."""
+    bits = table["RERUN_BITS"]
+    counts = {str(why.name): int(np.count_nonzero(bits & why)) for why in Why}
+    return TileSummary(output, len(table), int(table["IS_QSO_QN"].sum()), counts)
+
+
+def _choose(rerun: RerunMode, rrdesi: str | None) -> Literal["library", "program", "later"]:
+    if rerun != "auto":
+        return rerun
+    if rrdesi is not None:
+        return "program"
+    return "library" if has_redrock() else "later"

@@ -1,0 +1,145 @@
+"""Many tiles on the engine: found in a reduction's folders, done once, skipped when there."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from quasarloop.afterburner.network_step import Network, load_network
+from quasarloop.afterburner.run import Settings, TileSummary, recipe_of, run_tile, summarise
+from quasarloop.afterburner.writer import read_output
+from quasarloop.artefacts import check_folder
+from quasarloop.engine import Engine, TaskReport, run_tasks
+from quasarloop.errors import DataFormatError, OutputError
+
+__all__ = ["Tile", "Work", "find_tiles", "run_tiles"]
+
+logger = logging.getLogger(__name__)
+
+_COADD: Final = "coadd-"
+_SUFFIXES: Final = (".fits", ".fits.gz")
+# What two runs must share for the outputs of one to serve the other.
+_IDENTITY: Final = ("network", "selection", "policy")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One output to make.
+
+    Attributes:
+        coadd, redrock: inputs of the same rows.
+        output: file to write.
+    """
+
+    coadd: Path
+    redrock: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all tiles share; the network is read once per worker.
+
+    Attributes:
+        settings: how a tile is done.
+        weights: weights file; None is the one shipped.
+        offsets: how its line offsets are read.
+        device: where the network runs.
+        overwrite: do tiles again whose output is there.
+    """
+
+    settings: Settings
+    weights: Path | None = None
+    offsets: Literal["auto", "rescaled", "plain"] = "auto"
+    device: str = "cpu"
+    overwrite: bool = False
+
+    @cached_property
+    def network(self) -> Network:
+        """The network, read when first asked for."""
+        return load_network(self.weights, offsets=self.offsets, device=self.device)
+
+
+def find_tiles(reduction: str | Path, out: str | Path) -> list[Tile]:
+    """Find pairs of coadd and redrock files below a folder.
+
+    Args:
+        reduction: e.g. ``tiles/cumulative`` or ``healpix`` of a DESI reduction.
+        out: folder the outputs go to, in folders as below `reduction`; it may be the same one.
+
+    Raises:
+        DataFormatError: no pairs there.
+    """
+    top = Path(reduction)
+    coadds = sorted(p for s in _SUFFIXES for p in top.rglob(f"{_COADD}*{s}"))
+    tiles = []
+    for coadd in coadds:
+        rest = coadd.name.removeprefix(_COADD)
+        redrock = coadd.with_name(f"redrock-{rest}")
+        plain = coadd.with_name(f"redrock-{rest.removesuffix('.gz')}")
+        partner = redrock if redrock.is_file() else plain
+        if not partner.is_file():
+            logger.warning("%s has no %s beside it: left out", coadd, redrock.name)
+            continue
+        name = f"qso_qn-{rest.removesuffix('.gz')}"
+        tiles.append(Tile(coadd, partner, Path(out) / coadd.relative_to(top).parent / name))
+    if not tiles:
+        raise DataFormatError(
+            f"{top}: {len(coadds)} coadds, none with its redrock file beside it; expected "
+            "coadd-*.fits and redrock-*.fits in pairs"
+        )
+    return tiles
+
+
+def run_tiles(
+    tiles: Sequence[Tile],
+    work: Work,
+    *,
+    engine: Engine | None = None,
+    on_tile: Callable[[Tile, TileSummary], None] | None = None,
+) -> TaskReport[TileSummary]:
+    """Do many tiles, on any engine; those whose output is there already are skipped.
+
+    Args:
+        tiles: from `find_tiles`, or named one by one.
+        work: what they share.
+        engine: where to run; None is this process.
+        on_tile: called with each tile done or found done.
+
+    Returns:
+        One summary per tile, in order; failed tiles are named, the others are done.
+    """
+    for folder in {tile.output.parent for tile in tiles}:
+        check_folder(folder)
+    return run_tasks(
+        _do_tile,
+        tiles,
+        engine=engine,
+        shared=work,
+        name_of=lambda tile: tile.coadd.name,
+        on_result=on_tile,
+        retries=1,  # a pure function of files: what fails once fails again
+    )
+
+
+def _do_tile(tile: Tile, work: Work) -> TileSummary:
+    if tile.output.exists() and not work.overwrite:
+        return _kept(tile, work)
+    return run_tile(
+        tile.coadd, tile.redrock, tile.output, work.network, work.settings, overwrite=True
+    )
+
+
+def _kept(tile: Tile, work: Work) -> TileSummary:
+    """Return the summary of an output that is there, if it was made the same way."""
+    there = read_output(tile.output)
+    wanted: dict[str, Any] = recipe_of(work.network, work.settings)
+    for name in _IDENTITY:
+        if there.recipe.get(name) != wanted[name]:
+            raise OutputError(
+                f"{tile.output} exists and was made with another {name}: "
+                f"{there.recipe.get(name)}; --overwrite to make it again"
+            )
+    return replace(summarise(tile.output, there.table), kept=True)

@@ -1,0 +1,184 @@
+"""``quasarloop afterburner``: DESI's quasar afterburner, network and redrock together."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from quasarloop.classes import N_LINES_THRESHOLD
+from quasarloop.cli.common import console, progress_bar
+from quasarloop.errors import OutputError
+
+if TYPE_CHECKING:
+    from quasarloop.afterburner.run import Settings, TileSummary
+
+__all__ = ["afterburner"]
+
+
+def afterburner(
+    output: Annotated[
+        Path, typer.Option(help="File to write; with --reduction, the folder for the files.")
+    ],
+    coadd: Annotated[Path | None, typer.Option(help="coadd-*.fits of one tile or pixel.")] = None,
+    redrock: Annotated[Path | None, typer.Option(help="redrock-*.fits of the same rows.")] = None,
+    reduction: Annotated[
+        Path | None, typer.Option(help="Folder with coadd-* and redrock-* pairs, however deep.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="QN_MODEL_FILE", help="QuasarNET weights file. Default: those shipped inside."
+        ),
+    ] = None,
+    thresholds: Annotated[
+        Literal["pipeline", "paper", "catalogue"],
+        typer.Option(help="Confidence a line must exceed: 0.5, 0.95 or 0.99."),
+    ] = "pipeline",
+    c_thresh: Annotated[
+        float | None,
+        typer.Option("--c-thresh", "--c_thresh", min=0, max=1, help="In place of --thresholds."),
+    ] = None,
+    n_thresh: Annotated[
+        int, typer.Option("--n-thresh", "--n_thresh", min=1, help="Lines that must count.")
+    ] = N_LINES_THRESHOLD,
+    target_selection: Annotated[
+        str,
+        typer.Option(
+            "--target-selection",
+            "--target_selection",
+            help="Rerun only targets of these classes (QSO,ELG,…); all rows are written anyway.",
+        ),
+    ] = "all",
+    policy: Annotated[
+        Literal["ours", "today", "paper"], typer.Option(help="Which rows are rerun, which priors.")
+    ] = "ours",
+    templates: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Redrock's quasar template (repeat), or their folder. Default: $RR_TEMPLATE_DIR."
+        ),
+    ] = None,
+    rerun: Annotated[
+        Literal["auto", "library", "program", "later"],
+        typer.Option(help="How redrock runs; later writes priors and commands for --finish."),
+    ] = "auto",
+    rrdesi: Annotated[
+        str | None, typer.Option(help="rrdesi of another environment, to be run as a program.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Redrock's processes per tile.")] = 1,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Merge results of a redrock that ran elsewhere.")
+    ] = False,
+    result: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --finish: redrock's result (repeat), if not where it was asked."),
+    ] = None,
+    offsets: Annotated[
+        Literal["auto", "rescaled", "plain"],
+        typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="With --reduction: processes.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="With --reduction: address of a Dask scheduler.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace existing outputs.")] = False,
+) -> None:
+    """Find the quasars redrock missed, and run redrock on them again: one row per row.
+
+    Example: [bold]quasarloop afterburner --coadd coadd-4-80613-thru20210324.fits
+    --redrock redrock-4-80613-thru20210324.fits --output qso_qn-4-80613-thru20210324.fits[/]
+
+    Whole reduction: [bold]quasarloop afterburner --reduction tiles/cumulative --output qn
+    --workers 8[/]. Outputs that are there are skipped, so that a stopped run goes on.
+    """
+    if finish:
+        from quasarloop.afterburner.finish import finish_tile
+
+        _tell(finish_tile(output, result or []))
+        return
+    from quasarloop.afterburner.run import Settings
+    from quasarloop.afterburner.selection import selection_named
+
+    changes: dict[str, object] = {"n_thresh": n_thresh}
+    if c_thresh is not None:
+        changes["c_thresh"] = c_thresh
+    if target_selection.lower() not in ("all", "all_targets"):
+        changes["target_classes"] = tuple(_class_names(target_selection))
+    settings = Settings.make(
+        selection_named(thresholds, **changes),
+        policy,
+        rerun=rerun,
+        rrdesi=rrdesi,
+        templates=templates or [],
+        processes=processes,
+    )
+    if settings.call.how == "later":
+        console.print("redrock is not here: its reruns are left for later", highlight=False)
+    if reduction is not None:
+        network = {"weights": weights, "offsets": offsets, "device": device}
+        _many(reduction, output, settings, network, (workers, scheduler), overwrite=overwrite)
+        return
+    if coadd is None or redrock is None:
+        raise OutputError("give --coadd and --redrock, or --reduction with a folder of pairs")
+    from quasarloop.afterburner.network_step import load_network
+    from quasarloop.afterburner.run import run_tile
+
+    network_read = load_network(weights, offsets=offsets, device=device)
+    _tell(run_tile(coadd, redrock, output, network_read, settings, overwrite=overwrite))
+
+
+def _many(
+    reduction: Path,
+    out: Path,
+    settings: "Settings",
+    network: dict[str, object],
+    where: tuple[int, str | None],
+    *,
+    overwrite: bool,
+) -> None:
+    from quasarloop.afterburner.tiles import Tile, Work, find_tiles, run_tiles
+    from quasarloop.engine import Engine
+
+    tiles = find_tiles(reduction, out)
+    work = Work(settings, overwrite=overwrite, **network)  # type: ignore[arg-type]  # by name
+    kept = 0
+    with progress_bar() as progress:
+        task = progress.add_task("afterburner", total=len(tiles), note="")
+
+        def done(_: Tile, summary: "TileSummary") -> None:
+            nonlocal kept
+            kept += summary.kept
+            progress.update(task, advance=1, note=f"{kept} were there")
+
+        engine = Engine(workers=where[0], scheduler=where[1])
+        report = run_tiles(tiles, work, engine=engine, on_tile=done)
+    summaries = [summary for summary in report.results if summary is not None]
+    rows, quasars = (sum(getattr(s, name) for s in summaries) for name in ("n_rows", "n_quasars"))
+    again = sum(s.counts["RERUN"] for s in summaries)
+    typer.echo(
+        f"{len(summaries)} of {len(tiles)} files ({kept} were there), {rows} rows, {quasars} "
+        f"quasars by the network, {again} rerun -> {out}"
+    )
+    waiting = [s.output for s in summaries if s.counts["WAITING"]]
+    if waiting:
+        typer.echo(f"{len(waiting)} files wait for redrock, such as {waiting[0]}")
+    report.complete()
+
+
+def _tell(summary: "TileSummary") -> None:
+    for name, count in summary.counts.items():
+        if count:
+            console.print(f"  {name}: {count}", highlight=False)
+    typer.echo(
+        f"{summary.n_rows} rows, {summary.n_quasars} quasars by the network, "
+        f"{summary.counts['RERUN']} rerun, {summary.counts['CHANGED']} changed -> {summary.output}"
+    )
+    if summary.script is not None:
+        typer.echo(f"{summary.counts['WAITING']} rows wait for redrock: run sh {summary.script}")
+
+
+def _class_names(text: str) -> list[str]:
+    # desispec's word for the usual choice.
+    words = ["QSO" if word == "qso_targets" else word for word in text.lower().split(",")]
+    return [word.strip().upper() for word in words if word.strip()]

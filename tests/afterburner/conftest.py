@@ -1,0 +1,32 @@
+"""A small simulated tile, the network that comes with the package, templates' outsides."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from afterburner_rows import make_tile, write_template
+
+from quasarloop.afterburner.network_step import load_network
+
+
+@pytest.fixture(scope="session")
+def tile(tmp_path_factory):
+    """120 fibres of a simulated tile with every fault."""
+    return make_tile(tmp_path_factory.mktemp("tile"), 120)
+
+
+@pytest.fixture(scope="session")
+def network():
+    """The network that comes with the package."""
+    return load_network()
+
+
+@pytest.fixture(scope="session")
+def template_files(tmp_path_factory):
+    """Files that say of themselves what redrock's quasar templates do; no spectra inside."""
+    folder = tmp_path_factory.mktemp("templates")
+    for subtype, low, high in (("HIZ", 1.4, 6.99), ("LOZ", 0.05, 1.6)):
+        write_template(folder / f"rrtemplate-QSO-{subtype}-v1.1.fits", subtype, low, high)
+    return folder

@@ -1,0 +1,441 @@
+"""Whole files: row-matched, of the documented schema, nothing lost, whatever the fault."""
+
+import json
+import os
+import shutil
+import stat
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import fitsio
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from afterburner_rows import write_redrock_of
+
+from quasarloop.afterburner.finish import finish_tile
+from quasarloop.afterburner.later import later_folder
+from quasarloop.afterburner.reasons import Why
+from quasarloop.afterburner.redrock_file import read_redrock_rows
+from quasarloop.afterburner.run import Settings, run_tile
+from quasarloop.afterburner.selection import Selection
+from quasarloop.afterburner.table import documented_columns, own_columns
+from quasarloop.afterburner.writer import read_output
+from quasarloop.errors import DataFormatError, OutputError, RedrockError
+from quasarloop.quality import prepare
+from quasarloop.read import read_spectra
+from quasarloop.spectra import Flag
+
+# INTEROP.md, "DESI afterburner": names, types and order of today's pipeline.
+DOCUMENTED = """
+TARGETID K, RA D, DEC D, DESI_TARGET K, SPECTYPE_RR 6A, Z_RR D, IS_QSO_QN_NEW_RR L, Z_QN E,
+C_LYA E, C_CIV E, C_CIII E, C_MgII E, C_Hbeta E, C_Halpha E,
+Z_LYA E, Z_CIV E, Z_CIII E, Z_MgII E, Z_Hbeta E, Z_Halpha E,
+Z_NEW D, ZERR_NEW E, ZWARN_NEW K, SPECTYPE_NEW 3A, SUBTYPE_NEW 3A, CHI2_NEW E, DELTACHI2_NEW E,
+COEFF_NEW 10E
+"""
+# Prints like rrdesi, answers like it would: z = prior + 0.001, in reversed order.
+FAKE = """#!{python}
+import sys
+import numpy as np, fitsio
+a = sys.argv[1:]
+said = lambda name: a[a.index(name) + 1]
+assert a.index("--templates") > 0 and said("--targetids").startswith(" ")
+print("Running with 1 multiprocesing processes")
+{before}
+priors = fitsio.read(said("--priors"), ext="PRIORS")
+asked = [int(x) for x in said("--targetids").split(",")]
+assert asked == priors["TARGETID"].tolist()
+priors = priors[::-1]
+n = len(priors)
+t = np.zeros(n, dtype=[("TARGETID", "i8"), ("Z", "f8"), ("ZERR", "f4"), ("ZWARN", "i4"),
+    ("SPECTYPE", "S6"), ("SUBTYPE", "S3"), ("CHI2", "f4"), ("DELTACHI2", "f4"),
+    ("COEFF", "f4", (4,))])
+t["TARGETID"], t["Z"], t["ZWARN"] = priors["TARGETID"], priors["Z"] + 0.001, 0
+t["ZERR"], t["CHI2"], t["DELTACHI2"], t["COEFF"] = 1e-4, 8000, 50, 2
+t["SPECTYPE"], t["SUBTYPE"] = b"QSO", b"LOZ"
+{after}
+with fitsio.FITS(said("--outfile"), "rw", clobber=True) as f:
+    f.write(None, header={{"RRVER": "0.21.0", "TEMNAM00": "QSO:::LOZ", "TEMVER00": "1.1"}})
+    f.write(t, extname="REDSHIFTS")
+"""
+
+
+@pytest.fixture
+def fake_rrdesi(tmp_path):
+    def make(before: str = "", after: str = "") -> str:
+        path = tmp_path / "rrdesi"
+        path.write_text(FAKE.format(python=sys.executable, before=before, after=after))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return str(path)
+
+    return make
+
+
+@pytest.fixture
+def own_settings(fake_rrdesi, template_files):
+    return settings_of(fake_rrdesi(), template_files, policy="today")
+
+
+def settings_of(program, template_files, **changes):
+    return Settings.make(rrdesi=program, templates=[template_files], **changes)
+
+
+def assert_same(a, b):
+    """Every column equal, NaN where NaN."""
+    assert a.dtype == b.dtype
+    for name in a.dtype.names:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def schema(path):
+    with fitsio.FITS(path) as fits:
+        header = fits["QN_RR"].read_header()
+    n = header["TFIELDS"]
+    return [f"{header[f'TTYPE{i}']} {header[f'TFORM{i}']}" for i in range(1, n + 1)]
+
+
+def documented(target="DESI_TARGET"):
+    words = DOCUMENTED.replace("DESI_TARGET", target).split(",")
+    return [" ".join(word.split()) for word in words]
+
+
+def test_the_column_list_is_the_documented_one():
+    forms = {"i8": "K", "f8": "D", "f4": "E", "?": "L", "i4": "J"}
+    ours = [
+        f"{c.name} {c.shape[0] if c.shape else ''}" + (forms.get(c.dtype) or f"{c.dtype[1:]}A")
+        for c in documented_columns()
+    ]
+    assert ours == documented()
+
+
+def test_a_tile_with_every_fault(tile, network, template_files, fake_rrdesi, tmp_path):
+    output = tmp_path / "qso_qn.fits"
+    settings = settings_of(fake_rrdesi(), template_files, policy="today")
+    summary = run_tile(tile.coadd, tile.redrock, output, network, settings)
+    table = read_output(output).table
+    redrock = fitsio.read(tile.redrock, ext="REDSHIFTS")
+    fibermap = fitsio.read(tile.redrock, ext="FIBERMAP")
+    truth = fitsio.read(tile.truth)
+    # row-matched, in the documented form, ours after it
+    assert schema(output)[: len(documented())] == documented()
+    assert [w.split()[0] for w in schema(output)[len(documented()) :]] == [
+        c.name for c in own_columns()
+    ]
+    assert table["TARGETID"].tolist() == redrock["TARGETID"].tolist()
+    assert table["RA"].tolist() == fibermap["TARGET_RA"].tolist()
+    assert table["DESI_TARGET"].tolist() == fibermap["DESI_TARGET"].tolist()
+    assert table["Z_RR"].tolist() == redrock["Z"].tolist()
+    assert summary.n_rows == len(redrock) == 120
+    # sky fibres are never rerun, whatever the network thinks
+    sky = fibermap["OBJTYPE"].astype(str) == "SKY"
+    assert sky.sum() > 3
+    assert ((table["RERUN_BITS"][sky] & Why.NOT_TARGET) != 0).all()
+    assert not table["IS_QSO_QN_NEW_RR"][sky].any()
+    # what was rerun has all of it; what was not has none of it
+    again = table["IS_QSO_QN_NEW_RR"]
+    assert 20 < again.sum() < 90
+    assert np.isfinite(table["Z_NEW"][again]).all()
+    assert (table["COEFF_NEW"][again] == [2, 2, 2, 2, 0, 0, 0, 0, 0, 0]).all()
+    for name in ("Z_NEW", "ZERR_NEW", "CHI2_NEW", "DELTACHI2_NEW"):
+        assert np.isnan(table[name][~again]).all()
+    assert np.isnan(table["COEFF_NEW"][~again]).all()
+    assert (table["ZWARN_NEW"][~again] == 0).all()
+    assert (table["SPECTYPE_NEW"][~again] == b"").all()
+    # every row says why
+    assert (table["RERUN_BITS"] != 0).all()
+    # quasars redrock had as galaxies are among them
+    missed = (truth["SPECTYPE"].astype(str) == "QSO") & (redrock["SPECTYPE"].astype(str) != "QSO")
+    found = missed & table["IS_QSO_QN"]
+    assert found.sum() >= 5
+    assert again[found & ~sky].all()
+    no_data = (table["FLAGS"] & Flag.NO_DATA) != 0
+    assert np.isnan(table["C_LYA"][no_data]).all()
+    assert np.isfinite(table["C_BAL"][~no_data]).all()
+
+
+def test_zwarn_belongs_to_the_z_beside_it(tile, network, template_files, fake_rrdesi, tmp_path):
+    redrock = tmp_path / "redrock.fits"
+    shutil.copyfile(tile.redrock, redrock)
+    with fitsio.FITS(redrock, "rw") as fits:
+        n = fits["REDSHIFTS"].get_nrows()
+        fits["REDSHIFTS"].write_column("ZWARN", np.full(n, 4))
+    program = fake_rrdesi(after="t['ZWARN'][::2] = 1 << 11")
+    output = tmp_path / "out.fits"
+    settings = settings_of(program, template_files, policy="today")
+    run_tile(tile.coadd, redrock, output, network, settings)
+    table = read_output(output).table
+    taken = table["Z"] == table["Z_NEW"]
+    assert 0 < taken.sum() < len(table)
+    assert set(table["ZWARN_NEW"][taken].tolist()) == {0, 1 << 11}
+    for name in ("Z", "ZERR", "ZWARN", "SPECTYPE"):
+        assert (table[name][taken] == table[f"{name}_NEW"][taken]).all()
+        assert (table[name][~taken] == table[f"{name}_RR"][~taken]).all()
+
+
+def test_same_input_same_bytes(tile, network, template_files, fake_rrdesi, tmp_path):
+    settings = settings_of(fake_rrdesi(), template_files)
+    for name in "ab":
+        run_tile(tile.coadd, tile.redrock, tmp_path / f"{name}.fits", network, settings)
+    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+
+
+def test_the_header_says_what_made_it(tile, network, template_files, fake_rrdesi, tmp_path):
+    output = tmp_path / "out.fits"
+    run_tile(tile.coadd, tile.redrock, output, network, settings_of(fake_rrdesi(), template_files))
+    recipe = read_output(output).recipe
+    assert recipe["network"]["sha256"] == network.sha256
+    assert [t["name"] for t in recipe["redrock"]["templates"]] == [
+        "rrtemplate-QSO-HIZ-v1.1.fits",
+        "rrtemplate-QSO-LOZ-v1.1.fits",
+    ]
+    assert recipe["redrock"]["version"] == "0.21.0"
+    assert recipe["inputs"]["first_version"] == "simulated"
+    assert recipe["selection"]["c_thresh"] == 0.5
+    with fitsio.FITS(output) as fits:
+        header = fits["QN_RR"].read_header()
+    known = {
+        header[f"DEPNAM{i:02d}"]: header[f"DEPVER{i:02d}"]
+        for i in range(20)
+        if f"DEPNAM{i:02d}" in header
+    }
+    assert known["QN_MODEL_FILE"] == network.name
+    assert known["RR_TEMPLATE_1"] == "rrtemplate-QSO-LOZ-v1.1.fits"
+    assert [header[f"RBIT{i:02d}"] for i in range(len(Why))] == [bit.name for bit in Why]
+
+
+class TestFailures:
+    """Nothing is left behind, neither files of ours nor half an output."""
+
+    def check(self, tile, network, settings, tmp_path, message):
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        settings = replace(settings, call=replace(settings.call, scratch=scratch))
+        before = sorted(tile.coadd.parent.iterdir())
+        with pytest.raises(RedrockError, match=message):
+            run_tile(tile.coadd, tile.redrock, tmp_path / "out.fits", network, settings)
+        assert list(scratch.iterdir()) == []
+        assert sorted(tile.coadd.parent.iterdir()) == before
+        assert not (tmp_path / "out.fits").exists()
+
+    def test_redrock_fails(self, tile, network, template_files, fake_rrdesi, tmp_path):
+        program = fake_rrdesi(before="raise ValueError('no RESOLUTION')")
+        settings = settings_of(program, template_files)
+        self.check(tile, network, settings, tmp_path, "status 1.*\n.*[^$]*no RESOLUTION")
+
+    def test_redrock_writes_nothing(self, tile, network, template_files, fake_rrdesi, tmp_path):
+        settings = settings_of(fake_rrdesi(before="sys.exit(0)"), template_files)
+        self.check(tile, network, settings, tmp_path, "no result for run 1")
+
+    def test_redrock_is_not_there(self, tile, network, template_files, tmp_path):
+        settings = settings_of(str(tmp_path / "nowhere"), template_files)
+        self.check(tile, network, settings, tmp_path, "cannot run .*nowhere")
+
+    def test_library_is_not_there(self, tile, network, template_files, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "redrock", None)
+        settings = Settings.make(rerun="library", templates=[template_files])
+        self.check(tile, network, settings, tmp_path, "redrock cannot be imported")
+
+
+def test_temporary_files_are_private(tile, network, template_files, fake_rrdesi, tmp_path):
+    note = tmp_path / "note.json"
+    program = fake_rrdesi(
+        before=f"import os, json; p = os.path.dirname(said('--priors')); "
+        f"open({str(note)!r}, 'w').write(json.dumps([p, os.stat(p).st_mode & 0o777]))"
+    )
+    settings = settings_of(program, template_files)
+    run_tile(tile.coadd, tile.redrock, tmp_path / "out.fits", network, settings)
+    folder, mode = json.loads(note.read_text())
+    assert mode == 0o700
+    assert not Path(folder).exists()
+    assert tile.coadd.parent not in Path(folder).parents
+
+
+def test_left_for_later_and_finished(tile, network, template_files, fake_rrdesi, tmp_path):
+    program = fake_rrdesi()
+    done, later = tmp_path / "done.fits", tmp_path / "later.fits"
+    run_tile(tile.coadd, tile.redrock, done, network, settings_of(program, template_files))
+    settings = settings_of(program, template_files, rerun="later")
+    summary = run_tile(tile.coadd, tile.redrock, later, network, settings)
+    waiting = read_output(later)
+    expected = read_output(done).table
+    assert waiting.waiting
+    assert summary.counts["WAITING"] == expected["IS_QSO_QN_NEW_RR"].sum()
+    assert not waiting.table["IS_QSO_QN_NEW_RR"].any()  # nobody must look for a Z_NEW yet
+    assert (waiting.table["Z"] == waiting.table["Z_RR"]).all()
+    with pytest.raises(RedrockError, match=r"missing: .*redrock-1\.fits"):
+        finish_tile(later)
+    listed = (later_folder(later) / "targets-1.txt").read_text().split()
+    assert [int(x) for x in listed] == expected["TARGETID"][expected["IS_QSO_QN_NEW_RR"]].tolist()
+    assert os.system(f"sh {summary.script} > {tmp_path / 'log'}") == 0
+    finish_tile(later)
+    assert_same(read_output(later).table, expected)
+    assert read_output(later).recipe["redrock"]["version"] == "0.21.0"
+    assert finish_tile(later).counts["WAITING"] == 0  # again: nothing to do
+
+
+def test_results_of_other_targets_are_refused(tile, network, template_files, fake_rrdesi, tmp_path):
+    output = tmp_path / "later.fits"
+    settings = settings_of(fake_rrdesi(), template_files, rerun="later")
+    run_tile(tile.coadd, tile.redrock, output, network, settings)
+    n = len([p for p in later_folder(output).iterdir() if p.name.startswith("priors")])
+    other = tmp_path / "other.fits"
+    write_redrock_of(other, np.array([1, 2]))
+    with pytest.raises(RedrockError, match="none of the"):
+        finish_tile(output, [other] * n)
+    with pytest.raises(RedrockError, match=f"waits for {n} results"):
+        finish_tile(output, [other] * (n + 1))
+
+
+def test_nothing_selected(tile, network, tmp_path):
+    """An empty selection needs no redrock at all, and all rows are there."""
+    output = tmp_path / "out.fits"
+    settings = Settings.make(Selection(target_classes=("BGS_ANY",)), rerun="later")
+    run_tile(tile.coadd, tile.redrock, output, network, settings)
+    table = read_output(output).table
+    assert len(table) == 120
+    assert (table["RERUN_BITS"] & Why.CLASS_NOT_ASKED).all()
+    assert np.isfinite(table["C_LYA"]).sum() > 100  # the network's columns are there all the same
+    assert not later_folder(output).exists()
+
+
+def test_target_classes_do_not_shift_rows(tile, network, template_files, fake_rrdesi, tmp_path):
+    redrock = tmp_path / "redrock.fits"
+    shutil.copyfile(tile.redrock, redrock)
+    with fitsio.FITS(redrock, "rw") as fits:
+        bits = fits["FIBERMAP"].read_column("DESI_TARGET")
+        bits[::3] = 1 << 60
+        fits["FIBERMAP"].write_column("DESI_TARGET", bits)
+    program = fake_rrdesi()
+    tables = []
+    for classes in ((), ("QSO",)):
+        settings = settings_of(
+            program, template_files, policy="today", selection=Selection(target_classes=classes)
+        )
+        run_tile(tile.coadd, redrock, tmp_path / "o.fits", network, settings, overwrite=True)
+        tables.append(read_output(tmp_path / "o.fits").table)
+    everyone, quasars = tables
+    for name in ("TARGETID", "Z_QN", "C_MgII", "Z_MgII"):
+        np.testing.assert_array_equal(everyone[name], quasars[name])
+    assert not quasars["IS_QSO_QN_NEW_RR"][::3].any()
+    rest = np.arange(120) % 3 != 0
+    np.testing.assert_array_equal(everyone["Z_NEW"][rest], quasars["Z_NEW"][rest])
+
+
+def test_missing_arm(tile, network, template_files, fake_rrdesi, tmp_path):
+    coadd = tmp_path / "coadd.fits"
+    with fitsio.FITS(tile.coadd) as old, fitsio.FITS(coadd, "rw") as new:
+        new.write(None)
+        for hdu in old[1:]:
+            if not hdu.get_extname().startswith("B_"):
+                new.write(hdu.read(), extname=hdu.get_extname())
+    output = tmp_path / "out.fits"
+    run_tile(coadd, tile.redrock, output, network, settings_of(fake_rrdesi(), template_files))
+    table = read_output(output).table
+    assert len(table) == 120
+    assert ((table["FLAGS"] & Flag.ARM_B_MASKED) != 0).all()
+
+
+def test_all_masked(tile, network, template_files, fake_rrdesi, tmp_path):
+    coadd = tmp_path / "coadd.fits"
+    shutil.copyfile(tile.coadd, coadd)
+    with fitsio.FITS(coadd, "rw") as fits:
+        for arm in "BRZ":
+            fits[f"{arm}_IVAR"].write(np.zeros_like(fits[f"{arm}_IVAR"].read()))
+    output = tmp_path / "out.fits"
+    run_tile(coadd, tile.redrock, output, network, settings_of(fake_rrdesi(), template_files))
+    table = read_output(output).table
+    assert len(table) == 120
+    assert (table["RERUN_BITS"] & Why.NO_SPECTRUM).all()
+    assert np.isnan(table["Z_QN"]).all()
+    assert (table["Z"] == table["Z_RR"]).all()
+
+
+def test_rows_in_another_order_are_matched(tile, network, tmp_path):
+    """Redrock's order rules; the coadd's and the FIBERMAP's are followed by TARGETID."""
+    redrock = tmp_path / "redrock.fits"
+    order = np.random.default_rng(1).permutation(120)
+    with fitsio.FITS(tile.redrock) as old, fitsio.FITS(redrock, "rw") as new:
+        new.write(None)
+        new.write(old["REDSHIFTS"].read()[order], extname="REDSHIFTS")
+        new.write(old["FIBERMAP"].read(), extname="FIBERMAP")
+    settings = Settings.make(rerun="later")
+    for name, path in (("a", tile.redrock), ("b", redrock)):
+        run_tile(tile.coadd, path, tmp_path / f"{name}.fits", network, settings)
+    a, b = (read_output(tmp_path / f"{name}.fits").table for name in "ab")
+    assert_same(a[order], b)
+
+
+def test_files_that_do_not_belong_together(tile, network, tmp_path, shared_data):
+    other = shared_data / "desi_redrock" / "coadd-4-80613-thru20210324.fits"
+    with pytest.raises(DataFormatError, match=r"TARGETID .* is not in the coadd"):
+        run_tile(other, tile.redrock, tmp_path / "o.fits", network, Settings.make(rerun="later"))
+    with pytest.raises(DataFormatError, match="no HDU named REDSHIFTS"):
+        run_tile(tile.coadd, tile.coadd, tmp_path / "o.fits", network, Settings.make(rerun="later"))
+
+
+def test_an_output_is_not_overwritten_unasked(tile, network, tmp_path):
+    output = tmp_path / "out.fits"
+    output.write_text("precious")
+    with pytest.raises(OutputError, match="exists"):
+        run_tile(tile.coadd, tile.redrock, output, network, Settings.make(rerun="later"))
+    assert output.read_text() == "precious"
+    with pytest.raises(DataFormatError, match="no afterburner output"):
+        read_output(output)
+
+
+class TestRealFiles:
+    def test_the_real_pair(self, network, shared_data, tmp_path):
+        folder = shared_data / "desi_redrock"
+        coadd, redrock = (
+            folder / f"{kind}-4-80613-thru20210324.fits" for kind in ("coadd", "redrock")
+        )
+        output = tmp_path / "qso_qn.fits"
+        run_tile(coadd, redrock, output, network, Settings.make(rerun="later"))
+        table = read_output(output).table
+        real = fitsio.read(redrock, ext="REDSHIFTS")
+        assert schema(output)[: len(documented())] == documented("SV1_DESI_TARGET")
+        assert table["TARGETID"].tolist() == [39633345008634465] == real["TARGETID"].tolist()
+        assert table["Z_RR"].tolist() == real["Z"].tolist()
+        assert (
+            table["SV1_DESI_TARGET"][0]
+            == fitsio.read(redrock, ext="FIBERMAP")["SV1_DESI_TARGET"][0]
+        )
+        recipe = read_output(output).recipe
+        assert recipe["inputs"]["first_version"] == "0.17.0"
+        assert "GALAXY 2.6" in recipe["inputs"]["first_templates"]
+
+    @pytest.mark.parametrize(
+        ("name", "n"),
+        [
+            ("desi_tile80693/coadd-1-80693-thru20210204.fits", 5),
+            ("desi_healpix9144/coadd-main-dark-9144.fits", 2),
+            ("desi_healpix9144/coadd-sv3-dark-9144.fits", 2),
+            ("quasarnp_fixture/test_coadd.fits", 25),
+        ],
+    )
+    def test_real_coadds(self, name, n, network, shared_data, own_settings, tmp_path):
+        coadd = shared_data / name
+        redrock = tmp_path / "redrock.fits"
+        with fitsio.FITS(coadd) as fits:
+            fibermap = fits["FIBERMAP"].read() if "FIBERMAP" in fits else None
+        # without a FIBERMAP nobody knows who the targets are
+        ids = np.full(n, -1) if fibermap is None else fibermap["TARGETID"].astype(np.int64)
+        write_redrock_of(redrock, ids, fibermap, coadd)
+        output = tmp_path / "qso_qn.fits"
+        run_tile(coadd, redrock, output, network, own_settings)
+        table = read_output(output).table
+        rows = read_redrock_rows(redrock)
+        assert table["TARGETID"].tolist() == rows.target_id.tolist()
+        assert len(table) == n
+        target = rows.phase.column
+        assert schema(output)[: len(documented())] == documented(target)
+        usable = (prepare(read_spectra(coadd), network.predictor.config.grid).flags & 129) == 0
+        assert np.isfinite(table["C_LYA"]).tolist() == usable.tolist()
+        if "test_coadd" not in name:
+            # known quasars that this redrock file has as galaxies
+            assert table["IS_QSO_QN"].all()
+            assert table["IS_QSO_QN_NEW_RR"].all()
+            assert np.char.strip(table["SPECTYPE"].astype(str)).tolist() == ["QSO"] * n
