@@ -10,6 +10,7 @@ import typer
 
 from quasarloop import __version__
 from quasarloop.cli import campaign, ensemble, evaluate, inspect, labels, qsocat, som, weights
+from quasarloop.cli.afterburner import afterburner
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import console, start_logging
 from quasarloop.cli.demo import demo
@@ -43,6 +44,7 @@ app.add_typer(weights.app, name="weights")
 app.add_typer(inspect.app, name="inspect")
 app.add_typer(labels.app, name="labels")
 app.add_typer(campaign.app, name="campaign")
+app.command("afterburner")(afterburner)
 
 
 @app.callback(invoke_without_command=True)
