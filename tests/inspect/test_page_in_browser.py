@@ -38,6 +38,9 @@ def page_server(tmp_path_factory, write_coadd, strong_hasher, module_server):
             "ENTROPY": 1.5,
             "VOTES": {"NOT_QSO": 3, "LOW_Z": 4, "HIGH_Z": 13},
             "PROPOSALS": [{"z": 2.41, "who": "median"}, {"z": 0.87, "count": 3}],
+            "REDROCK": [
+                {"z": 0.87, "spectype": "GALAXY", "zwarn": 4, "deltachi2": 31.2, "version": "1"}
+            ],
             "CELL": 12,
         }
         for row, target in enumerate(ids)
@@ -234,6 +237,9 @@ def test_nudges_chips_and_fits_find_the_redshift(desk):
     assert trial(page) == 0.87
     page.locator(".chip", has_text="2.41").click()
     assert trial(page) == 2.41
+    page.locator(".chip", has_text="redrock GALAXY ZWARN 4").click()
+    assert trial(page) == 0.87
+    assert "GALAXY" in page.locator("#template").inner_text()
     assert page.locator(".map .cell").count() == 25
     assert page.locator(".votes").inner_text().split()[-1] == "13"
 

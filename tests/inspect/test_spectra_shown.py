@@ -143,6 +143,13 @@ def test_redrocks_best_fits_are_read(shared_data):
     assert (both[0]["spectype"], both[0]["version"]) == ("GALAXY", "0.17.0")
 
 
+def test_older_redrock_files_are_read_too(shared_data):
+    path = shared_data / "desi_andes" / "zbest-qso-68002-20200315.fits"
+    fits = read_redrock([path])
+    assert fits
+    assert {fit["spectype"] for both in fits.values() for fit in both} <= {"QSO", "GALAXY", "STAR"}
+
+
 def test_a_file_without_redrock_results_is_refused(coadd):
     with pytest.raises(InspectionError, match="no redrock results"):
         read_redrock([coadd])

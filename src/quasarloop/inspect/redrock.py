@@ -10,7 +10,8 @@ from quasarloop.errors import InspectionError
 
 __all__ = ["read_redrock"]
 
-_HDU: Final = "REDSHIFTS"
+# Older versions of redrock wrote zbest files.
+_HDUS: Final = ("REDSHIFTS", "ZBEST")
 _COLUMNS: Final = ("TARGETID", "Z", "ZERR", "ZWARN", "SPECTYPE", "SUBTYPE", "DELTACHI2")
 
 
@@ -18,7 +19,7 @@ def read_redrock(paths: Iterable[str | Path]) -> dict[int, list[dict[str, Any]]]
     """Read best fits from redrock files.
 
     Args:
-        paths: ``redrock-*.fits``; several (another version, a rerun) give several fits.
+        paths: ``redrock-*.fits`` or ``zbest-*.fits``; several (another version, a rerun) give several fits.
 
     Returns:
         Per TARGETID its fits, in the files' order, JSON-ready.
@@ -31,10 +32,11 @@ def read_redrock(paths: Iterable[str | Path]) -> dict[int, list[dict[str, Any]]]
         try:
             with fitsio.FITS(str(path)) as file:
                 version = str(file[0].read_header().get("RRVER", "") or "")
-                table = file[_HDU].read(columns=list(_COLUMNS))
+                hdu = next((name for name in _HDUS if name in file), _HDUS[0])
+                table = file[hdu].read(columns=list(_COLUMNS))
         except (OSError, ValueError) as exc:
             raise InspectionError(
-                f"{path}: no redrock results ({exc}); expected HDU {_HDU} with "
+                f"{path}: no redrock results ({exc}); expected HDU {_HDUS[0]} with "
                 f"{', '.join(_COLUMNS)}"
             ) from exc
         for row in table:

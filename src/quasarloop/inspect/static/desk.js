@@ -226,9 +226,9 @@ export class InspectorDesk {
       const { opinion } = await post(`/api/objects/${target}/machine`);
       if (this.current.target_id !== target) return;
       this.machineShown = true;
-      const redshifts = showMachine(opinion, (z) => this.bench.moveTo(z));
-      this.bench.offer(redshifts);
-      if (move && redshifts.length) this.bench.moveTo(redshifts[0]);
+      const chips = showMachine(opinion, (chip) => this.bench.tryOut(chip));
+      this.bench.offer(chips);
+      if (move && chips.length) this.bench.tryOut(chips[0]);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       byId("verdict-hint").textContent = error.message;

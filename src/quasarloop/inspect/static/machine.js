@@ -12,7 +12,7 @@ export function hideMachine(closed) {
   byId("machine").replaceChildren(button);
 }
 
-/** Show an opinion; `take(z)` is called for a chip. Returns the redshifts, for the chip key. */
+/** Show an opinion; `take(chip)` is called for a chip. Returns them ({z, spectype}), for the chip key. */
 export function showMachine(opinion, take) {
   const parts = [];
   if (opinion.votes) parts.push(voteBars(opinion.votes));
@@ -32,7 +32,7 @@ export function showMachine(opinion, take) {
   if (opinion.map) parts.push(neighbourhood(opinion.map));
   if (parts.length === 0) parts.push(el("p", { class: "hint" }, "nothing is known of this object"));
   byId("machine").replaceChildren(...parts);
-  return chips.map((chip) => chip.z);
+  return chips;
 }
 
 function voteBars(votes) {
@@ -52,7 +52,7 @@ function chipButton(chip, take) {
   const button = el("button", { type: "button", class: `chip ${chip.from}`, title: said || "proposed redshift" },
     `z ${formatZ(chip.z)}`, said ? el("small", {}, said) : null);
   button.addEventListener("click", () => {
-    take(chip.z);
+    take(chip);
     button.blur();
   });
   return button;

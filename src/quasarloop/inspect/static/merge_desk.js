@@ -71,11 +71,12 @@ export class MergerDesk {
     this.step = 0;
     this.adopted = -1;
     this.showVerdicts();
-    const machines = showMachine(opinion, (z) => this.bench.moveTo(z));
-    const said = object.verdicts.map((v) => v.verdict.z).filter((z) => z !== null);
-    this.bench.offer([...new Set([...said, ...machines])]);
+    const machines = showMachine(opinion, (chip) => this.bench.tryOut(chip));
+    const said = object.verdicts.map((v) => v.verdict).filter(({ z }) => z !== null);
+    const byZ = new Map([...machines, ...said].map((chip) => [chip.z, chip]));
+    this.bench.offer([...new Set([...said, ...machines].map(({ z }) => z))].map((z) => byZ.get(z)));
     this.bench.follow(this.verdict.spectype || object.verdicts[0]?.verdict.spectype);
-    this.bench.moveTo(this.verdict.z ?? said[0] ?? 0);
+    this.bench.moveTo(this.verdict.z ?? said[0]?.z ?? 0);
     this.bench.hint("");
     this.show();
   }
@@ -203,7 +204,7 @@ export class MergerDesk {
     const zButton = ({ verdict }) => {
       if (verdict.z === null) return "–";
       const button = el("button", { type: "button", class: "chip" }, formatZ(verdict.z));
-      button.addEventListener("click", () => this.bench.moveTo(verdict.z));
+      button.addEventListener("click", () => this.bench.tryOut(verdict));
       return button;
     };
     const bal = (v) => ({ true: "yes", false: "no", null: "–" })[String(v.verdict.is_bal)];

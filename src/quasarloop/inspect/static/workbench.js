@@ -101,9 +101,15 @@ export class Workbench {
     this.onMove(this.z);
   }
 
-  offer(redshifts) {
-    this.chips = redshifts;
+  /** Redshifts to try one after the other: {z, spectype if known}. */
+  offer(chips) {
+    this.chips = chips;
     this.chip = -1;
+  }
+
+  tryOut({ z, spectype }) {
+    this.follow(spectype);
+    this.moveTo(z);
   }
 
   /** Do what a key or button says; false if it is not for us. */
@@ -142,7 +148,7 @@ export class Workbench {
 
   /** Draw the template of a class, unless templates are off. */
   follow(spectype) {
-    if (spectype && this.plot.options.template !== "none") this.options({ template: spectype });
+    if (spectype in this.plot.templates && this.plot.options.template !== "none") this.options({ template: spectype });
   }
 
   cycle(name) {
@@ -158,7 +164,7 @@ export class Workbench {
   nextChip() {
     if (!this.chips.length) return this.hint("no redshift is proposed (m shows what is known)");
     this.chip = (this.chip + 1) % this.chips.length;
-    return this.moveTo(this.chips[this.chip]);
+    return this.tryOut(this.chips[this.chip]);
   }
 
   async fit(wide) {
