@@ -1,5 +1,6 @@
 """``quasarloop afterburner``: DESI's quasar afterburner, network and redrock together."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -132,7 +133,7 @@ def _many(
     reduction: Path,
     out: Path,
     settings: "Settings",
-    network: dict[str, object],
+    network: Mapping[str, object],
     where: tuple[int, str | None],
     *,
     overwrite: bool,

@@ -1,0 +1,193 @@
+"""Real redrock on a handful of objects, as library and as program; desispec's own step beside."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fitsio
+import numpy as np
+import pytest
+
+from quasarloop.afterburner.network_step import load_network
+from quasarloop.afterburner.reasons import Why
+from quasarloop.afterburner.redrock_run import has_redrock
+from quasarloop.afterburner.run import Settings, run_tile
+from quasarloop.afterburner.writer import read_output
+from quasarloop.errors import RedrockError
+from quasarloop.network.weights import default_weights_path
+from quasarloop.read import read_truth
+from quasarloop.simulate.model_sky import ModelSky
+from quasarloop.simulate.sky import plan_survey, simulate_survey
+from quasarloop.simulate.survey_file import read_survey_file
+
+pytestmark = [
+    pytest.mark.redrock,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        not has_redrock(), reason="redrock and desispec are absent: pip install quasarloop[redrock]"
+    ),
+]
+
+N = 6
+# Bright quasars, all of which the file beside the coadd has as galaxies; one sky fibre among them
+# would be one too many to be rerun.
+SKY = """
+[quasars]
+weight = 1.0
+[quasars.r_mag]
+knots = [18.5, 19.5]
+[galaxies]
+weight = 0.0
+[stars]
+weight = 0.0
+[redrock]
+qso_as_galaxy = 1.0
+qso_as_star = 0.0
+qso_wrong_line = 0.0
+[faults]
+masked_arm = 0.0
+corrupted_third = 0.0
+blend = 0.0
+arm_step = 0.0
+sky_residuals = 0.0
+sky_fibre = 0.2
+"""
+DESISPEC = "import sys; from desispec.scripts.qsoqn import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("survey")
+    (folder / "sky.toml").write_text(SKY)
+    population, observing = read_survey_file(folder / "sky.toml")
+    sky = ModelSky(population)
+    plan = plan_survey(
+        folder / "out",
+        seed=4,
+        source=sky,
+        recipe=sky.recipe(),
+        observing=observing,
+        with_resolution=True,
+    )
+    simulate_survey(plan, N)
+    return plan.out
+
+
+@pytest.fixture(scope="module")
+def files(survey):
+    return [next(survey.rglob(f"{kind}-*.fits")) for kind in ("coadd", "redrock")]
+
+
+@pytest.fixture(scope="module")
+def qso_templates(shared_data):
+    folder = shared_data / "templates" / "redrock"
+    return [folder / f"rrtemplate-QSO-{kind}-v1.1.fits" for kind in ("HIZ", "LOZ")]
+
+
+@pytest.fixture(scope="module")
+def by_library(files, qso_templates, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("library")
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    settings = Settings.make(
+        policy="ours", rerun="library", templates=qso_templates, scratch=scratch
+    )
+    run_tile(*files, folder / "qso_qn.fits", load_network(), settings)
+    assert list(scratch.iterdir()) == []
+    return read_output(folder / "qso_qn.fits")
+
+
+def test_missed_quasars_come_back_at_their_redshifts(by_library, survey):
+    table = by_library.table
+    truth = read_truth(survey / "truth.csv")
+    assert table["TARGETID"].tolist() == truth.target_id.tolist()
+    quasar = truth.spectype == 2
+    assert 3 <= quasar.sum() < N  # and at least one sky fibre
+    assert (table["SPECTYPE_RR"].astype(str) == "GALAXY").all()
+    assert table["IS_QSO_QN_NEW_RR"].tolist() == quasar.tolist()
+    assert (table["RERUN_BITS"][~quasar] & Why.NOT_TARGET).all()
+    assert (table["SPECTYPE"][quasar].astype(str) == "QSO").all()
+    away = np.abs(table["Z"] - truth.z)[quasar] / (1 + truth.z[quasar])
+    assert (away < 0.01).all(), away
+    assert (table["ZWARN"][quasar] == table["ZWARN_NEW"][quasar]).all()
+
+
+def test_the_header_names_redrock_and_its_templates(by_library):
+    said = by_library.recipe["redrock"]
+    assert said["version"].startswith("0.21")
+    assert sorted(said["used"]) == ["QSO:::HIZ 1.1", "QSO:::LOZ 1.1"]
+    assert [t["name"] for t in said["templates"]] == [
+        "rrtemplate-QSO-HIZ-v1.1.fits",
+        "rrtemplate-QSO-LOZ-v1.1.fits",
+    ]
+
+
+def test_the_program_says_the_same(by_library, files, qso_templates, tmp_path):
+    rrdesi = str(Path(sys.executable).parent / "rrdesi")
+    settings = Settings.make(rrdesi=rrdesi, templates=qso_templates)
+    run_tile(*files, tmp_path / "o.fits", load_network(), settings)
+    table = read_output(tmp_path / "o.fits").table
+    for name in table.dtype.names:
+        np.testing.assert_array_equal(table[name], by_library.table[name], err_msg=name)
+
+
+def test_what_redrock_cannot_read_is_said(files, qso_templates, tmp_path):
+    """Without RESOLUTION matrices redrock stops; nothing is left behind."""
+    coadd = tmp_path / "coadd.fits"
+    with fitsio.FITS(files[0]) as old, fitsio.FITS(coadd, "rw") as new:
+        new.write(None)
+        for hdu in old[1:]:
+            if not hdu.get_extname().endswith("RESOLUTION"):
+                new.write(hdu.read(), extname=hdu.get_extname())
+    settings = Settings.make(
+        policy="today", rerun="library", templates=qso_templates, scratch=tmp_path
+    )
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(RedrockError, match="redrock failed"):
+        run_tile(coadd, files[1], tmp_path / "o.fits", load_network(), settings)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(
+    not os.environ.get("QUASARNP_DIR"),
+    reason="desispec's step needs QuasarNP: set QUASARNP_DIR to a checkout",
+)
+def test_desispecs_own_step_writes_the_same_columns(files, qso_templates, tmp_path):
+    """Same file, same weights, today's policy: names, types, order, and every value."""
+    theirs, ours = tmp_path / "theirs.fits", tmp_path / "ours.fits"
+    words = ["--coadd", files[0], "--redrock", files[1], "--output", theirs, "--target_selection"]
+    words += ["all", "--save_target", "all", "--templates", *qso_templates]
+    environment = {
+        **os.environ,
+        "QN_MODEL_FILE": str(default_weights_path()),
+        "PYTHONPATH": os.environ["QUASARNP_DIR"],
+        "RR_TEMPLATE_DIR": str(qso_templates[0].parent),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", DESISPEC, *map(str, words)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    settings = Settings.make(
+        policy="today", rerun="library", templates=qso_templates, red_end="clamp"
+    )
+    run_tile(*files, ours, load_network(), settings)
+    schemas, tables = [], []
+    for path in (theirs, ours):
+        with fitsio.FITS(path) as fits:
+            header = fits["QN_RR"].read_header()
+            tables.append(fits["QN_RR"].read())
+        n = header["TFIELDS"]
+        schemas.append([(header[f"TTYPE{i}"], header[f"TFORM{i}"]) for i in range(1, n + 1)])
+    assert schemas[1][: len(schemas[0])] == schemas[0]
+    for name in tables[0].dtype.names:
+        a, b = (table[name] for table in tables)
+        if a.dtype.kind == "f":
+            np.testing.assert_allclose(b, a, rtol=2e-4, atol=2e-5, err_msg=name)
+        else:
+            assert a.tolist() == b.tolist(), name
