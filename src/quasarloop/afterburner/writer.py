@@ -86,7 +86,7 @@ def read_output(path: str | Path) -> OutputFile:
 
 
 def _write_header(hdu: Any, table: NDArray[np.void], recipe: Mapping[str, Any]) -> None:
-    target_column = str(table.dtype.names[3]) if table.dtype.names else ""
+    target_column = list(table.dtype.names or [])[3]
     for number, column in enumerate((*documented_columns(target_column), *own_columns()), start=1):
         hdu.write_key(f"TCOMM{number}", column.text)
     # As desiutil.depend records them, so that the survey's tools find them.
