@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 
 from quasarloop.inspect.database import open_database
-from quasarloop.inspect.people import invite, join
+from quasarloop.inspect.ledger import history, item_of
+from quasarloop.inspect.people import invite, join, person_called
 from quasarloop.inspect.server import prepare
 from quasarloop.inspect.spectra_files import open_spectra
 
@@ -137,6 +138,13 @@ def type_z(page, text):
     page.keyboard.press("z")
     page.keyboard.type(text)
     page.keyboard.press("Enter")
+
+
+def labels(page_server, number, name="bea"):
+    """Every version of somebody's label, from the database."""
+    with page_server[1].read() as session:
+        item = item_of(session, BIG_ID + number)
+        return history(session, item.id, person_called(session, name))
 
 
 def trial(page):
@@ -383,7 +391,7 @@ def test_a_broken_spectrum_says_why_and_the_next_one_works(desk):
     assert page.evaluate("() => window.quasarloop.bench.plot.arms[0].wave.length") > 2000
 
 
-def test_the_machines_stay_silent_until_asked_and_speak_after_the_verdict(desk):
+def test_the_machines_stay_silent_until_asked_and_speak_after_the_verdict(desk, page_server):
     page = desk(10, name="bea")
     assert page.locator("#machine button").count() == 1
     assert "2.41" not in page.locator("#machine").inner_text()
@@ -395,6 +403,11 @@ def test_the_machines_stay_silent_until_asked_and_speak_after_the_verdict(desk):
     assert "2.41" not in page.locator("#machine").inner_text()
     press(page, ["m"])
     page.locator(".chip", has_text="2.41").wait_for()
+    type_z(page, "1.4")
+    press(page, ["q", "3"])
+    saved(page)
+    informed = [label.saw_machine for number in (10, 11) for label in labels(page_server, number)]
+    assert informed == [False, False, True, True], "the first verdict was given blind"
 
 
 def test_nothing_comes_from_anywhere_else_and_nothing_fails(desk, page_server):

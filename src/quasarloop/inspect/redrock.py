@@ -19,7 +19,8 @@ def read_redrock(paths: Iterable[str | Path]) -> dict[int, list[dict[str, Any]]]
     """Read best fits from redrock files.
 
     Args:
-        paths: ``redrock-*.fits`` or ``zbest-*.fits``; several (another version, a rerun) give several fits.
+        paths: ``redrock-*.fits`` or ``zbest-*.fits``; several (another version, a rerun) give
+            several fits.
 
     Returns:
         Per TARGETID its fits, in the files' order, JSON-ready.

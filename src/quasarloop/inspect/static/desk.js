@@ -48,7 +48,7 @@ export class InspectorDesk {
   /** Show the object at a place in the list; stay where we are if it cannot be had. */
   async go(index) {
     if (!this.list.length) {
-      byId("where").textContent = "nothing to inspect in this list";
+      this.bench.empty("nothing to inspect in this list");
       return;
     }
     const { target_id: target } = this.list[index];
@@ -90,6 +90,7 @@ export class InspectorDesk {
     this.bench.moveTo(this.verdict.z ?? 0);
     hideMachine(object.machine === "closed");
     this.machineShown = false;
+    this.revealWhenSaved = false;
     this.show();
   }
 
@@ -145,7 +146,7 @@ export class InspectorDesk {
     if (verdict.z !== null && Math.abs(verdict.z - this.bench.z) > 1e-6) this.bench.moveTo(verdict.z);
     this.show();
     // The first verdict is given blind; what the machines think may be seen from then on.
-    this.revealWhenSaved = first && !this.machineShown;
+    if (first) this.revealWhenSaved = !this.machineShown;
   }
 
   /** Walk back or forth along this object's changes; from an untouched one, go to the last. */
@@ -254,7 +255,8 @@ export class InspectorDesk {
       }
       document.body.dataset.savedVersion = String(answer.version);
       render(this.verdict);
-      if (this.revealWhenSaved) {
+      // Not before: an answer to an earlier change would let the verdict's own save look informed.
+      if (this.revealWhenSaved && isComplete(answer.verdict)) {
         this.revealWhenSaved = false;
         this.showMachine({ move: false });
       }

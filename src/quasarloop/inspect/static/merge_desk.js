@@ -33,7 +33,7 @@ export class MergerDesk {
   /** Show the object at a place in the queue; stay where we are if it cannot be had. */
   async go(index) {
     if (!this.list.length) {
-      byId("where").textContent = "nothing to decide";
+      this.bench.empty("nothing to decide");
       return;
     }
     const { target_id: target } = this.list[index];

@@ -15,9 +15,11 @@ const numbers = [
   ["α of the class", number(found.alpha_class)],
   ["α of the quality", number(found.alpha_quality)],
   ["redshift scatter", found.z_scatter_kms === null ? "–" : `${number(found.z_scatter_kms, 0)} km/s`],
-  ["redshifts apart", `${percent(found.z_outliers)} %`],
+  ["redshifts apart", found.z_outliers === null ? "–" : `${percent(found.z_outliers)} %`],
 ];
 byId("numbers").append(...numbers.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))));
+byId("compared").hidden = found.n_compared === 0;
+byId("none").hidden = found.n_compared > 0;
 byId("pairs").append(...found.pairs.map((pair) => {
   const cells = [pair.n_common, number(pair.alpha_class), number(pair.alpha_quality), percent(pair.same_class), number(pair.quality_difference),
     number(pair.z_scatter_kms, 0), percent(pair.z_outliers)];

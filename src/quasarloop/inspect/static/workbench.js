@@ -83,6 +83,13 @@ export class Workbench {
     byId("where").textContent = text;
   }
 
+  /** A list without objects: say so where the spectrum would be, too. */
+  empty(text) {
+    this.tell(text);
+    byId("notice").textContent = text;
+    byId("notice").hidden = false;
+  }
+
   announce(spectrum) {
     const parts = [spectrum.notice, spectrum.flags && `flags: ${spectrum.flags.replaceAll("|", ", ")}`];
     const text = parts.filter(Boolean).join(" · ");
