@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.reasons import Why
-from quasarloop.afterburner.table import HDU, documented_columns, own_columns
+from quasarloop.afterburner.survey_targets import phase_of
+from quasarloop.afterburner.table import HDU, OutputColumn, documented_columns, own_columns
 from quasarloop.artefacts import write_atomically
 from quasarloop.errors import DataFormatError, OutputError
 
@@ -71,9 +72,8 @@ def read_output(path: str | Path) -> OutputFile:
             table, header = file[HDU].read(), file[HDU].read_header()
     except (OSError, ValueError) as exc:
         raise DataFormatError(f"{path}: no afterburner output ({exc}); expected HDU {HDU}") from exc
-    names = table.dtype.names or ()
-    expected = {column.name for column in own_columns()}
-    missing = sorted(expected - set(names))
+    columns = _columns_of(table)
+    missing = [column.name for column in columns if column.name not in (table.dtype.names or ())]
     recipe = _recipe(header)
     if missing or recipe is None:
         raise DataFormatError(
@@ -81,13 +81,12 @@ def read_output(path: str | Path) -> OutputFile:
             "make it again with `quasarloop afterburner`"
         )
     # Native byte order, and bytes where the reading library makes words of them.
-    columns = (*documented_columns(names[3]), *own_columns())
-    return OutputFile(table.astype([(c.name, c.dtype, c.shape) for c in columns]), recipe)
+    rows = table[[column.name for column in columns]]
+    return OutputFile(rows.astype([(c.name, c.dtype, c.shape) for c in columns]), recipe)
 
 
 def _write_header(hdu: Any, table: NDArray[np.void], recipe: Mapping[str, Any]) -> None:
-    target_column = list(table.dtype.names or [])[3]
-    for number, column in enumerate((*documented_columns(target_column), *own_columns()), start=1):
+    for number, column in enumerate(_columns_of(table), start=1):
         hdu.write_key(f"TCOMM{number}", column.text)
     # As desiutil.depend records them, so that the survey's tools find them.
     for number, (name, value) in enumerate(_dependencies(recipe)):
@@ -101,6 +100,11 @@ def _write_header(hdu: Any, table: NDArray[np.void], recipe: Mapping[str, Any]) 
         # A mark at both ends: blanks there would be lost.
         hdu.write_history(f"|{text[start : start + _LINE_WIDTH]}|")
     hdu.write_history(_CLOSE)
+
+
+def _columns_of(table: NDArray[np.void]) -> tuple[OutputColumn, ...]:
+    """Return an output's columns; the one of target bits is called as the survey's phase does."""
+    return (*documented_columns(phase_of(table.dtype.names or ()).column), *own_columns())
 
 
 def _dependencies(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
