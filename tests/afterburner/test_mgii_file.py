@@ -212,6 +212,8 @@ def test_templates_of_another_version_are_refused(tmp_path):
     assert basis.version == "2.6"
     with pytest.raises(DataFormatError, match=r"version unknown.*: 2\.6, 1\.0"):
         basis_of(read_bases(templates), "GALAXY", "", ())
+    with pytest.raises(DataFormatError, match="not in its own list"):
+        basis_of(read_bases(templates), "GALAXY", "", ("none none",))
     write_template(templates, "rrtemplate-bad.fits", CDELT1=-1.0)
     with pytest.raises(DataFormatError, match="no usable template"):
         read_bases(templates)

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.maskbits import BIT_TEXT, QsoBit
-from quasarloop.afterburner.merge import ZWARN_SMALL_DELTA_CHI2
 from quasarloop.afterburner.quasar_columns import NETWORK_COLUMNS
+from quasarloop.afterburner.quasar_rows import network_zwarn
 from quasarloop.artefacts import checksum, versions
 from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra, options_record
 from quasarloop.catalogue.columns import CatalogueBlock
@@ -23,9 +23,6 @@ from quasarloop.network.weights import default_weights_path, read_weights
 from quasarloop.spectra import Flag
 
 __all__ = ["NetworkSummary", "network_quasar_rows", "write_network_catalogue"]
-
-# A second redshift with at least this probability is warned of. Our choice: one in ten.
-_P_ALT_WARNED: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,6 @@ def write_network_catalogue(
         "weights_sha256": checksum(path),
         "grid": network.config.grid.describe(),
         "options": options_record(chosen),
-        "p_alt_warned": _P_ALT_WARNED,
         "maskbits": {f"NETWORK ({int(QsoBit.NETWORK)})": BIT_TEXT[QsoBit.NETWORK]},
         "versions": versions(),
     }
@@ -137,9 +133,7 @@ def network_quasar_rows(block: CatalogueBlock) -> CatalogueBlock:
     values["Z"] = np.where(joint, values["Z_JOINT"], values["Z_BEST"])
     values["ZERR"] = values["ZERR_JOINT"]
     values["Z_SOURCE"] = np.where(joint, "JOINT", "LINE")
-    with np.errstate(invalid="ignore"):
-        ambiguous = values["P_ALT"] >= _P_ALT_WARNED
-    values["ZWARN"] = np.where(ambiguous, ZWARN_SMALL_DELTA_CHI2, 0)
+    values["ZWARN"] = network_zwarn(values["P_ALT"])
     values["Z_QN"] = values["Z_BEST"]
     values["QSO_MASKBITS"] = np.full(n, int(QsoBit.NETWORK))
     quasar = values["IS_QSO"].astype(bool) & ((values["FLAGS"] & Flag.NOT_TARGET) == 0)

@@ -37,8 +37,8 @@ class CatalogueSummary:
         n_spectra: rows of all redrock files.
         n_quasars: rows written.
         n_repeated: rows whose TARGETID an earlier row has (overlapping tiles).
-        n_waiting: quasars of the network alone whose second redrock run is not in the file: their
-            redshift is redrock's first, and likely wrong.
+        n_waiting: quasars at a redshift the network contradicts, and redrock's second run is not
+            in the file: Z_SOURCE is WAITING (Z likely wrong) or NETWORK.
         bit_counts: rows per bit.
     """
 
@@ -152,9 +152,7 @@ def _count(
     counts["quasars"] += len(bits)
     counts["repeated"] += sum(target in seen for target in ids)
     seen.update(ids)
-    agreed = QsoBit.REDROCK | QsoBit.RERUN | QsoBit.MGII
-    waiting = ((bits & QsoBit.NETWORK) != 0) & ((bits & agreed) == 0)
-    counts["waiting"] += int(waiting.sum())
+    counts["waiting"] += int(np.isin(rows["Z_SOURCE"], ("WAITING", "NETWORK")).sum())
     for bit in QsoBit:
         counts[str(bit.name)] += int(((bits & bit) != 0).sum())
 
@@ -163,6 +161,7 @@ def _header(options: CatalogueOptions, wise_variable: str | Path | None) -> dict
     return {
         "recipe": asdict(options.recipe),
         "targets": options.targets,
+        "waiting": options.waiting,
         "mgii": options.mgii,
         "mgii_reference": "constant" if options.mgii_templates is None else "redrock",
         "mgii_options": asdict(options.mgii_options),

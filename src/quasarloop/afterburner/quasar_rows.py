@@ -1,7 +1,9 @@
 """Redrock's, Mg II's and the network's opinion of one file's targets, joined: its quasars.
 
-Redshift, error, warning bits and class of a row always come from one and the same fit:
-redrock's first, or its second at the network's redshift. Z_SOURCE says which.
+Redshift, error, warning bits and class of a row always come from one and the same answer, which
+Z_SOURCE names: REDROCK's first fit, or its RERUN at the network's redshift. WAITING is redrock's
+first fit too, but the network contradicts it and the second run is not there; NETWORK is the
+network's own redshift in its place, if that is asked for.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +16,14 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.maskbits import (
     RECIPES,
     Evidence,
+    QsoBit,
     Recipe,
     is_usable,
     maskbits,
     spurious_redshift,
     takes_rerun,
 )
+from quasarloop.afterburner.merge import ZWARN_SMALL_DELTA_CHI2
 from quasarloop.afterburner.mgii import MgIIOptions
 from quasarloop.afterburner.quasar_columns import DESI_COLUMNS
 from quasarloop.afterburner.quasar_inputs import MGII_COLUMNS, SECONDARY_COLUMNS, RedrockFile
@@ -30,11 +34,13 @@ from quasarloop.errors import SelectionError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.desi import TARGET_TYPE
 
-__all__ = ["CatalogueOptions", "quasar_rows"]
+__all__ = ["CatalogueOptions", "network_zwarn", "quasar_rows"]
 
 # Bit of the secondary programme of quasars variable in WISE, the same in all phases that have it.
 # Source: desitarget 4.4, scnd_mask WISE_VAR_QSO of main, sv1 and sv3.
 _WISE_VARIABLE_BIT: Final = 35
+# A second redshift with at least this probability is warned of. Our choice: one in ten.
+_P_ALT_WARNED: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class CatalogueOptions:
         recipe: thresholds and cuts.
         targets: ``"survey"`` believes the target bits; ``"all"`` treats every science fibre as a
             quasar target, for files that have no bits.
+        waiting: redshift of quasars that wait for redrock's second run: ``"redrock"`` keeps the
+            first fit's, as in the published catalogues; ``"network"`` takes the network's.
         mgii: ``"file"`` reads qso_mgii files beside the redrock files, ``"fit"`` fits the coadds
             beside them, ``"auto"`` takes whichever is there, ``"none"`` goes without.
         mgii_templates: folder of redrock's templates, for ``"fit"`` (see `mgii_file`).
@@ -53,6 +61,7 @@ class CatalogueOptions:
 
     recipe: Recipe = field(default_factory=lambda: RECIPES["today"])
     targets: Literal["survey", "all"] = "survey"
+    waiting: Literal["redrock", "network"] = "redrock"
     mgii: Literal["auto", "file", "fit", "none"] = "auto"
     mgii_templates: Path | None = None
     mgii_options: MgIIOptions = field(default_factory=MgIIOptions)
@@ -82,20 +91,15 @@ def quasar_rows(
     """
     evidence = _evidence(redrock, network, mgii, wise_variable, options)
     recipe = options.recipe
-    taken = takes_rerun(evidence, recipe)
-    first = redrock.answers.fits
-    z = np.where(taken, network["Z_NEW"], first.z)
     usable = is_usable(_known(redrock, "COADD_FIBERSTATUS", 0), _science(redrock), recipe)
-    c_lya, c_civ = (network[name].astype(np.float32) for name in ("C_LYA", "C_CIV"))
-    usable &= ~spurious_redshift(z, c_lya, c_civ, recipe)
     bits = maskbits(evidence, recipe, usable)
-    values: dict[str, Any] = {
+    taken = takes_rerun(evidence, recipe)
+    values = _redshifts(redrock, network, taken, _waits(bits, taken, network), options.waiting)
+    c_lya, c_civ = (network[name].astype(np.float32) for name in ("C_LYA", "C_CIV"))
+    bits[spurious_redshift(values["Z"], c_lya, c_civ, recipe)] = 0
+    first = redrock.answers.fits
+    values |= {
         "TARGETID": redrock.target_id,
-        "Z": z,
-        "ZERR": np.where(taken, network["ZERR_NEW"], first.zerr),
-        "ZWARN": np.where(taken, network["ZWARN_NEW"], first.zwarn),
-        "SPECTYPE": np.where(taken, network["SPECTYPE_NEW"], first.spectype),
-        "Z_SOURCE": np.where(taken, "RERUN", "REDROCK"),
         "TARGET_RA": redrock.answers.ra_deg,
         "TARGET_DEC": redrock.answers.dec_deg,
         "OBJTYPE": redrock.answers.object_type,
@@ -113,6 +117,51 @@ def quasar_rows(
         column.name: _filled(column.name, column.dtype, values, network, redrock)[quasar]
         for column in DESI_COLUMNS
     }
+
+
+def network_zwarn(p_alt: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return (n,) warning bits of the network's redshifts: redrock's bit of a close second."""
+    with np.errstate(invalid="ignore"):
+        return np.where(p_alt >= _P_ALT_WARNED, ZWARN_SMALL_DELTA_CHI2, 0)
+
+
+def _waits(
+    bits: NDArray[np.int32], taken: NDArray[np.bool_], network: CatalogueBlock
+) -> NDArray[np.bool_]:
+    """Return where the network contradicts redrock's redshift and nothing else speaks for it."""
+    said = (network["RERUN_BITS"].astype(np.int64) & Why.WAITING) != 0
+    alone = (bits & (QsoBit.REDROCK | QsoBit.MGII)) == 0
+    contradicted = alone | (said & ((bits & QsoBit.MGII) == 0))
+    return np.asarray(((bits & QsoBit.NETWORK) != 0) & ~taken & contradicted)
+
+
+def _redshifts(
+    redrock: RedrockFile,
+    network: CatalogueBlock,
+    taken: NDArray[np.bool_],
+    waits: NDArray[np.bool_],
+    waiting: Literal["redrock", "network"],
+) -> dict[str, Any]:
+    """Return the columns of the redshift, each row's from one answer."""
+    first = redrock.answers.fits
+    source = np.where(taken, "RERUN", np.where(waits, "WAITING", "REDROCK"))
+    columns = {
+        "Z": np.where(taken, network["Z_NEW"], first.z).astype(np.float64),
+        "ZERR": np.where(taken, network["ZERR_NEW"], first.zerr),
+        "ZWARN": np.where(taken, network["ZWARN_NEW"], first.zwarn),
+        "SPECTYPE": np.where(taken, network["SPECTYPE_NEW"], first.spectype),
+    }
+    if waiting == "network":
+        joint = np.isfinite(network["Z_JOINT"].astype(np.float64))
+        own = {
+            "Z": np.where(joint, network["Z_JOINT"], network["Z_QN"]),
+            "ZERR": np.where(joint, network["ZERR_JOINT"], np.nan),
+            "ZWARN": network_zwarn(network["P_ALT"].astype(np.float64)),
+            "SPECTYPE": np.full(len(redrock), "QSO"),
+        }
+        columns = {name: np.where(waits, own[name], columns[name]) for name in columns}
+        source = np.where(waits, "NETWORK", source)
+    return {**columns, "Z_SOURCE": source}
 
 
 def _evidence(

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 _PATTERN: Final = "rrtemplate-*.fits"
 # Redrock's word for the version of a template without a VERSION card.
 _UNKNOWN: Final = "unknown"
+_NOT_LISTED: Final = "not in its own list"
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def basis_of(
         bases: from `read_bases`.
         spectype: of the row.
         subtype: of the row, ``""`` for none.
-        templates: ``"QSO:::LOZ 1.1"``, ..., as the redrock file's header lists them; a version
-            it does not know is not asked for.
+        templates: ``"QSO:::LOZ 1.1"``, ..., as the redrock file's header lists them; nothing if
+            it lists none. A version that it does not know is not asked for.
 
     Raises:
         DataFormatError: no such template, or only of another version: coefficients mean nothing
@@ -74,7 +75,7 @@ def basis_of(
     """
     full = f"{spectype}:::{subtype}" if subtype else spectype
     listed = dict(entry.rsplit(" ", 1) for entry in templates)
-    wanted = listed.get(full, _UNKNOWN)
+    wanted = listed.get(full, _NOT_LISTED if listed else _UNKNOWN)
     same = [basis for basis in bases if (basis.spectype, basis.subtype) == (spectype, subtype)]
     usable = [basis for basis in same if wanted in (_UNKNOWN, basis.version)]
     if len(usable) != 1:

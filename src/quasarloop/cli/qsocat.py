@@ -54,6 +54,13 @@ def desi(
         Literal["survey", "all"],
         typer.Option(help="all: treat every science fibre as a quasar target."),
     ] = "survey",
+    waiting: Annotated[
+        Literal["redrock", "network"],
+        typer.Option(
+            help="Redshift of quasars that wait for redrock's second run: its first "
+            "fit's, as published, or the network's."
+        ),
+    ] = "redrock",
     mgii: Annotated[
         Literal["auto", "file", "fit", "none"],
         typer.Option(help="Read qso_mgii files, fit the coadds, whichever is there, or neither."),
@@ -91,7 +98,7 @@ def desi(
             out,
             network_dir=qn_dir,
             wise_variable=wise_variable,
-            options=CatalogueOptions(chosen, targets, mgii, templates),
+            options=CatalogueOptions(chosen, targets, waiting, mgii, templates),
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
             on_step=lambda done, found: progress.update(
                 task, completed=done, note=f"{found:,} quasars"
@@ -104,8 +111,8 @@ def desi(
         console.print(f"  targets met before in another file: {summary.n_repeated}")
     if summary.n_waiting:
         console.print(
-            f"  [yellow]{summary.n_waiting} quasars of the network alone have redrock's first "
-            "redshift[/]: run redrock again (quasarloop afterburner --finish)"
+            f"  [yellow]{summary.n_waiting} quasars wait for redrock's second run[/] (Z_SOURCE): "
+            "quasarloop afterburner --finish"
         )
     typer.echo(f"{summary.n_spectra} spectra, {summary.n_quasars} quasars -> {out}")
     _tell_bad(bad)
