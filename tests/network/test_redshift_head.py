@@ -19,7 +19,7 @@ from quasarloop.network.weights import from_module, to_module
 from quasarloop.truth import SpecType
 
 HEAD = RedshiftGrid(n_channels=6)
-CONFIG = NetworkConfig(n_filters=8, n_dense=10, redshift=HEAD)
+CONFIG = NetworkConfig(n_filters=8, n_dense=10, redshift=replace(HEAD, n_maps=3))
 VALID = NetworkConfig(n_conv=4, n_filters=8, n_dense=10, padding="valid", redshift=HEAD)
 LINEAR = NetworkConfig(n_filters=8, n_dense=10, grid=LINEAR_GRID, redshift=HEAD)
 
@@ -144,7 +144,9 @@ def test_published_networks_are_as_they_were():
 def test_modules_with_a_head_survive_the_journey():
     weights = from_module(LineFinder(CONFIG, torch.Generator().manual_seed(1)))
     assert from_module(to_module(weights)).digest() == weights.digest()
-    cold = replace(weights, config=replace(CONFIG, redshift=replace(HEAD, temperature=2.0)))
+    cold = replace(
+        weights, config=replace(CONFIG, redshift=replace(CONFIG.redshift, temperature=2.0))
+    )
     assert cold.digest() != weights.digest()
 
 
@@ -158,7 +160,7 @@ def test_impossible_heads_are_refused(change):
 
 def test_heads_that_do_not_fit_the_network_are_refused():
     with pytest.raises(WeightsError, match="convolution 7 of 6"):
-        NetworkConfig(redshift=RedshiftGrid(conv=7))
+        NetworkConfig(redshift=RedshiftGrid(conv=7, n_maps=1))
     with pytest.raises(WeightsError, match="emission line"):
         NetworkConfig(lines=(BAL_LINE,), redshift=HEAD)
 

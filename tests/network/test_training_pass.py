@@ -13,7 +13,7 @@ CONFIGS = {
     "same": NetworkConfig(n_filters=8, n_dense=10),
     "linear": NetworkConfig(n_filters=8, n_dense=10, grid=LINEAR_GRID),
     "valid": NetworkConfig(n_conv=4, n_filters=8, n_dense=10, padding="valid"),
-    "head": NetworkConfig(n_filters=8, n_dense=10, redshift=RedshiftGrid(n_channels=6)),
+    "head": NetworkConfig(n_filters=8, n_dense=10, redshift=RedshiftGrid(n_channels=6, n_maps=2)),
     "odd": NetworkConfig(
         n_conv=3, n_filters=5, kernel_width=7, stride=3, grid=WaveGrid("log", 3600, 0.01, 40)
     ),

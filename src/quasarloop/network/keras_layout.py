@@ -66,7 +66,7 @@ def head_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
         return {}
     n_out = config.stride**head.conv * len(config.emission_index)
     return {
-        f"{HEAD_PREFIX}local/kernel": (config.n_filters, head.n_channels),
+        f"{HEAD_PREFIX}local/kernel": (config.n_filters * head.n_maps, head.n_channels),
         f"{HEAD_PREFIX}local/bias": (head.n_channels,),
         f"{HEAD_PREFIX}whole/kernel": (config.n_dense, head.n_channels),
         f"{HEAD_PREFIX}lines/kernel": (head.n_channels, n_out),

@@ -133,9 +133,9 @@ class NetworkConfig:
                 f"nothing of {self.grid.n_bins} bins ({' → '.join(map(str, self.widths))}); "
                 "use fewer convolutions, padding='same' or a longer grid"
             )
-        if self.redshift is not None and not 1 <= self.redshift.conv <= self.n_conv:
+        if self.redshift is not None and self.redshift.maps[-1] > self.n_conv:
             raise WeightsError(
-                f"the redshift head reads convolution {self.redshift.conv} of {self.n_conv}"
+                f"the redshift head reads convolution {self.redshift.maps[-1]} of {self.n_conv}"
             )
         if self.redshift is not None and not self.emission_index:
             raise WeightsError("a redshift head needs an emission line to read")
@@ -254,7 +254,7 @@ class LineFinder(nn.Module):
         hidden = self.features(flux, maps)  # (n, n_dense)
         log_p = None
         if self.redshift is not None and head is not None:
-            cells = maps[head.conv - 1].transpose(1, 2)  # (n, width, n_filters)
+            cells = [maps[number - 1].transpose(1, 2) for number in head.maps]
             log_p = self.redshift(cells, hidden)
         shape = (len(flux), self.config.n_lines, self.config.n_boxes)
         return Logits(self.box(hidden).view(shape), self.offset(hidden).view(shape), log_p)

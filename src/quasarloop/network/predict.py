@@ -95,11 +95,11 @@ class Predictor:
     def _logits(self, x: Tensor, redshifts: bool) -> Logits:
         config, head = self.config, self.config.redshift
         x = x[:, None, None, :]  # (n, 1, 1, n_bins)
-        cells = x
+        cells = []
         for number, (layer, pad) in enumerate(zip(self._convs, config.paddings(), strict=True), 1):
             x = _convolve(x, layer, config.stride, pad).relu_()  # (n, n_filters, 1, width)
-            if head is not None and number == head.conv:
-                cells = x[:, :, 0].transpose(1, 2)  # (n, width, n_filters)
+            if head is not None and number in head.maps:
+                cells.append(x[:, :, 0].transpose(1, 2))  # (n, width, n_filters)
         flat = x.permute(0, 2, 3, 1).flatten(1)  # (n, width * n_filters), as Keras flattens
         hidden = functional.linear(flat, *self._common).relu_()  # (n, n_dense)
         said = functional.linear(hidden, *self._heads)

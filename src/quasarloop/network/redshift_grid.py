@@ -36,7 +36,8 @@ class RedshiftGrid:
 
     Attributes:
         n_channels: features of every cell of the map.
-        conv: which convolution's map it reads, 1 for the first.
+        conv: the convolution whose map it reads, 1 for the first: its cells are the head's.
+        n_maps: how many maps it reads, this and those after; theirs are spread over its cells.
         z_max: the grid runs from 0 to here.
         step: of the grid, in log10(1 + z).
         knot_steps: steps between the knots of the part that is seen by the whole network.
@@ -52,6 +53,7 @@ class RedshiftGrid:
 
     n_channels: int = 64
     conv: int = 2
+    n_maps: int = 2
     z_max: float = Z_MAX
     step: float = 1e-3
     knot_steps: int = 20
@@ -60,15 +62,21 @@ class RedshiftGrid:
     error_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        counts = {"n_channels": self.n_channels, "conv": self.conv, "knot_steps": self.knot_steps}
-        for name, value in counts.items():
-            if value < 1:
-                raise WeightsError(f"redshift head: {name} is {value}; it must be at least 1")
+        for name in ("n_channels", "conv", "n_maps", "knot_steps"):
+            if getattr(self, name) < 1:
+                raise WeightsError(
+                    f"redshift head: {name} is {getattr(self, name)}; it must be at least 1"
+                )
         for name in ("z_max", "step", "temperature", "error_scale"):
             if not getattr(self, name) > 0:
                 raise WeightsError(
                     f"redshift head: {name} is {getattr(self, name)}; it must be positive"
                 )
+
+    @property
+    def maps(self) -> range:
+        """The convolutions whose maps are read, 1 for the first."""
+        return range(self.conv, self.conv + self.n_maps)
 
     @property
     def n_z(self) -> int:

@@ -7,13 +7,16 @@ redshift the lines' evidence is read where they would stand and added up; outsid
 0. What the whole network thinks of the redshift, coarsely, is added. The sum is ln p(z).
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quasarloop.network.redshift_grid import RedshiftGrid, RedshiftTargets, line_reads
+from quasarloop.network.redshift_grid import RedshiftTargets, line_reads
 
 if TYPE_CHECKING:
     from quasarloop.network.model import NetworkConfig
@@ -25,7 +28,7 @@ class HeadArrays(NamedTuple):
     """The weights of a head, (out, in) each, and their biases.
 
     Attributes:
-        local, local_bias: features of a cell from the map, (n_channels, n_filters).
+        local, local_bias: features of a cell from the maps, (n_channels, n_filters x maps).
         whole: features of every cell from the whole network, (n_channels, n_dense).
         lines, lines_bias: evidence from features, (bins of a cell x lines, n_channels).
         knots, knots_bias: the coarse part, (n_knots, n_dense).
@@ -48,12 +51,14 @@ class Reader(NamedTuple):
         fraction: (n_lines, n_z, 1).
         knot: (n_z,) the knot below each redshift.
         knot_fraction: (n_z, 1) how far towards the next.
+        cells: (n_maps, width) the cell of each map that lies under a cell of the first.
     """
 
     lower: Tensor
     fraction: Tensor
     knot: Tensor
     knot_fraction: Tensor
+    cells: Tensor
 
     @classmethod
     def of(cls, config: "NetworkConfig") -> "Reader":
@@ -62,7 +67,7 @@ class Reader(NamedTuple):
         assert head is not None  # for mypy: only networks with a head come here
         lines = tuple(config.lines[i] for i in config.emission_index)
         n_places = config.widths[head.conv] * config.stride**head.conv
-        reads = line_reads(head, lines, config.grid, _first_bin(config, head), n_places)
+        reads = line_reads(head, lines, config.grid, _first_bin(config, head.conv), n_places)
         step = torch.arange(head.n_z)
         knot = torch.clamp(step // head.knot_steps, max=head.n_knots - 2)
         return cls(
@@ -70,6 +75,7 @@ class Reader(NamedTuple):
             torch.from_numpy(reads.fraction.T.copy()).unsqueeze(2),
             knot,
             (step / head.knot_steps - knot).float().unsqueeze(1),
+            torch.from_numpy(np.stack([_under(config, head.conv, n) for n in head.maps])),
         )
 
     def to(self, device: torch.device) -> "Reader":
@@ -108,7 +114,7 @@ class RedshiftHead(nn.Module):
         assert head is not None  # for mypy: built only for networks with a head
         self.bins_per_cell = config.stride**head.conv
         n_out = self.bins_per_cell * len(config.emission_index)
-        self.local = _linear(config.n_filters, head.n_channels, generator)
+        self.local = _linear(config.n_filters * head.n_maps, head.n_channels, generator)
         self.whole = _linear(config.n_dense, head.n_channels, generator, bias=False)
         self.lines = _linear(head.n_channels, n_out, generator)
         self.knots = _linear(config.n_dense, head.n_knots, generator)
@@ -118,30 +124,36 @@ class RedshiftHead(nn.Module):
         """Return its weights."""
         return HeadArrays(*(self.get_parameter(name) for name in _PARAMETERS))
 
-    def forward(self, cells: Tensor, hidden: Tensor) -> Tensor:
+    def forward(self, cells: Sequence[Tensor], hidden: Tensor) -> Tensor:
         """Return (n, n_z) ln p(z) up to a constant; arguments as `head_logits`."""
         return head_logits(cells, hidden, self.arrays(), self.reader)
 
 
-def head_logits(cells: Tensor, hidden: Tensor, arrays: HeadArrays, reader: Reader) -> Tensor:
+def head_logits(
+    cells: Sequence[Tensor], hidden: Tensor, arrays: HeadArrays, reader: Reader
+) -> Tensor:
     """Return (n, n_z) ln p(z) up to a constant.
 
     Args:
-        cells: (n, width, n_filters) the map.
+        cells: the maps, finest first, (n, width, n_filters) each.
         hidden: (n, n_dense) what all heads share.
         arrays: the head's weights.
         reader: how its evidence is read.
     """
     whole = functional.linear(hidden, arrays.whole, arrays.local_bias)
-    local = functional.linear(cells, arrays.local)  # (n, width, n_channels)
-    features = local.add_(whole.unsqueeze(1)).relu_()
+    reader = reader.to(hidden.device)
+    kernels = arrays.local.chunk(len(cells), dim=1)
+    features = functional.linear(cells[0], kernels[0]).add_(whole.unsqueeze(1))
+    for coarser, kernel, under in zip(cells[1:], kernels[1:], reader.cells[1:], strict=True):
+        features += functional.linear(coarser, kernel).index_select(1, under)
+    features.relu_()  # (n, width, n_channels)
     # Half precision would round evidence to parts of what tells neighbouring bins apart.
     with torch.autocast(features.device.type, enabled=False):
         evidence = functional.linear(features.float(), arrays.lines, arrays.lines_bias)
         knots = functional.linear(hidden.float(), arrays.knots, arrays.knots_bias)
         # A cell's outputs are bin after bin, in each of them line after line.
-        places = evidence.view(len(cells), -1, len(reader.lower))  # (n, n_places, n_lines)
-        return reader.to(cells.device).log_p(places, knots)
+        places = evidence.view(len(hidden), -1, len(reader.lower))  # (n, n_places, n_lines)
+        return reader.log_p(places, knots)
 
 
 def redshift_loss(log_p: Tensor, targets: RedshiftTargets) -> Tensor:
@@ -176,14 +188,22 @@ def _between(rows: Tensor, lower: Tensor, fraction: Tensor) -> Tensor:
     return torch.lerp(rows.index_select(0, lower), rows.index_select(0, lower + 1), fraction)
 
 
-def _first_bin(config: "NetworkConfig", head: RedshiftGrid) -> float:
-    """Return the bin that the first place of the map stands for.
+def _under(config: "NetworkConfig", finest: int, conv: int) -> NDArray[np.int64]:
+    """Return the cell of a map that lies under the middle of each cell of the finest."""
+    fine, coarse = config.stride**finest, config.stride**conv
+    middle = _first_bin(config, finest) + (np.arange(config.widths[finest]) + 0.5) * fine
+    cell = np.floor((middle - _first_bin(config, conv)) / coarse)
+    return np.asarray(np.clip(cell, 0, config.widths[conv] - 1), dtype=np.int64)
+
+
+def _first_bin(config: "NetworkConfig", conv: int) -> float:
+    """Return the bin that the first place of a convolution's map stands for.
 
     The middle of what a convolution's first output reads, in bins, is found layer by layer;
     the bins of its cell lie around that.
     """
     middle, stride = 0.0, 1
-    for pad in config.paddings()[: head.conv]:
+    for pad in config.paddings()[:conv]:
         middle += stride * ((config.kernel_width - 1) / 2 - pad.left)
         stride *= config.stride
     return middle - (stride - 1) / 2

@@ -48,18 +48,18 @@ def _logits(
     # first, largest activations would be in the other.
     x = flux.contiguous().as_strided((n, 1, 1, n_bins), (n_bins, 1, n_bins, 1))
     layers = zip(model.convs, model.conv_norms, config.paddings(), strict=True)
-    cells = None
+    cells = []
     for number, (conv, norm, pad) in enumerate(layers, 1):
         x = _convolve(x, conv, pad, config.stride)  # (n, n_filters, 1, width')
         x = relu_dropout(_normalise(x, norm, training), rate, source)
-        if head is not None and number == head.conv:
-            cells = x[:, :, 0].transpose(1, 2)  # (n, width', n_filters)
+        if head is not None and number in head.maps:
+            cells.append(x[:, :, 0].transpose(1, 2))  # (n, width', n_filters)
     flat = x.permute(0, 2, 3, 1).flatten(1)  # (n, width' * n_filters), width by width as Keras
     common = functional.linear(flat, model.common.get_parameter("weight"))  # (n, n_dense)
     hidden = functional.relu(_normalise(common, model.common_norm, training))
     shape = (len(flux), config.n_lines, config.n_boxes)
     log_p = None
-    if cells is not None and model.redshift is not None:
+    if model.redshift is not None:
         log_p = model.redshift(cells, hidden)
     return Logits(model.box(hidden).view(shape), model.offset(hidden).view(shape), log_p)
 
