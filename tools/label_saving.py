@@ -66,6 +66,8 @@ from quasarloop.store import iter_store, open_store
 
 SKIES = ("alike", "poor")
 RANDOM, LOOP, NO_MAP = "random labels", "the loop", "the loop without the map"
+# Random labels judged beyond the loop's last ones, as parts of those.
+WIDER = (1.5, 2, 3, 4)
 BALANCED = {Vote.NOT_QSO: 0.5, Vote.LOW_Z: 0.25, Vote.HIGH_Z: 0.25}
 # Options of the choice; "map": False leaves out all that the map does.
 ARMS: dict[str, dict[str, Any]] = {
@@ -104,29 +106,29 @@ class Setting:
         filters: of each convolution.
         steps, batch, least_epochs: each network takes at least so many steps and epochs.
         learning_rate: first one of a cosine.
+        dropout: of the convolutions' outputs.
         longest: most random labels over most labels of the loop.
     """
 
     first: int = 400
     per_round: int = 250
-    rounds: int = 4
+    rounds: int = 3
     pool: int = 10000
     test: int = 8000
-    members: int = 5
-    judges: int = 2
-    filters: int = 16
-    steps: int = 400
-    batch: int = 64
-    least_epochs: int = 12
+    members: int = 4
+    judges: int = 1
+    filters: int = 32
+    steps: int = 600
+    batch: int = 32
+    least_epochs: int = 15
     learning_rate: float = 4e-3
-    longest: int = 4
+    dropout: float = 0.0
+    longest: float = 4
 
     def random_labels(self) -> list[int]:
         """Return the numbers of random labels that are judged: the loop's, then ever wider."""
-        last = self.rounds * self.per_round
-        counts = [self.per_round * k for k in range(self.rounds + 1)]
-        counts += [round(last * part / 4) for part in range(6, 4 * self.longest + 1, 2)]
-        return counts
+        own = [self.per_round * k for k in range(self.rounds + 1)]
+        return own + [round(own[-1] * part) for part in WIDER if part <= self.longest]
 
 
 # Small enough for a test of some minutes.
@@ -187,8 +189,8 @@ def run(options: argparse.Namespace, setting: Setting) -> None:
     todo = [
         (sky, seed, arm)
         for seed in seeds
-        for sky in options.skies
         for arm in options.arms
+        for sky in options.skies
         if (sky, seed, arm) not in done
     ]
     with tempfile.TemporaryDirectory() as name:
@@ -324,7 +326,7 @@ def network(
         schedule="cosine",
         precision="bfloat16",
     )
-    config = preset("green2025", n_filters=setting.filters)
+    config = preset("green2025", n_filters=setting.filters, dropout=setting.dropout)
     return Predictor(train(data, config, training, seed=seed, rows=rows).weights)
 
 
