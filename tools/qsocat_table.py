@@ -36,7 +36,7 @@ class Truth:
     z: dict[object, float]
 
 
-def sky_tables(folder: Path) -> None:
+def sky_tables(folder: Path, network_dir: Path) -> None:
     """Print how the recipes do on a simulated survey."""
     redrocks = sorted(folder.rglob("redrock-*.fits"))
     truth = _sky_truth(redrocks)
@@ -51,7 +51,7 @@ def sky_tables(folder: Path) -> None:
         for mgii in ("none", "fit"):
             for waiting in ("redrock", "network"):
                 options = CatalogueOptions(recipe, "survey", waiting, mgii)
-                rows, n_waiting = _desi_rows(redrocks, options)
+                rows, n_waiting = _desi_rows(redrocks, network_dir, options)
                 opinions = "redrock, network" + (", Mg II" if mgii == "fit" else "")
                 opinions += f"; the {n_waiting} that wait: {waiting}'s z"
                 _line(f"`{recipe.name}`", opinions, rows, truth, counts)
@@ -106,10 +106,12 @@ def _redrock_alone(redrocks: list[Path]) -> dict[object, float]:
     return found
 
 
-def _desi_rows(redrocks: list[Path], options: CatalogueOptions) -> tuple[dict[object, float], int]:
+def _desi_rows(
+    redrocks: list[Path], network_dir: Path, options: CatalogueOptions
+) -> tuple[dict[object, float], int]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "cat.fits"
-        summary = write_quasar_catalogue(redrocks, out, options=options)
+        summary = write_quasar_catalogue(redrocks, out, network_dir=network_dir, options=options)
         rows = read_catalogue(out)
     keys = zip(rows["SOURCE"].tolist(), rows["ROW"].tolist(), strict=True)
     return dict(zip(keys, rows["Z"].tolist(), strict=True)), summary.n_waiting
@@ -140,5 +142,8 @@ def _words(values: NDArray[np.generic]) -> NDArray[np.str_]:
 
 
 if __name__ == "__main__":
-    what, where = sys.argv[1], Path(sys.argv[2])
-    {"sky": sky_tables, "real": real_table}[what](where)
+    what, *where = sys.argv[1:]
+    if what == "sky":
+        sky_tables(Path(where[0]), Path(where[1]))
+    else:
+        real_table(Path(where[0]))

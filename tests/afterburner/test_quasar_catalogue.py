@@ -1,5 +1,6 @@
 """From files written by astropy to a catalogue: rows, redshifts, warnings, and refusals."""
 
+import gzip
 import json
 
 import fitsio
@@ -13,6 +14,7 @@ from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
 from quasarloop.afterburner.quasar_columns import DESI_COLUMNS
 from quasarloop.afterburner.quasar_rows import CatalogueOptions
 from quasarloop.catalogue import read_catalogue
+from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, OutputError, SelectionError
 
 LINES = ("LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha")
@@ -87,7 +89,11 @@ def make(folder, redrock, network, mgii=None, name=NAME):
 def catalogue(folder, redrocks, out="cat.fits", **choices):
     recipe = RECIPES[choices.pop("recipe", "today")]
     paths = redrocks if isinstance(redrocks, list) else [redrocks]
-    given = {k: choices.pop(k) for k in ("wise_variable", "network_dir", "on_bad") if k in choices}
+    given = {
+        k: choices.pop(k)
+        for k in ("wise_variable", "network_dir", "on_bad", "engine")
+        if k in choices
+    }
     options = CatalogueOptions(recipe, **({"mgii": "none"} | choices))
     summary = write_quasar_catalogue(paths, folder / out, options=options, overwrite=True, **given)
     return read_catalogue(folder / out), summary
@@ -300,6 +306,35 @@ def test_many_files_count_repeats_and_bad_ones_can_be_passed(tmp_path):
     assert (summary.n_spectra, summary.n_quasars, summary.n_repeated) == (8, 4, 2)
 
 
+def test_folders_any_number_of_workers_and_gzip(tmp_path):
+    tree, network_tree = tmp_path / "tiles", tmp_path / "qn"
+    for number in range(3):
+        for night in ("20210101", "20210102"):
+            folder, network_folder = tree / f"{number}" / night, network_tree / f"{number}" / night
+            for one in (folder, network_folder):
+                one.mkdir(parents=True)
+            redrock, network, _ = petal(4)
+            redrock["REDSHIFTS"]["SPECTYPE"][number] = "QSO"
+            network["Z_QN"][:] = int(night[-1])  # the two nights have files of one name
+            path = write(folder, "redrock", redrock, "0-1.fits")
+            if number == 2:
+                packed = path.with_name(path.name + ".gz")
+                packed.write_bytes(gzip.compress(path.read_bytes()))
+                path.unlink()
+            write(network_folder, "qso_qn", {"QN_RR": network}, "0-1.fits")
+    rows, summary = catalogue(tmp_path, tree, network_dir=network_tree)
+    assert (summary.n_spectra, summary.n_quasars, summary.n_repeated) == (24, 6, 3)
+    assert rows["Z_QN"].tolist() == [1, 2, 1, 2, 1, 2]
+    assert rows["ROW"].tolist() == [0, 0, 1, 1, 2, 2]
+    plain = (tmp_path / "cat.fits").read_bytes()
+    catalogue(tmp_path, tree, network_dir=network_tree, engine=Engine(workers=2))
+    assert (tmp_path / "cat.fits").read_bytes() == plain
+    with pytest.raises(DataFormatError, match="no redrock"):
+        catalogue(tmp_path, network_tree)
+    with pytest.raises(DataFormatError, match="no such file"):
+        catalogue(tmp_path, tmp_path / "nothing.fits")
+
+
 def test_no_quasar_gives_an_empty_catalogue(tmp_path):
     redrock, network, _ = petal()
     rows, summary = catalogue(tmp_path, make(tmp_path, redrock, network))
@@ -349,7 +384,7 @@ def test_unfit_input_is_refused_by_name(tmp_path, damage, error, words):
 def test_missing_mgii_files_wrong_names_and_old_catalogues(tmp_path):
     redrock, network, _ = petal()
     path = make(tmp_path, redrock, network)
-    with pytest.raises(DataFormatError, match=r"neither qso_mgii-.* nor coadd-"):
+    with pytest.raises(DataFormatError, match=r"no qso_mgii-.* or coadd-"):
         catalogue(tmp_path, path, mgii="auto")
     other = tmp_path / "zbest-0.fits"
     other.write_bytes(path.read_bytes())

@@ -1,4 +1,4 @@
-"""From redrock, qso_qn and qso_mgii files to the DESI quasar catalogue, a file at a time."""
+"""From redrock, qso_qn and qso_mgii files to the DESI quasar catalogue, on the engine."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quasarloop.afterburner.maskbits import BIT_TEXT, QsoBit
 from quasarloop.afterburner.mgii_file import mgii_block
 from quasarloop.afterburner.quasar_columns import DESI_COLUMNS
+from quasarloop.afterburner.quasar_files import find_redrocks, opinion_files
 from quasarloop.afterburner.quasar_inputs import (
-    RedrockFile,
     read_mgii_file,
     read_network_file,
     read_redrock_file,
@@ -22,11 +23,14 @@ from quasarloop.afterburner.quasar_rows import CatalogueOptions, quasar_rows
 from quasarloop.artefacts import versions
 from quasarloop.catalogue.columns import CatalogueBlock
 from quasarloop.catalogue.writers import open_writer
-from quasarloop.errors import DataFormatError, QuasarloopError
+from quasarloop.engine import Engine, open_session
+from quasarloop.errors import QuasarloopError
 
 __all__ = ["CatalogueSummary", "write_quasar_catalogue"]
 
-_PREFIX: Final = "redrock-"
+# Files whose quasars are held in memory until they are written, in order.
+_LOT: Final = 64
+_NO_IDS: Final = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -56,21 +60,23 @@ def write_quasar_catalogue(
     network_dir: str | Path | None = None,
     wise_variable: str | Path | None = None,
     options: CatalogueOptions | None = None,
+    engine: Engine | None = None,
     on_bad: Callable[[Path, QuasarloopError], None] | None = None,
-    on_step: Callable[[int, int], None] = lambda *_: None,
+    on_step: Callable[[int, int, int], None] = lambda *_: None,
     overwrite: bool = False,
 ) -> CatalogueSummary:
-    """Make one catalogue of many redrock files, a file at a time.
+    """Make one catalogue of many redrock files, some dozens at a time.
 
     Args:
-        redrocks: ``redrock-*.fits``; ``qso_qn-*``, ``qso_mgii-*`` and ``coadd-*`` of the same
-            name are looked for beside each.
+        redrocks: ``redrock-*.fits`` or folders of them; ``qso_qn-*``, ``qso_mgii-*`` and
+            ``coadd-*`` of the same name are looked for beside each.
         out: .fits, .parquet, .csv or .ecsv.
         network_dir: where the qso_qn files are, if not beside.
         wise_variable: table whose TARGETIDs are variable in WISE, besides the target bits.
         options: recipe and choices.
+        engine: where files are read and fitted; None is this process. The catalogue is the same.
         on_bad: takes redrock files that cannot be used; None stops at the first.
-        on_step: called with (files done, quasars so far).
+        on_step: called with (files done, files in all, quasars so far).
         overwrite: replace an existing catalogue.
 
     Raises:
@@ -79,26 +85,28 @@ def write_quasar_catalogue(
         OutputError: the catalogue cannot be written.
     """
     chosen = options or CatalogueOptions()
+    paths = find_redrocks(redrocks)
     variable = read_target_ids(wise_variable) if wise_variable is not None else _NO_IDS
+    work = _Work(network_dir, variable, chosen)
     counts: Counter[str] = Counter()
     seen: set[int] = set()
-    with open_writer(
-        out, DESI_COLUMNS, _header(chosen, wise_variable), overwrite=overwrite
-    ) as append:
-        for done, path in enumerate(map(Path, redrocks), start=1):
-            try:
-                redrock = read_redrock_file(path)
-                rows = quasar_rows(
-                    redrock, *_opinions(redrock, network_dir, chosen), variable, chosen
-                )
-            except QuasarloopError as exc:
-                if on_bad is None:
-                    raise
-                on_bad(path, exc)
-                continue
-            append(rows)
-            _count(counts, seen, redrock, rows)
-            on_step(done, counts["quasars"])
+    header = _header(chosen, wise_variable)
+    with (
+        open_writer(out, DESI_COLUMNS, header, overwrite=overwrite) as append,
+        open_session(_petal, engine=engine, shared=work) as session,
+    ):
+        for start in range(0, len(paths), _LOT):
+            for path, petal in zip(
+                paths[start:], session.run(paths[start : start + _LOT]).complete(), strict=False
+            ):
+                if petal.error is not None:
+                    if on_bad is None:
+                        raise petal.error
+                    on_bad(path, petal.error)
+                    continue
+                append(petal.rows)
+                _count(counts, seen, petal)
+            on_step(min(start + _LOT, len(paths)), len(paths), counts["quasars"])
     names = [str(bit.name) for bit in QsoBit]
     return CatalogueSummary(
         counts["spectra"],
@@ -109,46 +117,47 @@ def write_quasar_catalogue(
     )
 
 
-_NO_IDS: Final = np.empty(0, dtype=np.int64)
+@dataclass(frozen=True)
+class _Work:
+    """What all files share."""
+
+    network_dir: str | Path | None
+    wise_variable: NDArray[np.int64]
+    options: CatalogueOptions
 
 
-def _opinions(
-    redrock: RedrockFile, network_dir: str | Path | None, options: CatalogueOptions
-) -> tuple[CatalogueBlock, CatalogueBlock | None]:
-    network = _beside(redrock.path, "qso_qn-", network_dir)
-    if not network.is_file():
-        raise DataFormatError(
-            f"{network} is missing; make it with quasarloop afterburner, or say where it is"
-        )
-    answers = read_network_file(network, redrock.target_id)
-    if options.mgii == "none":
-        return answers, None
-    fitted = _beside(redrock.path, "qso_mgii-")
-    if options.mgii == "file" or (options.mgii == "auto" and fitted.is_file()):
-        return answers, read_mgii_file(fitted, redrock.target_id)
-    coadd = _beside(redrock.path, "coadd-")
-    if not coadd.is_file():
-        raise DataFormatError(
-            f"neither {fitted.name} nor {coadd.name} stands beside {redrock.path}; put one there, "
-            "or go without Mg II"
-        )
-    return answers, mgii_block(coadd, redrock, options.mgii_templates, options.mgii_options)
+@dataclass(frozen=True)
+class _Petal:
+    """What became of one redrock file."""
+
+    n_spectra: int
+    rows: CatalogueBlock
+    error: QuasarloopError | None = None
 
 
-def _beside(redrock: Path, prefix: str, folder: str | Path | None = None) -> Path:
-    if not redrock.name.startswith(_PREFIX):
-        raise DataFormatError(
-            f"{redrock}: expected a name {_PREFIX}…, from which those of the other files follow"
-        )
-    return Path(folder or redrock.parent) / (prefix + redrock.name.removeprefix(_PREFIX))
+def _petal(path: Path, work: _Work) -> _Petal:
+    # Errors travel as values: a file that does not fit today will not fit when tried again.
+    try:
+        redrock = read_redrock_file(path)
+        network, fitted, coadd = opinion_files(path, work.network_dir, work.options.mgii)
+        answers = read_network_file(network, redrock.target_id)
+        mgii = None
+        if fitted is not None:
+            mgii = read_mgii_file(fitted, redrock.target_id)
+        elif coadd is not None:
+            chosen = work.options
+            mgii = mgii_block(coadd, redrock, chosen.mgii_templates, chosen.mgii_options)
+        rows = quasar_rows(redrock, answers, mgii, work.wise_variable, work.options)
+    except QuasarloopError as exc:
+        return _Petal(0, {}, exc)
+    return _Petal(len(redrock), rows)
 
 
-def _count(
-    counts: Counter[str], seen: set[int], redrock: RedrockFile, rows: CatalogueBlock
-) -> None:
+def _count(counts: Counter[str], seen: set[int], petal: _Petal) -> None:
+    rows = petal.rows
     bits = rows["QSO_MASKBITS"].astype(np.int64)
     ids = rows["TARGETID"].tolist()
-    counts["spectra"] += len(redrock)
+    counts["spectra"] += petal.n_spectra
     counts["quasars"] += len(bits)
     counts["repeated"] += sum(target in seen for target in ids)
     seen.update(ids)

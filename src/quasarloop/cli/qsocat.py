@@ -37,8 +37,8 @@ def desi(
     redrocks: Annotated[
         list[Path],
         typer.Argument(
-            help="redrock-*.fits; qso_qn-*, and qso_mgii-* or coadd-*, of the same name stand "
-            "beside each.",
+            help="redrock-*.fits or folders of them; qso_qn-*, and qso_mgii-* or coadd-*, of the "
+            "same name stand beside each.",
             metavar="REDROCK…",
         ),
     ],
@@ -67,7 +67,7 @@ def desi(
     ] = "auto",
     templates: _Templates = None,
     qn_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the qso_qn files. Default: beside redrock's.")
+        Path | None, typer.Option(help="Folder of the qso_qn files, or of folders as redrock's.")
     ] = None,
     wise_variable: Annotated[
         Path | None,
@@ -76,6 +76,7 @@ def desi(
             "bits do not say."
         ),
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     skip_bad_files: _SkipBad = False,
     overwrite: _Overwrite = False,
 ) -> None:
@@ -86,13 +87,14 @@ def desi(
     from quasarloop.afterburner.maskbits import RECIPES
     from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
     from quasarloop.afterburner.quasar_rows import CatalogueOptions
+    from quasarloop.engine import Engine
 
     chosen = RECIPES[recipe]
     if threshold is not None:
         chosen = replace(chosen, name=f"{recipe}, threshold {threshold:g}", c_thresh=threshold)
     bad: list[tuple[Path, QuasarloopError]] = []
     with progress_bar() as progress:
-        task = progress.add_task("catalogue", total=len(redrocks), note="")
+        task = progress.add_task("catalogue", total=None, note="")
         summary = write_quasar_catalogue(
             redrocks,
             out,
@@ -100,8 +102,9 @@ def desi(
             wise_variable=wise_variable,
             options=CatalogueOptions(chosen, targets, waiting, mgii, templates),
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
-            on_step=lambda done, found: progress.update(
-                task, completed=done, note=f"{found:,} quasars"
+            engine=Engine(workers=workers),
+            on_step=lambda done, total, found: progress.update(
+                task, completed=done, total=total, note=f"{found:,} quasars"
             ),
             overwrite=overwrite,
         )
