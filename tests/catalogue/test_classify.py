@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import fitsio
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from quasarloop.errors import DataFormatError, GridError, OutputError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.model import LineFinder
 from quasarloop.network.presets import preset
-from quasarloop.network.weights import from_module, write_weights
+from quasarloop.network.weights import Weights, from_module, write_weights
 from quasarloop.spectra import Flag
 from quasarloop.store import ingest
 from quasarloop.truth import match_truth
@@ -143,6 +145,29 @@ def test_joint_redshifts_stand_beside_the_classic_ones(tmp_path, weights, coadd)
     without = read_catalogue(tmp_path / "p.fits")
     assert set(block) - set(without) == {"Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT"}
     np.testing.assert_array_equal(without["Z_BEST"], block["Z_BEST"])
+
+
+def test_joint_redshifts_come_from_the_redshift_head_if_the_weights_have_one(tmp_path, coadd):
+    config = preset("quasarloop2026", n_filters=4, n_dense=8)
+    with_head = from_module(LineFinder(config, torch.Generator().manual_seed(1)))
+    shared = {n: a for n, a in with_head.arrays.items() if not n.startswith("redshift_")}
+    networks = {"head": with_head, "none": Weights(replace(config, redshift=None), shared)}
+    found = {}
+    for name, network in networks.items():
+        write_weights(network, tmp_path / f"{name}.h5")
+        classify_to_file([coadd], tmp_path / f"{name}.parquet", weights=tmp_path / f"{name}.h5")
+        found[name] = read_catalogue(tmp_path / f"{name}.parquet")
+    head, none = found["head"], found["none"]
+    assert np.array_equal(head["Z_BEST"], none["Z_BEST"], equal_nan=True)
+    usable = np.isfinite(head["Z_BEST"])
+    assert np.array_equal(np.isfinite(head["Z_JOINT"]), usable)
+    assert np.all(head["Z_JOINT"][usable] != none["Z_JOINT"][usable])
+    stories = {
+        name: json.loads(pq.read_schema(tmp_path / f"{name}.parquet").metadata[b"quasarloop"])
+        for name in networks
+    }
+    assert stories["head"]["redshift_head"]["step"] == config.redshift.step
+    assert stories["none"]["redshift_head"] is None
 
 
 def test_real_plate_joint_redshifts_are_right(tmp_path, shared_data):

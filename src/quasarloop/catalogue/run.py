@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,12 +96,15 @@ def classify_to_file(
 
 
 def _header(path: Path, weights: Weights, options: ClassifyOptions) -> Mapping[str, Any]:
+    head = weights.config.redshift
     return {
         "weights": path.name,
         "weights_sha256": checksum(path),
         "offsets_rescaled": weights.rescaled,
         "grid": weights.config.grid.describe(),
         "lines": [line.name for line in weights.config.lines],
+        # Which of two ways Z_JOINT was made: with a head, `options.joint` was not used.
+        "redshift_head": asdict(head) if options.joint and head is not None else None,
         "options": options_record(options),
         "versions": versions(),
     }
