@@ -1,15 +1,12 @@
-"""Voting and training: against a plain loop over members and files, and over workers.
+"""Voting against a plain loop over members and files.
 
 The reference loads each member, and for each sends one file at a time through QuasarNP's
 arithmetic in numpy (QuasarNP itself where QUASARNP_DIR names a checkout). Both sides read the same
-store with one thread; verdicts and entropies must be identical. Where both sides are one
-process of one thread, rates are per second of processor time: others may use the machine.
+store with one thread, in this process; verdicts and entropies must be identical. Rates are per
+second of processor time: others may use the machine. The reference would take hours for all
+spectra: it is timed on one file of the store and all members.
 """
 
-import os
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,64 +17,70 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from benchmarks.bench_classify import _reference
-from benchmarks.ensemble_inputs import Inputs, inputs
+from benchmarks.ensemble_inputs import Inputs, first_shards, inputs
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote, vote_class
-from quasarloop.engine import Engine
+from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
 from quasarloop.ensemble.entropy import count_votes, vote_entropy
-from quasarloop.ensemble.manifest import open_ensemble
+from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
 from quasarloop.ensemble.vote import vote
 from quasarloop.ensemble.votes import count_column
+from quasarloop.ensemble.votes_folder import Votes
 from quasarloop.network.labelled import label_spectra
 from quasarloop.network.options import TrainingOptions
+from quasarloop.network.presets import preset
 from quasarloop.network.weights import read_weights
 from quasarloop.quality import UNUSABLE
 from quasarloop.read import read_truth
 from quasarloop.store import Store, iter_store, open_store, read_shard
 
-_TARGET = 4
+_TARGET, _CASCADE_TARGET, _RECALL_TARGET = 4, 20, 0.99
+_UNIT = "spectra × networks per second of one core"
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
     with inputs(quick) as made, tempfile.TemporaryDirectory() as out:
         folder = Path(out)
-        return [
-            *_against_reference(made, folder, n_files=1 if quick else 4),
-            _voting_scales(made, folder),
-            _training_scales(made, folder, quick),
-            _memory(made),
-        ]
+        few = first_shards(made.store, folder / "few", n_shards=1 if quick else 6)
+        rows = _against_reference(made.ensemble, few, folder / "votes", "")
+        reference_per_s = rows[0]["reference_per_s"]
+        rows += _cascade(made, folder, reference_per_s, top_k=100 if quick else 1000)
+        whole = _whole_networks(made, folder / "whole")
+        one = first_shards(made.store, folder / "one", n_shards=1)
+        rows += _against_reference(whole, one, folder / "whole-votes", "whole ")
+        return rows
 
 
-def _against_reference(made: Inputs, out: Path, n_files: int) -> list[dict[str, Any]]:
-    ensemble, store = made.ensemble, made.store
+def _against_reference(
+    ensemble: Ensemble, store: Store, out: Path, kind: str
+) -> list[dict[str, Any]]:
     started = time.process_time()
-    votes = vote(ensemble, store, out / "votes")
+    votes = vote(ensemble, store, out)
     ours_s = time.process_time() - started
-    files = store.shards[:n_files]
     started = time.process_time()
     with threadpool_limits(1):
-        counts, usable, said_by = _reference_counts(made, files)
+        counts, usable, said_by = _reference_counts(ensemble, store.shards[0])
     theirs_s = time.process_time() - started
-    ours = pl.concat([pl.read_parquet(path) for path in votes.files[:n_files]])
+    ours = pl.read_parquet(votes.files[0])
     found = ours.select([count_column(one) for one in Vote]).to_numpy()
     different = np.count_nonzero((found != counts).any(axis=1))
     entropy = ours["ENTROPY"].to_numpy()
     wrong = np.count_nonzero(entropy[usable] != vote_entropy(counts)[usable])
     ours_per_s = store.n_rows * len(ensemble) / ours_s
     theirs_per_s = len(counts) * len(ensemble) / theirs_s
+    what = f"{len(ensemble)} {kind}networks of {ensemble.config.n_filters} filters"
     return [
         {
-            "name": f"vote, {store.n_rows:,} spectra × {len(ensemble)} members, 1 worker",
+            "name": f"vote, {what}, {store.n_rows:,} spectra",
             "ours_per_s": ours_per_s,
             "reference_per_s": theirs_per_s,
             "ratio": ours_per_s / theirs_per_s,
             "target": _TARGET,
             "reference": f"{said_by}, member by member, file by file ({len(counts):,} spectra)",
-            "unit": "spectra × networks per second of one core",
+            "unit": _UNIT,
         },
         {
-            "name": f"vote, spectra with other verdicts or entropies, of {len(counts):,}",
+            "name": f"vote, {what}: spectra with other counts or entropies, of {len(counts):,}",
             "ratio": float(different + wrong),
             "target": 0,
             "reference": said_by,
@@ -85,13 +88,65 @@ def _against_reference(made: Inputs, out: Path, n_files: int) -> list[dict[str, 
     ]
 
 
-def _reference_counts(made: Inputs, files: tuple[Path, ...]) -> tuple[np.ndarray, np.ndarray, str]:
-    spectra = [read_shard(path) for path in files]
-    usable = np.concatenate([(s.flags & UNUSABLE) == 0 for s in spectra])
+def _cascade(made: Inputs, out: Path, reference_per_s: float, top_k: int) -> list[dict[str, Any]]:
+    """The whole store; every question counts as answered, whether it was asked or not."""
+    started = time.process_time()
+    votes = cascade_vote(
+        made.ensemble, made.store, out / "cascade", cascade=CascadeOptions(top_k=top_k)
+    )
+    seconds = time.process_time() - started
+    rate = made.store.n_rows * len(made.ensemble) / seconds
+    report = votes.record["cascade_report"]
+    name = f"vote --cascade, top {top_k} of {made.store.n_rows:,} spectra"
+    return [
+        {
+            "name": f"{name}, {len(made.ensemble)} networks",
+            "ours_per_s": rate,
+            "reference_per_s": reference_per_s,
+            "ratio": rate / reference_per_s,
+            "target": _CASCADE_TARGET,
+            "reference": f"as above; {report['work']:.1%} of all questions asked",
+            "unit": _UNIT,
+        },
+        {
+            "name": f"{name}: part of the exact top found",
+            "ratio": _recall(made.votes, votes, top_k),
+            "target": _RECALL_TARGET,
+            "reference": f"exact votes; it expected {1 - report['expected_loss']:.4f}",
+        },
+    ]
+
+
+def _recall(exact: Votes, found: Votes, top_k: int) -> float:
+    """Part of the exact top that is found; among spectra tied at its end any will do."""
+    truth = np.nan_to_num(_column(exact, "ENTROPY"))
+    known = _column(found, "N_ASKED") == _column(found, "N_NETWORKS")
+    last = np.sort(truth)[-top_k]
+    assert np.array_equal(_column(found, "ENTROPY")[known], truth[known])
+    n_above, n_tied = (np.count_nonzero(known & part) for part in (truth > last, truth == last))
+    wanted_ties = top_k - np.count_nonzero(truth > last)
+    return float(n_above + min(n_tied, wanted_ties)) / top_k
+
+
+def _column(votes: Votes, name: str) -> np.ndarray:
+    return np.concatenate([pl.read_parquet(path, columns=[name])[name] for path in votes.files])
+
+
+def _whole_networks(made: Inputs, out: Path) -> Ensemble:
+    """Two networks of published size, hardly trained: for rates alone."""
+    truth = read_truth(made.folder / "labelled-sky" / "vi_truth.csv")
+    data, _ = label_spectra(iter_store(open_store(made.folder / "labelled")), truth)
+    options = TrainingOptions(epochs=2, batch_size=128, learning_rate=3e-3, precision="bfloat16")
+    settings = EnsembleSettings(2, seed=5, network=preset("green2025"), training=options)
+    return train_ensemble(data, settings, out)
+
+
+def _reference_counts(ensemble: Ensemble, file: Path) -> tuple[np.ndarray, np.ndarray, str]:
     votes, said_by = [], ""
-    for member in made.ensemble.members:
+    for member in ensemble.members:
         classify, said_by = _reference(read_weights(member))
-        votes.append(np.concatenate([_verdicts(classify(s.flux)) for s in spectra]))
+        votes.append(_verdicts(classify(read_shard(file).flux)))
+    usable = (read_shard(file, with_flux=False).flags & UNUSABLE) == 0
     return count_votes(votes) * usable[:, None], usable, said_by
 
 
@@ -103,111 +158,3 @@ def _verdicts(said: Any) -> np.ndarray:
         confidence, z = np.asarray(said[0]), np.asarray(said[1])
     z_best = z[confidence.argmax(axis=0), np.arange(z.shape[1])]
     return vote_class(confidence.max(axis=0) > CONFIDENCE_THRESHOLD, z_best)
-
-
-def _voting_scales(made: Inputs, out: Path) -> dict[str, Any]:
-    part = _first_shards(made.store, out / "part", n_shards=4)
-    seconds = {}
-    for workers in (1, 2):
-        started = time.perf_counter()
-        vote(made.ensemble, part, out / f"votes-{workers}", engine=Engine(workers=workers))
-        seconds[workers] = time.perf_counter() - started
-    asked = part.n_rows * len(made.ensemble)
-    return {
-        "name": f"vote, 2 workers against 1 ({os.cpu_count()} cores)",
-        "ours_per_s": asked / seconds[2],
-        "reference_per_s": asked / seconds[1],
-        "ratio": seconds[1] / seconds[2],
-        "reference": "1 worker; start of the processes counts",
-        "unit": "spectra × networks",
-    }
-
-
-def _training_scales(made: Inputs, out: Path, quick: bool) -> dict[str, Any]:
-    truth = read_truth(made.folder / "labelled-sky" / "vi_truth.csv")
-    data, _ = label_spectra(iter_store(open_store(made.folder / "labelled")), truth)
-    settings = EnsembleSettings(
-        n_networks=2 if quick else 4,
-        seed=3,
-        network=made.ensemble.config,
-        training=TrainingOptions(epochs=1 if quick else 2, batch_size=128, monitor="none"),
-    )
-    seconds, one_core = {}, time.process_time()
-    for workers in (1, 2):
-        started = time.perf_counter()
-        train_ensemble(data, settings, out / f"e-{workers}", engine=Engine(workers=workers))
-        seconds[workers] = time.perf_counter() - started
-        one_core = time.process_time() - one_core if workers == 1 else one_core
-    first, second = (open_ensemble(out / f"e-{workers}").checksums for workers in (1, 2))
-    assert first == second, "members differ between 1 and 2 workers"
-    seen = len(data) * settings.training.epochs * settings.n_networks
-    return {
-        "name": f"train an ensemble, 2 workers against 1 ({os.cpu_count()} cores)",
-        "ours_per_s": seen / seconds[2],
-        "reference_per_s": seen / seconds[1],
-        "ratio": seconds[1] / seconds[2],
-        "reference": "1 worker; start of the processes counts; same bytes",
-        "unit": "spectra × epochs × networks",
-        "per_core_second": seen / one_core,
-    }
-
-
-def _memory(made: Inputs) -> dict[str, Any]:
-    peaks = {n_shards: _peak_mib(made, n_shards) for n_shards in (1, len(made.store.shards))}
-    few, many = peaks[1], peaks[len(made.store.shards)]
-    return {
-        "name": f"vote, peak memory of {len(made.store.shards)} shards against 1 (2 members)",
-        "ratio": few / many,
-        "target": 0.95,
-        "reference": f"{few:.0f} MiB, then {many:.0f} MiB; flat is 1",
-    }
-
-
-def _peak_mib(made: Inputs, n_shards: int) -> float:
-    """Peak resident memory of a process of its own that votes on so many shards."""
-    words = [str(made.ensemble.folder), str(made.store.path), str(n_shards)]
-    line = [sys.executable, "-m", "benchmarks.bench_ensemble", *words]
-    return float(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
-
-
-def _vote_and_print_peak(ensemble: str, store: str, n_shards: int) -> None:
-    with tempfile.TemporaryDirectory() as out:
-        few = _first_members(ensemble, Path(out) / "e", n_members=2)
-        part = _first_shards(open_store(store), Path(out) / "part", n_shards)
-        vote(open_ensemble(few), part, Path(out) / "votes")
-    print(_own_peak_mib())
-
-
-def _own_peak_mib() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would start from the peak of the process that forked us
-        words = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return float(words["VmHWM"].split()[0]) / 1024
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def _first_members(ensemble: str, folder: Path, n_members: int) -> Path:
-    from quasarloop.ensemble.manifest import write_ensemble_manifest  # noqa: PLC0415 -- once
-
-    whole = open_ensemble(ensemble)
-    (folder / "members").mkdir(parents=True)
-    for path in whole.members[:n_members]:
-        (folder / "members" / path.name).symlink_to(path.resolve())
-    write_ensemble_manifest(folder, whole.config, whole.record["members"][:n_members], {})
-    return folder
-
-
-def _first_shards(store: Store, folder: Path, n_shards: int) -> Store:
-    """A store of links to the first shards of another."""
-    folder.mkdir()
-    (folder / "store.json").write_bytes((store.path / "store.json").read_bytes())
-    for shard in store.shards[:n_shards]:
-        link = folder / shard.relative_to(store.path)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(shard.resolve())
-    return open_store(folder)
-
-
-if __name__ == "__main__":
-    _vote_and_print_peak(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -92,6 +92,17 @@ def make(root: Path, size: Size, workers: int | None = None) -> Inputs:
     )
 
 
+def first_shards(store: Store, folder: Path, n_shards: int) -> Store:
+    """A store of links to the first shards of another."""
+    folder.mkdir()
+    (folder / "store.json").write_bytes((store.path / "store.json").read_bytes())
+    for shard in store.shards[:n_shards]:
+        link = folder / shard.relative_to(store.path)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(shard.resolve())
+    return open_store(folder)
+
+
 def command(*words: object) -> None:
     """Run ``quasarloop`` with these words; its progress stays unseen."""
     line = [sys.executable, "-c", "from quasarloop.cli import main; main()", *map(str, words)]

@@ -134,7 +134,7 @@ def table(points: list[Point], n_networks: int, n: int) -> str:
         f"{n:,} spectra, {n_networks} members; lead {points[0].options.lead}, audit of "
         f"{points[0].options.n_audit}; score {points[0].options.score}.",
         "",
-        "| top K | first members | max. loss asked for | work | recall | true loss | expected loss |",
+        "| top K | first members | max. loss asked | work | recall | true loss | expected loss |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [

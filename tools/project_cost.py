@@ -54,7 +54,7 @@ def measured_rates(bench: dict[str, Any]) -> dict[str, float]:
     """Return spectra × networks voted on, and spectra × epochs trained with, per core second."""
     rates = {}
     for row in bench["rows"]:
-        if row["name"].startswith("vote, ") and "members, 1 worker" in row["name"]:
+        if row["name"].startswith("vote, ") and "whole networks" in row["name"] and row.get("unit"):
             rates["vote"] = float(row["ours_per_s"])
         if row["name"].startswith("train an ensemble"):
             rates["train"] = float(row["per_core_second"])

@@ -38,9 +38,9 @@ def cluster(fakes: ModuleType) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def ensemble(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
-    """Twelve small networks, trained just enough to disagree now and then."""
+    """Small networks, trained just enough to disagree now and then."""
     settings = EnsembleSettings(
-        12, seed=3, network=fakes.SMALL_NETWORK, training=fakes.small_options(12)
+        fakes.N_MEMBERS, seed=3, network=fakes.SMALL_NETWORK, training=fakes.small_options(10)
     )
     return train_ensemble(fakes.small_sky(), settings, tmp_path_factory.mktemp("trained") / "e")
 

@@ -21,6 +21,7 @@ SMALL_NETWORK = NetworkConfig(
     n_conv=2, n_filters=8, kernel_width=10, stride=4, n_dense=16, dropout=0.2, grid=LOG_GRID
 )
 STORE_SIZES = (700, 40, 0, 1, 30, 500)
+N_MEMBERS = 8  # of the ensemble all tests of voting share
 
 
 def small_options(epochs: int = 2) -> TrainingOptions:

@@ -17,7 +17,7 @@ from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
 from quasarloop.ensemble.vote import VoteOptions, vote
 from quasarloop.errors import OutputError, SelectionError
 
-M, N, K = 48, 8000, 150
+M, N, K = 48, 5000, 100
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def run_cascade(fakes, answers, **changes):
 
 # One dissenter among many members is worth a high mutual information, and is not seen coming.
 @pytest.mark.parametrize(
-    ("score", "slack"), [("entropy", 0.02), ("soft_entropy", 0.02), ("mutual_information", 0.1)]
+    ("score", "slack"), [("entropy", 0.02), ("soft_entropy", 0.02), ("mutual_information", 0.05)]
 )
 def test_the_top_is_found_with_a_part_of_the_work(fakes, answers, score, slack):
     run, report, members, exact = run_cascade(fakes, answers, score=score)
@@ -48,7 +48,7 @@ def test_the_top_is_found_with_a_part_of_the_work(fakes, answers, score, slack):
     kth = np.sort(exact)[-K]
     lost = np.count_nonzero((exact > kth) & ~asked_of_all)
     assert lost <= slack * K
-    assert report["work"] == members.asked.mean() < 0.25
+    assert report["work"] == members.asked.mean() < 0.3
     assert report["n_exact"] == asked_of_all.sum()
     # Where all were asked the score is exact.
     assert np.array_equal(run.score[asked_of_all], exact[asked_of_all])
@@ -133,8 +133,8 @@ def test_cascade_votes_of_fully_asked_spectra_are_the_exact_ones(undisturbed, ex
     assert ours["TARGETID"].to_list() == theirs["TARGETID"].to_list()
     assert undisturbed.is_cascade
     assert not exact.is_cascade
-    full = (ours["N_ASKED"] == 12).to_numpy()
-    assert 12 <= full.sum() < len(ours)
+    full = (ours["N_ASKED"] == ours["N_NETWORKS"]).to_numpy()
+    assert HOW.top_k <= full.sum() < len(ours)
     counts = [name for name in ours.columns if name.startswith("N_") or name == "ENTROPY"]
     assert ours.filter(full).select(counts).equals(theirs.filter(full).select(counts))
     close = ["P_LOW_Z", "SOFT_ENTROPY", "C_LYA", "Z_MEAN"]
@@ -150,7 +150,7 @@ def test_cascade_finds_the_exact_top(undisturbed, exact):
     kth = np.sort(np.nan_to_num(read_all(exact)["ENTROPY"].to_numpy()))[-HOW.top_k]
     # For polars NaN is larger than any number.
     above = read_all(exact).filter(pl.col("ENTROPY").fill_nan(0) > kth)["TARGETID"]
-    found = read_all(undisturbed).filter(pl.col("N_ASKED") == 12)["TARGETID"]
+    found = read_all(undisturbed).filter(pl.col("N_ASKED") == pl.col("N_NETWORKS"))["TARGETID"]
     assert set(above) <= set(found)
 
 
@@ -177,8 +177,11 @@ def test_a_finished_cascade_is_taken_as_it_is(undisturbed, inputs):
         vote(*inputs, undisturbed.folder, options=WHAT)
 
 
-def test_two_workers_give_the_same_bytes(undisturbed, inputs, fakes, tmp_path):
-    cascade_vote(*inputs, tmp_path / "v", cascade=HOW, options=WHAT, engine=Engine(workers=2))
+def test_two_workers_of_a_cluster_give_the_same_bytes(
+    undisturbed, inputs, fakes, tmp_path, cluster
+):
+    engine = Engine(scheduler=cluster)
+    cascade_vote(*inputs, tmp_path / "v", cascade=HOW, options=WHAT, engine=engine)
     assert fakes.folder_digest(tmp_path / "v") == fakes.folder_digest(undisturbed.folder)
 
 

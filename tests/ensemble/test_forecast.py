@@ -95,9 +95,9 @@ def test_scatter_of_parts_is_the_scatter_of_the_whole(answers):
     # Made with widths from 0.4 to 1: the mean square is 0.52.
     assert np.median(whole.prior_variance) == pytest.approx(0.52, abs=0.08)
     # Far from the border members agree on the side; near it they do not.
-    border = whole.prior_share[6]
+    border = whole.prior_share[8]
     assert 0.2 < border[0] / border.sum() < 0.8
-    far = whole.prior_share[[1, 11]]
+    far = whole.prior_share[[1, 15]]
     assert np.all((far.min(axis=1) / far.sum(axis=1)) < 0.02)
 
 

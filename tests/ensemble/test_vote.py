@@ -28,7 +28,6 @@ from quasarloop.quality import UNUSABLE
 from quasarloop.store import create_store, iter_store, read_shard
 
 SIZES = (700, 40, 0, 1, 30, 500)  # of the store's shards
-N = 12  # members
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def test_votes_are_those_of_the_plain_networks(undisturbed, ensemble, store):
     assert len(np.unique(entropy)) > 2
 
 
-def test_unusable_rows_are_kept_and_say_nothing(undisturbed):
+def test_unusable_rows_are_kept_and_say_nothing(undisturbed, ensemble):
     table = read_all(undisturbed)
     unusable = table.filter(pl.col("FLAGS") > 0)
     assert len(unusable) == sum(n > 1 for n in SIZES)
@@ -86,9 +85,9 @@ def test_unusable_rows_are_kept_and_say_nothing(undisturbed):
     assert unusable["ENTROPY"].is_nan().all()
     assert unusable["C_LYA"].is_nan().all()
     asked = table.filter(pl.col("FLAGS") == 0)
-    assert asked["N_ASKED"].unique().to_list() == [N]
+    assert asked["N_ASKED"].unique().to_list() == [len(ensemble)]
     counts = sum(asked[count_column(one)].cast(int) for one in Vote)
-    assert counts.unique().to_list() == [N]
+    assert counts.unique().to_list() == [len(ensemble)]
 
 
 def test_the_record_of_members_gives_all_votes_back(undisturbed, store):

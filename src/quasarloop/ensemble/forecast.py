@@ -39,9 +39,9 @@ _QUASAR_LIKE: Final[dict[Score, float]] = {
     "mutual_information": 0.1,
 }
 # Distance of the median redshift from the class border, in ln(1+z), in bins.
-_BORDER_BINS: Final = np.array(
-    [-0.5, -0.2, -0.1, -0.05, -0.02, -0.005, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5]
-)
+# Fine ones near it: there a small step decides how many members fall on the other side.
+_BORDER_STEPS: Final = np.array([0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
+_BORDER_BINS: Final = np.concatenate([-_BORDER_STEPS[::-1], _BORDER_STEPS])
 # A bin with fewer spectra than this takes its neighbours' scatter, or a vague prior.
 _MIN_SPECTRA: Final = 20
 _VAGUE_SHARE: Final = (0.1, 0.1)
