@@ -7,8 +7,7 @@
     quasarloop ingest poor --store poorstore
     python tools/label_saving.py run --store skystore --truth sky/truth.csv \
         --poor-store poorstore --poor-truth poor/truth.csv
-    python tools/label_saving.py table
-    python tools/label_saving.py figure
+    python tools/label_saving.py page
 
 The runs of docs/label_saving.md stand in docs/label_saving_runs.jsonl, the default of --out: the
 same command adds those still missing. A run is one seed of one sky and one way of choosing.
@@ -32,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from label_saving_page import figure, search_table, table
+from label_saving_page import figure, fill, search_table, table
 from numpy.typing import NDArray
 from score_table import (
     MEASURES,
@@ -156,12 +155,14 @@ class Draw:
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("run", "table", "figure", "search-table"))
+    parser.add_argument("what", choices=("run", "page", "table", "figure"))
     parser.add_argument("--store", type=Path)
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--poor-store", type=Path)
     parser.add_argument("--poor-truth", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/label_saving_runs.jsonl"))
+    parser.add_argument("--search", type=Path, default=Path("docs/label_saving_search.jsonl"))
+    parser.add_argument("--page", type=Path, default=Path("docs/label_saving.md"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/label_saving.png"))
     parser.add_argument("--skies", nargs="*", default=SKIES, choices=SKIES)
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=[*ARMS, *SEARCH])
@@ -172,10 +173,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "table":
         sys.stdout.write(table(read_runs(options.out), PURITIES))
-    elif options.what == "search-table":
-        sys.stdout.write(search_table(read_runs(options.out)))
     elif options.what == "figure":
         figure(read_runs(options.out), options.figure)
+    elif options.what == "page":
+        runs, tried = read_runs(options.out), read_runs(options.search)
+        figure(runs, options.figure)
+        fill(options.page, {"table": table(runs, PURITIES), "search": search_table(tried)})
     else:
         torch.set_num_threads(1)
         run(options, SMALL if options.small else Setting())

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from quasarloop.artefacts import write_atomically
 from quasarloop.evaluate.figures import save_figure
 from quasarloop.evaluate.label_saving import LearningCurve, mean_curve, speed_up
 from quasarloop.evaluate.label_saving_figure import label_saving_figure
@@ -61,6 +62,20 @@ def figure(runs: list[dict[str, Any]], path: Path) -> None:
         for sky in skies
     }
     save_figure(label_saving_figure(curves, CONTROL, "completeness at purity 0.99"), path)
+
+
+def fill(page: Path, parts: dict[str, str]) -> None:
+    """Write each part between its marks, ``<!-- name -->`` and ``<!-- end of name -->``."""
+    text = page.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(first)
+        _, ended, after = rest.partition(last)
+        if not found or not ended:
+            raise SystemExit(f"{page} has no part {name!r} to fill: put {first.strip()} and {last}")
+        text = f"{before}{first}{part.rstrip()}\n{last}{after}"
+    with write_atomically(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _sky_table(runs: list[dict[str, Any]], measures: dict[str, str]) -> list[str]:
