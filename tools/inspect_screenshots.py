@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from quasarloop.inspect.people import invite, join, person_called
 from quasarloop.inspect.server import prepare
 from quasarloop.inspect.spectra_files import open_spectra
 from quasarloop.inspect.verdict import Verdict
+from quasarloop.lines import line_named
 from quasarloop.read import read_truth
 from quasarloop.truth import SpecType, TruthTable
 
@@ -40,7 +42,10 @@ PASSWORD = "correct horse battery"
 INSPECTORS = ("ada", "bea", "cyd")
 N_OBJECTS, N_NETWORKS, N_CELLS = 40, 20, 45 * 45
 DISTANT_Z = 1.8
-SLIPS = 0.06  # how often an inspector errs in class or redshift
+SLIPS = 0.12  # how often an inspector errs in class, or sees another quality
+MIXED_UP = ("cyd", 6)  # who takes C IV for Mg II, and in which place of the worklist
+MISTAKEN = line_named("CIV(1548)").wave_rest_aa / line_named("MgII(2796)").wave_rest_aa
+QUALITY_SIGNAL = (0.3, 0.8, 1.5)  # S/N per pixel from which a quality of 2, 3, 4 is given
 N_COLOURS = 256
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -69,7 +74,7 @@ def make_campaign(folder: Path) -> tuple[str, Path]:
             join(session, invite(session, name, role), PASSWORD)
     files = open_spectra([sky])
     prepare(database, files, worklist=worklist, redrock=sorted(sky.rglob("redrock-*.fits")))
-    _label(database, truth, [int(thing["TARGETID"]) for thing in objects], rng)
+    _label(database, truth, sky, [int(thing["TARGETID"]) for thing in objects], rng)
     database.close()
     return url, sky
 
@@ -101,27 +106,36 @@ def _opinion(truth: TruthTable, i: int, rng: np.random.Generator) -> dict[str, A
 
 
 def _label(
-    database: Database, truth: TruthTable, targets: list[int], rng: np.random.Generator
+    database: Database,
+    truth: TruthTable,
+    sky: Path,
+    targets: list[int],
+    rng: np.random.Generator,
 ) -> None:
     rows = {int(target): row for row, target in enumerate(truth.target_id)}
+    signal = pl.read_csv(sky / "truth.csv")["MEDIAN_SN_R"].to_numpy()
     with database.write() as session:
         for name in INSPECTORS:
             user = person_called(session, name)
-            for target in targets[6:36] if name == "ada" else targets[3:38]:
-                verdict = _verdict(truth, rows[target], rng)
+            begin, end = (6, 36) if name == "ada" else (3, 38)
+            for place, target in enumerate(targets[begin:end], begin):
+                verdict = _verdict(truth, signal[rows[target]], rows[target], rng)
+                if (name, place) == MIXED_UP:
+                    z = round((1 + verdict.z) * MISTAKEN - 1, 4)
+                    verdict = replace(verdict, z=z, quality=3, comment="Mg II?")
                 save = Save(verdict, 0, f"{name}-{target}", seconds=float(rng.gamma(4, 2)))
                 save_label(session, item_of(session, target), user, save)
 
 
-def _verdict(truth: TruthTable, row: int, rng: np.random.Generator) -> Verdict:
+def _verdict(truth: TruthTable, signal: float, row: int, rng: np.random.Generator) -> Verdict:
     spectype, z = SpecType(int(truth.spectype[row])), float(truth.z[row])
     if spectype == SpecType.UNKNOWN:
         return Verdict(quality=0)
-    quality = int(rng.choice([2, 3, 3, 4, 4, 4, 4]))
-    if rng.random() < SLIPS:
-        spectype = SpecType.GALAXY if spectype != SpecType.GALAXY else SpecType.QSO
-    if rng.random() < SLIPS:
-        z, quality = z + 0.05, 2
+    quality = int(np.searchsorted(QUALITY_SIGNAL, signal)) + 1
+    if rng.random() < SLIPS and spectype != SpecType.STAR:
+        spectype = SpecType.GALAXY if spectype == SpecType.QSO else SpecType.QSO
+    if rng.random() < 2 * SLIPS:
+        quality = max(1, quality - 1)
     comment = str(rng.choice(["", "", "", "C IV absorbed", "noisy blue end"]))
     return Verdict(spectype, round(z + 3e-4 * rng.normal(), 4), quality, comment=comment)
 

@@ -40,20 +40,17 @@ def agreement_svg(found: Agreement) -> str:
 
 
 def _draw_alpha(axes: Any, found: Agreement) -> None:
-    names = ("class", "quality")
-    for x, value in enumerate((found.alpha_class, found.alpha_quality)):
-        if math.isfinite(value):
-            axes.bar(x, value, width=0.6, color=(_BLUE, _ORANGE)[x])
-            axes.annotate(f"{value:.2f}", (x, 0.02), ha="center", va="bottom", color="white")
-        else:
-            axes.annotate("–", (x, 0), ha="center", va="bottom")
+    values = {"class": found.alpha_class, "quality": found.alpha_quality}
+    for x, value in enumerate(values.values()):
+        axes.bar(x, np.nan_to_num(value), width=0.6, color=(_BLUE, _ORANGE)[x])
+    names = [f"{n}\n{v:.2f}" if math.isfinite(v) else f"{n}\n–" for n, v in values.items()]
     by_pair = np.array([(pair.alpha_class, pair.alpha_quality) for pair in found.pairs])
-    for x, values in enumerate(by_pair.reshape(-1, 2).T):
-        axes.plot(np.full(len(values), x), values, "o", color="black", mfc="white", ms=5)
+    for x, alphas in enumerate(by_pair.reshape(-1, 2).T):
+        axes.plot(np.full(len(alphas), x), alphas, "o", color="black", mfc="white", ms=5)
     axes.set_xticks(range(2), names)
     axes.set_xlim(-0.6, 1.6)
-    lowest = np.nanmin([0, found.alpha_class, found.alpha_quality, *by_pair.ravel()])
-    axes.set_ylim(min(0.0, 1.1 * lowest), 1.12)
+    lowest = np.nanmin([0, *values.values(), *by_pair.ravel()])
+    axes.set_ylim(lowest - 0.05 if lowest < 0 else 0, 1.08)
     axes.set_ylabel("Krippendorff's α")
     axes.set_title(f"{found.n_objects} objects; ○ each pair", fontsize="medium")
 

@@ -59,7 +59,12 @@ export class SpectrumPlot {
     }
     this.view = await Plotting.show(figure, this.host);
     for (const range of [this.x, this.y]) range.change.connect(() => this.scheduleOverlay());
-    new ResizeObserver(() => setTimeout(() => this.scheduleOverlay(), 50)).observe(this.host);
+    // Bokeh leaves bits of the old axes behind when its ground is transparent: all is drawn anew.
+    const redraw = () => {
+      this.view.request_repaint();
+      this.scheduleOverlay();
+    };
+    new ResizeObserver(() => setTimeout(redraw, 50)).observe(this.host);
     this.host.addEventListener("pointermove", (event) => this.showReadout(event));
     this.host.addEventListener("pointerleave", () => (this.readout.textContent = ""));
     this.recolour();
