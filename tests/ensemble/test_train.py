@@ -107,6 +107,20 @@ def test_unfinished_ensembles_say_so(tmp_path):
         open_ensemble(tmp_path)
 
 
+def test_auto_is_written_down_as_the_device_it_was(
+    undisturbed, fakes, settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    auto = replace(settings, training=replace(settings.training, device="auto"))
+    ensemble = train_ensemble(fakes.small_sky(), auto, tmp_path / "e")
+    assert ensemble.record["training"]["device"] == "cpu"
+    assert fakes.folder_digest(tmp_path / "e") == fakes.folder_digest(undisturbed)
+    absent = replace(settings, training=replace(settings.training, device="cuda"))
+    with pytest.raises(WeightsError, match="no usable cuda device"):
+        train_ensemble(fakes.small_sky(), absent, tmp_path / "gpu")
+
+
 def test_warm_start_goes_on_from_the_earlier_members(undisturbed, fakes, settings, tmp_path):
     earlier = open_ensemble(undisturbed)
     warm = replace(settings, n_networks=4, start_from=earlier, training=fakes.small_options(1))

@@ -17,10 +17,10 @@ from quasarloop.engine import Engine
 from quasarloop.ensemble.ask import PIECE_ROWS, best_line, cut_pieces
 from quasarloop.ensemble.entropy import count_votes, vote_entropy
 from quasarloop.ensemble.manifest import load_members
-from quasarloop.ensemble.vote import VoteOptions, vote
+from quasarloop.ensemble.vote import VoteOptions, on_device, vote
 from quasarloop.ensemble.votes import VoteSettings, count_column
 from quasarloop.ensemble.votes_folder import members_file, open_votes, read_member_record
-from quasarloop.errors import DataFormatError, GridError, OutputError, TaskError
+from quasarloop.errors import DataFormatError, GridError, OutputError, TaskError, WeightsError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.predict import predict_reference
@@ -167,6 +167,17 @@ def test_a_gpu_serves_one_process(ensemble, store, tmp_path):
         vote(ensemble, store, tmp_path / "v", options=options, engine=Engine(workers=2))
 
 
+def test_auto_is_the_best_device_that_fits_the_engine(monkeypatch):
+    options = VoteOptions(device="auto")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    for there, alone in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        assert on_device(options, None).device == alone
+        assert on_device(options, Engine(workers=2)).device == "cpu"
+    with pytest.raises(WeightsError, match="no device 'cuda' on this machine; there is: cpu"):
+        on_device(VoteOptions(device="cuda"), None)
+
+
 def test_an_empty_store_gives_empty_votes(ensemble, fakes, tmp_path):
     votes = vote(ensemble, fakes.small_store(tmp_path / "s", ()), tmp_path / "v")
     assert (votes.n_rows, votes.files) == (0, ())
@@ -194,7 +205,7 @@ import sys
 from pathlib import Path
 from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.vote import VoteOptions, vote
+from quasarloop.ensemble.vote import VoteOptions, on_device, vote
 from quasarloop.store import open_store
 if __name__ == "__main__":
     engine = Engine(workers={workers}, scheduler={scheduler!r})

@@ -138,7 +138,9 @@ def vote(
         str,
         typer.Option(help="Cascade: entropy, soft_entropy or mutual_information ranks spectra."),
     ] = "entropy",
-    device: Annotated[str, typer.Option(help="cpu or cuda; cuda works in one process.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or mps; all but cpu work in one process.")
+    ] = "cpu",
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:

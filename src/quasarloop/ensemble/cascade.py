@@ -18,9 +18,9 @@ from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
 from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.vote import (
     VoteOptions,
-    check_device,
     finish_votes,
     load_voters,
+    on_device,
     start_votes,
 )
 from quasarloop.ensemble.votes import MemberFinds
@@ -66,8 +66,7 @@ def cascade_vote(
     Raises:
         GridError, OutputError, TaskError: as `vote`.
     """
-    chosen, how = options or VoteOptions(), cascade or CascadeOptions()
-    check_device(chosen, engine)
+    chosen, how = on_device(options or VoteOptions(), engine), cascade or CascadeOptions()
     folder = Path(out)
     writer = start_votes(ensemble, store, folder, chosen, cascade=asdict(how))
     chunks = cut_pieces(writer.shards, writer.n_rows, CHUNK_ROWS)

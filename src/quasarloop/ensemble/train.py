@@ -26,7 +26,7 @@ from quasarloop.errors import DataFormatError, OutputError, WeightsError
 from quasarloop.network.history import write_history
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.model import NetworkConfig, config_to_dict
-from quasarloop.network.options import TrainingOptions
+from quasarloop.network.options import TrainingOptions, device_named
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import read_weights, write_weights
@@ -100,7 +100,11 @@ def train_ensemble(
     Raises:
         OutputError: the folder holds another ensemble.
         TaskError: some member failed for good; the others are written.
+        WeightsError: no such device on this machine.
     """
+    # The plan names the device itself: "auto" elsewhere must not go on with other arithmetic.
+    device = device_named(settings.training.device).type
+    settings = replace(settings, training=replace(settings.training, device=device))
     folder = check_folder(out)
     check_folder(folder / "members")
     plan = _plan(data, settings, inputs or {})

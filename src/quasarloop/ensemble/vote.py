@@ -1,7 +1,7 @@
 """Voting: every member says what it makes of every spectrum of a store, shard by shard."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,15 @@ from quasarloop.ensemble.votes_folder import (
 )
 from quasarloop.ensemble.votes_writer import PartVotes, VotesWriter, part_votes
 from quasarloop.errors import GridError, TaskError
-from quasarloop.network.predict import Predictor
+from quasarloop.network.predict import Predictor, pick_device
 from quasarloop.store import Store
 
 __all__ = [
     "VoteOptions",
     "Voters",
-    "check_device",
     "finish_votes",
     "load_voters",
+    "on_device",
     "start_votes",
     "vote",
 ]
@@ -40,7 +40,8 @@ class VoteOptions:
     Attributes:
         settings: thresholds and class border.
         keep_members: keep what each member said, 3 bytes per member and spectrum.
-        device: where members predict; anything but ``"cpu"`` needs an engine of this process.
+        device: where members predict: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for the best
+            there is. Anything but the CPU needs an engine of this process.
     """
 
     settings: VoteSettings = field(default_factory=VoteSettings)
@@ -89,8 +90,7 @@ def vote(
         OutputError: the folder holds other votes.
         TaskError: some piece failed for good; the rest is written.
     """
-    chosen = options or VoteOptions()
-    check_device(chosen, engine)
+    chosen = on_device(options or VoteOptions(), engine)
     writer = start_votes(ensemble, store, Path(out), chosen, cascade=None)
     writer.on_progress = on_progress
     todo = writer.missing(cut_pieces(writer.shards, writer.n_rows))
@@ -160,18 +160,25 @@ def load_voters(ensemble: Ensemble, options: VoteOptions) -> Voters:
     return Voters(tuple(members), options)
 
 
-def check_device(options: VoteOptions, engine: Engine | None) -> None:
-    """Check that the members can be where the engine runs.
+def on_device(options: VoteOptions, engine: Engine | None) -> VoteOptions:
+    """Return the options with a device of this machine that fits the engine.
+
+    ``"auto"`` is the CPU wherever several processes work, else the best there is.
 
     Raises:
         TaskError: members on a GPU cannot be sent to other processes.
+        WeightsError: no such device here.
     """
     where = engine or Engine()
-    if options.device != "cpu" and (where.workers > 1 or where.scheduler is not None):
+    alone = where.workers == 1 and where.scheduler is None
+    if options.device == "auto" and not alone:
+        return replace(options, device="cpu")
+    if options.device != "cpu" and not alone:
         raise TaskError(
-            f"device {options.device} with an engine of {where.describe()}: a GPU serves one "
-            "process; leave out --workers and --scheduler"
+            f"device {options.device} with an engine of {where.describe()}: a GPU serves "
+            "one process; leave out --workers and --scheduler"
         )
+    return replace(options, device=str(pick_device(options.device)))
 
 
 def _vote_on_piece(piece: Piece, voters: Voters) -> list[PartVotes]:
