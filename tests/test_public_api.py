@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,13 @@ from quasarloop.network.options import TrainingOptions
 @pytest.mark.parametrize("name", quasarloop.__all__)
 def test_every_promised_name_is_there(name):
     assert getattr(quasarloop, name) is not None
+
+
+def test_no_promised_name_is_hidden_by_a_room_of_that_name():
+    from quasarloop import __file__ as front
+
+    rooms = {path.stem for path in Path(front).parent.iterdir() if not path.name.startswith("_")}
+    assert not rooms & set(quasarloop.__all__)
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -13,30 +13,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quasarloop.campaign.config import CampaignConfig
     from quasarloop.ensemble.manifest import Ensemble, open_ensemble
-    from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
     from quasarloop.ensemble.vote import vote
     from quasarloop.front_door import Campaign, classify, train
+    from quasarloop.loop import judge, map_store, select, simulate_sky, train_ensemble
+    from quasarloop.network.options import TrainingOptions
     from quasarloop.network.weights import read_weights, write_weights
     from quasarloop.query.options import SelectionOptions
-    from quasarloop.query.select import select
     from quasarloop.read import read_spectra, read_truth, write_truth
     from quasarloop.store import ingest, open_store
+    from quasarloop.truth import join_truth
 
 __all__ = [
     "Campaign",
     "CampaignConfig",
     "Ensemble",
-    "EnsembleSettings",
     "SelectionOptions",
+    "TrainingOptions",
     "__version__",
     "classify",
     "ingest",
+    "join_truth",
+    "judge",
+    "map_store",
     "open_ensemble",
     "open_store",
     "read_spectra",
     "read_truth",
     "read_weights",
     "select",
+    "simulate_sky",
     "train",
     "train_ensemble",
     "vote",
@@ -50,18 +55,22 @@ _HOMES = {
     "Campaign": "quasarloop.front_door",
     "CampaignConfig": "quasarloop.campaign.config",
     "Ensemble": "quasarloop.ensemble.manifest",
-    "EnsembleSettings": "quasarloop.ensemble.train",
     "SelectionOptions": "quasarloop.query.options",
+    "TrainingOptions": "quasarloop.network.options",
     "classify": "quasarloop.front_door",
     "ingest": "quasarloop.store",
+    "join_truth": "quasarloop.truth",
+    "judge": "quasarloop.loop",
+    "map_store": "quasarloop.loop",
     "open_ensemble": "quasarloop.ensemble.manifest",
     "open_store": "quasarloop.store",
     "read_spectra": "quasarloop.read",
     "read_truth": "quasarloop.read",
     "read_weights": "quasarloop.network.weights",
-    "select": "quasarloop.query.select",
+    "select": "quasarloop.loop",
+    "simulate_sky": "quasarloop.loop",
     "train": "quasarloop.front_door",
-    "train_ensemble": "quasarloop.ensemble.train",
+    "train_ensemble": "quasarloop.loop",
     "vote": "quasarloop.ensemble.vote",
     "write_truth": "quasarloop.read",
     "write_weights": "quasarloop.network.weights",

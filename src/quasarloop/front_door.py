@@ -32,7 +32,7 @@ from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import default_weights_path, read_weights
 from quasarloop.truth import TruthTable
 
-__all__ = ["Campaign", "classify", "train"]
+__all__ = ["Campaign", "Paths", "classify", "listed", "train"]
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -68,7 +68,7 @@ def classify(
     grid, columns = predictor.config.grid, catalogue_columns(predictor.config.lines)
     blocks = [
         classify_spectra(spectra, predictor, options)
-        for spectra in iter_inputs(find_inputs(_listed(paths)), grid)
+        for spectra in iter_inputs(find_inputs(listed(paths)), grid)
     ]
     table = Table({c.name: np.concatenate([b[c.name] for b in blocks]) for c in columns})
     for column in columns:
@@ -105,7 +105,7 @@ def train(
         TruthError: no spectrum has a label that may train.
     """
     config = preset(network, **changes)
-    data, _ = label_spectra(iter_inputs(find_inputs(_listed(paths)), config.grid), truth)
+    data, _ = label_spectra(iter_inputs(find_inputs(listed(paths)), config.grid), truth)
     rows = None
     if validation:
         held = hold_out(data, validation, seed)
@@ -176,5 +176,6 @@ class Campaign:
         return damaged_files(self.folder)
 
 
-def _listed(paths: Paths) -> list[str | Path]:
+def listed(paths: Paths) -> list[str | Path]:
+    """Return one path or several as a list."""
     return [paths] if isinstance(paths, str | Path) else list(paths)
