@@ -5,12 +5,13 @@ import pytest
 
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.oscillation import (
+    oscillation_of_best_lines,
     oscillation_with_truth,
     oscillation_without_truth,
     position_in_box,
 )
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
-from quasarloop.lines import line_named
+from quasarloop.lines import EMISSION_LINES, line_named
 
 CIV = line_named("CIV(1548)")
 BOXES = 13
@@ -79,3 +80,25 @@ def test_linear_grid_and_same_seed():
 def test_too_few_lines_are_refused():
     with pytest.raises(TruthError, match=r"too few to see an oscillation"):
         oscillation_with_truth([2.0], [2.0], CIV, LOG_GRID, BOXES)
+
+
+def test_best_lines_of_several_kinds_share_one_planted_amplitude():
+    rng = np.random.default_rng(4)
+    lines = EMISSION_LINES[:3]
+    which = rng.integers(0, 3, 6000)
+    z_true = np.empty(6000)
+    planted = np.empty(6000)
+    for i, line in enumerate(lines):
+        mine = which == i
+        low, high = 3700 / line.wave_rest_aa - 1, 9500 / line.wave_rest_aa - 1
+        z_true[mine] = rng.uniform(max(low, 0.01), high, mine.sum())
+        position = position_in_box(z_true[mine], line, LOG_GRID, BOXES)
+        planted[mine] = 300 * np.sin(2 * np.pi * position)
+    z = z_true + (planted + rng.normal(0, 200, 6000)) / 299792.458 * (1 + z_true)
+    found = oscillation_of_best_lines(z, z_true, which, lines, LOG_GRID, BOXES)
+    assert found.half_amplitude_kms == pytest.approx(300, abs=5 * found.error_kms)
+    assert found.error_kms < 20
+    mixed = oscillation_of_best_lines(z, z_true, (which + 1) % 3, lines, LOG_GRID, BOXES)
+    assert mixed.half_amplitude_kms < 150  # phases of the wrong lines do not add up
+    with pytest.raises(TruthError, match="too few"):
+        oscillation_of_best_lines(z[:20], z_true[:20], which[:20], lines, LOG_GRID, BOXES)

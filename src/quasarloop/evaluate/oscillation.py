@@ -6,6 +6,7 @@ oscillation is the redshift error against the true position in the box; without 
 the density of predicted positions against the uniform one a smooth n(z) would give.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from quasarloop.lines import Line
 
 __all__ = [
     "Oscillation",
+    "oscillation_of_best_lines",
     "oscillation_with_truth",
     "oscillation_without_truth",
     "position_in_box",
@@ -91,26 +93,41 @@ def oscillation_with_truth(
         TruthError: fewer lines than a fit over one box needs.
     """
     position = position_in_box(z_true, line, grid, n_boxes)
-    error = error_kms(z, z_true)
-    keep = np.isfinite(position) & (np.abs(error) <= _MAX_ERROR_KMS)
-    position, error = position[keep], error[keep]
-    _check_enough(len(position), line)
-    rng = np.random.default_rng(seed)
-    centres, bias, scatter = _profile(position, error)
-    again = (_again(rng, len(error)) for _ in range(_N_BOOTSTRAPS))
-    spread = [_amplitude(position[rows], error[rows]) for rows in again]
-    noise = [_amplitude(position, rng.permutation(error)) for _ in range(_N_BOOTSTRAPS // 4)]
-    curve = _smooth(centres, bias)
-    return Oscillation(
-        half_amplitude_kms=_half_range(curve),
-        error_kms=float(np.std(spread)),
-        noise_kms=float(np.median(noise)),
-        position=centres,
-        bias_kms=bias,
-        curve_kms=curve,
-        scatter_kms=scatter,
-        n=len(error),
-    )
+    return _of_errors(position, error_kms(z, z_true), line.name, seed)
+
+
+def oscillation_of_best_lines(
+    z: ArrayLike,
+    z_true: ArrayLike,
+    best_line: ArrayLike,
+    lines: Sequence[Line],
+    grid: WaveGrid,
+    n_boxes: int,
+    *,
+    seed: int = 0,
+) -> Oscillation:
+    """Measure redshift error against the true position of the line each redshift came from.
+
+    One number for a network: every quasar counts once, by the line that decided.
+
+    Args:
+        z: (n,) redshifts.
+        z_true: (n,) true redshifts.
+        best_line: (n,) which of `lines` gave each.
+        lines: the network's emission lines.
+        grid: the network's bins.
+        n_boxes: boxes across them.
+        seed: of the bootstrap.
+
+    Raises:
+        TruthError: fewer redshifts than a fit over one box needs.
+    """
+    rows = np.asarray(best_line)
+    position = np.full(len(rows), np.nan)
+    for i, line in enumerate(lines):
+        mine = rows == i
+        position[mine] = position_in_box(np.asarray(z_true)[mine], line, grid, n_boxes)
+    return _of_errors(position, error_kms(z, z_true), "the best lines", seed)
 
 
 def oscillation_without_truth(
@@ -134,7 +151,7 @@ def oscillation_without_truth(
     """
     position = position_in_box(z, line, grid, n_boxes)
     position = position[np.isfinite(position)]
-    _check_enough(len(position), line)
+    _check_enough(len(position), line.name)
     rng = np.random.default_rng(seed)
     box_kms = _box_width_kms(grid, n_boxes)
     centres = (np.arange(_N_BINS) + 0.5) / _N_BINS
@@ -156,6 +173,30 @@ def oscillation_without_truth(
         curve_kms=bias,
         scatter_kms=np.full(_N_BINS, np.nan),
         n=len(position),
+    )
+
+
+def _of_errors(
+    position: NDArray[np.float64], error: NDArray[np.float64], name: str, seed: int
+) -> Oscillation:
+    keep = np.isfinite(position) & (np.abs(error) <= _MAX_ERROR_KMS)
+    position, error = position[keep], error[keep]
+    _check_enough(len(position), name)
+    rng = np.random.default_rng(seed)
+    centres, bias, scatter = _profile(position, error)
+    again = (_again(rng, len(error)) for _ in range(_N_BOOTSTRAPS))
+    spread = [_amplitude(position[rows], error[rows]) for rows in again]
+    noise = [_amplitude(position, rng.permutation(error)) for _ in range(_N_BOOTSTRAPS // 4)]
+    curve = _smooth(centres, bias)
+    return Oscillation(
+        half_amplitude_kms=_half_range(curve),
+        error_kms=float(np.std(spread)),
+        noise_kms=float(np.median(noise)),
+        position=centres,
+        bias_kms=bias,
+        curve_kms=curve,
+        scatter_kms=scatter,
+        n=len(error),
     )
 
 
@@ -211,9 +252,9 @@ def _box_width_kms(grid: WaveGrid, n_boxes: int) -> float:
     return LIGHT_SPEED_KMS * grid.step * grid.n_bins / n_boxes / middle
 
 
-def _check_enough(n: int, line: Line) -> None:
+def _check_enough(n: int, name: str) -> None:
     if n < _MIN_PER_FIT:
         raise TruthError(
-            f"{n} redshifts from {line.name}: too few to see an oscillation, at least "
+            f"{n} redshifts from {name}: too few to see an oscillation, at least "
             f"{_MIN_PER_FIT} are needed; give more spectra"
         )

@@ -1,6 +1,7 @@
 """Judge every network of the round on the validation set, and on test spectra if there are any."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,18 +10,20 @@ import polars as pl
 
 from quasarloop.artefacts import read_manifest, write_atomically, write_manifest
 from quasarloop.campaign.config import CampaignConfig
-from quasarloop.campaign.parts import read_truths, test_store
+from quasarloop.campaign.parts import network_of, read_truths, test_store
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, validation_data
-from quasarloop.errors import CampaignError
+from quasarloop.errors import CampaignError, TruthError
 from quasarloop.evaluate.judge import Judgement, judge_finds, judgement_record
+from quasarloop.evaluate.oscillation import Oscillation, oscillation_of_best_lines
 from quasarloop.network.decode import decode
 from quasarloop.network.labelled import TrainingData, label_spectra
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_weights
 from quasarloop.store import iter_store
+from quasarloop.truth import SpecType
 
-__all__ = ["EVALUATION", "SAMPLES", "read_judgements"]
+__all__ = ["EVALUATION", "SAMPLES", "read_judgements", "read_oscillations"]
 
 NUMBERS_NAME: Final = "numbers.json"
 # Samples the networks are judged on; the final one saw the validation set in training.
@@ -48,6 +51,35 @@ def read_judgements(context: Context, sample: str, n_lines: int = 1) -> dict[str
     return judgements
 
 
+def read_oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
+    """Measure how redshifts clump in the boxes, network by network; too few found: left out."""
+    path = context.step_folder("evaluation") / f"{sample}.parquet"
+    if not path.is_file():
+        return {}
+    network = network_of(context.config.training, context.config)
+    lines = [line for line in network.lines if not line.is_bal]
+    found = {}
+    for (name,), rows in pl.read_parquet(path).group_by("NETWORK", maintain_order=True):
+        confidence = rows.select(f"C_{line.column}" for line in lines).to_numpy()
+        best = confidence.argmax(axis=1)
+        z = np.take_along_axis(
+            rows.select(f"Z_{line.column}" for line in lines).to_numpy(), best[:, None], axis=1
+        )[:, 0]
+        right = (confidence.max(axis=1) > context.config.evaluation.threshold) & (
+            rows["SPECTYPE"].to_numpy() == SpecType.QSO
+        )
+        with suppress(TruthError):
+            found[str(name)] = oscillation_of_best_lines(
+                z[right],
+                rows["Z_TRUE"].to_numpy()[right],
+                best[right],
+                lines,
+                network.grid,
+                network.n_boxes,
+            )
+    return found
+
+
 def _run(context: Context) -> None:
     folder, networks = context.step_folder("evaluation"), context.step_folder("networks")
     names = list(read_manifest(networks / SETS_NAME)["sizes"])
@@ -66,6 +98,10 @@ def _run(context: Context) -> None:
         }
         for sample in SAMPLES
     }
+    for sample, by_name in numbers.items():
+        for name, clumping in read_oscillations(context, sample).items():
+            by_name[name]["oscillation_kms"] = clumping.half_amplitude_kms
+            by_name[name]["oscillation_error_kms"] = clumping.error_kms
     write_manifest(folder / NUMBERS_NAME, numbers)
     for sample, by_name in numbers.items():
         for name, record in by_name.items():

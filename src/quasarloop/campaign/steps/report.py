@@ -11,7 +11,7 @@ from quasarloop.campaign.config import CampaignConfig
 from quasarloop.campaign.ledger import Origin, read_ledger
 from quasarloop.campaign.parts import LEDGER
 from quasarloop.campaign.state import MANIFEST, Context, Step
-from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements
+from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements, read_oscillations
 from quasarloop.campaign.steps.labels import read_labels
 from quasarloop.campaign.steps.networks import CONTROL, SETS_NAME, set_name
 from quasarloop.campaign.steps.report_selection import selection_section
@@ -21,6 +21,7 @@ from quasarloop.evaluate.learning_figures import (
     learning_figure,
     threshold_figure,
 )
+from quasarloop.evaluate.oscillation import Oscillation
 from quasarloop.evaluate.report import Picture, Report, Section, Table, write_html, write_pdf
 from quasarloop.network.history import EpochRecord, read_history
 from quasarloop.truth import SpecType, TruthTable
@@ -135,6 +136,7 @@ def _bootstraps(context: Context, name: str) -> list[tuple[EpochRecord, ...]]:
 
 def _judgement_section(context: Context, sample: str) -> Section:
     judged = read_judgements(context, sample)
+    clumping = read_oscillations(context, sample)
     rows = [
         [
             name,
@@ -144,6 +146,7 @@ def _judgement_section(context: Context, sample: str) -> Section:
             f"{one.false_found['STAR']}, {one.false_found['GALAXY']}",
             str(one.redshift.right),
             f"{one.redshift.nmad:.5f}",
+            _amplitude(clumping.get(name)),
         ]
         for name, one in judged.items()
     ]
@@ -155,6 +158,7 @@ def _judgement_section(context: Context, sample: str) -> Section:
         "stars, galaxies called quasars",
         "redshift right",
         "NMAD Δz/(1+z)",
+        "oscillation, km/s",
     ]
     any_one = next(iter(judged.values()))
     picture = Picture(
@@ -165,7 +169,9 @@ def _judgement_section(context: Context, sample: str) -> Section:
     )
     text = [
         f"{any_one.n_judged} spectra, {any_one.n_true} of them quasars. Completeness is quasars "
-        "true and found over quasars true; purity is quasars true and found over found."
+        "true and found over quasars true; purity is quasars true and found over found. "
+        "Oscillation: half amplitude of the redshift error over a line's box, 'noise' what chance "
+        "alone gives."
     ]
     table = Table(f"Judged on the {sample} spectra", header, rows)
     return Section(f"How good they are: {sample}", text, [table], [picture])
@@ -187,6 +193,12 @@ def _flags_section(context: Context) -> Section:
 
 def _samples(context: Context) -> list[str]:
     return [sample for sample in SAMPLES if read_judgements(context, sample)]
+
+
+def _amplitude(one: Oscillation | None) -> str:
+    if one is None:
+        return "too few"
+    return f"{one.half_amplitude_kms:.0f} ± {one.error_kms:.0f} (noise {one.noise_kms:.0f})"
 
 
 def _in_short(judgement: Judgement) -> str:
