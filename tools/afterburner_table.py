@@ -200,20 +200,24 @@ def table(truth_file: Path, redrock_file: Path, outputs: dict[str, tuple[Path, f
     lines = [
         f"{quasar.sum()} quasars, {other.sum()} galaxies and stars, {sky.sum()} sky fibres; "
         f"redrock alone: {before[quasar].sum()} quasars and {before[other].sum()} others right.\n",
-        "| policy, threshold | rerun | quasars right | recovered | made wrong "
-        "| galaxies, stars made quasars | of these right before | sky fibres rerun | seconds |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| policy, threshold | rerun | of these quasars, true redshift in a prior | quasars right "
+        "| recovered | made wrong | galaxies, stars made quasars | of these right before "
+        "| sky fibres rerun | seconds |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, (path, seconds) in outputs.items():
         if path == redrock_file:
             again, new, z_new = np.zeros(len(old), bool), old, z_old
+            held = "–"
         else:
             rows = fitsio.read(path, ext="QN_RR")[order]
             again, new, z_new = answer(rows, old, z_old)
+            held = inside(rows, z_true, quasar & again)
         after = right(true, z_true, new, z_new)
         harmed = other & (new == "QSO") & (old != "QSO")
         counts = (
             again.sum(),
+            held,
             after[quasar].sum(),
             (quasar & after & ~before).sum(),
             (quasar & before & ~after).sum(),
@@ -235,6 +239,15 @@ def answer(
         np.where(again, words(rows["SPECTYPE_NEW"]), old),
         np.where(again, rows["Z_NEW"], z_old),
     )
+
+
+def inside(rows: NDArray[np.void], z_true: NDArray[np.float64], some: NDArray[np.bool_]) -> str:
+    """Return how many of some rows have their true redshift in a prior."""
+    if "PRIOR_Z" not in (rows.dtype.names or ()):
+        return "–"
+    with np.errstate(invalid="ignore"):
+        held = np.abs(rows["PRIOR_Z"] - z_true[:, None]) < rows["PRIOR_WIDTH"] / 2
+    return f"{(held.any(axis=1) & some).sum()} of {some.sum()}"
 
 
 def right(

@@ -276,6 +276,17 @@ def test_left_for_later_and_finished(tile, network, template_files, fake_rrdesi,
     assert finish_tile(later).counts["WAITING"] == 0  # again: nothing to do
 
 
+def test_results_of_an_earlier_rerun_are_not_taken(tile, network, template_files, tmp_path):
+    output = tmp_path / "later.fits"
+    settings = Settings.make(rerun="later", templates=[template_files])
+    run_tile(tile.coadd, tile.redrock, output, network, settings)
+    stale = later_folder(output) / "redrock-1.fits"
+    write_redrock_of(stale, fitsio.read(later_folder(output) / "priors-1.fits")["TARGETID"])
+    run_tile(tile.coadd, tile.redrock, output, network, settings, overwrite=True)
+    with pytest.raises(RedrockError, match="missing"):
+        finish_tile(output)
+
+
 def test_results_of_other_targets_are_refused(tile, network, template_files, fake_rrdesi, tmp_path):
     output = tmp_path / "later.fits"
     settings = settings_of(fake_rrdesi(), template_files, rerun="later")

@@ -1,10 +1,15 @@
 """Many tiles: any engine, the same bytes; done ones skipped, failed ones named."""
 
 import shutil
+import sys
+from pathlib import Path
 
 import fitsio
 import pytest
 from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent))
+from afterburner_rows import write_redrock_of
 
 from quasarloop.afterburner.run import Settings
 from quasarloop.afterburner.selection import Selection
@@ -126,6 +131,23 @@ class TestCommand:
         assert "2 of 2 files (0 were there), 240 rows" in done.stdout
         done = self.run(*words, "--rerun", "later", "--target-selection", "BGS_ANY")
         assert "2 of 2 files (2 were there), 240 rows" in done.stdout
+
+    def test_a_folder_is_finished_as_far_as_it_goes(self, reduction, tmp_path):
+        out = tmp_path / "out"
+        self.run("--reduction", reduction, "--output", out, "--rerun", "later")
+        done = self.run("--output", out, "--finish")
+        assert done.exit_code == 1
+        assert "0 files complete, 2 still wait" in done.stdout
+        # every target a galaxy at z = 0.3
+        for waiting in out.rglob("*-rerun"):
+            for priors in waiting.glob("priors-*.fits"):
+                result = waiting / priors.name.replace("priors", "redrock")
+                write_redrock_of(result, fitsio.read(priors, ext="PRIORS")["TARGETID"])
+        done = self.run("--output", out, "--finish")
+        assert done.exit_code == 0
+        assert "2 files complete, 0 still wait" in done.stdout
+        table = read_output(next(out.rglob("qso_qn-*.fits"))).table
+        assert (table["Z_NEW"][table["IS_QSO_QN_NEW_RR"]] == 0.3).all()
 
     def test_help_has_an_example(self):
         assert "quasarloop afterburner --coadd" in self.run("--help").stdout

@@ -1,5 +1,6 @@
 """Results of a redrock that ran elsewhere, merged into an output that waits for them."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from quasarloop.afterburner.redrock_run import Run, plan_runs
 from quasarloop.afterburner.run import TileSummary, summarise
 from quasarloop.afterburner.table import put_fits
 from quasarloop.afterburner.writer import read_output, write_output
-from quasarloop.errors import RedrockError
+from quasarloop.errors import DataFormatError, RedrockError
 
-__all__ = ["finish_tile"]
+__all__ = ["finish_all", "finish_tile"]
+
+logger = logging.getLogger(__name__)
 
 
 def finish_tile(output: str | Path, results: Sequence[str | Path] = ()) -> TileSummary:
@@ -49,6 +52,29 @@ def finish_tile(output: str | Path, results: Sequence[str | Path] = ()) -> TileS
     recipe["redrock"]["used"] = list(found[0].templates)
     write_output(path, table, recipe)
     return summarise(path, table)
+
+
+def finish_all(folder: str | Path) -> tuple[list[TileSummary], dict[str, str]]:
+    """Merge the results of all outputs below a folder.
+
+    Returns:
+        Summaries of the outputs that are complete now, and output -> what is missing.
+
+    Raises:
+        DataFormatError: no outputs there.
+    """
+    outputs = sorted(Path(folder).rglob("qso_qn-*.fits"))
+    if not outputs:
+        raise DataFormatError(f"{folder}: no qso_qn-*.fits below it; give the folder they are in")
+    done: list[TileSummary] = []
+    failures: dict[str, str] = {}
+    for output in outputs:
+        try:
+            done.append(finish_tile(output))
+        except (DataFormatError, RedrockError) as exc:
+            logger.warning("%s", exc)
+            failures[str(output)] = str(exc)
+    return done, failures
 
 
 def _read(output: Path, runs: Sequence[Run], results: Sequence[str | Path]) -> list[RedrockFits]:

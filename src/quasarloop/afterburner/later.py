@@ -11,6 +11,7 @@ from quasarloop.artefacts import check_folder, write_atomically
 __all__ = ["COMMANDS", "later_folder", "write_for_later"]
 
 COMMANDS: Final = "redrock.sh"
+_OURS: Final = ("priors-*.fits", "targets-*.txt", "redrock-*.fits", COMMANDS)
 _TEMPLATES_HERE: Final = '"${RR_TEMPLATE_DIR:?}"/rrtemplate-QSO-*.fits'
 
 
@@ -31,6 +32,10 @@ def write_for_later(output: Path, coadd: Path, runs: Sequence[Run], call: Redroc
         The script.
     """
     folder = check_folder(later_folder(output))
+    # Results of an earlier rerun must not be taken for those of this one.
+    for pattern in _OURS:
+        for path in folder.glob(pattern):
+            path.unlink()
     lines = [
         "#!/bin/sh",
         "# Redrock with priors, to be run where redrock is. Then:",

@@ -68,7 +68,10 @@ def afterburner(
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Redrock's processes per tile.")] = 1,
     finish: Annotated[
-        bool, typer.Option("--finish", help="Merge results of a redrock that ran elsewhere.")
+        bool,
+        typer.Option(
+            "--finish", help="Merge results of a redrock that ran elsewhere; one file or a folder."
+        ),
     ] = False,
     result: Annotated[
         list[Path] | None,
@@ -94,9 +97,7 @@ def afterburner(
     --workers 8[/]. Outputs that are there are skipped, so that a stopped run goes on.
     """
     if finish:
-        from quasarloop.afterburner.finish import finish_tile
-
-        _tell(finish_tile(output, result or []))
+        _finish(output, result or [])
         return
     from quasarloop.afterburner.run import Settings
     from quasarloop.afterburner.selection import selection_named
@@ -127,6 +128,20 @@ def afterburner(
 
     network_read = load_network(weights, offsets=offsets, device=device)
     _tell(run_tile(coadd, redrock, output, network_read, settings, overwrite=overwrite))
+
+
+def _finish(output: Path, results: list[Path]) -> None:
+    from quasarloop.afterburner.finish import finish_all, finish_tile
+
+    if not output.is_dir():
+        _tell(finish_tile(output, results))
+        return
+    if results:
+        raise OutputError("--result goes with one output; several look beside themselves")
+    done, failures = finish_all(output)
+    typer.echo(f"{len(done)} files complete, {len(failures)} still wait -> {output}")
+    if failures:
+        raise typer.Exit(1)
 
 
 def _many(
