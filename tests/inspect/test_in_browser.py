@@ -9,6 +9,7 @@ import contextlib
 import json
 import random
 from dataclasses import replace
+from itertools import combinations
 
 import fitsio
 import numpy as np
@@ -237,6 +238,9 @@ async def _merge(browser, server, decisions):
         await page.locator(f"body[data-decided='{target}:1']").wait_for()
     await page.goto(f"{server.url}/merge")
     await page.locator("#none").wait_for()
+    await page.goto(f"{server.url}/statistics")
+    await page.locator("body[data-ready=true]").wait_for()
+    assert await page.locator("#pairs tr").count() == len(list(combinations(INSPECTORS, 2)))
     await page.context.close()
 
 

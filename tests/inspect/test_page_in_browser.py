@@ -56,6 +56,7 @@ def page_server(tmp_path_factory, write_coadd, strong_hasher, module_server):
     with database.write() as session:
         for name in ("ada", "bea", "cyd"):
             join(session, invite(session, name, "inspector"), PASSWORD)
+        join(session, invite(session, "root", "admin"), PASSWORD)
     prepare(database, open_spectra([path]), worklist=worklist)
     server = module_server(url, [path], folder / "server.log")
     yield server, database
@@ -117,7 +118,7 @@ def type_login(page, name):
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
-    page.wait_for_url("**/list*")
+    page.wait_for_url("**/people" if name == "root" else "**/list*")
 
 
 def shown(page, number):
@@ -408,6 +409,36 @@ def test_the_machines_stay_silent_until_asked_and_speak_after_the_verdict(desk, 
     saved(page)
     informed = [label.saw_machine for number in (10, 11) for label in labels(page_server, number)]
     assert informed == [False, False, True, True], "the first verdict was given blind"
+
+
+def test_an_admin_invites_somebody_who_joins_with_the_link(browser, browser_of, page_server):
+    page = browser_of("root").new_page()
+    page.goto(f"{page_server[0].url}/people")
+    page.locator("body[data-ready=true]").wait_for()
+    assert page.locator("#people tr").count() == 4
+    page.locator("#invite input[name=name]").focus()
+    page.keyboard.type("max")
+    page.keyboard.press("Tab")
+    page.keyboard.type("merger")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator("#link", has_text="/join/").wait_for()
+    guest = browser.new_page()
+    guest.goto(page.locator("#link").inner_text())
+    assert "Welcome, max" in guest.locator("h1").inner_text()
+    guest.keyboard.type(PASSWORD)
+    guest.keyboard.press("Enter")
+    guest.wait_for_url("**/merge")
+    guest.goto(f"{page_server[0].url}/statistics")
+    guest.locator("body[data-ready=true]").wait_for()
+    assert guest.locator("#numbers dt").count() == 9
+    guest.close()
+    page.locator("#settings input[name=title]").fill("round 7")
+    page.keyboard.press("Enter")
+    page.locator("#said", has_text="Saved").wait_for()
+    page.reload()
+    assert "round 7" in page.title()
+    page.close()
 
 
 def test_nothing_comes_from_anywhere_else_and_nothing_fails(desk, page_server):
