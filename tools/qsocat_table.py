@@ -16,12 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.maskbits import RECIPES
+from quasarloop.afterburner.mgii import fit_mgii, is_broad_line
+from quasarloop.afterburner.mgii_file import mgii_block
 from quasarloop.afterburner.network_catalogue import write_network_catalogue
 from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
+from quasarloop.afterburner.quasar_files import companion
+from quasarloop.afterburner.quasar_inputs import read_redrock_file
 from quasarloop.afterburner.quasar_rows import CatalogueOptions
 from quasarloop.catalogue import read_catalogue
 from quasarloop.evaluate.metrics import RIGHT_WITHIN
+from quasarloop.read import find_files, read_spectra
 
+# Nearer than this times 1 + z, the fitted line is the one meant: 20 Å at 2800 Å.
+_SAME_LINE = 0.007
 _REAL = (
     "boss_plate7102", "boss_qso_plates", "boss_agn", "sdss_misc", "rm017_repeats",
     "lamost_dr1_stars", "desi_tile80693", "desi_healpix9144",
@@ -57,10 +64,34 @@ def sky_tables(folder: Path, network_dir: Path) -> None:
                 _line(f"`{recipe.name}`", opinions, rows, truth, counts)
 
 
+def mgii_table(folder: Path) -> None:
+    """Print what the Mg II fit finds at redrock's redshifts, by the truth."""
+    redrocks = sorted(folder.rglob("redrock-*.fits"))
+    truth = _sky_truth(redrocks)
+    in_view, found = Counter[str](), Counter[str]()
+    for path in redrocks:
+        answers = read_redrock_file(path)
+        block = mgii_block(companion(path, "coadd-"), answers)
+        for row, z in enumerate(answers.answers.fits.z.tolist()):
+            kind, true_z = truth.kind[path.name, row], truth.z[path.name, row]
+            if kind == "QSO":
+                right = abs(z - true_z) < _SAME_LINE * (1 + true_z)
+                kind = "QSO, redrock's redshift right" if right else "QSO, redrock's redshift wrong"
+            in_view[kind] += int(np.isfinite(block["SIGMA"][row]))
+            found[kind] += int(block["IS_QSO_MGII"][row])
+    print("| truth | Mg II in view | broad line found |")
+    print("|---|---:|---:|")
+    for kind, count in sorted(in_view.items()):
+        print(f"| {kind} | {count} | {found[kind]} |")
+
+
 def real_table(data: Path) -> None:
     """Print how the network alone does on real files."""
-    print("| set | spectra | quasars | found | redshift right | others called quasars |")
-    print("|---|---:|---:|---:|---:|---|")
+    print(
+        "| set | spectra | quasars | found | redshift right | others called quasars | "
+        "Mg II in view | broad line |"
+    )
+    print("|---|---:|---:|---:|---:|---|---:|---:|")
     for name in _REAL:
         truth = _real_truth(data / name)
         with tempfile.TemporaryDirectory() as folder:
@@ -80,10 +111,29 @@ def real_table(data: Path) -> None:
         others = Counter(kind for kind, _ in found if kind != "QSO")
         n_true = sum(kind == "QSO" for kind in truth.kind.values())
         text = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items())) or "none"
+        seen, broad = _real_mgii(data / name, truth)
         print(
-            f"| {name} | {summary.n_spectra} | {n_true} | {len(quasars)} | {right} | {text} |",
+            f"| {name} | {summary.n_spectra} | {n_true} | {len(quasars)} | {right} | {text} | "
+            f"{seen} | {broad} |",
             flush=True,
         )
+
+
+def _real_mgii(folder: Path, truth: Truth) -> tuple[int, int]:
+    """Fit Mg II at the true redshifts of the quasars; return how many are in view and found."""
+    seen = broad = 0
+    for path in find_files([folder]):
+        spectra = read_spectra(path, masks=False)
+        keys = [(path.name, row) for row in range(len(spectra))]
+        z = [truth.z[key] if truth.kind.get(key) == "QSO" else np.nan for key in keys]
+        wave = np.concatenate([arm.wave_aa for arm in spectra.arms])
+        order = np.argsort(wave, kind="stable")
+        flux = np.concatenate([arm.flux for arm in spectra.arms], axis=1)[:, order]
+        ivar = np.concatenate([arm.ivar for arm in spectra.arms], axis=1)[:, order]
+        fits = fit_mgii(wave[order], flux, ivar, np.array(z))
+        seen += int(np.isfinite(fits.sigma_aa).sum())
+        broad += int(is_broad_line(fits).sum())
+    return seen, broad
 
 
 def _line(
@@ -145,5 +195,7 @@ if __name__ == "__main__":
     what, *where = sys.argv[1:]
     if what == "sky":
         sky_tables(Path(where[0]), Path(where[1]))
+    elif what == "mgii":
+        mgii_table(Path(where[0]))
     else:
         real_table(Path(where[0]))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
 from quasarloop.afterburner.mgii import MGII_DOUBLET_AA, MgIIOptions, fit_mgii, is_broad_line
+from quasarloop.read import find_files, read_spectra
 
 WAVE = np.arange(3600.0, 9824.0, 0.8)
 REST = np.mean(MGII_DOUBLET_AA)
@@ -202,6 +203,18 @@ def test_blocks_of_rows_do_not_show(monkeypatch):
     parts = fit_mgii(WAVE, flux, ivar, np.linspace(0.4, 2.2, 7))
     assert np.allclose(whole.delta_chi2, parts.delta_chi2, rtol=1e-10)
     assert np.allclose(whole.sigma_aa, parts.sigma_aa, rtol=1e-8)
+
+
+def test_real_quasars_have_the_line(shared_data):
+    widths = []
+    for path in find_files([shared_data / "rm017_repeats"]):  # 25 epochs of one quasar
+        arm = read_spectra(path, masks=False).arms[0]
+        fits = fit_mgii(arm.wave_aa, arm.flux, arm.ivar, np.array([0.456]))
+        assert is_broad_line(fits)[0], path.name
+        widths.append(fits.sigma_aa[0])
+    assert len(widths) == 25
+    # 17 years of one object: the width stays what it is.
+    assert np.std(widths) < 0.25 * np.median(widths)
 
 
 def test_impossible_options_are_refused():

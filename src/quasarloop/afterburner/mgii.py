@@ -70,7 +70,8 @@ class MgIIFits:
         amplitude: height of the Gaussian, flux units of the spectrum.
         sigma_aa: its width, observed Å.
         constant: the continuum, flux units.
-        var_amplitude, var_sigma, var_constant: variances, scaled by χ² per degree of freedom.
+        var_amplitude, var_sigma, var_constant: variances, scaled by χ² per degree of freedom
+            (of usable pixels; desispec counts the masked ones too).
     """
 
     delta_chi2: Floats

@@ -223,7 +223,14 @@ def _blurred(
     hdu = fits.named(f"{arm.name.upper()}_RESOLUTION")
     if hdu is None:
         return model
-    return with_resolution(model, fits.image(hdu, slice(row, row + 1))[0][:, part])
+    resolution = fits.image(hdu, slice(row, row + 1))[0][:, part]
+    blurred = with_resolution(model, resolution)
+    # At the ends of an arm the matrix is cut off: what would come from beyond is missing.
+    reach = len(resolution) // 2
+    whole = with_resolution(np.ones(len(model)), resolution)
+    for end in (slice(0, reach), slice(len(model) - reach, None)):
+        blurred[end] /= np.where(whole[end] > 0, whole[end], 1.0)
+    return blurred
 
 
 def _window_pixels(arm: Arm, z: float, options: MgIIOptions) -> slice:
