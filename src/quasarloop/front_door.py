@@ -159,9 +159,9 @@ class Campaign:
             (number, step.name, state) for number, step, state, _ in campaign_status(self.folder)
         ]
 
-    def close(self, labels: str | Path) -> int:
+    def close(self, labels: str | Path | None = None, *, database: str | None = None) -> int:
         """Bring merged labels of the present round in; return how many were asked for."""
-        return close_round(self.folder, labels)
+        return close_round(self.folder, labels, database=database)
 
     def next(self) -> int:
         """Begin one more round; return its number."""

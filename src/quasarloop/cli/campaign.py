@@ -68,15 +68,24 @@ def run(
 @app.command()
 def close(
     folder: Folder,
-    labels: Annotated[Path, typer.Option(help="Merged labels: CSV, FITS or Parquet.")],
+    db: Annotated[
+        str | None, typer.Option(help="The inspection page's database, as given to it.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Or merged labels: CSV, FITS or Parquet.")
+    ] = None,
+    inspections: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --labels: an inspector's own VI CSV, for the agreement."),
+    ] = None,
 ) -> None:
     """Bring the merged labels of the present round in.
 
-    Example: [bold]quasarloop campaign close my-campaign --labels merged.csv[/]
+    Example: [bold]quasarloop campaign close my-campaign --db sqlite:///labels.db[/]
     """
     from quasarloop.campaign.people import close_round
 
-    n = close_round(folder, labels)
+    n = close_round(folder, labels, database=db, inspections=inspections or ())
     typer.echo(f"{n} labels are in; go on with: quasarloop campaign run {folder}")
 
 

@@ -19,12 +19,16 @@ from quasarloop.campaign.steps.selection import (
     WORKLIST_NAME,
 )
 from quasarloop.errors import CampaignError
+from quasarloop.inspect.prospect_csv import read_inspections, write_inspections
+from quasarloop.inspect.verdict import Verdict
 from quasarloop.read import read_truth, write_truth
 from quasarloop.truth import TruthTable, match_truth
 
-__all__ = ["LABELS", "inbox", "read_control", "read_labels"]
+__all__ = ["LABELS", "VERDICTS", "inbox", "read_control", "read_labels", "read_verdicts"]
 
 _CONTROL: Final = "random_control.csv"
+# Files of every inspector's own verdicts, in prospect's form, begin so.
+VERDICTS: Final = "verdicts-"
 
 
 def inbox(context: Context) -> Path:
@@ -43,6 +47,15 @@ def read_control(context: Context) -> TruthTable | None:
     """Read the labels of the random control, if there is one."""
     path = context.step_folder("labels") / _CONTROL
     return read_truth(path) if path.is_file() else None
+
+
+def read_verdicts(context: Context) -> dict[int, dict[str, Verdict]]:
+    """Read what every inspector said: by target, by inspector; empty where it is not known."""
+    said: dict[int, dict[str, Verdict]] = {}
+    for file in sorted(context.step_folder("labels").glob(f"{VERDICTS}*.csv")):
+        for row in read_inspections(file):
+            said.setdefault(row.target_id, {})[row.scanner] = row.verdict
+    return said
 
 
 def _run(context: Context) -> None:
@@ -85,10 +98,12 @@ def _from_people(context: Context, asked: Mapping[Origin, pl.DataFrame]) -> None
             f"  quasarloop inspect serve --worklist {chosen} "
             f"--spectra {context.folder / 'stores' / 'pool'} --db sqlite:///labels.db\n"
             f"then bring the merged labels in:\n"
-            f"  quasarloop campaign close {context.folder} --labels MERGED.csv"
+            f"  quasarloop campaign close {context.folder} --db sqlite:///labels.db"
         )
     labels = read_truth(path)
     folder = context.step_folder("labels")
+    for file in _verdict_files(context):
+        write_inspections(read_inspections(file), folder / file.name)
     for origin, frame in asked.items():
         row = match_truth(frame["TARGETID"].to_numpy(), labels)
         known = row >= 0
@@ -124,7 +139,11 @@ def _files(context: Context) -> Sequence[Path]:
     if context.config.inspection.by == "oracle":
         return context.resolve(context.config.inspection.oracle.truth)
     path = inbox(context)
-    return [path] if path.is_file() else []
+    return [path, *_verdict_files(context)] if path.is_file() else []
+
+
+def _verdict_files(context: Context) -> list[Path]:
+    return sorted(inbox(context).parent.glob(f"{VERDICTS}*.csv"))
 
 
 LABELS = Step("labels", "Label them", _run, _settings, needs=("selection",), files=_files)

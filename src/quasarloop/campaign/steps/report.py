@@ -12,8 +12,9 @@ from quasarloop.campaign.ledger import Origin, read_ledger
 from quasarloop.campaign.parts import LEDGER
 from quasarloop.campaign.state import MANIFEST, Context, Step
 from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements, read_oscillations
-from quasarloop.campaign.steps.labels import read_labels
+from quasarloop.campaign.steps.labels import read_labels, read_verdicts
 from quasarloop.campaign.steps.networks import CONTROL, SETS_NAME, set_name
+from quasarloop.campaign.steps.report_agreement import agreement_sections
 from quasarloop.campaign.steps.report_selection import selection_section
 from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement
 from quasarloop.evaluate.learning_figures import (
@@ -57,6 +58,7 @@ def _run(context: Context) -> None:
         sections=[
             selection_section(context),
             _labels_section(context),
+            *agreement_sections(read_verdicts(context)),
             _learning_section(context),
             *(_judgement_section(context, sample) for sample in _samples(context)),
             _flags_section(context),

@@ -1,0 +1,86 @@
+"""Labels of people come in from a table or from the page's database, verdicts and all."""
+
+import polars as pl
+import pytest
+
+from quasarloop.campaign.config import CampaignConfig, Inspection, write_config
+from quasarloop.campaign.people import close_round
+from quasarloop.campaign.state import Context
+from quasarloop.campaign.steps.labels import LABELS, read_labels, read_verdicts
+from quasarloop.campaign.steps.report_agreement import agreement_sections
+from quasarloop.errors import CampaignError, InspectionError
+from quasarloop.inspect.database import open_database
+from quasarloop.inspect.exchange import import_file
+from quasarloop.inspect.prospect_csv import Inspection as Row
+from quasarloop.inspect.prospect_csv import write_inspections
+from quasarloop.inspect.verdict import Verdict
+from quasarloop.truth import SpecType
+
+BIG = 39627945488154697
+IDS = (BIG, 11, 12)
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """A campaign whose first round waits for people to label three targets."""
+    folder = tmp_path / "campaign"
+    chosen = folder / "rounds" / "01" / "selection"
+    chosen.mkdir(parents=True)
+    (folder / "rounds" / "01" / "labels").mkdir()
+    config = CampaignConfig(inspection=Inspection(by="people"))
+    write_config(folder, config)
+    frame = pl.DataFrame({"TARGETID": IDS, "OBJECT_ID": (1, 2, 3)})
+    frame.write_parquet(chosen / "selection.parquet")
+    frame.head(0).write_parquet(chosen / "outliers.parquet")
+    return Context(folder, config, 1)
+
+
+@pytest.fixture
+def said(tmp_path):
+    """What three inspectors said: they agree on two of three targets asked for."""
+    qso = Verdict(SpecType.QSO, 2.1, 4.0)
+    star = Verdict(SpecType.STAR, 0.0, 4.0)
+    verdicts = {"ada": (qso, star, qso), "bob": (qso, star, star), "eve": (qso, star, qso)}
+    files = []
+    for name, given in verdicts.items():
+        rows = [Row(i, name, v) for i, v in zip(IDS, given, strict=True)]
+        files.append(tmp_path / f"{name}.csv")
+        write_inspections([*rows, Row(99, name, qso)], files[-1])
+    return files
+
+
+def test_database_brings_labels_and_everybodys_verdicts(waiting, said, tmp_path):
+    url = f"sqlite:///{tmp_path / 'labels.db'}"
+    database = open_database(url)
+    for file in said:
+        with database.write() as session:
+            import_file(session, file, "merger")
+    database.close()
+    # The third object is in conflict: it waits for the merger and has no final label.
+    assert close_round(waiting.folder, database=url) == 2
+    LABELS.run(waiting)
+    assert read_labels(waiting)["loop"].target_id.tolist() == [BIG, 11]
+    verdicts = read_verdicts(waiting)
+    assert sorted(verdicts) == sorted(IDS)
+    assert verdicts[12]["bob"].spectype == SpecType.STAR
+    section = agreement_sections(verdicts)[0]
+    assert section.tables[0].rows[0][:3] == ["ada – bob", "3", "0.667"]
+
+
+def test_files_of_inspectors_may_come_with_a_table(waiting, said, tmp_path):
+    table = tmp_path / "merged.csv"
+    table.write_text(f"TARGETID,best_z,best_quality,best_spectype\n{BIG},2.1,4,QSO\n")
+    assert close_round(waiting.folder, table, inspections=said) == 1
+    assert close_round(waiting.folder, table) == 1  # again, without them: they are gone
+    LABELS.run(waiting)
+    assert read_verdicts(waiting) == {}
+    assert agreement_sections({}) == []
+
+
+def test_what_cannot_be_is_refused(waiting, said, tmp_path):
+    with pytest.raises(CampaignError, match="either"):
+        close_round(waiting.folder)
+    with pytest.raises(CampaignError, match="either"):
+        close_round(waiting.folder, said[0], database="sqlite:///x.db")
+    with pytest.raises(InspectionError, match="no column"):
+        close_round(waiting.folder, said[0], inspections=[waiting.folder / "campaign.toml"])
