@@ -100,7 +100,7 @@ def train_ensemble(
     Raises:
         OutputError: the folder holds another ensemble.
         TaskError: some member failed for good; the others are written.
-        WeightsError: no such device on this machine.
+        WeightsError: no such device on this machine, or members to start from that do not fit.
     """
     # The plan names the device itself: "auto" elsewhere must not go on with other arithmetic.
     device = device_named(settings.training.device).type
@@ -119,7 +119,7 @@ def train_ensemble(
         else:
             todo.append(index)
     if todo and settings.start_from is not None:
-        load_members(settings.start_from)  # whole and unchanged, before hours are spent
+        _check_start(settings.start_from, settings.network)  # before hours are spent
     log.info("%d of %d members to train", len(todo), settings.n_networks)
     run_tasks(
         _train_member,
@@ -161,12 +161,26 @@ def _claim(folder: Path, plan: Mapping[str, Any]) -> None:
             raise OutputError(f"{folder} holds members but no {_PLAN}; give another folder")
         write_manifest(path, plan)
     found, wanted = read_manifest(path), json.loads(json.dumps(plan))
-    different = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    different = _differences(found, wanted)
     if different:
         raise OutputError(
             f"{folder} holds an ensemble that differs in {', '.join(different)}; give another "
             "folder, or the same options to go on with it"
         )
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """Name what differs, as deep as both have names for it."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted({*found, *wanted})
+        inner = [
+            _differences(found.get(k), wanted.get(k), f"{name}.{k}" if name else k) for k in keys
+        ]
+        return [line for lines in inner for line in lines]
+    if found == wanted:
+        return []
+    plain = all(value is None or isinstance(value, str | int | float) for value in (found, wanted))
+    return [f"{name} ({found}, asked for {wanted})" if plain else name]
 
 
 def _is_ours(path: Path, index: int, plan_sha256: str) -> bool:
@@ -215,12 +229,17 @@ def _first_weights(settings: EnsembleSettings, index: int) -> Any:
     if earlier is None:
         return settings.network
     first = read_weights(earlier.members[index % len(earlier)])
-    if replace(first.config, dropout=0.0) != replace(settings.network, dropout=0.0):
-        raise WeightsError(
-            f"{earlier.folder} has networks of another shape; start from it with the same preset "
-            "and grid, or train from nothing"
-        )
     return replace(first, config=settings.network)
+
+
+def _check_start(earlier: Ensemble, network: NetworkConfig) -> None:
+    """Check that the earlier members are whole, unchanged, and of the same shape."""
+    if replace(earlier.config, dropout=0.0) != replace(network, dropout=0.0):
+        raise WeightsError(
+            f"{earlier.folder} has networks of another shape; start from it with the same preset, "
+            "filters and grid, or train from nothing"
+        )
+    load_members(earlier)
 
 
 def _entry(folder: Path, index: int) -> dict[str, Any]:
