@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -59,6 +60,26 @@ def test_trains_on_real_spectra_and_writes_four_files(sky, tmp_path):
     assert len(read_history(tmp_path / "w.history.parquet")) == 2
     assert "epoch" in result.stdout
     assert str(out) in result.stdout
+
+
+def test_our_preset_trains_a_redshift_head_that_classify_uses(sky, shared_data, tmp_path):
+    out, made = tmp_path / "w.h5", tmp_path / "c.parquet"
+    result = run(command(sky, out, "--preset", "quasarloop2026", "--validation", "0"))
+    assert result.exit_code == 0, result.output
+    assert read_weights(out).config.redshift is not None
+    assert all(
+        record.loss_redshift > 0 for record in read_history(out.with_suffix(".history.parquet"))
+    )
+    plate = str(shared_data / "boss_plate7102")
+    result = run(["classify", plate, "--weights", str(out), "--out", str(made)])
+    assert result.exit_code == 0, result.output
+    story = json.loads(pq.read_schema(made).metadata[b"quasarloop"])
+    assert story["redshift_head"]["n_channels"] == 64
+    plain = run(
+        ["classify", plate, "--weights", str(out), "--out", str(made), "--no-joint", "--overwrite"]
+    )
+    assert plain.exit_code == 0, plain.output
+    assert "Z_JOINT" not in pq.read_schema(made).names
 
 
 def test_same_seed_same_files(sky, tmp_path):
