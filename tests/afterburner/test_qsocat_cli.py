@@ -101,6 +101,47 @@ def test_mgii_writes_what_desi_reads(pair, tmp_path):
     assert result.exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["desi_tile80693", "desi_healpix9144"])
+def test_real_coadds_through_afterburner_and_catalogue(shared_data, tmp_path, name):
+    # redrock is made to call every one of these quasars a galaxy at z = 0.5.
+    coadd = find_files([shared_data / name])[0]
+    rest = coadd.name.removeprefix("coadd-").removesuffix(".gz")
+    (tmp_path / coadd.name).symlink_to(coadd)
+    ids = read_spectra(coadd).keys.target_id
+    n = len(ids)
+    redshifts = {
+        "TARGETID": ids, "Z": np.full(n, 0.5), "ZERR": np.full(n, 1e-4), "ZWARN": np.full(n, 4),
+        "CHI2": np.full(n, 1e3), "COEFF": np.zeros((n, 10)), "SPECTYPE": np.full(n, "GALAXY"),
+        "SUBTYPE": np.full(n, "", "U20"), "DELTACHI2": np.full(n, 5.0),
+    }  # fmt: skip
+    hdus = [fits.PrimaryHDU()]
+    for hdu_name, columns in (("REDSHIFTS", redshifts), ("FIBERMAP", {"TARGETID": ids})):
+        hdus.append(fits.table_to_hdu(Table(columns)))
+        hdus[-1].name = hdu_name
+    redrock = tmp_path / f"redrock-{rest}"
+    fits.HDUList(hdus).writeto(redrock)
+    burned = run(
+        *("afterburner", "--coadd", tmp_path / coadd.name, "--redrock", redrock),
+        *("--output", tmp_path / f"qso_qn-{rest}", "--rerun", "later"),
+    )
+    assert burned.exit_code == 0, burned.output
+    out = tmp_path / "cat.parquet"
+    result = run(
+        "qsocat", "desi", redrock, "--out", out, "--targets", "all", "--waiting", "network"
+    )
+    assert result.exit_code == 0, result.output
+    assert f"{n} spectra, {n} quasars" in result.stdout
+    rows = read_catalogue(out)
+    assert set(rows["Z_SOURCE"].tolist()) == {"NETWORK"}
+    with (shared_data / name / "truth.csv").open() as stream:
+        truth = {
+            int(row["targetid_or_plate_mjd_fiber"]): float(row["z"])
+            for row in csv.DictReader(stream)
+        }
+    z = np.array([truth[target] for target in rows["TARGETID"].tolist()])
+    assert (np.abs(rows["Z"] - z) < 0.02 * (1 + z)).all()
+
+
 def test_boss_plate_without_redrock(shared_data, tmp_path):
     plate = shared_data / "boss_plate7102"
     out = tmp_path / "cat.parquet"

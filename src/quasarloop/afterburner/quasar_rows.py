@@ -2,8 +2,8 @@
 
 Redshift, error, warning bits and class of a row always come from one and the same answer, which
 Z_SOURCE names: REDROCK's first fit, or its RERUN at the network's redshift. WAITING is redrock's
-first fit too, but the network contradicts it and the second run is not there; NETWORK is the
-network's own redshift in its place, if that is asked for.
+first fit too, but the network has another redshift and the second run is not there; NETWORK is
+the network's own redshift in its place, if that is asked for.
 """
 
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from quasarloop.afterburner.maskbits import (
 )
 from quasarloop.afterburner.merge import ZWARN_SMALL_DELTA_CHI2
 from quasarloop.afterburner.mgii import MgIIOptions
+from quasarloop.afterburner.priors import PAPER_WIDTH
 from quasarloop.afterburner.quasar_columns import DESI_COLUMNS
 from quasarloop.afterburner.quasar_inputs import MGII_COLUMNS, SECONDARY_COLUMNS, RedrockFile
 from quasarloop.afterburner.reasons import Why
@@ -94,7 +95,9 @@ def quasar_rows(
     usable = is_usable(_known(redrock, "COADD_FIBERSTATUS", 0), _science(redrock), recipe)
     bits = maskbits(evidence, recipe, usable)
     taken = takes_rerun(evidence, recipe)
-    values = _redshifts(redrock, network, taken, _waits(bits, taken, network), options.waiting)
+    values = _redshifts(
+        redrock, network, taken, _waits(redrock, network, bits, taken), options.waiting
+    )
     c_lya, c_civ = (network[name].astype(np.float32) for name in ("C_LYA", "C_CIV"))
     bits[spurious_redshift(values["Z"], c_lya, c_civ, recipe)] = 0
     first = redrock.answers.fits
@@ -126,13 +129,30 @@ def network_zwarn(p_alt: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def _waits(
-    bits: NDArray[np.int32], taken: NDArray[np.bool_], network: CatalogueBlock
+    redrock: RedrockFile,
+    network: CatalogueBlock,
+    bits: NDArray[np.int32],
+    taken: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Return where the network contradicts redrock's redshift and nothing else speaks for it."""
+    """Return where the network contradicts redrock's redshift and no second run decides.
+
+    A broad line at redrock's redshift is no excuse: it may be another line than Mg II.
+    """
+    z, _ = _network_redshift(network)
+    apart = np.abs(redrock.answers.fits.z - z) > PAPER_WIDTH / 2 * (1 + z)
     said = (network["RERUN_BITS"].astype(np.int64) & Why.WAITING) != 0
-    alone = (bits & (QsoBit.REDROCK | QsoBit.MGII)) == 0
-    contradicted = alone | (said & ((bits & QsoBit.MGII) == 0))
-    return np.asarray(((bits & QsoBit.NETWORK) != 0) & ~taken & contradicted)
+    decided = ((bits & QsoBit.REDROCK) != 0) & ~said
+    return np.asarray(((bits & QsoBit.NETWORK) != 0) & ~taken & apart & ~decided)
+
+
+def _network_redshift(
+    network: CatalogueBlock,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the joint redshift and its error; the best line's, error NaN, where there is none."""
+    z = network["Z_JOINT"].astype(np.float64)
+    joint = np.isfinite(z)
+    best = network["Z_QN"].astype(np.float64)
+    return np.where(joint, z, best), np.where(joint, network["ZERR_JOINT"], np.nan)
 
 
 def _redshifts(
@@ -152,10 +172,10 @@ def _redshifts(
         "SPECTYPE": np.where(taken, network["SPECTYPE_NEW"], first.spectype),
     }
     if waiting == "network":
-        joint = np.isfinite(network["Z_JOINT"].astype(np.float64))
+        z, z_err = _network_redshift(network)
         own = {
-            "Z": np.where(joint, network["Z_JOINT"], network["Z_QN"]),
-            "ZERR": np.where(joint, network["ZERR_JOINT"], np.nan),
+            "Z": z,
+            "ZERR": z_err,
             "ZWARN": network_zwarn(network["P_ALT"].astype(np.float64)),
             "SPECTYPE": np.full(len(redrock), "QSO"),
         }
