@@ -22,7 +22,7 @@ from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra
 from quasarloop.catalogue.columns import catalogue_columns
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.network.labelled import label_spectra
-from quasarloop.network.options import TrainingOptions
+from quasarloop.network.options import RECOMMENDED, TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.presets import preset
 from quasarloop.network.splits import hold_out
@@ -93,7 +93,7 @@ def train(
         paths: survey files, folders of them, or a store.
         truth: labels by TARGETID.
         network: preset.
-        options: how to train.
+        options: how to train; default: what docs/training.md recommends.
         validation: share of objects to hold out and judge on, in every epoch.
         seed: same seed, same bytes.
         changes: of the preset, e.g. ``dropout=0.8``.
@@ -110,7 +110,7 @@ def train(
     if validation:
         held = hold_out(data, validation, seed)
         rows = Rows(np.flatnonzero(~held), np.flatnonzero(held))
-    return train_network(data, config, options or TrainingOptions(), seed=seed, rows=rows)
+    return train_network(data, config, options or RECOMMENDED, seed=seed, rows=rows)
 
 
 class Campaign:

@@ -18,7 +18,7 @@ from quasarloop.ensemble.train import train_ensemble as train_members
 from quasarloop.evaluate.judge import Judgement, judge_catalogue
 from quasarloop.front_door import Paths, listed
 from quasarloop.network.labelled import label_spectra
-from quasarloop.network.options import TrainingOptions
+from quasarloop.network.options import RECOMMENDED, TrainingOptions
 from quasarloop.network.presets import preset
 from quasarloop.query.cells import CellsFile, assign_store, cells_name
 from quasarloop.query.options import KnownObjects, SelectionOptions
@@ -86,7 +86,7 @@ def train_ensemble(
         out: folder of the ensemble; members already there are kept.
         networks: how many.
         network: preset.
-        options: how each trains.
+        options: how each trains; default: what docs/training.md recommends.
         seed: same seed, same bytes, for any number of workers.
         workers: processes.
         changes: of the preset, e.g. ``n_filters=25``.
@@ -98,7 +98,7 @@ def train_ensemble(
     config = preset(network, **changes)
     data, _ = label_spectra(iter_inputs(find_inputs(listed(paths)), config.grid), truth)
     settings = EnsembleSettings(
-        networks, seed=seed, network=config, training=options or TrainingOptions()
+        networks, seed=seed, network=config, training=options or RECOMMENDED
     )
     return train_members(data, settings, out, engine=Engine(workers=workers))
 

@@ -29,7 +29,7 @@ def train(
         Path | None, typer.Option("--from", help="Weights to go on from, in place of --preset.")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the spectra at most.")] = 60,
-    learning_rate: Annotated[float, typer.Option(help="First learning rate of Adam.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="First learning rate of Adam.")] = 3e-3,
     schedule: Annotated[str, typer.Option(help="constant, cosine or plateau.")] = "cosine",
     dropout: Annotated[
         float | None,

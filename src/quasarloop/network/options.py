@@ -10,7 +10,7 @@ from quasarloop.errors import WeightsError
 from quasarloop.network.loss import MeanOver
 from quasarloop.network.schedule import SCHEDULES, Schedule
 
-__all__ = ["DEVICES", "TrainingOptions", "device_named"]
+__all__ = ["DEVICES", "RECOMMENDED", "TrainingOptions", "device_named"]
 
 DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 Monitor = Literal["loss", "completeness", "none"]
@@ -103,6 +103,11 @@ class TrainingOptions:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values that JSON keeps."""
         return asdict(self)
+
+
+# What a single network should be trained with. Source: measured, docs/training.md; the defaults of
+# `TrainingOptions` are the released code's for ensembles.
+RECOMMENDED: Final = TrainingOptions(epochs=60, learning_rate=3e-3, schedule="cosine")
 
 
 def device_named(name: str) -> torch.device:
