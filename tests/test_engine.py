@@ -64,6 +64,21 @@ def test_results_keep_task_order_and_arrive_one_by_one(
     assert report.complete() == [21, 7, 14, 35]
 
 
+def test_results_need_not_be_kept(jobs: ModuleType, tmp_path: Path) -> None:
+    seen = []
+    shared = jobs.Shared(tmp_path)
+    report = run_tasks(
+        jobs.fail_odd,
+        range(4),
+        shared=shared,
+        keep=False,
+        on_result=lambda _, result: seen.append(result),
+    )
+    assert seen == [0, 2]
+    assert report.results == [None] * 4
+    assert list(report.failures) == ["1", "3"]
+
+
 @pytest.mark.parametrize("engine", engines(), ids=Engine.describe)
 def test_no_tasks_no_results(jobs: ModuleType, engine: Engine) -> None:
     assert run_tasks(jobs.multiply, [], engine=engine) == TaskReport([], {})

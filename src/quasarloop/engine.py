@@ -57,7 +57,7 @@ class TaskReport(Generic[R]):
     """What became of all tasks.
 
     Attributes:
-        results: one per task, in task order; None where the task failed.
+        results: one per task, in task order; None where the task failed, or results are not kept.
         failures: task name → what went wrong the last time it was tried, in task order.
     """
 
@@ -91,6 +91,7 @@ def run_tasks(
     name_of: Callable[[T], str] = str,
     on_result: Callable[[T, R], None] | None = None,
     retries: int = RETRIES,
+    keep: bool = True,
 ) -> TaskReport[R]:
     """Do every task once, wherever the engine says, and report in task order.
 
@@ -107,6 +108,8 @@ def run_tasks(
         name_of: how to name a task in messages.
         on_result: called here, in the order results come in.
         retries: tries per task.
+        keep: keep results for the report; without it memory does not grow with their number, and
+            `on_result` alone sees them.
 
     Raises:
         TaskError: workers cannot start, the cluster cannot be reached, or the ``[cluster]``
@@ -116,7 +119,7 @@ def run_tasks(
     [(1, 3), (2, 1)]
     """
     with open_session(function, engine=engine, shared=shared) as session:
-        return session.run(tasks, name_of=name_of, on_result=on_result, retries=retries)
+        return session.run(tasks, name_of=name_of, on_result=on_result, retries=retries, keep=keep)
 
 
 @contextmanager
@@ -156,6 +159,7 @@ class Session(Generic[T, R]):
         name_of: Callable[[T], str] = str,
         on_result: Callable[[T, R], None] | None = None,
         retries: int = RETRIES,
+        keep: bool = True,
     ) -> TaskReport[R]:
         """Do every task once and report in task order; see `run_tasks`."""
         tasks = list(tasks)
@@ -168,7 +172,7 @@ class Session(Generic[T, R]):
         for outcome in self._pool.run(tasks, queue) if tasks else ():
             index = outcome.index
             if outcome.error is None:
-                results[index] = outcome.result
+                results[index] = outcome.result if keep else None
                 if on_result is not None:
                     on_result(tasks[index], outcome.result)
                 continue

@@ -110,7 +110,7 @@ class Answers:
             collector.take(question, answers)
             self.on_step(name, total - left, total)
 
-        self.session.run(todo, name_of=Question.name, on_result=take).complete()
+        self.session.run(todo, name_of=Question.name, on_result=take, keep=False).complete()
         return total
 
     def finds(self, chunk: int) -> MemberFinds:

@@ -102,6 +102,7 @@ def vote(
             shared=load_voters(ensemble, chosen),
             name_of=Piece.name,
             on_result=writer.take,
+            keep=False,
         ).complete()
     return finish_votes(writer, {})
 
