@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import write_template
 
+from quasarloop.afterburner.launch_redrock import numpy_as_redrock_knows_it
 from quasarloop.afterburner.priors import Priors, clear_priors, write_priors
 from quasarloop.afterburner.redrock_run import plan_runs
 from quasarloop.afterburner.templates import find_quasar_templates
@@ -59,7 +60,8 @@ def test_redrocks_reader_gives_the_tophat_asked_for(tmp_path_factory, z, width, 
     path = tmp_path_factory.mktemp("priors") / "priors.fits"
     write_priors(path, np.array([target]), np.array([z]), np.array([width]))
     grid = 10 ** np.arange(np.log10(1.05), np.log10(8), 5e-4) - 1
-    penalty = reader.Priors(str(path)).eval(target, grid)
+    with numpy_as_redrock_knows_it():
+        penalty = reader.Priors(str(path)).eval(target, grid)
     allowed = np.abs(grid - z) < width / 2
     # redrock raises a wall on the points next to the allowed ones, and forgets the rest
     wall = np.zeros(len(grid), dtype=bool)

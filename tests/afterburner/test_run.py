@@ -225,6 +225,11 @@ class TestFailures:
         settings = settings_of(program, template_files)
         self.check(tile, network, settings, tmp_path, "status 1.*\n.*[^$]*no RESOLUTION")
 
+    def test_redrock_under_numpy_2(self, tile, network, template_files, fake_rrdesi, tmp_path):
+        program = fake_rrdesi(before="raise AttributeError('`np.NaN` was removed')")
+        settings = settings_of(program, template_files)
+        self.check(tile, network, settings, tmp_path, "python, not its rrdesi, with --rrdesi")
+
     def test_redrock_writes_nothing(self, tile, network, template_files, fake_rrdesi, tmp_path):
         settings = settings_of(fake_rrdesi(before="sys.exit(0)"), template_files)
         self.check(tile, network, settings, tmp_path, "no result for run 1")

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner import launch_redrock
 from quasarloop.afterburner.priors import Priors, write_priors
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits
 from quasarloop.errors import RedrockError
@@ -35,7 +37,7 @@ class RedrockCall:
     Attributes:
         how: ``"library"``: in this process; ``"program"``: as `program`; ``"later"``: not now,
             prior files and commands are written.
-        program: path of ``rrdesi``.
+        program: path of ``rrdesi``, or of a ``python`` that has redrock.
         templates: quasar template files.
         processes: redrock's own processes per run.
         scratch: where private folders are made; None is the system's place.
@@ -140,22 +142,28 @@ def _start(arguments: list[str], call: RedrockCall, log: Path) -> None:
     if call.how == "library":
         _as_library(arguments, log)
     else:
-        _as_program([call.program, *arguments], log)
+        _as_program([*_program(call), *arguments], log)
+
+
+def _program(call: RedrockCall) -> list[str]:
+    """Return rrdesi, or another environment's Python with the launcher."""
+    if Path(call.program).name.startswith("python"):
+        return [call.program, launch_redrock.__file__]
+    return [call.program]
 
 
 def _as_library(arguments: list[str], log: Path) -> None:
-    try:
-        from redrock.external.desi import rrdesi  # noqa: PLC0415 -- optional extra
-    except ImportError as exc:
-        raise RedrockError(
-            f"redrock cannot be imported ({exc}); pip install 'quasarloop[redrock]', or give the "
-            "rrdesi of another environment with --rrdesi"
-        ) from exc
     with log.open("a", encoding="utf-8") as stream:
         try:
-            # It prints; results of ours go to stdout.
-            with contextlib.redirect_stdout(stream):
-                rrdesi(arguments)
+            # It prints; results of ours go to stdout. Its warnings are its own affair.
+            with contextlib.redirect_stdout(stream), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                launch_redrock.main(arguments)
+        except ImportError as exc:
+            raise RedrockError(
+                f"redrock cannot be imported ({exc}); pip install 'quasarloop[redrock]', or give "
+                "the rrdesi of another environment with --rrdesi"
+            ) from exc
         except (Exception, SystemExit) as exc:
             stream.flush()
             raise RedrockError(f"redrock failed: {exc!r}{_tail(log)}") from exc
@@ -173,7 +181,14 @@ def _as_program(command: list[str], log: Path) -> None:
             f"cannot run {command[0]} ({exc.strerror}); give the path of rrdesi with --rrdesi"
         ) from exc
     if done.returncode != 0:
-        raise RedrockError(f"{command[0]} ended with status {done.returncode}{_tail(log)}")
+        said = _tail(log)
+        hint = ""
+        if "np.NaN" in said:
+            hint = (
+                ". This redrock cannot read priors under its numpy 2: give its environment's "
+                "python, not its rrdesi, with --rrdesi"
+            )
+        raise RedrockError(f"{command[0]} ended with status {done.returncode}{hint}{said}")
 
 
 def _result(path: Path, run: Run, log: Path) -> RedrockFits:

@@ -64,7 +64,7 @@ def afterburner(
         typer.Option(help="How redrock runs; later writes priors and commands for --finish."),
     ] = "auto",
     rrdesi: Annotated[
-        str | None, typer.Option(help="rrdesi of another environment, to be run as a program.")
+        str | None, typer.Option(help="rrdesi, or python, of another environment that has redrock.")
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Redrock's processes per tile.")] = 1,
     finish: Annotated[
