@@ -252,18 +252,27 @@ def test_killed_cluster_worker_changes_nothing(
 
     out = tmp_path / "v"
     with Client(cluster, set_as_default=False) as client:
-        pid = next(iter(client.run(os.getpid).values()))
-    killer = threading.Thread(target=kill_once_started, args=(pid, out))
-    killer.start()
-    options = VoteOptions(keep_members=True)
-    vote(ensemble, store, out, options=options, engine=Engine(scheduler=cluster))
-    killer.join()
+        pids = client.run(os.getpid)
+        killed = []
+        killer = threading.Thread(target=kill_a_busy_one, args=(client, pids, killed))
+        killer.start()
+        options = VoteOptions(keep_members=True)
+        vote(ensemble, store, out, options=options, engine=Engine(scheduler=cluster))
+        killer.join()
+        assert len(killed) == 1
+        assert killed[0] not in client.run(os.getpid).values()
     assert fakes.folder_digest(out) == fakes.folder_digest(undisturbed.folder)
 
 
-def kill_once_started(pid, out):
-    wait_until((out / "plan.json").exists)
-    os.kill(pid, signal.SIGKILL)
+def kill_a_busy_one(client, pids, killed):
+    """SIGKILL the first worker that is seen to have a task."""
+    end = time.monotonic() + 60
+    while not killed and time.monotonic() < end:
+        busy = [address for address, keys in client.processing().items() if keys]
+        for address in busy[:1]:
+            os.kill(pids[address], signal.SIGKILL)
+            killed.append(pids[address])
+        time.sleep(0.001)
 
 
 def wait_until(condition, seconds=60.0):
