@@ -1,6 +1,6 @@
 // My objects: filters, progress, and where to go on.
 
-import { byId, el, formatZ, get } from "./api.js";
+import { byId, el, formatZ, insist } from "./api.js";
 
 const filters = byId("filters");
 const asked = new URLSearchParams(location.search);
@@ -19,7 +19,8 @@ async function refresh() {
   for (const button of filters.querySelectorAll("[data-state]")) {
     button.setAttribute("aria-pressed", String(button.dataset.state === state));
   }
-  const { objects, progress } = await get(`/api/list?${chosen}`);
+  const { objects, progress } = await insist(`/api/list?${chosen}`, (why) => byId("progress").replaceChildren(why));
+  if (String(query()) !== String(chosen)) return; // other filters were chosen meanwhile
   byId("start").href = `/inspect?${chosen}`;
   byId("start").hidden = objects.length === 0;
   byId("none").hidden = objects.length > 0;

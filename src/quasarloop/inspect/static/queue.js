@@ -1,13 +1,17 @@
 // The merger's queue.
 
-import { byId, el, formatZ, get } from "./api.js";
+import { byId, el, formatZ, insist } from "./api.js";
 
 const filters = byId("filters");
 let state = new URLSearchParams(location.search).get("state") ?? "conflict";
 
 async function refresh() {
   history.replaceState(null, "", `?state=${state}`);
-  const { objects, counts } = await get(`/api/merge?state=${encodeURIComponent(state)}`);
+  const asked = state;
+  const tell = (why) => byId("progress").replaceChildren(why);
+  const { objects, counts } = await insist(`/api/merge?state=${encodeURIComponent(asked)}`, tell);
+  if (state !== asked) return; // another tab was chosen meanwhile
+  tell("");
   for (const button of filters.querySelectorAll("[data-state]")) {
     const name = button.dataset.state;
     button.setAttribute("aria-pressed", String(name === state));
