@@ -1,14 +1,15 @@
 """The campaign's settings: every default with its meaning and where it comes from."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.classes import CONFIDENCE_THRESHOLD
+from quasarloop.ensemble.forecast import Score
 from quasarloop.errors import CampaignError
 
 __all__ = [
@@ -133,8 +134,22 @@ class Selection(_Section):
     )
     random_share: Share = Field(0.0, description="Share of n drawn at random from the eligible.")
     per_cell: Count = Field(0, description="At most so many objects of one map cell; 0: no limit.")
-    cascade: bool = Field(False, description="Ask few members first (an estimate, but faster).")
+    cascade: bool = Field(
+        False,
+        description="Ask few members about most spectra: faster, may lose some of the top "
+        "(docs/ensemble.md); for draw top and score entropy, soft_entropy or mutual_information.",
+    )
     use_map: bool = Field(True, description="Reject spectra in thinly filled cells of the map.")
+
+    @model_validator(mode="after")
+    def _cascade_can_rank(self) -> Self:
+        ranks = get_args(Score)
+        if self.cascade and (self.score not in ranks or self.draw != "top"):
+            raise ValueError(
+                f"a cascade finds the highest scores only, by {', '.join(ranks)}; found score "
+                f"{self.score!r}, draw {self.draw!r}: change them, or set cascade = false"
+            )
+        return self
 
 
 class Oracle(_Section):

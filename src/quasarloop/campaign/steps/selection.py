@@ -63,6 +63,9 @@ def _run(context: Context) -> None:
     write_selection(chosen, folder)
     for step in chosen.steps:
         context.tell(f"{step.left:>9} left; {step.removed} {step.sentence}")
+    partly = chosen.chosen.filter(pl.col("N_ASKED") < pl.col("N_NETWORKS"))
+    if len(partly):
+        context.tell(f"{len(partly)} of the chosen were ranked by a part of the members only")
     if config.evaluation.random_control:
         _write(_random_labels(context, votes), folder / RANDOM_NAME)
 
