@@ -1,6 +1,6 @@
 // The page of one object after the other: picks the desk of the page's mode and wires the keys.
 
-import { byId } from "./api.js";
+import { ApiError, byId } from "./api.js";
 import { listen } from "./keys.js";
 import { InspectorDesk } from "./desk.js";
 import { MergerDesk } from "./merge_desk.js";
@@ -42,6 +42,12 @@ byId("jump").addEventListener("close", () => {
   if (dialog.returnValue === "go") desk.jump(byId("jump-id").value.trim());
 });
 
+// A request that failed while doing what a key said: tell, rather than leave people guessing.
+addEventListener("unhandledrejection", (event) => {
+  if (!(event.reason instanceof ApiError)) return;
+  event.preventDefault();
+  byId("verdict-hint").textContent = event.reason.message;
+});
 desk.ready = listen(mode, act, () => desk.loading);
 // For measuring and for tests: what is drawn, and how long the last move took.
 window.quasarloop = { bench, desk };
