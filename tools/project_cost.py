@@ -6,7 +6,9 @@ training (rates per second of one core); everything else is an assumption, and p
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ MACHINES = (
 def main() -> None:
     """Read the rates, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bench", type=Path, help="bench.json of `make bench`")
+    parser.add_argument("bench", type=Path, nargs="+", help="bench.json of `make bench`")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument(
         "--cascade-work", type=float, default=0.2, help="part of all questions a cascade asks"
@@ -46,14 +48,14 @@ def main() -> None:
     parser.add_argument("--gpu-tflops", type=float, default=67.0, help="H100: peak float32")
     parser.add_argument("--gpu-part", type=float, default=0.2, help="part of that sustained")
     options = parser.parse_args()
-    rates = measured_rates(json.loads(options.bench.read_text(encoding="utf-8")))
-    print(table(rates, options))
+    rows = [json.loads(path.read_text(encoding="utf-8"))["rows"] for path in options.bench]
+    print(table(measured_rates(chain.from_iterable(rows)), options))
 
 
-def measured_rates(bench: dict[str, Any]) -> dict[str, float]:
+def measured_rates(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
     """Return spectra × networks voted on, and spectra × epochs trained with, per core second."""
     rates = {}
-    for row in bench["rows"]:
+    for row in rows:
         if row["name"].startswith("vote, ") and "whole networks" in row["name"] and row.get("unit"):
             rates["vote"] = float(row["ours_per_s"])
         if row["name"].startswith("train an ensemble"):

@@ -68,7 +68,7 @@ class CascadeOptions:
     """
 
     top_k: int = 1000
-    max_loss: float = 0.03
+    max_loss: float = 0.01
     first: int = 4
     lead: float = 1.0
     n_audit: int = 100
