@@ -33,7 +33,7 @@ class Size:
     filters: int = 32
 
 
-FULL = Size("full", spectra=20_000, training=1_500, networks=64, epochs=10)
+FULL = Size("full", spectra=20_000, training=800, networks=64, epochs=10)
 QUICK = Size("quick", spectra=1_000, training=500, networks=4, epochs=4)
 
 

@@ -24,6 +24,8 @@ __all__ = ["CHUNK_ROWS", "Answer", "Answers", "Question", "answer"]
 
 # Rows whose answers stand in one file of every step. Source: our choice.
 CHUNK_ROWS: Final = 4096
+# Chunks whose answers stay in memory: 10 MB each for 200 members. Source: our choice.
+_KNOWN_CHUNKS: Final = 16
 Rows = NDArray[np.int64]
 
 
@@ -79,6 +81,7 @@ class Answers:
     session: Session[Question, list[Answer]]
     on_step: Callable[[str, int, int], None]
     n_steps: int = 0
+    _known: dict[int, "_Known"] = field(default_factory=dict)
 
     @property
     def chunk_sizes(self) -> list[int]:
@@ -115,23 +118,50 @@ class Answers:
 
     def finds(self, chunk: int) -> MemberFinds:
         """Return all answers on one chunk so far; NaN where a member was not asked."""
-        shape = (self.n_networks, len(self.chunks[chunk]))
-        confidence = np.full(shape, np.nan, dtype=np.float32)
-        z_best = np.full(shape, np.nan)
-        n_asked = np.zeros(shape[1])
-        line_sum = np.zeros((shape[1], self.n_lines))
-        for step in range(self.n_steps):
+        known = self._known.pop(chunk, None) or _Known.nothing(
+            self.n_networks, len(self.chunks[chunk]), self.n_lines
+        )
+        while len(self._known) >= _KNOWN_CHUNKS:
+            self._known.pop(next(iter(self._known)))  # the one not asked for longest
+        self._known[chunk] = known
+        for step in range(known.n_steps, self.n_steps):
             path = _file(self.folder / f"{step:03d}", chunk)
-            if not path.exists():
-                continue
-            with np.load(path, allow_pickle=False) as stored:
-                rows, members = stored["rows"], slice(*stored["members"].tolist())
-                confidence[members, rows] = stored["confidence"]
-                z_best[members, rows] = stored["z_best"]
-                # NaN of unusable rows stays NaN.
-                line_sum[rows] += stored["line_mean"] * (members.stop - members.start)
-                n_asked[rows] += members.stop - members.start
-        return MemberFinds(confidence, z_best, line_sum / n_asked[:, None])
+            if path.exists():
+                known.add(path)
+        known.n_steps = self.n_steps
+        return known.finds()
+
+
+@dataclass
+class _Known:
+    """All answers on one chunk, read once each."""
+
+    confidence: NDArray[np.float32]  # (n_networks, n)
+    z_best: NDArray[np.float64]
+    line_sum: NDArray[np.float64]  # (n, n_lines)
+    n_asked: NDArray[np.float64]  # (n,)
+    n_steps: int = 0
+
+    @classmethod
+    def nothing(cls, n_networks: int, n: int, n_lines: int) -> "_Known":
+        return cls(
+            np.full((n_networks, n), np.nan, dtype=np.float32),
+            np.full((n_networks, n), np.nan),
+            np.zeros((n, n_lines)),
+            np.zeros(n),
+        )
+
+    def add(self, path: Path) -> None:
+        with np.load(path, allow_pickle=False) as stored:
+            rows, members = stored["rows"], slice(*stored["members"].tolist())
+            self.confidence[members, rows] = stored["confidence"]
+            self.z_best[members, rows] = stored["z_best"]
+            # NaN of unusable rows stays NaN.
+            self.line_sum[rows] += stored["line_mean"] * (members.stop - members.start)
+            self.n_asked[rows] += members.stop - members.start
+
+    def finds(self) -> MemberFinds:
+        return MemberFinds(self.confidence, self.z_best, self.line_sum / self.n_asked[:, None])
 
 
 def answer(question: Question, voters: Voters) -> list[Answer]:

@@ -6,7 +6,7 @@ Where the answers come from is another's business: from the members themselves
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final, Protocol, get_args
 
@@ -30,6 +30,8 @@ Rows = NDArray[np.int64]
 
 # How many times more members each stage has asked. Source: our choice, as `CascadeOptions`.
 _GROWTH: Final = 1.4
+# Draws that tell a mean score well enough to choose the leaders.
+_DRAWS_OF_MEANS: Final = 32
 # Scores this close are equal: they come from float32 draws.
 _TIE: Final = 1e-6
 
@@ -165,7 +167,7 @@ class CascadeRun:
         if number == 1:
             self._forget_unusable()
         forecaster = self._forecaster(members)
-        self._forecast(forecaster, members, floor=None)
+        self._forecast(replace(forecaster, n_draws=_DRAWS_OF_MEANS), members, floor=None)
         leaders = self.active & _best(self.score, round(self.options.lead * self.options.top_k))
         self._ask_rest(f"leaders {number}", leaders, members)
         exact = self.asked == self.n_networks

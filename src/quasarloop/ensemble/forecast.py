@@ -131,12 +131,14 @@ class Forecaster:
         n_networks: members of the whole ensemble.
         high_z_min: class border.
         score: ``"entropy"`` of the votes at 0.95, ``"soft_entropy"`` or ``"mutual_information"``.
+        n_draws: per spectrum, `N_DRAWS` at most: means need fewer than chances.
     """
 
     scatter: Scatter
     n_networks: int
     high_z_min: float
     score: Score = "entropy"
+    n_draws: int = N_DRAWS
 
     def draws(self, confidence: NDArray[np.float32], z: Floats) -> NDArray[np.float32]:
         """Draw the final score of each spectrum.
@@ -146,12 +148,12 @@ class Forecaster:
             z: (m, n).
 
         Returns:
-            (n, N_DRAWS) bits. The same draws for the same spectrum, whatever stands beside it.
+            (n, n_draws) bits. The same draws for the same spectrum, whatever stands beside it.
         """
         n = confidence.shape[1]
         blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, n, _BLOCK_ROWS)]
         parts = [self._draw(confidence[:, rows], z[:, rows]) for rows in blocks]
-        return np.concatenate(parts) if parts else np.empty((0, N_DRAWS), np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, self.n_draws), np.float32)
 
     def _draw(self, confidence: NDArray[np.float32], z: Floats) -> NDArray[np.float32]:
         mean, width = self._members_there_could_be(confidence)  # (n, draws) each
@@ -164,7 +166,7 @@ class Forecaster:
     ) -> NDArray[np.float32]:
         rest = self.n_networks - len(confidence)
         above = (mean - special.logit(CONFIDENCE_THRESHOLD)) / width
-        more = rest * _with_noise(special.ndtr(above), rest, _NORMAL[2])
+        more = rest * _with_noise(special.ndtr(above), rest, self._normal[2])
         votes = (confidence > np.float32(CONFIDENCE_THRESHOLD)).astype(np.float64)
         n_quasar, n_high = self._sums(votes, more, confidence, z)
         # Whole votes: the drawn entropies tie with those of real ensembles.
@@ -177,8 +179,8 @@ class Forecaster:
         rest, said = self.n_networks - len(confidence), confidence.astype(np.float64)
         # The others are a sample too: their mean and width are not those of all there could be.
         degrees = max(rest, 1)
-        mean = mean + width * _NORMAL[4] / np.sqrt(degrees)
-        width = width * np.sqrt(_chi_squares(_UNIFORM[5], degrees) / degrees)
+        mean = mean + width * self._normal[4] / np.sqrt(degrees)
+        width = width * np.sqrt(_chi_squares(self._uniform[5], degrees) / degrees)
         sure, bits = _means_of_normal_logits(mean, width)
         n_quasar, n_high = self._sums(said, rest * sure, confidence, z)
         entropy = _entropy_of(n_quasar / self.n_networks, n_high / self.n_networks)
@@ -193,7 +195,7 @@ class Forecaster:
     ) -> tuple[Floats, Floats]:
         """(n, draws) votes for a quasar, and for a high redshift, of the whole ensemble."""
         high = (said * (z >= self.high_z_min)).sum(axis=0)[:, None]
-        shares = _with_noise(self._shares(confidence, z), more, _NORMAL[6])
+        shares = _with_noise(self._shares(confidence, z), more, self._normal[6])
         return said.sum(axis=0)[:, None] + more, high + more * shares
 
     def _members_there_could_be(self, confidence: NDArray[np.float32]) -> tuple[Floats, Floats]:
@@ -204,9 +206,9 @@ class Forecaster:
         prior = self.scatter.prior_variance[np.searchsorted(_LOGIT_BINS, mean)]
         freedom = _PRIOR_MEMBERS + asked - 1
         variance = (_PRIOR_MEMBERS * prior + (asked - 1) * logits.var(axis=0, ddof=1)) / freedom
-        stretch = np.sqrt(freedom / _chi_squares(_UNIFORM[0], freedom))
+        stretch = np.sqrt(freedom / _chi_squares(self._uniform[0], freedom))
         width = np.sqrt(variance)[:, None] * stretch
-        return mean[:, None] + width * _NORMAL[1] / np.sqrt(asked), width
+        return mean[:, None] + width * self._normal[1] / np.sqrt(asked), width
 
     def _shares(self, confidence: NDArray[np.float32], z: Floats) -> Floats:
         """(n, draws) of the share of high redshifts among further votes for a quasar."""
@@ -214,8 +216,16 @@ class Forecaster:
         cases, case = np.unique(np.stack([border, n_like, n_high]), axis=1, return_inverse=True)
         prior = self.scatter.prior_share[cases[0]]
         alpha, beta = prior[:, 0] + cases[2], prior[:, 1] + cases[1] - cases[2]
-        quantiles = special.betaincinv(alpha[:, None], beta[:, None], _UNIFORM[3])
+        quantiles = special.betaincinv(alpha[:, None], beta[:, None], self._uniform[3])
         return np.asarray(quantiles[case.ravel()])
+
+    @property
+    def _uniform(self) -> Floats:
+        return _UNIFORM[:, : self.n_draws]
+
+    @property
+    def _normal(self) -> Floats:
+        return _NORMAL[:, : self.n_draws]
 
 
 @cache
