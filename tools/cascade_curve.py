@@ -24,8 +24,8 @@ from quasarloop.ensemble.votes import MemberFinds
 from quasarloop.ensemble.votes_folder import members_file, open_votes, read_member_record
 from quasarloop.evaluate.figures import use_style
 
-LOSSES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-FIRST = (3, 4, 6, 8)
+LOSSES = (0.001, 0.005, 0.02, 0.1, 0.3)
+FIRST = (3, 4, 6)
 # Told apart without colour too.
 MARKERS = "osD^vP"
 TARGET_RECALL, TARGET_WORK = 0.99, 0.2

@@ -133,7 +133,7 @@ def vote(
     ] = 1000,
     max_loss: Annotated[
         float, typer.Option(help="Cascade: part of the top that may be lost, by its forecast.")
-    ] = 0.01,
+    ] = 0.02,
     score: Annotated[
         str,
         typer.Option(help="Cascade: entropy, soft_entropy or mutual_information ranks spectra."),

@@ -70,7 +70,7 @@ class CascadeOptions:
     """
 
     top_k: int = 1000
-    max_loss: float = 0.01
+    max_loss: float = 0.02
     first: int = 4
     lead: float = 1.0
     n_audit: int = 100
