@@ -5,7 +5,8 @@ r"""Real redrock on a simulated tile: what the afterburner mends and breaks, per
 
 The tile is simulated, redrock fits all of it with all its templates, then every policy asks
 redrock again. With --quasarnp desispec's own desi_qso_qn_afterburner (of the same environment as
-rrdesi) does the same tile with the same weights. Finished steps are kept: run it again to go on.
+rrdesi) does the same tile with the same weights; desispec 0.70's needs a numpy below 2.4, whose
+folder may stand before the checkout, with a colon. Finished steps are kept: run it again to go on.
 """
 
 import argparse
@@ -37,17 +38,17 @@ SKY: Final = """
 [quasars]
 weight = 0.6
 [quasars.r_mag]
-knots = [20.5, 23.2]
+knots = [{bright}, {faint}]
 [galaxies]
 weight = 0.25
 [galaxies.r_mag]
 knots = [20.0, 22.8]
 [galaxies.passive]
 weight = 0.0
-redshift = {knots = [0.1, 0.5]}
+redshift = {{knots = [0.1, 0.5]}}
 [galaxies.post_starburst]
 weight = 0.0
-redshift = {knots = [0.1, 0.5]}
+redshift = {{knots = [0.1, 0.5]}}
 [stars]
 weight = 0.15
 [stars.r_mag]
@@ -68,14 +69,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--templates", type=Path, required=True)
     parser.add_argument("--rrdesi", type=Path, required=True)
-    parser.add_argument("--quasarnp", type=Path)
+    parser.add_argument("--quasarnp", help="checkout; with : also the folder of an older numpy")
     parser.add_argument("--objects", type=int, default=160)
     parser.add_argument("--seed", type=int, default=9)
+    parser.add_argument("--bright", type=float, default=20.5, help="quasars' r, from …")
+    parser.add_argument("--faint", type=float, default=23.2, help="… to")
     parser.add_argument("--step", choices=["tile", "redrock", "policies", "desispec", "all"],
                         default="all", help="stop after this one")  # fmt: skip
     options = parser.parse_args()
     out = check_folder(options.out)
-    coadd, truth = simulate(out, options.objects, options.seed)
+    sky = SKY.format(bright=options.bright, faint=options.faint)
+    coadd, truth = simulate(out, sky, options.objects, options.seed)
     templates = copy_templates(options.templates, out / "templates")
     if options.step == "tile":
         return 0
@@ -94,9 +98,9 @@ def main() -> int:
     return 0
 
 
-def simulate(out: Path, n: int, seed: int) -> tuple[Path, Path]:
+def simulate(out: Path, sky_toml: str, n: int, seed: int) -> tuple[Path, Path]:
     """Make the tile, or find it made."""
-    (out / "sky.toml").write_text(SKY)
+    (out / "sky.toml").write_text(sky_toml)
     population, observing = read_survey_file(out / "sky.toml")
     sky = ModelSky(population)
     plan = plan_survey(
@@ -157,7 +161,7 @@ def burn(
 
 
 def desispecs(
-    coadd: Path, redrock: Path, out: Path, templates: Path, python: Path, quasarnp: Path
+    coadd: Path, redrock: Path, out: Path, templates: Path, python: Path, quasarnp: str
 ) -> tuple[Path, float]:
     """Run desispec's own script, as the pipeline does."""
     path = out / "qso_qn-desispec.fits"
@@ -175,7 +179,7 @@ def desispecs(
         call(
             [str(python), "-c", script, *words],
             QN_MODEL_FILE=str(default_weights_path()),
-            PYTHONPATH=str(quasarnp),
+            PYTHONPATH=quasarnp,
             RR_TEMPLATE_DIR=str(templates),
         )
         clock.write_text(str(time.monotonic() - start))
