@@ -53,6 +53,7 @@ export class InspectorDesk {
     }
     const { target_id: target } = this.list[index];
     this.loading = true;
+    byId("verdict-hint").textContent = "";
     this.bench.prefetch(target);
     try {
       const object = await this.fetch(target);

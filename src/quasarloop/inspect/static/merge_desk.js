@@ -38,6 +38,7 @@ export class MergerDesk {
     }
     const { target_id: target } = this.list[index];
     this.loading = true;
+    byId("verdict-hint").textContent = "";
     this.bench.prefetch(target);
     try {
       const [object, { opinion }] = await Promise.all([
