@@ -63,13 +63,13 @@ def test_ours_takes_the_joint_redshift_and_its_error():
     answer = network_answer(
         [2.0, 2.0, 2.0, 2.0],
         z_joint=np.array([2.1, 2.1, 2.1, np.nan]),
-        z_joint_err=np.array([0.01, 1e-4, 9.0, np.nan]),
+        z_joint_err=np.array([0.04, 1e-4, 9.0, np.nan]),
     )
     found = plan("ours", redrock_rows(["GALAXY"] * 4, [0.5] * 4), answer)
     box = 3 * (10 ** (0.443 / 13) - 1)
     assert found.priors.z[:, 0] == pytest.approx([2.1, 2.1, 2.1, 2.0])
-    # five sigma to both sides; never less than 0.01 (1 + z), never more than a box to both sides
-    assert found.priors.width[:, 0] == pytest.approx([0.1, 2 * 0.031, 2 * box, 2 * box])
+    # five sigma to both sides; never less than half a box, never more than one, to both sides
+    assert found.priors.width[:, 0] == pytest.approx([0.4, box, 2 * box, 2 * box])
 
 
 def test_ours_follows_the_box_on_a_linear_grid():

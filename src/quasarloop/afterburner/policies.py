@@ -26,11 +26,11 @@ Floats = NDArray[np.float64]
 
 # Ours: the prior reaches so many standard deviations of the joint redshift to both sides, …
 _REACH_SIGMA: Final = 5.0
-# … at least this much of 1 + z: 3000 km/s, since broad lines shift against one another and
-# redrock's templates follow them, …
-_REACH_LEAST: Final = 0.01
+# … at least half a box of the best line: a narrower prior often holds a single minimum, for which
+# redrock warns of a small Δχ², having nothing to compare it with, …
+_REACH_LEAST: Final = 0.5
 # … and at most one box of the best line: a network cannot be trusted less than its boxes.
-_REACH_BOXES: Final = 1.0
+_REACH_MOST: Final = 1.0
 # A second redshift is tried if it has at least this probability.
 _P_ALT_LEAST: Final = 0.02
 # Redrock's finest step between redshifts is 5e-4 in log10(1 + z): fewer than so many steps of it
@@ -137,18 +137,17 @@ def _our_priors(network: NetworkAnswer, config: NetworkConfig) -> Priors:
     # Without a joint redshift the reach is the box itself.
     sigma = np.where(joint, network.z_joint_err, np.inf)
     box = box_widths(network.z_qn, network.line_rest_aa, config)
-    first = _reach(z, sigma, box)
+    first = _reach(sigma, box)
     likely = np.nan_to_num(network.p_alt) >= _P_ALT_LEAST
     z_alt = np.where(likely, network.z_alt, np.nan)
     # How sharp the second peak is is not known: it gets the reach of the box.
     box_alt = box_widths(z_alt, network.line_rest_aa, config)
-    second = _reach(z_alt, np.full(len(z), np.inf), box_alt)
+    second = _reach(np.full(len(z), np.inf), box_alt)
     return Priors(np.column_stack([z, z_alt]), 2 * np.column_stack([first, second]))
 
 
-def _reach(z: Floats, sigma: Floats, box: Floats) -> Floats:
-    least = _REACH_LEAST * (1 + z)
-    return np.asarray(np.clip(_REACH_SIGMA * sigma, least, np.maximum(_REACH_BOXES * box, least)))
+def _reach(sigma: Floats, box: Floats) -> Floats:
+    return np.asarray(np.clip(_REACH_SIGMA * sigma, _REACH_LEAST * box, _REACH_MOST * box))
 
 
 def _first_first(priors: Priors) -> Priors:
