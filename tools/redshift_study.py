@@ -117,7 +117,7 @@ def _run(name: str, folder: Path) -> dict[str, Any]:
     path = _result(name, folder)
     if not path.exists():
         variant = VARIANTS[name]
-        if not variant.weights:
+        if not variant.weights and not (folder / f"{_slug(name)}.h5").exists():
             _train(variant, folder, _slug(name))
         weights = read_weights(folder / f"{_slug(variant.weights or name)}.h5")
         found = _judge(Predictor(weights), moved=bool(variant.weights))
@@ -220,7 +220,8 @@ def _calibrated(
         return config
     log_p, true = outputs.log_p[rows], z[rows]
     head = replace(config.redshift, temperature=fit_temperature(log_p, true, config.redshift))
-    return replace(config, redshift=replace(head, error_scale=fit_error_scale(log_p, true, head)))
+    one, wide = fit_error_scale(log_p, true, head)
+    return replace(config, redshift=replace(head, error_scale=one, wide=wide))
 
 
 def _averaged(predictor: Predictor, flux: NDArray[np.float32]) -> LineFinds:

@@ -20,9 +20,10 @@ from quasarloop.network.history import EpochRecord, write_history
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.presets import preset
+from quasarloop.network.redshift_calibration import calibrate
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
-from quasarloop.network.weights import write_weights
+from quasarloop.network.weights import read_weights, write_weights
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.instrument import instrument_named
 from quasarloop.simulate.library import load_library
@@ -32,6 +33,7 @@ from quasarloop.simulate.population import Distribution, Population
 from quasarloop.truth import SpecType
 
 BLOCK = 512
+CALIBRATION_SEED = 1000
 # The second sample: every redshift a quasar can be found at, and bright enough to learn from.
 FLAT_Z = (0.03, 4.5)
 BRIGHT_R = (17.0, 22.5)
@@ -41,16 +43,23 @@ def main() -> int:
     """Simulate, train, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--objects", type=int, default=44_000)
-    parser.add_argument("--held-out", type=int, default=4_000, help="of them")
-    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--objects", type=int, default=30_000)
+    parser.add_argument("--held-out", type=int, default=3_000, help="of them")
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--preset", default="quasarloop2026")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--shift-bins", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--calibrate", action="store_true", help="only calibrate --out anew, on fresh spectra"
+    )
     parser.add_argument("--work", type=Path, help="folder of the checkpoint")
     options = parser.parse_args()
     started = time.monotonic()
+    if options.calibrate:
+        fresh = mixed_skies(options.held_out, options.seed + CALIBRATION_SEED)
+        write_weights(calibrate(read_weights(options.out), fresh), options.out)
+        return 0
     data = mixed_skies(options.objects, options.seed)
     print(f"simulated {len(data)} spectra in {time.monotonic() - started:.0f} s", flush=True)
 

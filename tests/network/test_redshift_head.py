@@ -9,6 +9,7 @@ import torch
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
+from quasarloop.network.decode import LineOutputs
 from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.model import LineFinder, NetworkConfig, config_from_dict, config_to_dict
 from quasarloop.network.predict import Predictor, predict_reference
@@ -126,6 +127,28 @@ def test_joint_redshifts_come_from_the_head_if_there_is_one():
     assert not np.allclose(boxes_only.z, HEAD.z[500])
     assert len(said[1:3]) == 2
     np.testing.assert_array_equal(said[1:3].log_p, said.log_p[1:3])
+
+
+def test_in_doubt_the_boxes_say_which_peak():
+    """Peaks at z = 0.995 and 2.16, the wrong one a little higher; Mg II and C III are found."""
+    right, wrong = 300, 500
+    confidence = np.full((1, 7, 13), 1e-4)
+    offset = np.full((1, 7, 13), 0.5, np.float32)
+    for line in (2, 3):
+        rest = CONFIG.lines[line].wave_rest_aa
+        place = LOG_GRID.position_of(rest * (1 + HEAD.z[right])) * 13 / 443
+        confidence[0, line, int(place)] = 0.999
+        offset[0, line, int(place)] = place % 1
+    log_p = np.full((1, HEAD.n_z), -40, np.float32)
+    log_p[0, [right, wrong]] = -1.0, 0.0
+    found = joint_redshifts(LineOutputs(confidence, offset, log_p), CONFIG)
+    assert found.z[0] == pytest.approx(HEAD.z[right], abs=1e-6)
+    assert found.z_alt[0] == pytest.approx(HEAD.z[wrong], abs=1e-6)
+    assert found.p_alt[0] < 0.1
+    # Without doubt they have no say.
+    log_p[0, right] = -10.0
+    sure = joint_redshifts(LineOutputs(confidence, offset, log_p), CONFIG)
+    assert sure.z[0] == pytest.approx(HEAD.z[wrong], abs=1e-6)
 
 
 def test_published_networks_are_as_they_were():

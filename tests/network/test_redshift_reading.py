@@ -103,8 +103,9 @@ def test_a_planted_temperature_is_found(factor):
     log_p, z = over_confident(4000, factor)
     temperature = fit_temperature(log_p, z, HEAD)
     assert temperature == pytest.approx(factor, rel=0.05)
-    scale = fit_error_scale(log_p, z, replace(HEAD, temperature=temperature))
+    scale, wide = fit_error_scale(log_p, z, replace(HEAD, temperature=temperature))
     assert scale == pytest.approx(1.0, abs=0.08)
+    assert wide == pytest.approx(2.0, abs=0.12)  # Gaussian errors
 
 
 def test_error_scale_ignores_confusions():
@@ -112,3 +113,5 @@ def test_error_scale_ignores_confusions():
     clean = fit_error_scale(log_p, z, HEAD)
     z[::20] = 0.1
     assert fit_error_scale(log_p, z, HEAD) == pytest.approx(clean, rel=0.05)
+    nothing = fit_error_scale(log_p[:0], z[:0], HEAD)
+    assert nothing == (HEAD.error_scale, HEAD.wide)

@@ -18,7 +18,7 @@ from quasarloop.network.decode import LineOutputs
 from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration, LineTrust
 from quasarloop.network.model import NetworkConfig
 from quasarloop.network.redshift_grid import Z_MAX
-from quasarloop.network.redshift_reading import CONFUSION, read_redshifts
+from quasarloop.network.redshift_reading import CONFUSION, choose_peak, read_peaks
 
 __all__ = ["CONFUSION", "Z_RANGE", "JointRedshifts", "LineEvidence", "joint_redshifts"]
 
@@ -43,6 +43,11 @@ _SCALE_MAX: Final = 0.12
 # A line's presence fades over this many boxes at the ends of the grid, as places are uncertain.
 _EDGE: Final = 0.2
 _TINY: Final = 1e-12
+# Where the second peak of a redshift head has more than this, boxes have a say in its peaks, with
+# this power. Source: our choice: half their own weight saved five of ten wrong redshifts of real
+# quasars unlike those simulated, and cost no significant number on the simulated sky.
+_DOUBT: Final = 1e-3
+_BOX_SAY: Final = 0.5
 _BLOCK_ROWS: Final = 64  # the arrays of a block stay in the processor's cache
 
 
@@ -180,7 +185,8 @@ def joint_redshifts(
 
     Args:
         outputs: what the network said; rows that are not finite come back as NaN. If they hold
-            what a redshift head said, that is read, and boxes and `calibration` are not.
+            what a redshift head said, that is read; boxes and `calibration` only where it is in
+            doubt between two peaks.
         config: its lines, boxes and grid.
         calibration: how far lines are trusted.
 
@@ -195,7 +201,7 @@ def joint_redshifts(
     _check(outputs, config)
     n = len(outputs)
     if outputs.log_p is not None and config.redshift is not None:
-        return JointRedshifts(*read_redshifts(outputs.log_p, config.redshift))
+        return _of_head(outputs, config, calibration)
     result = JointRedshifts(*(np.full(n, np.nan) for _ in range(4)))
     finite = np.isfinite(outputs.confidence).all(axis=(1, 2))
     finite &= np.isfinite(outputs.offset).all(axis=(1, 2))
@@ -204,6 +210,28 @@ def joint_redshifts(
         for name in ("z", "z_err", "z_alt", "p_alt"):
             getattr(result, name)[rows] = getattr(found, name)
     return result
+
+
+def _of_head(
+    outputs: LineOutputs, config: NetworkConfig, calibration: JointCalibration
+) -> JointRedshifts:
+    """Read p(z) of the head; in doubt let boxes and offsets have a say about its peaks."""
+    assert outputs.log_p is not None  # for mypy
+    assert config.redshift is not None
+    peaks = read_peaks(outputs.log_p, config.redshift)
+    boxes = np.isfinite(outputs.confidence).all(axis=(1, 2))
+    boxes &= np.isfinite(outputs.offset).all(axis=(1, 2))
+    doubt = np.partition(peaks.mass, -2, axis=1)[:, -2] > _DOUBT
+    for rows in _blocks(np.flatnonzero(doubt & boxes)):
+        evidence = LineEvidence.of(outputs[rows], config, calibration)
+        said = evidence.log_density(np.maximum(peaks.log_z1[rows], 0.0))
+        factor = np.exp(_BOX_SAY * (said - said.max(axis=1, keepdims=True)))
+        before = peaks.mass[rows]
+        after = before * factor
+        # What lies outside all peaks keeps its share.
+        share = before.sum(axis=1, keepdims=True) / np.maximum(after.sum(axis=1), _TINY)[:, None]
+        peaks.mass[rows] = after * share
+    return JointRedshifts(*choose_peak(peaks))
 
 
 def _of_block(evidence: LineEvidence, calibration: JointCalibration) -> JointRedshifts:

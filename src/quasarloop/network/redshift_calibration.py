@@ -23,10 +23,11 @@ _MIN_QUASARS: Final = 100
 # The range of temperatures tried: half as sure to five times less sure than the head says.
 _TEMPERATURES: Final = (0.5, 5.0)
 _ONE_SIGMA: Final = 68.27  # per cent
+_TWO_SIGMA: Final = 95.45
 
 
 def calibrate(weights: Weights, held_out: TrainingData) -> Weights:
-    """Return the same network with temperature and error scale of its redshift head fitted.
+    """Return the same network with temperature and error scales of its redshift head fitted.
 
     Args:
         weights: a network; one without a redshift head comes back as it is.
@@ -44,7 +45,8 @@ def calibrate(weights: Weights, held_out: TrainingData) -> Weights:
     assert log_p is not None  # for mypy: the network has a head
     z = held_out.z[rows]
     fitted = replace(head, temperature=fit_temperature(log_p, z, head), error_scale=1.0)
-    fitted = replace(fitted, error_scale=fit_error_scale(log_p, z, fitted))
+    one, wide = fit_error_scale(log_p, z, fitted)
+    fitted = replace(fitted, error_scale=one, wide=wide)
     return replace(weights, config=replace(weights.config, redshift=fitted))
 
 
@@ -76,12 +78,16 @@ def fit_temperature(
 
 def fit_error_scale(
     log_p: NDArray[np.float32], z: NDArray[np.float64], head: RedshiftGrid
-) -> float:
+) -> tuple[float, float]:
     """Return the factor that puts 68.27 % of true redshifts within one uncertainty.
 
-    Quasars whose best peak is another line's do not count: `P_ALT` is about those.
+    And how many of these hold 95.45 %. Quasars whose best peak is another line's do not count:
+    `P_ALT` is about those.
     """
     found = read_redshifts(log_p, head)
     near = np.abs(np.log((1 + found.z) / (1 + z))) < CONFUSION
+    if not near.any():
+        return head.error_scale, head.wide
     pull = np.abs(found.z - z)[near] / found.z_err[near]
-    return head.error_scale * float(np.percentile(pull, _ONE_SIGMA)) if near.any() else 1.0
+    one, two = np.percentile(pull, (_ONE_SIGMA, _TWO_SIGMA))
+    return head.error_scale * float(one), float(two / one)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quasarloop.network.redshift_grid import RedshiftGrid
 
-__all__ = ["CONFUSION", "HeadRedshifts", "read_redshifts"]
+__all__ = ["CONFUSION", "HeadRedshifts", "Peaks", "choose_peak", "read_peaks", "read_redshifts"]
 
 Floats = NDArray[np.float64]
 
@@ -29,14 +29,47 @@ class HeadRedshifts(NamedTuple):
     p_alt: Floats
 
 
+class Peaks(NamedTuple):
+    """The highest peaks of p(z), (n, 3) float64 each, highest first; NaN in rows not finite.
+
+    Attributes:
+        log_z1: mean ln(1 + z) of p(z) around the peak.
+        sigma: uncertainty of that.
+        mass: share of p(z) within `CONFUSION`; 0 for a peak that is none.
+    """
+
+    log_z1: Floats
+    sigma: Floats
+    mass: Floats
+
+
 def read_redshifts(log_p: NDArray[np.float32], head: RedshiftGrid) -> HeadRedshifts:
-    """Read p(z).
+    """Read p(z): the peak of most mass, and the next.
 
     Args:
         log_p: (n, n_z) ln p(z) up to a constant; rows that are not finite give NaN.
         head: its redshifts and calibration.
     """
-    result = HeadRedshifts(*(np.full(len(log_p), np.nan) for _ in range(4)))
+    return choose_peak(read_peaks(log_p, head))
+
+
+def choose_peak(peaks: Peaks) -> HeadRedshifts:
+    """Return the redshifts of the two peaks of most mass."""
+    order = np.argsort(-peaks.mass, axis=1, kind="stable")
+    log_z1, sigma, mass = (np.take_along_axis(v, order, axis=1) for v in peaks)
+    there = ~(mass[:, 1] <= 0)
+    z1 = np.exp(log_z1)
+    return HeadRedshifts(
+        z1[:, 0] - 1,
+        sigma[:, 0] * z1[:, 0],
+        np.where(there, z1[:, 1] - 1, np.nan),
+        np.where(there, mass[:, 1], 0.0),
+    )
+
+
+def read_peaks(log_p: NDArray[np.float32], head: RedshiftGrid) -> Peaks:
+    """Find and measure the highest peaks; arguments as `read_redshifts`."""
+    result = Peaks(*(np.full((len(log_p), _N_PEAKS), np.nan) for _ in range(3)))
     finite = np.flatnonzero(np.isfinite(log_p).all(axis=1))
     for rows in _blocks(finite):
         for whole, part in zip(result, _of_block(log_p[rows], head), strict=True):
@@ -44,7 +77,7 @@ def read_redshifts(log_p: NDArray[np.float32], head: RedshiftGrid) -> HeadRedshi
     return result
 
 
-def _of_block(log_p: NDArray[np.float32], head: RedshiftGrid) -> HeadRedshifts:
+def _of_block(log_p: NDArray[np.float32], head: RedshiftGrid) -> Peaks:
     log_step = head.step * np.log(10)  # in ln(1 + z)
     apart, reach = round(CONFUSION / log_step), max(round(_REACH / log_step), 1)
     p = np.exp((log_p - log_p.max(axis=1, keepdims=True)) / np.float32(head.temperature))
@@ -62,19 +95,9 @@ def _of_block(log_p: NDArray[np.float32], head: RedshiftGrid) -> HeadRedshifts:
         mean[:, peak] = best + middle
         spread[:, peak] = near @ around**2 / norm - middle**2
         left[row[:, None], best[:, None] + wide] = 0.0
-    order = np.argsort(-mass, axis=1, kind="stable")
-    mass, mean, spread = (np.take_along_axis(v, order, axis=1) for v in (mass, mean, spread))
-    z1 = np.exp(mean * log_step)
     # Between two neighbours of the grid p(z) cannot say more: a twelfth of a step squared.
-    error = head.error_scale * np.sqrt(np.maximum(spread[:, 0], 1 / 12)) * log_step
-    total = p.sum(axis=1, dtype=np.float64)
-    there = mass[:, 1] > 0
-    return HeadRedshifts(
-        z1[:, 0] - 1,
-        error * z1[:, 0],
-        np.where(there, z1[:, 1] - 1, np.nan),
-        np.where(there, mass[:, 1] / total, 0.0),
-    )
+    sigma = head.error_scale * np.sqrt(np.maximum(spread, 1 / 12)) * log_step
+    return Peaks(mean * log_step, sigma, mass / p.sum(axis=1, dtype=np.float64)[:, None])
 
 
 def _blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
