@@ -233,20 +233,26 @@ def _oscillations(every: list[Judged]) -> Iterator[str]:
 
 def _uncertainties(every: list[Judged]) -> Iterator[str]:
     yield (
-        "\n| sky | weights | median σ, km/s | pull median | pull width | within 1 σ | within 2 σ |"
+        "\n| sky | weights | median σ, km/s | pull median | pull width | within 1 σ | within 2 σ "
+        "| within k σ |"
     )
-    yield "|---|---|---:|---:|---:|---:|---:|"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|"
     for j in every:
         sigma = (j.joint.z_err / (1 + j.joint.z))[j.called]
         pull = ((j.joint.z - j.z) / j.joint.z_err)[j.called]
         # Half of the central 68.27 %: what wings, counted on their own, do not move.
         ends = np.percentile(pull, [50 - LEVELS[0] / 2, 50, 50 + LEVELS[0] / 2])
-        within = [np.mean(np.abs(pull) < k) for k in (1, 2)]
+        wide = 2.0 if j.config.redshift is None else j.config.redshift.wide
+        within = [np.mean(np.abs(pull) < k) for k in (1, 2, wide)]
         yield (
             f"| {j.label} | {np.median(sigma) * LIGHT_SPEED_KMS:.0f} | {ends[1]:+.2f} "
-            f"| {(ends[2] - ends[0]) / 2:.2f} | {within[0]:.3f} | {within[1]:.3f} |"
+            f"| {(ends[2] - ends[0]) / 2:.2f} | {within[0]:.3f} | {within[1]:.3f} "
+            f"| {within[2]:.3f} (k = {wide:.2f}) |"
         )
-    yield f"\nQuasars called. Wanted: width 1, and {LEVELS[0]} and {LEVELS[1]} %."
+    yield (
+        f"\nQuasars called. Wanted: width 1, and {LEVELS[0]} and {LEVELS[1]} %. k: what the weights "
+        "say holds the latter, 2 without a redshift head."
+    )
 
 
 def _second_peaks(every: list[Judged]) -> Iterator[str]:
