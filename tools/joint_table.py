@@ -250,8 +250,8 @@ def _uncertainties(every: list[Judged]) -> Iterator[str]:
             f"| {within[2]:.3f} (k = {wide:.2f}) |"
         )
     yield (
-        f"\nQuasars called. Wanted: width 1, and {LEVELS[0]} and {LEVELS[1]} %. k: what the weights "
-        "say holds the latter, 2 without a redshift head."
+        f"\nQuasars called. Wanted: width 1, and {LEVELS[0]} and {LEVELS[1]} %. k: what the "
+        "weights say holds the latter, 2 without a redshift head."
     )
 
 
