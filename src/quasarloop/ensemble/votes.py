@@ -181,10 +181,8 @@ def _redshift_columns(z: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     ordered = np.sort(z, axis=0)  # NaN last
     last = np.count_nonzero(~np.isnan(z), axis=0) - 1
     for name, part in _Z_QUANTILES.items():
-        position = part * np.maximum(last, 0)
-        below = np.floor(position).astype(np.intp)
-        above = np.minimum(below + 1, np.maximum(last, 0))
-        low, high = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in (below, above))
-        value = low + (high - low) * (position - below)
+        # Always some member's redshift, never one between two peaks that nobody proposed.
+        rank = np.maximum(np.ceil(part * (last + 1)).astype(np.intp) - 1, 0)
+        value = np.take_along_axis(ordered, rank[None], axis=0)[0]
         columns[name] = value.astype(np.float32)  # NaN where no member says quasar
     return columns
