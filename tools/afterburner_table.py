@@ -26,7 +26,7 @@ from quasarloop.afterburner.network_step import load_network
 from quasarloop.afterburner.policies import POLICIES
 from quasarloop.afterburner.run import Settings, run_tile
 from quasarloop.afterburner.selection import selection_named
-from quasarloop.artefacts import check_folder, write_atomically
+from quasarloop.artefacts import check_folder, checksum, write_atomically
 from quasarloop.network.weights import default_weights_path
 from quasarloop.simulate.model_sky import ModelSky
 from quasarloop.simulate.sky import plan_survey, simulate_survey
@@ -86,14 +86,16 @@ def main() -> int:
     redrock = fit_all(coadd, out, templates, options.rrdesi)
     if options.step == "redrock":
         return 0
+    weights = keep_weights(out)
     outputs = {"redrock alone": (redrock, 0.0)}
     for policy, threshold in HOW:
-        made = burn(coadd, redrock, out, (policy, threshold), templates, options.rrdesi)
+        made = burn(coadd, redrock, weights, (policy, threshold), templates, options.rrdesi)
         outputs[f"{policy}, {threshold}"] = made
     if options.quasarnp and options.step != "policies":
         python = options.rrdesi.parent / "python"
-        made = desispecs(coadd, redrock, out, templates, python, options.quasarnp)
+        made = desispecs(coadd, redrock, weights, templates, python, options.quasarnp)
         outputs["desispec's own, pipeline"] = made
+    print(f"Weights {checksum(weights)[:12]}.")
     print(table(truth, redrock, outputs))
     return 0
 
@@ -141,12 +143,22 @@ def fit_all(coadd: Path, out: Path, templates: Path, rrdesi: Path) -> Path:
     return path
 
 
+def keep_weights(out: Path) -> Path:
+    """Copy the default weights, so that all rows of the table are made with the same."""
+    path = out / "weights.h5"
+    if not path.exists():
+        shutil.copyfile(default_weights_path(), path)
+        for clock in out.glob("*.seconds"):
+            clock.unlink()
+    return path
+
+
 def burn(
-    coadd: Path, redrock: Path, out: Path, how: tuple[str, str], templates: Path, rrdesi: Path
+    coadd: Path, redrock: Path, weights: Path, how: tuple[str, str], templates: Path, rrdesi: Path
 ) -> tuple[Path, float]:
     """Run one policy; return its output and how long it took."""
     policy, threshold = how
-    path = out / f"qso_qn-{policy}-{threshold}.fits"
+    path = weights.parent / f"qso_qn-{policy}-{threshold}.fits"
     clock = path.with_suffix(".seconds")
     if not clock.exists():
         selection = selection_named(threshold)
@@ -154,17 +166,17 @@ def burn(
         python = str(rrdesi.parent / "python")
         settings = Settings.make(selection, policy, rrdesi=python, templates=[templates])
         start = time.monotonic()
-        summary = run_tile(coadd, redrock, path, load_network(), settings, overwrite=True)
+        summary = run_tile(coadd, redrock, path, load_network(weights), settings, overwrite=True)
         clock.write_text(str(time.monotonic() - start))
         print(policy, threshold, {k: v for k, v in summary.counts.items() if v}, file=sys.stderr)
     return path, float(clock.read_text())
 
 
 def desispecs(
-    coadd: Path, redrock: Path, out: Path, templates: Path, python: Path, quasarnp: str
+    coadd: Path, redrock: Path, weights: Path, templates: Path, python: Path, quasarnp: str
 ) -> tuple[Path, float]:
     """Run desispec's own script, as the pipeline does."""
-    path = out / "qso_qn-desispec.fits"
+    path = weights.parent / "qso_qn-desispec.fits"
     clock = path.with_suffix(".seconds")
     if not clock.exists():
         path.unlink(missing_ok=True)
@@ -178,7 +190,7 @@ def desispecs(
         start = time.monotonic()
         call(
             [str(python), "-c", script, *words],
-            QN_MODEL_FILE=str(default_weights_path()),
+            QN_MODEL_FILE=str(weights),
             PYTHONPATH=quasarnp,
             RR_TEMPLATE_DIR=str(templates),
         )
