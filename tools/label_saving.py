@@ -132,7 +132,15 @@ class Setting:
 
 # Small enough for a test of some minutes.
 SMALL = Setting(
-    first=150, per_round=100, rounds=2, pool=1500, test=2000, members=3, steps=300, longest=1
+    first=150,
+    per_round=100,
+    rounds=2,
+    pool=1500,
+    test=2000,
+    members=3,
+    filters=16,
+    steps=300,
+    longest=1,
 )
 
 

@@ -25,7 +25,7 @@ def table(runs: list[dict[str, Any]], purities: Iterable[float]) -> str:
     for sky, title in SKIES.items():
         mine = [run for run in runs if run["sky"] == sky]
         if mine:
-            lines += [f"### Sky: {title}", "", *_sky_table(mine, measures), ""]
+            lines += [f"### Sky: {title}", "", *_sky_table(mine, measures, list(purities)), ""]
     return "\n".join(lines)
 
 
@@ -78,11 +78,13 @@ def fill(page: Path, parts: dict[str, str]) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _sky_table(runs: list[dict[str, Any]], measures: dict[str, str]) -> list[str]:
+def _sky_table(
+    runs: list[dict[str, Any]], measures: dict[str, str], purities: list[float]
+) -> list[str]:
     heads = list(measures)
     lines = [
         f"| labels | choice | seeds | quasars among the new | {' | '.join(heads)} "
-        f"| labels saved: factor at {' | at '.join(heads[:2])} |",
+        f"| factor at purity {' | factor at purity '.join(map(str, purities))} |",
         "|---:|---|---:|---:|" + "---:|" * (len(heads) + 2),
     ]
     arms = sorted({run["arm"] for run in runs}, key=lambda arm: (arm != CONTROL, arm))
