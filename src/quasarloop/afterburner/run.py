@@ -25,7 +25,7 @@ from quasarloop.afterburner.table import build_table
 from quasarloop.afterburner.templates import Template, find_quasar_templates
 from quasarloop.afterburner.writer import write_output
 from quasarloop.artefacts import check_output, checksum, versions
-from quasarloop.catalogue.classify import ClassifyOptions
+from quasarloop.catalogue.classify import ClassifyOptions, options_record
 
 __all__ = ["Settings", "TileSummary", "recipe_of", "run_tile", "summarise"]
 
@@ -164,7 +164,7 @@ def run_tile(
     else:
         results = run_redrock(Path(coadd).resolve(), runs, settings.call)
         new = merge_runs(plan, before, runs, results)
-    recipe = recipe_of(network, settings)
+    recipe = recipe_of(network, settings) | {"options": dict(options_record(options))}
     recipe["inputs"] = {
         "coadd": Path(coadd).name,
         "redrock": Path(redrock).name,
