@@ -18,6 +18,7 @@ _FLOORS = {
     "quality": 1,
     "truth": 1,
     "artefacts": 1,
+    "robust": 1,
     "read": 2,
     "store": 2.5,  # the store keeps what readers read
     "simulate": 2.8,  # writes what readers read

@@ -313,3 +313,13 @@ def test_flags_survive_the_store(tmp_path, spectrum_files):
     assert np.isnan(found.sn[2]).all()
     assert np.isnan(found.rms_flux[2])
     assert fits.getdata(tmp_path / "a.fits", "FIBERMAP")["TARGETID"].tolist() == [101, 102, 103]
+
+
+def test_ivar_may_be_left_unread(tmp_path, spectrum_files):
+    path = spectrum_files.write_coadd(tmp_path / "c.fits", n_rows=5)
+    report = ingest([path], tmp_path / "store").reports[0]
+    shard = open_store(tmp_path / "store").shard(report.shard)
+    whole, light = read_shard(shard), read_shard(shard, with_ivar=False)
+    np.testing.assert_array_equal(light.flux, whole.flux)
+    assert light.ivar.shape == (5, 0)
+    assert read_shard(shard, with_flux=False, with_ivar=False).flux.shape == (5, 0)

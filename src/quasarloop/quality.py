@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.grid import WaveGrid, normalise, rebin
+from quasarloop.robust import MAD_TO_SIGMA
 from quasarloop.spectra import ARM_NAMES, Arm, Flag, Keys, RebinnedSpectra, Spectra
 
 __all__ = [
@@ -49,7 +50,6 @@ _EXCLUSIVE_RANGE_AA: Final[Mapping[str, tuple[float, float]]] = {
 }
 _ARM_FLAG: Final = {"b": Flag.ARM_B_MASKED, "r": Flag.ARM_R_MASKED, "z": Flag.ARM_Z_MASKED}
 _NEARLY_ALL: Final = 0.95
-_MAD_TO_SIGMA: Final = 1.4826  # median absolute deviation of a unit Gaussian, inverted
 _BLOCK_ROWS: Final = 128  # rows prepared at once: their pixels stay near the processor
 
 
@@ -235,7 +235,7 @@ def _third_is_implausible(
     data = ivar > 0
     excess = flux - _median_where(flux, data)[:, None]
     size = np.abs(excess)
-    sigma = _MAD_TO_SIGMA * _median_where(size, data)[:, None]
+    sigma = MAD_TO_SIGMA * _median_where(size, data)[:, None]
     enough = CORRUPT_SHARE * data.sum(axis=1)
     away = data & (size > CORRUPT_SIGMA * sigma)
     broken = (away.sum(axis=1) >= enough) & (sigma[:, 0] > 0)

@@ -133,7 +133,11 @@ def open_store(path: str | Path) -> Store:
 
 
 def read_shard(
-    path: str | Path, with_flux: bool = True, rows: Rows | None = None
+    path: str | Path,
+    with_flux: bool = True,
+    rows: Rows | None = None,
+    *,
+    with_ivar: bool = True,
 ) -> RebinnedSpectra:
     """Read a shard, or some of its rows.
 
@@ -141,6 +145,7 @@ def read_shard(
         path: the shard.
         with_flux: False leaves flux and ivar of shape (n, 0): ids and flags come quickly.
         rows: a slice, row numbers (in the order wanted) or a mask; all by default.
+        with_ivar: False leaves ivar of shape (n, 0): networks and maps see the flux alone.
 
     Raises:
         DataFormatError: missing, damaged, or no shard.
@@ -148,9 +153,8 @@ def read_shard(
     file = Path(path)
     with _opened(file) as parquet:
         grid = grid_from_dict(metadata_of(parquet.schema_arrow, str(file))["grid"], str(file))
-        names = [
-            name for name in parquet.schema_arrow.names if with_flux or name not in FLUX_COLUMNS
-        ]
+        unread = () if with_flux and with_ivar else FLUX_COLUMNS[int(with_flux) :]
+        names = [name for name in parquet.schema_arrow.names if name not in unread]
         if rows is None:
             return spectra_from_table(parquet.read(columns=names), grid)
         wanted = np.arange(parquet.metadata.num_rows)[rows]

@@ -113,7 +113,10 @@ def count_rows(shard: Path) -> int:
 def read_piece(piece: Piece) -> RebinnedSpectra:
     """Read the rows of a piece."""
     return concatenate(
-        [read_shard(part.path, rows=slice(part.first, part.stop)) for part in piece.parts]
+        [
+            read_shard(part.path, rows=slice(part.first, part.stop), with_ivar=False)
+            for part in piece.parts
+        ]
     )
 
 

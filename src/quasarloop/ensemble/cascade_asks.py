@@ -239,6 +239,6 @@ def _read_rows(chunk: Piece, rows: Rows) -> RebinnedSpectra:
         stop = start + part.stop - part.first
         inside = rows[(rows >= start) & (rows < stop)] - start + part.first
         if len(inside):
-            found.append(read_shard(part.path, rows=inside))
+            found.append(read_shard(part.path, rows=inside, with_ivar=False))
         start = stop
     return concatenate(found)

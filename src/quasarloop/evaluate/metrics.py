@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 
 from quasarloop.errors import TruthError
+from quasarloop.robust import nmad
 
 __all__ = [
     "CONFIDENCE_LEVEL",
@@ -28,8 +29,6 @@ CONFIDENCE_LEVEL: Final = 0.6827
 # A redshift counts as right within this part of 1 + z. Source: our choice, the width
 # QuasarNET's papers call a good redshift; half the paper's prior width is 0.05.
 RIGHT_WITHIN: Final = 0.05
-# NMAD = 1.4826 × median absolute deviation: the σ of a Gaussian core.
-_MAD_TO_SIGMA: Final = 1.4826
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ def redshift_errors(z: ArrayLike, z_true: ArrayLike) -> RedshiftErrors:
         n=len(error),
         right=part,
         bias=bias,
-        nmad=float(_MAD_TO_SIGMA * np.median(np.abs(error - bias))),
+        nmad=nmad(error),
         scatter=float(np.std(error[right])) if right.any() else float("nan"),
     )
 

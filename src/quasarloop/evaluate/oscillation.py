@@ -17,6 +17,7 @@ from quasarloop.errors import TruthError
 from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS, error_kms
 from quasarloop.grid import WaveGrid
 from quasarloop.lines import Line
+from quasarloop.robust import nmad
 
 __all__ = [
     "Oscillation",
@@ -211,7 +212,7 @@ def _profile(
     centres = ((np.arange(_N_BINS) + 0.5) / _N_BINS)[filled]
     some = [group for group in groups if len(group)]
     bias = np.array([np.median(group) for group in some])
-    scatter = np.array([1.4826 * np.median(np.abs(g - np.median(g))) for g in some])
+    scatter = np.array([nmad(g) for g in some])
     return centres, bias, scatter
 
 

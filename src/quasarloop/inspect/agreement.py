@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.inspect.merge import MAX_Z_RANGE
 from quasarloop.inspect.verdict import Verdict, is_complete
-from quasarloop.simulate.lattice import SPEED_OF_LIGHT_KMS
+from quasarloop.robust import MAD_TO_SIGMA
+from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.truth import SpecType
 
 __all__ = ["CLASSES", "Agreement", "PairAgreement", "agreement", "krippendorff_alpha"]
 
 Level = Literal["nominal", "ordinal", "interval"]
-_MAD_TO_SIGMA: Final = 1.4826
 CLASSES: Final = (SpecType.STAR, SpecType.GALAXY, SpecType.QSO)
 
 
@@ -206,7 +206,7 @@ def _velocities(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _scatter(velocity: NDArray[np.float64]) -> float:
     return (
-        float(_MAD_TO_SIGMA * SPEED_OF_LIGHT_KMS * np.median(velocity))
+        float(MAD_TO_SIGMA * SPEED_OF_LIGHT_KMS * np.median(velocity))
         if len(velocity)
         else float("nan")
     )

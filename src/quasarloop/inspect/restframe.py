@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.inspect.marks import MARKS
-from quasarloop.simulate.lattice import SPEED_OF_LIGHT_KMS
+from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.quasar_lines import BROAD_LINES, NARROW_LINES
 from quasarloop.truth import SpecType
 

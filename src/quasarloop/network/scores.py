@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import median_abs_deviation
 
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.labelled import TrainingData
@@ -15,6 +14,7 @@ from quasarloop.network.redshift_grid import redshift_targets
 from quasarloop.network.redshift_head import redshift_loss
 from quasarloop.network.targets import make_targets
 from quasarloop.network.training_pass import validation_logits
+from quasarloop.robust import nmad
 
 __all__ = ["Scores", "score", "target_tensors"]
 
@@ -65,7 +65,7 @@ def score(model: LineFinder, data: TrainingData, options: TrainingOptions) -> Sc
         *_loss_numbers(parts, redshift),
         completeness=_part(int(both.sum()), int(data.is_qso.sum())),
         purity=_part(int(both.sum()), int(found.is_qso.sum())),
-        z_nmad=float(median_abs_deviation(errors, scale="normal")) if len(errors) else np.nan,
+        z_nmad=nmad(errors),
         z_scatter=float(np.std(errors)) if len(errors) else np.nan,
     )
 

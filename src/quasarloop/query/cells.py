@@ -212,7 +212,7 @@ def _assigned(
 
 
 def _assign_shard(path: Path, som: SelfOrganizingMap) -> pa.Table:
-    spectra = read_shard(path)
+    spectra = read_shard(path, with_ivar=False)
     found = find_winners(spectra.flux, som.weights, spectra.flags)
     n, keys = len(spectra), spectra.keys
     columns = [

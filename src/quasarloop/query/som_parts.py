@@ -46,7 +46,7 @@ class StorePart:
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Read one shard after the other."""
         for shard in self.shards:
-            spectra = read_shard(shard)
+            spectra = read_shard(shard, with_ivar=False)
             yield spectra.flux[(spectra.flags & UNUSABLE) == 0]
 
 
