@@ -34,14 +34,15 @@ def search_table(runs: list[dict[str, Any]]) -> str:
     arms = list(dict.fromkeys(run["arm"] for run in runs))
     last = min(run["labels"][-1] for run in runs)
     lines = [
-        "| choice | quasars among the new | "
+        "| choice | seeds | quasars among the new | "
         + " | ".join(f"{sky}: at purity 0.99 | {sky}: factor" for sky in SKIES)
         + " |",
-        "|---|---:|" + "---:|---:|" * len(SKIES),
+        "|---|---:|---:|" + "---:|---:|" * len(SKIES),
     ]
     for arm in arms:
         shares = [run["quasars"][run["labels"].index(last)] for run in runs if run["arm"] == arm]
-        cells = [arm, f"{np.mean(shares):.2f}"]
+        seeds = {run["seed"] for run in runs if run["arm"] == arm}
+        cells = [arm, str(len(seeds)), f"{np.mean(shares):.2f}"]
         for sky in SKIES:
             control = _curves(runs, sky, CONTROL, MAIN_MEASURE)
             mine = _curves(runs, sky, arm, MAIN_MEASURE)
