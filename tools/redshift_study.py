@@ -74,18 +74,20 @@ VARIANTS = {
         "green2025", "the same, lines averaged over moves within a box", weights="classic"
     ),
     "classic, shifts": Variant(
-        "green2025", "`green2025` trained with shifts of ±40 bins", options={"shift_bins": 40}
+        "green2025", "`green2025`, shifts of ±40 bins", options={"shift_bins": 40}
     ),
-    "head": Variant(_OURS, "redshift head as shipped"),
+    "head": Variant(_OURS, "`quasarloop2026`"),
     "head, no coarse": Variant(_OURS, "without the coarse part", head={"knot_steps": 903}),
-    "head, one map": Variant(_OURS, "reading the second convolution alone", head={"n_maps": 1}),
+    "head, one map": Variant(_OURS, "`quasarloop2026`, one map", head={"n_maps": 1}),
     "head, conv 1": Variant(_OURS, "reading the first three", head={"conv": 1, "n_maps": 3}),
     "head, conv 3": Variant(_OURS, "reading the third alone", head={"conv": 3, "n_maps": 1}),
     "head, weight 0.3": Variant(_OURS, "loss weight 0.3", head={"loss_weight": 0.3}),
     "head, weight 3": Variant(_OURS, "loss weight 3", head={"loss_weight": 3.0}),
     "head, 32": Variant(_OURS, "32 channels", head={"n_channels": 32}),
     "head, 128": Variant(_OURS, "128 channels", head={"n_channels": 128}),
-    "head, shifts 40": Variant(_OURS, "shifts of ±40 bins", options={"shift_bins": 40}),
+    "head, shifts 40": Variant(
+        _OURS, "`quasarloop2026`, shifts of ±40 bins", options={"shift_bins": 40}
+    ),
     "head, shifts 10": Variant(_OURS, "shifts of ±10 bins", options={"shift_bins": 10}),
     "head, dropout 0.1": Variant(_OURS, "dropout 0.1", network={"dropout": 0.1}),
 }

@@ -45,10 +45,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--objects", type=int, default=30_000)
     parser.add_argument("--held-out", type=int, default=3_000, help="of them")
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=13)
     parser.add_argument("--preset", default="quasarloop2026")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--shift-bins", type=int, default=0)
+    parser.add_argument("--shift-bins", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--calibrate", action="store_true", help="only calibrate --out anew, on fresh spectra"
