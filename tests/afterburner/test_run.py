@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from afterburner_rows import write_redrock_of
+from afterburner_rows import make_tile, write_redrock_of
 
 from quasarloop.afterburner.finish import finish_tile
 from quasarloop.afterburner.later import later_folder
@@ -26,6 +26,7 @@ from quasarloop.afterburner.writer import read_output
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
 from quasarloop.quality import prepare
 from quasarloop.read import read_spectra
+from quasarloop.simulate.faults import Fault
 from quasarloop.spectra import Flag
 
 # INTEROP.md, "DESI afterburner": names, types and order of today's pipeline.
@@ -154,6 +155,25 @@ def test_a_tile_with_every_fault(tile, network, template_files, fake_rrdesi, tmp
     no_data = (table["FLAGS"] & Flag.NO_DATA) != 0
     assert np.isnan(table["C_LYA"][no_data]).all()
     assert np.isfinite(table["C_BAL"][~no_data]).all()
+
+
+def test_a_whole_tile_of_500_with_every_fault(network, own_settings, tmp_path):
+    files = make_tile(tmp_path / "sky", 500, seed=6)
+    truth = fitsio.read(files.truth)
+    for fault in Fault:
+        assert np.char.find(truth["FAULTS"].astype(str), fault.name).max() >= 0, fault
+    output = tmp_path / "qso_qn.fits"
+    run_tile(files.coadd, files.redrock, output, network, own_settings)
+    table = read_output(output).table
+    redrock = fitsio.read(files.redrock, ext="REDSHIFTS")
+    assert table["TARGETID"].tolist() == redrock["TARGETID"].tolist()
+    assert table["Z_RR"].tolist() == redrock["Z"].tolist()
+    assert schema(output)[: len(documented())] == documented()
+    usable = (table["FLAGS"] & (Flag.NO_DATA | Flag.CONSTANT_FLUX)) == 0
+    assert np.isfinite(table["C_LYA"]).tolist() == usable.tolist()
+    assert (table["RERUN_BITS"] != 0).all()
+    sky = truth["SPECTYPE"].astype(str) == ""
+    assert not table["IS_QSO_QN_NEW_RR"][sky].any()
 
 
 def test_zwarn_belongs_to_the_z_beside_it(tile, network, template_files, fake_rrdesi, tmp_path):
