@@ -62,7 +62,7 @@ def _draw_curves(axes: Axes, arms: Mapping[str, Curves], colours: Mapping[str, s
             ms=4,
             capsize=2,
             lw=1.6,
-            label=f"{arm} ({len(curves)} seeds)",
+            label=f"{arm} ({len(curves)} seed{'s' * (len(curves) > 1)})",
         )
 
 
