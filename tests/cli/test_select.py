@@ -93,7 +93,8 @@ def test_everything_a_selection_leaves_behind(world):
     assert csv["TARGETID"].to_list() == targets
     steps = json.loads((out / "steps.json").read_text())
     assert steps["steps"][-1]["left"] == 12
-    assert steps["options"]["score"] == "mutual_information"
+    assert steps["options"]["score"] == "soft_entropy"
+    assert steps["options"]["per_cell"] == 2
     assert "ARM_B_MASKED" in steps["options"]["refused"]
     assert len(steps["counts"]) == 30
     assert {p.name for p in out.glob("*.png")} == {"scores.png", "chosen.png"}  # no files to read

@@ -263,7 +263,7 @@ def test_random_share_and_proportional_draws_are_seeded(tmp_path):
         return select(votes, options=SelectionOptions(n=40, **options)).chosen
 
     half = picks(random_share=0.5)
-    assert half["REASON"].to_list() == ["top mutual_information"] * 20 + ["random"] * 20
+    assert half["REASON"].to_list() == ["top soft_entropy"] * 20 + ["random"] * 20
     assert half["INDEX"].to_list()[:20] == picks()["INDEX"].to_list()[:20]
     assert half["INDEX"].n_unique() == 40
     assert half.equals(picks(random_share=0.5))
@@ -323,7 +323,7 @@ def test_the_default_is_the_score_the_page_recommends(tmp_path):
     rng = np.random.default_rng(2)
     votes = write_votes(tmp_path / "v.parquet", random_votes(rng, 100))
     found = select(votes, options=SelectionOptions(n=5)).chosen
-    highest = np.sort(votes.frame.collect()["MUTUAL_INFORMATION"].to_numpy())[::-1][:5]
+    highest = np.sort(votes.frame.collect()["SOFT_ENTROPY"].to_numpy())[::-1][:5]
     assert found["SCORE"].to_list() == highest.tolist()
 
 

@@ -11,6 +11,7 @@ from quasarloop.artefacts import write_atomically
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.ensemble.forecast import Score
 from quasarloop.errors import CampaignError
+from quasarloop.query.scores import RECOMMENDED_PER_CELL, RECOMMENDED_SCORE
 
 __all__ = [
     "CONFIG_NAME",
@@ -125,15 +126,19 @@ class Selection(_Section):
         "round 2).",
     )
     score: str = Field(
-        "mutual_information",
+        RECOMMENDED_SCORE,
         description="Score to rank by (paper, Section 3: entropy; measured against random labels "
-        "at fixed purity in docs/selection.md).",
+        "at fixed purity in docs/label_saving.md).",
     )
     draw: Literal["top", "proportional"] = Field(
         "top", description="Take the highest scores (paper), or draw in proportion to them."
     )
     random_share: Share = Field(0.0, description="Share of n drawn at random from the eligible.")
-    per_cell: Count = Field(0, description="At most so many objects of one map cell; 0: no limit.")
+    per_cell: Count = Field(
+        RECOMMENDED_PER_CELL,
+        description="At most so many objects of one map cell (ours, docs/label_saving.md); 0: no "
+        "limit (paper).",
+    )
     cascade: bool = Field(
         False,
         description="Ask few members about most spectra: faster, may lose some of the top "

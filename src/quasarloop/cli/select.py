@@ -29,7 +29,7 @@ def select(
     score: Annotated[
         str,
         typer.Option(help="The paper's is 'entropy'; docs/selection.md compares them all."),
-    ] = "mutual_information",
+    ] = "soft_entropy",
     draw: Annotated[
         str, typer.Option(help="'top' scores, or at random, 'proportional' to the score.")
     ] = "top",
@@ -50,7 +50,12 @@ def select(
         str, typer.Option(help="What stands for an object: highest 'score', or its 'coadd'.")
     ] = "score",
     per_cell: Annotated[
-        int | None, typer.Option(min=1, help="At most so many objects of one map cell.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="At most so many objects of one map cell; 0: no limit. Default: 2 (with --spread "
+            "or --class-share: no limit).",
+        ),
     ] = None,
     class_share: Annotated[
         list[str] | None,
@@ -92,6 +97,7 @@ def select(
     from quasarloop.query.cells import cells_beside
     from quasarloop.query.options import KnownObjects, SelectionOptions
     from quasarloop.query.reasons import refused_flags
+    from quasarloop.query.scores import RECOMMENDED_PER_CELL
     from quasarloop.query.select import select as choose
     from quasarloop.query.selection_files import store_features, with_sources, write_selection
     from quasarloop.query.votes_input import read_target_ids, read_votes_table
@@ -100,6 +106,7 @@ def select(
     from quasarloop.store import open_store
     from quasarloop.truth import join_truth
 
+    usual = 0 if spread or class_share else RECOMMENDED_PER_CELL
     options = SelectionOptions(
         n=n,
         score=score,
@@ -112,7 +119,7 @@ def select(
         refused=refused_flags(allow or ()),
         surveys=tuple(survey or ()),
         programs=tuple(program or ()),
-        per_cell=per_cell,
+        per_cell=(per_cell if per_cell is not None else usual) or None,
         class_shares=_shares(class_share or ()),
         spread=spread,
         n_outliers=outliers,

@@ -18,6 +18,7 @@ from quasarloop.errors import SelectionError
 
 __all__ = [
     "PAPER_SCORE",
+    "RECOMMENDED_PER_CELL",
     "RECOMMENDED_SCORE",
     "SCORES",
     "Score",
@@ -28,8 +29,10 @@ __all__ = [
 ]
 
 PAPER_SCORE: Final = "entropy"
-# What won against random new labels at fixed purity. Source: docs/selection.md.
-RECOMMENDED_SCORE: Final = "mutual_information"
+# What won against random new labels at fixed purity, with so many objects of one map cell at most.
+# Source: docs/label_saving.md.
+RECOMMENDED_SCORE: Final = "soft_entropy"
+RECOMMENDED_PER_CELL: Final = 2
 
 # Constants of the 64-bit finaliser. Source: Steele, Lea & Flood 2014, "Fast splittable
 # pseudorandom number generators", OOPSLA (splitmix64).

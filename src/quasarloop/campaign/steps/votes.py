@@ -13,9 +13,9 @@ from quasarloop.ensemble.vote import vote
 
 __all__ = ["VOTES"]
 
-# How many more than are chosen a cascade finds: flags, the map, repeats and the truth table
-# take some of the most confused away. Source: our choice.
-_SPARE: Final = 2
+# How many more than are chosen a cascade finds: flags, the map, its cells' shares, repeats and
+# the truth table take some of the most confused away. Source: our choice.
+_SPARE: Final = 4
 
 
 def _run(context: Context) -> None:
