@@ -143,9 +143,9 @@ def head_logits(
     whole = functional.linear(hidden, arrays.whole, arrays.local_bias)
     reader = reader.to(hidden.device)
     kernels = arrays.local.chunk(len(cells), dim=1)
-    features = functional.linear(cells[0], kernels[0]).add_(whole.unsqueeze(1))
+    features = _linear_of(cells[0], kernels[0]).add_(whole.unsqueeze(1))
     for coarser, kernel, under in zip(cells[1:], kernels[1:], reader.cells[1:], strict=True):
-        features += functional.linear(coarser, kernel).index_select(1, under)
+        features += _linear_of(coarser, kernel).index_select(1, under)
     features.relu_()  # (n, width, n_channels)
     # Half precision would round evidence to parts of what tells neighbouring bins apart.
     with torch.autocast(features.device.type, enabled=False):
@@ -180,6 +180,12 @@ _PARAMETERS = (
     "knots.weight",
     "knots.bias",
 )
+
+
+def _linear_of(cells: Tensor, kernel: Tensor) -> Tensor:
+    """Return (n, width, n_channels) as one matrix product: torch would take n, twice as slow."""
+    flat = cells.flatten(0, 1)  # (n * width, n_filters)
+    return functional.linear(flat, kernel.contiguous()).view(len(cells), -1, len(kernel))
 
 
 def _between(rows: Tensor, lower: Tensor, fraction: Tensor) -> Tensor:
