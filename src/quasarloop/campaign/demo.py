@@ -85,7 +85,7 @@ SMALL: Final = DemoScale(
     ensemble_epochs=40,
     epochs=100,
     filters=25,
-    map_side=30,
+    map_side=15,
 )
 # Source: paper, Sections 3 and 4.
 PAPER_SCALE: Final = DemoScale(
