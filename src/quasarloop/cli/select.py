@@ -142,6 +142,8 @@ def select(
     if figures:
         _draw(found, out, score, cells)
     _print_steps(found)
+    if len(found.chosen) < n and options.limited:
+        typer.echo(f"fewer than {n}: cells or classes gave their share; --per-cell 0 has no limit")
     typer.echo(f"{len(found.chosen)} chosen, {len(found.outliers)} outliers -> {out}")
 
 

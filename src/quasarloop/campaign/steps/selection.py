@@ -63,6 +63,11 @@ def _run(context: Context) -> None:
     write_selection(chosen, folder)
     for step in chosen.steps:
         context.tell(f"{step.left:>9} left; {step.removed} {step.sentence}")
+    if len(chosen.chosen) < settings.n:
+        context.tell(
+            f"{len(chosen.chosen)} of {settings.n} asked for could be chosen; if cells of the map "
+            f"gave their share, raise [selection] per_cell (now {settings.per_cell})"
+        )
     partly = chosen.chosen.filter(pl.col("N_ASKED") < pl.col("N_NETWORKS"))
     if len(partly):
         context.tell(f"{len(partly)} of the chosen were ranked by a part of the members only")
