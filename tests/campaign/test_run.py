@@ -270,9 +270,9 @@ def test_a_cascade_chooses_what_everybody_would(tmp_path, sky):
         chosen.append(pl.read_parquet(folder / "rounds/01/selection/selection.parquet"))
     votes = open_votes(folder / "rounds/01/votes")
     assert votes.is_cascade
-    assert votes.record["cascade"]["top_k"] == 16
+    assert votes.record["cascade"]["top_k"] == 32
     assert votes.record["cascade_report"]["work"] < 1
-    assert any("expected loss among the top 16" in line for line in told)
+    assert any("expected loss among the top 32" in line for line in told)
     everybody, few = (set(frame["TARGETID"]) for frame in chosen)
     assert len(everybody & few) >= 7
     both = chosen[0].join(chosen[1], on="TARGETID")
