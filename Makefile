@@ -19,7 +19,7 @@ help:
 	@echo "make test   install, run the tests"
 	@echo "make check  ruff, mypy --strict, import order"
 	@echo "make bench  speed ratios side by side: JSON and a table under bench/"
-	@echo "make slow   long statistical tests"
+	@echo "make slow   long statistical tests, and the label-saving study"
 	@echo "make redrock  real redrock and desispec on simulated files"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -47,6 +47,16 @@ bench: $(STAMP)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) -m "slow" --timeout 0
+	# The label-saving study: runs that docs/label_saving_runs.jsonl lacks, then page and figure.
+	$(BIN)/quasarloop simulate --out study/sky --objects 24000 --seed 21 --workers $(JOBS)
+	$(BIN)/quasarloop ingest study/sky --store study/skystore --workers $(JOBS)
+	$(BIN)/quasarloop simulate --out study/poor --objects 1500 --seed 22 --format sdss \
+		--population tools/poor_first_t.toml --workers $(JOBS)
+	$(BIN)/quasarloop ingest study/poor --store study/poorstore --workers $(JOBS)
+	$(BIN)/python tools/label_saving.py run --store study/skystore --truth study/sky/truth.csv \
+		--poor-store study/poorstore --poor-truth study/poor/truth.csv --seeds 5 \
+		--arms "random labels" "the loop" "the loop without the map"
+	$(BIN)/python tools/label_saving.py page
 
 # Real redrock and desispec read our files; they live in an environment of their own.
 redrock:
@@ -60,4 +70,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(VENV)-redrock demo bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-redrock demo bench study .mypy_cache .ruff_cache .pytest_cache .hypothesis
