@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.maskbits import BIT_TEXT, QsoBit
 from quasarloop.afterburner.quasar_columns import NETWORK_COLUMNS
 from quasarloop.afterburner.quasar_rows import network_zwarn
-from quasarloop.artefacts import checksum, versions
-from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra, options_record
+from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra
 from quasarloop.catalogue.columns import CatalogueBlock
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
+from quasarloop.catalogue.run import catalogue_header
 from quasarloop.catalogue.writers import open_writer
 from quasarloop.errors import DataFormatError
 from quasarloop.network.predict import Predictor
@@ -84,12 +84,8 @@ def write_network_catalogue(
         counts["steps"] += 1
 
     header = {
-        "weights": path.name,
-        "weights_sha256": checksum(path),
-        "grid": network.config.grid.describe(),
-        "options": options_record(chosen),
+        **catalogue_header(path, network, chosen),
         "maskbits": {f"NETWORK ({int(QsoBit.NETWORK)})": BIT_TEXT[QsoBit.NETWORK]},
-        "versions": versions(),
     }
     with open_writer(out, NETWORK_COLUMNS, header, overwrite=overwrite) as append:
         for spectra in iter_inputs(inputs, network.config.grid, on_bad=on_bad, on_done=done):

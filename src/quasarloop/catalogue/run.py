@@ -1,7 +1,7 @@
 """The whole way from paths to a catalogue file, a block at a time."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
 from quasarloop.quality import count_flags
 
-__all__ = ["Summary", "classify_to_file"]
+__all__ = ["Summary", "catalogue_header", "classify_to_file"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def classify_to_file(
         nonlocal n_done
         n_done += 1
 
-    header = _header(path, network, chosen)
+    header = catalogue_header(path, network, chosen)
     columns = catalogue_columns(network.config.lines, joint=chosen.joint)
     with open_writer(out, columns, header, overwrite=overwrite) as append:
         for spectra in iter_inputs(inputs, network.config.grid, on_bad=on_bad, on_done=done):
@@ -95,7 +95,14 @@ def classify_to_file(
     return Summary(n_spectra, n_quasars, dict(counts))
 
 
-def _header(path: Path, weights: Weights, options: ClassifyOptions) -> Mapping[str, Any]:
+def catalogue_header(path: Path, weights: Weights, options: ClassifyOptions) -> dict[str, Any]:
+    """Return what a catalogue says of how it was made.
+
+    Args:
+        path: the weights file.
+        weights: as read from it.
+        options: thresholds.
+    """
     head = weights.config.redshift
     return {
         "weights": path.name,
