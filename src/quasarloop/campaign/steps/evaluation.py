@@ -23,7 +23,7 @@ from quasarloop.network.weights import read_weights
 from quasarloop.store import iter_store
 from quasarloop.truth import SpecType
 
-__all__ = ["EVALUATION", "SAMPLES", "read_judgements", "read_oscillations"]
+__all__ = ["EVALUATION", "SAMPLES", "read_judgements", "read_numbers"]
 
 NUMBERS_NAME: Final = "numbers.json"
 # Samples the networks are judged on; the final one saw the validation set in training.
@@ -51,7 +51,43 @@ def read_judgements(context: Context, sample: str, n_lines: int = 1) -> dict[str
     return judgements
 
 
-def read_oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
+def read_numbers(context: Context, sample: str) -> dict[str, dict[str, Any]]:
+    """Read what was measured of every network; empty where the sample does not exist."""
+    numbers = read_manifest(context.step_folder("evaluation") / NUMBERS_NAME)
+    return dict(numbers.get(sample, {}))
+
+
+def _run(context: Context) -> None:
+    folder, networks = context.step_folder("evaluation"), context.step_folder("networks")
+    names = list(read_manifest(networks / SETS_NAME)["sizes"])
+    samples = {"validation": validation_data(context), "test": _test_data(context)}
+    for sample, data in samples.items():
+        if data is None:
+            continue
+        judged = [name for name in names if not (sample == "validation" and name == FINAL)]
+        said = [_ask(networks / f"{name}.h5", name, data) for name in judged]
+        with write_atomically(folder / f"{sample}.parquet") as temporary:
+            pl.concat(said).write_parquet(temporary, compression="zstd", statistics=False)
+    numbers = {
+        sample: {
+            name: judgement_record(judgement)
+            for name, judgement in read_judgements(context, sample).items()
+        }
+        for sample in SAMPLES
+    }
+    for sample, by_name in numbers.items():
+        for name, clumping in _oscillations(context, sample).items():
+            by_name[name]["oscillation_kms"] = clumping.half_amplitude_kms
+            by_name[name]["oscillation_error_kms"] = clumping.error_kms
+            by_name[name]["oscillation_noise_kms"] = clumping.noise_kms
+    write_manifest(folder / NUMBERS_NAME, numbers)
+    for sample, by_name in numbers.items():
+        for name, record in by_name.items():
+            complete, pure = record["completeness"]["value"], record["purity"]["value"]
+            context.tell(f"{sample}, {name}: complete {complete:.3f}, pure {_text(pure)}")
+
+
+def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
     """Measure how redshifts clump in the boxes, network by network; too few found: left out."""
     path = context.step_folder("evaluation") / f"{sample}.parquet"
     if not path.is_file():
@@ -78,35 +114,6 @@ def read_oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
                 network.n_boxes,
             )
     return found
-
-
-def _run(context: Context) -> None:
-    folder, networks = context.step_folder("evaluation"), context.step_folder("networks")
-    names = list(read_manifest(networks / SETS_NAME)["sizes"])
-    samples = {"validation": validation_data(context), "test": _test_data(context)}
-    for sample, data in samples.items():
-        if data is None:
-            continue
-        judged = [name for name in names if not (sample == "validation" and name == FINAL)]
-        said = [_ask(networks / f"{name}.h5", name, data) for name in judged]
-        with write_atomically(folder / f"{sample}.parquet") as temporary:
-            pl.concat(said).write_parquet(temporary, compression="zstd", statistics=False)
-    numbers = {
-        sample: {
-            name: judgement_record(judgement)
-            for name, judgement in read_judgements(context, sample).items()
-        }
-        for sample in SAMPLES
-    }
-    for sample, by_name in numbers.items():
-        for name, clumping in read_oscillations(context, sample).items():
-            by_name[name]["oscillation_kms"] = clumping.half_amplitude_kms
-            by_name[name]["oscillation_error_kms"] = clumping.error_kms
-    write_manifest(folder / NUMBERS_NAME, numbers)
-    for sample, by_name in numbers.items():
-        for name, record in by_name.items():
-            complete, pure = record["completeness"]["value"], record["purity"]["value"]
-            context.tell(f"{sample}, {name}: complete {complete:.3f}, pure {_text(pure)}")
 
 
 def _ask(path: Path, name: str, data: TrainingData) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from quasarloop.campaign.config import CampaignConfig
 from quasarloop.campaign.ledger import Origin, read_ledger
 from quasarloop.campaign.parts import LEDGER
 from quasarloop.campaign.state import MANIFEST, Context, Step
-from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements, read_oscillations
+from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements, read_numbers
 from quasarloop.campaign.steps.labels import read_labels, read_verdicts
 from quasarloop.campaign.steps.networks import CONTROL, SETS_NAME, set_name
 from quasarloop.campaign.steps.report_agreement import agreement_sections
@@ -22,7 +22,6 @@ from quasarloop.evaluate.learning_figures import (
     learning_figure,
     threshold_figure,
 )
-from quasarloop.evaluate.oscillation import Oscillation
 from quasarloop.evaluate.report import Picture, Report, Section, Table, write_html, write_pdf
 from quasarloop.network.history import EpochRecord, read_history
 from quasarloop.truth import SpecType, TruthTable
@@ -138,7 +137,7 @@ def _bootstraps(context: Context, name: str) -> list[tuple[EpochRecord, ...]]:
 
 def _judgement_section(context: Context, sample: str) -> Section:
     judged = read_judgements(context, sample)
-    clumping = read_oscillations(context, sample)
+    numbers = read_numbers(context, sample)
     rows = [
         [
             name,
@@ -148,7 +147,7 @@ def _judgement_section(context: Context, sample: str) -> Section:
             f"{one.false_found['STAR']}, {one.false_found['GALAXY']}",
             str(one.redshift.right),
             f"{one.redshift.nmad:.5f}",
-            _amplitude(clumping.get(name)),
+            _amplitude(numbers.get(name, {})),
         ]
         for name, one in judged.items()
     ]
@@ -197,10 +196,11 @@ def _samples(context: Context) -> list[str]:
     return [sample for sample in SAMPLES if read_judgements(context, sample)]
 
 
-def _amplitude(one: Oscillation | None) -> str:
-    if one is None:
+def _amplitude(numbers: Mapping[str, Any]) -> str:
+    if "oscillation_kms" not in numbers:
         return "too few"
-    return f"{one.half_amplitude_kms:.0f} ± {one.error_kms:.0f} (noise {one.noise_kms:.0f})"
+    parts = (numbers[f"oscillation_{part}kms"] for part in ("", "error_", "noise_"))
+    return "{:.0f} ± {:.0f} (noise {:.0f})".format(*parts)
 
 
 def _in_short(judgement: Judgement) -> str:
