@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from joint_sky import Sky, simulated_sky
 from numpy.typing import NDArray
-from scipy.stats import median_abs_deviation
 from train_default_weights import mixed_skies, observed
 
 from quasarloop.artefacts import check_folder
@@ -44,6 +43,7 @@ from quasarloop.network.redshift_calibration import fit_error_scale, fit_tempera
 from quasarloop.network.targets import shift_redshift
 from quasarloop.network.training import train
 from quasarloop.network.weights import read_weights, write_weights
+from quasarloop.robust import nmad
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
 
@@ -192,7 +192,7 @@ def _redshifts(
         error = (values - sky.z) / (1 + sky.z) * LIGHT_SPEED_KMS
         wrong = np.abs(error_kms(values, sky.z)) > CONFUSED_KMS
         found[label] = {
-            "nmad": float(median_abs_deviation(error[called], scale="normal")),
+            "nmad": nmad(error[called]),
             "wrong": int((wrong & faint).sum()),
             "wrong, called": int((wrong & called).sum()),
             "oscillation": list(_oscillations(sky, finds, config, values, label)),

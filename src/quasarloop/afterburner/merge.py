@@ -11,6 +11,7 @@ from quasarloop.afterburner.policies import RerunPlan
 from quasarloop.afterburner.reasons import Why
 from quasarloop.afterburner.redrock_file import RedrockFits
 from quasarloop.afterburner.redrock_run import Run
+from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 
 __all__ = ["N_COEFF", "Before", "NewFits", "merge_runs", "wait_for_runs"]
 
@@ -25,7 +26,6 @@ _BAD_FIT: Final = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 10
 _LEAST_DELTA_CHI2: Final = 9.0
 # Fits nearer than this are one minimum to redrock.
 _SAME_KMS: Final = 1000.0
-_LIGHT_KMS: Final = 299_792.458
 
 
 class Before(NamedTuple):
@@ -96,7 +96,7 @@ def merge_runs(
     small = got & (new.deltachi2 < _LEAST_DELTA_CHI2)
     new.zwarn[small] |= ZWARN_SMALL_DELTA_CHI2
     new.bits[got & (new.zwarn != 0)] |= Why.WARNED
-    moved = np.abs(new.z - first.z) * _LIGHT_KMS > _SAME_KMS * (1 + first.z)
+    moved = np.abs(new.z - first.z) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (1 + first.z)
     new.bits[new.taken & (moved | (new.spectype != first.spectype))] |= Why.CHANGED
     return new
 
@@ -128,7 +128,9 @@ def _take(
     old_poor |= ~plan.priors.hold(new.z).any(axis=1)
     old = _Rank(old_poor[rows], new.chi2[rows])
     better = rank.beats(old)
-    apart = np.abs(result.z[place] - new.z[rows]) * _LIGHT_KMS > _SAME_KMS * (1 + result.z[place])
+    apart = np.abs(result.z[place] - new.z[rows]) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (
+        1 + result.z[place]
+    )
     # What the two fits differ by, for the one that is kept; one minimum found twice is no rival.
     rivals = apart & np.isfinite(old.chi2) & ~rank.poor & ~old.poor
     rival = np.where(rivals, np.abs(rank.chi2 - old.chi2), np.inf)

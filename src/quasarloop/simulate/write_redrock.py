@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.lines import EMISSION_LINES
+from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.fibermap import Assignment, tsnr2
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.truth import SpecType
@@ -35,7 +36,6 @@ _GALAXY_Z: Final = (-0.005, 1.7)
 _QSO_Z: Final = (0.05, 6.0)
 _OII_AA: Final = 3728.5
 _N_COEFF: Final = 10
-_LIGHT_KMS: Final = 299_792.458
 # Scatter of redrock's redshifts, km/s. Source: Chaussidon et al. 2023, ApJ 944, 107 (quasars,
 # some hundreds of km/s); Lan et al. 2023, ApJ 943, 68 (galaxies, some tens). Rounded by us.
 _Z_SCATTER_KMS: Final = {SpecType.STAR: 8.0, SpecType.GALAXY: 25.0, SpecType.QSO: 250.0}
@@ -185,7 +185,7 @@ def _redshifts(
     n_coeff = np.array([5, 10, 4])[answer.spectype]
     scatter = np.array([_Z_SCATTER_KMS[SpecType(k)] for k in range(3)])[answer.spectype]
     table["TARGETID"], table["Z"], table["ZWARN"] = target_id, answer.z, answer.zwarn
-    table["ZERR"] = scatter / 4 / _LIGHT_KMS * (1 + np.abs(answer.z))
+    table["ZERR"] = scatter / 4 / SPEED_OF_LIGHT_KMS * (1 + np.abs(answer.z))
     table["CHI2"] = pixels + 5.0
     mean = np.mean([arm.flux.mean(axis=1) for arm in arms.values()], axis=0)
     # Sizes only: as if the mean flux stood on the first template.
@@ -202,7 +202,7 @@ def _redshifts(
 
 def _scattered(rng: Rng, spectype: NDArray[np.int8], z: NDArray[np.float64]) -> NDArray[np.float64]:
     sigma = np.array([*(_Z_SCATTER_KMS[SpecType(k)] for k in range(3)), 0.0])[spectype]
-    return np.asarray(z + (1 + z) * sigma / _LIGHT_KMS * rng.standard_normal(len(z)))
+    return np.asarray(z + (1 + z) * sigma / SPEED_OF_LIGHT_KMS * rng.standard_normal(len(z)))
 
 
 def _confused(z: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
