@@ -108,6 +108,8 @@ def desk(page_server, browser_of):
 
     yield opened
     for page in pages:
+        page.context.set_offline(False)  # also where a test failed on the way
+        page.unroute_all(behavior="ignoreErrors")
         page.evaluate("() => localStorage.clear()")
         page.close()
 
@@ -123,6 +125,15 @@ def type_login(page, name):
 
 def shown(page, number):
     page.locator(f"body[data-target='{BIG_ID + number}']").wait_for()
+
+
+def spectra_come_late(page):
+    page.route(
+        "**/api/objects/*/spectrum", lambda route: (page.wait_for_timeout(400), route.continue_())
+    )
+    page.evaluate(
+        "() => { window.quasarloop.bench.cache.clear(); window.quasarloop.desk.ahead = null; }"
+    )
 
 
 def press(page, keys):
@@ -291,12 +302,7 @@ def test_leaving_with_a_redshift_moved_but_not_taken_warns_once(desk):
 
 def test_keys_typed_while_the_next_object_is_on_its_way_wait_for_it(desk):
     page = desk(5)
-    page.route(
-        "**/api/objects/*/spectrum", lambda route: (page.wait_for_timeout(400), route.continue_())
-    )
-    page.evaluate(
-        "() => { window.quasarloop.bench.cache.clear(); window.quasarloop.desk.ahead = null; }"
-    )
+    spectra_come_late(page)
     press(page, ["n", "z", "1", ".", "9", "Enter", "q", "4", "c", "o", "k", "Enter"])
     shown(page, 6)
     verdict = saved(page)
@@ -321,6 +327,7 @@ def test_skip_jump_and_the_list(desk, page_server):
     page.keyboard.press("Enter")
     page.locator("#jump-said", has_text="not among your objects").wait_for()
     page.keyboard.press("Escape")
+    page.locator("#jump:not([open])").wait_for(state="attached")
     page.context.set_offline(True)
     press(page, ["j"])
     page.keyboard.type("12345")
@@ -339,6 +346,45 @@ def test_skip_jump_and_the_list(desk, page_server):
     press(page, ["l"])
     page.wait_for_url("**/list?state=skipped")
     page.locator("#none").wait_for()
+
+
+def test_a_jump_typed_while_the_next_object_is_on_its_way(desk):
+    page = desk(5)
+    spectra_come_late(page)
+    press(page, ["n", "j", *str(BIG_ID + 3), "Enter"])
+    shown(page, 3)
+    press(page, ["n"])
+    shown(page, 4)
+
+
+def test_the_first_key_after_a_dialog_is_a_shortcut(desk):
+    page = desk(7)
+    press(page, ["j"])
+    page.locator("#jump[open]").wait_for()
+    page.evaluate(  # at once: the field of the closed dialog still has the focus then
+        """() => {
+            const field = document.getElementById("jump-id");
+            document.getElementById("jump").close();
+            field.dispatchEvent(new KeyboardEvent("keydown", { key: "j", bubbles: true }));
+        }"""
+    )
+    assert page.locator("#jump[open]").count() == 1
+    page.keyboard.press("Escape")
+
+
+def test_escape_leaves_a_jump_that_failed(desk):
+    page = desk(7)
+    press(page, ["j"])
+    page.keyboard.type("12345")
+    page.keyboard.press("Enter")
+    page.locator("#jump-said", has_text="not among your objects").wait_for()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.keyboard.press("Escape")
+    page.locator("#jump:not([open])").wait_for(state="attached")
+    page.wait_for_timeout(300)  # a second search would have opened the dialog again by then
+    assert page.locator("#jump[open]").count() == 0
+    assert not [url for url in asked if "/api/list" in url]
 
 
 def test_two_windows_cannot_overwrite_each_other_silently(desk):

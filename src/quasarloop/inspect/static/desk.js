@@ -1,6 +1,7 @@
 // An inspector's desk: which object, what they say of it, and that it is saved.
 
 import { byId, formatZ, get, insist, post, put, ApiError } from "./api.js";
+import { askJump } from "./jump.js";
 import { hideMachine, showMachine } from "./machine.js";
 import { Saver } from "./saver.js";
 import { BLANK, changed, describe, isComplete, missing, render, same } from "./verdict.js";
@@ -114,7 +115,7 @@ export class InspectorDesk {
       next: () => this.leave(this.index + 1),
       previous: () => this.leave(this.index - 1),
       skip: () => this.skip(),
-      jump: () => this.openJump(),
+      jump: () => askJump(),
       list: () => this.toList(),
       undo: () => this.walk(-1, "undo"),
       redo: () => this.walk(+1, "redo"),
@@ -195,12 +196,6 @@ export class InspectorDesk {
     }
   }
 
-  openJump() {
-    byId("jump-said").textContent = "";
-    byId("jump-id").value = "";
-    byId("jump").showModal();
-  }
-
   async jump(target) {
     let index = this.list.findIndex((object) => object.target_id === target);
     if (index < 0) {
@@ -212,8 +207,7 @@ export class InspectorDesk {
       }
     }
     if (index >= 0) return this.go(index);
-    this.openJump();
-    byId("jump-said").textContent = `${target} is not among your objects`;
+    askJump(`${target} is not among your objects`);
     if (this.index < 0) await this.go(0);
     return undefined;
   }

@@ -1,6 +1,7 @@
 // The page of one object after the other: picks the desk of the page's mode and wires the keys.
 
 import { ApiError, byId } from "./api.js";
+import { onJump } from "./jump.js";
 import { listen } from "./keys.js";
 import { InspectorDesk } from "./desk.js";
 import { MergerDesk } from "./merge_desk.js";
@@ -37,10 +38,7 @@ byId("comment").addEventListener("keydown", (event) => {
 });
 byId("comment").addEventListener("blur", () => desk.comment(byId("comment").value));
 
-byId("jump").addEventListener("close", () => {
-  const dialog = byId("jump");
-  if (dialog.returnValue === "go") desk.jump(byId("jump-id").value.trim());
-});
+onJump((target) => desk.jump(target));
 
 // A request that failed while doing what a key said: tell, rather than leave people guessing.
 addEventListener("unhandledrejection", (event) => {

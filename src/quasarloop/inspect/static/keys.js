@@ -107,20 +107,28 @@ export function listen(mode, act, busy) {
     if (event.detail > 0) button.blur();
   });
   fillHelp(mode);
-  return () => {
-    while (waiting.length && !busy() && !document.querySelector("dialog[open]")) {
+  const replay = () => {
+    while (waiting.length && !busy()) {
+      const field = document.activeElement;
+      if (!isText(field) && document.querySelector("dialog[open]")) return;
       const event = waiting.shift();
-      if (isText(document.activeElement)) type(document.activeElement, event.key);
+      if (isText(field)) type(field, event.key);
       else press(event.key, event);
     }
   };
+  // Later than the dialog's own listeners, which may start what the keys have to wait for.
+  document.addEventListener("close", () => setTimeout(replay), true);
+  return replay;
 }
 
-const isText = (node) => node?.matches?.("input:not([type=range]), textarea, select") ?? false;
+/** Whether keys belong to a text field. The field of a closed dialog has the focus until the next frame. */
+const isText = (node) =>
+  (node?.matches?.("input:not([type=range]), textarea, select") ?? false) && node.checkVisibility();
 
 /** Do in a text field what a key would have done. */
 function type(field, key) {
   if (key.length === 1) field.setRangeText(key, field.selectionStart, field.selectionEnd, "end");
+  else if (key === "Enter" && field.form) field.form.requestSubmit(field.form.querySelector("button"));
   else field.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 }
 

@@ -1,6 +1,7 @@
 // The merger's desk: all verdicts side by side, and the decision.
 
 import { ApiError, byId, el, formatZ, get, insist, newId, post, put } from "./api.js";
+import { askJump } from "./jump.js";
 import { showMachine } from "./machine.js";
 import { BLANK, changed, describe, isComplete, missing, render, same } from "./verdict.js";
 
@@ -87,7 +88,7 @@ export class MergerDesk {
     const actions = {
       next: () => this.leave(this.index + 1),
       previous: () => this.leave(this.index - 1),
-      jump: () => byId("jump").showModal(),
+      jump: () => askJump(),
       list: () => location.assign(`/merge?state=${this.state}`),
       undo: () => this.walk(-1),
       redo: () => this.walk(+1),
@@ -189,8 +190,7 @@ export class MergerDesk {
       }
     }
     if (index >= 0) return this.go(index);
-    byId("jump").showModal();
-    byId("jump-said").textContent = `${target} is not in this campaign`;
+    askJump(`${target} is not in this campaign`);
     return undefined;
   }
 
