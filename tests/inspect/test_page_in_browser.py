@@ -287,6 +287,36 @@ def test_undo_redo_and_the_way_back_to_the_last_change(desk):
     assert saved(page)["issues"] == "", "undo knows what happened before the reload"
 
 
+def test_a_save_that_overtakes_the_way_back_is_shown(desk):
+    page = desk(3)
+    page.evaluate(  # the save waits until the server was asked, the answer until it was saved
+        """(back) => {
+            const real = window.fetch;
+            const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+            let release;
+            const asked = new Promise((done) => (release = done));
+            window.fetch = async (path, options) => {
+                if (options.method === "PUT") await asked;
+                const answer = await real(path, options);
+                if (path === back) {
+                    release();
+                    await wait(500);
+                }
+                return answer;
+            };
+        }""",
+        f"/api/objects/{BIG_ID + 3}",
+    )
+    press(page, ["S"])
+    press(page, ["n"])
+    shown(page, 4)
+    press(page, ["p"])
+    shown(page, 3)
+    assert "S" in saved(page)["issues"]
+    press(page, ["S"])
+    assert "S" not in saved(page)["issues"], "saved over the newest version, so without a question"
+
+
 def test_leaving_with_a_redshift_moved_but_not_taken_warns_once(desk):
     page = desk(4)
     type_z(page, "2.1")

@@ -57,12 +57,14 @@ export class InspectorDesk {
     byId("verdict-hint").textContent = "";
     this.bench.prefetch(target);
     try {
-      const object = await this.fetch(target);
+      let object = await this.fetch(target);
       this.index = index;
       document.body.dataset.target = "";
       history.replaceState(null, "", `?${new URLSearchParams([...new URLSearchParams(this.filters), ["target", target]])}`);
       byId("where").textContent = `${index + 1} / ${this.list.length} · ${target}`;
       await this.bench.open(target);
+      // A save that was on its way may have overtaken what was fetched.
+      while (this.saver.isOld(target, object.label.version)) object = await get(`/api/objects/${target}`);
       this.begin(target, object);
       if (object.machine === "shown") await this.showMachine({ move: this.verdict.z === null });
       document.body.dataset.target = target;

@@ -27,6 +27,11 @@ export class Saver {
     if (!this.jobs.has(target)) this.versions.set(target, version);
   }
 
+  /** Whether a version just loaded is older than what the server has said since. */
+  isOld(target, version) {
+    return !this.jobs.has(target) && version < (this.versions.get(target) ?? 0);
+  }
+
   /** Store a change. */
   change(target, verdict, { note = "", seconds = 0 } = {}) {
     const save = { verdict, note, seconds, save_id: newId() };
