@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.config import (
     CampaignConfig,
     Data,
@@ -146,14 +147,64 @@ def test_no_object_is_chosen_twice(finished):
 
 
 def test_validation_objects_train_no_network_but_the_final(finished):
-    from quasarloop.artefacts import read_manifest
-
     folder = finished / "rounds" / "02" / "networks"
     record = read_manifest(folder / "sets.json")
     sizes = record["sizes"]
     # The newest set without the validation spectra, and the final one with them.
     assert sizes["T2"] + record["validation"] == sizes["final"]
     assert sizes["T0"] <= sizes["T1"] <= sizes["T2"]
+
+
+def test_weights_that_leave_are_held_against_the_first_on_unlabelled_spectra(finished):
+    place = finished / "rounds" / "02"
+    numbers = read_manifest(place / "redshifts" / "redshifts.json")
+    said = {
+        label: pl.read_parquet(place / "redshifts" / f"{name}.parquet")
+        for label, name in (("T0", "before"), ("final", "final"))
+    }
+    labelled = read_truth(place / "truth" / "truth.csv").object_id
+    for label, frame in said.items():
+        # 150 of the pool, 20 seen twice and their coadds, 60 of the test: nothing lost.
+        assert len(frame) == 150 + 3 * 20 + 60
+        unlabelled = frame.filter(~pl.col("OBJECT_ID").is_in(labelled.tolist()))
+        single = unlabelled.filter(pl.col("EXPID") > 0)
+        counts = single.group_by("OBJECT_ID").agg(n=pl.len(), q=pl.col("IS_QSO").sum())
+        twice = counts.filter(pl.col("n") == 2)
+        repeats = numbers["one line"]["repeats"][label]
+        assert 0 < repeats["objects"] == len(twice) < 20
+        assert repeats["confused"] == len(twice.filter(pl.col("q") == 1))
+        assert numbers["spectra"] == len(unlabelled)
+    compared = numbers["all lines together"]["comparison"]
+    assert compared["spectra"] == numbers["spectra"]
+    first, last = (
+        frame.filter(~pl.col("OBJECT_ID").is_in(labelled.tolist()))["IS_QSO"].to_numpy()
+        for frame in said.values()
+    )
+    assert compared["only T0"] == (first & ~last).sum()
+    assert compared["quasars of both"] == (first & last).sum()
+    text = (place / "report" / "report.html").read_text()
+    assert "Repeats: is an object called the same each time?" in text
+    assert "Old weights and new" in text
+
+
+def test_todays_weights_are_the_reference_if_named(tmp_path, finished):
+    folder = tmp_path / "campaign"
+    shutil.copytree(finished, folder)
+    shutil.copytree(finished.parent / "sky", tmp_path / "sky")
+    settings = config(rounds=2)
+    named = settings.evaluation.model_copy(update={"reference": "../today.h5"})
+    write_config(folder, settings.model_copy(update={"evaluation": named}))
+    with pytest.raises(CampaignError, match=r"today\.h5 is missing; it is named in campaign"):
+        run_campaign(folder, redo=lambda _: True)
+    final = folder / "rounds/02/networks/final.h5"
+    shutil.copy(final, tmp_path / "today.h5")
+    before = final.stat().st_mtime_ns
+    run_campaign(folder, redo=lambda _: True)
+    assert final.stat().st_mtime_ns == before, "only what depends on the reference is made again"
+    numbers = read_manifest(folder / "rounds/02/redshifts/redshifts.json")
+    compared = numbers["one line"]["comparison"]
+    assert compared["only today"] == compared["only final"] == 0
+    assert compared["confusions"] == []
 
 
 def test_second_run_touches_nothing(finished):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quasarloop.errors import TruthError
-from quasarloop.evaluate.catalogue_rows import object_ids, same_rows, usable_rows
+from quasarloop.evaluate.catalogue_rows import object_ids, repeat_rows, same_rows, usable_rows
 from quasarloop.evaluate.compare import compare_redshifts, confused_redshift
 from quasarloop.evaluate.figures import save_figure
 from quasarloop.evaluate.oscillation import oscillation_without_truth
@@ -17,6 +17,7 @@ from quasarloop.evaluate.redshift_figures import (
 from quasarloop.evaluate.repeats import repeat_objects, scatter_in_bins
 from quasarloop.grid import LOG_GRID
 from quasarloop.lines import line_named
+from quasarloop.quality import Flag
 from quasarloop.truth import TruthTable
 
 RNG = np.random.default_rng(1)
@@ -73,3 +74,16 @@ def test_truth_says_which_targets_are_one_object():
     )
     assert object_ids(catalogue([1, 2, 3], [0, 1, 2]), truth).tolist() == [77, 77, 3]
     assert usable_rows(catalogue([1], [0])).tolist() == [True]
+
+
+def test_a_coadd_is_no_look_of_its_own():
+    objects = np.array([1, 1, 1, 2, 2, 3, 3, 4, 4])
+    block = {
+        "EXPID": np.array([-1, 10, 11, -1, -1, -1, 10, 10, 11]),
+        "FLAGS": np.array([0, 0, 0, 0, 0, 0, 0, 0, int(Flag.NO_DATA)]),
+    }
+    # Two exposures and their coadd; two coadds; a coadd of one; one exposure lost its data.
+    expected = [False, True, True, True, True, True, False, False, False]
+    assert repeat_rows(block, objects).tolist() == expected
+    del block["EXPID"]
+    assert repeat_rows(block, objects).tolist() == [True] * 8 + [False]

@@ -201,6 +201,12 @@ class Evaluation(_Section):
         "choice itself is worth.",
     )
     test_truth: tuple[str, ...] = Field((), description="Truth tables of the test spectra.")
+    reference: str = Field(
+        "",
+        description="Weights file the survey uses today, to hold those that leave the campaign "
+        "against; empty: the network trained on the first T (paper, Section 4.3: old and new "
+        "weights).",
+    )
 
 
 class CampaignConfig(_Section):

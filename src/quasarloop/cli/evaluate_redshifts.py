@@ -32,33 +32,23 @@ def repeats(
 
     Example: [bold]quasarloop evaluate repeats --catalogue old.fits --catalogue new.fits[/]
     """
-    from quasarloop.evaluate.catalogue_rows import object_ids, usable_rows
+    from quasarloop.evaluate.catalogue_rows import object_ids, repeat_rows
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.redshift_figures import confusion_figure, scatter_figure
-    from quasarloop.evaluate.repeats import repeat_objects, scatter_in_bins
+    from quasarloop.evaluate.repeats import repeat_objects, repeats_record, scatter_in_bins
 
     column = _column(joint)
     folder, labels, blocks = _open(out, catalogue, truth, column)
-    found = {
-        name: repeat_objects(
-            object_ids(block, labels), block["IS_QSO"], block[column], usable_rows(block)
+    found = {}
+    for name, block in blocks.items():
+        objects = object_ids(block, labels)
+        found[name] = repeat_objects(
+            objects, block["IS_QSO"], block[column], repeat_rows(block, objects)
         )
-        for name, block in blocks.items()
-    }
     bins = {name: scatter_in_bins(one) for name, one in found.items()}
     save_figure(confusion_figure(found), folder / "repeats_confusion.png")
     save_figure(scatter_figure(bins), folder / "repeats_scatter.png")
-    numbers = {
-        name: {
-            "objects": len(one.object_id),
-            "confused": int((one.entropy_bits > 0).sum()),
-            "mean_entropy_bits": float(one.entropy_bits.mean()),
-            "always_qso": int(one.always_qso.sum()),
-            "median_z_std": _median(one.z_std[one.always_qso]),
-            "scatter": {key: getattr(bins[name], key).tolist() for key in ("z", "scatter", "n")},
-        }
-        for name, one in found.items()
-    }
+    numbers = {name: repeats_record(one, bins[name]) for name, one in found.items()}
     _finish(folder, "repeats", numbers, [*catalogue, *(truth or [])])
     rows = ("objects", "confused", "mean_entropy_bits", "always_qso", "median_z_std")
     _print("repeat exposures", rows, numbers)
@@ -82,7 +72,7 @@ def compare(
     Example: [bold]quasarloop evaluate compare --a old.h5 --b new.h5 --spectra STORE[/]
     """
     from quasarloop.evaluate.catalogue_rows import same_rows
-    from quasarloop.evaluate.compare import AGREEMENT_KMS, compare_redshifts
+    from quasarloop.evaluate.compare import compare_redshifts, comparison_record
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.redshift_figures import comparison_figure
 
@@ -96,20 +86,10 @@ def compare(
         first["IS_QSO"], first[column], second["IS_QSO"], second[column], cosmology=cosmology
     )
     save_figure(comparison_figure(result, a.stem, b.stem), folder / "compare.png")
-    numbers: dict[str, Any] = {
-        "spectra": result.n_spectra,
-        "quasars of both": len(result.z_a),
-        f"only {a.stem}": result.n_only_a,
-        f"only {b.stem}": result.n_only_b,
-        "cosmology": cosmology,
-    }
-    for limit, part in zip(AGREEMENT_KMS, result.within, strict=True):
-        numbers[f"within {limit:.0f} km/s"] = str(part)
-    confusions = [
-        {"a": c.line_a.name, "b": c.line_b.name, "n": c.n} for c in result.confusions if c.n
-    ]
-    _finish(folder, "compare", {**numbers, "confusions": confusions}, paths)
-    _print("comparison", tuple(numbers), {"": numbers})
+    record = {"cosmology": cosmology, **comparison_record(result, a.stem, b.stem)}
+    _finish(folder, "compare", record, paths)
+    confusions = record.pop("confusions")
+    _print("comparison", tuple(record), {"": record})
     table = Table(f"{a.stem} says", f"{b.stem} says", "spectra", title="line confusions")
     for row in confusions:
         table.add_row(str(row["a"]), str(row["b"]), str(row["n"]))
@@ -229,9 +209,3 @@ def _print(title: str, rows: tuple[str, ...], numbers: dict[str, dict[str, Any]]
 
 def _cell(value: Any) -> str:
     return f"{value:.5f}" if isinstance(value, float) else str(value)
-
-
-def _median(values: Any) -> float | None:
-    import numpy as np
-
-    return float(np.median(values)) if len(values) else None

@@ -10,7 +10,7 @@ from quasarloop.errors import TruthError
 from quasarloop.quality import UNUSABLE
 from quasarloop.truth import TruthTable, match_truth
 
-__all__ = ["object_ids", "same_rows", "usable_rows"]
+__all__ = ["object_ids", "repeat_rows", "same_rows", "usable_rows"]
 
 Block = Mapping[str, NDArray[Any]]
 
@@ -32,6 +32,25 @@ def object_ids(catalogue: Block, truth: TruthTable | None = None) -> NDArray[np.
 def usable_rows(catalogue: Block) -> NDArray[np.bool_]:
     """Return (n,) True where a network could say something."""
     return np.asarray((catalogue["FLAGS"].astype(np.int64) & int(UNUSABLE)) == 0)
+
+
+def repeat_rows(catalogue: Block, object_id: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (n,) True for usable rows that are independent looks at their object.
+
+    A coadd of exposures that are rows themselves is no further look: an object with two or more
+    single exposures is judged on those, any other on its coadds.
+
+    Args:
+        catalogue: columns FLAGS, and EXPID, -1 in coadds (without it every row is a look).
+        object_id: (n,) the object of each row.
+    """
+    usable = usable_rows(catalogue)
+    if "EXPID" not in catalogue:
+        return usable
+    single = usable & (catalogue["EXPID"].astype(np.int64) >= 0)
+    _, place = np.unique(object_id, return_inverse=True)
+    by_exposure = np.bincount(place, weights=single) > 1
+    return np.asarray(usable & (single == by_exposure[place]))
 
 
 def same_rows(first: Block, second: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ __all__ = [
     "Comparison",
     "Confusion",
     "compare_redshifts",
+    "comparison_record",
     "confused_redshift",
     "count_confusions",
 ]
@@ -151,3 +152,28 @@ def count_confusions(
         near = np.abs(velocity_b - expected) <= CONFUSION_KMS
         found.append(Confusion(line_a, line_b, int(np.count_nonzero(near))))
     return tuple(sorted(found, key=lambda confusion: -confusion.n))
+
+
+def comparison_record(result: Comparison, label_a: str, label_b: str) -> dict[str, Any]:
+    """Return a comparison as plain values, for JSON and tables.
+
+    Confusions that occur are a list under ``"confusions"``.
+
+    Args:
+        result: what was found.
+        label_a: name of the first weights file.
+        label_b: name of the second.
+    """
+    return {
+        "spectra": result.n_spectra,
+        "quasars of both": len(result.z_a),
+        f"only {label_a}": result.n_only_a,
+        f"only {label_b}": result.n_only_b,
+        **{
+            f"within {limit:.0f} km/s": str(part)
+            for limit, part in zip(AGREEMENT_KMS, result.within, strict=True)
+        },
+        "confusions": [
+            {"a": c.line_a.name, "b": c.line_b.name, "n": c.n} for c in result.confusions if c.n
+        ],
+    }

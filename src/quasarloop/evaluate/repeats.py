@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ __all__ = [
     "ObjectRepeats",
     "ScatterBins",
     "repeat_objects",
+    "repeats_record",
     "scatter_in_bins",
 ]
 
@@ -132,3 +133,21 @@ def scatter_in_bins(
         error=np.array(spread) / np.sqrt(np.maximum(sizes, 1)),
         n=sizes,
     )
+
+
+def repeats_record(repeats: ObjectRepeats, bins: ScatterBins) -> dict[str, Any]:
+    """Return the numbers of one weights file as plain values, for JSON and tables.
+
+    Args:
+        repeats: what it says of objects seen several times.
+        bins: its scatter (`scatter_in_bins`).
+    """
+    scatter = repeats.z_std[repeats.always_qso]
+    return {
+        "objects": len(repeats.object_id),
+        "confused": int((repeats.entropy_bits > 0).sum()),
+        "mean_entropy_bits": float(repeats.entropy_bits.mean()),
+        "always_qso": int(repeats.always_qso.sum()),
+        "median_z_std": float(np.median(scatter)) if len(scatter) else None,
+        "scatter": {key: getattr(bins, key).tolist() for key in ("z", "scatter", "n")},
+    }

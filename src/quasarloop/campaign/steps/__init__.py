@@ -7,6 +7,7 @@ from quasarloop.campaign.steps.ingest import INGEST
 from quasarloop.campaign.steps.labels import LABELS
 from quasarloop.campaign.steps.map import MAP
 from quasarloop.campaign.steps.networks import NETWORKS
+from quasarloop.campaign.steps.redshifts import REDSHIFTS
 from quasarloop.campaign.steps.report import REPORT
 from quasarloop.campaign.steps.selection import SELECTION
 from quasarloop.campaign.steps.truth import TRUTH
@@ -24,5 +25,6 @@ STEPS: tuple[Step, ...] = (
     TRUTH,
     NETWORKS,
     EVALUATION,
+    REDSHIFTS,
     REPORT,
 )

@@ -15,6 +15,7 @@ from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements, read_
 from quasarloop.campaign.steps.labels import read_labels, read_verdicts
 from quasarloop.campaign.steps.networks import CONTROL, SETS_NAME, set_name
 from quasarloop.campaign.steps.report_agreement import agreement_sections
+from quasarloop.campaign.steps.report_redshifts import redshift_sections
 from quasarloop.campaign.steps.report_selection import selection_section
 from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement
 from quasarloop.evaluate.learning_figures import (
@@ -33,8 +34,8 @@ REPORT_NAME: Final = "report.html"
 
 def verdict_lines(context: Context) -> list[str]:
     """Say in a few lines what the round was worth."""
-    judged = read_judgements(context, "test") or read_judgements(context, "validation")
-    sample = "test" if read_judgements(context, "test") else "validation"
+    sample = "test" if read_numbers(context, "test") else "validation"
+    judged = read_judgements(context, sample)
     first, newest = judged[set_name(0)], judged[set_name(context.round_number)]
     spent = _labels_spent(context)
     lines = [
@@ -60,6 +61,7 @@ def _run(context: Context) -> None:
             *agreement_sections(read_verdicts(context)),
             _learning_section(context),
             *(_judgement_section(context, sample) for sample in _samples(context)),
+            *redshift_sections(context),
             _flags_section(context),
         ],
         provenance=_provenance(context),
@@ -193,7 +195,7 @@ def _flags_section(context: Context) -> Section:
 
 
 def _samples(context: Context) -> list[str]:
-    return [sample for sample in SAMPLES if read_judgements(context, sample)]
+    return [sample for sample in SAMPLES if read_numbers(context, sample)]
 
 
 def _amplitude(numbers: Mapping[str, Any]) -> str:
@@ -241,5 +243,14 @@ REPORT = Step(
     "Write the report",
     _run,
     _settings,
-    needs=("ingest", "map", "selection", "labels", "truth", "networks", "evaluation"),
+    needs=(
+        "ingest",
+        "map",
+        "selection",
+        "labels",
+        "truth",
+        "networks",
+        "evaluation",
+        "redshifts",
+    ),
 )

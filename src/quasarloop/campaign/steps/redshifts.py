@@ -1,0 +1,179 @@
+"""Classify with the weights before and with those that leave: repeats, and a comparison.
+
+Objects of the truth table are left out of what is measured: the final network has learned them
+by heart, and would agree with itself on them (paper, Section 4.3, on spectra without labels).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import write_manifest
+from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.parts import engine_of, store_folder, truth_set
+from quasarloop.campaign.state import Context, Step
+from quasarloop.campaign.steps.networks import FINAL, set_name
+from quasarloop.catalogue import ClassifyOptions, classify_to_file
+from quasarloop.engine import run_tasks
+from quasarloop.errors import TruthError
+from quasarloop.evaluate.catalogue_rows import repeat_rows
+from quasarloop.evaluate.compare import Comparison, compare_redshifts, comparison_record
+from quasarloop.evaluate.repeats import (
+    ObjectRepeats,
+    repeat_objects,
+    repeats_record,
+    scatter_in_bins,
+)
+from quasarloop.store import is_store
+
+__all__ = ["KINDS", "REDSHIFTS", "Said", "comparison_of", "read_said", "repeats_of"]
+
+NUMBERS_NAME: Final = "redshifts.json"
+BEFORE: Final = "before"
+# Redshifts that are measured: of the most confident line, and of all lines together.
+KINDS: Final = {"Z_BEST": "one line", "Z_JOINT": "all lines together"}
+_COLUMNS: Final = ("TARGETID", "OBJECT_ID", "IS_QSO", "EXPID", "FLAGS", *KINDS)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What two weights files say of the same spectra, none of them labelled.
+
+    Attributes:
+        labels: names of the weights before, and of those that leave.
+        before, after: column -> (n,) values, row by row the same spectra.
+    """
+
+    labels: tuple[str, str]
+    before: Mapping[str, NDArray[Any]]
+    after: Mapping[str, NDArray[Any]]
+
+    def by_label(self) -> dict[str, Mapping[str, NDArray[Any]]]:
+        """Return them by name."""
+        return dict(zip(self.labels, (self.before, self.after), strict=True))
+
+
+def read_said(context: Context) -> Said:
+    """Read both catalogues, labelled objects left out."""
+    folder = context.step_folder("redshifts")
+    frames = [
+        pl.read_parquet(folder / f"{name}.parquet", columns=list(_COLUMNS))
+        for name in (BEFORE, FINAL)
+    ]
+    labelled = truth_set(context, context.round_number).object_id
+    keep = ~np.isin(frames[0]["OBJECT_ID"].to_numpy(), labelled)
+    before, after = ({name: f[name].to_numpy()[keep] for name in _COLUMNS} for f in frames)
+    return Said((_label_before(context), FINAL), before, after)
+
+
+def repeats_of(said: Said, kind: str) -> dict[str, ObjectRepeats]:
+    """Measure repeats, by weights file; empty where no object was seen twice.
+
+    Args:
+        said: of both weights files.
+        kind: a column of `KINDS`.
+    """
+    found = {}
+    for label, block in said.by_label().items():
+        try:
+            objects = block["OBJECT_ID"]
+            found[label] = repeat_objects(
+                objects, block["IS_QSO"], block[kind], repeat_rows(block, objects)
+            )
+        except TruthError:
+            return {}
+    return found
+
+
+def comparison_of(said: Said, kind: str) -> Comparison:
+    """Compare the redshifts of both weights files; arguments as `repeats_of`."""
+    before, after = said.before, said.after
+    return compare_redshifts(before["IS_QSO"], before[kind], after["IS_QSO"], after[kind])
+
+
+def _run(context: Context) -> None:
+    folder, config = context.step_folder("redshifts"), context.config
+    stores = [store_folder(context, name) for name in ("pool", "test")]
+    work = _Work(
+        stores=tuple(store for store in stores if is_store(store)),
+        weights={BEFORE: _weights_before(context), FINAL: _weights(context, FINAL)},
+        folder=folder,
+        threshold=config.evaluation.threshold,
+    )
+    run_tasks(
+        _classify,
+        (BEFORE, FINAL),
+        engine=engine_of(context),
+        shared=work,
+        name_of=lambda name: f"classification with the weights {name}",
+        on_result=lambda name, _: context.tell(f"classified with the weights {name}"),
+    ).complete()
+    said = read_said(context)
+    numbers = {
+        text: {
+            "repeats": {
+                label: repeats_record(one, scatter_in_bins(one))
+                for label, one in repeats_of(said, kind).items()
+            },
+            "comparison": comparison_record(comparison_of(said, kind), *said.labels),
+        }
+        for kind, text in KINDS.items()
+    }
+    write_manifest(folder / NUMBERS_NAME, {"spectra": len(said.after["TARGETID"]), **numbers})
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every classification needs."""
+
+    stores: tuple[Path, ...]
+    weights: Mapping[str, Path]
+    folder: Path
+    threshold: float
+
+
+def _classify(name: str, work: _Work) -> str:
+    out = work.folder / f"{name}.parquet"
+    if not out.is_file():  # made before a kill: the folder is wiped if anything changed
+        options = ClassifyOptions(threshold=work.threshold)
+        classify_to_file(work.stores, out, weights=work.weights[name], options=options)
+    return name
+
+
+def _weights_before(context: Context) -> Path:
+    reference = context.config.evaluation.reference
+    if not reference:
+        return _weights(context, set_name(0))
+    return context.resolve((reference,))[0]
+
+
+def _weights(context: Context, name: str) -> Path:
+    return context.step_folder("networks") / f"{name}.h5"
+
+
+def _label_before(context: Context) -> str:
+    return Path(context.config.evaluation.reference).stem or set_name(0)
+
+
+def _settings(config: CampaignConfig) -> Mapping[str, Any]:
+    return {"threshold": config.evaluation.threshold, "reference": config.evaluation.reference}
+
+
+def _files(context: Context) -> list[Path]:
+    reference = context.config.evaluation.reference
+    return context.resolve((reference,)) if reference else []
+
+
+REDSHIFTS = Step(
+    "redshifts",
+    "Hold old and new weights together",
+    _run,
+    _settings,
+    needs=("ingest", "truth", "networks"),
+    files=_files,
+)
