@@ -20,18 +20,20 @@ labels are judged on the test set. Random labels are judged with up to four time
 """
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from label_saving_page import figure, fill, search_table, table
+from label_saving_page import figure, fill, merged, search_table, table
+from label_saving_skies import SKIES, SMALL, Draw, Setting, draw_sets, joined, read_labelled
 from numpy.typing import NDArray
 from score_table import (
     MEASURES,
@@ -50,29 +52,31 @@ from quasarloop.ensemble.ask import ask_members
 from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.ensemble.votes import VoteSettings
 from quasarloop.evaluate.metrics import completeness_at_purity
-from quasarloop.network.labelled import TrainingData, label_spectra
+from quasarloop.network.labelled import TrainingData
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.presets import preset
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.query.options import KnownObjects, SelectionOptions
-from quasarloop.query.reasons import REFUSED
 from quasarloop.query.select import select
 from quasarloop.query.votes_input import read_votes_table
-from quasarloop.read import read_truth
-from quasarloop.store import iter_store, open_store
 
-SKIES = ("alike", "poor")
 RANDOM, LOOP, NO_MAP = "random labels", "the loop", "the loop without the map"
-# Random labels judged beyond the loop's last ones, as parts of those.
-WIDER = (1.5, 2, 3, 4)
+GROWING = "the loop, growing rounds"
+DOUBLING = (1 / 4, 1 / 4, 1 / 2, 1, 2)  # 75, 75, 150, 300 and 600 labels
 BALANCED = {Vote.NOT_QSO: 0.5, Vote.LOW_Z: 0.25, Vote.HIGH_Z: 0.25}
-# Options of the choice; "map": False leaves out all that the map does.
+# The loop labels at most one of so many objects of its pool: a pool nearly used up is no choice.
+LEAST_POOL = 6
+# Options of the choice, and of the study: "map": False leaves out all that the map does, "rounds"
+# are the labels of each as parts of the usual ones, "scouts" makes the first round random,
+# "forget_first" leaves the first T out of all training.
+OF_THE_STUDY = ("map", "rounds", "scouts", "forget_first")
 ARMS: dict[str, dict[str, Any]] = {
     RANDOM: {"score": "random", "map": False},
     LOOP: {"score": "soft_entropy", "per_cell": 2},
     NO_MAP: {"score": "soft_entropy", "map": False},
+    GROWING: {"score": "soft_entropy", "per_cell": 2, "scouts": True, "rounds": DOUBLING},
 }
 # What else was tried, on fewer seeds.
 SEARCH: dict[str, dict[str, Any]] = {
@@ -90,75 +94,17 @@ SEARCH: dict[str, dict[str, Any]] = {
         "score": "mutual_information",
         "draw": "proportional",
     },
+    "growing rounds, no scouts": {"score": "soft_entropy", "per_cell": 2, "rounds": DOUBLING[:-1]},
+    "growing rounds, first T left out": {
+        "score": "soft_entropy",
+        "per_cell": 2,
+        "scouts": True,
+        "rounds": DOUBLING[:-1],
+        "forget_first": True,
+    },
+    "random labels, first T left out": {"score": "random", "map": False, "forget_first": True},
     "mutual_information, spread by distance": {"score": "mutual_information", "spread": True},
 }
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Sizes; a run made with others is another run.
-
-    Attributes:
-        first: labels of the first T.
-        per_round, rounds: labels chosen by the loop.
-        pool, test: objects to choose from, and to judge on.
-        members, judges: networks that vote, and that are judged.
-        filters: of each convolution.
-        steps, batch, least_epochs: each network takes at least so many steps and epochs.
-        learning_rate: first one of a cosine.
-        dropout: of the convolutions' outputs.
-        longest: most random labels over most labels of the loop.
-    """
-
-    first: int = 400
-    per_round: int = 300
-    rounds: int = 2
-    pool: int = 10000
-    test: int = 8000
-    members: int = 4
-    judges: int = 1
-    filters: int = 32
-    steps: int = 600
-    batch: int = 32
-    least_epochs: int = 15
-    learning_rate: float = 4e-3
-    dropout: float = 0.0
-    longest: float = 4
-
-    def random_labels(self) -> list[int]:
-        """Return the numbers of random labels that are judged: the loop's, then ever wider."""
-        own = [self.per_round * k for k in range(self.rounds + 1)]
-        return own + [round(own[-1] * part) for part in WIDER if part <= self.longest]
-
-
-# Small enough for a test of some minutes.
-SMALL = Setting(
-    first=150,
-    per_round=100,
-    rounds=2,
-    pool=1500,
-    test=2000,
-    members=3,
-    filters=16,
-    steps=300,
-    longest=1,
-)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What one seed of one sky starts from.
-
-    Attributes:
-        first: the first T.
-        known: rows of the sky in it.
-        pool, test: rows of the sky.
-    """
-
-    first: TrainingData
-    known: NDArray[np.int64]
-    pool: NDArray[np.int64]
-    test: NDArray[np.int64]
 
 
 def main() -> None:
@@ -176,13 +122,14 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=[*ARMS, *SEARCH])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--judges", type=int, default=1, help="networks judged, averaged")
     parser.add_argument("--small", action="store_true", help="sizes of the test")
     parser.add_argument("--minutes", type=float, default=60, help="begin no run after so many")
     options = parser.parse_args()
     if options.what == "table":
-        sys.stdout.write(table(read_runs(options.out), PURITIES))
+        sys.stdout.write(table(merged(read_runs(options.out)), PURITIES))
     elif options.what == "page":
-        runs = read_runs(options.out)
+        runs = merged(read_runs(options.out))
         main_runs = [run for run in runs if run["arm"] in ARMS]
         # Ways of choosing are compared on the same seeds, or the seeds would decide.
         seeds = {run["seed"] for run in runs if run["arm"] not in ARMS}
@@ -191,101 +138,125 @@ def main() -> None:
         fill(options.page, {"table": table(main_runs, PURITIES), "tried": search_table(tried)})
     else:
         torch.set_num_threads(1)
-        run(options, SMALL if options.small else Setting())
+        run(options, replace(SMALL if options.small else Setting(), judges=options.judges))
 
 
 def run(options: argparse.Namespace, setting: Setting) -> None:
     """Make the runs that are not there yet, seed after seed."""
     start = time.perf_counter()
-    done = {(r["sky"], r["seed"], r["arm"]) for r in read_runs(options.out)}
+    runs = merged(read_runs(options.out))
+    done = {(r["sky"], r["seed"], r["arm"]): set(r["labels"]) for r in runs}
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    todo = [
-        (sky, seed, arm)
-        for seed in seeds
-        for arm in options.arms
-        for sky in options.skies
-        if (sky, seed, arm) not in done
-    ]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        world = load_world(options, folder)
+        world = load_world(options, Path(name))
         poor = read_labelled(options.poor_store, options.poor_truth)
         note("sky read and mapped", start)
-        for sky, seed, arm in todo:
-            if time.perf_counter() - start > 60 * options.minutes:
-                break
+        for seed, arm, sky in itertools.product(seeds, options.arms, options.skies):
             draw = draw_sets(world, poor, sky, seed, setting)
+            missing = missing_labels(arm, len(draw.pool), done.get((sky, seed, arm)), setting)
+            if not missing or time.perf_counter() - start > 60 * options.minutes:
+                continue
             record = {"sky": sky, "seed": seed, "arm": arm}
-            record |= one_arm(world, draw, arm, seed, setting, folder)
+            record |= one_arm(world, draw, arm, setting, missing)
             with options.out.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(record) + "\n")
             note(f"{sky} {seed} {arm}: {[round(np.mean(v), 3) for v in record['at_0.99']]}", start)
 
 
-def read_labelled(store: Path, truth: Path) -> TrainingData:
-    """Read all spectra of a store that may train."""
-    return label_spectra(iter_store(open_store(store)), read_truth(truth))[0]
+def missing_labels(arm: str, pool: int, done: set[int] | None, setting: Setting) -> list[int]:
+    """Return after how many labels an arm is still to be judged.
+
+    Random labels need no rounds, so single numbers of them can be added; the loop is all or none.
+    """
+    if is_random(arm):
+        least = (
+            1 if choice_of(arm).get("forget_first") else 0
+        )  # nothing to train on teaches nothing
+        wanted = [n for n in setting.random_labels() if least <= n <= pool]
+        return [n for n in wanted if n not in (done or set())]
+    spent = np.cumsum(rounds_of(arm, setting)).tolist()
+    most = pool / LEAST_POOL
+    return [] if done else [n for n in spent if n in setting.random_labels() and n <= most]
 
 
-def draw_sets(world: World, poor: TrainingData, sky: str, seed: int, setting: Setting) -> Draw:
-    """Draw disjoint sets; pool and test set of a seed are the same on both skies."""
-    usable = np.flatnonzero(((world.spectra.flags & int(REFUSED)) == 0) & world.labels.trains)
-    drawn = np.random.default_rng([seed, 1]).permutation(usable)
-    edges = np.cumsum([setting.first, setting.pool, setting.test])
-    if edges[-1] > len(drawn):
-        raise SystemExit(f"{len(drawn)} usable spectra, {edges[-1]} wanted: simulate more")
-    first, pool, test = drawn[: edges[0]], drawn[edges[0] : edges[1]], drawn[edges[1] : edges[2]]
-    if sky == "alike":
-        return Draw(training_data(world, first), first, pool, test)
-    rows = np.random.default_rng([seed, 2]).permutation(len(poor))[: setting.first]
-    return Draw(poor[rows], first[:0], pool, test)
+def is_random(arm: str) -> bool:
+    """Whether chance alone chooses."""
+    return bool(choice_of(arm)["score"] == "random")
+
+
+def choice_of(arm: str) -> dict[str, Any]:
+    """Return the options of a way of choosing."""
+    return ARMS.get(arm) or SEARCH[arm]
+
+
+def rounds_of(arm: str, setting: Setting) -> list[int]:
+    """Return the labels of each round."""
+    parts = choice_of(arm).get("rounds", [1] * setting.rounds)
+    return [round(part * setting.per_round) for part in parts]
 
 
 def one_arm(
-    world: World, draw: Draw, arm: str, seed: int, setting: Setting, folder: Path
+    world: World, draw: Draw, arm: str, setting: Setting, judge_at: list[int]
 ) -> dict[str, Any]:
-    """Choose and judge, round after round."""
+    """Choose, round after round, and judge."""
+    if choice_of(arm).get("forget_first"):
+        draw = replace(draw, first=draw.first[np.arange(0)])
     points = [
         {"labels": len(new), "quasars": share_of_quasars(world, new)}
-        | judged(world, draw, new, seed, setting)
-        for new in chosen_sets(world, draw, arm, seed, setting, folder)
+        | judged(world, draw, new, setting)
+        for new in chosen_sets(world, draw, arm, setting, max(judge_at))
+        if len(new) in judge_at
     ]
     return {
         **{name: [point[name] for point in points] for name in points[0]},
         "setting": {f.name: getattr(setting, f.name) for f in fields(Setting)},
-        "choice": ARMS.get(arm) or SEARCH[arm],
+        "choice": choice_of(arm) | ({} if is_random(arm) else {"rounds": rounds_of(arm, setting)}),
     }
 
 
 def chosen_sets(
-    world: World, draw: Draw, arm: str, seed: int, setting: Setting, folder: Path
+    world: World, draw: Draw, arm: str, setting: Setting, most: int
 ) -> Iterator[NDArray[np.int64]]:
     """Give the rows labelled so far, again and again; random ones begin with none."""
-    new = np.empty(0, np.int64)
-    if arm == RANDOM:
-        order = np.random.default_rng([seed, 3]).permutation(draw.pool)
-        yield from (order[:n] for n in setting.random_labels() if n <= len(order))
+    order = np.random.default_rng([draw.seed, 3]).permutation(draw.pool)
+    if is_random(arm):
+        yield from (order[:n] for n in setting.random_labels() if n <= most)
         return
-    choice = dict(ARMS.get(arm) or SEARCH[arm])
-    cells = world.cells if choice.pop("map", True) else None
+    choice, new = choice_of(arm), order[:0]
+    for number, n in enumerate(rounds_of(arm, setting)):
+        if len(new) >= most:
+            return
+        if number == 0 and choice.get("scouts"):
+            new = order[:n]  # what random labels begin with, too
+        else:
+            members = members_of(world, draw, new, number, setting)
+            options = {"n": n, "seed": draw.seed * 100 + number, **choice}
+            new = np.concatenate([new, chosen(world, draw, new, members, options)])
+        yield new
+
+
+def chosen(
+    world: World,
+    draw: Draw,
+    new: NDArray[np.int64],
+    members: list[Predictor],
+    options: dict[str, Any],
+) -> NDArray[np.int64]:
+    """Vote and choose, with the code of ``quasarloop select``."""
+    cells = world.cells if options.get("map", True) else None
     percentile = 0.0 if cells is None else SelectionOptions().percentile
-    for number in range(setting.rounds):
-        votes = folder / "votes.parquet"
-        split = Votable(draw.known, draw.pool, draw.test)
-        write_votes(votes, world, split, members_of(world, draw, new, (seed, number), setting))
-        known = world.spectra.keys.target_id[np.concatenate([draw.known, new])]
-        wanted = SelectionOptions(
-            n=setting.per_round, percentile=percentile, seed=seed * 100 + number, **choice
-        )
+    wanted = {name: value for name, value in options.items() if name not in OF_THE_STUDY}
+    with tempfile.TemporaryDirectory() as folder:
+        votes = Path(folder) / "votes.parquet"
+        write_votes(votes, world, Votable(draw.known, draw.pool, draw.test), members)
         selection = select(
             read_votes_table(votes),
             cells,
-            truth=KnownObjects(known),
-            options=wanted,
+            truth=KnownObjects(world.spectra.keys.target_id[np.concatenate([draw.known, new])]),
+            options=SelectionOptions(percentile=percentile, **wanted),
             features=lambda rows: world.spectra.flux[row_numbers(world, rows)],
         )
-        new = np.concatenate([new, selection.chosen["INDEX"].to_numpy().astype(np.int64)])
-        yield new
+    return selection.chosen["INDEX"].to_numpy().astype(np.int64)
 
 
 def row_numbers(world: World, rows: Any) -> NDArray[np.int64]:
@@ -295,11 +266,11 @@ def row_numbers(world: World, rows: Any) -> NDArray[np.int64]:
 
 
 def members_of(
-    world: World, draw: Draw, new: NDArray[np.int64], key: tuple[int, int], setting: Setting
+    world: World, draw: Draw, new: NDArray[np.int64], number: int, setting: Setting
 ) -> list[Predictor]:
-    """Train the ensemble on bootstrap samples of all labels."""
+    """Train the ensemble of a round on bootstrap samples of all labels."""
     data = joined(draw.first, training_data(world, new))
-    root = int(np.random.SeedSequence([*key, 4]).generate_state(1)[0])
+    root = int(np.random.SeedSequence([draw.seed, number, 4]).generate_state(1)[0])
     members = []
     for seeds in member_seeds(root, setting.members):
         drawn = bootstrap_rows(data.object_id, np.random.default_rng(seeds.bootstrap))
@@ -308,14 +279,14 @@ def members_of(
 
 
 def judged(
-    world: World, draw: Draw, new: NDArray[np.int64], seed: int, setting: Setting
+    world: World, draw: Draw, new: NDArray[np.int64], setting: Setting
 ) -> dict[str, list[float]]:
     """Train networks on all labels, measure each; those of one number start alike in all arms."""
     data, test = joined(draw.first, training_data(world, new)), draw.test
     true = world.labels.is_qso[test]
     result: dict[str, list[float]] = {name: [] for name in (*MEASURES, "purity")}
     for judge in range(setting.judges):
-        predictor = network(data, np.random.SeedSequence([seed, judge, 77]), setting)
+        predictor = network(data, np.random.SeedSequence([draw.seed, judge, 77]), setting)
         finds = ask_members(world.spectra[test], [predictor], VoteSettings())
         confidence = finds.confidence[0]
         found = confidence > CONFIDENCE_THRESHOLD
@@ -341,16 +312,6 @@ def network(
     )
     config = preset("green2025", n_filters=setting.filters, dropout=setting.dropout)
     return Predictor(train(data, config, training, seed=seed, rows=rows).weights)
-
-
-def joined(first: TrainingData, second: TrainingData) -> TrainingData:
-    """Put two sets of labelled spectra together."""
-    return TrainingData(
-        **{
-            f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)])
-            for f in fields(TrainingData)
-        }
-    )
 
 
 def share_of_quasars(world: World, rows: NDArray[np.int64]) -> float | None:

@@ -13,8 +13,28 @@ from quasarloop.evaluate.label_saving_figure import label_saving_figure
 
 CONTROL = "random labels"
 MAIN_MEASURE = "at_0.99"
-SKIES = {"alike": "first T drawn like the pool", "poor": "first T that covers the pool badly"}
+SKIES = {
+    "alike": "first T drawn like the pool",
+    "poor": "first T that covers the pool badly",
+    "rare": "the same first T, quasars are rare",
+}
 Curves = dict[int, LearningCurve]
+
+
+def merged(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put records of one run together: labels judged at another time stand on another line."""
+    together: dict[tuple[str, int, str], dict[str, Any]] = {}
+    for run in runs:
+        key = run["sky"], run["seed"], run["arm"]
+        if key not in together:
+            together[key] = run
+            continue
+        first = together[key]
+        order = np.argsort([*first["labels"], *run["labels"]]).tolist()
+        lists = [name for name, value in run.items() if isinstance(value, list)]
+        joined = {name: [*first[name], *run[name]] for name in lists}
+        together[key] = first | {name: [joined[name][i] for i in order] for name in lists}
+    return list(together.values())
 
 
 def table(runs: list[dict[str, Any]], purities: Iterable[float]) -> str:
@@ -49,7 +69,7 @@ def search_table(runs: list[dict[str, Any]]) -> str:
             if arm == CONTROL:
                 cells += [f"{_reached(mine, last):.3f}", "1"] if mine else ["–", "–"]
             else:
-                cells += _tried(mine, control)
+                cells += _tried(mine, control, last)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -120,13 +140,12 @@ def _line(
     return cells
 
 
-def _tried(mine: Curves, control: Curves) -> list[str]:
-    """What was reached with all labels, and the factors with half of them and all."""
+def _tried(mine: Curves, control: Curves, labels: int) -> list[str]:
+    """What was reached with so many labels, and the factors with half of them and all."""
     if not mine:
         return ["–", "–"]
-    labels = mean_curve(mine).labels
-    factors = [speed_up(mine, control, int(n)) for n in (labels[len(labels) // 2 - 1], labels[-1])]
-    return [f"{_reached(mine, int(labels[-1])):.3f}", ", ".join(str(f) for f in factors)]
+    factors = [str(speed_up(mine, control, n)) for n in (labels // 2, labels)]
+    return [f"{_reached(mine, labels):.3f}", ", ".join(factors)]
 
 
 def _reached(curves: Curves, labels: int) -> float:
