@@ -50,6 +50,15 @@ def test_every_figure_can_be_saved(tmp_path):
     assert labels[0] == f"MgII→CIV ({n})"
 
 
+@pytest.mark.parametrize("called", [True, False])
+def test_repeats_that_agree_perfectly_are_drawn_without_a_warning(tmp_path, called):
+    same = repeat_objects([1, 1, 2, 2], [called] * 4, [1.0, 1.0, 2.0, 2.0])
+    figures = [confusion_figure({"w": same}), scatter_figure({"w": scatter_in_bins(same)})]
+    for number, figure in enumerate(figures):
+        save_figure(figure, tmp_path / f"{number}.png")
+    assert figures[0].axes[1].get_yscale() == "linear"
+
+
 def catalogue(targets, rows):
     return {
         "TARGETID": np.array(targets),

@@ -23,6 +23,7 @@ __all__ = [
 
 # Line confusions drawn in the comparison, most frequent first; more would hide the points.
 _CONFUSIONS_DRAWN: Final = 7
+_LABEL_ROOM: Final = (0.17, 0.03)  # of a confusion's label, in parts of the panel
 _ENTROPY_BINS: Final = np.linspace(0, 1, 21)
 
 
@@ -49,8 +50,11 @@ def confusion_figure(repeats: Mapping[str, ObjectRepeats]) -> Figure:
                 color=colour,
                 label=text,
             )
-        right.set_yscale("log")
-        right.set_xlabel("confusion of an object's exposures, bits (zeros not drawn)")
+        right.set_xlim(0, 1.02)
+        if any((one.entropy_bits > 0).any() for one in repeats.values()):
+            right.set_yscale("log")
+            right.set_ylim(bottom=0.5)  # a single object is seen
+        right.set_xlabel("confusion of exposures, bits (zeros not drawn)")
         right.set_ylabel("objects")
         right.legend(fontsize=8)
         return figure
@@ -65,7 +69,8 @@ def scatter_figure(bins: Mapping[str, ScatterBins]) -> Figure:
             axes.errorbar(
                 one.z, one.scatter, yerr=one.error, fmt="o-", color=colour, capsize=2, label=label
             )
-        axes.set_yscale("log")
+        if any((one.scatter > 0).any() for one in bins.values()):
+            axes.set_yscale("log")
         axes.set_xlabel("redshift")
         axes.set_ylabel("mean standard deviation of redshift")
         axes.legend(fontsize=8)
@@ -144,12 +149,20 @@ def _plot_pair(axes: Axes, repeats: Mapping[str, ObjectRepeats], labels: Sequenc
 def _plot_confusions(axes: Axes, comparison: Comparison, limit: float) -> None:
     drawn = [confusion for confusion in comparison.confusions if confusion.n][:_CONFUSIONS_DRAWN]
     ends = np.array([0.0, limit])
+    placed: list[tuple[float, float]] = []
     for confusion in drawn:
         z_b = confused_redshift(ends, confusion.line_a, confusion.line_b)
         axes.plot(ends, z_b, "--", color="0.45", lw=0.8)
-        # Write the label where the dashed line leaves the panel.
+        # Write the label where the dashed line leaves the panel, further in where one stands.
         slope = (z_b[1] - z_b[0]) / limit
         x = min(limit, (limit - z_b[0]) / slope)
+        room_x, room_y = (part * limit for part in _LABEL_ROOM)
+        while any(
+            abs(x - other_x) < room_x and abs(z_b[0] + slope * x - other_y) < room_y
+            for other_x, other_y in placed
+        ):
+            x -= room_x
+        placed.append((x, z_b[0] + slope * x))
         text = f"{confusion.line_a.column}→{confusion.line_b.column} ({confusion.n})"
         axes.annotate(
             text,
