@@ -67,7 +67,8 @@ GROWING = "the loop, growing rounds"
 DOUBLING = (1 / 4, 1 / 4, 1 / 2, 1, 2)  # 75, 75, 150, 300 and 600 labels
 BALANCED = {Vote.NOT_QSO: 0.5, Vote.LOW_Z: 0.25, Vote.HIGH_Z: 0.25}
 # The loop labels at most one of so many objects of its pool: a pool nearly used up is no choice.
-LEAST_POOL = 6
+# Nor is chance judged with more labels than one of two.
+LEAST_POOL, LEAST_POOL_OF_CHANCE = 6, 2
 # Options of the choice, and of the study: "map": False leaves out all that the map does, "rounds"
 # are the labels of each as parts of the usual ones, "scouts" makes the first round random,
 # "forget_first" leaves the first T out of all training.
@@ -172,7 +173,7 @@ def missing_labels(arm: str, pool: int, done: set[int] | None, setting: Setting)
         least = (
             1 if choice_of(arm).get("forget_first") else 0
         )  # nothing to train on teaches nothing
-        wanted = [n for n in setting.random_labels() if least <= n <= pool]
+        wanted = [n for n in setting.random_labels() if least <= n <= pool / LEAST_POOL_OF_CHANCE]
         return [n for n in wanted if n not in (done or set())]
     spent = np.cumsum(rounds_of(arm, setting)).tolist()
     most = pool / LEAST_POOL

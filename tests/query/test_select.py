@@ -267,6 +267,9 @@ def test_random_share_and_proportional_draws_are_seeded(tmp_path):
     assert half["INDEX"].to_list()[:20] == picks()["INDEX"].to_list()[:20]
     assert half["INDEX"].n_unique() == 40
     assert half.equals(picks(random_share=0.5))
+    scouts = picks(random_share=1.0, per_cell=2)  # a first round that sees what is there
+    assert scouts["REASON"].to_list() == ["random"] * 40
+    assert scouts["INDEX"].n_unique() == 40
     drawn = picks(draw="proportional")["INDEX"].to_list()
     assert drawn == picks(draw="proportional")["INDEX"].to_list()
     assert drawn != picks(draw="proportional", seed=1)["INDEX"].to_list()

@@ -70,7 +70,7 @@ def test_random_labels_are_added_one_by_one_and_loops_run_whole(study):
         1800,
         2400,
     ]
-    assert study.missing_labels("random labels", 2000, {0, 600}, setting) == [300, 900, 1200, 1800]
+    assert study.missing_labels("random labels", 2000, {0, 600}, setting) == [300, 900]
     # Without the first T there is nothing to learn from before the first labels.
     assert 0 not in study.missing_labels("random labels, first T left out", 2000, None, setting)
     # 75, 75, 150, 300, 600: judged where random labels are; not more than a sixth of the pool.
