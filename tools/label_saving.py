@@ -64,7 +64,7 @@ from quasarloop.query.votes_input import read_votes_table
 
 RANDOM, LOOP, NO_MAP = "random labels", "the loop", "the loop without the map"
 GROWING = "the loop, growing rounds"
-DOUBLING = (1 / 4, 1 / 4, 1 / 2, 1, 2)  # 75, 75, 150, 300 and 600 labels
+DOUBLING = (1 / 4, 1 / 4, 1 / 2, 1)  # 75, 75, 150 and 300 labels
 BALANCED = {Vote.NOT_QSO: 0.5, Vote.LOW_Z: 0.25, Vote.HIGH_Z: 0.25}
 # The loop labels at most one of so many objects of its pool: a pool nearly used up is no choice.
 # Nor is chance judged with more labels than one of two.
@@ -95,14 +95,7 @@ SEARCH: dict[str, dict[str, Any]] = {
         "score": "mutual_information",
         "draw": "proportional",
     },
-    "growing rounds, no scouts": {"score": "soft_entropy", "per_cell": 2, "rounds": DOUBLING[:-1]},
-    "growing rounds, first T left out": {
-        "score": "soft_entropy",
-        "per_cell": 2,
-        "scouts": True,
-        "rounds": DOUBLING[:-1],
-        "forget_first": True,
-    },
+    "growing rounds, no scouts": {"score": "soft_entropy", "per_cell": 2, "rounds": DOUBLING},
     "random labels, first T left out": {"score": "random", "map": False, "forget_first": True},
     "mutual_information, spread by distance": {"score": "mutual_information", "spread": True},
 }

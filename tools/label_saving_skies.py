@@ -14,7 +14,7 @@ from quasarloop.store import iter_store, open_store
 
 SKIES = ("alike", "poor", "rare")
 # Random labels judged beyond the loop's last ones, as parts of those.
-WIDER = (1.5, 2, 3, 4, 6, 8)
+WIDER = (1.5, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Setting:
     least_epochs: int = 15
     learning_rate: float = 4e-3
     dropout: float = 0.0
-    longest: float = 8
+    longest: float = 4
     rare: float = 0.08
 
     def random_labels(self) -> list[int]:
