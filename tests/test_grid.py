@@ -1,6 +1,7 @@
 """Grids and rebinning: hand-made numbers, QuasarNP's own results, conservation laws."""
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -308,3 +309,24 @@ class TestNormalise:
         found = normalise(binned.flux, binned.ivar)
         assert (found.rms_flux == 0).all()
         assert not found.flux.any()
+
+
+def test_threads_do_not_share_working_memory():
+    waves = [DESI_WAVE[:2000], DESI_WAVE[1000:4000], DESI_WAVE[3000:]]
+    jobs = [(wave, *spectra(130, len(wave), seed)) for seed, wave in enumerate(waves * 4)]
+    alone = [rebin([job], LOG_GRID) for job in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda job: rebin([job], LOG_GRID), jobs))
+    for one, other in zip(alone, together, strict=True):
+        assert (one.flux == other.flux).all()
+        assert (one.ivar == other.ivar).all()
+
+
+def test_numbers_too_large_leave_nothing_behind():
+    flux, ivar = spectra(3, len(DESI_WAVE))
+    before = rebin([(DESI_WAVE, flux, ivar)], LOG_GRID)
+    huge = np.full((60, len(DESI_WAVE)), 3e38, "f4")
+    rebin([(DESI_WAVE, huge, huge)], LOG_GRID)
+    after = rebin([(DESI_WAVE, flux, ivar)], LOG_GRID)
+    assert (before.flux == after.flux).all()
+    assert np.isfinite(after.flux).all()

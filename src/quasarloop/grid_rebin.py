@@ -4,7 +4,10 @@ The numbers a QuasarNET network sees are made here, and only here: for every sur
 the map and for training alike.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
+from threading import local
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,14 +23,16 @@ Floats = NDArray[np.floating]
 
 # Rows summed at once, and fewest pixels between the windows that bins are summed in (see
 # `_Plan`): the products of one arm stay in the processor's cache.
-_BLOCK_ROWS: Final = 32
-_SMALLEST_STEP: Final = 64
+_BLOCK_ROWS: Final = 48
+_SMALLEST_STEP: Final = 48
 # Rows normalised at once, in float64; they too stay in the cache.
 _NORMALISED_ROWS: Final = 64
 # An rms below this part of the mean is what float32 sums leave of a constant.
 _DUST: Final = 1e-6
 # Wavelength solutions whose plans are kept: SDSS files start at a few dozen pixels.
 _KEPT_PLANS: Final = 64
+# Working memory, a thread's own: a megabyte or two for the arms of DESI.
+_KEPT: Final = local()
 
 
 class Rebinned(NamedTuple):
@@ -77,15 +82,15 @@ def rebin(arms: list[tuple[ArrayLike, ArrayLike, ArrayLike]], grid: WaveGrid) ->
         raise GridError("no arm to rebin; a spectrum needs at least one")
     n_rows = np.shape(arms[0][1])[0]
     sums = np.zeros((2, n_rows, grid.n_bins), dtype=np.float32)  # ivar, flux·ivar
-    sides = [_Side.make(grid, *arm) for arm in arms]
+    sides = [side for side in (_Side.make(grid, *arm) for arm in arms) if side is not None]
+    scratch = _Scratch.of(sides)
     # Numbers too large for float32 become inf here, and `normalise` refuses their rows.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, n_rows, _BLOCK_ROWS):
             rows = slice(start, min(start + _BLOCK_ROWS, n_rows))
             block = np.zeros((2, grid.n_bins, _BLOCK_ROWS), dtype=np.float32)
-            for side in sides:
-                if side is not None:
-                    side.add(block, rows)
+            for side, room in zip(sides, scratch, strict=True):
+                side.add(block, rows, room)
             sums[:, rows] = block[:, :, : rows.stop - start].transpose(0, 2, 1)
         np.divide(sums[1], sums[0], out=sums[1], where=sums[0] > 0)
     return Rebinned(sums[1], sums[0])
@@ -194,15 +199,12 @@ def _cut(n_pixels: int, counts: NDArray[np.int64]) -> tuple[int, int]:
 
 
 class _Side(NamedTuple):
-    """The pixels of one arm that fall on the grid, and room to sum a block of their rows."""
+    """The pixels of one arm that fall on the grid."""
 
     plan: _Plan
     flux: Floats  # (n, n_used)
     ivar: Floats
     windows: Floats | None  # of `ivar`, where it can be summed as it stands
-    room: NDArray[np.float32]  # (2, _BLOCK_ROWS, n_used) for ivar, flux·ivar
-    room_windows: tuple[Floats, Floats]
-    found: NDArray[np.float32]  # (n_windows, n_slots, _BLOCK_ROWS)
 
     @classmethod
     def make(
@@ -213,30 +215,47 @@ class _Side(NamedTuple):
             return None
         used_flux, used_ivar = (np.asarray(a)[:, plan.pixels] for a in (flux, ivar))
         plain = used_ivar.dtype == np.float32 and used_ivar.strides[1] == used_ivar.itemsize
-        room = np.zeros((2, _BLOCK_ROWS, used_flux.shape[1]), dtype=np.float32)
-        return cls(
-            plan=plan,
-            flux=used_flux,
-            ivar=used_ivar,
-            windows=_windows(used_ivar, plan) if plain else None,
-            room=room,
-            room_windows=(_windows(room[0], plan), _windows(room[1], plan)),
-            found=np.empty((*plan.members.shape[:2], _BLOCK_ROWS), dtype=np.float32),
-        )
+        return cls(plan, used_flux, used_ivar, _windows(used_ivar, plan) if plain else None)
 
-    def add(self, block: NDArray[np.float32], rows: slice) -> None:
+    def add(self, block: NDArray[np.float32], rows: slice, room: "_Scratch") -> None:
         """Add some rows, at most `_BLOCK_ROWS`, to (2, n_bins, _BLOCK_ROWS) sums."""
-        ivar, ivar_windows = self.ivar[rows], self.room_windows[0]
+        ivar, ivar_windows = self.ivar[rows], room.windows[0]
         if self.windows is not None and len(ivar) == _BLOCK_ROWS:
             ivar_windows = self.windows[:, :, rows]
         else:  # always the same number of rows: a sum must not depend on its company
-            np.copyto(self.room[0, : len(ivar)], ivar, casting="same_kind")
-        weighted = self.room[1, : len(ivar)]
+            np.copyto(room.pixels[0, : len(ivar)], ivar, casting="same_kind")
+        weighted = room.pixels[1, : len(ivar)]
         np.multiply(self.flux[rows], ivar, out=weighted, casting="same_kind")
-        for total, windows in zip(block, (ivar_windows, self.room_windows[1]), strict=True):
-            np.matmul(self.plan.members, windows, out=self.found)
-            of_slots = self.found.reshape(-1, _BLOCK_ROWS)
+        for total, windows in zip(block, (ivar_windows, room.windows[1]), strict=True):
+            np.matmul(self.plan.members, windows, out=room.found)
+            of_slots = room.found.reshape(-1, _BLOCK_ROWS)
             total[self.plan.bins] += of_slots[self.plan.slots]
+
+
+class _Scratch(NamedTuple):
+    """Room to sum a block of an arm's rows; that of all arms is the same memory."""
+
+    pixels: NDArray[np.float32]  # (2, _BLOCK_ROWS, n_used) for ivar, flux·ivar
+    windows: tuple[Floats, Floats]  # of both
+    found: NDArray[np.float32]  # (n_windows, n_slots, _BLOCK_ROWS)
+
+    @classmethod
+    def of(cls, sides: Sequence[_Side]) -> list["_Scratch"]:
+        """Make each arm's; memory of a thread is kept, as first touching it takes long."""
+        shapes = [
+            ((2, _BLOCK_ROWS, side.flux.shape[1]), (*side.plan.members.shape[:2], _BLOCK_ROWS))
+            for side in sides
+        ]
+        wanted = max((prod(a) + prod(b) for a, b in shapes), default=0)
+        if len(getattr(_KEPT, "memory", ())) < wanted:
+            _KEPT.memory = np.zeros(wanted, dtype=np.float32)
+        rooms = []
+        for side, (of_pixels, of_found) in zip(sides, shapes, strict=True):
+            pixels = _KEPT.memory[: prod(of_pixels)].reshape(of_pixels)
+            found = _KEPT.memory[prod(of_pixels) :][: prod(of_found)].reshape(of_found)
+            windows = (_windows(pixels[0], side.plan), _windows(pixels[1], side.plan))
+            rooms.append(cls(pixels, windows, found))
+        return rooms
 
 
 def _windows(pixels: Floats, plan: _Plan) -> Floats:
