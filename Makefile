@@ -54,8 +54,11 @@ slow: $(STAMP)
 		--population tools/poor_first_t.toml --workers $(JOBS)
 	$(BIN)/quasarloop ingest study/poor --store study/poorstore --workers $(JOBS)
 	$(BIN)/python tools/label_saving.py run --store study/skystore --truth study/sky/truth.csv \
-		--poor-store study/poorstore --poor-truth study/poor/truth.csv --seeds 5 \
-		--arms "random labels" "the loop" "the loop without the map"
+		--poor-store study/poorstore --poor-truth study/poor/truth.csv --seeds 5 --skies alike poor \
+		--arms "random labels" "the loop" "the loop, growing rounds" "the loop without the map"
+	$(BIN)/python tools/label_saving.py run --store study/skystore --truth study/sky/truth.csv \
+		--poor-store study/poorstore --poor-truth study/poor/truth.csv --seeds 5 --skies rare \
+		--arms "random labels" "the loop, growing rounds"
 	$(BIN)/python tools/label_saving.py page
 
 # Real redrock and desispec read our files; they live in an environment of their own.

@@ -32,11 +32,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from label_saving_page import figure, fill, merged, search_table, table
+from label_saving_page import LOW_PURITY, figure, fill, merged, search_table, table
 from label_saving_skies import SKIES, SMALL, Draw, Setting, draw_sets, joined, read_labelled
 from numpy.typing import NDArray
 from score_table import (
-    MEASURES,
     PURITIES,
     World,
     load_world,
@@ -121,7 +120,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="begin no run after so many")
     options = parser.parse_args()
     if options.what == "table":
-        sys.stdout.write(table(merged(read_runs(options.out)), PURITIES))
+        sys.stdout.write(table(merged(read_runs(options.out))))
     elif options.what == "page":
         runs = merged(read_runs(options.out))
         main_runs = [run for run in runs if run["arm"] in ARMS]
@@ -129,7 +128,7 @@ def main() -> None:
         seeds = {run["seed"] for run in runs if run["arm"] not in ARMS}
         tried = [run for run in runs if run["seed"] in seeds or not seeds]
         figure(main_runs, options.figure)
-        fill(options.page, {"table": table(main_runs, PURITIES), "tried": search_table(tried)})
+        fill(options.page, {"table": table(main_runs), "tried": search_table(tried)})
     else:
         torch.set_num_threads(1)
         run(options, replace(SMALL if options.small else Setting(), judges=options.judges))
@@ -278,7 +277,9 @@ def judged(
     """Train networks on all labels, measure each; those of one number start alike in all arms."""
     data, test = joined(draw.first, training_data(world, new)), draw.test
     true = world.labels.is_qso[test]
-    result: dict[str, list[float]] = {name: [] for name in (*MEASURES, "purity")}
+    purities = (LOW_PURITY, *PURITIES)
+    measures = ("at_threshold", "purity", *(f"at_{purity}" for purity in purities))
+    result: dict[str, list[float]] = {name: [] for name in measures}
     for judge in range(setting.judges):
         predictor = network(data, np.random.SeedSequence([draw.seed, judge, 77]), setting)
         finds = ask_members(world.spectra[test], [predictor], VoteSettings())
@@ -286,7 +287,7 @@ def judged(
         found = confidence > CONFIDENCE_THRESHOLD
         result["at_threshold"].append(float(found[true].mean()))
         result["purity"].append(float(true[found].mean()) if found.any() else float("nan"))
-        for purity in PURITIES:
+        for purity in purities:
             reached = completeness_at_purity(confidence, true, purity)
             result[f"at_{purity}"].append(float(reached))
     return result
