@@ -15,7 +15,7 @@ from quasarloop.network.model import LineFinder, NetworkConfig, config_from_dict
 from quasarloop.network.predict import Predictor, predict_reference
 from quasarloop.network.presets import PRESETS, preset
 from quasarloop.network.redshift_grid import RedshiftGrid, line_reads, redshift_targets
-from quasarloop.network.redshift_head import Reader, redshift_loss
+from quasarloop.network.redshift_head import Reader, RedshiftHead, redshift_loss
 from quasarloop.network.weights import from_module, to_module
 from quasarloop.truth import SpecType
 
@@ -202,3 +202,37 @@ def test_other_kernels_know_where_their_cells_lie():
     said = reader.log_p(evidence, torch.zeros(1, config.redshift.n_knots))[0]
     z = config.redshift.z[int(said.argmax())]
     assert grid.position_of(2796.3511 * (1 + z)) == pytest.approx(30.5, abs=0.51)
+
+
+@pytest.mark.parametrize("n_maps", [1, 2, 3])
+def test_a_head_says_the_same_while_it_learns_and_after(n_maps):
+    config = replace(CONFIG, redshift=replace(HEAD, n_maps=n_maps))
+    head = RedshiftHead(config, torch.Generator().manual_seed(3))
+    draw = torch.Generator().manual_seed(4)
+    assert config.redshift is not None
+    cells = [
+        torch.randn(5, config.widths[n], config.n_filters, generator=draw).relu()
+        for n in config.redshift.maps
+    ]
+    hidden = torch.randn(5, config.n_dense, generator=draw)
+    learning = head(cells, hidden)
+    assert learning.requires_grad
+    with torch.inference_mode():
+        after = head(cells, hidden)
+    np.testing.assert_allclose(after.numpy(), learning.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_ln_p_is_the_sum_of_what_lies_at_each_lines_place():
+    """Against plain interpolation, line by line, 0 outside the map."""
+    lines = [CONFIG.lines[i] for i in CONFIG.emission_index]
+    draw = np.random.default_rng(5)
+    evidence = draw.normal(size=(3, 444, len(lines))).astype(np.float32)
+    said = Reader.of(CONFIG).log_p(torch.from_numpy(evidence), torch.zeros(3, HEAD.n_knots))
+    total = np.zeros((3, HEAD.n_z))
+    for i, line in enumerate(lines):
+        wave = line.wave_rest_aa * (1 + HEAD.z)
+        place = np.log10(wave / CONFIG.grid.start_aa) / CONFIG.grid.step - 0.5
+        for row in range(3):
+            ends = np.concatenate([[0], evidence[row, :, i], [0]])
+            total[row] += np.interp(place, np.arange(-1, 445), ends)
+    np.testing.assert_allclose(said.numpy(), total, atol=5e-3)  # the last 0.1 % is never left

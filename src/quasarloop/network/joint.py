@@ -49,6 +49,7 @@ _TINY: Final = 1e-12
 _DOUBT: Final = 1e-3
 _BOX_SAY: Final = 0.5
 _BLOCK_ROWS: Final = 64  # the arrays of a block stay in the processor's cache
+_HEAD_ROWS: Final = 512  # as well where only a head's few peaks are asked about
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,9 @@ def _of_head(
     boxes = np.isfinite(outputs.confidence).all(axis=(1, 2))
     boxes &= np.isfinite(outputs.offset).all(axis=(1, 2))
     doubt = np.partition(peaks.mass, -2, axis=1)[:, -2] > _DOUBT
-    for rows in _blocks(np.flatnonzero(doubt & boxes)):
-        evidence = LineEvidence.of(outputs[rows], config, calibration)
+    for rows in _blocks(np.flatnonzero(doubt & boxes), _HEAD_ROWS):
+        said_there = LineOutputs(outputs.confidence[rows], outputs.offset[rows])
+        evidence = LineEvidence.of(said_there, config, calibration)
         said = evidence.log_density(np.maximum(peaks.log_z1[rows], 0.0))
         factor = np.exp(_BOX_SAY * (said - said.max(axis=1, keepdims=True)))
         before = peaks.mass[rows]
@@ -289,8 +291,8 @@ def _log_step(config: NetworkConfig, wave_aa: Floats) -> Floats:
     return np.asarray(config.grid.step * bins / wave_aa)
 
 
-def _blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    return (rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS))
+def _blocks(rows: NDArray[np.intp], size: int = _BLOCK_ROWS) -> Iterator[NDArray[np.intp]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _check(outputs: LineOutputs, config: NetworkConfig) -> None:

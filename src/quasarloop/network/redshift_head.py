@@ -46,18 +46,17 @@ class HeadArrays(NamedTuple):
 class Reader(NamedTuple):
     """How evidence becomes ln p(z), as tensors on the network's device.
 
+    ln p(z) is a weighted sum of a few rows of a table: every line's places, line after line,
+    then zeros, for lines outside, then the knots.
+
     Attributes:
-        lower: (n_lines, n_z) place of the lower neighbour, as `LineReads`.
-        fraction: (n_lines, n_z, 1).
-        knot: (n_z,) the knot below each redshift.
-        knot_fraction: (n_z, 1) how far towards the next.
+        rows: (n_z, 2 n_lines + 2) the rows summed: two neighbours of every line and the knots.
+        weight: (n_z, 2 n_lines + 2).
         cells: (n_maps, width) the cell of each map that lies under a cell of the first.
     """
 
-    lower: Tensor
-    fraction: Tensor
-    knot: Tensor
-    knot_fraction: Tensor
+    rows: Tensor
+    weight: Tensor
     cells: Tensor
 
     @classmethod
@@ -68,15 +67,28 @@ class Reader(NamedTuple):
         lines = tuple(config.lines[i] for i in config.emission_index)
         n_places = config.widths[head.conv] * config.stride**head.conv
         reads = line_reads(head, lines, config.grid, _first_bin(config, head.conv), n_places)
-        step = torch.arange(head.n_z)
-        knot = torch.clamp(step // head.knot_steps, max=head.n_knots - 2)
+        outside = n_places * len(lines)
+        first = n_places * np.arange(len(lines))
+        # Of a line's places, 0 and the last are outside.
+        low, high = (
+            np.where((place >= 1) & (place <= n_places), place - 1 + first, outside)
+            for place in (reads.lower, reads.lower + 1)
+        )
+        step = np.arange(head.n_z)
+        knot = np.minimum(step // head.knot_steps, head.n_knots - 2)
+        lower = np.column_stack([low, outside + 1 + knot])  # (n_z, n_lines + 1)
+        upper = np.column_stack([high, outside + 2 + knot])
+        above = np.column_stack([reads.fraction, step / head.knot_steps - knot])
         return cls(
-            torch.from_numpy(reads.lower.T.copy()),
-            torch.from_numpy(reads.fraction.T.copy()).unsqueeze(2),
-            knot,
-            (step / head.knot_steps - knot).float().unsqueeze(1),
+            torch.from_numpy(np.hstack([lower, upper])),
+            torch.from_numpy(np.hstack([1 - above, above]).astype(np.float32)),
             torch.from_numpy(np.stack([_under(config, head.conv, n) for n in head.maps])),
         )
+
+    @property
+    def n_lines(self) -> int:
+        """Number of emission lines."""
+        return self.rows.shape[1] // 2 - 1
 
     def to(self, device: torch.device) -> "Reader":
         """Return it on a device."""
@@ -92,12 +104,10 @@ class Reader(NamedTuple):
         Returns:
             (n, n_z), ln p(z) up to a constant.
         """
-        # Spectra last: what is picked are then whole rows of memory.
-        places = functional.pad(evidence.permute(2, 1, 0), (0, 0, 1, 1))  # (n_lines, places + 2, n)
-        total = _between(knots.t(), self.knot, self.knot_fraction)  # (n_z, n)
-        for line, lower, fraction in zip(places, self.lower, self.fraction, strict=True):
-            total = total + _between(line, lower, fraction)
-        return total.t()  # (n, n_z)
+        # Spectra last: what is summed are then whole rows of memory.
+        places = evidence.permute(2, 1, 0).unbind()  # (n_places, n) of each line
+        table = torch.cat([*places, torch.zeros_like(places[0][:1]), knots.t()])
+        return _sum_of_rows(table, self.rows, self.weight).t()  # (n, n_z)
 
 
 class RedshiftHead(nn.Module):
@@ -143,16 +153,21 @@ def head_logits(
     whole = functional.linear(hidden, arrays.whole, arrays.local_bias)
     reader = reader.to(hidden.device)
     kernels = arrays.local.chunk(len(cells), dim=1)
-    features = _linear_of(cells[0], kernels[0]).add_(whole.unsqueeze(1))
-    for coarser, kernel, under in zip(cells[1:], kernels[1:], reader.cells[1:], strict=True):
-        features += _linear_of(coarser, kernel).index_select(1, under)
+    coarse = [_linear_of(*pair) for pair in zip(cells[1:], kernels[1:], strict=True)]
+    if coarse:
+        coarse[0] += whole.unsqueeze(1)  # there, cells are fewer
+    spread = [
+        one.index_select(1, under) for one, under in zip(coarse, reader.cells[1:], strict=True)
+    ]
+    features = sum(spread[1:], spread[0]) if spread else whole.unsqueeze(1)
+    features = _plus_linear(features, cells[0], kernels[0])
     features.relu_()  # (n, width, n_channels)
     # Half precision would round evidence to parts of what tells neighbouring bins apart.
     with torch.autocast(features.device.type, enabled=False):
         evidence = functional.linear(features.float(), arrays.lines, arrays.lines_bias)
         knots = functional.linear(hidden.float(), arrays.knots, arrays.knots_bias)
         # A cell's outputs are bin after bin, in each of them line after line.
-        places = evidence.view(len(hidden), -1, len(reader.lower))  # (n, n_places, n_lines)
+        places = evidence.view(len(hidden), -1, reader.n_lines)  # (n, n_places, n_lines)
         return reader.log_p(places, knots)
 
 
@@ -188,10 +203,19 @@ def _linear_of(cells: Tensor, kernel: Tensor) -> Tensor:
     return functional.linear(flat, kernel.contiguous()).view(len(cells), -1, len(kernel))
 
 
-def _between(rows: Tensor, lower: Tensor, fraction: Tensor) -> Tensor:
-    """Return what lies between neighbouring rows, (n_rows, n) -> (n_z, n)."""
-    rows = rows.contiguous()
-    return torch.lerp(rows.index_select(0, lower), rows.index_select(0, lower + 1), fraction)
+def _plus_linear(features: Tensor, cells: Tensor, kernel: Tensor) -> Tensor:
+    """Return features + `_linear_of` cells; in place of the features where nothing learns."""
+    if torch.is_grad_enabled() or features.shape[1] != cells.shape[1]:
+        return _linear_of(cells, kernel) + features
+    features.flatten(0, 1).addmm_(cells.flatten(0, 1), kernel.t())
+    return features
+
+
+def _sum_of_rows(table: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+    """Return weighted sums of rows of a table (n_rows, n): (n_z, k) of them -> (n_z, n)."""
+    if table.device.type == "mps":  # where embedding_bag is missing
+        return torch.einsum("zkn,zk->zn", table[rows], weight)
+    return functional.embedding_bag(rows, table, per_sample_weights=weight, mode="sum")
 
 
 def _under(config: "NetworkConfig", finest: int, conv: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from quasarloop.network.redshift_grid import RedshiftGrid
@@ -80,24 +81,29 @@ def read_peaks(log_p: NDArray[np.float32], head: RedshiftGrid) -> Peaks:
 def _of_block(log_p: NDArray[np.float32], head: RedshiftGrid) -> Peaks:
     log_step = head.step * np.log(10)  # in ln(1 + z)
     apart, reach = round(CONFUSION / log_step), max(round(_REACH / log_step), 1)
-    p = np.exp((log_p - log_p.max(axis=1, keepdims=True)) / np.float32(head.temperature))
-    left = np.pad(p, ((0, 0), (apart, apart)))  # what no peak has taken yet
-    row = np.arange(len(p))
-    around, wide = np.arange(-reach, reach + 1), np.arange(2 * apart + 1)
+    # What no peak has taken yet, with room on both sides.
+    left = np.zeros((len(log_p), log_p.shape[1] + 2 * apart), np.float32)
+    p = left[:, apart:-apart]
+    np.subtract(log_p, log_p.max(axis=1, keepdims=True), out=p)
+    p /= np.float32(head.temperature)
+    np.exp(p, out=p)
+    whole = p.sum(axis=1, dtype=np.float64)
+    windows = sliding_window_view(left, 2 * apart + 1, axis=1, writeable=True)
+    row, around = np.arange(len(p)), np.arange(-reach, reach + 1)
     mass, mean, spread = (np.zeros((len(p), _N_PEAKS)) for _ in range(3))
     for peak in range(_N_PEAKS):
-        best = left[:, apart:-apart].argmax(axis=1)
-        near = left[row[:, None], best[:, None] + apart + around].astype(np.float64)
-        here = left[row[:, None], best[:, None] + wide]
+        best = p.argmax(axis=1)
+        here = windows[row, best]  # (n, 2 apart + 1)
+        near = here[:, apart - reach : apart + reach + 1].astype(np.float64)
         mass[:, peak] = here.sum(axis=1, dtype=np.float64)
         norm = np.maximum(near.sum(axis=1), np.finfo(float).tiny)
         middle = near @ around / norm
         mean[:, peak] = best + middle
         spread[:, peak] = near @ around**2 / norm - middle**2
-        left[row[:, None], best[:, None] + wide] = 0.0
+        windows[row, best] = 0.0
     # Between two neighbours of the grid p(z) cannot say more: a twelfth of a step squared.
     sigma = head.error_scale * np.sqrt(np.maximum(spread, 1 / 12)) * log_step
-    return Peaks(mean * log_step, sigma, mass / p.sum(axis=1, dtype=np.float64)[:, None])
+    return Peaks(mean * log_step, sigma, mass / whole[:, None])
 
 
 def _blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
