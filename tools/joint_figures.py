@@ -1,7 +1,7 @@
 """Figures of `tools/joint_table.py`: errors, pulls, confusions and oscillation of redshifts."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,11 +26,12 @@ _SN_TICKS = (0.3, 0.5, 1, 2, 4, 8)
 _SN_EDGES = np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0])
 _Z_EDGES = np.arange(0.0, 4.9, 0.4)
 _ERRORS_KMS = np.linspace(-4000, 4000, 81)
+_ERROR_TICKS = (-4000, -2000, 0, 2000, 4000)
 _PULLS = np.linspace(-5, 5, 51)
 
 
-class Judged(Protocol):
-    """What `joint_table.Judged` has of one sky and one network, (n,) each."""
+class Judged(NamedTuple):
+    """One sky and one network, (n,) each."""
 
     label: str
     config: NetworkConfig
@@ -63,6 +64,7 @@ def _overview(every: list[Judged]) -> Figure:
             faint = sn < _FAINT_SN
             _shares(by_z, z[faint], wrong[faint], _Z_EDGES, colour, label)
         errors.set(xlabel="redshift error c Δz / (1 + z), km/s", ylabel="quasars called, per bin")
+        errors.set_xticks(_ERROR_TICKS, [f"{value:,d}" for value in _ERROR_TICKS])
         pull = ((joint - z) / sigma)[called]
         pulls.hist(pull, bins=_PULLS, density=True, histtype="step", lw=1.8, color=COLOURS[1])
         x = np.linspace(-5, 5, 201)

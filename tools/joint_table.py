@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from joint_figures import CONFUSED_KMS, draw
+from joint_figures import CONFUSED_KMS, Judged, draw
 from joint_fit import Answer, as_code, fit_calibration
 from joint_sky import Sky, real_quasars, simulated_sky
-from numpy.typing import NDArray
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.errors import QuasarloopError, TruthError
@@ -26,8 +25,8 @@ from quasarloop.evaluate.metrics import RIGHT_WITHIN, redshift_errors, share
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS, error_kms
 from quasarloop.grid import WaveGrid
-from quasarloop.network.decode import LineFinds, classify_finds, decode
-from quasarloop.network.joint import JointRedshifts, joint_redshifts
+from quasarloop.network.decode import classify_finds, decode
+from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.joint_calibration import CALIBRATION, JointCalibration
 from quasarloop.network.model import NetworkConfig
 from quasarloop.network.predict import Predictor
@@ -55,19 +54,6 @@ class Way(NamedTuple):
 
     trust: JointCalibration
     head: bool
-
-
-class Judged(NamedTuple):
-    """One sky and one network, (n,) each."""
-
-    label: str
-    config: NetworkConfig
-    z: NDArray[np.float64]
-    sn: NDArray[np.float32]
-    called: NDArray[np.bool_]
-    one: NDArray[np.float64]
-    finds: LineFinds
-    joint: JointRedshifts
 
 
 def main() -> int:

@@ -14,27 +14,34 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from joint_sky import Sky, simulated_sky
 from numpy.typing import NDArray
+from redshift_study_table import tables
 from train_default_weights import mixed_skies, observed
 
 from quasarloop.artefacts import check_folder
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.errors import TruthError
+from quasarloop.evaluate.compare import CONFUSION_KMS, confused_redshift
 from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS, error_kms
 from quasarloop.grid import LOG_GRID
+from quasarloop.network import training
 from quasarloop.network.augment import shift_flux
 from quasarloop.network.decode import LineFinds, LineOutputs, classify_finds, decode
 from quasarloop.network.joint import joint_redshifts
+from quasarloop.network.loss import LossParts, line_finder_loss
 from quasarloop.network.model import NetworkConfig
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
@@ -47,12 +54,13 @@ from quasarloop.robust import nmad
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
 
-TRAIN_OBJECTS, SKY_OBJECTS, CLASS_OBJECTS = 4000, 2000, 3000
+TRAIN_OBJECTS, SKY_OBJECTS, CLASS_OBJECTS = 4000, 6000, 3000
 TRAIN_SEED, CLASS_SEED, SKY_SEEDS = 11, 91, (301, 302)
 EPOCHS, RATE = 24, 3e-3
 FAINT_SN, CONFUSED_KMS, PURITY = (0.5, 2.0), 15_000.0, 0.98
 ONE_SIGMA = (15.865, 50.0, 84.135)
 # What is moved and put back, bins of a box of 34: averages over where lines lie in their boxes.
+SEEN, TINY_P = 0.5, 1e-12
 BOX_SHIFTS = (-14, -7, 0, 7, 14)
 
 
@@ -65,31 +73,63 @@ class Variant(NamedTuple):
     options: dict[str, Any] = {}  # noqa: RUF012
     weights: str = ""  # of another run, read in another way
     network: dict[str, Any] = {}  # noqa: RUF012
+    seed: int = 1
+    epochs: int = EPOCHS
+    offset_weight: float = 1.0  # of the offsets' loss beside the boxes'
+    members: tuple[str, ...] = ()  # runs whose answers are averaged
+    moves: tuple[int, ...] = ()  # bins the spectrum is moved by, answers averaged
 
 
 _OURS = "quasarloop2026"
 VARIANTS = {
     "classic": Variant("green2025", "`green2025`"),
     "classic, moved": Variant(
-        "green2025", "the same, lines averaged over moves within a box", weights="classic"
+        "green2025",
+        "the same, lines averaged over moves within a box",
+        weights="classic",
+        moves=BOX_SHIFTS,
     ),
     "classic, shifts": Variant(
         "green2025", "`green2025`, shifts of ±40 bins", options={"shift_bins": 40}
     ),
     "head": Variant(_OURS, "`quasarloop2026`"),
-    "head, no coarse": Variant(_OURS, "without the coarse part", head={"knot_steps": 903}),
     "head, one map": Variant(_OURS, "`quasarloop2026`, one map", head={"n_maps": 1}),
-    "head, conv 1": Variant(_OURS, "reading the first three", head={"conv": 1, "n_maps": 3}),
-    "head, conv 3": Variant(_OURS, "reading the third alone", head={"conv": 3, "n_maps": 1}),
-    "head, weight 0.3": Variant(_OURS, "loss weight 0.3", head={"loss_weight": 0.3}),
-    "head, weight 3": Variant(_OURS, "loss weight 3", head={"loss_weight": 3.0}),
-    "head, 32": Variant(_OURS, "32 channels", head={"n_channels": 32}),
-    "head, 128": Variant(_OURS, "128 channels", head={"n_channels": 128}),
     "head, shifts 40": Variant(
         _OURS, "`quasarloop2026`, shifts of ±40 bins", options={"shift_bins": 40}
     ),
-    "head, shifts 10": Variant(_OURS, "shifts of ±10 bins", options={"shift_bins": 10}),
-    "head, dropout 0.1": Variant(_OURS, "dropout 0.1", network={"dropout": 0.1}),
+    "head, shifts 80": Variant(
+        _OURS, "`quasarloop2026`, shifts of ±80 bins", options={"shift_bins": 80}
+    ),
+    "head, shifts 120": Variant(
+        _OURS, "`quasarloop2026`, shifts of ±120 bins", options={"shift_bins": 120}
+    ),
+    "head, shifts 80, seed 2": Variant(
+        _OURS, "the same, another seed", options={"shift_bins": 80}, seed=2
+    ),
+    "head, shifts 80, long": Variant(
+        _OURS,
+        "`quasarloop2026`, ±80 bins, twice as many epochs",
+        options={"shift_bins": 80},
+        epochs=48,
+    ),
+    "head, moved": Variant(
+        _OURS, "`quasarloop2026`, p(z) averaged over moves", weights="head", moves=BOX_SHIFTS
+    ),
+    "head, shifts 80, moved": Variant(
+        _OURS,
+        "with shifts of ±80 bins, p(z) averaged over moves",
+        weights="head, shifts 80",
+        moves=BOX_SHIFTS,
+    ),
+    "head, members": Variant(
+        _OURS,
+        "p(z) averaged over three: shifts of ±40, 80 (two seeds)",
+        members=("head, shifts 40", "head, shifts 80", "head, shifts 80, seed 2"),
+    ),
+    "classic, long": Variant("green2025", "`green2025`, twice as many epochs", epochs=48),
+    "classic, offsets 10": Variant(
+        "green2025", "`green2025`, offset loss 10 times as heavy", offset_weight=10.0
+    ),
 }
 
 
@@ -108,7 +148,8 @@ def main() -> int:
         for name in names:
             print(f"{name}: {json.dumps(_run(name, folder))}", flush=True)
         return 0
-    text = "\n".join(_table([n for n in names if _result(n, folder).exists()], folder))
+    there = [name for name in names if _result(name, folder).exists()]
+    text = tables({name: (VARIANTS[name].text, _run(name, folder)) for name in there})
     print(text)
     if options.doc:
         options.doc.write_text(text + "\n", encoding="utf-8")
@@ -119,10 +160,12 @@ def _run(name: str, folder: Path) -> dict[str, Any]:
     path = _result(name, folder)
     if not path.exists():
         variant = VARIANTS[name]
-        if not variant.weights and not (folder / f"{_slug(name)}.h5").exists():
+        read_again = variant.members or variant.weights
+        if not read_again and not (folder / f"{_slug(name)}.h5").exists():
             _train(variant, folder, _slug(name))
-        weights = read_weights(folder / f"{_slug(variant.weights or name)}.h5")
-        found = _judge(Predictor(weights), moved=bool(variant.weights))
+        runs = variant.members or (variant.weights or name,)
+        predictors = [Predictor(read_weights(folder / f"{_slug(run)}.h5")) for run in runs]
+        found = _judge(predictors, variant.moves)
         path.write_text(json.dumps(found), encoding="utf-8")
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
@@ -132,12 +175,25 @@ def _train(variant: Variant, folder: Path, slug: str) -> None:
     if variant.head and config.redshift is not None:
         config = replace(config, redshift=replace(config.redshift, **variant.head))
     options = TrainingOptions(
-        epochs=EPOCHS, learning_rate=RATE, schedule="cosine", precision="bfloat16",
+        epochs=variant.epochs, learning_rate=RATE, schedule="cosine", precision="bfloat16",
         **variant.options,
     )  # fmt: skip
     data = mixed_skies(TRAIN_OBJECTS, TRAIN_SEED)
-    result = train(data, config, options, seed=1, out_dir=folder / slug)
+    with _offsets_weighted(variant.offset_weight):
+        result = train(data, config, options, seed=variant.seed, out_dir=folder / slug)
     write_weights(result.weights, folder / f"{slug}.h5")
+
+
+@contextmanager
+def _offsets_weighted(weight: float) -> Iterator[None]:
+    """Let the offsets' loss weigh more while a network trains: a trial, so no training option."""
+
+    def heavier(*args: Any, **kwargs: Any) -> LossParts:
+        parts = line_finder_loss(*args, **kwargs)
+        return parts._replace(offset=weight * parts.offset)
+
+    with patch.object(training, "line_finder_loss", heavier):
+        yield
 
 
 @lru_cache(maxsize=4)
@@ -150,10 +206,10 @@ def _targets() -> dict[str, NDArray[Any]]:
     return observed(Population(), "desi", CLASS_OBJECTS, CLASS_SEED)
 
 
-def _judge(predictor: Predictor, *, moved: bool) -> dict[str, Any]:
-    config, targets = predictor.config, _targets()
+def _judge(predictors: list[Predictor], moves: tuple[int, ...]) -> dict[str, Any]:
+    config, targets = predictors[0].config, _targets()
     quasar = targets["spectype"] == SpecType.QSO
-    finds = decode(predictor.predict(targets["flux"]), config)
+    finds = decode(_answer(predictors, targets["flux"], ()), config)
     best = finds.confidence[:, list(config.emission_index)].max(axis=1)
     called = best > CONFIDENCE_THRESHOLD
     found: dict[str, Any] = {
@@ -163,22 +219,48 @@ def _judge(predictor: Predictor, *, moved: bool) -> dict[str, Any]:
     }
     for flat in (False, True):
         sky = _sky(flat)
-        outputs = predictor.predict(sky.flux, redshifts=True)
-        found["flat" if flat else "desi"] = _redshifts(sky, outputs, predictor, moved=moved)
+        outputs = _answer(predictors, sky.flux, moves)
+        moved = None
+        if moves and outputs.log_p is None:
+            moved = _averaged(predictors[0], sky.flux, moves)
+        found["flat" if flat else "desi"] = _redshifts(sky, outputs, config, moved)
     return found
 
 
+def _answer(
+    predictors: list[Predictor], flux: NDArray[np.float32], moves: tuple[int, ...]
+) -> LineOutputs:
+    """Average confidences and offsets over networks, and p(z) over them and over moves."""
+    every = [one.predict(flux, redshifts=True) for one in predictors]
+    confidence, offset = (
+        np.mean([getattr(one, name) for one in every], axis=0) for name in ("confidence", "offset")
+    )
+    if every[0].log_p is None or (len(every) == 1 and not moves):
+        return LineOutputs(confidence, offset, every[0].log_p)
+    p = np.mean([_moved_p(one, flux, bins) for one in predictors for bins in moves or (0,)], axis=0)
+    return LineOutputs(confidence, offset, np.log(p + TINY_P).astype(np.float32))
+
+
+def _moved_p(predictor: Predictor, flux: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """Return p(z) of spectra moved by bins, moved back: steps of both grids are the same."""
+    moved = shift_flux(flux, np.full(len(flux), bins), np.zeros(len(flux), np.float32))
+    log_p = predictor.predict(moved, redshifts=True).log_p
+    assert log_p is not None  # for mypy: networks with a head only
+    back = shift_flux(log_p, np.full(len(flux), -bins), log_p.min(axis=1))
+    p = np.exp(back - back.max(axis=1, keepdims=True))
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+
 def _redshifts(
-    sky: Sky, outputs: LineOutputs, predictor: Predictor, *, moved: bool
+    sky: Sky, outputs: LineOutputs, config: NetworkConfig, moved: LineFinds | None
 ) -> dict[str, Any]:
-    config = predictor.config
     finds = decode(outputs, config)
     classic = classify_finds(finds, config)
     half = np.arange(len(sky.z)) % 2 == 0
     joint = joint_redshifts(outputs, _calibrated(config, outputs, sky.z, half))
     called, z = classic.is_qso, joint.z
-    if moved:
-        finds = _averaged(predictor, sky.flux)
+    if moved is not None:
+        finds = moved
         z = classify_finds(finds, config).z_best
     faint = (sky.sn > FAINT_SN[0]) & (sky.sn < FAINT_SN[1])
     pull = ((joint.z - sky.z) / joint.z_err)[called & ~half]
@@ -190,14 +272,39 @@ def _redshifts(
     }  # fmt: skip
     for label, values in (("one line", classic.z_best), ("joint", z)):
         error = (values - sky.z) / (1 + sky.z) * LIGHT_SPEED_KMS
-        wrong = np.abs(error_kms(values, sky.z)) > CONFUSED_KMS
+        wrong = (np.abs(error_kms(values, sky.z)) > CONFUSED_KMS) & faint
         found[label] = {
             "nmad": nmad(error[called]),
-            "wrong": int((wrong & faint).sum()),
-            "wrong, called": int((wrong & called).sum()),
+            "wrong": np.flatnonzero(wrong).tolist(),
+            "confusions": _confusions(sky, values, wrong, config),
             "oscillation": list(_oscillations(sky, finds, config, values, label)),
         }
+    # Of what is wrong, how many spectra show the network any line at all.
+    rows = np.array(found["joint"]["wrong"], dtype=np.int64)
+    best = finds.confidence[:, list(config.emission_index)].max(axis=1)
+    found["blind"] = int((best[rows] < SEEN).sum())
+    found["sure"] = int(called[rows].sum())
     return found
+
+
+def _confusions(
+    sky: Sky, values: NDArray[np.float64], wrong: NDArray[np.bool_], config: NetworkConfig
+) -> dict[str, int]:
+    """Count which line was taken for which; a redshift that two pairs explain counts for both."""
+    lines = [config.lines[i] for i in config.emission_index]
+    counted: dict[str, int] = {}
+    explained = np.zeros(len(wrong), dtype=bool)
+    for true, taken in permutations(lines, 2):
+        rows = wrong & (
+            np.abs(error_kms(values, confused_redshift(sky.z, true, taken))) < CONFUSION_KMS
+        )
+        # The true line must be on the grid, or it could not be taken for another.
+        rows &= np.isfinite(config.grid.position_of(true.wave_rest_aa * (1 + sky.z)))
+        explained |= rows
+        if rows.any():
+            counted[f"{true.name} as {taken.name}"] = int(rows.sum())
+    counted["no two lines"] = int((wrong & ~explained).sum())
+    return counted
 
 
 def _oscillations(
@@ -226,56 +333,17 @@ def _calibrated(
     return replace(config, redshift=replace(head, error_scale=one, wide=wide))
 
 
-def _averaged(predictor: Predictor, flux: NDArray[np.float32]) -> LineFinds:
+def _averaged(predictor: Predictor, flux: NDArray[np.float32], moves: tuple[int, ...]) -> LineFinds:
     """Move spectra by parts of a box, ask, move the answers back, take the median of each line."""
     config, n = predictor.config, len(flux)
     every = []
-    for bins in BOX_SHIFTS:
+    for bins in moves:
         moved = shift_flux(flux, np.full(n, bins), np.zeros(n, np.float32))
         finds = decode(predictor.predict(moved), config)
         back = [shift_redshift(z, np.full(n, -bins), config.grid) for z in finds.z.T]
         every.append(LineFinds(finds.confidence, np.stack(back, axis=1)))
     confidence = np.mean([one.confidence for one in every], axis=0)
     return LineFinds(confidence, np.median([one.z for one in every], axis=0))
-
-
-def _table(names: list[str], folder: Path) -> Iterator[str]:
-    yield (
-        "| network | completeness, purity at 0.95 | completeness at purity 0.98 "
-        "| NMAD one line → joint, km/s | wrong at S/N 0.5–2 | half amplitude, km/s "
-        "| pull width; within 1 σ, 2 σ |"
-    )
-    yield "|---|---|---:|---|---|---|---|"
-    for name in names:
-        found = _run(name, folder)
-        skies = [found[key] for key in ("desi", "flat")]
-        pairs = [
-            (
-                f"{s['one line']['nmad']:.0f} → {s['joint']['nmad']:.0f}",
-                f"{s['one line']['wrong']} → {s['joint']['wrong']} of {s['faint']}",
-                f"{_mean(s, 'one line'):.0f} → {_mean(s, 'joint'):.0f} ({_noise(s):.0f})",
-                f"{s['width']:.2f}; {s['within'][0]:.3f}, {s['within'][1]:.3f}",
-            )
-            for s in skies
-        ]
-        cells = [" / ".join(both) for both in zip(*pairs, strict=True)]
-        yield (
-            f"| {VARIANTS[name].text} | {found['completeness']:.4f}, {found['purity']:.4f} "
-            f"| {found['completeness at purity']:.4f} | " + " | ".join(cells) + " |"
-        )
-    yield (
-        "\nDESI-like / flat n(z). NMAD and pulls: quasars called. Wrong: by more than 15,000 km/s, "
-        "all quasars. Half amplitude: mean over Lyα, C IV, C III and Mg II; in brackets what "
-        "noise alone gives."
-    )
-
-
-def _mean(sky: dict[str, Any], which: str) -> float:
-    return float(np.mean([one[1] for one in sky[which]["oscillation"][:4]]))
-
-
-def _noise(sky: dict[str, Any]) -> float:
-    return float(np.mean([one[2] for one in sky["joint"]["oscillation"][:4]]))
 
 
 def _slug(name: str) -> str:
