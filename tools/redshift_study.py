@@ -64,6 +64,9 @@ SEEN, TINY_P = 0.5, 1e-12
 BOX_SHIFTS = (-14, -7, 0, 7, 14)
 
 
+Seeds = tuple[int, int]  # of the DESI-like sky and of the flat one
+
+
 class Variant(NamedTuple):
     """One way: its network, and what differs from the usual training."""
 
@@ -104,7 +107,7 @@ VARIANTS = {
         _OURS, "`quasarloop2026`, shifts of ±120 bins", options={"shift_bins": 120}
     ),
     "head, shifts 80, seed 2": Variant(
-        _OURS, "the same, another seed", options={"shift_bins": 80}, seed=2
+        _OURS, "`quasarloop2026`, ±80 bins, another seed", options={"shift_bins": 80}, seed=2
     ),
     "head, shifts 80, long": Variant(
         _OURS,
@@ -117,13 +120,13 @@ VARIANTS = {
     ),
     "head, shifts 80, moved": Variant(
         _OURS,
-        "with shifts of ±80 bins, p(z) averaged over moves",
+        "`quasarloop2026`, ±80 bins, p(z) averaged over moves",
         weights="head, shifts 80",
         moves=BOX_SHIFTS,
     ),
     "head, members": Variant(
         _OURS,
-        "p(z) averaged over three: shifts of ±40, 80 (two seeds)",
+        "`quasarloop2026`, p(z) of three averaged: ±40 and twice ±80 bins",
         members=("head, shifts 40", "head, shifts 80", "head, shifts 80, seed 2"),
     ),
     "classic, long": Variant("green2025", "`green2025`, twice as many epochs", epochs=48),
@@ -140,24 +143,27 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="VARIANT")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--doc", type=Path)
+    parser.add_argument(
+        "--seeds", type=int, nargs=2, default=SKY_SEEDS, help="of the skies; others judge anew"
+    )
     options = parser.parse_intermixed_args()
     torch.set_num_threads(1)
-    folder = check_folder(options.out)
+    folder, seeds = check_folder(options.out), (options.seeds[0], options.seeds[1])
     names = options.names or list(VARIANTS)
     if options.what == "train":
         for name in names:
-            print(f"{name}: {json.dumps(_run(name, folder))}", flush=True)
+            print(f"{name}: {json.dumps(_run(name, folder, seeds))}", flush=True)
         return 0
-    there = [name for name in names if _result(name, folder).exists()]
-    text = tables({name: (VARIANTS[name].text, _run(name, folder)) for name in there})
+    there = [name for name in names if _result(name, folder, seeds).exists()]
+    text = tables({name: (VARIANTS[name].text, _run(name, folder, seeds)) for name in there})
     print(text)
     if options.doc:
         options.doc.write_text(text + "\n", encoding="utf-8")
     return 0
 
 
-def _run(name: str, folder: Path) -> dict[str, Any]:
-    path = _result(name, folder)
+def _run(name: str, folder: Path, seeds: Seeds) -> dict[str, Any]:
+    path = _result(name, folder, seeds)
     if not path.exists():
         variant = VARIANTS[name]
         read_again = variant.members or variant.weights
@@ -165,7 +171,7 @@ def _run(name: str, folder: Path) -> dict[str, Any]:
             _train(variant, folder, _slug(name))
         runs = variant.members or (variant.weights or name,)
         predictors = [Predictor(read_weights(folder / f"{_slug(run)}.h5")) for run in runs]
-        found = _judge(predictors, variant.moves)
+        found = _judge(predictors, variant.moves, seeds)
         path.write_text(json.dumps(found), encoding="utf-8")
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
@@ -197,8 +203,8 @@ def _offsets_weighted(weight: float) -> Iterator[None]:
 
 
 @lru_cache(maxsize=4)
-def _sky(flat: bool) -> Sky:
-    return simulated_sky(SKY_OBJECTS, SKY_SEEDS[flat], LOG_GRID, flat=flat)
+def _sky(seed: int, flat: bool) -> Sky:
+    return simulated_sky(SKY_OBJECTS, seed, LOG_GRID, flat=flat)
 
 
 @lru_cache(maxsize=1)
@@ -206,7 +212,7 @@ def _targets() -> dict[str, NDArray[Any]]:
     return observed(Population(), "desi", CLASS_OBJECTS, CLASS_SEED)
 
 
-def _judge(predictors: list[Predictor], moves: tuple[int, ...]) -> dict[str, Any]:
+def _judge(predictors: list[Predictor], moves: tuple[int, ...], seeds: Seeds) -> dict[str, Any]:
     config, targets = predictors[0].config, _targets()
     quasar = targets["spectype"] == SpecType.QSO
     finds = decode(_answer(predictors, targets["flux"], ()), config)
@@ -218,7 +224,7 @@ def _judge(predictors: list[Predictor], moves: tuple[int, ...]) -> dict[str, Any
         "completeness at purity": completeness_at_purity(best, quasar, PURITY),
     }
     for flat in (False, True):
-        sky = _sky(flat)
+        sky = _sky(seeds[flat], flat)
         outputs = _answer(predictors, sky.flux, moves)
         moved = None
         if moves and outputs.log_p is None:
@@ -350,8 +356,9 @@ def _slug(name: str) -> str:
     return name.replace(",", "").replace(" ", "_")
 
 
-def _result(name: str, folder: Path) -> Path:
-    return folder / f"{_slug(name)}.json"
+def _result(name: str, folder: Path, seeds: Seeds) -> Path:
+    other = "" if seeds == SKY_SEEDS else f"_{seeds[0]}_{seeds[1]}"
+    return folder / f"{_slug(name)}{other}.json"
 
 
 if __name__ == "__main__":
