@@ -13,10 +13,11 @@ The runs of docs/label_saving.md stand in docs/label_saving_runs.jsonl, the defa
 same command adds those still missing. A run is one seed of one sky and one way of choosing.
 
 Sky "alike": the first truth table T is drawn from the survey itself. Sky "poor": T comes from
-another survey, see tools/poor_first_t.toml. Sky "rare": the same T, few quasars. Every seed draws T, a pool and a test set; the loop
-trains an ensemble on T, lets it vote on the pool, chooses with the code of ``quasarloop select``,
-gets true labels, and goes round again. After 300 and 600 labels, networks trained from nothing on
-all labels are judged on the test set. Random labels are judged with up to four times as many.
+another survey, see tools/poor_first_t.toml. Sky "rare": the same T, and few quasars. Every seed
+draws T, a pool and a test set; the loop trains an ensemble on T, lets it vote on the pool, chooses
+with the code of ``quasarloop select``, gets true labels, and goes round again. After 300 and 600
+labels, networks trained from nothing on all labels are judged on the test set. Random labels are
+judged with up to four times as many.
 """
 
 import argparse
