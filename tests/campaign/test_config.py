@@ -86,3 +86,25 @@ def test_every_setting_of_learning_reaches_the_training():
     assert {name: options[name] for name in chosen} == chosen
     network = network_of(settings, CampaignConfig())
     assert (network.n_conv, network.n_filters, network.dropout) == (4, 9, 0.8)
+
+
+def test_settings_of_a_round(tmp_path):
+    text = "[selection]\nn = [75, 75, 150]\nrandom_share = [1.0, 0.0]\n"
+    (tmp_path / "campaign.toml").write_text(text)
+    config = read_config(tmp_path)
+    seen = [config.of_round(number).selection for number in (1, 2, 3, 4)]
+    assert [one.n_now for one in seen] == [75, 75, 150, 150]
+    assert [one.random_share_now for one in seen] == [1.0, 0.0, 0.0, 0.0]
+    write_config(tmp_path, config)
+    assert read_config(tmp_path) == config, "lists are kept in the file"
+    plain = CampaignConfig().of_round(7)
+    assert plain == CampaignConfig()
+
+
+def test_an_impossible_value_of_one_round_is_named(tmp_path):
+    (tmp_path / "campaign.toml").write_text("[selection]\nrandom_share = [1.0, 1.5]\n")
+    with pytest.raises(CampaignError, match=r"selection\.random_share.*less than or equal to 1"):
+        read_config(tmp_path)
+    (tmp_path / "campaign.toml").write_text("[selection]\nn = []\n")
+    with pytest.raises(CampaignError, match=r"selection\.n"):
+        read_config(tmp_path)

@@ -5,7 +5,6 @@ import hashlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -46,7 +45,7 @@ from quasarloop.simulate.observing import Observing
 from quasarloop.simulate.population import Population
 from quasarloop.simulate.sky import plan_survey, simulate_survey
 
-N_CHOSEN = 12
+N_CHOSEN = {1: 12, 2: 9}
 
 
 def simulate(folder: Path, n: int, seed: int, exposures: int = 1) -> None:
@@ -76,7 +75,7 @@ def config(rounds: int = 1, by: str = "oracle", **more) -> CampaignConfig:
         ),
         ensemble=Ensemble(networks=2, epochs=2, learning_rate=1e-3, filters=4),
         map=Map(rows=4, columns=4, epochs=2),
-        selection=Selection(n=N_CHOSEN, n_outliers=3),
+        selection=Selection(n=tuple(N_CHOSEN.values()), n_outliers=3, random_share=(0.5, 0.0)),
         inspection=Inspection(
             by=by,
             oracle=Oracle(truth=("../sky/pool/truth.csv", "../sky/repeats/truth.csv"), unsure=0.2),
@@ -124,13 +123,13 @@ def test_rounds_leave_everything_a_survey_needs(finished):
     for number in (1, 2):
         place = finished / "rounds" / f"{number:02d}"
         chosen = pl.read_parquet(place / "selection" / "selection.parquet")
-        assert len(chosen) == N_CHOSEN
+        assert len(chosen) == N_CHOSEN[number]
         assert (place / "networks" / "final.h5").is_file()
         assert (place / "report" / "report.html").stat().st_size > 50_000
         assert (place / "report" / "report.pdf").read_bytes().startswith(b"%PDF")
     ledger = read_ledger(finished / "rounds" / "02" / "truth" / "ledger.parquet")
     counts = dict(ledger.filter(ledger["ORIGIN"] == "loop").group_by("ROUND").len().iter_rows())
-    assert counts == {1: N_CHOSEN, 2: N_CHOSEN}
+    assert counts == N_CHOSEN
     assert {state for *_, state, _ in campaign_status(finished)} == {StepState.DONE}
     assert damaged_files(finished) == []
 
@@ -142,8 +141,15 @@ def test_no_object_is_chosen_twice(finished):
     ]
     first = read_truth(finished.parent / "sky" / "first" / "truth.csv")
     objects = np.concatenate([frame["OBJECT_ID"].to_numpy() for frame in chosen])
-    assert len(np.unique(objects)) == 2 * N_CHOSEN
+    assert len(np.unique(objects)) == sum(N_CHOSEN.values())
     assert not np.isin(objects, first.object_id).any()
+
+
+def test_as_many_random_labels_are_drawn_as_the_loop_has_chosen(finished):
+    folders = [finished / "rounds" / number / "selection" for number in ("01", "02")]
+    random = [pl.read_parquet(folder / "random_control.parquet") for folder in folders]
+    assert [len(frame) for frame in random] == [12, 12 + 9]
+    assert set(random[0]["TARGETID"]) < set(random[1]["TARGETID"])
 
 
 def test_validation_objects_train_no_network_but_the_final(finished):
@@ -214,27 +220,25 @@ def test_second_run_touches_nothing(finished):
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
 
 
-def kill_and_resume(folder: Path, delays: list[float]) -> int:
-    """Run in a process of its own, killed after each delay, then to the end."""
-    command = [sys.executable, "-m", "quasarloop", "campaign", "run", folder.name]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    kills = 0
-    for delay in [*delays, None]:
-        process = subprocess.Popen(
-            command,
-            cwd=folder.parent,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        if delay is None:
-            assert process.wait(timeout=600) == 0
-            break
-        time.sleep(delay)
-        kills += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    return kills
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """Run a campaign in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "quasarloop", "campaign", "run", folder.name],
+        cwd=folder.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def killed(folder: Path, delay: float) -> bool:
+    """Run, and kill after so many seconds; whether it still ran then."""
+    process = start(folder)
+    time.sleep(delay)
+    running = process.poll() is None
+    process.kill()
+    process.wait()
+    return running
 
 
 def assert_same_results(folder: Path, finished: Path) -> None:
@@ -246,17 +250,26 @@ def assert_same_results(folder: Path, finished: Path) -> None:
 
 def test_killed_campaign_ends_with_the_same_bytes(tmp_path, sky, finished):
     folder = begin(tmp_path, sky, config(rounds=2))
-    assert kill_and_resume(folder, [8.0, 13.0]) >= 1
+    assert killed(folder, 8.0)
+    killed(folder, 13.0)
+    assert start(folder).wait(timeout=600) == 0
     assert_same_results(folder, finished)
 
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path, sky, finished):
-    folder = begin(tmp_path, sky, config(rounds=2))
     rng = random.Random(20)
-    kills = kill_and_resume(folder, [rng.uniform(3, 15) for _ in range(20)])
-    assert kills >= 10
-    assert_same_results(folder, finished)
+    asked = time.monotonic()
+    assert start(finished).wait(timeout=600) == 0  # nothing to do: so long it takes to begin
+    startup = time.monotonic() - asked
+    kills, places = 0, 0
+    while kills < 20:
+        folder = begin(tmp_path / str(places), sky, config(rounds=2))
+        while kills < 20 and killed(folder, startup + rng.uniform(0, 2.5)):
+            kills += 1
+        assert start(folder).wait(timeout=600) == 0
+        assert_same_results(folder, finished)
+        places += 1
 
 
 def test_changed_setting_is_named_and_made_again_only_if_asked(tmp_path, finished):

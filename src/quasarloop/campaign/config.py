@@ -11,6 +11,7 @@ from quasarloop.artefacts import write_atomically
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.ensemble.forecast import Score
 from quasarloop.errors import CampaignError
+from quasarloop.query.rounds import of_round
 from quasarloop.query.scores import RECOMMENDED_PER_CELL, RECOMMENDED_SCORE
 
 __all__ = [
@@ -29,6 +30,9 @@ CONFIG_NAME: Final = "campaign.toml"
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+# One per round.
+Shares = Annotated[tuple[Share, ...], Field(min_length=1)]
+Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -119,7 +123,12 @@ class Map(_Section):
 class Selection(_Section):
     """Which spectra people shall look at."""
 
-    n: Positive = Field(1000, description="Objects chosen per round (paper, Section 3: 1000).")
+    n: Positive | Positives = Field(
+        1000,
+        description="Objects chosen per round (paper, Section 3: 1000); a list gives one number "
+        "per round, the last for all later ones. A small random first round pays where T is of "
+        "another survey (docs/label_saving.md).",
+    )
     n_outliers: Count = Field(
         0,
         description="Most confused rejected spectra inspected besides (paper, Section 4: 100, in "
@@ -133,7 +142,9 @@ class Selection(_Section):
     draw: Literal["top", "proportional"] = Field(
         "top", description="Take the highest scores (paper), or draw in proportion to them."
     )
-    random_share: Share = Field(0.0, description="Share of n drawn at random from the eligible.")
+    random_share: Share | Shares = Field(
+        0.0, description="Share of n drawn at random from the eligible; a list: one per round."
+    )
     per_cell: Count = Field(
         RECOMMENDED_PER_CELL,
         description="At most so many objects of one map cell (ours, docs/label_saving.md); 0: no "
@@ -145,6 +156,18 @@ class Selection(_Section):
         "(docs/ensemble.md); for draw top and score entropy, soft_entropy or mutual_information.",
     )
     use_map: bool = Field(True, description="Reject spectra in thinly filled cells of the map.")
+
+    @property
+    def n_now(self) -> int:
+        """Objects chosen in a round; of settings that `CampaignConfig.of_round` gave."""
+        assert isinstance(self.n, int)
+        return self.n
+
+    @property
+    def random_share_now(self) -> float:
+        """Share drawn at random in a round; of settings that `CampaignConfig.of_round` gave."""
+        assert not isinstance(self.random_share, tuple)
+        return self.random_share
 
     @model_validator(mode="after")
     def _cascade_can_rank(self) -> Self:
@@ -226,6 +249,13 @@ class CampaignConfig(_Section):
     inspection: Inspection = Field(default_factory=Inspection)
     training: Training = Field(default_factory=Training)
     evaluation: Evaluation = Field(default_factory=Evaluation)
+
+    def of_round(self, number: int) -> "CampaignConfig":
+        """Return the settings as they hold in one round, from 1: lists replaced by its values."""
+        own = {
+            name: of_round(getattr(self.selection, name), number) for name in ("n", "random_share")
+        }
+        return self.model_copy(update={"selection": self.selection.model_copy(update=own)})
 
 
 def read_config(folder: str | Path, **overrides: Any) -> CampaignConfig:

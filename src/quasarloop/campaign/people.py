@@ -55,7 +55,7 @@ def close_round(
     verdicts = {Path(file).name: read_inspections(file) for file in inspections}
     path = Path(folder)
     number = max(round_numbers(path), default=0)
-    context = Context(path, read_config(path), max(number, 1))
+    context = Context(path, read_config(path).of_round(max(number, 1)), max(number, 1))
     chosen = context.step_folder("selection")
     if not (chosen / CHOSEN_NAME).is_file():
         raise CampaignError(f"no round of {path} waits for labels; run the campaign first")

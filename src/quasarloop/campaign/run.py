@@ -60,7 +60,7 @@ def campaign_status(folder: str | Path) -> list[tuple[int, Step, StepState, str]
     path, config = Path(folder), read_config(folder)
     rows = []
     for number in round_numbers(path) or [1]:
-        context = Context(path, config, number)
+        context = Context(path, config.of_round(number), number)
         before_done = True
         for step in STEPS:
             # What comes after a step that is not done cannot be judged yet.
@@ -97,7 +97,7 @@ def run_campaign(
     tell = progress or Progress()
     number = max(round_numbers(path), default=1)
     while True:
-        context = Context(path, config, number, tell.on_line)
+        context = Context(path, config.of_round(number), number, tell.on_line)
         for place, step in enumerate(STEPS):
             _bring_up_to_date(step, place, context, tell, redo)
         if number >= config.rounds:

@@ -49,10 +49,10 @@ def _run(context: Context) -> None:
         cells,
         truth=_known(truth),
         options=SelectionOptions(
-            n=settings.n,
+            n=settings.n_now,
             score=settings.score,
             draw=settings.draw,
-            random_share=settings.random_share,
+            random_share=settings.random_share_now,
             percentile=config.map.percentile,
             per_cell=settings.per_cell or None,
             n_outliers=settings.n_outliers if settings.use_map else 0,
@@ -63,10 +63,10 @@ def _run(context: Context) -> None:
     write_selection(chosen, folder)
     for step in chosen.steps:
         context.tell(f"{step.left:>9} left; {step.removed} {step.sentence}")
-    if len(chosen.chosen) < settings.n:
+    if len(chosen.chosen) < settings.n_now:
         context.tell(
-            f"{len(chosen.chosen)} of {settings.n} asked for could be chosen; if cells of the map "
-            f"gave their share, raise [selection] per_cell (now {settings.per_cell})"
+            f"{len(chosen.chosen)} of {settings.n_now} asked for could be chosen; if cells of the "
+            f"map gave their share, raise [selection] per_cell (now {settings.per_cell})"
         )
     partly = chosen.chosen.filter(pl.col("N_ASKED") < pl.col("N_NETWORKS"))
     if len(partly):
@@ -76,9 +76,11 @@ def _run(context: Context) -> None:
 
 
 def _random_labels(context: Context, votes: Any) -> pl.DataFrame:
-    """Draw as many new labels at random as the loop has asked for up to this round."""
+    """Draw as many new labels at random as the loop has chosen up to this round."""
     first = active_truth(ledger_before(context), up_to_round=0)
-    n = context.round_number * context.config.selection.n
+    rounds = range(1, context.round_number + 1)
+    folders = [context.step_folder("selection", number) for number in rounds]
+    n = sum(len(pl.read_parquet(folder / CHOSEN_NAME)) for folder in folders)
     # The campaign's seed, not the round's: a later round's control contains the earlier one.
     seed = int(np.random.SeedSequence((context.config.seed, 0, 6)).generate_state(1)[0])
     options = SelectionOptions(n=n, score="random", seed=seed)

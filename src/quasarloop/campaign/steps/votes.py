@@ -61,7 +61,7 @@ def _few_first(context: Context) -> None:
 
 
 def _cascade(settings: Selection) -> CascadeOptions:
-    wanted = settings.n + settings.n_outliers
+    wanted = settings.n_now + settings.n_outliers
     return CascadeOptions(top_k=_SPARE * wanted, score=cast("Score", settings.score))
 
 
