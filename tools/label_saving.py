@@ -33,7 +33,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from label_saving_page import LOW_PURITY, figure, fill, merged, search_table, table
+from label_saving_page import (
+    LOW_PURITY,
+    figure,
+    fill,
+    merged,
+    search_table,
+    table,
+    untouched_table,
+)
 from label_saving_skies import SKIES, SMALL, Draw, Setting, draw_sets, joined, read_labelled
 from numpy.typing import NDArray
 from score_table import (
@@ -129,7 +137,8 @@ def main() -> None:
         seeds = {run["seed"] for run in runs if run["arm"] not in ARMS}
         tried = [run for run in runs if run["seed"] in seeds or not seeds]
         figure(main_runs, options.figure)
-        fill(options.page, {"table": table(main_runs), "tried": search_table(tried)})
+        others = search_table(tried) + "\n" + untouched_table(main_runs, seeds)
+        fill(options.page, {"table": table(main_runs), "tried": others})
     else:
         torch.set_num_threads(1)
         run(options, replace(SMALL if options.small else Setting(), judges=options.judges))

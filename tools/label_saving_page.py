@@ -76,6 +76,28 @@ def search_table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def untouched_table(runs: list[dict[str, Any]], tuned: set[int]) -> str:
+    """Markdown: factors on seeds that no setting was chosen by; empty if settings were not."""
+    rest = [run for run in runs if run["seed"] not in tuned]
+    if not tuned or not rest:
+        return ""
+    last = min(run["labels"][-1] for run in rest)
+    arms = list(dict.fromkeys(run["arm"] for run in rest if run["arm"] != CONTROL))
+    lines = [
+        f"Seeds {', '.join(str(seed) for seed in sorted({run['seed'] for run in rest}))} alone:",
+        "",
+        f"| choice | {' | '.join(f'{sky}: factor' for sky in SKIES)} |",
+        "|---|" + "---:|" * len(SKIES),
+    ]
+    for arm in arms:
+        cells = [arm]
+        for sky in SKIES:
+            control = _curves(rest, sky, CONTROL, _main_measure(sky))
+            cells.append(_tried(_curves(rest, sky, arm, _main_measure(sky)), control, last)[1])
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def figure(runs: list[dict[str, Any]], path: Path) -> None:
     """Draw completeness and speed-up against labels for every sky."""
     arms = list(dict.fromkeys(run["arm"] for run in runs))
