@@ -124,6 +124,12 @@ VARIANTS = {
         weights="head, shifts 80",
         moves=BOX_SHIFTS,
     ),
+    "head, shifts 80, long, moved": Variant(
+        _OURS,
+        "`quasarloop2026`, ±80 bins, twice as many epochs, p(z) averaged over moves",
+        weights="head, shifts 80, long",
+        moves=BOX_SHIFTS,
+    ),
     "head, members": Variant(
         _OURS,
         "`quasarloop2026`, p(z) of three averaged: ±40 and twice ±80 bins",
