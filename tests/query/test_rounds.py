@@ -3,7 +3,7 @@
 import pytest
 
 from quasarloop.errors import SelectionError
-from quasarloop.query.rounds import labels_asked, of_round
+from quasarloop.query.rounds import of_round
 
 
 def test_one_value_holds_for_all_rounds():
@@ -12,18 +12,6 @@ def test_one_value_holds_for_all_rounds():
 
 def test_the_last_of_many_values_holds_for_all_later_rounds():
     assert [of_round((1.0, 0.5, 0.0), number) for number in (1, 2, 3, 4)] == [1.0, 0.5, 0.0, 0.0]
-
-
-def test_labels_asked_for_are_those_of_all_rounds_so_far():
-    assert [labels_asked([75, 75, 150, 300], number) for number in range(6)] == [
-        0,
-        75,
-        150,
-        300,
-        600,
-        900,
-    ]
-    assert labels_asked(1000, 2) == 2000
 
 
 @pytest.mark.parametrize(("value", "number"), [((), 1), (300, 0), ([300], -1)])

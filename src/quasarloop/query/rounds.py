@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from quasarloop.errors import SelectionError
 
-__all__ = ["labels_asked", "of_round"]
+__all__ = ["of_round"]
 
 Number = TypeVar("Number", int, float)
 
@@ -34,12 +34,3 @@ def of_round(value: Number | Sequence[Number], number: int) -> Number:
     if not value:
         raise SelectionError("a setting per round names no round; give at least one number")
     return value[min(number, len(value)) - 1]
-
-
-def labels_asked(n: int | Sequence[int], up_to: int) -> int:
-    """Return how many labels all rounds up to one ask for.
-
-    >>> labels_asked((75, 75, 150, 300), 5)
-    900
-    """
-    return sum(of_round(n, number) for number in range(1, up_to + 1))
