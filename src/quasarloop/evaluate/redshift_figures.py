@@ -38,11 +38,12 @@ def confusion_figure(repeats: Mapping[str, ObjectRepeats]) -> Figure:
         figure = Figure(figsize=(10, 4.2))
         left, right = figure.subplots(1, 2)
         _plot_pair(left, repeats, labels)
+        most = 0.0
         for label, colour in zip(labels, COLOURS * 2, strict=False):
             entropy = repeats[label].entropy_bits
             confused = entropy[entropy > 0]
             text = f"{label}: {len(confused)} of {len(entropy)} confused"
-            right.hist(
+            counts, *_ = right.hist(
                 confused,
                 bins=_ENTROPY_BINS.tolist(),
                 histtype="step",
@@ -50,10 +51,11 @@ def confusion_figure(repeats: Mapping[str, ObjectRepeats]) -> Figure:
                 color=colour,
                 label=text,
             )
+            most = max(most, float(np.max(counts)))
         right.set_xlim(0, 1.02)
-        if any((one.entropy_bits > 0).any() for one in repeats.values()):
+        if most:
             right.set_yscale("log")
-            right.set_ylim(bottom=0.5)  # a single object is seen
+            right.set_ylim(0.5, 4 * most)  # a single object is seen, and the legend hides none
         right.set_xlabel("confusion of exposures, bits (zeros not drawn)")
         right.set_ylabel("objects")
         right.legend(fontsize=8)
