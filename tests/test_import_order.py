@@ -19,6 +19,7 @@ _FLOORS = {
     "truth": 1,
     "artefacts": 1,
     "robust": 1,
+    "zwarn": 1,
     "read": 2,
     "store": 2.5,  # the store keeps what readers read
     "simulate": 2.8,  # writes what readers read

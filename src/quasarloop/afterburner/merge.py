@@ -12,18 +12,10 @@ from quasarloop.afterburner.reasons import Why
 from quasarloop.afterburner.redrock_file import RedrockFits
 from quasarloop.afterburner.redrock_run import Run
 from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.zwarn import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, Zwarn
 
-__all__ = ["N_COEFF", "Before", "NewFits", "merge_runs", "wait_for_runs"]
+__all__ = ["Before", "NewFits", "merge_runs", "wait_for_runs"]
 
-# Coefficients of redrock's largest template set: the width of COEFF_NEW.
-N_COEFF: Final = 10
-# Source: redrock.zwarning.ZWarningMask and redrock.constants.
-ZWARN_SMALL_DELTA_CHI2: Final = 1 << 2
-ZWARN_NO_DATA: Final = 1 << 9
-# A fit with one of NEGATIVE_MODEL, MANY_OUTLIERS, Z_FITLIMIT, NEGATIVE_EMISSION, BAD_MINFIT comes
-# after all without (redrock.zwarning.badfit_mask).
-_BAD_FIT: Final = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 10
-_LEAST_DELTA_CHI2: Final = 9.0
 # Fits nearer than this are one minimum to redrock.
 _SAME_KMS: Final = 1000.0
 
@@ -90,11 +82,11 @@ def merge_runs(
     got = asked & np.isfinite(new.chi2)
     new.bits[asked] |= Why.RERUN
     new.bits[asked & ~got] |= Why.NO_ANSWER
-    new.bits[got & ((new.zwarn & ZWARN_NO_DATA) != 0)] |= Why.NO_ANSWER
+    new.bits[got & ((new.zwarn & Zwarn.NODATA) != 0)] |= Why.NO_ANSWER
     inside = plan.priors.hold(new.z).any(axis=1)
     new.bits[got & ~inside & ((new.bits & Why.NO_ANSWER) == 0)] |= Why.OUTSIDE_PRIOR
-    small = got & (new.deltachi2 < _LEAST_DELTA_CHI2)
-    new.zwarn[small] |= ZWARN_SMALL_DELTA_CHI2
+    small = got & (new.deltachi2 < LEAST_DELTA_CHI2)
+    new.zwarn[small] |= Zwarn.SMALL_DELTA_CHI2
     new.bits[got & (new.zwarn != 0)] |= Why.WARNED
     moved = np.abs(new.z - first.z) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (1 + first.z)
     new.bits[new.taken & (moved | (new.spectype != first.spectype))] |= Why.CHANGED
@@ -121,10 +113,10 @@ def _take(
     place = np.minimum(np.searchsorted(ids, target_id[rows]), max(len(ids) - 1, 0))
     there = ids[place] == target_id[rows] if len(ids) else np.zeros(len(rows), dtype=bool)
     rows, place = rows[there], order[place[there]]
-    poor = (result.zwarn[place] & _BAD_FIT) != 0
+    poor = (result.zwarn[place] & BAD_FIT) != 0
     poor |= ~plan.priors.hold(_spread(result.z[place], rows, len(target_id)))[rows, run.prior]
     rank = _Rank(poor, result.chi2[place])
-    old_poor = (new.zwarn & _BAD_FIT) != 0
+    old_poor = (new.zwarn & BAD_FIT) != 0
     old_poor |= ~plan.priors.hold(new.z).any(axis=1)
     old = _Rank(old_poor[rows], new.chi2[rows])
     better = rank.beats(old)

@@ -23,7 +23,6 @@ from quasarloop.afterburner.maskbits import (
     spurious_redshift,
     takes_rerun,
 )
-from quasarloop.afterburner.merge import ZWARN_SMALL_DELTA_CHI2
 from quasarloop.afterburner.mgii import MgIIOptions
 from quasarloop.afterburner.priors import PAPER_WIDTH
 from quasarloop.afterburner.quasar_columns import DESI_COLUMNS
@@ -34,6 +33,7 @@ from quasarloop.catalogue.columns import CatalogueBlock
 from quasarloop.errors import SelectionError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.desi import TARGET_TYPE
+from quasarloop.zwarn import Zwarn
 
 __all__ = ["CatalogueOptions", "network_zwarn", "quasar_rows"]
 
@@ -125,7 +125,7 @@ def quasar_rows(
 def network_zwarn(p_alt: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return (n,) warning bits of the network's redshifts: redrock's bit of a close second."""
     with np.errstate(invalid="ignore"):
-        return np.where(p_alt >= _P_ALT_WARNED, ZWARN_SMALL_DELTA_CHI2, 0)
+        return np.where(p_alt >= _P_ALT_WARNED, Zwarn.SMALL_DELTA_CHI2, 0)
 
 
 def _waits(

@@ -6,12 +6,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.merge import N_COEFF, NewFits
+from quasarloop.afterburner.merge import NewFits
 from quasarloop.afterburner.network_step import NetworkAnswer
 from quasarloop.afterburner.policies import RerunPlan
 from quasarloop.afterburner.reasons import Why
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
+from quasarloop.zwarn import N_COEFF
 
 __all__ = ["HDU", "OutputColumn", "build_table", "documented_columns", "own_columns", "put_fits"]
 

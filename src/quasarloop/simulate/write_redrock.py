@@ -20,22 +20,17 @@ from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.fibermap import Assignment, tsnr2
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.truth import SpecType
+from quasarloop.zwarn import LEAST_DELTA_CHI2, N_COEFF, Zwarn
 
 __all__ = ["RedrockAnswer", "RedrockMistakes", "imitate_redrock", "write_redrock"]
 
 Rng = np.random.Generator
 Table = NDArray[np.void]
 
-# Source: redrock.zwarning.ZWarningMask.
-_ZWARN_SKY: Final = 1 << 0
-_ZWARN_LOW_DELTACHI2: Final = 1 << 2
-_ZWARN_NODATA: Final = 1 << 9
-_LOW_DELTACHI2: Final = 9.0  # redrock.zfind: below it the best fit is ambiguous
 # Source: redrock's own search ranges (zscan_galaxy, zscan_qso).
 _GALAXY_Z: Final = (-0.005, 1.7)
 _QSO_Z: Final = (0.05, 6.0)
 _OII_AA: Final = 3728.5
-_N_COEFF: Final = 10
 # Scatter of redrock's redshifts, km/s. Source: Chaussidon et al. 2023, ApJ 944, 107 (quasars,
 # some hundreds of km/s); Lan et al. 2023, ApJ 943, 68 (galaxies, some tens). Rounded by us.
 _Z_SCATTER_KMS: Final = {SpecType.STAR: 8.0, SpecType.GALAXY: 25.0, SpecType.QSO: 250.0}
@@ -131,8 +126,8 @@ def imitate_redrock(
     wrong = as_galaxy | as_star | wrong_line | as_qso | lost
     deltachi2 = _deltachi2(fit_rng, signal, wrong | sky)
     nothing = (signal == 0) & ~sky
-    zwarn = np.where(deltachi2 < _LOW_DELTACHI2, _ZWARN_LOW_DELTACHI2, 0)
-    zwarn |= np.where(sky, _ZWARN_SKY, 0) | np.where(nothing, _ZWARN_NODATA, 0)
+    zwarn = np.where(deltachi2 < LEAST_DELTA_CHI2, Zwarn.SMALL_DELTA_CHI2, 0)
+    zwarn |= np.where(sky, Zwarn.SKY, 0) | np.where(nothing, Zwarn.NODATA, 0)
     return RedrockAnswer(said, found, zwarn.astype(np.int64), deltachi2, wrong)
 
 
@@ -176,7 +171,7 @@ def _redshifts(
         n,
         dtype=[
             ("TARGETID", "i8"), ("Z", "f8"), ("ZERR", "f8"), ("ZWARN", "i8"), ("CHI2", "f8"),
-            ("COEFF", "f8", (_N_COEFF,)), ("NPIXELS", "i8"), ("SPECTYPE", "S6"),
+            ("COEFF", "f8", (N_COEFF,)), ("NPIXELS", "i8"), ("SPECTYPE", "S6"),
             ("SUBTYPE", "S20"), ("NCOEFF", "i8"), ("DELTACHI2", "f8"),
         ],
     )  # fmt: skip
@@ -189,8 +184,8 @@ def _redshifts(
     table["CHI2"] = pixels + 5.0
     mean = np.mean([arm.flux.mean(axis=1) for arm in arms.values()], axis=0)
     # Sizes only: as if the mean flux stood on the first template.
-    table["COEFF"] = mean[:, None] * 0.3 ** np.arange(_N_COEFF)
-    table["COEFF"][np.arange(_N_COEFF) >= n_coeff[:, None]] = 0
+    table["COEFF"] = mean[:, None] * 0.3 ** np.arange(N_COEFF)
+    table["COEFF"][np.arange(N_COEFF) >= n_coeff[:, None]] = 0
     table["NPIXELS"], table["NCOEFF"] = pixels, n_coeff
     table["SPECTYPE"] = names[answer.spectype]
     qso = answer.spectype == SpecType.QSO
