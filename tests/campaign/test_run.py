@@ -37,6 +37,7 @@ from quasarloop.campaign.run import (
     run_campaign,
 )
 from quasarloop.campaign.state import StepState, Waiting, damaged_files
+from quasarloop.campaign.steps.redshifts import label_before
 from quasarloop.ensemble.votes_folder import open_votes
 from quasarloop.errors import CampaignError
 from quasarloop.read import read_truth, write_truth
@@ -161,6 +162,10 @@ def test_validation_objects_train_no_network_but_the_final(finished):
     assert sizes["T0"] <= sizes["T1"] <= sizes["T2"]
 
 
+def cells(*values) -> str:
+    return "".join(f"<td>{value}</td>" for value in values)
+
+
 def test_weights_that_leave_are_held_against_the_first_on_unlabelled_spectra(finished):
     place = finished / "rounds" / "02"
     numbers = read_manifest(place / "redshifts" / "redshifts.json")
@@ -190,6 +195,12 @@ def test_weights_that_leave_are_held_against_the_first_on_unlabelled_spectra(fin
     assert compared["quasars of both"] == (first & last).sum()
     text = (place / "report" / "report.html").read_text()
     assert "Repeats: is an object called the same each time?" in text
+    for label in said:
+        one = numbers["one line"]["repeats"][label]
+        assert cells(label, "one line", one["objects"], one["confused"]) in text
+    one = numbers["one line"]["comparison"]
+    shown = ("spectra", "quasars of both", "only T0", "only final", "within 3000 km/s")
+    assert cells("one line", *(one[name] for name in shown)) in text
     assert "Old weights and new" in text
 
 
@@ -211,6 +222,15 @@ def test_todays_weights_are_the_reference_if_named(tmp_path, finished):
     compared = numbers["one line"]["comparison"]
     assert compared["only today"] == compared["only final"] == 0
     assert compared["confusions"] == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "label"),
+    [("", "T0"), ("old/dr1.h5", "dr1"), ("../last/rounds/02/networks/final.h5", "reference")],
+)
+def test_weights_before_are_never_called_as_those_that_leave(reference, label):
+    settings = CampaignConfig(evaluation=Evaluation(reference=reference))
+    assert label_before(settings) == label
 
 
 def test_second_run_touches_nothing(finished):

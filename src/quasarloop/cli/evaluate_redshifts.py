@@ -32,19 +32,14 @@ def repeats(
 
     Example: [bold]quasarloop evaluate repeats --catalogue old.fits --catalogue new.fits[/]
     """
-    from quasarloop.evaluate.catalogue_rows import object_ids, repeat_rows
+    from quasarloop.evaluate.catalogue_rows import catalogue_repeats
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.redshift_figures import confusion_figure, scatter_figure
-    from quasarloop.evaluate.repeats import repeat_objects, repeats_record, scatter_in_bins
+    from quasarloop.evaluate.repeats import repeats_record, scatter_in_bins
 
     column = _column(joint)
     folder, labels, blocks = _open(out, catalogue, truth, column)
-    found = {}
-    for name, block in blocks.items():
-        objects = object_ids(block, labels)
-        found[name] = repeat_objects(
-            objects, block["IS_QSO"], block[column], repeat_rows(block, objects)
-        )
+    found = {name: catalogue_repeats(block, column, labels) for name, block in blocks.items()}
     bins = {name: scatter_in_bins(one) for name, one in found.items()}
     save_figure(confusion_figure(found), folder / "repeats_confusion.png")
     save_figure(scatter_figure(bins), folder / "repeats_scatter.png")

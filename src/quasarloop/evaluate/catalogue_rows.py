@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.errors import TruthError
+from quasarloop.evaluate.repeats import ObjectRepeats, repeat_objects
 from quasarloop.quality import UNUSABLE
 from quasarloop.truth import TruthTable, match_truth
 
-__all__ = ["object_ids", "repeat_rows", "same_rows", "usable_rows"]
+__all__ = ["catalogue_repeats", "object_ids", "repeat_rows", "same_rows", "usable_rows"]
 
 Block = Mapping[str, NDArray[Any]]
 
@@ -32,6 +33,25 @@ def object_ids(catalogue: Block, truth: TruthTable | None = None) -> NDArray[np.
 def usable_rows(catalogue: Block) -> NDArray[np.bool_]:
     """Return (n,) True where a network could say something."""
     return np.asarray((catalogue["FLAGS"].astype(np.int64) & int(UNUSABLE)) == 0)
+
+
+def catalogue_repeats(
+    catalogue: Block, z_column: str, truth: TruthTable | None = None
+) -> ObjectRepeats:
+    """Measure how consistent a catalogue is on objects seen several times.
+
+    Args:
+        catalogue: columns TARGETID, OBJECT_ID, IS_QSO, FLAGS, EXPID where there is one.
+        z_column: name of the redshifts.
+        truth: as `object_ids` takes it.
+
+    Raises:
+        TruthError: no object has two usable exposures.
+    """
+    objects = object_ids(catalogue, truth)
+    return repeat_objects(
+        objects, catalogue["IS_QSO"], catalogue[z_column], repeat_rows(catalogue, objects)
+    )
 
 
 def repeat_rows(catalogue: Block, object_id: NDArray[np.int64]) -> NDArray[np.bool_]:

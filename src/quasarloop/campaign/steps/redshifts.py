@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import write_manifest
+from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.config import CampaignConfig
 from quasarloop.campaign.parts import engine_of, store_folder, truth_set
 from quasarloop.campaign.state import Context, Step
@@ -21,45 +21,36 @@ from quasarloop.campaign.steps.networks import FINAL, set_name
 from quasarloop.catalogue import ClassifyOptions, classify_to_file
 from quasarloop.engine import run_tasks
 from quasarloop.errors import TruthError
-from quasarloop.evaluate.catalogue_rows import repeat_rows
+from quasarloop.evaluate.catalogue_rows import catalogue_repeats
 from quasarloop.evaluate.compare import Comparison, compare_redshifts, comparison_record
-from quasarloop.evaluate.repeats import (
-    ObjectRepeats,
-    repeat_objects,
-    repeats_record,
-    scatter_in_bins,
-)
+from quasarloop.evaluate.repeats import ObjectRepeats, repeats_record, scatter_in_bins
 from quasarloop.store import is_store
 
-__all__ = ["KINDS", "REDSHIFTS", "Said", "comparison_of", "read_said", "repeats_of"]
+__all__ = [
+    "KINDS",
+    "REDSHIFTS",
+    "Said",
+    "comparison_of",
+    "label_before",
+    "read_redshift_numbers",
+    "read_said",
+    "repeats_of",
+]
 
 NUMBERS_NAME: Final = "redshifts.json"
 BEFORE: Final = "before"
 # Redshifts that are measured: of the most confident line, and of all lines together.
 KINDS: Final = {"Z_BEST": "one line", "Z_JOINT": "all lines together"}
-_COLUMNS: Final = ("TARGETID", "OBJECT_ID", "IS_QSO", "EXPID", "FLAGS", *KINDS)
-
-
-@dataclass(frozen=True)
-class Said:
-    """What two weights files say of the same spectra, none of them labelled.
-
-    Attributes:
-        labels: names of the weights before, and of those that leave.
-        before, after: column -> (n,) values, row by row the same spectra.
-    """
-
-    labels: tuple[str, str]
-    before: Mapping[str, NDArray[Any]]
-    after: Mapping[str, NDArray[Any]]
-
-    def by_label(self) -> dict[str, Mapping[str, NDArray[Any]]]:
-        """Return them by name."""
-        return dict(zip(self.labels, (self.before, self.after), strict=True))
+_COLUMNS: Final = ("OBJECT_ID", "IS_QSO", "EXPID", "FLAGS", *KINDS)
+# Name of the weights file -> column -> (n,) values.
+Said = dict[str, dict[str, NDArray[Any]]]
 
 
 def read_said(context: Context) -> Said:
-    """Read both catalogues, labelled objects left out."""
+    """Read both catalogues, labelled objects left out: the weights before, then those that leave.
+
+    Row by row they are of the same spectra.
+    """
     folder = context.step_folder("redshifts")
     frames = [
         pl.read_parquet(folder / f"{name}.parquet", columns=list(_COLUMNS))
@@ -67,8 +58,19 @@ def read_said(context: Context) -> Said:
     ]
     labelled = truth_set(context, context.round_number).object_id
     keep = ~np.isin(frames[0]["OBJECT_ID"].to_numpy(), labelled)
-    before, after = ({name: f[name].to_numpy()[keep] for name in _COLUMNS} for f in frames)
-    return Said((_label_before(context), FINAL), before, after)
+    blocks = [{name: f[name].to_numpy()[keep] for name in _COLUMNS} for f in frames]
+    return dict(zip((label_before(context.config), FINAL), blocks, strict=True))
+
+
+def label_before(config: CampaignConfig) -> str:
+    """Return what the weights before are called: as their file, but never as those that leave."""
+    name = Path(config.evaluation.reference).stem or set_name(0)
+    return name if name != FINAL else "reference"
+
+
+def read_redshift_numbers(context: Context) -> dict[str, Any]:
+    """Read what was measured: for every text of `KINDS`, ``repeats`` and ``comparison``."""
+    return read_manifest(context.step_folder("redshifts") / NUMBERS_NAME)
 
 
 def repeats_of(said: Said, kind: str) -> dict[str, ObjectRepeats]:
@@ -78,21 +80,15 @@ def repeats_of(said: Said, kind: str) -> dict[str, ObjectRepeats]:
         said: of both weights files.
         kind: a column of `KINDS`.
     """
-    found = {}
-    for label, block in said.by_label().items():
-        try:
-            objects = block["OBJECT_ID"]
-            found[label] = repeat_objects(
-                objects, block["IS_QSO"], block[kind], repeat_rows(block, objects)
-            )
-        except TruthError:
-            return {}
-    return found
+    try:
+        return {label: catalogue_repeats(block, kind) for label, block in said.items()}
+    except TruthError:
+        return {}
 
 
 def comparison_of(said: Said, kind: str) -> Comparison:
     """Compare the redshifts of both weights files; arguments as `repeats_of`."""
-    before, after = said.before, said.after
+    before, after = said.values()
     return compare_redshifts(before["IS_QSO"], before[kind], after["IS_QSO"], after[kind])
 
 
@@ -120,11 +116,12 @@ def _run(context: Context) -> None:
                 label: repeats_record(one, scatter_in_bins(one))
                 for label, one in repeats_of(said, kind).items()
             },
-            "comparison": comparison_record(comparison_of(said, kind), *said.labels),
+            "comparison": comparison_record(comparison_of(said, kind), *said),
         }
         for kind, text in KINDS.items()
     }
-    write_manifest(folder / NUMBERS_NAME, {"spectra": len(said.after["TARGETID"]), **numbers})
+    n_spectra = len(said[FINAL]["OBJECT_ID"])
+    write_manifest(folder / NUMBERS_NAME, {"spectra": n_spectra, **numbers})
 
 
 @dataclass(frozen=True)
@@ -154,10 +151,6 @@ def _weights_before(context: Context) -> Path:
 
 def _weights(context: Context, name: str) -> Path:
     return context.step_folder("networks") / f"{name}.h5"
-
-
-def _label_before(context: Context) -> str:
-    return Path(context.config.evaluation.reference).stem or set_name(0)
 
 
 def _settings(config: CampaignConfig) -> Mapping[str, Any]:

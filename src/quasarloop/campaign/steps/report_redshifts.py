@@ -1,42 +1,49 @@
 """The report's part on the weights that leave: repeats, and old against new (Figs. 8 to 10)."""
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.redshifts import (
     KINDS,
     Said,
     comparison_of,
+    read_redshift_numbers,
     read_said,
     repeats_of,
 )
-from quasarloop.evaluate.compare import AGREEMENT_KMS, Comparison, comparison_record
+from quasarloop.evaluate.compare import AGREEMENT_KMS
 from quasarloop.evaluate.redshift_figures import (
     comparison_figure,
     confusion_figure,
     scatter_figure,
 )
-from quasarloop.evaluate.repeats import ObjectRepeats, repeats_record, scatter_in_bins
+from quasarloop.evaluate.repeats import scatter_in_bins
 from quasarloop.evaluate.report import Picture, Section, Table
 
 __all__ = ["redshift_sections"]
 
-_CONFUSIONS_LISTED = 10
+# The paper's figures are of the most confident line.
+_DRAWN: Final = "Z_BEST"
+_CONFUSIONS_LISTED: Final = 10
 
 
 def redshift_sections(context: Context) -> list[Section]:
     """Return the sections on repeats and on the comparison."""
-    said = read_said(context)
-    return [_repeats_section(said), _comparison_section(said)]
+    said, every = read_said(context), read_redshift_numbers(context)
+    numbers = {text: every[text] for text in KINDS.values()}
+    return [_repeats_section(said, numbers), _comparison_section(said, numbers)]
 
 
-def _repeats_section(said: Said) -> Section:
+def _repeats_section(said: Said, numbers: Mapping[str, Any]) -> Section:
     title = "Repeats: is an object called the same each time?"
-    by_kind = {kind: repeats_of(said, kind) for kind in KINDS}
-    if not all(by_kind.values()):
+    best = repeats_of(said, _DRAWN)
+    if not best:
         return Section(title, ["No object without a label was observed twice or more."])
     rows = [
-        _repeats_row(label, KINDS[kind], one)
-        for kind, repeats in by_kind.items()
-        for label, one in repeats.items()
+        _repeats_row(label, text, found["repeats"][label])
+        for text, found in numbers.items()
+        for label in said
     ]
     header = [
         "weights",
@@ -47,7 +54,6 @@ def _repeats_section(said: Said) -> Section:
         "always quasars",
         "median scatter of z",
     ]
-    best = by_kind["Z_BEST"]
     pictures = [
         Picture(
             "Confused repeats",
@@ -64,13 +70,12 @@ def _repeats_section(said: Said) -> Section:
     ]
     text = [
         "Objects of pool and test spectra observed twice or more, those with a label left out. "
-        f"{said.labels[1]}: the weights that leave the campaign, trained on all labels."
+        f"{list(said)[1]}: the weights that leave the campaign, trained on all labels."
     ]
     return Section(title, text, [Table("Repeats", header, rows)], pictures)
 
 
-def _repeats_row(label: str, kind: str, repeats: ObjectRepeats) -> list[str]:
-    record = repeats_record(repeats, scatter_in_bins(repeats))
+def _repeats_row(label: str, kind: str, record: Mapping[str, Any]) -> list[str]:
     scatter = record["median_z_std"]
     return [
         label,
@@ -83,21 +88,23 @@ def _repeats_row(label: str, kind: str, repeats: ObjectRepeats) -> list[str]:
     ]
 
 
-def _comparison_section(said: Said) -> Section:
-    found = {text: comparison_of(said, kind) for kind, text in KINDS.items()}
-    old, new = said.labels
-    header = [
-        "redshift of",
+def _comparison_section(said: Said, numbers: Mapping[str, Any]) -> Section:
+    old, new = said
+    # Named as the numbers are kept.
+    columns = [
         "spectra",
         "quasars of both",
         f"only {old}",
         f"only {new}",
         *(f"within {limit:.0f} km/s" for limit in AGREEMENT_KMS),
     ]
-    rows = [[text, *_comparison_row(one, said.labels)] for text, one in found.items()]
+    header = ["redshift of", *columns]
+    rows = [
+        [text, *(str(found["comparison"][name]) for name in columns)]
+        for text, found in numbers.items()
+    ]
     tables = [Table(f"{old} and {new}", header, rows)]
-    one_line = found[KINDS["Z_BEST"]]
-    confused = comparison_record(one_line, *said.labels)["confusions"][:_CONFUSIONS_LISTED]
+    confused = numbers[KINDS[_DRAWN]]["comparison"]["confusions"][:_CONFUSIONS_LISTED]
     if confused:
         tables.append(
             Table(
@@ -107,6 +114,7 @@ def _comparison_section(said: Said) -> Section:
                 "Redshift of one line, within 10,000 km/s of the confusion (paper, Table 1).",
             )
         )
+    one_line = comparison_of(said, _DRAWN)
     pictures = []
     if len(one_line.z_a):
         pictures.append(
@@ -119,8 +127,3 @@ def _comparison_section(said: Said) -> Section:
         )
     text = ["Pool and test spectra, those of labelled objects left out."]
     return Section("Old weights and new: do the redshifts agree?", text, tables, pictures)
-
-
-def _comparison_row(one: Comparison, labels: tuple[str, str]) -> list[str]:
-    record = comparison_record(one, *labels)
-    return [str(value) for name, value in record.items() if name != "confusions"]
