@@ -51,15 +51,15 @@ slow: $(STAMP)
 	$(BIN)/quasarloop simulate --out study/sky --objects 24000 --seed 21 --workers $(JOBS)
 	$(BIN)/quasarloop ingest study/sky --store study/skystore --workers $(JOBS)
 	$(BIN)/quasarloop simulate --out study/poor --objects 1500 --seed 22 --format sdss \
-		--population tools/poor_first_t.toml --workers $(JOBS)
+		--population studies/poor_first_t.toml --workers $(JOBS)
 	$(BIN)/quasarloop ingest study/poor --store study/poorstore --workers $(JOBS)
-	$(BIN)/python tools/label_saving.py run --store study/skystore --truth study/sky/truth.csv \
+	$(BIN)/python studies/label_saving.py run --store study/skystore --truth study/sky/truth.csv \
 		--poor-store study/poorstore --poor-truth study/poor/truth.csv --seeds 5 --skies alike poor \
 		--arms "random labels" "the loop" "the loop, growing rounds" "the loop without the map"
-	$(BIN)/python tools/label_saving.py run --store study/skystore --truth study/sky/truth.csv \
+	$(BIN)/python studies/label_saving.py run --store study/skystore --truth study/sky/truth.csv \
 		--poor-store study/poorstore --poor-truth study/poor/truth.csv --seeds 5 --skies rare \
 		--arms "random labels" "the loop, growing rounds"
-	$(BIN)/python tools/label_saving.py page
+	$(BIN)/python studies/label_saving.py page
 
 # Real redrock and desispec read our files; they live in an environment of their own.
 redrock:

@@ -21,7 +21,7 @@ from quasarloop.afterburner.run import Settings, run_tile
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.predict import predict_reference
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
-from quasarloop.simulate.model_sky import ModelSky
+from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.observing import Observing
 from quasarloop.simulate.population import Population
 from quasarloop.simulate.sky import plan_survey, simulate_survey

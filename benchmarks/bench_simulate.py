@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quasarloop.engine import Engine
-from quasarloop.simulate.model_sky import ModelSky
+from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.observing import Observing
 from quasarloop.simulate.population import Population
 from quasarloop.simulate.sky import plan_survey, simulate_survey

@@ -6,10 +6,16 @@ import time
 import numpy as np
 
 from quasarloop.grid import LOG_GRID
-from quasarloop.query.som import find_winners
-from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
-from quasarloop.query.som_start import start_on_rows
-from quasarloop.query.som_train import SomOptions, _pass, _updated, fit_map, parts_of_array
+from quasarloop.query.som import find_winners, start_on_rows
+from quasarloop.query.som_train import (
+    SequentialOptions,
+    SomOptions,
+    _pass,
+    _updated,
+    fit_map,
+    fit_sequential,
+    parts_of_array,
+)
 from quasarloop.query.topology import CellGrid
 
 TRIES = 3

@@ -11,11 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quasarloop.api import (
+        Campaign,
+        classify,
+        judge,
+        map_store,
+        select,
+        simulate_sky,
+        train,
+        train_ensemble,
+    )
     from quasarloop.campaign.config import CampaignConfig
     from quasarloop.ensemble.manifest import Ensemble, open_ensemble
     from quasarloop.ensemble.vote import vote
-    from quasarloop.front_door import Campaign, classify, train
-    from quasarloop.loop import judge, map_store, select, simulate_sky, train_ensemble
     from quasarloop.network.options import TrainingOptions
     from quasarloop.network.weights import read_weights, write_weights
     from quasarloop.query.options import SelectionOptions
@@ -52,25 +60,25 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Campaign": "quasarloop.front_door",
+    "Campaign": "quasarloop.api",
     "CampaignConfig": "quasarloop.campaign.config",
     "Ensemble": "quasarloop.ensemble.manifest",
     "SelectionOptions": "quasarloop.query.options",
     "TrainingOptions": "quasarloop.network.options",
-    "classify": "quasarloop.front_door",
+    "classify": "quasarloop.api",
     "ingest": "quasarloop.store",
     "join_truth": "quasarloop.truth",
-    "judge": "quasarloop.loop",
-    "map_store": "quasarloop.loop",
+    "judge": "quasarloop.api",
+    "map_store": "quasarloop.api",
     "open_ensemble": "quasarloop.ensemble.manifest",
     "open_store": "quasarloop.store",
     "read_spectra": "quasarloop.read",
     "read_truth": "quasarloop.read",
     "read_weights": "quasarloop.network.weights",
-    "select": "quasarloop.loop",
-    "simulate_sky": "quasarloop.loop",
-    "train": "quasarloop.front_door",
-    "train_ensemble": "quasarloop.loop",
+    "select": "quasarloop.api",
+    "simulate_sky": "quasarloop.api",
+    "train": "quasarloop.api",
+    "train_ensemble": "quasarloop.api",
     "vote": "quasarloop.ensemble.vote",
     "write_truth": "quasarloop.read",
     "write_weights": "quasarloop.network.weights",

@@ -6,8 +6,18 @@ set, so they are never "improved" here.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["BAL_LINE", "EMISSION_LINES", "NETWORK_LINES", "Line", "line_named"]
+__all__ = [
+    "BALMER_AA",
+    "BAL_LINE",
+    "EMISSION_LINES",
+    "LYA_AA",
+    "NEBULAR_AA",
+    "NETWORK_LINES",
+    "Line",
+    "line_named",
+]
 
 
 @dataclass(frozen=True)
@@ -62,3 +72,44 @@ def line_named(name: str, *, bal: bool = False) -> Line:
             return line
     known = ", ".join(f"{line.name}{' (BAL)' if line.is_bal else ''}" for line in NETWORK_LINES)
     raise KeyError(f"no line {name!r} (bal={bal}); known: {known}")
+
+
+LYA_AA: Final = line_named("LYA").wave_rest_aa
+
+# Hα to H12, vacuum Å. Source: NIST, Ritz wavelengths. (The network's Hα is another number.)
+BALMER_AA: Final = (
+    6564.61,
+    line_named("Hbeta").wave_rest_aa,
+    4341.68,
+    4102.89,
+    3971.20,
+    3890.15,
+    3836.47,
+    3798.98,
+    3771.70,
+    3751.22,
+    3735.43,
+    3722.94,
+    3712.97,
+)
+
+# Lines of ionised gas, vacuum Å. Source: NIST, Ritz wavelengths.
+NEBULAR_AA: Final[dict[str, float]] = {
+    "oii3727": 3727.09,
+    "oii3730": 3729.88,
+    "neiii3870": 3869.86,
+    "hdelta": BALMER_AA[3],
+    "hgamma": BALMER_AA[2],
+    "hbeta": BALMER_AA[1],
+    "oiii4960": 4960.30,
+    "oiii5008": 5008.24,
+    "hei5877": 5877.25,
+    "oi6302": 6302.05,
+    "nii6550": 6549.85,
+    "halpha": BALMER_AA[0],
+    "nii6585": 6585.28,
+    "sii6718": 6718.29,
+    "sii6733": 6732.67,
+    "siii9071": 9071.1,
+    "siii9533": 9533.2,
+}

@@ -12,7 +12,7 @@ from quasarloop.afterburner.survey_targets import phase_of
 from quasarloop.read import read_spectra
 from quasarloop.simulate.faults import FaultRates
 from quasarloop.simulate.fibermap import Assignment
-from quasarloop.simulate.model_sky import ModelSky
+from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.simulate.observing import Observing
 from quasarloop.simulate.plan import Sites, Tile

@@ -12,8 +12,8 @@ from afterburner_rows import redrock_fits
 from quasarloop.afterburner.merge import Before, merge_runs, wait_for_runs
 from quasarloop.afterburner.policies import RerunPlan
 from quasarloop.afterburner.priors import Priors
-from quasarloop.afterburner.reasons import Why
 from quasarloop.afterburner.redrock_run import plan_runs
+from quasarloop.afterburner.rerun_bits import Why
 
 IDS = np.array([11, 12, 13, 14])
 NAN = np.nan

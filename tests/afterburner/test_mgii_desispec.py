@@ -10,7 +10,7 @@ from astropy.table import Table
 from quasarloop.afterburner.mgii import MGII_DOUBLET_AA
 from quasarloop.afterburner.mgii_file import mgii_block
 from quasarloop.afterburner.quasar_inputs import read_redrock_file
-from quasarloop.afterburner.redrock_model import basis_of, model_flux, read_bases
+from quasarloop.afterburner.templates import basis_of, model_flux, read_bases
 
 pytestmark = [pytest.mark.redrock, pytest.mark.filterwarnings("ignore")]  # of desispec and redrock
 

@@ -11,7 +11,7 @@ from scipy.sparse import dia_matrix
 from quasarloop.afterburner.mgii import MGII_DOUBLET_AA
 from quasarloop.afterburner.mgii_file import fit_mgii_file, mgii_block
 from quasarloop.afterburner.quasar_inputs import MGII_COLUMNS, read_mgii_file, read_redrock_file
-from quasarloop.afterburner.redrock_model import (
+from quasarloop.afterburner.templates import (
     Basis,
     basis_of,
     model_flux,

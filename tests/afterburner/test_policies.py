@@ -9,10 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import network_answer, redrock_rows
 
+from quasarloop.afterburner.network_step import Selection, selection_named, unfit_rows
 from quasarloop.afterburner.policies import plan_reruns, policy_named
 from quasarloop.afterburner.priors import box_widths, todays_width
-from quasarloop.afterburner.reasons import Why
-from quasarloop.afterburner.selection import Selection, selection_named, unfit_rows
+from quasarloop.afterburner.rerun_bits import Why
 from quasarloop.errors import SelectionError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.presets import preset

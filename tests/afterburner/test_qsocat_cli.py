@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from quasarloop.afterburner.maskbits import QsoBit
 from quasarloop.afterburner.network_catalogue import network_quasar_rows
-from quasarloop.afterburner.quasar_columns import NETWORK_COLUMNS
+from quasarloop.afterburner.quasar_rows import NETWORK_COLUMNS
 from quasarloop.catalogue import ClassifyOptions, classify_spectra, read_catalogue
 from quasarloop.cli import app
 from quasarloop.errors import DataFormatError

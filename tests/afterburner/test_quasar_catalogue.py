@@ -11,8 +11,7 @@ from astropy.table import Table
 
 from quasarloop.afterburner.maskbits import RECIPES, QsoBit
 from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
-from quasarloop.afterburner.quasar_columns import DESI_COLUMNS
-from quasarloop.afterburner.quasar_rows import CatalogueOptions
+from quasarloop.afterburner.quasar_rows import DESI_COLUMNS, CatalogueOptions
 from quasarloop.catalogue import read_catalogue
 from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, OutputError, SelectionError

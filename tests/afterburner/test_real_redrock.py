@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 
 from quasarloop.afterburner.network_step import load_network
-from quasarloop.afterburner.reasons import Why
+from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_run import has_redrock
+from quasarloop.afterburner.rerun_bits import Why
 from quasarloop.afterburner.run import Settings, run_tile
-from quasarloop.afterburner.writer import read_output
 from quasarloop.errors import RedrockError
 from quasarloop.network.weights import default_weights_path
 from quasarloop.read import read_truth
-from quasarloop.simulate.model_sky import ModelSky
-from quasarloop.simulate.sky import plan_survey, simulate_survey
-from quasarloop.simulate.survey_file import read_survey_file
+from quasarloop.simulate.model import ModelSky
+from quasarloop.simulate.sky import plan_survey, read_survey_file, simulate_survey
 
 pytestmark = [
     pytest.mark.redrock,

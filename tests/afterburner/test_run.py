@@ -16,13 +16,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import make_tile, write_redrock_of
 
 from quasarloop.afterburner.finish import finish_tile
-from quasarloop.afterburner.later import later_folder
-from quasarloop.afterburner.reasons import Why
+from quasarloop.afterburner.network_step import Selection
+from quasarloop.afterburner.output import documented_columns, own_columns, read_output
 from quasarloop.afterburner.redrock_file import read_redrock_rows
+from quasarloop.afterburner.redrock_run import later_folder
+from quasarloop.afterburner.rerun_bits import Why
 from quasarloop.afterburner.run import Settings, run_tile
-from quasarloop.afterburner.selection import Selection
-from quasarloop.afterburner.table import documented_columns, own_columns
-from quasarloop.afterburner.writer import read_output
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
 from quasarloop.quality import prepare
 from quasarloop.read import read_spectra

@@ -11,7 +11,7 @@ from quasarloop.campaign.config import (
     read_config,
     write_config,
 )
-from quasarloop.campaign.parts import network_of, training_of
+from quasarloop.campaign.layout import network_of, training_of
 from quasarloop.errors import CampaignError
 
 

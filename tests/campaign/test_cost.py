@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from quasarloop.campaign import cost
-from quasarloop.campaign.demo import SMALL, demo_config
+from quasarloop.campaign import demo
+from quasarloop.campaign.demo import SMALL, demo_config, estimate_cost
 from quasarloop.network.training import train
 
 
@@ -16,9 +16,9 @@ def test_training_is_measured_as_the_campaign_trains(monkeypatch):
         seen.append((config.n_filters, options))
         return train(data, config, options, **more)
 
-    monkeypatch.setattr(cost, "train", watched)
+    monkeypatch.setattr(demo, "train", watched)
     tiny = replace(SMALL, filters=4)
-    one, two = cost.estimate_cost(tiny, 1), cost.estimate_cost(tiny, 2)
+    one, two = estimate_cost(tiny, 1), estimate_cost(tiny, 2)
     ensemble = demo_config(tiny, 1).ensemble
     for filters, options in seen:
         assert filters == 4
@@ -36,5 +36,5 @@ def test_twice_the_spectra_take_twice_the_disk():
     tiny = replace(SMALL, filters=4)
     twice = replace(tiny, n_pool=tiny.n_pool + tiny.n_spectra)
     assert twice.n_spectra == 2 * tiny.n_spectra
-    small, large = cost.estimate_cost(tiny, 1), cost.estimate_cost(twice, 1)
+    small, large = estimate_cost(tiny, 1), estimate_cost(twice, 1)
     assert large.disk_gb == pytest.approx(2 * small.disk_gb)

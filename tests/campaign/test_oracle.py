@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quasarloop.campaign.config import Oracle
-from quasarloop.campaign.oracle import ask_oracle
+from quasarloop.campaign.steps.labels import ask_oracle
 from quasarloop.errors import CampaignError
 from quasarloop.truth import TruthTable
 

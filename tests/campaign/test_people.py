@@ -7,13 +7,13 @@ from quasarloop.campaign.config import CampaignConfig, Inspection, write_config
 from quasarloop.campaign.people import close_round
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.labels import LABELS, read_labels, read_verdicts
-from quasarloop.campaign.steps.report_agreement import agreement_sections
+from quasarloop.campaign.steps.report_sections import agreement_sections
 from quasarloop.errors import CampaignError, InspectionError
 from quasarloop.inspect.database import open_database
 from quasarloop.inspect.exchange import import_file
-from quasarloop.inspect.prospect_csv import Inspection as Row
-from quasarloop.inspect.prospect_csv import write_inspections
-from quasarloop.inspect.verdict import Verdict
+from quasarloop.labels.prospect_csv import Inspection as Row
+from quasarloop.labels.prospect_csv import write_inspections
+from quasarloop.labels.verdict import Verdict
 from quasarloop.truth import SpecType
 
 BIG = 39627945488154697

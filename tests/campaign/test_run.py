@@ -41,7 +41,7 @@ from quasarloop.campaign.steps.redshifts import label_before
 from quasarloop.ensemble.votes_folder import open_votes
 from quasarloop.errors import CampaignError
 from quasarloop.read import read_truth, write_truth
-from quasarloop.simulate.model_sky import ModelSky
+from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.observing import Observing
 from quasarloop.simulate.population import Population
 from quasarloop.simulate.sky import plan_survey, simulate_survey

@@ -10,9 +10,8 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quasarloop.catalogue.columns import catalogue_columns
-from quasarloop.catalogue.reader import line_columns, read_catalogue
-from quasarloop.catalogue.writers import open_writer
+from quasarloop.catalogue.files import line_columns, open_writer, read_catalogue
+from quasarloop.columns import catalogue_columns
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.lines import NETWORK_LINES
 

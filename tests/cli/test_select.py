@@ -14,12 +14,12 @@ from quasarloop.cli import app
 from quasarloop.errors import SelectionError
 from quasarloop.grid import LOG_GRID
 from quasarloop.inspect.worklist import read_worklist
-from quasarloop.query.reasons import Reason
+from quasarloop.query.refusals import Reason
 from quasarloop.query.selection_files import store_features
 from quasarloop.query.topology import CellGrid
 from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import create_store, open_store, read_shard, shard_path
-from quasarloop.store_schema import schema_of, table_from_spectra
+from quasarloop.store.schema import schema_of, table_from_spectra
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 from query_tables import random_votes, write_cells, write_votes

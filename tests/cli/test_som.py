@@ -13,7 +13,7 @@ from quasarloop.query.cells import read_cells
 from quasarloop.query.som_file import read_map
 from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import create_store, shard_path
-from quasarloop.store_schema import schema_of, table_from_spectra
+from quasarloop.store.schema import schema_of, table_from_spectra
 
 
 def _make_store(folder, seed):

@@ -14,7 +14,7 @@ from quasarloop.network.model import NetworkConfig
 from quasarloop.network.options import TrainingOptions
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
 from quasarloop.store import Store, create_store, shard_path
-from quasarloop.store_schema import schema_of, table_from_spectra
+from quasarloop.store.schema import schema_of, table_from_spectra
 
 # Wide strides: a step takes a millisecond, and still every kind of layer is there.
 SMALL_NETWORK = NetworkConfig(

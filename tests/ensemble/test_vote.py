@@ -14,9 +14,9 @@ import pytest
 
 from quasarloop.classes import Vote
 from quasarloop.engine import Engine
-from quasarloop.ensemble.ask import PIECE_ROWS, best_line, cut_pieces
 from quasarloop.ensemble.entropy import count_votes, vote_entropy
 from quasarloop.ensemble.manifest import load_members
+from quasarloop.ensemble.member_votes import PIECE_ROWS, best_line, cut_pieces
 from quasarloop.ensemble.vote import VoteOptions, on_device, vote
 from quasarloop.ensemble.votes import VoteSettings, count_column
 from quasarloop.ensemble.votes_folder import members_file, open_votes, read_member_record

@@ -7,7 +7,7 @@ from astropy.cosmology import FlatLambdaCDM, Planck18
 
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.compare import compare_redshifts, confused_redshift, count_confusions
-from quasarloop.evaluate.velocity import error_kms, parse_cosmology, recession_velocity_kms
+from quasarloop.evaluate.metrics import error_kms, parse_cosmology, recession_velocity_kms
 from quasarloop.lines import line_named
 
 MGII, CIV, LYA = (line_named(name) for name in ("MgII(2796)", "CIV(1548)", "LYA"))

@@ -5,19 +5,19 @@ from scipy.signal import savgol_filter
 
 from quasarloop.errors import SelectionError
 from quasarloop.evaluate.figures import save_figure
-from quasarloop.evaluate.selection_figures import score_figure
+from quasarloop.evaluate.selection_figures import (
+    SpectrumPanel,
+    outlier_panels,
+    outliers_figure,
+    score_figure,
+    smooth,
+)
 from quasarloop.evaluate.som_figures import (
     cell_figure,
     chosen_figure,
     counts_by_class,
     counts_figure,
     walls_figure,
-)
-from quasarloop.evaluate.spectrum_figures import (
-    SpectrumPanel,
-    outlier_panels,
-    outliers_figure,
-    smooth,
 )
 from quasarloop.query.som import SelfOrganizingMap
 from quasarloop.query.topology import CellGrid

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quasarloop.evaluate.figures import save_figure
-from quasarloop.evaluate.training_figures import history_figure
+from quasarloop.evaluate.learning_figures import history_figure
 from quasarloop.network.history import EpochRecord
 
 

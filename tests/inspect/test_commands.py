@@ -14,7 +14,7 @@ from quasarloop.inspect.ledger import Save, item_of, save_label
 from quasarloop.inspect.people import invite, join, person_called
 from quasarloop.inspect.server import first_admin, prepare
 from quasarloop.inspect.spectra_files import open_spectra
-from quasarloop.inspect.verdict import Verdict
+from quasarloop.labels.verdict import Verdict
 from quasarloop.read import read_truth
 from quasarloop.store import ingest
 from quasarloop.truth import SpecType

@@ -4,12 +4,12 @@ import sqlalchemy as sa
 from quasarloop.inspect.campaign import add_redrock, balance
 from quasarloop.inspect.exchange import export_inspections, import_inspections, import_merged
 from quasarloop.inspect.ledger import Save, item_of, save_label
-from quasarloop.inspect.merge import Merged
-from quasarloop.inspect.merged_table import read_merged, write_merged
-from quasarloop.inspect.prospect_csv import read_inspections
 from quasarloop.inspect.results import final_labels, results
 from quasarloop.inspect.tables import Label
-from quasarloop.inspect.verdict import Verdict
+from quasarloop.labels.merge import Merged
+from quasarloop.labels.merged_table import read_merged, write_merged
+from quasarloop.labels.prospect_csv import read_inspections
+from quasarloop.labels.verdict import Verdict
 from quasarloop.truth import SpecType
 
 BIG_ID = 39627945488154697

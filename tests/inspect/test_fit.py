@@ -5,8 +5,7 @@ import pytest
 
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.fit import HALF_WIDTH, fit_redshift
-from quasarloop.inspect.marks import MARKS
-from quasarloop.inspect.restframe import rest_template
+from quasarloop.inspect.restframe import MARKS, rest_template
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read import read_spectra
 from quasarloop.spectra import Arm

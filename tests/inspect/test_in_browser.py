@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 from quasarloop.cli import app
 from quasarloop.inspect.database import open_database
 from quasarloop.inspect.ledger import history, item_of, verdict_of
-from quasarloop.inspect.merge import conflicts, from_decision, merge_verdicts
 from quasarloop.inspect.people import invite, join, person_called
 from quasarloop.inspect.server import prepare
 from quasarloop.inspect.spectra_files import open_spectra
-from quasarloop.inspect.verdict import Verdict, spectype_name
+from quasarloop.labels.merge import conflicts, from_decision, merge_verdicts
+from quasarloop.labels.verdict import Verdict, spectype_name
 from quasarloop.read import find_files, read_truth
 from quasarloop.truth import SpecType
 

@@ -22,7 +22,7 @@ from quasarloop.inspect.ledger import (
 )
 from quasarloop.inspect.results import agreement_of, final_labels, results
 from quasarloop.inspect.tables import Assignment, Label
-from quasarloop.inspect.verdict import Verdict
+from quasarloop.labels.verdict import Verdict
 from quasarloop.truth import SpecType
 
 QSO = Verdict(SpecType.QSO, 2.1034, 4, comment="clear, broad")

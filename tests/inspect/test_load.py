@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("httpx", reason="the load test needs the package httpx")
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "inspect_load.py"
+TOOL = Path(__file__).resolve().parents[2] / "studies" / "inspect_load.py"
 PATIENCE_MS = 2000
 
 

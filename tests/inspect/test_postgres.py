@@ -13,7 +13,7 @@ from quasarloop.inspect.ledger import Save, StaleError, item_of, save_label
 from quasarloop.inspect.people import invite, join
 from quasarloop.inspect.results import results
 from quasarloop.inspect.tables import Item, Label
-from quasarloop.inspect.verdict import Verdict
+from quasarloop.labels.verdict import Verdict
 from quasarloop.truth import SpecType
 
 BIG_ID = 39627945488154697

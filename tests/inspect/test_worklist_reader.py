@@ -4,8 +4,7 @@ import polars as pl
 import pytest
 
 from quasarloop.errors import InspectionError
-from quasarloop.inspect.opinion import tidy_opinion
-from quasarloop.inspect.worklist import Entry, read_worklist
+from quasarloop.inspect.worklist import Entry, read_worklist, tidy_opinion
 
 BIG = 39627945488154697
 

@@ -10,8 +10,8 @@ from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
 from quasarloop.network.decode import LineFinds, LineOutputs, classify_finds, decode
+from quasarloop.network.loss import make_targets
 from quasarloop.network.model import NetworkConfig
-from quasarloop.network.targets import make_targets
 from quasarloop.truth import SpecType
 
 CONFIG = NetworkConfig()

@@ -10,8 +10,13 @@ from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
-from quasarloop.network.joint import CONFUSION, JointRedshifts, joint_redshifts
-from quasarloop.network.joint_calibration import JointCalibration, LineTrust
+from quasarloop.network.joint import (
+    CONFUSION,
+    JointCalibration,
+    JointRedshifts,
+    LineTrust,
+    joint_redshifts,
+)
 from quasarloop.network.model import NetworkConfig
 
 CONFIG = NetworkConfig()

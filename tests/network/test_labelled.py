@@ -5,8 +5,7 @@ import pytest
 
 from quasarloop.errors import DataFormatError, TruthError
 from quasarloop.grid import WaveGrid
-from quasarloop.network.labelled import TrainingData, label_spectra
-from quasarloop.network.splits import hold_out
+from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
 from quasarloop.truth import SpecType, TruthTable
 

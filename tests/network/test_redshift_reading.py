@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from quasarloop.network.redshift_calibration import fit_error_scale, fit_temperature
 from quasarloop.network.redshift_grid import RedshiftGrid
-from quasarloop.network.redshift_reading import read_redshifts
+from quasarloop.network.redshift_reading import fit_error_scale, fit_temperature, read_redshifts
 
 HEAD = RedshiftGrid()
 STEP = 1e-3 * np.log(10)  # of the grid, in ln(1 + z)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from quasarloop.network.schedule import learning_rate, plateau_drops
+from quasarloop.network.options import learning_rate, plateau_drops
 
 
 def test_constant():

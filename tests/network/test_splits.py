@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quasarloop.errors import TruthError
-from quasarloop.network.splits import hold_out, split_groups
+from quasarloop.network.labelled import hold_out, split_groups
 from quasarloop.truth import TruthTable
 
 

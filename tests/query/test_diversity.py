@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quasarloop.errors import SelectionError
-from quasarloop.query.diversity import class_quotas, spread_out, take_in_order
+from quasarloop.query.choose import class_quotas, spread_out, take_in_order
 
 
 def test_at_most_k_per_cell_by_hand():

@@ -3,7 +3,7 @@
 import pytest
 
 from quasarloop.errors import SelectionError
-from quasarloop.query.rounds import of_round
+from quasarloop.query.options import of_round
 
 
 def test_one_value_holds_for_all_rounds():

@@ -14,7 +14,7 @@ from quasarloop.query.som_train import SomOptions, fit_map, parts_of_array, part
 from quasarloop.query.topology import CellGrid
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
 from quasarloop.store import create_store
-from quasarloop.store_schema import schema_of, table_from_spectra
+from quasarloop.store.schema import schema_of, table_from_spectra
 
 
 def _spectra(rng, n, first_id):

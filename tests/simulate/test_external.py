@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 from quasarloop.read import read_truth
-from quasarloop.simulate.model_sky import ModelSky
-from quasarloop.simulate.sky import plan_survey, simulate_survey
-from quasarloop.simulate.survey_file import read_survey_file
+from quasarloop.simulate.model import ModelSky
+from quasarloop.simulate.sky import plan_survey, read_survey_file, simulate_survey
 from quasarloop.truth import SpecType
 
 pytestmark = [

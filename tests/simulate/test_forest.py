@@ -3,9 +3,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from quasarloop.lines import LYA_AA
 from quasarloop.simulate import forest
 from quasarloop.simulate.absorbers import draw_absorbers
-from quasarloop.simulate.constants import LYA_AA
 from quasarloop.simulate.draw import quasars_at
 from quasarloop.simulate.forest import LYMAN_LIMIT_AA, absorb_forest, mean_transmission
 from quasarloop.simulate.lattice import Lattice, fine_lattice

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quasarloop.simulate.constants import NEBULAR_AA
+from quasarloop.lines import NEBULAR_AA
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.galaxies import (
     GALAXY_KINDS,

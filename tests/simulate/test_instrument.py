@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from quasarloop.errors import DataFormatError, GridError
-from quasarloop.simulate.exposures import Exposure, coadd_arm, coadd_exposures
 from quasarloop.simulate.instrument import (
     DESI_TELESCOPE,
     ArmModel,
@@ -18,8 +17,10 @@ from quasarloop.simulate.instrument import (
     instrument_named,
     photons_per_flux,
     sdss_instrument,
+    sky_continuum,
+    sky_lines,
+    sky_spectrum,
 )
-from quasarloop.simulate.night_sky import sky_continuum, sky_lines, sky_spectrum
 from quasarloop.simulate.noise import (
     MASK_COSMIC,
     Conditions,
@@ -28,9 +29,10 @@ from quasarloop.simulate.noise import (
     draw_conditions,
     gaussian_kernel,
     observe,
+    read_real_noise,
     variance,
 )
-from quasarloop.simulate.real_noise import read_real_noise
+from quasarloop.simulate.observing import Exposure, coadd_arm, coadd_exposures
 
 NOMINAL = Conditions(1.0, 1.0, np.ones(1, np.float32), np.ones((1, 3), np.float32))
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.bal import absorb_bal, balnicity, draw_bal
-from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.draw import quasars_at
 from quasarloop.simulate.iron import base_continuum, continuum_table, smc_extinction
 from quasarloop.simulate.lattice import fine_lattice

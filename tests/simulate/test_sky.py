@@ -14,13 +14,11 @@ from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, OutputError, QuasarloopError
 from quasarloop.read import find_files, read_spectra, read_truth
 from quasarloop.simulate.faults import FaultRates
-from quasarloop.simulate.model_sky import ModelSky
+from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.observing import LightSource, Observing
 from quasarloop.simulate.population import Population, StarPopulation
-from quasarloop.simulate.sky import plan_survey, simulate_survey
-from quasarloop.simulate.survey_file import read_survey_file
-from quasarloop.simulate.tiles import SurveyPlan
-from quasarloop.simulate.write_truth import read_tile_truth
+from quasarloop.simulate.sky import plan_survey, read_survey_file, simulate_survey
+from quasarloop.simulate.tiles import SurveyPlan, read_tile_truth
 
 
 def digests(folder: Path, pattern: str = "*.fits") -> dict[str, str]:

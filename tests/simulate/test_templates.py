@@ -8,11 +8,15 @@ from numpy.typing import NDArray
 from quasarloop.errors import DataFormatError
 from quasarloop.simulate.draw import draw_objects, quasars_at
 from quasarloop.simulate.lattice import fine_lattice
-from quasarloop.simulate.library import load_library
 from quasarloop.simulate.model import known_truth, observed_flux
 from quasarloop.simulate.population import Population, QuasarPopulation
 from quasarloop.simulate.template_spectra import template_quasars
-from quasarloop.simulate.templates import TemplateLibrary, read_template, read_templates
+from quasarloop.simulate.templates import (
+    TemplateLibrary,
+    load_library,
+    read_template,
+    read_templates,
+)
 from quasarloop.truth import SpecType
 
 OBSERVED = np.geomspace(3600.0, 9800.0, 1500)

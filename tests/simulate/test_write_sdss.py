@@ -10,13 +10,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from quasarloop.read import find_files, read_spectra, read_truth
 from quasarloop.simulate.faults import FaultRates
-from quasarloop.simulate.fits_bytes import block, card, header, table_header
 from quasarloop.simulate.instrument import sdss_instrument
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.simulate.observing import LightSource, Observing
 from quasarloop.simulate.plan import Tile
 from quasarloop.simulate.sky import SurveyReport, plan_survey, simulate_survey
-from quasarloop.simulate.write_sdss import combine_arms, plate_of
+from quasarloop.simulate.write_sdss import block, card, combine_arms, header, plate_of, table_header
 from quasarloop.spectra import Flag
 
 N = 12

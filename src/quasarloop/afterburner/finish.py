@@ -6,16 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from quasarloop.afterburner.later import later_folder
 from quasarloop.afterburner.merge import Before, merge_runs
+from quasarloop.afterburner.output import put_fits, read_output, write_output
 from quasarloop.afterburner.policies import RerunPlan
 from quasarloop.afterburner.priors import Priors
-from quasarloop.afterburner.reasons import Why
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits
-from quasarloop.afterburner.redrock_run import Run, plan_runs
+from quasarloop.afterburner.redrock_run import Run, later_folder, plan_runs
+from quasarloop.afterburner.rerun_bits import Why
 from quasarloop.afterburner.run import TileSummary, summarise
-from quasarloop.afterburner.table import put_fits
-from quasarloop.afterburner.writer import read_output, write_output
 from quasarloop.errors import DataFormatError, RedrockError
 
 __all__ = ["finish_all", "finish_tile"]

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.policies import RerunPlan
-from quasarloop.afterburner.reasons import Why
 from quasarloop.afterburner.redrock_file import RedrockFits
 from quasarloop.afterburner.redrock_run import Run
-from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.afterburner.rerun_bits import Why
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.zwarn import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, Zwarn
 
 __all__ = ["Before", "NewFits", "merge_runs", "wait_for_runs"]

@@ -17,14 +17,14 @@ from quasarloop.afterburner.mgii import (
     is_broad_line,
 )
 from quasarloop.afterburner.quasar_inputs import RedrockFile, read_redrock_file
-from quasarloop.afterburner.redrock_model import (
+from quasarloop.afterburner.templates import (
     basis_of,
     model_flux,
     read_bases,
     with_resolution,
 )
 from quasarloop.artefacts import check_output, versions, write_atomically
-from quasarloop.catalogue.columns import CatalogueBlock
+from quasarloop.columns import CatalogueBlock
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.read import iter_spectra
 from quasarloop.read.fits_reader import FitsFile, open_fits

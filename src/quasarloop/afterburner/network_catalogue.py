@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.maskbits import BIT_TEXT, QsoBit
-from quasarloop.afterburner.quasar_columns import NETWORK_COLUMNS
-from quasarloop.afterburner.quasar_rows import network_zwarn
-from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra
-from quasarloop.catalogue.columns import CatalogueBlock
+from quasarloop.afterburner.quasar_rows import NETWORK_COLUMNS, network_zwarn
+from quasarloop.catalogue.classify import ClassifyOptions, catalogue_header, classify_spectra
+from quasarloop.catalogue.files import open_writer
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
-from quasarloop.catalogue.run import catalogue_header
-from quasarloop.catalogue.writers import open_writer
+from quasarloop.columns import CatalogueBlock
 from quasarloop.errors import DataFormatError
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import default_weights_path, read_weights

@@ -15,8 +15,8 @@ from quasarloop.afterburner.priors import (
     clear_priors,
     todays_width,
 )
-from quasarloop.afterburner.reasons import AGAINST, Why
 from quasarloop.afterburner.redrock_file import RedrockRows
+from quasarloop.afterburner.rerun_bits import AGAINST, Why
 from quasarloop.errors import SelectionError
 from quasarloop.network.model import NetworkConfig
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.redrock_file import RedrockRows, match_rows, read_redrock_rows
 from quasarloop.afterburner.survey_targets import PHASES
 from quasarloop.catalogue import read_catalogue
-from quasarloop.catalogue.columns import CatalogueBlock
+from quasarloop.columns import CatalogueBlock
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits

@@ -1,4 +1,4 @@
-"""Redrock run again on some targets: as a library, or as a program of another environment."""
+"""Redrock run again on some targets: as a library, as a program, or later by hand."""
 
 import contextlib
 import importlib.util
@@ -8,10 +8,10 @@ import shlex
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,20 @@ from numpy.typing import NDArray
 from quasarloop.afterburner import launch_redrock
 from quasarloop.afterburner.priors import Priors, write_priors
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits
+from quasarloop.artefacts import check_folder, write_atomically
 from quasarloop.errors import RedrockError
 
-__all__ = ["RedrockCall", "Run", "has_redrock", "plan_runs", "run_redrock", "write_run"]
+__all__ = [
+    "COMMANDS",
+    "RedrockCall",
+    "Run",
+    "has_redrock",
+    "later_folder",
+    "plan_runs",
+    "run_redrock",
+    "write_for_later",
+    "write_run",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -200,3 +211,57 @@ def _result(path: Path, run: Run, log: Path) -> RedrockFits:
 def _tail(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace").strip()
     return f". It said:\n{text[-_LOG_TAIL:]}" if text else ""
+
+
+COMMANDS: Final = "redrock.sh"
+_OURS: Final = ("priors-*.fits", "targets-*.txt", "redrock-*.fits", COMMANDS)
+_TEMPLATES_HERE: Final = '"${RR_TEMPLATE_DIR:?}"/rrtemplate-QSO-*.fits'
+
+
+def later_folder(output: Path) -> Path:
+    """Return the folder beside an output that its rerun waits in.
+
+    >>> later_folder(Path("out/qso_qn-1.fits.gz")).name
+    'qso_qn-1-rerun'
+    """
+    stem = output.name.removesuffix(".gz").removesuffix(".fits")
+    return output.with_name(f"{stem}-rerun")
+
+
+def write_for_later(output: Path, coadd: Path, runs: Sequence[Run], call: RedrockCall) -> Path:
+    """Write prior files, target lists and a shell script with the commands.
+
+    Returns:
+        The script.
+    """
+    folder = check_folder(later_folder(output))
+    # Results of an earlier rerun must not be taken for those of this one.
+    for pattern in _OURS:
+        for path in folder.glob(pattern):
+            path.unlink()
+    lines = [
+        "#!/bin/sh",
+        "# Redrock with priors, to be run where redrock is. Then:",
+        f"#   quasarloop afterburner --output {shlex.quote(str(output))} --finish",
+        "set -e",
+        'cd "$(dirname "$0")"',
+    ]
+    for run in runs:
+        arguments = write_run(folder, coadd.resolve(), run, call)
+        listed = "\n".join(map(str, run.target_id.tolist())) + "\n"
+        with write_atomically(folder / f"targets-{run.number}.txt") as temporary:
+            temporary.write_text(listed, encoding="ascii")
+        lines.append(_command(arguments, call, {"folder": folder, "run": run}))
+    script = folder / COMMANDS
+    with write_atomically(script) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return script
+
+
+def _command(arguments: list[str], call: RedrockCall, names: Mapping[str, Any]) -> str:
+    folder = f"{names['folder']}/"
+    words = [shlex.quote(word.removeprefix(folder)) for word in arguments]
+    if not call.templates:
+        # Not known here: the place the survey's environments name.
+        words.insert(words.index("--templates") + 1, _TEMPLATES_HERE)
+    return " ".join([shlex.quote(call.program), *words])

@@ -8,22 +8,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.later import write_for_later
 from quasarloop.afterburner.merge import Before, merge_runs, wait_for_runs
-from quasarloop.afterburner.network_step import Network, ask_network
+from quasarloop.afterburner.network_step import Network, Selection, ask_network, unfit_rows
+from quasarloop.afterburner.output import build_table, write_output
 from quasarloop.afterburner.policies import plan_reruns, policy_named
-from quasarloop.afterburner.reasons import Why
 from quasarloop.afterburner.redrock_file import RedrockFits, read_redrock_rows
 from quasarloop.afterburner.redrock_run import (
     RedrockCall,
     has_redrock,
     plan_runs,
     run_redrock,
+    write_for_later,
 )
-from quasarloop.afterburner.selection import Selection, unfit_rows
-from quasarloop.afterburner.table import build_table
+from quasarloop.afterburner.rerun_bits import Why
 from quasarloop.afterburner.templates import Template, find_quasar_templates
-from quasarloop.afterburner.writer import write_output
 from quasarloop.artefacts import check_output, checksum, versions
 from quasarloop.catalogue.classify import ClassifyOptions, options_record
 

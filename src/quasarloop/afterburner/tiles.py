@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from quasarloop.afterburner.network_step import Network, load_network
+from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.run import Settings, TileSummary, recipe_of, run_tile, summarise
-from quasarloop.afterburner.writer import read_output
 from quasarloop.artefacts import check_folder
 from quasarloop.engine import Engine, TaskReport, run_tasks
 from quasarloop.errors import DataFormatError, OutputError

@@ -11,7 +11,7 @@ from quasarloop.artefacts import write_atomically
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.ensemble.forecast import Score
 from quasarloop.errors import CampaignError
-from quasarloop.query.rounds import of_round
+from quasarloop.query.options import of_round
 from quasarloop.query.scores import RECOMMENDED_PER_CELL, RECOMMENDED_SCORE
 
 __all__ = [

@@ -10,12 +10,12 @@ import polars as pl
 
 from quasarloop.artefacts import check_folder, write_atomically
 from quasarloop.campaign.config import read_config
-from quasarloop.campaign.parts import WITHDRAWALS
+from quasarloop.campaign.layout import WITHDRAWALS
 from quasarloop.campaign.state import Context, round_numbers
 from quasarloop.campaign.steps.labels import VERDICTS, inbox
 from quasarloop.campaign.steps.selection import CHOSEN_NAME, OUTLIERS_NAME
 from quasarloop.errors import CampaignError
-from quasarloop.inspect.prospect_csv import read_inspections, write_inspections
+from quasarloop.labels.prospect_csv import read_inspections, write_inspections
 from quasarloop.read import read_truth, write_truth
 
 __all__ = ["close_round", "withdraw_targets"]

@@ -99,8 +99,8 @@ def afterburner(
     if finish:
         _finish(output, result or [])
         return
+    from quasarloop.afterburner.network_step import selection_named
     from quasarloop.afterburner.run import Settings
-    from quasarloop.afterburner.selection import selection_named
 
     changes: dict[str, object] = {"n_thresh": n_thresh}
     if c_thresh is not None:

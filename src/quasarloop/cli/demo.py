@@ -71,7 +71,6 @@ def demo(
 
 
 def _say_what_it_takes(workers: int) -> None:
-    from quasarloop.campaign.cost import estimate_cost
-    from quasarloop.campaign.demo import PAPER_SCALE
+    from quasarloop.campaign.demo import PAPER_SCALE, estimate_cost
 
     typer.echo(estimate_cost(PAPER_SCALE, workers).describe())

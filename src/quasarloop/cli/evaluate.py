@@ -1,4 +1,4 @@
-"""``quasarloop evaluate``: hold a catalogue against truth."""
+"""``quasarloop evaluate``: a catalogue against truth; ``repeats``, ``compare``, ``oscillation``."""
 
 import json
 from collections.abc import Callable
@@ -10,18 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
-from quasarloop.cli import evaluate_redshifts
 
-__all__ = ["app"]
+__all__ = ["app", "compare", "oscillation", "repeats"]
 
 app = typer.Typer(
     invoke_without_command=True,
     help="Completeness, purity and redshift errors against truth; repeats; comparisons.",
 )
-
-app.command("repeats")(evaluate_redshifts.repeats)
-app.command("compare")(evaluate_redshifts.compare)
-app.command("oscillation")(evaluate_redshifts.oscillation)
 
 
 @app.callback()
@@ -109,3 +104,203 @@ def _share(record: dict[str, Any]) -> str:
 
 def _plain(value: float | None) -> str:
     return "–" if value is None else f"{value:.5f}"
+
+
+Catalogues = Annotated[
+    list[Path], typer.Option("--catalogue", help="Catalogue; one per weights file, repeatable.")
+]
+Truth = Annotated[
+    list[Path] | None,
+    typer.Option(help="Truth tables; they also say which targets are one object."),
+]
+Out = Annotated[Path, typer.Option(help="Folder for numbers and figures.")]
+Joint = Annotated[
+    bool, typer.Option("--joint", help="Redshifts of all lines together (Z_JOINT), not of one.")
+]
+
+
+@app.command()
+def repeats(
+    catalogue: Catalogues,
+    truth: Truth = None,
+    joint: Joint = False,
+    out: Out = Path("evaluation-repeats"),
+) -> None:
+    """Repeat exposures: how consistent are class and redshift (paper, Figs. 8 and 9)?
+
+    Example: [bold]quasarloop evaluate repeats --catalogue old.fits --catalogue new.fits[/]
+    """
+    from quasarloop.evaluate.catalogue_rows import catalogue_repeats
+    from quasarloop.evaluate.figures import save_figure
+    from quasarloop.evaluate.redshift_figures import confusion_figure, scatter_figure
+    from quasarloop.evaluate.repeats import repeats_record, scatter_in_bins
+
+    column = _column(joint)
+    folder, labels, blocks = _open(out, catalogue, truth, column)
+    found = {name: catalogue_repeats(block, column, labels) for name, block in blocks.items()}
+    bins = {name: scatter_in_bins(one) for name, one in found.items()}
+    save_figure(confusion_figure(found), folder / "repeats_confusion.png")
+    save_figure(scatter_figure(bins), folder / "repeats_scatter.png")
+    numbers = {name: repeats_record(one, bins[name]) for name, one in found.items()}
+    _finish(folder, "repeats", numbers, [*catalogue, *(truth or [])])
+    rows = ("objects", "confused", "mean_entropy_bits", "always_qso", "median_z_std")
+    _print("repeat exposures", rows, numbers)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Option(help="Catalogue, or weights file with --spectra.")],
+    b: Annotated[Path, typer.Option(help="Catalogue, or weights file with --spectra.")],
+    spectra: Annotated[
+        list[Path] | None,
+        typer.Option(help="Spectra or store to classify, if --a and --b are weights files."),
+    ] = None,
+    cosmology: Annotated[
+        str, typer.Option(help="astropy name, or H0=67.4,Om0=0.315 (flat).")
+    ] = "Planck18",
+    joint: Joint = False,
+    out: Out = Path("evaluation-compare"),
+) -> None:
+    """Two weights files on the same spectra: redshifts, line confusions (Fig. 10, Table 1).
+
+    Example: [bold]quasarloop evaluate compare --a old.h5 --b new.h5 --spectra STORE[/]
+    """
+    from quasarloop.evaluate.catalogue_rows import same_rows
+    from quasarloop.evaluate.compare import compare_redshifts, comparison_record
+    from quasarloop.evaluate.figures import save_figure
+    from quasarloop.evaluate.redshift_figures import comparison_figure
+
+    paths = [_as_catalogue(path, spectra, out, name) for path, name in ((a, "a"), (b, "b"))]
+    column = _column(joint)
+    folder, _, blocks = _open(out, paths, None, column, names=["a", "b"])
+    rows_a, rows_b = same_rows(blocks["a"], blocks["b"])
+    first = {name: values[rows_a] for name, values in blocks["a"].items()}
+    second = {name: values[rows_b] for name, values in blocks["b"].items()}
+    result = compare_redshifts(
+        first["IS_QSO"], first[column], second["IS_QSO"], second[column], cosmology=cosmology
+    )
+    save_figure(comparison_figure(result, a.stem, b.stem), folder / "compare.png")
+    record = {"cosmology": cosmology, **comparison_record(result, a.stem, b.stem)}
+    _finish(folder, "compare", record, paths)
+    confusions = record.pop("confusions")
+    _print("comparison", tuple(record), {"": record})
+    table = Table(f"{a.stem} says", f"{b.stem} says", "spectra", title="line confusions")
+    for row in confusions:
+        table.add_row(str(row["a"]), str(row["b"]), str(row["n"]))
+    Console().print(table)
+
+
+@app.command()
+def oscillation(
+    catalogue: Catalogues,
+    truth: Truth = None,
+    line: Annotated[
+        list[str] | None, typer.Option(help="Line column, e.g. CIV; default LYA, CIV, CIII, MgII.")
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Use lines at least this confident.")
+    ] = 0.95,
+    grid: Annotated[str, typer.Option(help="The networks' grid: log or linear.")] = "log",
+    n_boxes: Annotated[
+        int | None, typer.Option(min=2, help="The networks' boxes; default QuasarNET's.")
+    ] = None,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Measure Z_JOINT beside the lines' own redshifts.")
+    ] = False,
+    out: Out = Path("evaluation-oscillation"),
+) -> None:
+    """Do line positions clump in the boxes? Amplitude in km/s, with truth and without.
+
+    Example: [bold]quasarloop evaluate oscillation --catalogue cat.fits --truth truth.csv[/]
+    """
+    from quasarloop.evaluate.figures import save_figure
+    from quasarloop.evaluate.oscillation import measure_lines
+    from quasarloop.evaluate.redshift_figures import oscillation_figure
+    from quasarloop.network.model import NetworkConfig
+
+    folder, labels, blocks = _open(out, catalogue, truth, _column(joint))
+    found = measure_lines(
+        blocks,
+        labels,
+        line_columns=line or ["LYA", "CIV", "CIII", "MgII"],
+        min_confidence=min_confidence,
+        grid_name=grid,
+        n_boxes=n_boxes or NetworkConfig().n_boxes,
+        joint=joint,
+    )
+    for kind, by_line in found.items():
+        if by_line:
+            save_figure(oscillation_figure(by_line), folder / f"oscillation_{kind}.png")
+    numbers = {
+        f"{kind}, {name}, {label}": {
+            "half amplitude, km/s": one.half_amplitude_kms,
+            "error, km/s": one.error_kms,
+            "noise alone, km/s": one.noise_kms,
+            "lines": one.n,
+        }
+        for kind, by_line in found.items()
+        for name, by_label in by_line.items()
+        for label, one in by_label.items()
+    }
+    _finish(folder, "oscillation", numbers, [*catalogue, *(truth or [])])
+    rows = ("half amplitude, km/s", "error, km/s", "noise alone, km/s", "lines")
+    table = Table("", *rows, title="oscillation")
+    for name, one in numbers.items():
+        table.add_row(name, *(f"{one[row]:.0f}" for row in rows))
+    Console().print(table)
+
+
+def _open(
+    out: Path,
+    catalogues: list[Path],
+    truth: list[Path] | None,
+    column: str,
+    names: list[str] | None = None,
+) -> Any:
+    from quasarloop.artefacts import check_folder
+    from quasarloop.catalogue import read_catalogue
+    from quasarloop.read import read_truth
+    from quasarloop.truth import join_truth
+
+    folder = check_folder(out)
+    labels = join_truth([read_truth(path) for path in truth]) if truth else None
+    needed = ["TARGETID", "OBJECT_ID", "IS_QSO", column, "FLAGS"]
+    keys = names or [path.stem for path in catalogues]
+    blocks = {key: read_catalogue(path, needed) for key, path in zip(keys, catalogues, strict=True)}
+    return folder, labels, blocks
+
+
+def _column(joint: bool) -> str:
+    return "Z_JOINT" if joint else "Z_BEST"
+
+
+def _as_catalogue(path: Path, spectra: list[Path] | None, out: Path, name: str) -> Path:
+    from quasarloop.artefacts import check_folder
+    from quasarloop.catalogue import classify_to_file
+
+    if spectra is None:
+        return path
+    made = check_folder(out) / f"catalogue_{name}.parquet"
+    classify_to_file(spectra, made, weights=path, overwrite=True)
+    return made
+
+
+def _finish(folder: Path, name: str, numbers: dict[str, Any], inputs: list[Path]) -> None:
+    from quasarloop.artefacts import checksum, versions, write_manifest
+
+    sums = {str(path): checksum(path) for path in inputs}
+    write_manifest(
+        folder / f"{name}.json", {"numbers": numbers, "inputs": sums, "versions": versions()}
+    )
+    typer.echo(f"figures and numbers -> {folder}")
+
+
+def _print(title: str, rows: tuple[str, ...], numbers: dict[str, dict[str, Any]]) -> None:
+    table = Table("", *numbers, title=title)
+    for row in rows:
+        table.add_row(row, *(_cell(one[row]) for one in numbers.values()))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.5f}" if isinstance(value, float) else str(value)

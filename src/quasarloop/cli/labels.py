@@ -126,10 +126,15 @@ def status(
 
     Example: [bold]quasarloop labels status --figure agreement.svg[/]
     """
-    from quasarloop.inspect.agreement_figure import agreement_figure
     from quasarloop.inspect.database import open_database
-    from quasarloop.inspect.results import agreement_of, results
-    from quasarloop.inspect.status import agreement_rows, people_rows, state_rows
+    from quasarloop.inspect.results import (
+        agreement_of,
+        agreement_rows,
+        people_rows,
+        results,
+        state_rows,
+    )
+    from quasarloop.labels.agreement_figure import agreement_figure
 
     database = open_database(db)
     with database.read() as session:

@@ -96,12 +96,12 @@ def select(
 
     from quasarloop.query.cells import cells_beside
     from quasarloop.query.options import KnownObjects, SelectionOptions
-    from quasarloop.query.reasons import refused_flags
+    from quasarloop.query.refusals import refused_flags
     from quasarloop.query.scores import RECOMMENDED_PER_CELL
+    from quasarloop.query.select import reasons_of, write_reasons
     from quasarloop.query.select import select as choose
     from quasarloop.query.selection_files import store_features, with_sources, write_selection
     from quasarloop.query.votes_input import read_target_ids, read_votes_table
-    from quasarloop.query.why import reasons_of, write_reasons
     from quasarloop.read import read_truth
     from quasarloop.store import open_store
     from quasarloop.truth import join_truth
@@ -166,9 +166,8 @@ def _shares(words: Iterable[str]) -> dict[int, float]:
 
 def _draw(selection: Any, out: Path, score: str, cells: Any) -> None:
     from quasarloop.evaluate.figures import save_figure
-    from quasarloop.evaluate.selection_figures import score_figure
+    from quasarloop.evaluate.selection_figures import outlier_panels, outliers_figure, score_figure
     from quasarloop.evaluate.som_figures import chosen_figure
-    from quasarloop.evaluate.spectrum_figures import outlier_panels, outliers_figure
 
     drawn = score_figure(selection.edges, selection.histogram, selection.score_cut, score)
     save_figure(drawn, out / "scores.png")

@@ -45,12 +45,11 @@ def simulate(
     Example: [bold]quasarloop simulate --out sky --objects 5000 --seed 1 --workers 2[/]
     """
     from quasarloop.engine import Engine
-    from quasarloop.simulate.model_sky import ModelSky
+    from quasarloop.simulate.model import ModelSky
     from quasarloop.simulate.observing import Observing
     from quasarloop.simulate.plan import Tile
     from quasarloop.simulate.population import Population
-    from quasarloop.simulate.sky import plan_survey, simulate_survey
-    from quasarloop.simulate.survey_file import read_survey_file
+    from quasarloop.simulate.sky import plan_survey, read_survey_file, simulate_survey
 
     who, how = Population(), Observing()
     if population is not None:

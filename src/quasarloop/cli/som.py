@@ -195,7 +195,7 @@ def _fit_sequential(store: Any, cells: Any, seed: int) -> tuple[Any, dict[str, A
     from dataclasses import asdict
 
     from quasarloop.quality import UNUSABLE
-    from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
+    from quasarloop.query.som_train import SequentialOptions, fit_sequential
     from quasarloop.store import iter_store
 
     usable = [part.flux[(part.flags & UNUSABLE) == 0] for part in iter_store(store)]

@@ -12,8 +12,7 @@ from rich.table import Table
 from quasarloop.grid import WaveGrid, grid_named
 
 if TYPE_CHECKING:
-    from quasarloop.network.keras_offsets import Offsets
-    from quasarloop.network.keras_reading import FileFacts
+    from quasarloop.network.keras_reading import FileFacts, Offsets
     from quasarloop.network.weights import Weights
 
 __all__ = ["app"]

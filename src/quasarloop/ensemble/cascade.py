@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from quasarloop.engine import Engine, open_session
-from quasarloop.ensemble.ask import Piece, cut_pieces
 from quasarloop.ensemble.cascade_asks import CHUNK_ROWS, Answers, answer
 from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
 from quasarloop.ensemble.manifest import Ensemble
+from quasarloop.ensemble.member_votes import Piece, cut_pieces
 from quasarloop.ensemble.vote import (
     VoteOptions,
     finish_votes,

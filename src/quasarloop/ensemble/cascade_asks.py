@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_folder, write_atomically
 from quasarloop.engine import Session
-from quasarloop.ensemble.ask import PIECE_ROWS, Piece, ask_members
+from quasarloop.ensemble.member_votes import PIECE_ROWS, Piece, ask_members
 from quasarloop.ensemble.vote import Voters
 from quasarloop.ensemble.votes import MemberFinds
 from quasarloop.spectra import RebinnedSpectra, concatenate

@@ -1,7 +1,7 @@
 """The rules of a cascade: whom to ask next, whom to drop, when it is done.
 
 Where the answers come from is another's business: from the members themselves
-(`cascade_asks`), or from a record of what they said (tools/cascade_curve.py).
+(`cascade_asks`), or from a record of what they said (studies/cascade_curve.py).
 """
 
 import logging
@@ -66,7 +66,7 @@ class CascadeOptions:
             the end, to check the forecast.
         score: what ranks spectra.
 
-    Source: our choice, from tools/cascade_curve.py; see docs/ensemble.md.
+    Source: our choice, from studies/cascade_curve.py; see docs/ensemble.md.
     """
 
     top_k: int = 1000

@@ -23,13 +23,13 @@ Floats = NDArray[np.float64]
 
 # Draws per spectrum. Chances are known to steps of one over this, and thousands of spectra of a
 # chance too small to be seen add up: 128 lose more of the top than they say.
-# Source: our choice, from tools/cascade_curve.py.
+# Source: our choice, from studies/cascade_curve.py.
 N_DRAWS: Final = 256
 # Confidences are compared in logits, cut at ±16: float32 confidences reach no further.
 _LOGIT_RANGE: Final = 16.0
 _LOGIT_BINS: Final = np.arange(-8.0, 8.01, 0.5)
 # The common scatter counts as much as so many members of the spectrum's own.
-# Source: our choice, from tools/cascade_curve.py.
+# Source: our choice, from studies/cascade_curve.py.
 _PRIOR_MEMBERS: Final = 8.0
 # Members this confident are counted when low and high redshifts are told apart: those who may
 # vote for a quasar, or all who add to the mean probabilities.

@@ -7,8 +7,8 @@ from typing import Any
 
 from quasarloop.artefacts import check_folder
 from quasarloop.engine import Engine, run_tasks
-from quasarloop.ensemble.ask import Piece, ask_members, count_rows, cut_pieces, read_piece
 from quasarloop.ensemble.manifest import Ensemble, load_members
+from quasarloop.ensemble.member_votes import Piece, ask_members, count_rows, cut_pieces, read_piece
 from quasarloop.ensemble.votes import VoteSettings
 from quasarloop.ensemble.votes_folder import (
     MANIFEST,

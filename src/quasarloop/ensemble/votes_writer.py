@@ -9,10 +9,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from quasarloop.ensemble.ask import Piece
-from quasarloop.ensemble.members import confidence_edges, encode_confidence, encode_z
+from quasarloop.ensemble.member_votes import Piece
 from quasarloop.ensemble.votes import MemberFinds, VoteSettings, vote_columns
-from quasarloop.ensemble.votes_folder import members_file, votes_file, votes_table, write_table
+from quasarloop.ensemble.votes_folder import (
+    confidence_edges,
+    encode_confidence,
+    encode_z,
+    members_file,
+    votes_file,
+    votes_table,
+    write_table,
+)
 from quasarloop.lines import Line
 from quasarloop.spectra import Keys
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.errors import TruthError
-from quasarloop.evaluate.metrics import Share, share
-from quasarloop.evaluate.velocity import DEFAULT_COSMOLOGY, recession_velocity_kms
+from quasarloop.evaluate.metrics import DEFAULT_COSMOLOGY, Share, recession_velocity_kms, share
 from quasarloop.lines import EMISSION_LINES, Line
 
 __all__ = [

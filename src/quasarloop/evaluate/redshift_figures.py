@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.evaluate.compare import AGREEMENT_KMS, Comparison, confused_redshift
 from quasarloop.evaluate.figures import COLOURS, use_style
 from quasarloop.evaluate.oscillation import Oscillation
 from quasarloop.evaluate.repeats import ObjectRepeats, ScatterBins
-from quasarloop.evaluate.velocity import LIGHT_SPEED_KMS
 
 __all__ = [
     "comparison_figure",
@@ -93,7 +93,9 @@ def comparison_figure(comparison: Comparison, label_a: str, label_b: str) -> Fig
         bottom.plot(comparison.z_a, comparison.dz, ".", ms=2, alpha=0.5, rasterized=True)
         for limit_kms, style in zip(AGREEMENT_KMS, ("--", "-"), strict=True):
             for sign in (-1, 1):
-                bottom.axhline(sign * limit_kms / LIGHT_SPEED_KMS, color=COLOURS[1], ls=style, lw=1)
+                bottom.axhline(
+                    sign * limit_kms / SPEED_OF_LIGHT_KMS, color=COLOURS[1], ls=style, lw=1
+                )
         bottom.set_ylim(-0.025, 0.025)
         bottom.set_xlabel(f"redshift, {label_a}")
         bottom.set_ylabel("Δz / (1 + z)")

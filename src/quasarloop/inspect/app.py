@@ -23,9 +23,8 @@ from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
 from quasarloop.inspect.shapes import verdict_out
-from quasarloop.inspect.spectra_files import SpectrumFiles
-from quasarloop.inspect.spectrum_payload import SpectrumCache
-from quasarloop.inspect.verdict import ISSUES, MAX_COMMENT, QUALITIES
+from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
+from quasarloop.labels.verdict import ISSUES, MAX_COMMENT, QUALITIES
 
 __all__ = ["create_app"]
 
@@ -42,8 +41,8 @@ _HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
 }
-# Measured on a saturated machine (tools/inspect_load.py): with 40 threads, the default, the slowest
-# saves take four times as long as with 8, with 4 threads no less.
+# Measured on a saturated machine (studies/inspect_load.py): with 40 threads, the default, the
+# slowest saves take four times as long as with 8, with 4 threads no less.
 _THREADS: Final = 8
 _MAX_BODY_BYTES: Final = 64 * 1024
 

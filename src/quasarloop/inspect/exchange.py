@@ -18,18 +18,18 @@ from quasarloop.inspect.ledger import (
     save_decision,
     save_label,
 )
-from quasarloop.inspect.merge import Merged
-from quasarloop.inspect.merged_table import read_merged, to_truth, write_merged
 from quasarloop.inspect.people import person_named
-from quasarloop.inspect.prospect_csv import (
+from quasarloop.inspect.results import final_labels, inspections, results
+from quasarloop.inspect.tables import Assignment, Decision, Item, Label
+from quasarloop.labels.merge import Merged
+from quasarloop.labels.merged_table import read_merged, to_truth, write_merged
+from quasarloop.labels.prospect_csv import (
     Inspection,
     file_name,
     read_inspections,
     write_inspections,
 )
-from quasarloop.inspect.results import final_labels, inspections, results
-from quasarloop.inspect.tables import Assignment, Decision, Item, Label
-from quasarloop.inspect.verdict import Verdict
+from quasarloop.labels.verdict import Verdict
 from quasarloop.read import write_truth
 
 __all__ = [

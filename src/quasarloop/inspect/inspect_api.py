@@ -23,9 +23,8 @@ from quasarloop.inspect.ledger import (
     skip,
     verdict_of,
 )
-from quasarloop.inspect.marks import MARKS
 from quasarloop.inspect.people import Person
-from quasarloop.inspect.restframe import rest_template
+from quasarloop.inspect.restframe import MARKS, rest_template
 from quasarloop.inspect.security import Campaign, campaign_of, person_of, require, visitor_of
 from quasarloop.inspect.shapes import (
     FitIn,
@@ -35,9 +34,9 @@ from quasarloop.inspect.shapes import (
     judged_out,
     target_number,
 )
-from quasarloop.inspect.spectrum_payload import encode
+from quasarloop.inspect.spectra_files import encode
 from quasarloop.inspect.tables import Assignment, Item, Label
-from quasarloop.inspect.verdict import is_complete, spectype_from_name
+from quasarloop.labels.verdict import is_complete, spectype_from_name
 from quasarloop.truth import SpecType
 
 __all__ = ["router"]

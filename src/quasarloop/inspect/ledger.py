@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.database import now
 from quasarloop.inspect.tables import Assignment, Decision, Event, Item, Label
-from quasarloop.inspect.verdict import (
+from quasarloop.labels.verdict import (
     Verdict,
     clean,
     is_complete,

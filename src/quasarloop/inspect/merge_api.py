@@ -5,16 +5,16 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Response
 
-from quasarloop.inspect.agreement import CLASSES, Agreement
-from quasarloop.inspect.agreement_figure import agreement_svg
 from quasarloop.inspect.ledger import history, item_of, save_decision
-from quasarloop.inspect.merge import Merged, z_range
 from quasarloop.inspect.people import Person
 from quasarloop.inspect.results import Result, agreement_of, results
 from quasarloop.inspect.security import Campaign, campaign_of, require
 from quasarloop.inspect.shapes import SaveIn, TargetId, judged_out, target_number
 from quasarloop.inspect.tables import Item
-from quasarloop.inspect.verdict import spectype_name
+from quasarloop.labels.agreement import CLASSES, Agreement
+from quasarloop.labels.agreement_figure import agreement_svg
+from quasarloop.labels.merge import Merged, z_range
+from quasarloop.labels.verdict import spectype_name
 
 __all__ = ["router", "statistics_out"]
 

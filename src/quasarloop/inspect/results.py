@@ -1,5 +1,6 @@
-"""What all inspectors said, and what comes out of it: merged, in conflict, or still open."""
+"""Results of a campaign: labels merged, in conflict or open, and how far it is."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -8,15 +9,25 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from quasarloop.inspect.agreement import Agreement, agreement
+from quasarloop.inspect.campaign import progress
 from quasarloop.inspect.database import setting
 from quasarloop.inspect.ledger import verdict_of
-from quasarloop.inspect.merge import Merged, conflicts, from_decision, merge_verdicts
-from quasarloop.inspect.prospect_csv import Inspection
 from quasarloop.inspect.tables import Assignment, Decision, Item, Label, User
-from quasarloop.inspect.verdict import Verdict, is_complete, spectype_from_name
+from quasarloop.labels.agreement import Agreement, agreement
+from quasarloop.labels.merge import Merged, conflicts, from_decision, merge_verdicts
+from quasarloop.labels.prospect_csv import Inspection
+from quasarloop.labels.verdict import Verdict, is_complete, spectype_from_name
 
-__all__ = ["Result", "agreement_of", "final_labels", "inspections", "results"]
+__all__ = [
+    "Result",
+    "agreement_of",
+    "agreement_rows",
+    "final_labels",
+    "inspections",
+    "people_rows",
+    "results",
+    "state_rows",
+]
 
 State = Literal["open", "merged", "conflict", "decided"]
 
@@ -175,3 +186,59 @@ def _shown_columns(opinion: dict[str, Any]) -> dict[str, str]:
 
 def _among(column: Any, items: Collection[int] | None) -> sa.ColumnElement[bool]:
     return sa.true() if items is None else column.in_(list(items))
+
+
+Rows = list[tuple[str, ...]]
+
+
+def state_rows(found: list[Result]) -> Rows:
+    """Count objects by where they stand."""
+    states = {
+        "still open": "open",
+        "agreed": "merged",
+        "to decide": "conflict",
+        "decided": "decided",
+    }
+    counts = [(name, str(sum(r.state == s for r in found))) for name, s in states.items()]
+    return [("state", "objects"), *counts, ("all", str(len(found)))]
+
+
+def people_rows(session: Session) -> Rows:
+    """List everybody with their progress and pace."""
+    rows: Rows = [("name", "role", "to do", "skipped", "done", "s per object")]
+    for user in session.scalars(sa.select(User).order_by(User.role, User.name)):
+        work = progress(session, user.id)
+        pace = f"{work.seconds / work.done:.1f}" if work.done and work.seconds else "–"
+        numbers = (str(work.todo), str(work.skipped), str(work.done), pace)
+        rows.append((user.name, user.role if user.active else f"{user.role}, out", *numbers))
+    return rows
+
+
+def agreement_rows(agreed: Agreement) -> Rows:
+    """List agreement over all and per pair."""
+    names = ("who", "n", "α class", "α quality", "same class", "Δ quality")
+    rows: Rows = [(*names, "z scatter / km/s", "z apart")]
+    for pair in agreed.pairs:
+        rows.append(
+            (
+                f"{pair.first} – {pair.second}",
+                str(pair.n_common),
+                _number(pair.alpha_class, ".3f"),
+                _number(pair.alpha_quality, ".3f"),
+                _percent(pair.same_class),
+                _number(pair.quality_difference, "+.2f"),
+                _number(pair.z_scatter_kms, ".0f"),
+                _percent(pair.z_outliers),
+            )
+        )
+    alphas = (_number(agreed.alpha_class, ".3f"), _number(agreed.alpha_quality, ".3f"))
+    scatter = (_number(agreed.z_scatter_kms, ".0f"), _percent(agreed.z_outliers))
+    return [*rows, ("all", str(agreed.n_objects), *alphas, "", "", *scatter)]
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "–"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if math.isfinite(share) else "–"

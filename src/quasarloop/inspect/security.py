@@ -12,8 +12,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from quasarloop.inspect.database import Database
 from quasarloop.inspect.people import LOGIN_DAYS, Person, person_of_login
-from quasarloop.inspect.spectra_files import SpectrumFiles
-from quasarloop.inspect.spectrum_payload import SpectrumCache
+from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
 
 __all__ = [
     "Campaign",

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from quasarloop.inspect.ledger import Save, verdict_of
 from quasarloop.inspect.tables import Decision, Label
-from quasarloop.inspect.verdict import Z_RANGE, Verdict, spectype_from_name, spectype_name
+from quasarloop.labels.verdict import Z_RANGE, Verdict, spectype_from_name, spectype_name
 
 __all__ = [
     "FitIn",

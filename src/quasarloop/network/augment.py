@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.grid import WaveGrid
-from quasarloop.network.targets import shift_redshift
+from quasarloop.network.loss import shift_redshift
 
 __all__ = ["Shifted", "shift_flux", "shift_randomly"]
 

@@ -1,16 +1,153 @@
-"""The loss of a line finder: is there a line, in which box, and where in the box.
+"""Targets of a line finder (boxes, offsets, weights), and the loss against them.
+
+Labels in, arrays out. A label that may not train has weight 0 everywhere and is never a
+negative example.
 
 Computed from logits, so that no confidence is ever clipped.
 """
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from quasarloop.errors import GridError
+from quasarloop.grid import WaveGrid
 from quasarloop.network.model import NetworkConfig
+from quasarloop.truth import SpecType
 
-__all__ = ["LossParts", "MeanOver", "TargetTensors", "line_finder_loss"]
+__all__ = [
+    "LossParts",
+    "MeanOver",
+    "TargetTensors",
+    "Targets",
+    "line_finder_loss",
+    "line_positions",
+    "make_targets",
+    "shift_redshift",
+]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the network is trained towards.
+
+    Attributes:
+        box: (n, n_lines, n_boxes) float32, 1 in the box that holds the line, else 0.
+        offset: (n, n_lines) float32, place of the line within its box, in [0, 1); 0 without one.
+        has_box: (n, n_lines) bool, True where the line stands on the grid and shall be found.
+        weight: (n, n_lines) float32, 1 where the label may train this line finder, else 0.
+    """
+
+    box: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    has_box: NDArray[np.bool_]
+    weight: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Return the number of spectra."""
+        return len(self.box)
+
+    def __getitem__(self, index: slice | NDArray[Any]) -> "Targets":
+        """Return the targets of some rows."""
+        return Targets(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+def make_targets(
+    spectype: ArrayLike, z: ArrayLike, bal: ArrayLike, trains: ArrayLike, config: NetworkConfig
+) -> Targets:
+    """Return what every line finder shall say of labelled spectra.
+
+    A quasar's line has one box with its offset, if it falls on the grid. Stars, galaxies and
+    lines off the grid have none: all boxes are trained to 0. The finder of broad absorption
+    learns a box from confident BALs, zeros from confident non-BALs, and nothing (weight 0)
+    where that is unknown, whatever the class: so does the released code.
+
+    Args:
+        spectype: (n,) `SpecType`.
+        z: (n,) redshift; read for quasars only.
+        bal: (n,) 1 confident BAL, 0 confident non-BAL, -1 unknown.
+        trains: (n,) bool, False for labels of low quality (`TruthTable.trains`).
+        config: lines, grid and boxes.
+
+    Source: INTEROP.md, "Target"; QuasarNET, ``io.objective``.
+
+    >>> config = NetworkConfig()
+    >>> targets = make_targets([SpecType.QSO], [2.0], [-1], [True], config)
+    >>> targets.has_box[0].tolist()  # Hβ and Hα lie beyond the red end; BAL truth is unknown
+    [True, True, True, True, False, False, False]
+    >>> targets.weight[0].tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+    """
+    position = line_positions(spectype, z, bal, config) / config.grid.n_bins * config.n_boxes
+    has_box = np.isfinite(position)
+    place = np.where(has_box, position, 0.0)
+    # The very end of the last bin may round up to the number of boxes itself.
+    index = np.minimum(np.floor(place).astype(np.int64), config.n_boxes - 1)
+    box = np.zeros((*position.shape, config.n_boxes), dtype=np.float32)
+    np.put_along_axis(box, index[..., None], has_box[..., None].astype(np.float32), axis=2)
+    return Targets(
+        box=box,
+        offset=(place - index).astype(np.float32),
+        has_box=has_box,
+        weight=_weights(np.asarray(bal, dtype=np.int8), np.asarray(trains, dtype=bool), config),
+    )
+
+
+def line_positions(
+    spectype: ArrayLike, z: ArrayLike, bal: ArrayLike, config: NetworkConfig
+) -> NDArray[np.float64]:
+    """Return where every line stands on the grid, in bins from its blue end.
+
+    Args:
+        spectype: (n,) `SpecType`.
+        z: (n,) redshift; read for quasars only.
+        bal: (n,) 1 where the finder of broad absorption shall find some.
+        config: lines and grid.
+
+    Returns:
+        (n, n_lines) float64, NaN where there is nothing to find.
+    """
+    quasar = np.asarray(spectype) == SpecType.QSO
+    factor = np.where(quasar, 1.0 + np.asarray(z, dtype=np.float64), np.nan)
+    rest_aa = np.array([line.wave_rest_aa for line in config.lines])
+    shown = np.array([not line.is_bal for line in config.lines]) | (np.asarray(bal) == 1)[:, None]
+    observed_aa = np.where(shown, factor[:, None] * rest_aa, np.nan)
+    return config.grid.position_of(observed_aa)
+
+
+def shift_redshift(z: ArrayLike, bins: ArrayLike, grid: WaveGrid) -> NDArray[np.float64]:
+    """Return the redshift of a spectrum moved by whole bins of a logarithmic grid.
+
+    Args:
+        z: (n,) redshift.
+        bins: (n,) integer, positive towards the red.
+        grid: a grid uniform in log λ.
+
+    Raises:
+        GridError: the grid is uniform in λ, where a shift is no redshift.
+
+    >>> shift_redshift([1.0], [1000], WaveGrid("log", 3600.0, 1e-3, 443)).round(9).tolist()
+    [19.0]
+    """
+    if grid.kind != "log":
+        raise GridError(
+            f"a shift is a redshift only on a grid uniform in log λ, not on a {grid.describe()}; "
+            "train without shifts, or ingest on the log grid"
+        )
+    stretch = 10.0 ** (np.asarray(bins, dtype=np.float64) * grid.step)
+    return np.asarray((1.0 + np.asarray(z, dtype=np.float64)) * stretch - 1.0)
+
+
+def _weights(
+    bal: NDArray[np.integer], trains: NDArray[np.bool_], config: NetworkConfig
+) -> NDArray[np.float32]:
+    known = np.array([not line.is_bal for line in config.lines]) | (bal >= 0)[:, None]
+    return np.asarray(known & trains[:, None], dtype=np.float32)
+
 
 MeanOver = Literal["spectrum", "batch"]
 

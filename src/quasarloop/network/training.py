@@ -27,11 +27,10 @@ from quasarloop.network.labelled import TrainingData
 from quasarloop.network.loss import line_finder_loss
 from quasarloop.network.model import LineFinder, NetworkConfig
 from quasarloop.network.norms import fold_biases, use_mean_statistics
-from quasarloop.network.options import TrainingOptions
-from quasarloop.network.redshift_calibration import calibrate
+from quasarloop.network.options import TrainingOptions, learning_rate
 from quasarloop.network.redshift_grid import redshift_targets
 from quasarloop.network.redshift_head import redshift_loss
-from quasarloop.network.schedule import learning_rate
+from quasarloop.network.redshift_reading import calibrate
 from quasarloop.network.scores import score, target_tensors
 from quasarloop.network.training_pass import training_logits
 from quasarloop.network.training_run import Rows, Run, prepare_run, provenance

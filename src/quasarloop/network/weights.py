@@ -22,8 +22,7 @@ from quasarloop.grid import WaveGrid
 from quasarloop.lines import Line
 from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5
 from quasarloop.network.keras_layout import HEAD_PREFIX, array_shapes
-from quasarloop.network.keras_offsets import Offsets
-from quasarloop.network.keras_reading import FileFacts, interpret
+from quasarloop.network.keras_reading import FileFacts, Offsets, interpret
 from quasarloop.network.model import LineFinder, NetworkConfig, config_to_dict
 
 __all__ = [

@@ -1,8 +1,12 @@
-"""What to choose: the options of a selection, and what is known already."""
+"""What to choose: the options of a selection, and what is known already.
 
-from collections.abc import Mapping
+A small random round first shows a network what its first truth table never held; larger rounds
+by score follow (docs/label_saving.md).
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +15,36 @@ from quasarloop.classes import Vote
 from quasarloop.errors import SelectionError
 from quasarloop.quality import flag_names
 from quasarloop.query.cells import CountBy
-from quasarloop.query.reasons import REFUSED
+from quasarloop.query.refusals import REFUSED
 from quasarloop.query.scores import RECOMMENDED_SCORE
 from quasarloop.spectra import Flag
 
-__all__ = ["N_CHOSEN", "OUTLIER_PERCENTILE", "KnownObjects", "SelectionOptions"]
+__all__ = ["N_CHOSEN", "OUTLIER_PERCENTILE", "KnownObjects", "SelectionOptions", "of_round"]
+
+Number = TypeVar("Number", int, float)
+
+
+def of_round(value: Number | Sequence[Number], number: int) -> Number:
+    """Return the value of a round.
+
+    Args:
+        value: one for all rounds, or one per round; the last holds for all later rounds.
+        number: of the round, from 1.
+
+    Raises:
+        SelectionError: no value, or no such round.
+
+    >>> [of_round((75, 75, 150, 300), number) for number in (1, 3, 4, 5)]
+    [75, 150, 300, 300]
+    """
+    if number < 1:
+        raise SelectionError(f"round {number}; rounds are counted from 1")
+    if not isinstance(value, Sequence):
+        return value
+    if not value:
+        raise SelectionError("a setting per round names no round; give at least one number")
+    return value[min(number, len(value)) - 1]
+
 
 # Source: paper, Section 3: "the 15th percentile of spectra counts in all cells".
 OUTLIER_PERCENTILE: Final = 15.0

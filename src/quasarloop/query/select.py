@@ -4,21 +4,23 @@ Votes are scanned, never loaded: what is kept is one number per object and the f
 could be chosen. Every spectrum leaves with a reason, and every reason is counted.
 """
 
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from quasarloop.artefacts import write_atomically
 from quasarloop.errors import SelectionError
 from quasarloop.query.cells import CellsFile, count_cells
 from quasarloop.query.choose import Features, choose, one_per_object, ranked
 from quasarloop.query.options import KnownObjects, SelectionOptions
-from quasarloop.query.reasons import Reason, RowRules, Step, row_reason, steps_table
+from quasarloop.query.refusals import Reason, RowRules, Step, row_reason, steps_table
 from quasarloop.query.scores import score_expression
 from quasarloop.query.votes_input import INDEX, VotesTable, beside_cells
 
-__all__ = ["Prepared", "Selection", "prepare", "select"]
+__all__ = ["Prepared", "Selection", "prepare", "reasons_of", "select", "write_reasons"]
 
 _HISTOGRAM_BINS: Final = 80
 
@@ -207,3 +209,63 @@ def _whole_rows(frame: pl.LazyFrame, rows: pl.DataFrame) -> pl.DataFrame:
         .collect(engine="streaming")
     )
     return whole.join(ranks, on=INDEX, how="inner").sort("RANK")
+
+
+_NAMES: Final = {int(reason): reason.name for reason in Reason}
+
+
+def reasons_of(
+    votes: VotesTable,
+    cells_file: CellsFile | None,
+    selection: Selection,
+    truth: KnownObjects | None,
+    excluded: KnownObjects | None,
+    options: SelectionOptions,
+) -> pl.LazyFrame:
+    """Return `SHARD`, `ROW`, `TARGETID`, `SCORE` and `REASON` of every spectrum, unread.
+
+    Args:
+        votes: as given to `select`.
+        cells_file: as given to `select`.
+        selection: what `select` returned.
+        truth: as given to `select`.
+        excluded: as given to `select`.
+        options: as given to `select`.
+    """
+    frame, in_truth, *_ = prepare(votes, cells_file, truth, excluded, options)
+    eligible = pl.col("REASON") == int(Reason.ELIGIBLE)
+    best = _kept_rows(one_per_object(frame.filter(eligible), options.keep))
+    known = pl.col("OBJECT_ID").is_in(pl.Series(in_truth).implode())
+    chosen = pl.col(INDEX).is_in(selection.chosen[INDEX].implode())
+    ahead = pl.col("SCORE") >= selection.score_cut
+    # Of limits it is enough to know that one was met: the object ranked high enough.
+    passed_over = ahead & pl.lit(options.limited and options.draw == "top")
+    reason = (
+        pl.when(~eligible)
+        .then(pl.col("REASON"))
+        .when(~pl.col(INDEX).is_in(best.implode()))
+        .then(int(Reason.REPEAT))
+        .when(known)
+        .then(int(Reason.IN_TRUTH))
+        .when(chosen)
+        .then(int(Reason.CHOSEN))
+        .when(passed_over)
+        .then(int(Reason.CELL_FULL))
+        .otherwise(int(Reason.BELOW_CUT))
+    )
+    words = reason.replace_strict(_NAMES, return_dtype=pl.String)
+    return frame.with_columns(REASON=words).select("SHARD", "ROW", "TARGETID", "SCORE", "REASON")
+
+
+def write_reasons(path: str | Path, reasons: pl.LazyFrame) -> None:
+    """Write what `reasons_of` returned as Parquet, without holding it in memory."""
+    with write_atomically(path) as temporary:
+        reasons.sink_parquet(temporary, compression="zstd", statistics=False)
+
+
+def _kept_rows(eligible: pl.LazyFrame) -> pl.Series:
+    """Row numbers of the spectra that stand for their objects, as `choose.ranked` keeps them."""
+    ties = pl.col("MUTUAL_INFORMATION").fill_nan(0.0).fill_null(0.0)
+    order = [-pl.col("SCORE"), -ties, pl.col("TARGETID"), pl.col(INDEX)]
+    best = eligible.group_by("OBJECT_ID").agg(pl.col(INDEX).sort_by(order).first())
+    return best.collect(engine="streaming")[INDEX]

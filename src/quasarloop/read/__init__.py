@@ -1,7 +1,13 @@
 """Reading survey files: spectra, and truth tables. One file per format."""
 
-from quasarloop.read.detect import FORMATS, find_files, find_format, iter_spectra, read_spectra
-from quasarloop.read.digest import content_digest
+from quasarloop.read.detect import (
+    FORMATS,
+    content_digest,
+    find_files,
+    find_format,
+    iter_spectra,
+    read_spectra,
+)
 from quasarloop.read.formats import named_id, sdss_target_id
 from quasarloop.read.truth_tables import read_truth, write_truth
 

@@ -1,15 +1,15 @@
-"""Find a file's format from its content, and read it whole or in blocks of rows."""
+"""Find a file's format from its content, read it whole or in blocks, and name its content."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from quasarloop.errors import DataFormatError
-from quasarloop.read.desi import DESI_COADD, DESI_FRAME
-from quasarloop.read.desi_table import DESI_TABLE
+from quasarloop.read.desi import DESI_COADD, DESI_FRAME, DESI_TABLE
 from quasarloop.read.fits_reader import FitsFile, open_fits
 from quasarloop.read.formats import Format, Identity, assemble
 from quasarloop.read.lamost import LAMOST_DR1
@@ -17,7 +17,7 @@ from quasarloop.read.quasarnet import QUASARNET_DATA
 from quasarloop.read.sdss import SDSS_PLATE, SDSS_SPEC
 from quasarloop.spectra import Spectra
 
-__all__ = ["FORMATS", "find_files", "find_format", "iter_spectra", "read_spectra"]
+__all__ = ["FORMATS", "content_digest", "find_files", "find_format", "iter_spectra", "read_spectra"]
 
 # The first that matches is taken; no file matches two.
 FORMATS: Final[tuple[Format, ...]] = (
@@ -160,3 +160,27 @@ def _damage_explained(fits: FitsFile) -> Iterator[None]:
             f"{fits.path}: a header or column is damaged ({type(exc).__name__}: {exc}); "
             "copy or download the file again"
         ) from exc
+
+
+# Of a DESI coadd these are four fifths of the bytes; their headers (with the survey's own
+# DATASUM) count all the same.
+_LEFT_OUT: Final = ("RESOLUTION", "MASK")
+
+
+def content_digest(path: str | Path) -> str:
+    """Return the SHA-256, in hex, of all headers and of the data spectra are made from.
+
+    Args:
+        path: a FITS file; gzipped or not, the same content has the same digest.
+
+    Raises:
+        DataFormatError: missing, not FITS, truncated or damaged.
+    """
+    digest = sha256()
+    with open_fits(path) as fits:
+        for hdu in fits.hdus:
+            digest.update(hdu.cards)
+            if not hdu.name.endswith(_LEFT_OUT):
+                for chunk in fits.chunks(hdu):
+                    digest.update(chunk)
+    return digest.hexdigest()

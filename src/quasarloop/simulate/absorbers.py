@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 
 if TYPE_CHECKING:
     from quasarloop.simulate.population import QuasarPopulation

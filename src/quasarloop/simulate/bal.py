@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.simulate.constants import LYA_AA, SPEED_OF_LIGHT_KMS
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.lines import LYA_AA
 from quasarloop.simulate.lattice import PIXEL_KMS, Lattice
 from quasarloop.simulate.profiles import line_centre, window_pixels
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from quasarloop.simulate.instrument import ArmModel, Instrument
-from quasarloop.simulate.night_sky import sky_continuum
+from quasarloop.simulate.instrument import ArmModel, Instrument, sky_continuum
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.spectra import ARM_NAMES
 

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import irfft
 
-from quasarloop.simulate.constants import FWHM_OF_SIGMA, LYA_AA
+from quasarloop.constants import FWHM_OF_SIGMA
+from quasarloop.lines import LYA_AA
 from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, Lattice
 from quasarloop.simulate.profiles import gaussian_seen, window_pixels
 

@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.simulate.constants import (
-    FWHM_OF_SIGMA,
-    NEBULAR_AA,
-    PER_MAGNITUDE,
-    SPEED_OF_LIGHT_KMS,
-)
+from quasarloop.constants import FWHM_OF_SIGMA, PER_MAGNITUDE, SPEED_OF_LIGHT_KMS
+from quasarloop.lines import NEBULAR_AA
 from quasarloop.simulate.lattice import Lattice, RestTable, shifted_mix
 from quasarloop.simulate.profiles import add_gaussians, gaussian_seen, line_centre
 from quasarloop.simulate.star_spectra import normal_star

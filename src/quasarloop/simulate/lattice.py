@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.errors import GridError
-from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 
 __all__ = [
     "LATTICE_DEX",

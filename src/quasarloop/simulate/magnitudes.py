@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.lattice import Lattice
 
 __all__ = ["R_BAND_AA", "distance_modulus", "scale_to_magnitude"]

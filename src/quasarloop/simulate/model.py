@@ -1,18 +1,23 @@
 """From objects to noiseless observed spectra: the one entry point of the simulated sky."""
 
-from typing import Final
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.errors import GridError
+from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.forest import absorb_forest
 from quasarloop.simulate.galaxies import galaxy_spectra, galaxy_table
 from quasarloop.simulate.iron import base_continuum
 from quasarloop.simulate.lattice import Lattice, fine_lattice, resample, shifted_mix
-from quasarloop.simulate.library import Library
 from quasarloop.simulate.magnitudes import R_BAND_AA, scale_to_magnitude
 from quasarloop.simulate.objects import Objects
+from quasarloop.simulate.observing import Light
+from quasarloop.simulate.population import Population
 from quasarloop.simulate.quasars import absorb_broad, bare_quasars, dust
 from quasarloop.simulate.stars import star_spectra
 from quasarloop.simulate.template_spectra import (
@@ -21,10 +26,10 @@ from quasarloop.simulate.template_spectra import (
     template_stars,
     template_truth,
 )
-from quasarloop.simulate.templates import TemplateLibrary
+from quasarloop.simulate.templates import Library, TemplateLibrary
 from quasarloop.truth import SpecType
 
-__all__ = ["known_truth", "observed_flux"]
+__all__ = ["ModelSky", "known_truth", "observed_flux"]
 
 Floats32 = NDArray[np.float32]
 
@@ -112,3 +117,61 @@ def _add_host(spectra: Floats32, objects: Objects, lattice: Lattice) -> None:
     # Relative to the nucleus' power law at 5100 Å, before dust.
     level = share[rows] / (1.0 - share[rows]) * np.float32(base_continuum(_HOST_AA))
     spectra[rows] += level[:, None] * host
+
+
+# Told by the labels already, or of no use outside the program.
+_LEFT_OUT: Final = ("spectype", "z")
+_BAL_SUBTYPES: Final = ("BAL", "LoBAL")
+
+
+@dataclass(frozen=True)
+class ModelSky:
+    """Draws objects and makes their spectra.
+
+    Attributes:
+        population: what is on the sky.
+        templates: folder of redrock templates; None is the built-in library.
+    """
+
+    population: Population
+    templates: Path | None = None
+
+    @cached_property
+    def library(self) -> Any:
+        """The spectra all objects are made of, loaded once per worker."""
+        if self.templates is None:
+            return "builtin"
+        from quasarloop.simulate.templates import read_templates  # noqa: PLC0415
+
+        return read_templates(self.templates)
+
+    def __call__(self, seed: int, first: int, n: int, wave_aa: NDArray[np.float64]) -> Light:
+        """Return the light of objects first … first + n − 1; each depends on its number alone."""
+        objects = draw_objects(self.population, n, np.random.SeedSequence(seed), first)
+        quasar = objects.spectype == SpecType.QSO
+        bal = np.where(quasar, np.isin(objects.subtype, _BAL_SUBTYPES), -1)
+        return Light(
+            flux=observed_flux(objects, wave_aa, self.library),
+            spectype=objects.spectype,
+            z=objects.z,
+            bal=bal.astype(np.int8),
+            # Templates do not follow every property of the objects drawn.
+            hidden=_hidden(known_truth(objects, self.library).columns()),
+        )
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what the light depends on, for the manifest."""
+        return {
+            "population": self.population.model_dump(mode="json"),
+            "templates": None if self.templates is None else self.templates.name,
+        }
+
+
+def _hidden(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    kept = {}
+    for name, values in columns.items():
+        if name not in _LEFT_OUT:
+            # FITS has no unsigned 64-bit integers; seeds are below 2⁶³.
+            wide = values.astype(np.int64) if values.dtype == np.uint64 else values
+            kept[f"OBJECT_{name.upper()}" if name == "index" else name.upper()] = wide
+    return kept

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.lines import NEBULAR_AA
 from quasarloop.simulate.absorbers import AbsorberTraits
-from quasarloop.simulate.constants import NEBULAR_AA
 from quasarloop.simulate.galaxies import GalaxyTraits
 from quasarloop.simulate.quasar_lines import QUASAR_LINES
 from quasarloop.simulate.quasar_traits import QuasarTraits

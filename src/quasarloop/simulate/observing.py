@@ -1,6 +1,6 @@
 """One tile observed: faults in the light, exposures with independent noise, their coadd."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from quasarloop.simulate.exposures import Exposure, coadd_exposures
 from quasarloop.simulate.faults import (
     Fault,
     FaultRates,
@@ -20,6 +19,7 @@ from quasarloop.simulate.faults import (
 from quasarloop.simulate.fibermap import Assignment
 from quasarloop.simulate.instrument import Instrument
 from quasarloop.simulate.noise import (
+    Conditions,
     NoisyArm,
     RealNoise,
     blur,
@@ -30,7 +30,61 @@ from quasarloop.simulate.plan import PETAL_FIBRES, Tile, sites, stream
 from quasarloop.simulate.write_redrock import RedrockMistakes
 from quasarloop.truth import SpecType
 
-__all__ = ["Light", "LightSource", "Observation", "Observing", "Setup", "observe_tile"]
+__all__ = [
+    "Exposure",
+    "Light",
+    "LightSource",
+    "Observation",
+    "Observing",
+    "Setup",
+    "coadd_arm",
+    "coadd_exposures",
+    "observe_tile",
+]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One exposure of a set of objects.
+
+    Attributes:
+        arms: arm name -> what it recorded.
+        conditions: how it went.
+    """
+
+    arms: dict[str, NoisyArm]
+    conditions: Conditions
+
+
+def coadd_exposures(exposures: Sequence[Exposure]) -> dict[str, NoisyArm]:
+    """Coadd every arm over the exposures."""
+    return {
+        name: coadd_arm([exposure.arms[name] for exposure in exposures])
+        for name in exposures[0].arms
+    }
+
+
+def coadd_arm(parts: Sequence[NoisyArm]) -> NoisyArm:
+    """Average exposures weighted by inverse variance.
+
+    A pixel masked in all exposures has flux 0, ivar 0 and its mask bits; one masked in only
+    some is as good as what is left and has mask 0 (redrock ignores every pixel with a mask bit).
+
+    Args:
+        parts: exposures of the same rows and pixels.
+
+    Returns:
+        One row per object; the input itself where there is but one exposure.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    ivar = np.add.reduce([part.ivar for part in parts])
+    flux = np.add.reduce([part.flux * part.ivar for part in parts])
+    np.divide(flux, ivar, out=flux, where=ivar > 0)
+    mask: NDArray[np.int32] = np.bitwise_or.reduce([part.mask for part in parts])
+    mask[ivar > 0] = 0
+    return NoisyArm(flux, ivar, mask)
+
 
 # Purposes of random streams; a number never changes meaning, or old seeds would.
 _SITES, _FAULTS, _CONDITIONS, _ARMS, _DISTURB, _REAL_NOISE, _IMAGING = range(1, 8)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import k1e
 
-from quasarloop.simulate.constants import FWHM_OF_SIGMA, SPEED_OF_LIGHT_KMS
+from quasarloop.constants import FWHM_OF_SIGMA, SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, Lattice
 
 __all__ = [

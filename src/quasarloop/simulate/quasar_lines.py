@@ -15,7 +15,7 @@ Where a composite hides part of a line (blends, pseudo-continuum), the value is 
 
 from typing import Final, NamedTuple
 
-from quasarloop.simulate.constants import LYA_AA, NEBULAR_AA
+from quasarloop.lines import LYA_AA, NEBULAR_AA
 
 __all__ = ["BROAD_LINES", "EW_LOG_L", "NARROW_LINES", "QUASAR_LINES", "QuasarLine", "line_number"]
 

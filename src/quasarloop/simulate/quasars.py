@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.constants import FWHM_OF_SIGMA, PER_MAGNITUDE, SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.bal import absorb_bal
-from quasarloop.simulate.constants import FWHM_OF_SIGMA, PER_MAGNITUDE, SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.iron import (
     CONTINUUM_PIVOT_AA,
     SMC_SLOPE,

@@ -1,21 +1,30 @@
 """A whole simulated survey on disk: one pure task per tile, resumable, any number of workers."""
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pydantic import ValidationError
+
 from quasarloop.artefacts import check_folder, checksum, read_manifest, versions, write_manifest
 from quasarloop.engine import Engine, run_tasks
-from quasarloop.errors import OutputError
+from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.simulate.instrument import instrument_named
+from quasarloop.simulate.noise import read_real_noise
 from quasarloop.simulate.observing import LightSource, Observing
 from quasarloop.simulate.plan import Tile, plan_tiles
-from quasarloop.simulate.real_noise import read_real_noise
-from quasarloop.simulate.tiles import SurveyPlan, is_complete, make_tile, truth_file
-from quasarloop.simulate.write_truth import join_truth_files
+from quasarloop.simulate.population import Population
+from quasarloop.simulate.tiles import (
+    SurveyPlan,
+    is_complete,
+    join_truth_files,
+    make_tile,
+    truth_file,
+)
 
-__all__ = ["MANIFEST", "SurveyReport", "plan_survey", "simulate_survey"]
+__all__ = ["MANIFEST", "SurveyReport", "plan_survey", "read_survey_file", "simulate_survey"]
 
 MANIFEST: Final = "simulation.json"
 
@@ -149,4 +158,39 @@ def _record(plan: SurveyPlan, n_objects: int, n_tiles: int, n_truth: int) -> Non
             "truth": checksum(plan.out / "truth.fits"),
             "versions": versions(),
         },
+    )
+
+
+# Sections of ours; everything else belongs to the population.
+_OWN_SECTIONS: Final = ("observing", "faults", "redrock")
+
+
+def read_survey_file(path: str | Path) -> tuple[Population, Observing]:
+    """Read a population file with optional sections ``[observing]``, ``[faults]``, ``[redrock]``.
+
+    Args:
+        path: TOML. What is left out keeps its default.
+
+    Raises:
+        DataFormatError: not readable as TOML, an unknown name, or a value out of range.
+    """
+    file = Path(path)
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise DataFormatError(f"{file}: cannot be read as a population file: {exc}") from exc
+    own: dict[str, Any] = {name: content.pop(name, {}) for name in _OWN_SECTIONS}
+    try:
+        nested = {name: own[name] for name in ("faults", "redrock")}
+        observing = Observing.model_validate({**own["observing"], **nested})
+        return Population.model_validate(content), observing
+    except (ValidationError, TypeError) as exc:
+        raise DataFormatError(f"{file}: not a population file: {_explain(exc)}") from exc
+
+
+def _explain(exc: ValidationError | TypeError) -> str:
+    if isinstance(exc, TypeError):
+        return "[observing], [faults] and [redrock] must be tables"
+    return "; ".join(
+        f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in exc.errors()
     )

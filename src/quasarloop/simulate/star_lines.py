@@ -14,7 +14,7 @@ Equivalent widths are those of dwarfs near solar abundance, read off and rounded
 
 from typing import Final
 
-from quasarloop.simulate.constants import BALMER_AA
+from quasarloop.lines import BALMER_AA
 
 __all__ = [
     "BALMER",

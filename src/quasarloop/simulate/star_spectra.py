@@ -5,12 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.simulate.constants import (
-    AIR_TO_VACUUM,
-    FWHM_OF_SIGMA,
-    PLANCK_AA_K,
-    SPEED_OF_LIGHT_KMS,
-)
+from quasarloop.constants import AIR_TO_VACUUM, FWHM_OF_SIGMA, PLANCK_AA_K, SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.star_lines import (
     BALMER,
     BANDS,

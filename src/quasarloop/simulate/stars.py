@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.lattice import Lattice, RestTable
 from quasarloop.simulate.star_spectra import (
     carbon_star,

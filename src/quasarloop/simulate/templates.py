@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from astropy.io import fits
@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from quasarloop.errors import DataFormatError
 from quasarloop.simulate.lattice import LATTICE_DEX, RestTable
 
-__all__ = ["Template", "TemplateLibrary", "read_template", "read_templates"]
+__all__ = [
+    "Library",
+    "Template",
+    "TemplateLibrary",
+    "load_library",
+    "read_template",
+    "read_templates",
+]
 
 Floats64 = NDArray[np.float64]
 
@@ -61,6 +68,22 @@ class TemplateLibrary:
     high_z: Template
     galaxy: Template
     stars: dict[str, Template]
+
+
+# The built-in library of published numbers, or a folder of templates.
+Library = Literal["builtin"] | TemplateLibrary
+
+
+def load_library(folder: Path | str | None) -> Library:
+    """Return the templates of a folder, or the built-in library without one.
+
+    Args:
+        folder: a redrock-templates folder (``rrtemplate-*.fits``), or None.
+
+    Raises:
+        DataFormatError: no template of some class there, or a file that is not a template.
+    """
+    return "builtin" if folder is None else read_templates(folder)
 
 
 def read_templates(folder: Path | str) -> TemplateLibrary:

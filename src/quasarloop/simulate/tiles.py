@@ -1,13 +1,17 @@
 """One tile made: its light, its observation, its files. The truth is written last."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import fitsio
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from quasarloop.artefacts import write_atomically
+from quasarloop.simulate.faults import Fault, Faults
 from quasarloop.simulate.instrument import instrument_named
 from quasarloop.simulate.noise import NoisyArm, RealNoise
 from quasarloop.simulate.observing import LightSource, Observation, Observing, Setup, observe_tile
@@ -15,16 +19,128 @@ from quasarloop.simulate.plan import Tile, stream
 from quasarloop.simulate.write_desi import write_coadd, write_spectra
 from quasarloop.simulate.write_redrock import RedrockAnswer, imitate_redrock, write_redrock
 from quasarloop.simulate.write_sdss import Plate, plate_of, write_plate
-from quasarloop.simulate.write_truth import (
-    fault_columns,
-    label_columns,
-    read_tile_truth,
-    write_tile_truth,
-)
+from quasarloop.truth import SECURE_QUALITY, SpecType
 
-__all__ = ["SurveyPlan", "is_complete", "make_tile", "truth_file"]
+__all__ = [
+    "SurveyPlan",
+    "fault_columns",
+    "is_complete",
+    "join_truth_files",
+    "label_columns",
+    "make_tile",
+    "read_tile_truth",
+    "truth_file",
+    "write_tile_truth",
+]
 
-Columns = dict[str, NDArray[Any]]
+Columns = Mapping[str, NDArray[Any]]
+
+TRUTH_SOURCE: Final = "simulated"
+_VI_COLUMNS: Final = {
+    "TARGETID": "TARGETID",
+    "Z": "best_z",
+    "QUALITY": "best_quality",
+    "SPECTYPE": "best_spectype",
+}
+_WORDS: Final = {kind: ("" if kind == SpecType.UNKNOWN else kind.name) for kind in SpecType}
+
+
+def label_columns(
+    target_id: NDArray[np.int64],
+    object_id: NDArray[np.int64],
+    spectype: NDArray[np.int8],
+    z: NDArray[np.float64],
+    bal: NDArray[np.int8],
+) -> dict[str, NDArray[Any]]:
+    """Return the columns every truth table has; a sky fibre has no class and quality 0."""
+    known = spectype != SpecType.UNKNOWN
+    return {
+        "TARGETID": target_id,
+        "OBJECT_ID": object_id,
+        "SPECTYPE": np.array([_WORDS[SpecType(int(kind))] for kind in spectype], dtype="S6"),
+        "Z": np.where(known, z, np.nan),
+        "QUALITY": np.where(known, SECURE_QUALITY, 0).astype(np.float32),
+        "IS_BAL": np.where(known, bal, -1).astype(np.int16),
+        "SOURCE": np.full(len(target_id), TRUTH_SOURCE, dtype=f"S{len(TRUTH_SOURCE)}"),
+    }
+
+
+def fault_columns(faults: Faults) -> dict[str, NDArray[Any]]:
+    """Return FAULTS (words joined by "|") and the size of each fault, as ``FAULT_*``."""
+    every = "|".join(str(fault.name) for fault in Fault)
+    values, which = np.unique(faults.flags, return_inverse=True)
+    words = ["|".join(str(fault.name) for fault in Fault if value & fault) for value in values]
+    table = np.array(words, dtype=f"S{len(every)}")
+    columns: dict[str, NDArray[Any]] = {"FAULTS": table[which]}
+    for one in fields(Faults):
+        if one.name != "flags":
+            columns[f"FAULT_{one.name.upper()}"] = getattr(faults, one.name)
+    return columns
+
+
+def write_tile_truth(path: Path, columns: Columns) -> None:
+    """Write the truth of one tile as FITS, rows as in its coadd."""
+    with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
+        fits.write(_as_table(columns), extname="TRUTH")
+
+
+def read_tile_truth(path: Path) -> NDArray[np.void]:
+    """Read what `write_tile_truth` wrote."""
+    table: NDArray[np.void] = fitsio.read(path, ext="TRUTH")
+    return table
+
+
+def join_truth_files(parts: Sequence[Path], folder: Path) -> int:
+    """Write truth.fits, truth.csv and vi_truth.csv of a whole survey; return the rows.
+
+    Args:
+        parts: the tiles' truth files, in order.
+        folder: where to write.
+    """
+    table = np.concatenate([read_tile_truth(part) for part in parts])
+    with (
+        write_atomically(folder / "truth.fits") as temporary,
+        fitsio.FITS(temporary, "rw", clobber=True) as fits,
+    ):
+        fits.write(table, extname="TRUTH")
+    frame = pl.DataFrame({name: _plain(table[name]) for name in table.dtype.names or ()})
+    frame = frame.with_columns(pl.selectors.float().fill_nan(None))
+    with write_atomically(folder / "truth.csv") as temporary:
+        frame.write_csv(temporary)
+    inspected = frame.select(pl.col(ours).alias(theirs) for ours, theirs in _VI_COLUMNS.items())
+    with write_atomically(folder / "vi_truth.csv") as temporary:
+        inspected.with_columns(
+            N_VI=pl.lit(1),
+            all_VI_issues=pl.lit(""),
+            all_VI_comments=pl.lit(""),
+            merger_comment=pl.lit(TRUTH_SOURCE),
+        ).write_csv(temporary)
+    return len(table)
+
+
+def _as_table(columns: Columns) -> NDArray[np.void]:
+    ready = {name: _fits_ready(values) for name, values in columns.items()}
+    n = len(ready["TARGETID"])
+    table = np.zeros(n, dtype=[(name, values.dtype) for name, values in ready.items()])
+    for name, values in ready.items():
+        table[name] = values
+    return table
+
+
+def _fits_ready(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind == "U":
+        width = max(1, values.dtype.itemsize // 4)
+        return np.char.encode(values, "ascii").astype(f"S{width}")
+    if values.dtype == np.int8:
+        return values.astype(np.int16)
+    return values
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind in "SU":  # fitsio gives either, depending on its version
+        return np.char.strip(values.astype(np.str_))
+    return values.astype(values.dtype.newbyteorder("="))
+
 
 # Purpose of the stream that imitates redrock; the others are in `observing`.
 _REDROCK: Final = 20

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
-from quasarloop.simulate.exposures import Exposure
 from quasarloop.simulate.fibermap import (
     Assignment,
     exposure_fibermap,
@@ -19,6 +18,7 @@ from quasarloop.simulate.fibermap import (
 )
 from quasarloop.simulate.instrument import ArmModel, Instrument
 from quasarloop.simulate.noise import NoisyArm, gaussian_kernel
+from quasarloop.simulate.observing import Exposure
 
 __all__ = ["RESOLUTION_DIAGONALS", "header_cards", "write_coadd", "write_spectra"]
 

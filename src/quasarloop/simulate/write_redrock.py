@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from quasarloop.artefacts import write_atomically
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.lines import EMISSION_LINES
-from quasarloop.simulate.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.fibermap import Assignment, tsnr2
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.truth import SpecType

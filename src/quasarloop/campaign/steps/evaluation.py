@@ -10,7 +10,7 @@ import polars as pl
 
 from quasarloop.artefacts import read_manifest, write_atomically, write_manifest
 from quasarloop.campaign.config import CampaignConfig
-from quasarloop.campaign.parts import network_of, read_truths, test_store
+from quasarloop.campaign.layout import network_of, read_truths, test_store
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, validation_data
 from quasarloop.errors import CampaignError, TruthError

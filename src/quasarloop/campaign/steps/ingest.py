@@ -8,14 +8,14 @@ import polars as pl
 
 from quasarloop.artefacts import write_manifest
 from quasarloop.campaign.config import CampaignConfig
-from quasarloop.campaign.ledger import new_ledger, read_ledger, withdraw, write_ledger
-from quasarloop.campaign.parts import (
+from quasarloop.campaign.layout import (
     LEDGER,
     WITHDRAWALS,
     engine_of,
     read_truths,
     store_folder,
 )
+from quasarloop.campaign.ledger import new_ledger, read_ledger, withdraw, write_ledger
 from quasarloop.campaign.state import Context, Step
 from quasarloop.errors import CampaignError
 from quasarloop.grid import grid_named

@@ -1,4 +1,4 @@
-"""Label the chosen spectra: people, an oracle, or a file (paper, Section 3, step 7)."""
+"""Label the chosen spectra and put the labels into T (paper, Section 3, steps 7 and 8)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,12 +6,13 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from quasarloop.campaign.config import CampaignConfig
-from quasarloop.campaign.ledger import Origin
-from quasarloop.campaign.oracle import ask_oracle
-from quasarloop.campaign.parts import read_truths, seed_of
+from quasarloop.campaign.config import CampaignConfig, Oracle
+from quasarloop.campaign.layout import LEDGER, WITHDRAWALS, ledger_before, read_truths, seed_of
+from quasarloop.campaign.ledger import Origin, active_truth, add_labels, write_ledger
 from quasarloop.campaign.state import Context, Step, Waiting, round_folder
+from quasarloop.campaign.steps.ingest import apply_withdrawals
 from quasarloop.campaign.steps.selection import (
     CHOSEN_NAME,
     OUTLIERS_NAME,
@@ -19,12 +20,88 @@ from quasarloop.campaign.steps.selection import (
     WORKLIST_NAME,
 )
 from quasarloop.errors import CampaignError
-from quasarloop.inspect.prospect_csv import read_inspections, write_inspections
-from quasarloop.inspect.verdict import Verdict
+from quasarloop.labels.prospect_csv import read_inspections, write_inspections
+from quasarloop.labels.verdict import Verdict
+from quasarloop.lines import EMISSION_LINES
 from quasarloop.read import read_truth, write_truth
-from quasarloop.truth import TruthTable, match_truth
+from quasarloop.truth import MIN_QUALITY, SpecType, TruthTable, match_truth
 
-__all__ = ["LABELS", "VERDICTS", "inbox", "read_control", "read_labels", "read_verdicts"]
+__all__ = [
+    "LABELS",
+    "TRUTH",
+    "TRUTH_NAME",
+    "VERDICTS",
+    "ask_oracle",
+    "inbox",
+    "read_control",
+    "read_labels",
+    "read_verdicts",
+]
+
+# A merged quality just below the one that trains. Source: paper, Section 4 (1 and 2 insecure).
+_UNSURE_QUALITY = MIN_QUALITY - 1
+# Wrong redshifts are line confusions among the four ultraviolet lines. Source: paper, Table 1.
+_CONFUSED_LINES = EMISSION_LINES[:4]
+_CLASSES = (SpecType.STAR, SpecType.GALAXY, SpecType.QSO)
+# A confused redshift below this would be a nearby galaxy no inspector would call a quasar.
+_LOWEST_Z = 0.01
+
+
+def ask_oracle(
+    target_id: NDArray[np.int64],
+    truth: TruthTable,
+    mistakes: Oracle,
+    rng: np.random.Generator,
+) -> TruthTable:
+    """Label targets from a known truth, with human-like mistakes at the stated rates.
+
+    Args:
+        target_id: (n,) distinct targets to label.
+        truth: the whole sky's truth.
+        mistakes: rates of wrong classes, wrong redshifts and unsure answers.
+        rng: where the mistakes come from.
+
+    Returns:
+        One label per target, in order.
+
+    Raises:
+        CampaignError: a target the truth does not know.
+    """
+    row = match_truth(target_id, truth)
+    if np.any(row < 0):
+        unknown = target_id[row < 0]
+        raise CampaignError(
+            f"the oracle knows nothing of {len(unknown)} of {len(row)} targets (first: "
+            f"{unknown[0]}); give it the truth of the whole pool"
+        )
+    answer = truth[row]
+    # One draw per target and kind, whatever the rates, so that rates do not shift other answers.
+    draws = rng.random((3, len(row)))
+    spectype, z, quality = answer.spectype.copy(), answer.z.copy(), answer.quality.copy()
+    wrong = draws[0] < mistakes.wrong_class
+    spectype[wrong] = (spectype[wrong] + rng.integers(1, 3, int(wrong.sum()))) % len(_CLASSES)
+    confused = (draws[1] < mistakes.wrong_redshift) & (answer.spectype == SpecType.QSO)
+    z[confused] = _confuse(z[confused], rng)
+    quality[draws[2] < mistakes.unsure] = _UNSURE_QUALITY
+    return TruthTable.make(
+        target_id,
+        spectype,
+        z,
+        object_id=answer.object_id,
+        quality=quality,
+        bal=answer.bal,
+        source="oracle",
+    )
+
+
+def _confuse(z: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Take one emission line for another: 1 + z scales by the ratio of their wavelengths."""
+    waves = np.array([line.wave_rest_aa for line in _CONFUSED_LINES])
+    true_line = rng.integers(0, len(waves), len(z))
+    taken_for = (true_line + rng.integers(1, len(waves), len(z))) % len(waves)
+    confused = (1 + z) * waves[true_line] / waves[taken_for] - 1
+    return np.asarray(np.maximum(confused, _LOWEST_Z))
+
 
 _CONTROL: Final = "random_control.csv"
 # Files of every inspector's own verdicts, in prospect's form, begin so.
@@ -147,3 +224,38 @@ def _verdict_files(context: Context) -> list[Path]:
 
 
 LABELS = Step("labels", "Label them", _run, _settings, needs=("selection",), files=_files)
+
+
+TRUTH_NAME = "truth.csv"
+
+
+def _put_into_truth(context: Context) -> None:
+    ledger, number = ledger_before(context), context.round_number
+    for origin, labels in read_labels(context).items():
+        if len(labels):
+            ledger = add_labels(ledger, labels, origin=Origin(origin), round_number=number)
+    ledger = apply_withdrawals(ledger, context.folder)
+    folder = context.step_folder("truth")
+    write_ledger(ledger, folder / LEDGER)
+    truth = active_truth(ledger)
+    write_truth(truth, folder / TRUTH_NAME)
+    context.tell(f"T: {len(truth)} targets, {int(truth.trains.sum())} secure enough to train")
+
+
+def _truth_files(context: Context) -> Sequence[Path]:
+    path = context.folder / WITHDRAWALS
+    return [path] if path.is_file() else []
+
+
+def _truth_settings(_: CampaignConfig) -> Mapping[str, Any]:
+    return {}
+
+
+TRUTH = Step(
+    "truth",
+    "Put the labels into T",
+    _put_into_truth,
+    _truth_settings,
+    needs=("ingest", "labels"),
+    files=_truth_files,
+)

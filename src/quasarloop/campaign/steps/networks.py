@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_manifest
 from quasarloop.campaign.config import CampaignConfig
-from quasarloop.campaign.ledger import Origin, active_truth, add_labels, read_ledger
-from quasarloop.campaign.parts import (
+from quasarloop.campaign.layout import (
     LEDGER,
     engine_of,
     network_of,
@@ -23,14 +22,14 @@ from quasarloop.campaign.parts import (
     training_of,
     truth_set,
 )
+from quasarloop.campaign.ledger import Origin, active_truth, add_labels, read_ledger
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.labels import read_control
 from quasarloop.engine import run_tasks
 from quasarloop.network.history import write_history
-from quasarloop.network.labelled import TrainingData, label_spectra
+from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
 from quasarloop.network.model import NetworkConfig
 from quasarloop.network.options import TrainingOptions
-from quasarloop.network.splits import hold_out
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import write_weights

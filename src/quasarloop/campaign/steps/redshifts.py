@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.config import CampaignConfig
-from quasarloop.campaign.parts import engine_of, store_folder, truth_set
+from quasarloop.campaign.layout import engine_of, store_folder, truth_set
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, set_name
 from quasarloop.catalogue import ClassifyOptions, classify_to_file

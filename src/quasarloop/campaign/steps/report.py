@@ -8,15 +8,17 @@ import numpy as np
 
 from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.layout import LEDGER
 from quasarloop.campaign.ledger import Origin, read_ledger
-from quasarloop.campaign.parts import LEDGER
 from quasarloop.campaign.state import MANIFEST, Context, Step
 from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements, read_numbers
 from quasarloop.campaign.steps.labels import read_labels, read_verdicts
 from quasarloop.campaign.steps.networks import CONTROL, SETS_NAME, set_name
-from quasarloop.campaign.steps.report_agreement import agreement_sections
-from quasarloop.campaign.steps.report_redshifts import redshift_sections
-from quasarloop.campaign.steps.report_selection import selection_section
+from quasarloop.campaign.steps.report_sections import (
+    agreement_sections,
+    redshift_sections,
+    selection_section,
+)
 from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement
 from quasarloop.evaluate.learning_figures import (
     bootstrap_figure,

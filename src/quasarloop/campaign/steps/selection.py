@@ -1,4 +1,4 @@
-"""Choose what people shall look at (paper, Section 3, steps 4 to 6)."""
+"""Fit the map on U and choose what experts look at (paper, Section 3, steps 4 to 6)."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,13 +6,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from quasarloop.artefacts import write_atomically
+from quasarloop.artefacts import write_atomically, write_manifest
 from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.layout import engine_of, ledger_before, pool_store, seed_of
 from quasarloop.campaign.ledger import active_truth
-from quasarloop.campaign.parts import ledger_before, pool_store, seed_of
 from quasarloop.campaign.state import Context, Step
-from quasarloop.campaign.steps.map import CELLS_NAME
-from quasarloop.query.cells import read_cells
+from quasarloop.query.cells import assign_store, read_cells
 from quasarloop.query.options import KnownObjects, SelectionOptions
 from quasarloop.query.select import select
 from quasarloop.query.selection_files import (
@@ -23,17 +22,54 @@ from quasarloop.query.selection_files import (
     with_sources,
     write_selection,
 )
+from quasarloop.query.som_file import fingerprint, read_map, write_map
+from quasarloop.query.som_train import SomOptions, fit_map, parts_of_shards
+from quasarloop.query.topology import CellGrid
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.truth import TruthTable
 
 __all__ = [
+    "CELLS_NAME",
     "CHOSEN_NAME",
+    "MAP",
+    "MAP_NAME",
     "OUTLIERS_NAME",
     "RANDOM_NAME",
     "SELECTION",
     "STEPS_NAME",
     "WORKLIST_NAME",
 ]
+
+MAP_NAME: Final = "map.npz"
+CELLS_NAME: Final = "cells.parquet"
+
+
+def _fit(context: Context) -> None:
+    folder, settings = context.step_folder("map"), context.config.map
+    if not context.config.selection.use_map:
+        write_manifest(folder / "none.json", {"why": "selection.use_map is false"})
+        return
+    store = pool_store(context)
+    trained = fit_map(
+        parts_of_shards(store.shards),
+        CellGrid(settings.rows, settings.columns),
+        SomOptions(n_epochs=settings.epochs),
+        seed=int(seed_of(context, 4).generate_state(1)[0]),
+        engine=engine_of(context),
+        on_epoch=lambda epoch: context.tell(f"map, epoch {epoch.number}: {epoch.describe()}"),
+    )
+    record = {"data": fingerprint(store), "training": trained.summary()}
+    write_map(folder / MAP_NAME, trained.som, store.grid, record)
+    assign_store(read_map(folder / MAP_NAME), store, folder / CELLS_NAME, engine=engine_of(context))
+
+
+def _map_settings(config: CampaignConfig) -> Mapping[str, Any]:
+    shape = {key: value for key, value in config.map.model_dump().items() if key != "percentile"}
+    return {**shape, "use_map": config.selection.use_map, "seed": config.seed}
+
+
+MAP = Step("map", "Fit the map", _fit, _map_settings, needs=("ingest",))
+
 
 RANDOM_NAME: Final = "random_control.parquet"
 

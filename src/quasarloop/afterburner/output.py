@@ -1,0 +1,289 @@
+"""The output: its columns, and the qso_qn-*.fits file, written whole and read back."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import fitsio
+import numpy as np
+from numpy.typing import NDArray
+
+from quasarloop.afterburner.merge import NewFits
+from quasarloop.afterburner.network_step import NetworkAnswer
+from quasarloop.afterburner.policies import RerunPlan
+from quasarloop.afterburner.redrock_file import RedrockRows
+from quasarloop.afterburner.rerun_bits import Why
+from quasarloop.afterburner.survey_targets import phase_of
+from quasarloop.artefacts import write_atomically
+from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.lines import BAL_LINE, EMISSION_LINES
+from quasarloop.zwarn import N_COEFF
+
+__all__ = [
+    "HDU",
+    "OutputColumn",
+    "OutputFile",
+    "build_table",
+    "documented_columns",
+    "own_columns",
+    "put_fits",
+    "read_output",
+    "write_output",
+]
+
+HDU: Final = "QN_RR"
+_MOST_PRIORS: Final = 2
+
+
+@dataclass(frozen=True)
+class OutputColumn:
+    """One column.
+
+    Attributes:
+        name: as in the file.
+        dtype: numpy type; ``"?"`` is a FITS logical.
+        text: what it holds.
+        shape: of one row's value.
+    """
+
+    name: str
+    dtype: str
+    text: str
+    shape: tuple[int, ...] = ()
+
+
+def documented_columns(target_column: str = "DESI_TARGET") -> tuple[OutputColumn, ...]:
+    """Return desispec's columns, in its order.
+
+    Args:
+        target_column: of the survey's phase, e.g. ``"SV3_DESI_TARGET"``.
+
+    Source: INTEROP.md, "DESI afterburner"; desispec.scripts.qsoqn.
+    """
+    return (
+        OutputColumn("TARGETID", "i8", "target"),
+        OutputColumn("RA", "f8", "right ascension, degrees"),
+        OutputColumn("DEC", "f8", "declination, degrees"),
+        OutputColumn(target_column, "i8", "target bits"),
+        OutputColumn("SPECTYPE_RR", "S6", "class, first redrock run"),
+        OutputColumn("Z_RR", "f8", "redshift, first redrock run"),
+        OutputColumn("IS_QSO_QN_NEW_RR", "?", "network: quasar; and redrock was run again"),
+        OutputColumn("Z_QN", "f4", "network: redshift of the best line"),
+        *(OutputColumn(f"C_{x.column}", "f4", f"confidence of {x.name}") for x in EMISSION_LINES),
+        *(OutputColumn(f"Z_{x.column}", "f4", f"redshift if {x.name}") for x in EMISSION_LINES),
+        OutputColumn("Z_NEW", "f8", "redshift, second redrock run; NaN if not run"),
+        OutputColumn("ZERR_NEW", "f4", "its error"),
+        OutputColumn("ZWARN_NEW", "i8", "its warning bits; 0 if not run"),
+        OutputColumn("SPECTYPE_NEW", "S3", "its class"),
+        OutputColumn("SUBTYPE_NEW", "S3", "its template"),
+        OutputColumn("CHI2_NEW", "f4", "its chi2"),
+        OutputColumn("DELTACHI2_NEW", "f4", "chi2 of the next best redshift less its own"),
+        OutputColumn("COEFF_NEW", "f4", "its template coefficients", (N_COEFF,)),
+    )
+
+
+def own_columns() -> tuple[OutputColumn, ...]:
+    """Return the columns we add after desispec's."""
+    return (
+        OutputColumn("C_BAL", "f4", "confidence of broad absorption"),
+        OutputColumn("Z_BAL", "f4", "redshift if that is of CIV(1548)"),
+        OutputColumn("IS_QSO_QN", "?", "network: quasar"),
+        OutputColumn("Z_JOINT", "f8", "network: redshift of all lines together"),
+        OutputColumn("ZERR_JOINT", "f4", "standard deviation of Z_JOINT"),
+        OutputColumn("Z_ALT", "f8", "network: next likely redshift, NaN for none"),
+        OutputColumn("P_ALT", "f4", "probability of Z_ALT"),
+        OutputColumn("FLAGS", "i4", "quality bits of the spectrum"),
+        OutputColumn("PRIOR_Z", "f8", "centres of the priors; NaN for none", (_MOST_PRIORS,)),
+        OutputColumn("PRIOR_WIDTH", "f8", "full widths of the priors", (_MOST_PRIORS,)),
+        OutputColumn("RERUN_BITS", "i4", "why rerun or not, and what came of it"),
+        OutputColumn("ZERR_RR", "f4", "error of Z_RR"),
+        OutputColumn("ZWARN_RR", "i8", "warning bits of Z_RR"),
+        OutputColumn("DELTACHI2_RR", "f4", "delta chi2 of Z_RR"),
+        OutputColumn("Z", "f8", "redshift: Z_NEW where it was taken, else Z_RR"),
+        OutputColumn("ZERR", "f4", "error of Z"),
+        OutputColumn("ZWARN", "i8", "warning bits of Z"),
+        OutputColumn("SPECTYPE", "S6", "class that belongs to Z"),
+    )
+
+
+def build_table(
+    redrock: RedrockRows, network: NetworkAnswer, plan: RerunPlan, new: NewFits
+) -> NDArray[np.void]:
+    """Return the output's rows, as redrock's.
+
+    Args:
+        redrock: first fits.
+        network: what the network said of them.
+        plan: what was to be rerun, with which priors.
+        new: second fits; their bits are the final ones.
+    """
+    columns = (*documented_columns(redrock.phase.column), *own_columns())
+    values: dict[str, NDArray[Any]] = {
+        redrock.phase.column: redrock.target_bits,
+        "TARGETID": redrock.target_id,
+        "RA": redrock.ra_deg,
+        "DEC": redrock.dec_deg,
+        "IS_QSO_QN": network.is_qso,
+        "Z_QN": network.z_qn,
+        "PRIOR_Z": _two(plan.priors.z),
+        "PRIOR_WIDTH": _two(plan.priors.width),
+    }
+    for name in ("Z", "SPECTYPE", "ZERR", "ZWARN", "DELTACHI2"):
+        values[f"{name}_RR"] = getattr(redrock.fits, name.lower())
+    said = network.columns
+    for line in (*EMISSION_LINES, BAL_LINE):
+        for name in (f"C_{line.column}", f"Z_{line.column}"):
+            values[name] = said.get(name, np.full(len(redrock), np.nan))
+    for name in ("Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT", "FLAGS"):
+        values[name] = said[name]
+    table = np.zeros(len(redrock), dtype=[(c.name, c.dtype, c.shape) for c in columns])
+    for name, given in values.items():
+        _put(table, name, given)
+    put_fits(table, new)
+    return table
+
+
+def put_fits(table: NDArray[np.void], new: NewFits) -> None:
+    """Put second fits into an output's rows, and the answer that follows from both.
+
+    Args:
+        table: changed in place; its ``*_RR`` columns are filled.
+        new: second fits of the same rows.
+    """
+    # While redrock's answer is not in, readers must not look for one.
+    table["IS_QSO_QN_NEW_RR"] = (new.bits & Why.RERUN) != 0
+    table["RERUN_BITS"] = new.bits
+    for name in ("Z", "ZERR", "ZWARN", "SPECTYPE", "SUBTYPE", "CHI2", "DELTACHI2", "COEFF"):
+        _put(table, f"{name}_NEW", getattr(new, name.lower()))
+    # Redshift, error, warning and class always come from the same fit.
+    for name in ("Z", "ZERR", "ZWARN", "SPECTYPE"):
+        table[name] = table[f"{name}_RR"]
+        _put(table, name, getattr(new, name.lower()), new.taken)
+
+
+def _put(
+    table: NDArray[np.void],
+    name: str,
+    values: NDArray[Any],
+    rows: NDArray[np.bool_] | slice = slice(None),
+) -> None:
+    if table.dtype[name].kind == "S":
+        words = [word.encode("ascii", "replace") for word in values.tolist()]
+        values = np.array(words, dtype=table.dtype[name])
+    table[name][rows] = values[rows]
+
+
+def _two(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    missing = np.full((len(values), _MOST_PRIORS - values.shape[1]), np.nan)
+    return np.concatenate([values, missing], axis=1)
+
+
+# History lines between these hold the recipe as JSON.
+_OPEN: Final = "quasarloop afterburner recipe"
+_CLOSE: Final = "end of recipe"
+_LINE_WIDTH: Final = 70  # of a HISTORY card there are 72
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """An output read back.
+
+    Attributes:
+        table: its rows.
+        recipe: how it was made, JSON values.
+    """
+
+    table: NDArray[np.void]
+    recipe: dict[str, Any]
+
+    @property
+    def waiting(self) -> bool:
+        """True if rows wait for redrock."""
+        return bool(((self.table["RERUN_BITS"] & Why.WAITING) != 0).any())
+
+
+def write_output(path: Path, table: NDArray[np.void], recipe: Mapping[str, Any]) -> None:
+    """Write the output.
+
+    Args:
+        path: the file; replaced if it is there.
+        table: rows of `build_table`.
+        recipe: JSON values: network, policy, templates, inputs, versions.
+
+    Raises:
+        OutputError: cannot be written.
+    """
+    try:
+        with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as out:
+            out.write(table, extname=HDU)
+            _write_header(out[HDU], table, recipe)
+    except OSError as exc:
+        raise OutputError(f"{path}: writing FITS failed ({exc}); is the disk full?") from exc
+
+
+def read_output(path: str | Path) -> OutputFile:
+    """Read an output of ours.
+
+    Raises:
+        DataFormatError: not one, or of another program.
+    """
+    try:
+        with fitsio.FITS(str(path)) as file:
+            table, header = file[HDU].read(), file[HDU].read_header()
+    except (OSError, ValueError) as exc:
+        raise DataFormatError(f"{path}: no afterburner output ({exc}); expected HDU {HDU}") from exc
+    columns = _columns_of(table)
+    missing = [column.name for column in columns if column.name not in (table.dtype.names or ())]
+    recipe = _recipe(header)
+    if missing or recipe is None:
+        raise DataFormatError(
+            f"{path}: an afterburner output, but not of quasarloop (no {', '.join(missing[:3])}); "
+            "make it again with `quasarloop afterburner`"
+        )
+    # Native byte order, and bytes where the reading library makes words of them.
+    rows = table[[column.name for column in columns]]
+    return OutputFile(rows.astype([(c.name, c.dtype, c.shape) for c in columns]), recipe)
+
+
+def _write_header(hdu: Any, table: NDArray[np.void], recipe: Mapping[str, Any]) -> None:
+    for number, column in enumerate(_columns_of(table), start=1):
+        hdu.write_key(f"TCOMM{number}", column.text)
+    # As desiutil.depend records them, so that the survey's tools find them.
+    for number, (name, value) in enumerate(_dependencies(recipe)):
+        hdu.write_key(f"DEPNAM{number:02d}", name)
+        hdu.write_key(f"DEPVER{number:02d}", value)
+    for number, bit in enumerate(Why):
+        hdu.write_key(f"RBIT{number:02d}", bit.name, comment=f"bit {number} of RERUN_BITS")
+    hdu.write_history(_OPEN)
+    text = json.dumps(recipe, sort_keys=True, ensure_ascii=True)
+    for start in range(0, len(text), _LINE_WIDTH):
+        # A mark at both ends: blanks there would be lost.
+        hdu.write_history(f"|{text[start : start + _LINE_WIDTH]}|")
+    hdu.write_history(_CLOSE)
+
+
+def _columns_of(table: NDArray[np.void]) -> tuple[OutputColumn, ...]:
+    """Return an output's columns; the one of target bits is called as the survey's phase does."""
+    return (*documented_columns(phase_of(table.dtype.names or ()).column), *own_columns())
+
+
+def _dependencies(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [(name, str(value)) for name, value in recipe["versions"].items()]
+    found.append(("QN_MODEL_FILE", str(recipe["network"]["weights"])))
+    found.append(("redrock", str(recipe["redrock"]["version"])))
+    found += [
+        (f"RR_TEMPLATE_{number}", str(template["name"]))
+        for number, template in enumerate(recipe["redrock"]["templates"])
+    ]
+    return found
+
+
+def _recipe(header: Any) -> dict[str, Any] | None:
+    lines = [str(r["value"]) for r in header.records() if r["name"] == "HISTORY"]
+    if _OPEN not in lines or _CLOSE not in lines:
+        return None
+    inside = lines[lines.index(_OPEN) + 1 : lines.index(_CLOSE)]
+    recipe: dict[str, Any] = json.loads("".join(line.strip()[1:-1] for line in inside))
+    return recipe

@@ -1,0 +1,358 @@
+"""What ``import quasarloop`` gives: single calls that do a whole step of the loop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from quasarloop.campaign.config import CONFIG_NAME, CampaignConfig, read_config
+from quasarloop.campaign.people import close_round, withdraw_targets
+from quasarloop.campaign.run import (
+    Progress,
+    campaign_status,
+    init_campaign,
+    next_round,
+    run_campaign,
+)
+from quasarloop.campaign.state import StepState, damaged_files, round_folder
+from quasarloop.campaign.steps.report import REPORT_NAME
+from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra
+from quasarloop.catalogue.files import line_columns
+from quasarloop.catalogue.inputs import find_inputs, iter_inputs
+from quasarloop.classes import CONFIDENCE_THRESHOLD
+from quasarloop.columns import catalogue_columns
+from quasarloop.engine import Engine
+from quasarloop.ensemble.manifest import Ensemble
+from quasarloop.ensemble.train import EnsembleSettings
+from quasarloop.ensemble.train import train_ensemble as train_members
+from quasarloop.evaluate.judge import Judgement, judge_catalogue
+from quasarloop.network.labelled import hold_out, label_spectra
+from quasarloop.network.options import RECOMMENDED, TrainingOptions
+from quasarloop.network.predict import Predictor
+from quasarloop.network.presets import preset
+from quasarloop.network.training import TrainingResult
+from quasarloop.network.training import train as train_network
+from quasarloop.network.training_run import Rows
+from quasarloop.network.weights import default_weights_path, read_weights
+from quasarloop.query.cells import CellsFile, assign_store, cells_name
+from quasarloop.query.options import KnownObjects, SelectionOptions
+from quasarloop.query.select import Selection
+from quasarloop.query.select import select as choose
+from quasarloop.query.som_file import fingerprint, read_map, write_map
+from quasarloop.query.som_parts import parts_of_shards
+from quasarloop.query.som_train import SomOptions, fit_map
+from quasarloop.query.topology import CellGrid
+from quasarloop.query.votes_input import read_votes_table
+from quasarloop.simulate.model import ModelSky
+from quasarloop.simulate.observing import Observing
+from quasarloop.simulate.population import Population
+from quasarloop.simulate.sky import plan_survey, simulate_survey
+from quasarloop.store import Store
+from quasarloop.truth import TruthTable
+
+__all__ = [
+    "Campaign",
+    "Paths",
+    "classify",
+    "judge",
+    "listed",
+    "map_store",
+    "select",
+    "simulate_sky",
+    "train",
+    "train_ensemble",
+]
+
+Paths = str | Path | Sequence[str | Path]
+
+
+def classify(
+    paths: Paths,
+    weights: str | Path | None = None,
+    *,
+    threshold: float | None = None,
+    n_lines: int | None = None,
+    device: str = "auto",
+) -> Table:
+    """Find the quasars in survey files, folders of them, or a store.
+
+    Args:
+        paths: one or several.
+        weights: weights file; None takes the one shipped with the package.
+        threshold: a line counts if its confidence is strictly above; default 0.95.
+        n_lines: lines that must count; default one.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Returns:
+        One row per spectrum, in order, with units; the columns of ``quasarloop classify``. For
+        more spectra than fit into memory use `quasarloop.catalogue.classify_to_file`.
+
+    Raises:
+        DataFormatError: no spectra, or a broken file.
+        WeightsError: weights that cannot be read.
+    """
+    chosen = {"threshold": threshold, "n_lines": n_lines}
+    options = ClassifyOptions(**{k: v for k, v in chosen.items() if v is not None})  # type: ignore[arg-type]  # mixed
+    predictor = Predictor(read_weights(weights or default_weights_path()), device=device)
+    grid, columns = predictor.config.grid, catalogue_columns(predictor.config.lines)
+    blocks = [
+        classify_spectra(spectra, predictor, options)
+        for spectra in iter_inputs(find_inputs(listed(paths)), grid)
+    ]
+    table = Table({c.name: np.concatenate([b[c.name] for b in blocks]) for c in columns})
+    for column in columns:
+        table[column.name].unit = column.unit or None
+        table[column.name].description = column.text
+    return table
+
+
+def train(
+    paths: Paths,
+    truth: TruthTable,
+    *,
+    network: str = "green2025",
+    options: TrainingOptions | None = None,
+    validation: float = 0.0,
+    seed: int = 0,
+    **changes: Any,
+) -> TrainingResult:
+    """Train one network on labelled spectra.
+
+    Args:
+        paths: survey files, folders of them, or a store.
+        truth: labels by TARGETID.
+        network: preset.
+        options: how to train; default: what docs/training.md recommends.
+        validation: share of objects to hold out and judge on, in every epoch.
+        seed: same seed, same bytes.
+        changes: of the preset, e.g. ``dropout=0.8``.
+
+    Returns:
+        Weights (`quasarloop.write_weights` saves them) and the history of epochs.
+
+    Raises:
+        TruthError: no spectrum has a label that may train.
+    """
+    config = preset(network, **changes)
+    data, _ = label_spectra(iter_inputs(find_inputs(listed(paths)), config.grid), truth)
+    rows = None
+    if validation:
+        held = hold_out(data, validation, seed)
+        rows = Rows(np.flatnonzero(~held), np.flatnonzero(held))
+    return train_network(data, config, options or RECOMMENDED, seed=seed, rows=rows)
+
+
+class Campaign:
+    """A campaign's folder, and what one can do with it.
+
+    Args:
+        folder: where it is.
+
+    >>> campaign = Campaign("nowhere")
+    >>> campaign.exists
+    False
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @classmethod
+    def create(cls, folder: str | Path, config: CampaignConfig | None = None) -> "Campaign":
+        """Make a new one, with its commented ``campaign.toml``."""
+        init_campaign(folder, config)
+        return cls(folder)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a campaign."""
+        return (self.folder / CONFIG_NAME).is_file()
+
+    @property
+    def config(self) -> CampaignConfig:
+        """Its settings, as the file says now."""
+        return read_config(self.folder)
+
+    def run(self, **overrides: Any) -> Path:
+        """Go on until the rounds are done; return the report.
+
+        Raises:
+            Waiting: people have to label first; the message says how.
+        """
+        progress = overrides.pop("progress", Progress())
+        number = run_campaign(self.folder, progress=progress, **overrides)
+        return round_folder(self.folder, number) / "report" / REPORT_NAME
+
+    def status(self) -> list[tuple[int, str, StepState]]:
+        """Return round, step and state of every step."""
+        return [
+            (number, step.name, state) for number, step, state, _ in campaign_status(self.folder)
+        ]
+
+    def close(self, labels: str | Path | None = None, *, database: str | None = None) -> int:
+        """Bring merged labels of the present round in; return how many were asked for."""
+        return close_round(self.folder, labels, database=database)
+
+    def next(self) -> int:
+        """Begin one more round; return its number."""
+        return next_round(self.folder)
+
+    def withdraw(self, target_ids: Sequence[int], reason: str) -> None:
+        """Take targets out of T, with a reason."""
+        withdraw_targets(self.folder, target_ids, reason)
+
+    def verify(self) -> list[str]:
+        """Return files that are not as they were written."""
+        return damaged_files(self.folder)
+
+
+def listed(paths: Paths) -> list[str | Path]:
+    """Return one path or several as a list."""
+    return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
+def simulate_sky(
+    out: str | Path, n_objects: int, *, seed: int = 0, exposures: int = 1, workers: int = 1
+) -> Path:
+    """Make DESI files of a sky whose every object is known (`quasarloop simulate`).
+
+    Args:
+        out: folder; tiles already there are kept.
+        n_objects: fibres.
+        seed: same seed, same bytes.
+        exposures: observe every object so often.
+        workers: processes.
+
+    Returns:
+        The truth table.
+    """
+    sky = ModelSky(Population(), None)
+    plan = plan_survey(
+        Path(out),
+        seed=seed,
+        source=sky,
+        recipe=sky.recipe(),
+        observing=Observing().model_copy(update={"exposures": exposures}),
+    )
+    simulate_survey(plan, n_objects, engine=Engine(workers=workers))
+    return Path(out) / "truth.csv"
+
+
+def train_ensemble(
+    paths: Paths,
+    truth: TruthTable,
+    out: str | Path,
+    *,
+    networks: int,
+    network: str = "green2025",
+    options: TrainingOptions | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    **changes: Any,
+) -> Ensemble:
+    """Train networks on bootstrap samples of the labelled objects.
+
+    Args:
+        paths: survey files, folders of them, or a store.
+        truth: labels by TARGETID.
+        out: folder of the ensemble; members already there are kept.
+        networks: how many.
+        network: preset.
+        options: how each trains; default: what docs/training.md recommends.
+        seed: same seed, same bytes, for any number of workers.
+        workers: processes.
+        changes: of the preset, e.g. ``n_filters=25``.
+
+    Raises:
+        TruthError: no spectrum has a label that may train.
+        OutputError: the folder holds another ensemble.
+    """
+    config = preset(network, **changes)
+    data, _ = label_spectra(iter_inputs(find_inputs(listed(paths)), config.grid), truth)
+    settings = EnsembleSettings(
+        networks, seed=seed, network=config, training=options or RECOMMENDED
+    )
+    return train_members(data, settings, out, engine=Engine(workers=workers))
+
+
+def map_store(
+    store: Store,
+    out: str | Path,
+    *,
+    rows: int = 45,
+    columns: int = 45,
+    epochs: int = 30,
+    seed: int = 0,
+    workers: int = 1,
+) -> CellsFile:
+    """Train a self-organizing map on a store, and find every spectrum's cell.
+
+    Args:
+        store: the spectra.
+        out: the map, ``.npz``; the cells go beside it.
+        rows: cells along one side of the torus.
+        columns: cells along the other.
+        epochs: passes over the store.
+        seed: same seed, same bytes.
+        workers: processes.
+
+    Raises:
+        OutputError: the map cannot be written.
+    """
+    engine, options = Engine(workers=workers), SomOptions(n_epochs=epochs)
+    cells = CellGrid(rows, columns)
+    made = fit_map(parts_of_shards(store.shards), cells, options, seed=seed, engine=engine)
+    record = {"data": fingerprint(store), "seed": seed, "training": made.summary()}
+    write_map(out, made.som, store.grid, record)
+    return assign_store(read_map(out), store, cells_name(out), engine=engine)
+
+
+def select(
+    votes: str | Path,
+    cells: CellsFile | None = None,
+    *,
+    truth: TruthTable | None = None,
+    options: SelectionOptions | None = None,
+    **changes: Any,
+) -> Selection:
+    """Choose the objects whose labels would teach the networks most.
+
+    Args:
+        votes: folder that `vote` wrote.
+        cells: what `map_store` returned; None rejects no outliers.
+        truth: objects that have labels.
+        options: what to choose.
+        changes: of the options, e.g. ``n=100``.
+
+    Returns:
+        ``.chosen`` is a polars table, best first; ``.steps`` what became of all others.
+
+    Raises:
+        SelectionError: options that do not fit together, or votes and map of different stores.
+    """
+    known = None if truth is None else KnownObjects(truth.target_id, truth.object_id)
+    chosen = replace(options or SelectionOptions(), **changes)
+    return choose(read_votes_table(votes), cells, truth=known, options=chosen)
+
+
+def judge(
+    catalogue: Table | Mapping[str, Any],
+    truth: TruthTable,
+    *,
+    threshold: float = CONFIDENCE_THRESHOLD,
+) -> Judgement:
+    """Judge a catalogue: ``.completeness``, ``.purity``, redshift errors, threshold curve.
+
+    Args:
+        catalogue: what `classify` returned.
+        truth: secure labels by TARGETID.
+        threshold: confidence of the quoted numbers.
+
+    Raises:
+        TruthError: no row has a secure label.
+    """
+    names = catalogue.colnames if isinstance(catalogue, Table) else list(catalogue)
+    columns = {name: np.asarray(catalogue[name]) for name in names}
+    return judge_catalogue(columns, truth, lines=line_columns(columns), threshold=threshold)

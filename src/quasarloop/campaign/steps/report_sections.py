@@ -1,0 +1,240 @@
+"""Sections of the report: agreement, what was chosen, and the weights that leave."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from quasarloop.artefacts import read_manifest
+from quasarloop.campaign.layout import truth_set
+from quasarloop.campaign.state import Context
+from quasarloop.campaign.steps.redshifts import (
+    KINDS,
+    Said,
+    comparison_of,
+    read_redshift_numbers,
+    read_said,
+    repeats_of,
+)
+from quasarloop.campaign.steps.selection import CELLS_NAME, CHOSEN_NAME, OUTLIERS_NAME, STEPS_NAME
+from quasarloop.evaluate.compare import AGREEMENT_KMS
+from quasarloop.evaluate.redshift_figures import (
+    comparison_figure,
+    confusion_figure,
+    scatter_figure,
+)
+from quasarloop.evaluate.repeats import scatter_in_bins
+from quasarloop.evaluate.report import Picture, Section, Table
+from quasarloop.evaluate.selection_figures import outlier_panels, outliers_figure, score_figure
+from quasarloop.evaluate.som_figures import chosen_figure, counts_by_class, counts_figure
+from quasarloop.labels.agreement import agreement
+from quasarloop.labels.agreement_figure import agreement_figure
+from quasarloop.labels.verdict import Verdict
+from quasarloop.query.cells import read_cells
+
+__all__ = ["agreement_sections", "redshift_sections", "selection_section"]
+
+
+def agreement_sections(verdicts: Mapping[int, Mapping[str, Verdict]]) -> list[Section]:
+    """Return the section, or none where no two inspectors looked at the same objects.
+
+    Args:
+        verdicts: per target, per inspector.
+    """
+    found = agreement(verdicts)
+    if not found.pairs:
+        return []
+    rows = [
+        [
+            f"{pair.first} – {pair.second}",
+            str(pair.n_common),
+            f"{pair.same_class:.3f}",
+            f"{pair.alpha_class:.3f}",
+            f"{pair.alpha_quality:.3f}",
+            f"{pair.z_scatter_kms:.0f}",
+            f"{pair.z_outliers:.3f}",
+        ]
+        for pair in found.pairs
+    ]
+    header = [
+        "inspectors",
+        "objects of both",
+        "same class",
+        "α of the class",
+        "α of the quality",
+        "redshift scatter, km/s",
+        "redshifts apart",
+    ]
+    picture = Picture(
+        "Agreement",
+        agreement_figure(found),
+        "Krippendorff's α over all inspectors, per pair, and which classes are confused.",
+    )
+    table = Table("Every pair", header, rows)
+    return [Section("How the inspectors agree", [], [table], [picture])]
+
+
+def selection_section(context: Context) -> Section:
+    """Return the count table and Figs. 2 to 4."""
+    record = read_manifest(context.step_folder("selection") / STEPS_NAME)
+    rows = [["all spectra", "", f"{record['n_spectra']:,}"]]
+    rows += [[s["what"], f"{s['removed']:,}", f"{s['left']:,}"] for s in record["steps"]]
+    table = Table("From all spectra to the chosen ones", ["step", "removed", "left"], rows)
+    pictures = [*_map_pictures(context, record), _score_picture(context, record)]
+    return Section("What was chosen", (), [table], [*pictures, *_outlier_pictures(context)])
+
+
+def _map_pictures(context: Context, record: dict[str, Any]) -> list[Picture]:
+    path = context.step_folder("map") / CELLS_NAME
+    if not path.is_file():
+        return []
+    cells_file = read_cells(path)
+    frame = cells_file.scan().select("TARGETID", "CELL").collect()
+    by_class = counts_by_class(
+        frame["TARGETID"].to_numpy(),
+        frame["CELL"].to_numpy(),
+        truth_set(context, context.round_number),
+        cells_file.cells,
+    )
+    counts, least = np.array(record["counts"], dtype=np.int64), float(record["least_count"])
+    chosen = pl.read_parquet(context.step_folder("selection") / CHOSEN_NAME)
+    return [
+        Picture(
+            "The map",
+            counts_figure(counts, by_class, cells_file.cells, least),
+            "Spectra in every cell of the map: all of the pool, and those with a label, class by "
+            "class; cells below the cut are outlined (paper, Fig. 2).",
+        ),
+        Picture(
+            "Where the chosen ones lie",
+            chosen_figure(counts, cells_file.cells, least, chosen["CELL"].to_numpy()),
+            "Chosen spectra (dots, larger for more) over the counts of the map.",
+        ),
+    ]
+
+
+def _score_picture(context: Context, record: dict[str, Any]) -> Picture:
+    cut = float("nan") if record["score_cut"] is None else float(record["score_cut"])
+    score = context.config.selection.score
+    return Picture(
+        "How confused the ensemble is",
+        score_figure(np.array(record["edges"]), np.array(record["histogram"]), cut, score),
+        "Scores of the objects that could be chosen; the line is the lowest score chosen "
+        "(paper, Fig. 3).",
+    )
+
+
+def _outlier_pictures(context: Context) -> list[Picture]:
+    outliers = pl.read_parquet(context.step_folder("selection") / OUTLIERS_NAME)
+    panels = outlier_panels(outliers)
+    if not panels:
+        return []
+    caption = "The most confused spectra that the map rejected, as observed and smoothed (Fig. 4)."
+    return [Picture("Rejected outliers", outliers_figure(panels), caption)]
+
+
+# The paper's figures are of the most confident line.
+_DRAWN: Final = "Z_BEST"
+_CONFUSIONS_LISTED: Final = 10
+
+
+def redshift_sections(context: Context) -> list[Section]:
+    """Return the sections on repeats and on the comparison."""
+    said, every = read_said(context), read_redshift_numbers(context)
+    numbers = {text: every[text] for text in KINDS.values()}
+    return [_repeats_section(said, numbers), _comparison_section(said, numbers)]
+
+
+def _repeats_section(said: Said, numbers: Mapping[str, Any]) -> Section:
+    title = "Repeats: is an object called the same each time?"
+    best = repeats_of(said, _DRAWN)
+    if not best:
+        return Section(title, ["No object without a label was observed twice or more."])
+    rows = [
+        _repeats_row(label, text, found["repeats"][label])
+        for text, found in numbers.items()
+        for label in said
+    ]
+    header = [
+        "weights",
+        "redshift of",
+        "objects",
+        "called differently",
+        "mean entropy, bits",
+        "always quasars",
+        "median scatter of z",
+    ]
+    pictures = [
+        Picture(
+            "Confused repeats",
+            confusion_figure(best),
+            "Two-class entropy of every object's exposures, old weights against new, and its "
+            "distribution (paper, Fig. 8).",
+        ),
+        Picture(
+            "Scatter of repeats",
+            scatter_figure({label: scatter_in_bins(one) for label, one in best.items()}),
+            "Mean standard deviation of the redshift of one line among exposures, in bins of "
+            "redshift; objects called quasars every time (paper, Fig. 9).",
+        ),
+    ]
+    text = [
+        "Objects of pool and test spectra observed twice or more, those with a label left out. "
+        f"{list(said)[1]}: the weights that leave the campaign, trained on all labels."
+    ]
+    return Section(title, text, [Table("Repeats", header, rows)], pictures)
+
+
+def _repeats_row(label: str, kind: str, record: Mapping[str, Any]) -> list[str]:
+    scatter = record["median_z_std"]
+    return [
+        label,
+        kind,
+        str(record["objects"]),
+        str(record["confused"]),
+        f"{record['mean_entropy_bits']:.4f}",
+        str(record["always_qso"]),
+        "–" if scatter is None else f"{scatter:.5f}",
+    ]
+
+
+def _comparison_section(said: Said, numbers: Mapping[str, Any]) -> Section:
+    old, new = said
+    # Named as the numbers are kept.
+    columns = [
+        "spectra",
+        "quasars of both",
+        f"only {old}",
+        f"only {new}",
+        *(f"within {limit:.0f} km/s" for limit in AGREEMENT_KMS),
+    ]
+    header = ["redshift of", *columns]
+    rows = [
+        [text, *(str(found["comparison"][name]) for name in columns)]
+        for text, found in numbers.items()
+    ]
+    tables = [Table(f"{old} and {new}", header, rows)]
+    confused = numbers[KINDS[_DRAWN]]["comparison"]["confusions"][:_CONFUSIONS_LISTED]
+    if confused:
+        tables.append(
+            Table(
+                "Lines taken for others",
+                [f"{old} says", f"{new} says", "spectra"],
+                [[c["a"], c["b"], str(c["n"])] for c in confused],
+                "Redshift of one line, within 10,000 km/s of the confusion (paper, Table 1).",
+            )
+        )
+    one_line = comparison_of(said, _DRAWN)
+    pictures = []
+    if len(one_line.z_a):
+        pictures.append(
+            Picture(
+                "Old and new redshifts",
+                comparison_figure(one_line, old, new),
+                "Redshifts of one line where both say quasar; dashed: line confusions, with the "
+                "number of spectra near them (paper, Fig. 10).",
+            )
+        )
+    text = ["Pool and test spectra, those of labelled objects left out."]
+    return Section("Old weights and new: do the redshifts agree?", text, tables, pictures)

@@ -1,0 +1,1 @@
+"""Labels of people: verdicts, merging, agreement, prospect CSV and merged tables."""

@@ -1,0 +1,216 @@
+"""How well inspectors agree: Krippendorff's alpha, pairs, confusion, redshift scatter."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.labels.merge import MAX_Z_RANGE
+from quasarloop.labels.verdict import Verdict, is_complete
+from quasarloop.robust import MAD_TO_SIGMA
+from quasarloop.truth import SpecType
+
+__all__ = ["CLASSES", "Agreement", "PairAgreement", "agreement", "krippendorff_alpha"]
+
+Level = Literal["nominal", "ordinal", "interval"]
+CLASSES: Final = (SpecType.STAR, SpecType.GALAXY, SpecType.QSO)
+
+
+@dataclass(frozen=True)
+class PairAgreement:
+    """How two inspectors agree on the objects both labelled.
+
+    Attributes:
+        first, second: their names.
+        n_common: objects with complete verdicts of both.
+        alpha_class, alpha_quality: Krippendorff's alpha of the two, as in `Agreement`.
+        same_class: share of those with the same class.
+        quality_difference: mean of first minus second.
+        z_scatter_kms: 1.48 times the median absolute velocity difference, km/s, where both
+            gave a redshift; NaN for none.
+        z_outliers: share of those whose redshifts differ by the merge rule's limit or more.
+        confusion: (3, 3) counts, first's class by second's, in the order of `CLASSES`.
+    """
+
+    first: str
+    second: str
+    n_common: int
+    alpha_class: float
+    alpha_quality: float
+    same_class: float
+    quality_difference: float
+    z_scatter_kms: float
+    z_outliers: float
+    confusion: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How all inspectors agree.
+
+    Attributes:
+        n_objects: objects with at least two complete verdicts.
+        alpha_class: Krippendorff's alpha of the class, nominal; NaN if undefined.
+        alpha_quality: the same of the quality, ordinal.
+        z_scatter_kms: over all pairs of verdicts, as in `PairAgreement`.
+        z_outliers: over all pairs of verdicts.
+        confusion: (3, 3) counts over all pairs, symmetric.
+        pairs: per pair of inspectors with common objects, by name.
+    """
+
+    n_objects: int
+    alpha_class: float
+    alpha_quality: float
+    z_scatter_kms: float
+    z_outliers: float
+    confusion: NDArray[np.int64]
+    pairs: tuple[PairAgreement, ...]
+
+
+def agreement(verdicts: Mapping[int, Mapping[str, Verdict]]) -> Agreement:
+    """Compare inspectors' verdicts.
+
+    Args:
+        verdicts: per object, per inspector; incomplete ones do not count.
+    """
+    known = {
+        target: {name: v for name, v in by_name.items() if is_complete(v)}
+        for target, by_name in verdicts.items()
+    }
+    known = {target: by_name for target, by_name in known.items() if len(by_name) > 1}
+    names = sorted({name for by_name in known.values() for name in by_name})
+    spectype, quality, z = _as_arrays(known, names)
+    pairs = tuple(
+        _pair(names[i], names[j], spectype[[i, j]], quality[[i, j]], z[[i, j]])
+        for i, j in combinations(range(len(names)), 2)
+        if np.any(np.isfinite(quality[i]) & np.isfinite(quality[j]))
+    )
+    velocity = _velocities(z)
+    confusion = sum((p.confusion for p in pairs), start=np.zeros((3, 3), dtype=np.int64))
+    return Agreement(
+        n_objects=len(known),
+        alpha_class=krippendorff_alpha(spectype, "nominal"),
+        alpha_quality=krippendorff_alpha(quality, "ordinal"),
+        z_scatter_kms=_scatter(velocity),
+        z_outliers=_outliers(velocity),
+        confusion=confusion + confusion.T,
+        pairs=pairs,
+    )
+
+
+def krippendorff_alpha(values: ArrayLike, level: Level) -> float:
+    """Krippendorff's alpha: 1 is perfect agreement, 0 what chance would give.
+
+    Args:
+        values: (n_observers, n_units), NaN where an observer did not judge a unit.
+        level: how differences count: ``"nominal"`` (any), ``"ordinal"`` (ranks apart),
+            ``"interval"`` (squared difference).
+
+    Returns:
+        alpha; NaN if no unit has two values, or all values are the same (no variation to judge).
+
+    Source: K. Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), with the
+    metric differences of its sections C to E.
+
+    >>> krippendorff_alpha([[0, 1, 1], [0, 1, 1]], "nominal")
+    1.0
+    """
+    data = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    categories = np.unique(data[np.isfinite(data)])
+    counts = np.stack([(data == c).sum(axis=0) for c in categories]) if len(categories) else data
+    counts = counts.astype(np.float64)  # (n_categories, n_units)
+    per_unit = counts.sum(axis=0)
+    paired = counts[:, per_unit > 1]
+    if not paired.size:
+        return float("nan")
+    weight = 1.0 / (paired.sum(axis=0) - 1)
+    coincidence = (paired * weight) @ paired.T - np.diag((paired * weight).sum(axis=1))
+    totals = coincidence.sum(axis=1)
+    n = totals.sum()
+    delta = _difference(categories, totals, level)
+    expected = float((np.outer(totals, totals) * delta).sum()) / (n - 1)
+    if expected == 0:
+        return float("nan")
+    return float(1.0 - (coincidence * delta).sum() / expected)
+
+
+def _difference(
+    categories: NDArray[np.float64], totals: NDArray[np.float64], level: Level
+) -> NDArray[np.float64]:
+    if level == "nominal":
+        return 1.0 - np.eye(len(categories))
+    if level == "interval":
+        return np.asarray(np.square(categories[:, None] - categories[None, :]))
+    # Ordinal: squared number of values ranked between two categories, half of each own.
+    middle = np.cumsum(totals) - totals / 2
+    return np.asarray(np.square(middle[:, None] - middle[None, :]))
+
+
+def _as_arrays(
+    known: Mapping[int, Mapping[str, Verdict]], names: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    shape = (len(names), len(known))
+    spectype, quality, z = (np.full(shape, np.nan) for _ in range(3))
+    index = {name: i for i, name in enumerate(names)}
+    for column, by_name in enumerate(known.values()):
+        for name, verdict in by_name.items():
+            row = index[name]
+            quality[row, column] = np.nan if verdict.quality is None else verdict.quality
+            z[row, column] = np.nan if verdict.z is None else verdict.z
+            if verdict.spectype != SpecType.UNKNOWN:
+                spectype[row, column] = verdict.spectype
+    return spectype, quality, z
+
+
+def _pair(
+    first: str,
+    second: str,
+    spectype: NDArray[np.float64],
+    quality: NDArray[np.float64],
+    z: NDArray[np.float64],
+) -> PairAgreement:
+    both = np.isfinite(quality).all(axis=0)
+    classed = np.isfinite(spectype).all(axis=0)
+    confusion = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
+    np.add.at(confusion, tuple(spectype[:, classed].astype(np.int64)), 1)
+    # A class left open by both is agreement too; by one of them, it is not.
+    same = (spectype[0] == spectype[1]) | np.isnan(spectype).all(axis=0)
+    velocity = _velocities(z)
+    return PairAgreement(
+        first=first,
+        second=second,
+        n_common=int(both.sum()),
+        alpha_class=krippendorff_alpha(spectype, "nominal"),
+        alpha_quality=krippendorff_alpha(quality, "ordinal"),
+        same_class=float(same[both].mean()),
+        quality_difference=float((quality[0] - quality[1])[both].mean()),
+        z_scatter_kms=_scatter(velocity),
+        z_outliers=_outliers(velocity),
+        confusion=confusion,
+    )
+
+
+def _velocities(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """|Δz| / (1 + lower z) of every pair of redshifts of one object, as in the merge rule."""
+    parts = [
+        np.abs(z[i] - z[j]) / (1 + np.fmin(z[i], z[j]))
+        for i, j in combinations(range(z.shape[0]), 2)
+    ]
+    joined = np.concatenate(parts) if parts else np.zeros(0)
+    return np.asarray(joined[np.isfinite(joined)])
+
+
+def _scatter(velocity: NDArray[np.float64]) -> float:
+    return (
+        float(MAD_TO_SIGMA * SPEED_OF_LIGHT_KMS * np.median(velocity))
+        if len(velocity)
+        else float("nan")
+    )
+
+
+def _outliers(velocity: NDArray[np.float64]) -> float:
+    return float(np.mean(velocity >= MAX_Z_RANGE)) if len(velocity) else float("nan")

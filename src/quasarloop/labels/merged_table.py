@@ -1,0 +1,170 @@
+"""The merged truth table, read and written as CSV, FITS or Parquet.
+
+Source: INTEROP.md, "Visual inspection". IS_BAL is ours: 1 yes, 0 no, -1 unknown.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import fitsio
+import numpy as np
+import polars as pl
+
+from quasarloop.artefacts import write_atomically
+from quasarloop.errors import InspectionError
+from quasarloop.labels.merge import Merged
+from quasarloop.labels.verdict import clean_issues, spectype_from_name, spectype_name
+from quasarloop.truth import SpecType, TruthTable
+
+__all__ = ["MERGED_COLUMNS", "read_merged", "to_truth", "write_merged"]
+
+MERGED_COLUMNS: Final = (
+    "TARGETID",
+    "best_z",
+    "best_quality",
+    "best_spectype",
+    "N_VI",
+    "all_VI_issues",
+    "all_VI_comments",
+    "merger_comment",
+    "IS_BAL",
+)
+_REQUIRED: Final = MERGED_COLUMNS[:4]
+_BAL_CODE: Final = {True: 1, False: 0, None: -1}
+
+
+def write_merged(merged: Mapping[int, Merged], path: str | Path) -> None:
+    """Write final labels; the suffix (.csv, .fits, .parquet) decides the kind.
+
+    Raises:
+        InspectionError: another suffix.
+        OutputError: the file cannot be written.
+    """
+    file = Path(path)
+    frame = _frame(merged)
+    if file.suffix not in (".csv", ".fits", ".parquet"):
+        raise InspectionError(f"{file}: labels are written as .csv, .fits or .parquet; choose one")
+    with write_atomically(file) as temporary:
+        if file.suffix == ".csv":
+            frame.write_csv(temporary)
+        elif file.suffix == ".parquet":
+            frame.write_parquet(temporary)
+        else:
+            _write_fits(frame, temporary)
+
+
+def read_merged(path: str | Path) -> dict[int, Merged]:
+    """Read final labels back, losing nothing.
+
+    Raises:
+        InspectionError: unreadable, columns missing, values out of range, or repeated targets.
+    """
+    file = Path(path)
+    rows = _rows(file)
+    merged: dict[int, Merged] = {}
+    for number, row in enumerate(rows):
+        missing = [name for name in _REQUIRED if name not in row]
+        if missing:
+            raise InspectionError(f"{file}: no column {', '.join(missing)}")
+        try:
+            target, value = int(str(row["TARGETID"])), _merged(row)
+        except (ValueError, InspectionError) as exc:
+            raise InspectionError(f"{file}: row {number}: {exc}") from exc
+        if target in merged:
+            raise InspectionError(f"{file}: row {number}: TARGETID {target} stands there twice")
+        merged[target] = value
+    return merged
+
+
+def to_truth(merged: Mapping[int, Merged], source: str) -> TruthTable:
+    """Return final labels as a truth table to train with."""
+    values = list(merged.values())
+    return TruthTable.make(
+        np.array(list(merged), dtype=np.int64),
+        np.array([int(m.spectype) for m in values], dtype=np.int8),
+        np.array([np.nan if m.z is None else m.z for m in values], dtype=np.float64),
+        quality=np.array([m.quality for m in values], dtype=np.float32),
+        bal=np.array([_BAL_CODE[m.is_bal] for m in values], dtype=np.int8),
+        source=source,
+    )
+
+
+def _frame(merged: Mapping[int, Merged]) -> pl.DataFrame:
+    values = list(merged.values())
+    columns: tuple[tuple[Any, Sequence[Any]], ...] = (
+        (pl.Int64, list(merged)),
+        (pl.Float64, [m.z for m in values]),
+        (pl.Float64, [m.quality for m in values]),
+        (pl.String, [spectype_name(m.spectype) for m in values]),
+        (pl.Int64, [m.n_inspections for m in values]),
+        (pl.String, [m.issues for m in values]),
+        (pl.String, [m.comments for m in values]),
+        (pl.String, [m.merger_comment for m in values]),
+        (pl.Int64, [_BAL_CODE[m.is_bal] for m in values]),
+    )
+    series = zip(MERGED_COLUMNS, columns, strict=True)
+    return pl.DataFrame([pl.Series(name, data, dtype) for name, (dtype, data) in series])
+
+
+def _write_fits(frame: pl.DataFrame, path: Path) -> None:
+    columns = {}
+    for name in MERGED_COLUMNS:
+        values = frame[name]
+        if values.dtype == pl.String:
+            # A FITS text column is at least one character wide.
+            text = np.char.encode(np.array(values.to_list(), dtype=np.str_), "utf-8")
+            columns[name] = text.astype(f"S{max(1, text.dtype.itemsize)}")
+        elif values.dtype == pl.Float64:
+            columns[name] = values.fill_null(np.nan).to_numpy()
+        else:
+            columns[name] = values.to_numpy()  # filling would make floats of TARGETIDs
+    with fitsio.FITS(str(path), "rw", clobber=True) as file:
+        file.write(columns, extname="MERGED")
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        with file.open("rb") as stream:
+            magic = stream.read(4)
+        if magic == b"PAR1":
+            return pl.read_parquet(file).to_dicts()
+        if magic == b"SIMP":
+            table = fitsio.read(str(file), ext=1)
+            names = table.dtype.names
+            return [
+                {n: _text(v) for n, v in zip(names, row.tolist(), strict=True)} for row in table
+            ]
+        return pl.read_csv(file, infer_schema=False).to_dicts()
+    except (OSError, ValueError, pl.exceptions.PolarsError) as exc:
+        raise InspectionError(f"{file}: cannot be read as merged labels: {exc}") from exc
+
+
+def _text(value: Any) -> Any:
+    return value.decode("utf-8", "replace").rstrip() if isinstance(value, bytes) else value
+
+
+def _merged(row: Mapping[str, Any]) -> Merged:
+    quality = _number(row["best_quality"])
+    if quality is None or not 0 <= quality <= 4:  # noqa: PLR2004 -- the scale of INTEROP.md
+        raise InspectionError(f"best_quality is {row['best_quality']!r}; expected 0 to 4")
+    bal = _number(row.get("IS_BAL"))
+    spectype = spectype_from_name(str(row["best_spectype"] or ""))
+    return Merged(
+        spectype=SpecType(spectype),
+        z=_number(row["best_z"]),
+        quality=quality,
+        is_bal=None if bal is None or bal < 0 else bool(bal),
+        n_inspections=int(_number(row.get("N_VI")) or 0),
+        issues=clean_issues(str(row.get("all_VI_issues") or "").replace("-", "")),
+        comments=str(row.get("all_VI_comments") or ""),
+        merger_comment=str(row.get("merger_comment") or ""),
+    )
+
+
+def _number(value: Any) -> float | None:
+    if value is None or str(value).strip() == "":
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,187 @@
+"""Prospect's inspection CSV: one file per scanner, columns in prospect's order.
+
+Source: INTEROP.md, "Visual inspection".
+"""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from quasarloop.artefacts import write_atomically
+from quasarloop.errors import InspectionError
+from quasarloop.labels.verdict import (
+    MAX_COMMENT,
+    Verdict,
+    clean,
+    clean_issues,
+    spectype_from_name,
+    spectype_name,
+)
+
+__all__ = ["COLUMNS", "Inspection", "file_name", "read_inspections", "write_inspections"]
+
+COLUMNS: Final[tuple[str, ...]] = (
+    "TARGETID",
+    "EXPID",
+    "NIGHT",
+    "TILEID",
+    "Spec_version",
+    "Redrock_version",
+    "Template_version",
+    "Redrock_spectype",
+    "Redrock_z",
+    "Redrock_deltachi2",
+    "VI_scanner",
+    "VI_quality",
+    "VI_issue",
+    "VI_z",
+    "VI_spectype",
+    "VI_comment",
+)
+_REQUIRED: Final[tuple[str, ...]] = ("TARGETID", "VI_scanner", "VI_quality", "VI_z", "VI_spectype")
+_OURS: Final = tuple(name for name in COLUMNS if name.startswith("VI_"))
+# Prospect's own rounding of redshifts; a finer one typed here keeps its digits.
+_Z_DECIMALS: Final = 4
+# Prospect has no BAL column: its standard comment ends in "(BAL)", ours begins with "BAL".
+_BAL_COMMENT: Final = "BAL"
+_SAYS_BAL: Final = re.compile(rf"^{_BAL_COMMENT}(;|$)|\({_BAL_COMMENT}\)")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One row: one scanner's verdict on one target.
+
+    Attributes:
+        target_id: survey identifier.
+        scanner: who.
+        verdict: what they say; redrock's shown values where they accepted them.
+        columns: the row's other columns, and of an imported row all of them, word for word.
+    """
+
+    target_id: int
+    scanner: str
+    verdict: Verdict
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def file_name(title: str, scanner: str) -> str:
+    """Return ``desi-vi_<title>_<name>.csv``.
+
+    >>> file_name("round 1", "ada")
+    'desi-vi_round-1_ada.csv'
+    """
+    title, scanner = (re.sub(r"[^A-Za-z0-9.-]+", "-", word).strip("-") for word in (title, scanner))
+    return f"desi-vi_{title}_{scanner}.csv"
+
+
+def read_inspections(path: str | Path) -> list[Inspection]:
+    """Read a file of prospect's.
+
+    Raises:
+        InspectionError: unreadable, a column missing, or a row that makes no sense.
+    """
+    file = Path(path)
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            rows = [(reader.line_num, row) for row in reader]
+            names = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+        raise InspectionError(f"{file}: cannot be read as CSV: {exc}") from exc
+    missing = [name for name in _REQUIRED if name not in names]
+    if missing:
+        raise InspectionError(
+            f"{file}: no column {', '.join(missing)}; expected prospect's columns "
+            f"({', '.join(COLUMNS)})"
+        )
+    inspections = []
+    for line, row in rows:
+        try:
+            inspections.append(_inspection(row))
+        except (ValueError, InspectionError) as exc:
+            raise InspectionError(f"{file}, line {line}: {exc}") from exc
+    return inspections
+
+
+def write_inspections(inspections: Sequence[Inspection], path: str | Path) -> None:
+    """Write rows as prospect does: absent columns omitted, unknown ones last.
+
+    An imported row whose verdict is unchanged is written word for word.
+    """
+    given = {name for row in inspections for name in row.columns} | set(_OURS) | {"TARGETID"}
+    names = [name for name in COLUMNS if name in given]
+    names += sorted(given - set(COLUMNS))
+    with (
+        write_atomically(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        writer = csv.DictWriter(stream, names, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(_row(inspection) for inspection in inspections)
+
+
+def _inspection(row: Mapping[str, Any]) -> Inspection:
+    if None in row or None in row.values():
+        raise InspectionError("more or fewer fields than the header; is a comma unquoted?")
+    words = {name: str(value) for name, value in row.items()}
+    return Inspection(
+        target_id=_target(words["TARGETID"]),
+        scanner=words["VI_scanner"].strip(),
+        verdict=clean(_verdict(words)),
+        columns=words,
+    )
+
+
+def _target(word: str) -> int:
+    target = int(word)
+    if not -(2**63) <= target < 2**63:
+        raise InspectionError(f"TARGETID {word} does not fit into 64 bits")
+    return target
+
+
+def _verdict(words: Mapping[str, str]) -> Verdict:
+    # Blank means that redrock's value, which was shown, was accepted.
+    z = words["VI_z"].strip() or words.get("Redrock_z", "").strip()
+    spectype = words["VI_spectype"].strip() or words.get("Redrock_spectype", "").strip()
+    quality = words["VI_quality"].strip()
+    comment = words.get("VI_comment", "").strip()
+    kind = spectype_from_name(spectype)
+    return Verdict(
+        spectype=kind,
+        z=float(z) if z else None,
+        quality=None if quality in ("", "-1") else float(quality),
+        is_bal=True if _SAYS_BAL.search(comment) and kind.name == "QSO" else None,
+        issues=clean_issues(words.get("VI_issue", "").replace("-", "")),
+        comment=comment,
+    )
+
+
+def _row(inspection: Inspection) -> dict[str, str]:
+    columns, verdict = inspection.columns, inspection.verdict
+    if set(_REQUIRED) <= set(columns) and clean(_verdict(columns)) == verdict:
+        return dict(columns)
+    return {
+        **columns,
+        "TARGETID": str(inspection.target_id),
+        "VI_scanner": inspection.scanner,
+        "VI_quality": "" if verdict.quality is None else f"{verdict.quality:g}",
+        "VI_issue": verdict.issues,
+        "VI_z": "" if verdict.z is None else _z_text(verdict.z),
+        "VI_spectype": spectype_name(verdict.spectype),
+        "VI_comment": _with_bal(verdict),
+    }
+
+
+def _z_text(z: float) -> str:
+    rounded = f"{z:.{_Z_DECIMALS}f}"
+    return rounded if float(rounded) == z else repr(z)
+
+
+def _with_bal(verdict: Verdict) -> str:
+    """The comment, with the BAL flag spelled out where prospect has no column for it."""
+    if not verdict.is_bal or _SAYS_BAL.search(verdict.comment):
+        return verdict.comment
+    return f"{_BAL_COMMENT}; {verdict.comment}"[:MAX_COMMENT] if verdict.comment else _BAL_COMMENT

@@ -1,0 +1,30 @@
+"""The store: rebinned spectra in Parquet shards, written once, scanned without loading."""
+
+from quasarloop.store.files import (
+    Store,
+    create_store,
+    is_store,
+    iter_store,
+    load_targets,
+    open_store,
+    read_shard,
+    shard_path,
+    shard_source,
+)
+from quasarloop.store.ingestion import IngestReport, IngestSummary, ingest, ingest_file
+
+__all__ = [
+    "IngestReport",
+    "IngestSummary",
+    "Store",
+    "create_store",
+    "ingest",
+    "ingest_file",
+    "is_store",
+    "iter_store",
+    "load_targets",
+    "open_store",
+    "read_shard",
+    "shard_path",
+    "shard_source",
+]

@@ -1,0 +1,222 @@
+"""The store on disk: a manifest, and one immutable Parquet shard per ingested file.
+
+A shard is named by what it holds (the source's checksum and the grid), so the same file
+never stands twice and a half-finished ingest is simply continued.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from quasarloop.artefacts import check_folder, read_manifest, versions, write_manifest
+from quasarloop.errors import DataFormatError, GridError
+from quasarloop.grid import WaveGrid
+from quasarloop.spectra import RebinnedSpectra, concatenate
+from quasarloop.store.schema import (
+    FLUX_COLUMNS,
+    STORE_FORMAT,
+    grid_from_dict,
+    grid_to_dict,
+    metadata_of,
+    schema_of,
+    spectra_from_table,
+)
+
+__all__ = [
+    "Store",
+    "create_store",
+    "is_store",
+    "iter_store",
+    "load_targets",
+    "open_store",
+    "read_shard",
+    "shard_path",
+    "shard_source",
+]
+
+MANIFEST: Final = "store.json"
+_SHARDS: Final = "shards"
+_SUFFIX: Final = ".parquet"
+
+Rows = slice | Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of shards on one grid.
+
+    Attributes:
+        path: the folder.
+        grid: the bins of every shard.
+    """
+
+    path: Path
+    grid: WaveGrid
+
+    @cached_property
+    def shards(self) -> tuple[Path, ...]:
+        """Paths of all shards, by name: the order of everything that walks a store."""
+        return tuple(sorted((self.path / _SHARDS).glob(f"*/[!.]*{_SUFFIX}"), key=lambda p: p.name))
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Number of spectra (reads every shard's footer once)."""
+        return sum(pq.ParquetFile(shard).metadata.num_rows for shard in self.shards)
+
+    def shard(self, name: str) -> Path:
+        """Return the path of the shard of that name.
+
+        Raises:
+            DataFormatError: there is none.
+        """
+        path = shard_path(self.path, name)
+        if not path.exists():
+            raise DataFormatError(
+                f"{self.path}: no shard {name}; was its file ingested into another store?"
+            )
+        return path
+
+
+def create_store(path: str | Path, grid: WaveGrid) -> Store:
+    """Open a store, or make an empty one.
+
+    Raises:
+        GridError: a store of another grid stands there.
+        OutputError: the folder cannot be made or written.
+    """
+    folder = Path(path)
+    if is_store(folder):
+        store = open_store(folder)
+        if not store.grid.matches(grid):
+            raise GridError(
+                f"{folder} holds a {store.grid.describe()}; asked for a {grid.describe()}. "
+                "Use another folder, or the store's own grid"
+            )
+        return store
+    check_folder(folder)
+    check_folder(folder / _SHARDS)
+    content = {"format": STORE_FORMAT, "grid": grid_to_dict(grid), "versions": versions()}
+    write_manifest(folder / MANIFEST, content)
+    return Store(folder, grid)
+
+
+def is_store(path: str | Path) -> bool:
+    """Say whether a store stands there."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a store.
+
+    Raises:
+        DataFormatError: no store there, or one of another format.
+    """
+    folder = Path(path)
+    if not is_store(folder):
+        raise DataFormatError(
+            f"{folder} is no store (no {MANIFEST}); make one with `quasarloop ingest`"
+        )
+    content = read_manifest(folder / MANIFEST)
+    if content.get("format") != STORE_FORMAT:
+        raise DataFormatError(
+            f"{folder}: store format {content.get('format')!r}; this version reads "
+            f"{STORE_FORMAT}. Ingest the files into a new store"
+        )
+    return Store(folder, grid_from_dict(content.get("grid", {}), str(folder / MANIFEST)))
+
+
+def read_shard(
+    path: str | Path,
+    with_flux: bool = True,
+    rows: Rows | None = None,
+    *,
+    with_ivar: bool = True,
+) -> RebinnedSpectra:
+    """Read a shard, or some of its rows.
+
+    Args:
+        path: the shard.
+        with_flux: False leaves flux and ivar of shape (n, 0): ids and flags come quickly.
+        rows: a slice, row numbers (in the order wanted) or a mask; all by default.
+        with_ivar: False leaves ivar of shape (n, 0): networks and maps see the flux alone.
+
+    Raises:
+        DataFormatError: missing, damaged, or no shard.
+    """
+    file = Path(path)
+    with _opened(file) as parquet:
+        grid = grid_from_dict(metadata_of(parquet.schema_arrow, str(file))["grid"], str(file))
+        unread = () if with_flux and with_ivar else FLUX_COLUMNS[int(with_flux) :]
+        names = [name for name in parquet.schema_arrow.names if name not in unread]
+        if rows is None:
+            return spectra_from_table(parquet.read(columns=names), grid)
+        wanted = np.arange(parquet.metadata.num_rows)[rows]
+        table, first = _row_groups(parquet, names, wanted)
+        return spectra_from_table(table.take(pa.array(wanted - first)), grid)
+
+
+def iter_store(store: Store, with_flux: bool = True) -> Iterator[RebinnedSpectra]:
+    """Read shard after shard, in the order of `Store.shards`."""
+    for shard in store.shards:
+        yield read_shard(shard, with_flux=with_flux)
+
+
+def load_targets(store: Store, target_ids: ArrayLike) -> RebinnedSpectra:
+    """Read all spectra of these targets, in the store's order.
+
+    Args:
+        store: an open store.
+        target_ids: int64; those without a spectrum are left out.
+    """
+    wanted = np.unique(np.asarray(target_ids, dtype=np.int64))
+    parts = []
+    for shard in store.shards:
+        with _opened(shard) as parquet:
+            ids = parquet.read(columns=["TARGETID"])["TARGETID"].to_numpy()
+        rows = np.flatnonzero(np.isin(ids, wanted))
+        if len(rows):
+            parts.append(read_shard(shard, rows=rows))
+    if not parts:
+        return spectra_from_table(schema_of(store.grid).empty_table(), store.grid)
+    return concatenate(parts)
+
+
+def shard_path(folder: Path, name: str) -> Path:
+    """Return where the shard of that name stands (or would stand) in a store."""
+    stem = name.removesuffix(_SUFFIX)
+    return folder / _SHARDS / stem[:2] / f"{stem}{_SUFFIX}"
+
+
+def shard_source(path: str | Path) -> dict[str, Any]:
+    """Return a shard's metadata: grid, versions, path and checksum of its source."""
+    with _opened(Path(path)) as parquet:
+        return metadata_of(parquet.schema_arrow, str(path))
+
+
+def _opened(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except (pa.ArrowInvalid, OSError) as exc:
+        raise DataFormatError(
+            f"{file}: cannot be read as a shard ({exc}); delete it and ingest its file again"
+        ) from exc
+
+
+def _row_groups(
+    parquet: pq.ParquetFile, names: list[str], wanted: NDArray[np.int64]
+) -> tuple[pa.Table, int]:
+    """Read the row groups from the first to the last wanted row; also say where they start."""
+    sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+    starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    if len(wanted) == 0:
+        return parquet.schema_arrow.empty_table().select(names), 0
+    first, last = np.searchsorted(starts, [wanted.min(), wanted.max()], side="right") - 1
+    groups = list(range(int(first), int(last) + 1))
+    return parquet.read_row_groups(groups, columns=names), int(starts[first])

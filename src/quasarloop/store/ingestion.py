@@ -1,0 +1,255 @@
+"""Ingest: from survey files to shards of a store, in parallel, resumable after a kill.
+
+Every shard is written whole or not at all. Beside the shards an index remembers which
+file (path, size, time) became which shard, so that thousands of files already there are
+skipped without opening one; it is only a shortcut and may be deleted.
+"""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from quasarloop.artefacts import versions, write_atomically
+from quasarloop.engine import Engine, run_tasks
+from quasarloop.errors import DataFormatError
+from quasarloop.grid import LOG_GRID, WaveGrid
+from quasarloop.quality import count_flags, prepare
+from quasarloop.read import content_digest, iter_spectra
+from quasarloop.spectra import Flag
+from quasarloop.store.files import create_store, read_shard, shard_path
+from quasarloop.store.schema import (
+    FLUX_COLUMNS,
+    STORE_FORMAT,
+    grid_to_dict,
+    schema_of,
+    table_from_spectra,
+)
+
+__all__ = ["IngestReport", "IngestSummary", "ingest", "ingest_file"]
+
+_LOG = logging.getLogger(__name__)
+
+_INDEX: Final = "index.jsonl"
+# Spectra read, rebinned and written at once: one row group of about 2 MB.
+_BLOCK_ROWS: Final = 512
+_NAME_LENGTH: Final = 32
+# Fast, and floats compress a fifth better with their bytes split.
+_PARQUET_OPTIONS: Final[Mapping[str, Any]] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "use_dictionary": ["SURVEY", "PROGRAM", "OBJTYPE", "SOURCE"],
+    "column_encoding": {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in FLUX_COLUMNS},
+    "write_statistics": ["TARGETID"],
+}
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What became of one file.
+
+    Attributes:
+        source: its path, as given.
+        shard: name of its shard.
+        n_rows: spectra in it.
+        flags: name of flag -> rows that have it.
+        skipped: True if the shard was there already.
+    """
+
+    source: str
+    shard: str
+    n_rows: int
+    flags: dict[str, int]
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What became of all files.
+
+    Attributes:
+        reports: of the files that are in the store now, in the order given.
+        failures: path -> why it could not be ingested.
+    """
+
+    reports: tuple[IngestReport, ...]
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def n_rows(self) -> int:
+        """Spectra of all files that are in the store now."""
+        return sum(report.n_rows for report in self.reports)
+
+    @property
+    def n_skipped(self) -> int:
+        """Files whose shards were there already."""
+        return sum(report.skipped for report in self.reports)
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """Rows per flag over all reports, in bit order, only those that occur."""
+        total: Counter[str] = Counter()
+        for report in self.reports:
+            total.update(report.flags)
+        return {str(flag.name): total[str(flag.name)] for flag in Flag if total[str(flag.name)]}
+
+
+def ingest(
+    files: Iterable[str | Path],
+    store_dir: str | Path,
+    grid: WaveGrid = LOG_GRID,
+    *,
+    engine: Engine | None = None,
+    on_file: Callable[[str, IngestReport | str], None] | None = None,
+) -> IngestSummary:
+    """Bring files into a store; those already there are skipped, a bad one stops nothing.
+
+    Args:
+        files: spectra of any known format.
+        store_dir: the store; made if absent.
+        grid: the bins of the whole store.
+        engine: where to work; this process by default.
+        on_file: called with each path and its report (or what is wrong), as they come.
+
+    Returns:
+        One report per good file; failures by path.
+
+    Raises:
+        GridError: the store has another grid.
+        OutputError: the store cannot be written.
+    """
+    store = create_store(store_dir, grid)
+    tell = on_file or (lambda path, outcome: None)
+    index = _Index.read(store.path / _INDEX)
+    keys = {path: _file_key(path) for path in map(str, files)}
+    outcomes: dict[str, IngestReport | str] = {}
+    for path, key in keys.items():
+        known = index.reports.get(key)
+        if known is not None and shard_path(store.path, known.shard).exists():
+            outcomes[path] = known
+            tell(path, known)
+    todo = [path for path in keys if path not in outcomes]
+    with (store.path / _INDEX).open("a", encoding="utf-8") as stream:
+
+        def keep(path: str, outcome: IngestReport | str) -> None:
+            outcomes[path] = outcome
+            if isinstance(outcome, IngestReport):
+                stream.write(json.dumps({"key": keys[path], **asdict(outcome)}) + "\n")
+                stream.flush()
+                index.replace(keys[path], outcome, store.path)
+            tell(path, outcome)
+
+        done = run_tasks(
+            _ingest_task, todo, engine=engine, shared=(store.path, grid), on_result=keep
+        )
+    found = {path: outcomes[path] for path in keys if path in outcomes}
+    failures = {path: text for path, text in found.items() if isinstance(text, str)}
+    reports = tuple(entry for entry in found.values() if isinstance(entry, IngestReport))
+    return IngestSummary(reports, failures | done.failures)
+
+
+def ingest_file(path: str | Path, store_dir: str | Path, grid: WaveGrid) -> IngestReport:
+    """Make the shard of one file, unless it is there; memory does not grow with its rows.
+
+    Raises:
+        DataFormatError: the file is not readable as spectra.
+        OutputError: the shard cannot be written.
+    """
+    digest = content_digest(path)
+    name = _shard_name(digest, grid)
+    target = shard_path(Path(store_dir), name)
+    if target.exists():
+        flags = read_shard(target, with_flux=False).flags
+        return IngestReport(str(path), name, len(flags), count_flags(flags), skipped=True)
+    source = {"path": str(path), "content_sha256": digest}
+    schema = schema_of(grid, {"source": source, "versions": _versions()})
+    counts: Counter[str] = Counter()
+    n_rows = 0
+    target.parent.mkdir(exist_ok=True, parents=True)
+    with (
+        write_atomically(target) as temporary,
+        pq.ParquetWriter(temporary, schema, **_PARQUET_OPTIONS) as writer,
+    ):
+        for block in iter_spectra(path, _BLOCK_ROWS, masks=False):
+            rebinned = prepare(block, grid)
+            writer.write_table(table_from_spectra(rebinned, schema))
+            counts.update(count_flags(rebinned.flags))
+            n_rows += len(rebinned)
+    return IngestReport(str(path), name, n_rows, dict(counts))
+
+
+def _ingest_task(path: str, shared: tuple[Path, WaveGrid]) -> IngestReport | str:
+    # A bad file is bad however often it is tried: it comes back as its message.
+    try:
+        return ingest_file(path, *shared)
+    except DataFormatError as exc:
+        return str(exc)
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    return versions()  # asked once: looking packages up takes as long as ingesting a spectrum
+
+
+def _shard_name(digest: str, grid: WaveGrid) -> str:
+    content = json.dumps([digest, grid_to_dict(grid), STORE_FORMAT], sort_keys=True)
+    return sha256(content.encode()).hexdigest()[:_NAME_LENGTH]
+
+
+def _file_key(path: str) -> str:
+    """Path, size and time of a file: changes whenever the file does."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 -- called for every file: Path objects cost more
+    except OSError:
+        return ""
+    return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"  # noqa: PTH100 -- as above
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Which file became which shard.
+
+    Attributes:
+        reports: file key -> its report.
+        latest: path -> shard its file became last.
+    """
+
+    reports: dict[str, IngestReport]
+    latest: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> "_Index":
+        index = cls({}, {})
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                key = entry.pop("key")
+                report = IngestReport(**entry | {"skipped": True})
+            except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+                continue  # a line torn by a kill: its file is simply looked at again
+            index.reports[key] = report
+            index.latest[_path_of(key)] = report.shard
+        return index
+
+    def replace(self, key: str, report: IngestReport, folder: Path) -> None:
+        """Note a file's shard; remove the one its former content left, unless shared."""
+        path = _path_of(key)
+        former = self.latest.get(path)
+        self.latest[path] = report.shard
+        if former is None or former == report.shard or former in self.latest.values():
+            return
+        _LOG.warning("%s has changed: its former shard %s is removed", path, former)
+        shard_path(folder, former).unlink(missing_ok=True)
+
+
+def _path_of(key: str) -> str:
+    return key.rsplit("|", 2)[0]
