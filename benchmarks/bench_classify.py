@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from quasarloop.network.config import PRESETS
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor, predict_reference
-from quasarloop.network.presets import PRESETS
 from quasarloop.network.weights import Weights, from_module, write_weights
 
 _TARGET = 4

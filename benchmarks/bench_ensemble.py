@@ -26,9 +26,9 @@ from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
 from quasarloop.ensemble.vote import vote
 from quasarloop.ensemble.votes import count_column
 from quasarloop.ensemble.votes_folder import Votes
+from quasarloop.network.config import preset
 from quasarloop.network.labelled import label_spectra
 from quasarloop.network.options import TrainingOptions
-from quasarloop.network.presets import preset
 from quasarloop.network.weights import read_weights
 from quasarloop.quality import UNUSABLE
 from quasarloop.read import read_truth

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from quasarloop.network.config import PRESETS
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor
-from quasarloop.network.presets import PRESETS
 from quasarloop.network.weights import from_module
 
 # Issue: less than 20 % more. Speed with over speed without, so at least 1 / 1.2.

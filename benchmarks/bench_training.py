@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quasarloop.network.config import preset
 from quasarloop.network.dropout import DropoutSource, relu_dropout
 from quasarloop.network.loss import TargetTensors, line_finder_loss, make_targets
 from quasarloop.network.model import LineFinder
 from quasarloop.network.norms import fold_biases
-from quasarloop.network.presets import preset
 from quasarloop.network.training_pass import training_logits
 
 _BATCH = 256

@@ -24,10 +24,10 @@ import torch
 from numpy.typing import NDArray
 
 from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
+from quasarloop.network.config import PRESETS, preset
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor
-from quasarloop.network.presets import PRESETS, preset
 from quasarloop.network.weights import Weights, from_module, inspect_weights, write_weights
 from quasarloop.quality import prepare
 from quasarloop.read import find_files, iter_spectra

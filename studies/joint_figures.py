@@ -14,9 +14,9 @@ from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
 from quasarloop.evaluate.metrics import LIGHT_SPEED_KMS, error_kms, share
 from quasarloop.evaluate.oscillation import Oscillation, oscillation_with_truth
 from quasarloop.evaluate.redshift_figures import oscillation_figure
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineFinds
 from quasarloop.network.joint import JointRedshifts
-from quasarloop.network.model import NetworkConfig
 
 CONFUSED_KMS = 15_000.0
 _SURE = 0.95

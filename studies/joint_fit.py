@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.joint import (
     CALIBRATION,
@@ -17,7 +18,6 @@ from quasarloop.network.joint import (
     LineTrust,
     joint_redshifts,
 )
-from quasarloop.network.model import NetworkConfig
 
 # Redshifts of the fit, in ln(1 + z); a tenth of a box of the log grid is 0.008.
 _STEP = 0.004

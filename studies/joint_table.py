@@ -30,9 +30,9 @@ from quasarloop.evaluate.metrics import (
 )
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.grid import WaveGrid
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import CALIBRATION, JointCalibration, joint_redshifts
-from quasarloop.network.model import NetworkConfig
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_weights
 

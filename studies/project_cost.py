@@ -12,8 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from quasarloop.network.model import NetworkConfig
-from quasarloop.network.presets import preset
+from quasarloop.network.config import NetworkConfig, preset
 
 # Source: paper, Sections 3 and 4: second run.
 LABELLED, NETWORKS, POOL = 5_600, 200, 3_600_000

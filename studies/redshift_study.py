@@ -37,13 +37,12 @@ from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.grid import LOG_GRID
 from quasarloop.network import training
 from quasarloop.network.augment import shift_flux
+from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.decode import LineFinds, LineOutputs, classify_finds, decode
 from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.loss import LossParts, line_finder_loss, shift_redshift
-from quasarloop.network.model import NetworkConfig
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.presets import preset
 from quasarloop.network.redshift_reading import fit_error_scale, fit_temperature
 from quasarloop.network.training import train
 from quasarloop.network.weights import read_weights, write_weights

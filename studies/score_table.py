@@ -37,10 +37,10 @@ from quasarloop.ensemble.train import bootstrap_rows, member_seeds
 from quasarloop.ensemble.votes import MemberFinds, VoteSettings, vote_columns
 from quasarloop.ensemble.votes_folder import votes_table
 from quasarloop.evaluate.metrics import completeness_at_purity
+from quasarloop.network.config import preset
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.presets import preset
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.query.cells import CellsFile, assign_store

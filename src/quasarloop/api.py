@@ -29,10 +29,10 @@ from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.train import EnsembleSettings
 from quasarloop.ensemble.train import train_ensemble as train_members
 from quasarloop.evaluate.judge import Judgement, judge_catalogue
+from quasarloop.network.config import preset
 from quasarloop.network.labelled import hold_out, label_spectra
 from quasarloop.network.options import RECOMMENDED, TrainingOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.presets import preset
 from quasarloop.network.training import TrainingResult
 from quasarloop.network.training import train as train_network
 from quasarloop.network.training_run import Rows

@@ -15,7 +15,7 @@ from quasarloop.afterburner.priors import box_widths, todays_width
 from quasarloop.afterburner.rerun_bits import Why
 from quasarloop.errors import SelectionError
 from quasarloop.grid import LINEAR_GRID
-from quasarloop.network.presets import preset
+from quasarloop.network.config import preset
 
 LOG = preset("green2025")
 LINEAR = preset("green2025", grid=LINEAR_GRID)

@@ -13,8 +13,8 @@ import torch
 from quasarloop.catalogue import ClassifyOptions, classify_to_file, read_catalogue
 from quasarloop.errors import DataFormatError, GridError, OutputError
 from quasarloop.grid import LINEAR_GRID
+from quasarloop.network.config import preset
 from quasarloop.network.model import LineFinder
-from quasarloop.network.presets import preset
 from quasarloop.network.weights import Weights, from_module, write_weights
 from quasarloop.spectra import Flag
 from quasarloop.store import ingest

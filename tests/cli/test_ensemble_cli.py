@@ -12,7 +12,7 @@ from quasarloop.cli import app
 from quasarloop.ensemble.manifest import open_ensemble
 from quasarloop.ensemble.votes_folder import open_votes
 from quasarloop.errors import WeightsError
-from quasarloop.network import presets
+from quasarloop.network import config
 from quasarloop.read import write_truth
 from quasarloop.truth import TruthTable
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     truth = TruthTable.make(np.arange(100) + 1000, data.spectype, data.z)
     write_truth(truth, root / "truth.csv")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(presets.PRESETS, "green2025", fakes.SMALL_NETWORK)
+        patch.setitem(config.PRESETS, "green2025", fakes.SMALL_NETWORK)
         result = run(
             *("train", "--store", root / "store", "--truth", root / "truth.csv"),
             *("--out", root / "e", "--networks", 2, "--epochs", 3, "--batch-size", 32),

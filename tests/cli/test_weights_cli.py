@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from quasarloop.cli import app
 from quasarloop.errors import OutputError, WeightsError
 from quasarloop.grid import LINEAR_GRID
+from quasarloop.network.config import preset
 from quasarloop.network.model import LineFinder
-from quasarloop.network.presets import preset
 from quasarloop.network.weights import from_module, read_weights, write_weights
 
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from quasarloop.ensemble.votes import MemberFinds
 from quasarloop.grid import LOG_GRID
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.model import NetworkConfig
 from quasarloop.network.options import TrainingOptions
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
 from quasarloop.store import Store, create_store, shard_path

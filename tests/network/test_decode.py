@@ -9,9 +9,9 @@ from quasarloop.classes import Vote
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineFinds, LineOutputs, classify_finds, decode
 from quasarloop.network.loss import make_targets
-from quasarloop.network.model import NetworkConfig
 from quasarloop.truth import SpecType
 
 CONFIG = NetworkConfig()

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.joint import (
     CONFUSION,
@@ -17,7 +18,6 @@ from quasarloop.network.joint import (
     LineTrust,
     joint_redshifts,
 )
-from quasarloop.network.model import NetworkConfig
 
 CONFIG = NetworkConfig()
 LINEAR = NetworkConfig(grid=LINEAR_GRID)

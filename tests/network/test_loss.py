@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from quasarloop.grid import WaveGrid
 from quasarloop.lines import EMISSION_LINES
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.loss import TargetTensors, line_finder_loss
-from quasarloop.network.model import NetworkConfig
 
 N_BOXES = 13
 

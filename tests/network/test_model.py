@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, WaveGrid
 from quasarloop.lines import EMISSION_LINES
-from quasarloop.network.model import (
-    LineFinder,
+from quasarloop.network.config import (
+    PRESETS,
     NetworkConfig,
     config_from_dict,
     config_to_dict,
+    preset,
     same_padding,
 )
-from quasarloop.network.presets import PRESETS, preset
+from quasarloop.network.model import LineFinder
 
 
 def n_parameters(module: torch.nn.Module) -> int:

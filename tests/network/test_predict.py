@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, WaveGrid
 from quasarloop.lines import EMISSION_LINES
+from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.decode import classify_finds, decode
-from quasarloop.network.model import LineFinder, NetworkConfig
+from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor, pick_device, predict_reference
-from quasarloop.network.presets import preset
 from quasarloop.network.weights import from_module
 
 SMALL_GRID = WaveGrid("linear", 4000.0, 30.0, 61)

@@ -9,13 +9,20 @@ import torch
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
+from quasarloop.network.config import (
+    PRESETS,
+    NetworkConfig,
+    RedshiftGrid,
+    config_from_dict,
+    config_to_dict,
+    preset,
+)
 from quasarloop.network.decode import LineOutputs
 from quasarloop.network.joint import joint_redshifts
-from quasarloop.network.model import LineFinder, NetworkConfig, config_from_dict, config_to_dict
+from quasarloop.network.loss import redshift_loss, redshift_targets
+from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor, predict_reference
-from quasarloop.network.presets import PRESETS, preset
-from quasarloop.network.redshift_grid import RedshiftGrid, line_reads, redshift_targets
-from quasarloop.network.redshift_head import Reader, RedshiftHead, redshift_loss
+from quasarloop.network.redshift_head import Reader, RedshiftHead, line_reads
 from quasarloop.network.weights import from_module, to_module
 from quasarloop.truth import SpecType
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from quasarloop.network.redshift_grid import RedshiftGrid
+from quasarloop.network.config import RedshiftGrid
 from quasarloop.network.redshift_reading import fit_error_scale, fit_temperature, read_redshifts
 
 HEAD = RedshiftGrid()

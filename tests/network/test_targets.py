@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from quasarloop.errors import GridError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.lines import EMISSION_LINES, NETWORK_LINES
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.loss import line_positions, make_targets, shift_redshift
-from quasarloop.network.model import NetworkConfig
 from quasarloop.truth import SpecType
 
 CONFIG = NetworkConfig()

@@ -16,13 +16,12 @@ import torch
 from quasarloop.errors import GridError, TruthError, WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.lines import EMISSION_LINES
+from quasarloop.network.config import NetworkConfig, RedshiftGrid
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.model import NetworkConfig
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.redshift_grid import RedshiftGrid
 from quasarloop.network.redshift_reading import CONFUSION
 from quasarloop.network.training import CHECKPOINT_NAME, train
 from quasarloop.network.training_run import Rows

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from quasarloop.grid import LINEAR_GRID, WaveGrid
-from quasarloop.network.model import LineFinder, NetworkConfig
+from quasarloop.network.config import NetworkConfig, RedshiftGrid
+from quasarloop.network.model import LineFinder
 from quasarloop.network.norms import fold_biases, norms_of, set_momentum, use_mean_statistics
-from quasarloop.network.redshift_grid import RedshiftGrid
 from quasarloop.network.training_pass import training_logits, validation_logits
 
 CONFIGS = {

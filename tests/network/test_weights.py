@@ -14,12 +14,11 @@ import torch
 from quasarloop.errors import OutputError, WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
 from quasarloop.lines import EMISSION_LINES, NETWORK_LINES
+from quasarloop.network.config import NetworkConfig, RedshiftGrid, preset
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.keras_layout import quasarnp_obstacles
-from quasarloop.network.model import LineFinder, NetworkConfig
+from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor, predict_reference
-from quasarloop.network.presets import preset
-from quasarloop.network.redshift_grid import RedshiftGrid
 from quasarloop.network.weights import (
     Thresholds,
     Weights,

@@ -18,7 +18,7 @@ from quasarloop.afterburner.priors import (
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.rerun_bits import AGAINST, Why
 from quasarloop.errors import SelectionError
-from quasarloop.network.model import NetworkConfig
+from quasarloop.network.config import NetworkConfig
 
 __all__ = ["POLICIES", "RerunPlan", "RerunPolicy", "plan_reruns", "policy_named"]
 

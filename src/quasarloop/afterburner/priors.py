@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.errors import RedrockError
-from quasarloop.network.model import NetworkConfig
+from quasarloop.network.config import NetworkConfig
 
 __all__ = [
     "PAPER_WIDTH",
@@ -69,7 +69,7 @@ def todays_width(config: NetworkConfig) -> float:
 
     Source: INTEROP.md, "DESI afterburner"; desispec.scripts.qsoqn.
 
-    >>> from quasarloop.network.presets import PRESETS
+    >>> from quasarloop.network.config import PRESETS
     >>> round(todays_width(PRESETS["green2025"]), 4)
     0.1629
     """

@@ -15,9 +15,8 @@ from quasarloop.campaign.state import Context
 from quasarloop.engine import Engine
 from quasarloop.errors import CampaignError
 from quasarloop.grid import grid_named
-from quasarloop.network.model import NetworkConfig
+from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.options import TrainingOptions
-from quasarloop.network.presets import preset
 from quasarloop.read import read_truth
 from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store, is_store, iter_store, open_store

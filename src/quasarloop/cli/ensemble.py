@@ -68,9 +68,9 @@ def train(
     from quasarloop.engine import Engine
     from quasarloop.ensemble.manifest import open_ensemble
     from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
+    from quasarloop.network.config import preset
     from quasarloop.network.labelled import label_spectra
     from quasarloop.network.options import TrainingOptions
-    from quasarloop.network.presets import preset
     from quasarloop.read import read_truth
     from quasarloop.store import iter_store, open_store
     from quasarloop.truth import join_truth

@@ -216,7 +216,7 @@ def oscillation(
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.oscillation import measure_lines
     from quasarloop.evaluate.redshift_figures import oscillation_figure
-    from quasarloop.network.model import NetworkConfig
+    from quasarloop.network.config import NetworkConfig
 
     folder, labels, blocks = _open(out, catalogue, truth, _column(joint))
     found = measure_lines(

@@ -8,8 +8,8 @@ import typer
 from quasarloop.cli.common import console, progress_bar
 
 if TYPE_CHECKING:
+    from quasarloop.network.config import NetworkConfig
     from quasarloop.network.history import EpochRecord
-    from quasarloop.network.model import NetworkConfig
     from quasarloop.network.train_files import TrainedFiles, TrainingPlan
     from quasarloop.network.weights import Weights
 
@@ -90,7 +90,7 @@ def _network(
 ) -> "NetworkConfig | Weights":
     from dataclasses import replace
 
-    from quasarloop.network.presets import preset
+    from quasarloop.network.config import preset
     from quasarloop.network.weights import read_weights
     from quasarloop.store import open_store
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from quasarloop.artefacts import checksum, read_manifest, versions, write_manifest
 from quasarloop.errors import WeightsError
-from quasarloop.network.model import NetworkConfig, config_from_dict, config_to_dict
+from quasarloop.network.config import NetworkConfig, config_from_dict, config_to_dict
 from quasarloop.network.weights import Weights, read_weights
 
 __all__ = [

@@ -22,9 +22,9 @@ from quasarloop.ensemble.manifest import (
     write_ensemble_manifest,
 )
 from quasarloop.errors import DataFormatError, OutputError, TruthError, WeightsError
+from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.history import write_history
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.model import NetworkConfig, config_to_dict
 from quasarloop.network.options import TrainingOptions, device_named
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows

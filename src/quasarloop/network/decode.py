@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHOLD, vote_class
 from quasarloop.errors import WeightsError
-from quasarloop.network.model import NetworkConfig
+from quasarloop.network.config import NetworkConfig
 
 __all__ = ["Classification", "LineFinds", "LineOutputs", "classify_finds", "decode"]
 

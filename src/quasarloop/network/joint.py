@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from quasarloop.errors import WeightsError
 from quasarloop.lines import Line
+from quasarloop.network.config import Z_MAX, NetworkConfig
 from quasarloop.network.decode import LineOutputs
-from quasarloop.network.model import NetworkConfig
-from quasarloop.network.redshift_grid import Z_MAX
 from quasarloop.network.redshift_reading import CONFUSION, choose_peak, read_peaks
 
 __all__ = [

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.errors import WeightsError
+from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.keras_layout import describe_model, head_shapes, weight_names
-from quasarloop.network.model import NetworkConfig, config_to_dict
 
 __all__ = ["KerasFile", "KerasLayer", "keras_hdf5", "layers_from_json", "read_keras_hdf5"]
 

@@ -5,7 +5,7 @@ Everything here is plain Python: `weights` puts it into HDF5.
 
 from typing import Any, Final
 
-from quasarloop.network.model import (
+from quasarloop.network.config import (
     BATCH_NORM_EPS,
     BATCH_NORM_MOMENTUM,
     OFFSET_RANGE,

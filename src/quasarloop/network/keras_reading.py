@@ -22,19 +22,19 @@ from numpy.typing import NDArray
 from quasarloop.errors import GridError, WeightsError
 from quasarloop.grid import LOG_GRID, WaveGrid, grid_from_edges
 from quasarloop.lines import NETWORK_LINES, Line
+from quasarloop.network.config import (
+    BATCH_NORM_EPS,
+    OFFSET_RANGE,
+    PLAIN_OFFSET_RANGE,
+    NetworkConfig,
+    config_from_dict,
+)
 from quasarloop.network.keras_hdf5 import KerasFile, KerasLayer
 from quasarloop.network.keras_layout import (
     LAMBDA_GROUP,
     array_shapes,
     head_shapes,
     weight_names,
-)
-from quasarloop.network.model import (
-    BATCH_NORM_EPS,
-    OFFSET_RANGE,
-    PLAIN_OFFSET_RANGE,
-    NetworkConfig,
-    config_from_dict,
 )
 
 __all__ = ["FileFacts", "OffsetSpan", "Offsets", "decide_offsets", "interpret"]

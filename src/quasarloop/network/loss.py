@@ -10,23 +10,27 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from quasarloop.errors import GridError
 from quasarloop.grid import WaveGrid
-from quasarloop.network.model import NetworkConfig
+from quasarloop.network.config import NetworkConfig, RedshiftGrid
 from quasarloop.truth import SpecType
 
 __all__ = [
     "LossParts",
     "MeanOver",
+    "RedshiftTargets",
     "TargetTensors",
     "Targets",
     "line_finder_loss",
     "line_positions",
     "make_targets",
+    "redshift_loss",
+    "redshift_targets",
     "shift_redshift",
 ]
 
@@ -236,3 +240,52 @@ def _mean_per_batch(value: Tensor, counted: Tensor, weight: Tensor) -> Tensor:
     number = (counted.sum(2) * weight).sum(0)
     # A line without a single such box in the batch has nothing to say.
     return (total / number.where(number > 0, 1.0)).sum()
+
+
+class RedshiftTargets(NamedTuple):
+    """True redshifts as places on the grid.
+
+    Attributes:
+        lower: (n,) int64, the last redshift of the grid not above the true one.
+        fraction: (n,) float32, how far towards the next.
+        weight: (n,) float32, 1 for quasars whose label trains and whose redshift is on the grid.
+    """
+
+    lower: NDArray[np.int64]
+    fraction: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+
+def redshift_targets(
+    spectype: ArrayLike, z: ArrayLike, trains: ArrayLike, head: RedshiftGrid
+) -> RedshiftTargets:
+    """Return what p(z) shall say of labelled spectra.
+
+    Args:
+        spectype: (n,) `SpecType`; all but quasars have weight 0.
+        z: (n,) redshift; read for quasars only.
+        trains: (n,) bool, False for labels of low quality.
+        head: the redshifts.
+    """
+    quasar = (np.asarray(spectype) == SpecType.QSO) & np.asarray(trains, dtype=bool)
+    z1 = np.where(quasar, 1.0 + np.asarray(z, dtype=np.float64), 1.0)
+    place = np.log10(np.maximum(z1, 0.5)) / head.step
+    inside = quasar & (place >= 0) & (place < head.n_z - 1)
+    place = np.where(inside, place, 0.0)
+    lower = np.floor(place).astype(np.int64)
+    return RedshiftTargets(lower, (place - lower).astype(np.float32), inside.astype(np.float32))
+
+
+def redshift_loss(log_p: Tensor, targets: RedshiftTargets) -> Tensor:
+    """Return the mean cross-entropy over a batch, spectra of weight 0 counted in its number.
+
+    Args:
+        log_p: (n, n_z) up to a constant.
+        targets: of the same n spectra.
+    """
+    device = log_p.device
+    lower = torch.from_numpy(targets.lower).to(device).unsqueeze(1)
+    fraction, weight = (torch.from_numpy(a).to(device) for a in targets[1:])
+    normed = functional.log_softmax(log_p, dim=1)
+    low, high = normed.gather(1, lower)[:, 0], normed.gather(1, lower + 1)[:, 0]
+    return -(torch.lerp(low, high, fraction) * weight).sum() / len(log_p)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quasarloop.errors import WeightsError
+from quasarloop.network.config import BATCH_NORM_EPS, NetworkConfig, Padding
 from quasarloop.network.decode import LineOutputs
-from quasarloop.network.model import BATCH_NORM_EPS, Logits, NetworkConfig, Padding
+from quasarloop.network.model import Logits
 from quasarloop.network.redshift_head import HeadArrays, Reader, head_logits
 from quasarloop.network.weights import Weights, to_module
 

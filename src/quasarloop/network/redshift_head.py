@@ -8,7 +8,7 @@ redshift the lines' evidence is read where they would stand and added up; outsid
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +16,47 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quasarloop.network.redshift_grid import RedshiftTargets, line_reads
+from quasarloop.grid import WaveGrid
+from quasarloop.lines import Line
+from quasarloop.network.config import NetworkConfig, RedshiftGrid
 
-if TYPE_CHECKING:
-    from quasarloop.network.model import NetworkConfig
+__all__ = ["HeadArrays", "LineReads", "Reader", "RedshiftHead", "head_logits", "line_reads"]
 
-__all__ = ["HeadArrays", "Reader", "RedshiftHead", "head_logits", "redshift_loss"]
+
+class LineReads(NamedTuple):
+    """Where to read a line's map for every redshift: between two neighbours.
+
+    Attributes:
+        lower: (n_z, n_lines) int64 place of the lower one in a map with one more place, for
+            "outside", before its first and one after its last.
+        fraction: (n_z, n_lines) float32, weight of the next place; 1 less it that of `lower`.
+    """
+
+    lower: NDArray[np.int64]
+    fraction: NDArray[np.float32]
+
+
+def line_reads(
+    head: RedshiftGrid, lines: tuple[Line, ...], grid: WaveGrid, first_bin: float, n_places: int
+) -> LineReads:
+    """Return where in their maps the lines stand at every redshift.
+
+    Args:
+        head: the redshifts.
+        lines: emission lines.
+        grid: the network's bins.
+        first_bin: the bin of the map's first place; each next place is one bin further.
+        n_places: places of the map.
+    """
+    wave = np.multiply.outer(1.0 + head.z, [line.wave_rest_aa for line in lines])  # (n_z, lines)
+    if grid.kind == "log":
+        position = np.log10(wave / grid.start_aa) / grid.step
+    else:
+        position = (wave - grid.start_aa) / grid.step
+    # Half a bin: a place stands for the middle of its bin. One: for the place before the first.
+    place = np.clip(position - 0.5 - first_bin + 1.0, 0.0, n_places + 0.999)
+    lower = np.floor(place).astype(np.int64)
+    return LineReads(lower, (place - lower).astype(np.float32))
 
 
 class HeadArrays(NamedTuple):
@@ -60,7 +95,7 @@ class Reader(NamedTuple):
     cells: Tensor
 
     @classmethod
-    def of(cls, config: "NetworkConfig") -> "Reader":
+    def of(cls, config: NetworkConfig) -> "Reader":
         """Work out a network's."""
         head = config.redshift
         assert head is not None  # for mypy: only networks with a head come here
@@ -118,7 +153,7 @@ class RedshiftHead(nn.Module):
         generator: draws the first weights (Glorot uniform; biases zero).
     """
 
-    def __init__(self, config: "NetworkConfig", generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: NetworkConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         head = config.redshift
         assert head is not None  # for mypy: built only for networks with a head
@@ -171,21 +206,6 @@ def head_logits(
         return reader.log_p(places, knots)
 
 
-def redshift_loss(log_p: Tensor, targets: RedshiftTargets) -> Tensor:
-    """Return the mean cross-entropy over a batch, spectra of weight 0 counted in its number.
-
-    Args:
-        log_p: (n, n_z) up to a constant.
-        targets: of the same n spectra.
-    """
-    device = log_p.device
-    lower = torch.from_numpy(targets.lower).to(device).unsqueeze(1)
-    fraction, weight = (torch.from_numpy(a).to(device) for a in targets[1:])
-    normed = functional.log_softmax(log_p, dim=1)
-    low, high = normed.gather(1, lower)[:, 0], normed.gather(1, lower + 1)[:, 0]
-    return -(torch.lerp(low, high, fraction) * weight).sum() / len(log_p)
-
-
 _PARAMETERS = (
     "local.weight",
     "local.bias",
@@ -218,7 +238,7 @@ def _sum_of_rows(table: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
     return functional.embedding_bag(rows, table, per_sample_weights=weight, mode="sum")
 
 
-def _under(config: "NetworkConfig", finest: int, conv: int) -> NDArray[np.int64]:
+def _under(config: NetworkConfig, finest: int, conv: int) -> NDArray[np.int64]:
     """Return the cell of a map that lies under the middle of each cell of the finest."""
     fine, coarse = config.stride**finest, config.stride**conv
     middle = _first_bin(config, finest) + (np.arange(config.widths[finest]) + 0.5) * fine
@@ -226,7 +246,7 @@ def _under(config: "NetworkConfig", finest: int, conv: int) -> NDArray[np.int64]
     return np.asarray(np.clip(cell, 0, config.widths[conv] - 1), dtype=np.int64)
 
 
-def _first_bin(config: "NetworkConfig", conv: int) -> float:
+def _first_bin(config: NetworkConfig, conv: int) -> float:
     """Return the bin that the first place of a convolution's map stands for.
 
     The middle of what a convolution's first output reads, in bins, is found layer by layer;

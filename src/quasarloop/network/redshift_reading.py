@@ -10,9 +10,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from quasarloop.network.config import RedshiftGrid
 from quasarloop.network.labelled import TrainingData
+from quasarloop.network.loss import redshift_targets
 from quasarloop.network.predict import Predictor
-from quasarloop.network.redshift_grid import RedshiftGrid, redshift_targets
 from quasarloop.network.weights import Weights
 
 __all__ = [

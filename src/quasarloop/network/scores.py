@@ -7,11 +7,16 @@ import torch
 
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.loss import LossParts, TargetTensors, line_finder_loss, make_targets
+from quasarloop.network.loss import (
+    LossParts,
+    TargetTensors,
+    line_finder_loss,
+    make_targets,
+    redshift_loss,
+    redshift_targets,
+)
 from quasarloop.network.model import LineFinder
 from quasarloop.network.options import TrainingOptions
-from quasarloop.network.redshift_grid import redshift_targets
-from quasarloop.network.redshift_head import redshift_loss
 from quasarloop.network.training_pass import validation_logits
 from quasarloop.robust import nmad
 

@@ -21,15 +21,14 @@ from quasarloop.network.checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.dropout import DropoutSource
 from quasarloop.network.history import EpochRecord
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.loss import line_finder_loss
-from quasarloop.network.model import LineFinder, NetworkConfig
+from quasarloop.network.loss import line_finder_loss, redshift_loss, redshift_targets
+from quasarloop.network.model import LineFinder
 from quasarloop.network.norms import fold_biases, use_mean_statistics
 from quasarloop.network.options import TrainingOptions, learning_rate
-from quasarloop.network.redshift_grid import redshift_targets
-from quasarloop.network.redshift_head import redshift_loss
 from quasarloop.network.redshift_reading import calibrate
 from quasarloop.network.scores import score, target_tensors
 from quasarloop.network.training_pass import training_logits

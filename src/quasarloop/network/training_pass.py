@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quasarloop.network.config import Padding
 from quasarloop.network.dropout import DropoutSource, relu_dropout
-from quasarloop.network.model import LineFinder, Logits, Padding
+from quasarloop.network.model import LineFinder, Logits
 
 __all__ = ["training_logits", "validation_logits"]
 

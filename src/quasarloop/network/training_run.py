@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import versions
 from quasarloop.classes import HIGH_Z_MIN
 from quasarloop.errors import GridError, TruthError
+from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.history import EpochRecord
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.model import NetworkConfig, config_to_dict
 from quasarloop.network.options import TrainingOptions, device_named
 from quasarloop.network.weights import Weights
 

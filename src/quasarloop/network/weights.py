@@ -20,10 +20,11 @@ from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHO
 from quasarloop.errors import WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.lines import Line
+from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5
 from quasarloop.network.keras_layout import HEAD_PREFIX, array_shapes
 from quasarloop.network.keras_reading import FileFacts, Offsets, interpret
-from quasarloop.network.model import LineFinder, NetworkConfig, config_to_dict
+from quasarloop.network.model import LineFinder
 
 __all__ = [
     "Thresholds",
