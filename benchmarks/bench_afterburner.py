@@ -17,7 +17,7 @@ from astropy.io import fits
 from threadpoolctl import threadpool_limits
 
 from quasarloop.afterburner.network_step import Network, load_network
-from quasarloop.afterburner.run import Settings, run_tile
+from quasarloop.afterburner.tile import Settings, run_tile
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.predict import predict_reference
 from quasarloop.network.weights import Weights, default_weights_path, read_weights

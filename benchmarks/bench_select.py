@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from quasarloop.classes import Vote
 from quasarloop.ensemble.entropy import vote_entropy
 from quasarloop.ensemble.votes import DEFAULT_THRESHOLDS, count_column
-from quasarloop.query.topology import CellGrid
+from quasarloop.query.som import CellGrid
 
 ROWS = 3_600_000
 OBJECTS = 3_000_000

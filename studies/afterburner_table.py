@@ -22,9 +22,9 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.network_step import load_network, selection_named
-from quasarloop.afterburner.policies import POLICIES
-from quasarloop.afterburner.run import Settings, run_tile
+from quasarloop.afterburner.network_step import load_network
+from quasarloop.afterburner.reruns import POLICIES, selection_named
+from quasarloop.afterburner.tile import Settings, run_tile
 from quasarloop.artefacts import check_folder, checksum, write_atomically
 from quasarloop.network.weights import default_weights_path
 from quasarloop.simulate.model import ModelSky

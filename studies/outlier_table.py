@@ -21,12 +21,10 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
 from quasarloop.quality import UNUSABLE
-from quasarloop.query.cells import assign_store, count_cells
-from quasarloop.query.options import OUTLIER_PERCENTILE
-from quasarloop.query.refusals import REFUSED
-from quasarloop.query.som_file import fingerprint, read_map, write_map
+from quasarloop.query.options import OUTLIER_PERCENTILE, REFUSED
+from quasarloop.query.som import CellGrid
+from quasarloop.query.som_files import assign_store, count_cells, fingerprint, read_map, write_map
 from quasarloop.query.som_train import SomOptions, fit_map, parts_of_shards
-from quasarloop.query.topology import CellGrid
 from quasarloop.spectra import concatenate
 from quasarloop.store import Store, iter_store, open_store
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.maskbits import RECIPES
 from quasarloop.afterburner.mgii import fit_mgii, is_broad_line
 from quasarloop.afterburner.mgii_file import mgii_block
-from quasarloop.afterburner.network_catalogue import write_network_catalogue
-from quasarloop.afterburner.quasar_catalogue import companion, write_quasar_catalogue
-from quasarloop.afterburner.quasar_inputs import read_redrock_file
+from quasarloop.afterburner.quasar_catalogue import write_network_catalogue, write_quasar_catalogue
+from quasarloop.afterburner.quasar_inputs import companion, read_redrock_file
 from quasarloop.afterburner.quasar_rows import CatalogueOptions
 from quasarloop.catalogue import read_catalogue
 from quasarloop.evaluate.metrics import RIGHT_WITHIN

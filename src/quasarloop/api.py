@@ -37,14 +37,19 @@ from quasarloop.network.training import TrainingResult
 from quasarloop.network.training import train as train_network
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import default_weights_path, read_weights
-from quasarloop.query.cells import CellsFile, assign_store, cells_name
 from quasarloop.query.options import KnownObjects, SelectionOptions
 from quasarloop.query.select import Selection
 from quasarloop.query.select import select as choose
-from quasarloop.query.som_file import fingerprint, read_map, write_map
-from quasarloop.query.som_parts import parts_of_shards
-from quasarloop.query.som_train import SomOptions, fit_map
-from quasarloop.query.topology import CellGrid
+from quasarloop.query.som import CellGrid
+from quasarloop.query.som_files import (
+    CellsFile,
+    assign_store,
+    cells_name,
+    fingerprint,
+    read_map,
+    write_map,
+)
+from quasarloop.query.som_train import SomOptions, fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.observing import Observing

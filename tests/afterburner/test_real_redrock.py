@@ -11,8 +11,8 @@ import pytest
 from quasarloop.afterburner.network_step import load_network
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_run import has_redrock
-from quasarloop.afterburner.rerun_bits import Why
-from quasarloop.afterburner.run import Settings, run_tile
+from quasarloop.afterburner.reruns import Why
+from quasarloop.afterburner.tile import Settings, run_tile
 from quasarloop.errors import RedrockError
 from quasarloop.network.weights import default_weights_path
 from quasarloop.read import read_truth

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import write_redrock_of
 
-from quasarloop.afterburner.network_step import Selection
 from quasarloop.afterburner.output import read_output
-from quasarloop.afterburner.run import Settings
+from quasarloop.afterburner.reruns import Selection
+from quasarloop.afterburner.tile import Settings
 from quasarloop.afterburner.tiles import Work, find_tiles, run_tiles
 from quasarloop.cli import app
 from quasarloop.engine import Engine

@@ -14,9 +14,9 @@ from quasarloop.cli import app
 from quasarloop.errors import SelectionError
 from quasarloop.grid import LOG_GRID
 from quasarloop.inspect.worklist import read_worklist
-from quasarloop.query.refusals import Reason
+from quasarloop.query.eligibility import Reason
 from quasarloop.query.selection_files import store_features
-from quasarloop.query.topology import CellGrid
+from quasarloop.query.som import CellGrid
 from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import create_store, open_store, read_shard, shard_path
 from quasarloop.store.schema import schema_of, table_from_spectra

@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 from quasarloop.cli import app
 from quasarloop.errors import DataFormatError, OutputError, SelectionError
 from quasarloop.grid import LOG_GRID
-from quasarloop.query.cells import read_cells
-from quasarloop.query.som_file import read_map
+from quasarloop.query.som_files import read_cells, read_map
 from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import create_store, shard_path
 from quasarloop.store.schema import schema_of, table_from_spectra

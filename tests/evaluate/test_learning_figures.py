@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from quasarloop.evaluate.figures import save_figure
-from quasarloop.evaluate.learning_figures import bootstrap_figure, learning_figure
+from quasarloop.evaluate.figures import bootstrap_figure, learning_figure, save_figure
 from quasarloop.network.history import EpochRecord
 
 

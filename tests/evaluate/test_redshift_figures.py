@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from quasarloop.errors import TruthError
-from quasarloop.evaluate.catalogue_rows import object_ids, repeat_rows, same_rows, usable_rows
-from quasarloop.evaluate.compare import compare_redshifts, confused_redshift
+from quasarloop.evaluate.compare import compare_redshifts, confused_redshift, same_rows
 from quasarloop.evaluate.figures import save_figure
 from quasarloop.evaluate.oscillation import oscillation_without_truth
 from quasarloop.evaluate.redshift_figures import (
@@ -14,7 +13,13 @@ from quasarloop.evaluate.redshift_figures import (
     oscillation_figure,
     scatter_figure,
 )
-from quasarloop.evaluate.repeats import repeat_objects, scatter_in_bins
+from quasarloop.evaluate.repeats import (
+    object_ids,
+    repeat_objects,
+    repeat_rows,
+    scatter_in_bins,
+    usable_rows,
+)
 from quasarloop.grid import LOG_GRID
 from quasarloop.lines import line_named
 from quasarloop.quality import Flag

@@ -19,8 +19,7 @@ from quasarloop.evaluate.som_figures import (
     counts_figure,
     walls_figure,
 )
-from quasarloop.query.som import SelfOrganizingMap
-from quasarloop.query.topology import CellGrid
+from quasarloop.query.som import CellGrid, SelfOrganizingMap
 from quasarloop.spectra import Arm, Keys, Spectra
 from quasarloop.truth import TruthTable
 

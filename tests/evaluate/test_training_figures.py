@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from quasarloop.evaluate.figures import save_figure
-from quasarloop.evaluate.learning_figures import history_figure
+from quasarloop.evaluate.figures import history_figure, save_figure
 from quasarloop.network.history import EpochRecord
 
 

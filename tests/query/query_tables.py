@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from quasarloop.ensemble.entropy import vote_entropy
 from quasarloop.ensemble.votes import MemberFinds, VoteSettings, vote_columns
 from quasarloop.lines import NETWORK_LINES as LINES
-from quasarloop.query.cells import CellsFile, read_cells
-from quasarloop.query.topology import CellGrid
+from quasarloop.query.som import CellGrid
+from quasarloop.query.som_files import CellsFile, read_cells
 from quasarloop.query.votes_input import VotesTable, read_votes_table
 
 THRESHOLDS = (0.5, 0.95)

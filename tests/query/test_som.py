@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from quasarloop.errors import SelectionError
 from quasarloop.query.som import (
     NO_CELL,
+    CellGrid,
     SelfOrganizingMap,
     cell_counts,
     find_winners,
     nearest_two,
     u_matrix,
 )
-from quasarloop.query.topology import CellGrid
 from quasarloop.spectra import Flag
 
 

@@ -3,10 +3,18 @@ import pytest
 
 from quasarloop.engine import Engine
 from quasarloop.errors import SelectionError
-from quasarloop.query.som import find_winners, start_on_plane, start_on_rows
-from quasarloop.query.som_parts import ArrayPart, StorePart, parts_of_array, parts_of_shards
-from quasarloop.query.som_train import SequentialOptions, SomOptions, fit_map, fit_sequential
-from quasarloop.query.topology import CellGrid
+from quasarloop.query.som import CellGrid, find_winners
+from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
+from quasarloop.query.som_train import (
+    ArrayPart,
+    SomOptions,
+    StorePart,
+    fit_map,
+    parts_of_array,
+    parts_of_shards,
+    start_on_plane,
+    start_on_rows,
+)
 from quasarloop.spectra import Flag
 
 

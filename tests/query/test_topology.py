@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from quasarloop.errors import SelectionError
-from quasarloop.query.topology import CellGrid
+from quasarloop.query.som import CellGrid
 
 
 def test_the_paper_s_map_has_2025_cells():

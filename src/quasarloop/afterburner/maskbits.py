@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.network_step import THRESHOLDS
+from quasarloop.afterburner.reruns import THRESHOLDS
 
 __all__ = [
     "BIT_TEXT",

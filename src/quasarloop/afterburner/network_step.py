@@ -1,37 +1,22 @@
 """The network's part: its result for every row of a coadd, and the rows that may be rerun."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.redrock_file import RedrockRows, match_rows
-from quasarloop.afterburner.rerun_bits import Why
-from quasarloop.afterburner.survey_targets import target_mask
+from quasarloop.afterburner.redrock_file import match_rows
 from quasarloop.artefacts import checksum
 from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra
-from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
 from quasarloop.columns import CatalogueBlock
-from quasarloop.errors import SelectionError
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import default_weights_path, read_weights
 from quasarloop.quality import UNUSABLE, prepare
 from quasarloop.read import iter_spectra
-from quasarloop.read.desi import TARGET_TYPE
 
-__all__ = [
-    "THRESHOLDS",
-    "Network",
-    "NetworkAnswer",
-    "Selection",
-    "ask_network",
-    "load_network",
-    "selection_named",
-    "unfit_rows",
-]
+__all__ = ["Network", "NetworkAnswer", "ask_network", "load_network"]
 
 
 @dataclass(frozen=True)
@@ -133,79 +118,3 @@ def ask_network(
         p_alt=columns["P_ALT"].astype(np.float64),
         columns=columns,
     )
-
-
-# Source: INTEROP.md, "DESI afterburner": the pipeline's rerun, the paper, today's quasar catalogue.
-THRESHOLDS: Final[Mapping[str, float]] = {
-    "pipeline": 0.5,
-    "paper": CONFIDENCE_THRESHOLD,
-    "catalogue": 0.99,
-}
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Who may be rerun.
-
-    Attributes:
-        c_thresh: a line counts if its confidence is strictly above.
-        n_thresh: lines that must count.
-        target_classes: only targets of these classes (desitarget's names); empty means all.
-    """
-
-    c_thresh: float = THRESHOLDS["pipeline"]
-    n_thresh: int = N_LINES_THRESHOLD
-    target_classes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.c_thresh <= 1 or self.n_thresh < 1:
-            raise SelectionError(
-                f"c_thresh {self.c_thresh}, n_thresh {self.n_thresh}; expected a confidence from 0 "
-                "to 1 and at least one line"
-            )
-
-
-def selection_named(name: str, **changes: object) -> Selection:
-    """Return the selection ``"pipeline"``, ``"paper"`` or ``"catalogue"``, with changes.
-
-    Raises:
-        SelectionError: no such name.
-
-    >>> selection_named("catalogue").c_thresh
-    0.99
-    """
-    if name not in THRESHOLDS:
-        raise SelectionError(f"no thresholds named {name!r}; known: {', '.join(THRESHOLDS)}")
-    return replace(Selection(c_thresh=THRESHOLDS[name]), **changes)  # type: ignore[arg-type]  # by name
-
-
-def unfit_rows(
-    redrock: RedrockRows, network: NetworkAnswer, selection: Selection
-) -> NDArray[np.int32]:
-    """Say why rows may not be rerun, whatever redrock said of them.
-
-    Args:
-        redrock: redrock's rows.
-        network: what the network said of the same rows.
-        selection: thresholds (already in `network.is_qso`) and target classes.
-
-    Returns:
-        (n,) int32 of `Why`; 0 where a row may be rerun.
-
-    Raises:
-        SelectionError: a target class the survey's phase does not have.
-    """
-    bits = np.zeros(len(redrock), dtype=np.int32)
-    bits[~_is_target(redrock)] |= Why.NOT_TARGET
-    if selection.target_classes:
-        mask = target_mask(redrock.phase, selection.target_classes)
-        bits[(redrock.target_bits & mask) == 0] |= Why.CLASS_NOT_ASKED
-    bits[~network.usable] |= Why.NO_SPECTRUM
-    bits[network.usable & ~network.is_qso] |= Why.NOT_QUASAR
-    return bits
-
-
-def _is_target(redrock: RedrockRows) -> NDArray[np.bool_]:
-    """Science fibres; where OBJTYPE is unknown, those that have a target's number."""
-    unknown = redrock.object_type == ""
-    return np.asarray(np.where(unknown, redrock.target_id >= 0, redrock.object_type == TARGET_TYPE))

@@ -10,11 +10,10 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.merge import NewFits
 from quasarloop.afterburner.network_step import NetworkAnswer
-from quasarloop.afterburner.policies import RerunPlan
+from quasarloop.afterburner.new_fits import NewFits
 from quasarloop.afterburner.redrock_file import RedrockRows
-from quasarloop.afterburner.rerun_bits import Why
+from quasarloop.afterburner.reruns import RerunPlan, Why
 from quasarloop.afterburner.survey_targets import phase_of
 from quasarloop.artefacts import write_atomically
 from quasarloop.errors import DataFormatError, OutputError

@@ -1,10 +1,10 @@
 """From redrock, qso_qn and qso_mgii files to the DESI quasar catalogue, on the engine."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,101 +12,38 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.maskbits import BIT_TEXT, QsoBit
 from quasarloop.afterburner.mgii_file import mgii_block
 from quasarloop.afterburner.quasar_inputs import (
+    find_redrocks,
+    opinion_files,
     read_mgii_file,
     read_network_file,
     read_redrock_file,
     read_target_ids,
 )
-from quasarloop.afterburner.quasar_rows import DESI_COLUMNS, CatalogueOptions, quasar_rows
+from quasarloop.afterburner.quasar_rows import (
+    DESI_COLUMNS,
+    NETWORK_COLUMNS,
+    CatalogueOptions,
+    network_zwarn,
+    quasar_rows,
+)
 from quasarloop.artefacts import versions
+from quasarloop.catalogue.classify import ClassifyOptions, catalogue_header, classify_spectra
 from quasarloop.catalogue.files import open_writer
+from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.columns import CatalogueBlock
 from quasarloop.engine import Engine, open_session
 from quasarloop.errors import DataFormatError, QuasarloopError
+from quasarloop.network.predict import Predictor
+from quasarloop.network.weights import default_weights_path, read_weights
+from quasarloop.spectra import Flag
 
 __all__ = [
     "CatalogueSummary",
-    "companion",
-    "find_redrocks",
-    "opinion_files",
+    "NetworkSummary",
+    "network_quasar_rows",
+    "write_network_catalogue",
     "write_quasar_catalogue",
 ]
-
-_PREFIX: Final = "redrock-"
-_PACKED: Final = ".gz"
-
-
-def find_redrocks(paths: Sequence[str | Path]) -> list[Path]:
-    """Expand folders into the redrock files below them, sorted; files stay as given.
-
-    Raises:
-        DataFormatError: a path does not exist, or a folder has none.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            below = sorted(p for end in ("", _PACKED) for p in path.rglob(f"{_PREFIX}*.fits{end}"))
-            if not below:
-                raise DataFormatError(f"{path}: no {_PREFIX}*.fits in this folder or below")
-            found += below
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise DataFormatError(f"{path}: no such file or folder; check the name")
-    return found
-
-
-def companion(redrock: Path, prefix: str, folder: str | Path | None = None) -> Path:
-    """Return the file of the same spectra that another step made, whether it is there or not.
-
-    Args:
-        redrock: ``redrock-NAME.fits``.
-        prefix: ``"coadd-"``, ``"qso_qn-"``, ...; of NAME.fits and NAME.fits.gz the one that is
-            there.
-        folder: where it is, there itself or in folders as those of the redrock file; None is
-            beside the redrock file.
-
-    Raises:
-        DataFormatError: the redrock file has another kind of name.
-    """
-    if not redrock.name.startswith(_PREFIX):
-        raise DataFormatError(
-            f"{redrock}: expected a name {_PREFIX}…, from which those of the other files follow"
-        )
-    plain = prefix + redrock.name.removeprefix(_PREFIX).removesuffix(_PACKED)
-    folders = [redrock.parent]
-    if folder is not None:
-        parts = redrock.parent.parts
-        # The longest common path wins: several folders may hold files of one name.
-        folders = [Path(folder).joinpath(*parts[start:]) for start in range(1, len(parts) + 1)]
-    candidates = [place / (plain + end) for place in folders for end in ("", _PACKED)]
-    return next((path for path in candidates if path.is_file()), folders[-1] / plain)
-
-
-def opinion_files(
-    redrock: Path,
-    network_dir: str | Path | None,
-    mgii: Literal["auto", "file", "fit", "none"],
-) -> tuple[Path, Path | None, Path | None]:
-    """Return the qso_qn file, and a qso_mgii file or a coadd to fit (or neither).
-
-    Raises:
-        DataFormatError: one that is needed is not there.
-    """
-    network = companion(redrock, "qso_qn-", network_dir)
-    if not network.is_file():
-        raise DataFormatError(
-            f"{network} is missing; make it with quasarloop afterburner, or say where it is"
-        )
-    fitted, coadd = companion(redrock, "qso_mgii-"), companion(redrock, "coadd-")
-    if mgii == "none":
-        return network, None, None
-    if mgii != "fit" and fitted.is_file():
-        return network, fitted, None
-    if mgii != "file" and coadd.is_file():
-        return network, None, coadd
-    wanted = {"file": fitted.name, "fit": coadd.name, "auto": f"{fitted.name} or {coadd.name}"}
-    raise DataFormatError(f"no {wanted[mgii]} beside {redrock}; put it there, or go without Mg II")
 
 
 # Files whose quasars are held in memory until they are written, in order.
@@ -258,4 +195,117 @@ def _header(options: CatalogueOptions, wise_variable: str | Path | None) -> dict
         "wise_variable": None if wise_variable is None else Path(wise_variable).name,
         "maskbits": {f"{bit.name} ({int(bit)})": BIT_TEXT[bit] for bit in QsoBit},
         "versions": versions(),
+    }
+
+
+@dataclass(frozen=True)
+class NetworkSummary:
+    """What was made.
+
+    Attributes:
+        n_spectra: spectra read.
+        n_quasars: rows written.
+        n_refused: called quasars, but no science target.
+        n_ambiguous: quasars with a warning about their redshift.
+        n_objects: different objects among the quasars.
+    """
+
+    n_spectra: int
+    n_quasars: int
+    n_refused: int
+    n_ambiguous: int
+    n_objects: int
+
+
+def write_network_catalogue(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    *,
+    weights: str | Path | None = None,
+    options: ClassifyOptions | None = None,
+    device: str = "auto",
+    on_bad: Callable[[Path, DataFormatError], None] | None = None,
+    on_step: Callable[[int, int, int], None] = lambda *_: None,
+    overwrite: bool = False,
+) -> NetworkSummary:
+    """Find the quasars in files, folders or stores; the network's opinion alone.
+
+    Args:
+        paths: survey files, folders of them, stores.
+        out: .fits, .parquet, .csv or .ecsv.
+        weights: None takes the weights shipped with the package.
+        options: thresholds.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        on_bad: takes files that cannot be read; None stops at the first.
+        on_step: called with (steps done, steps in all, quasars so far).
+        overwrite: replace an existing catalogue.
+
+    Raises:
+        DataFormatError: no spectra, or a broken file.
+        WeightsError: weights that cannot be read.
+        OutputError: the catalogue cannot be written.
+    """
+    chosen = options or ClassifyOptions()
+    path = Path(weights) if weights is not None else default_weights_path()
+    network = read_weights(path)
+    predictor = Predictor(network, device=device)
+    inputs = find_inputs(paths)
+    counts: Counter[str] = Counter()
+    objects: set[int] = set()
+
+    def done() -> None:
+        counts["steps"] += 1
+
+    header = {
+        **catalogue_header(path, network, chosen),
+        "maskbits": {f"NETWORK ({int(QsoBit.NETWORK)})": BIT_TEXT[QsoBit.NETWORK]},
+    }
+    with open_writer(out, NETWORK_COLUMNS, header, overwrite=overwrite) as append:
+        for spectra in iter_inputs(inputs, network.config.grid, on_bad=on_bad, on_done=done):
+            block = classify_spectra(spectra, predictor, chosen)
+            rows = network_quasar_rows(block)
+            append(rows)
+            counts["spectra"] += len(spectra)
+            counts["called"] += int(block["IS_QSO"].sum())
+            counts["quasars"] += len(rows["TARGETID"])
+            counts["ambiguous"] += int((rows["ZWARN"] != 0).sum())
+            objects.update(rows["OBJECT_ID"].tolist())
+            on_step(counts["steps"], len(inputs), counts["quasars"])
+    return NetworkSummary(
+        counts["spectra"],
+        counts["quasars"],
+        counts["called"] - counts["quasars"],
+        counts["ambiguous"],
+        len(objects),
+    )
+
+
+def network_quasar_rows(block: CatalogueBlock) -> CatalogueBlock:
+    """Return the quasars of a classified block as rows of the catalogue.
+
+    The redshift is the joint one of all lines where it is known, else the best line's. Fibres
+    that were not aimed at a target are left out, whatever the network says.
+
+    Args:
+        block: of `catalogue.classify_spectra`.
+
+    Returns:
+        `NETWORK_COLUMNS`.
+    """
+    values: dict[str, NDArray[Any]] = dict(block)
+    n = len(values["TARGETID"])
+    nothing: Mapping[str, NDArray[Any]] = {
+        name: np.full(n, np.nan) for name in ("Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT", "C_BAL")
+    }
+    values = {**nothing, **values}
+    joint = np.isfinite(values["Z_JOINT"])
+    values["Z"] = np.where(joint, values["Z_JOINT"], values["Z_BEST"])
+    values["ZERR"] = values["ZERR_JOINT"]
+    values["Z_SOURCE"] = np.where(joint, "JOINT", "LINE")
+    values["ZWARN"] = network_zwarn(values["P_ALT"])
+    values["Z_QN"] = values["Z_BEST"]
+    values["QSO_MASKBITS"] = np.full(n, int(QsoBit.NETWORK))
+    quasar = values["IS_QSO"].astype(bool) & ((values["FLAGS"] & Flag.NOT_TARGET) == 0)
+    return {
+        column.name: values[column.name][quasar].astype(column.dtype) for column in NETWORK_COLUMNS
     }

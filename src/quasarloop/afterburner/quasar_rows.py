@@ -26,7 +26,7 @@ from quasarloop.afterburner.maskbits import (
 from quasarloop.afterburner.mgii import MgIIOptions
 from quasarloop.afterburner.priors import PAPER_WIDTH
 from quasarloop.afterburner.quasar_inputs import MGII_COLUMNS, SECONDARY_COLUMNS, RedrockFile
-from quasarloop.afterburner.rerun_bits import Why
+from quasarloop.afterburner.reruns import Why
 from quasarloop.afterburner.survey_targets import PHASES, target_mask
 from quasarloop.columns import CatalogueBlock, Column
 from quasarloop.errors import SelectionError

@@ -9,12 +9,20 @@ from typing import Any, Final, Literal
 
 from quasarloop.afterburner.network_step import Network, load_network
 from quasarloop.afterburner.output import read_output
-from quasarloop.afterburner.run import Settings, TileSummary, recipe_of, run_tile, summarise
+from quasarloop.afterburner.tile import (
+    Settings,
+    TileSummary,
+    finish_tile,
+    recipe_of,
+    run_tile,
+    summarise,
+)
 from quasarloop.artefacts import check_folder
 from quasarloop.engine import Engine, TaskReport, run_tasks
-from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.errors import DataFormatError, OutputError, RedrockError
 
-__all__ = ["Tile", "Work", "find_tiles", "run_tiles"]
+__all__ = ["Tile", "Work", "find_tiles", "finish_all", "run_tiles"]
+
 
 logger = logging.getLogger(__name__)
 
@@ -143,3 +151,26 @@ def _kept(tile: Tile, work: Work) -> TileSummary:
                 f"{there.recipe.get(name)}; --overwrite to make it again"
             )
     return replace(summarise(tile.output, there.table), kept=True)
+
+
+def finish_all(folder: str | Path) -> tuple[list[TileSummary], dict[str, str]]:
+    """Merge the results of all outputs below a folder.
+
+    Returns:
+        Summaries of the outputs that are complete now, and output -> what is missing.
+
+    Raises:
+        DataFormatError: no outputs there.
+    """
+    outputs = sorted(Path(folder).rglob("qso_qn-*.fits"))
+    if not outputs:
+        raise DataFormatError(f"{folder}: no qso_qn-*.fits below it; give the folder they are in")
+    done: list[TileSummary] = []
+    failures: dict[str, str] = {}
+    for output in outputs:
+        try:
+            done.append(finish_tile(output))
+        except (DataFormatError, RedrockError) as exc:
+            logger.warning("%s", exc)
+            failures[str(output)] = str(exc)
+    return done, failures

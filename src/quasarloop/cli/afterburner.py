@@ -11,7 +11,7 @@ from quasarloop.cli.common import console, progress_bar
 from quasarloop.errors import OutputError
 
 if TYPE_CHECKING:
-    from quasarloop.afterburner.run import Settings, TileSummary
+    from quasarloop.afterburner.tile import Settings, TileSummary
 
 __all__ = ["afterburner"]
 
@@ -99,8 +99,8 @@ def afterburner(
     if finish:
         _finish(output, result or [])
         return
-    from quasarloop.afterburner.network_step import selection_named
-    from quasarloop.afterburner.run import Settings
+    from quasarloop.afterburner.reruns import selection_named
+    from quasarloop.afterburner.tile import Settings
 
     changes: dict[str, object] = {"n_thresh": n_thresh}
     if c_thresh is not None:
@@ -124,14 +124,15 @@ def afterburner(
     if coadd is None or redrock is None:
         raise OutputError("give --coadd and --redrock, or --reduction with a folder of pairs")
     from quasarloop.afterburner.network_step import load_network
-    from quasarloop.afterburner.run import run_tile
+    from quasarloop.afterburner.tile import run_tile
 
     network_read = load_network(weights, offsets=offsets, device=device)
     _tell(run_tile(coadd, redrock, output, network_read, settings, overwrite=overwrite))
 
 
 def _finish(output: Path, results: list[Path]) -> None:
-    from quasarloop.afterburner.finish import finish_all, finish_tile
+    from quasarloop.afterburner.tile import finish_tile
+    from quasarloop.afterburner.tiles import finish_all
 
     if not output.is_dir():
         _tell(finish_tile(output, results))

@@ -130,10 +130,9 @@ def repeats(
 
     Example: [bold]quasarloop evaluate repeats --catalogue old.fits --catalogue new.fits[/]
     """
-    from quasarloop.evaluate.catalogue_rows import catalogue_repeats
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.redshift_figures import confusion_figure, scatter_figure
-    from quasarloop.evaluate.repeats import repeats_record, scatter_in_bins
+    from quasarloop.evaluate.repeats import catalogue_repeats, repeats_record, scatter_in_bins
 
     column = _column(joint)
     folder, labels, blocks = _open(out, catalogue, truth, column)
@@ -165,8 +164,7 @@ def compare(
 
     Example: [bold]quasarloop evaluate compare --a old.h5 --b new.h5 --spectra STORE[/]
     """
-    from quasarloop.evaluate.catalogue_rows import same_rows
-    from quasarloop.evaluate.compare import compare_redshifts, comparison_record
+    from quasarloop.evaluate.compare import compare_redshifts, comparison_record, same_rows
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.redshift_figures import comparison_figure
 

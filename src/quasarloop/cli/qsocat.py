@@ -175,7 +175,7 @@ def network(
 
     Example: [bold]quasarloop qsocat network spec-*.fits --out QSO_cat.fits[/]
     """
-    from quasarloop.afterburner.network_catalogue import write_network_catalogue
+    from quasarloop.afterburner.quasar_catalogue import write_network_catalogue
     from quasarloop.catalogue import ClassifyOptions
 
     bad: list[tuple[Path, QuasarloopError]] = []

@@ -94,13 +94,12 @@ def select(
     """
     from functools import partial
 
-    from quasarloop.query.cells import cells_beside
-    from quasarloop.query.options import KnownObjects, SelectionOptions
-    from quasarloop.query.refusals import refused_flags
+    from quasarloop.query.options import KnownObjects, SelectionOptions, refused_flags
     from quasarloop.query.scores import RECOMMENDED_PER_CELL
     from quasarloop.query.select import reasons_of, write_reasons
     from quasarloop.query.select import select as choose
     from quasarloop.query.selection_files import store_features, with_sources, write_selection
+    from quasarloop.query.som_files import cells_beside
     from quasarloop.query.votes_input import read_target_ids, read_votes_table
     from quasarloop.read import read_truth
     from quasarloop.store import open_store

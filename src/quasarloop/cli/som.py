@@ -48,9 +48,14 @@ def fit(
     from quasarloop.artefacts import check_output
     from quasarloop.engine import Engine
     from quasarloop.errors import DataFormatError
-    from quasarloop.query.cells import assign_store, cells_name
-    from quasarloop.query.som_file import fingerprint, read_map, write_map
-    from quasarloop.query.topology import CellGrid
+    from quasarloop.query.som import CellGrid
+    from quasarloop.query.som_files import (
+        assign_store,
+        cells_name,
+        fingerprint,
+        read_map,
+        write_map,
+    )
     from quasarloop.store import open_store
 
     if out.suffix != ".npz":
@@ -97,8 +102,7 @@ def assign(
     """
     from quasarloop.artefacts import check_output
     from quasarloop.engine import Engine
-    from quasarloop.query.cells import assign_store, cells_name
-    from quasarloop.query.som_file import read_map
+    from quasarloop.query.som_files import assign_store, cells_name, read_map
     from quasarloop.store import open_store
 
     path = check_output(out or cells_name(som), overwrite=overwrite)
@@ -144,8 +148,7 @@ def plot(
     from quasarloop.artefacts import check_folder
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.som_figures import counts_by_class, counts_figure, walls_figure
-    from quasarloop.query.cells import cells_beside, count_cells
-    from quasarloop.query.som_file import read_map
+    from quasarloop.query.som_files import cells_beside, count_cells, read_map
     from quasarloop.read import read_truth
     from quasarloop.truth import join_truth
 
@@ -195,7 +198,7 @@ def _fit_sequential(store: Any, cells: Any, seed: int) -> tuple[Any, dict[str, A
     from dataclasses import asdict
 
     from quasarloop.quality import UNUSABLE
-    from quasarloop.query.som_train import SequentialOptions, fit_sequential
+    from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
     from quasarloop.store import iter_store
 
     usable = [part.flux[(part.flags & UNUSABLE) == 0] for part in iter_store(store)]
@@ -205,7 +208,7 @@ def _fit_sequential(store: Any, cells: Any, seed: int) -> tuple[Any, dict[str, A
 
 
 def _tell_cells(found: Any) -> None:
-    from quasarloop.query.cells import count_cells
+    from quasarloop.query.som_files import count_cells
 
     counts = count_cells(found)
     typer.echo(

@@ -104,8 +104,7 @@ def _network(
 def _run(
     plan: "TrainingPlan", network: "NetworkConfig | Weights", options: dict[str, Any]
 ) -> "TrainedFiles":
-    from quasarloop.evaluate.figures import save_figure
-    from quasarloop.evaluate.learning_figures import history_figure
+    from quasarloop.evaluate.figures import history_figure, save_figure
     from quasarloop.network.options import TrainingOptions
     from quasarloop.network.train_files import train_to_files
 

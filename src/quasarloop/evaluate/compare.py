@@ -1,6 +1,6 @@
 """Two weights files on the same spectra: do their redshifts agree, and where they do not, why?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, Final
@@ -21,7 +21,9 @@ __all__ = [
     "comparison_record",
     "confused_redshift",
     "count_confusions",
+    "same_rows",
 ]
+
 
 # Source: paper, Section 4.3.2: agreement within 3000 and 5000 km/s.
 AGREEMENT_KMS: Final = (3000.0, 5000.0)
@@ -176,3 +178,26 @@ def comparison_record(result: Comparison, label_a: str, label_b: str) -> dict[st
             {"a": c.line_a.name, "b": c.line_b.name, "n": c.n} for c in result.confusions if c.n
         ],
     }
+
+
+def same_rows(
+    first: Mapping[str, NDArray[Any]], second: Mapping[str, NDArray[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pair the rows of two catalogues by target, source file and row.
+
+    Returns:
+        Row numbers in the first and in the second, equally long.
+
+    Raises:
+        TruthError: no spectrum in common.
+    """
+    keys = [
+        [f"{t}|{r}|{s}" for t, r, s in zip(c["TARGETID"], c["ROW"], c["SOURCE"], strict=True)]
+        for c in (first, second)
+    ]
+    place = {key: row for row, key in enumerate(keys[1])}
+    pairs = [(row, place[key]) for row, key in enumerate(keys[0]) if key in place]
+    if not pairs:
+        raise TruthError("the catalogues have no spectrum in common; classify the same files twice")
+    rows = np.array(pairs, dtype=np.int64)
+    return rows[:, 0], rows[:, 1]

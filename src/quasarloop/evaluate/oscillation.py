@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.errors import TruthError
-from quasarloop.evaluate.catalogue_rows import usable_rows
 from quasarloop.evaluate.metrics import error_kms
+from quasarloop.evaluate.repeats import usable_rows
 from quasarloop.grid import WaveGrid, grid_named
 from quasarloop.lines import EMISSION_LINES, Line
 from quasarloop.robust import nmad

@@ -1,6 +1,6 @@
 """Repeat exposures of one object: is it called the same each time, at the same redshift?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,15 +9,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.ensemble.entropy import class_fractions, entropy_bits
 from quasarloop.errors import TruthError
+from quasarloop.quality import UNUSABLE
+from quasarloop.truth import TruthTable, match_truth
 
 __all__ = [
     "DEFAULT_Z_EDGES",
     "ObjectRepeats",
     "ScatterBins",
+    "catalogue_repeats",
+    "object_ids",
     "repeat_objects",
+    "repeat_rows",
     "repeats_record",
     "scatter_in_bins",
+    "usable_rows",
 ]
+
 
 # Bins of the scatter figure. Source: our choice; the paper's Fig. 9 gives no edges.
 DEFAULT_Z_EDGES: Final = tuple(np.round(np.arange(0.0, 5.01, 0.25), 2).tolist())
@@ -151,3 +158,63 @@ def repeats_record(repeats: ObjectRepeats, bins: ScatterBins) -> dict[str, Any]:
         "median_z_std": float(np.median(scatter)) if len(scatter) else None,
         "scatter": {key: getattr(bins, key).tolist() for key in ("z", "scatter", "n")},
     }
+
+
+Block = Mapping[str, NDArray[Any]]
+
+
+def object_ids(catalogue: Block, truth: TruthTable | None = None) -> NDArray[np.int64]:
+    """Return the object of each row: the truth table's where it knows the target.
+
+    Args:
+        catalogue: columns TARGETID and OBJECT_ID.
+        truth: says which targets are one object (SDSS gives each fibre its own TARGETID).
+    """
+    ids = catalogue["OBJECT_ID"].astype(np.int64)
+    if truth is None or not len(truth):
+        return ids
+    row = match_truth(catalogue["TARGETID"].astype(np.int64), truth)
+    return np.where(row >= 0, truth.object_id[row], ids)
+
+
+def usable_rows(catalogue: Block) -> NDArray[np.bool_]:
+    """Return (n,) True where a network could say something."""
+    return np.asarray((catalogue["FLAGS"].astype(np.int64) & int(UNUSABLE)) == 0)
+
+
+def catalogue_repeats(
+    catalogue: Block, z_column: str, truth: TruthTable | None = None
+) -> ObjectRepeats:
+    """Measure how consistent a catalogue is on objects seen several times.
+
+    Args:
+        catalogue: columns TARGETID, OBJECT_ID, IS_QSO, FLAGS, EXPID where there is one.
+        z_column: name of the redshifts.
+        truth: as `object_ids` takes it.
+
+    Raises:
+        TruthError: no object has two usable exposures.
+    """
+    objects = object_ids(catalogue, truth)
+    return repeat_objects(
+        objects, catalogue["IS_QSO"], catalogue[z_column], repeat_rows(catalogue, objects)
+    )
+
+
+def repeat_rows(catalogue: Block, object_id: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (n,) True for usable rows that are independent looks at their object.
+
+    A coadd of exposures that are rows themselves is no further look: an object with two or more
+    single exposures is judged on those, any other on its coadds.
+
+    Args:
+        catalogue: columns FLAGS, and EXPID, -1 in coadds (without it every row is a look).
+        object_id: (n,) the object of each row.
+    """
+    usable = usable_rows(catalogue)
+    if "EXPID" not in catalogue:
+        return usable
+    single = usable & (catalogue["EXPID"].astype(np.int64) >= 0)
+    _, place = np.unique(object_id, return_inverse=True)
+    by_exposure = np.bincount(place, weights=single) > 1
+    return np.asarray(usable & (single == by_exposure[place]))

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from quasarloop.classes import HIGH_Z_MIN, Vote
 from quasarloop.errors import SelectionError
 from quasarloop.evaluate.figures import COLOURS, use_style
-from quasarloop.query.som import SelfOrganizingMap, u_matrix
-from quasarloop.query.topology import CellGrid
+from quasarloop.query.som import CellGrid, SelfOrganizingMap, u_matrix
 from quasarloop.truth import SpecType, TruthTable, match_truth
 
 __all__ = ["cell_figure", "chosen_figure", "counts_by_class", "counts_figure", "walls_figure"]

@@ -4,7 +4,7 @@ A small random round first shows a network what its first truth table never held
 by score follow (docs/label_saving.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
@@ -13,13 +13,35 @@ from numpy.typing import NDArray
 
 from quasarloop.classes import Vote
 from quasarloop.errors import SelectionError
-from quasarloop.quality import flag_names
-from quasarloop.query.cells import CountBy
-from quasarloop.query.refusals import REFUSED
+from quasarloop.quality import UNUSABLE, flag_names
 from quasarloop.query.scores import RECOMMENDED_SCORE
+from quasarloop.query.som_files import CountBy
 from quasarloop.spectra import Flag
 
-__all__ = ["N_CHOSEN", "OUTLIER_PERCENTILE", "KnownObjects", "SelectionOptions", "of_round"]
+__all__ = [
+    "N_CHOSEN",
+    "OUTLIER_PERCENTILE",
+    "REFUSED",
+    "KnownObjects",
+    "SelectionOptions",
+    "of_round",
+    "refused_flags",
+]
+
+# Flags a spectrum to be labelled must not have. Source: INTEROP.md (masked arms, corrupt spectra
+# in the released code; sky fibres under "known faults"); low coverage and repeats are our choice.
+REFUSED: Final = (
+    UNUSABLE
+    | Flag.ARM_B_MASKED
+    | Flag.ARM_R_MASKED
+    | Flag.ARM_Z_MASKED
+    | Flag.LOW_COVERAGE
+    | Flag.CORRUPTED
+    | Flag.NOT_TARGET
+    | Flag.DUPLICATE_ROW
+    | Flag.BAD_TARGETID
+)
+
 
 Number = TypeVar("Number", int, float)
 
@@ -131,3 +153,18 @@ class KnownObjects:
 
     target_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     object_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+def refused_flags(allowed: Iterable[str]) -> Flag:
+    """Return `REFUSED` without the flags of these names.
+
+    Raises:
+        SelectionError: no such flag, or one nothing can be said of.
+    """
+    refused = REFUSED
+    for name in allowed:
+        if name not in Flag.__members__ or Flag[name] & UNUSABLE:
+            can = ", ".join(str(flag.name) for flag in REFUSED if not flag & UNUSABLE)
+            raise SelectionError(f"cannot allow flag {name!r}; these can be: {can}")
+        refused &= ~Flag[name]
+    return refused

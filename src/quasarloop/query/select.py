@@ -13,31 +13,16 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.errors import SelectionError
-from quasarloop.query.cells import CellsFile, count_cells
 from quasarloop.query.choose import Features, choose, one_per_object, ranked
+from quasarloop.query.eligibility import Reason, Step, prepare, steps_table
 from quasarloop.query.options import KnownObjects, SelectionOptions
-from quasarloop.query.refusals import Reason, RowRules, Step, row_reason, steps_table
-from quasarloop.query.scores import score_expression
-from quasarloop.query.votes_input import INDEX, VotesTable, beside_cells
+from quasarloop.query.som_files import CellsFile
+from quasarloop.query.votes_input import INDEX, VotesTable
 
-__all__ = ["Prepared", "Selection", "prepare", "reasons_of", "select", "write_reasons"]
+__all__ = ["Selection", "reasons_of", "select", "write_reasons"]
+
 
 _HISTOGRAM_BINS: Final = 80
-
-
-class Prepared(NamedTuple):
-    """Votes ready to be chosen from.
-
-    Attributes:
-        frame: the votes with `CELL`, `SCORE` and `REASON`, unread.
-        in_truth: (k,) objects that have labels.
-        counts, least_count: see `Selection`.
-    """
-
-    frame: pl.LazyFrame
-    in_truth: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    least_count: float
 
 
 class Selection(NamedTuple):
@@ -127,65 +112,6 @@ def select(
         edges,
         histogram,
     )
-
-
-def prepare(
-    votes: VotesTable,
-    cells_file: CellsFile | None,
-    truth: KnownObjects | None,
-    excluded: KnownObjects | None,
-    options: SelectionOptions,
-) -> Prepared:
-    """Give every spectrum its score, and the reason it goes at once, if any."""
-    if options.keep == "coadd" and cells_file is None:
-        raise SelectionError("which spectrum is the coadd stands in the map's cells; give them")
-    counts, least, sparse = _sparse_cells(cells_file, options)
-    frame = beside_cells(votes, cells_file)
-    rules = RowRules(
-        options.refused,
-        options.surveys,
-        options.programs,
-        _objects(frame, excluded),
-        sparse,
-        _farthest(cells_file, options.far_percentile),
-    )
-    score = score_expression(options.score, votes.thresholds, seed=options.seed)
-    scored = frame.with_columns(SCORE=score.cast(pl.Float64))
-    return Prepared(
-        scored.with_columns(REASON=row_reason(rules)), _objects(frame, truth), counts, least
-    )
-
-
-def _sparse_cells(
-    cells_file: CellsFile | None, options: SelectionOptions
-) -> tuple[NDArray[np.int64], float, NDArray[np.int64]]:
-    if cells_file is None:
-        return np.empty(0, np.int64), float("nan"), np.empty(0, np.int64)
-    counts = count_cells(cells_file, options.count_by)
-    # Over ALL cells, empty ones too; "below" is strict, so cells that tie with it stay.
-    least = float(np.percentile(counts, options.percentile))
-    return counts, least, np.flatnonzero(counts < least)
-
-
-def _farthest(cells_file: CellsFile | None, percentile: float) -> float:
-    if cells_file is None or percentile == 100:  # noqa: PLR2004 -- per cent: rejects none
-        return float("inf")
-    distance = pl.col("DISTANCE").drop_nulls().drop_nans()
-    share = cells_file.scan().select(distance.quantile(percentile / 100, "linear"))
-    found = share.collect(engine="streaming").item()
-    return float("inf") if found is None else float(found)
-
-
-def _objects(frame: pl.LazyFrame, known: KnownObjects | None) -> NDArray[np.int64]:
-    """Objects of these targets, wherever a spectrum of theirs ended up."""
-    if known is None:
-        return np.empty(0, np.int64)
-    of_targets = (
-        frame.filter(pl.col("TARGETID").is_in(pl.Series(known.target_ids).implode()))
-        .select(pl.col("OBJECT_ID").unique())
-        .collect(engine="streaming")
-    )
-    return np.union1d(of_targets["OBJECT_ID"].to_numpy(), known.object_ids).astype(np.int64)
 
 
 def _with_reason(frame: pl.LazyFrame, reason: Reason) -> pl.LazyFrame:

@@ -1,11 +1,12 @@
 """The self-organizing map: its first weights, and which cell each spectrum belongs to.
 
 Spectra are the network's own input, rebinned and normalised (paper, Section 3). A map is a
-frozen table of weights, one spectrum per cell; training is in `som_train`, files in `som_file`.
+frozen table of weights, one spectrum per cell; training is in `som_train`, files in `som_files`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -13,19 +14,110 @@ from numpy.typing import NDArray
 
 from quasarloop.errors import SelectionError
 from quasarloop.quality import UNUSABLE
-from quasarloop.query.topology import CellGrid
 
 __all__ = [
+    "MAP_SIDE",
     "NO_CELL",
+    "CellGrid",
     "SelfOrganizingMap",
     "Winners",
     "cell_counts",
     "find_winners",
     "nearest_two",
-    "start_on_plane",
-    "start_on_rows",
     "u_matrix",
 ]
+
+# Source: paper, Figure 2: "45 cells on each side".
+MAP_SIDE: Final = 45
+
+
+@dataclass(frozen=True)
+class CellGrid:
+    """A rectangle of map cells; cell ``i`` lies in row ``i // n_columns``.
+
+    Attributes:
+        n_rows: cells along the first axis.
+        n_columns: cells along the second axis.
+        torus: opposite edges touch (released code; INTEROP.md).
+    """
+
+    n_rows: int = MAP_SIDE
+    n_columns: int = MAP_SIDE
+    torus: bool = True
+
+    def __post_init__(self) -> None:
+        if self.n_rows < 1 or self.n_columns < 1:
+            raise SelectionError(
+                f"a map needs at least one row and one column of cells; found "
+                f"{self.n_rows} x {self.n_columns}"
+            )
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return self.n_rows * self.n_columns
+
+    @cached_property
+    def separations(self) -> NDArray[np.float64]:
+        """(n_cells, n_cells) distance between cells, in cells, the short way round a torus."""
+        rows = _axis_separation(self.n_rows, torus=self.torus)
+        columns = _axis_separation(self.n_columns, torus=self.torus)
+        squared = rows[:, None, :, None] ** 2 + columns[None, :, None, :] ** 2
+        return np.asarray(np.sqrt(squared).reshape(self.n_cells, self.n_cells))
+
+    @property
+    def mean_separation(self) -> float:
+        """Mean distance between all pairs of cells, a cell and itself included.
+
+        It is the scale the released code starts its neighbourhood from (INTEROP.md).
+        """
+        return float(self.separations.mean())
+
+    def smooth(self, values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+        """Spread values over neighbouring cells with a Gaussian, without normalising.
+
+        Args:
+            values: (n_cells, d) or (n_cells,).
+            width: standard deviation of the Gaussian, in cells.
+
+        Returns:
+            The same shape: ``sum over j of exp(-separation_ij² / 2 width²) · values_j``. A Gaussian
+            of a sum of squares is a product, so each axis is smoothed by itself.
+        """
+        rows = _gaussian(_axis_separation(self.n_rows, torus=self.torus), width)
+        columns = _gaussian(_axis_separation(self.n_columns, torus=self.torus), width)
+        stacked = values.reshape(self.n_rows, self.n_columns, -1)
+        along_columns = np.matmul(columns, stacked)  # (n_rows, n_columns, d)
+        spread = rows @ along_columns.reshape(self.n_rows, -1)
+        return np.asarray(spread.reshape(values.shape))
+
+    def touching(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
+        """Say which pairs of cells touch, corners included; a cell touches itself.
+
+        Args:
+            first: (n,) cells.
+            second: (n,) cells.
+        """
+        rows = _axis_separation(self.n_rows, torus=self.torus)
+        columns = _axis_separation(self.n_columns, torus=self.torus)
+        apart_rows = rows[first // self.n_columns, second // self.n_columns]
+        apart_columns = columns[first % self.n_columns, second % self.n_columns]
+        return np.asarray(np.maximum(apart_rows, apart_columns) <= 1)
+
+    def describe(self) -> str:
+        """Return one line for messages and manifests."""
+        return f"{self.n_rows} x {self.n_columns} {'torus' if self.torus else 'sheet'}"
+
+
+def _axis_separation(n: int, *, torus: bool) -> NDArray[np.float64]:
+    index = np.arange(n)
+    apart = np.abs(index[:, None] - index).astype(np.float64)
+    return np.asarray(np.minimum(apart, n - apart)) if torus else apart
+
+
+def _gaussian(separation: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    return np.asarray(np.exp(-0.5 * np.square(separation / width)))
+
 
 # Cell of a spectrum that cannot be mapped: no data, or no variation.
 NO_CELL: Final = -1
@@ -187,68 +279,3 @@ def _check_bins(flux: NDArray[Any], weights: NDArray[np.float32]) -> None:
         )
     if not np.isfinite(weights).all():
         raise SelectionError("the map holds weights that are not finite; fit it again")
-
-
-# A spectrum of broken pixels can outweigh all others in the variance; none counts for more
-# than this many times the median norm. Source: our choice.
-_LARGEST_NORM: Final = 3.0
-
-
-def start_on_rows(
-    sample: NDArray[np.float32], cells: CellGrid, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Take random spectra, with repeats only where there are fewer than cells.
-
-    Args:
-        sample: (n, n_bins) float32.
-        cells: the map's cells.
-        rng: source of randomness.
-
-    Returns:
-        (n_cells, n_bins) float32.
-    """
-    chosen = rng.choice(len(sample), cells.n_cells, replace=len(sample) < cells.n_cells)
-    return sample[chosen].copy()
-
-
-def start_on_plane(sample: NDArray[np.float32], cells: CellGrid) -> NDArray[np.float32]:
-    """Spread the cells over the leading principal components of a sample.
-
-    A sheet lies on the plane of the first two. A torus has no plane to lie on: its two angles
-    go round in the planes of components 1, 2 and 3, 4, so that opposite edges meet.
-
-    Args:
-        sample: (n, n_bins) float32.
-        cells: the map's cells.
-
-    Returns:
-        (n_cells, n_bins) float32; the same bytes for the same sample.
-    """
-    values = sample.astype(np.float64)
-    norm = np.linalg.norm(values, axis=1)
-    limit = _LARGEST_NORM * float(np.median(norm))
-    values *= np.minimum(1.0, limit / np.maximum(norm, np.finfo(float).tiny))[:, None]
-    mean = values.mean(axis=0)
-    variance, axes = np.linalg.eigh(np.cov(values - mean, rowvar=False, bias=True))
-    directions = axes.T[::-1] * np.sqrt(np.maximum(variance[::-1], 0.0))[:, None]
-    directions *= _signs(directions)[:, None]
-    row, column = np.divmod(np.arange(cells.n_cells), cells.n_columns)
-    if cells.torus:
-        angles = 2 * np.pi * np.stack([row / cells.n_rows, column / cells.n_columns])
-        steps = np.stack(
-            [np.cos(angles[0]), np.sin(angles[0]), np.cos(angles[1]), np.sin(angles[1])]
-        )
-    else:
-        steps = np.stack([_centred(row, cells.n_rows), _centred(column, cells.n_columns)])
-    used = min(len(steps), len(directions))
-    return np.asarray(mean + steps[:used].T @ directions[:used], dtype=np.float32)
-
-
-def _centred(index: NDArray[np.int64], n: int) -> NDArray[np.float64]:
-    return 2.0 * index / max(1, n - 1) - 1.0
-
-
-def _signs(directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    # An eigenvector's sign is free; fix it so that every machine starts alike.
-    largest = np.abs(directions).argmax(axis=1)
-    return np.where(directions[np.arange(len(directions)), largest] < 0, -1.0, 1.0)

@@ -6,9 +6,10 @@ shared engine, added in a fixed order so that any number of workers gives the sa
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +17,92 @@ from scipy import sparse
 
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import SelectionError
-from quasarloop.query.som import SelfOrganizingMap, nearest_two, start_on_plane, start_on_rows
-from quasarloop.query.som_parts import Part, name_of_part, parts_of_array, parts_of_shards
-from quasarloop.query.topology import CellGrid
+from quasarloop.quality import UNUSABLE
+from quasarloop.query.som import CellGrid, SelfOrganizingMap, nearest_two
+from quasarloop.store import read_shard
 
 __all__ = [
+    "ArrayPart",
     "Epoch",
-    "SequentialOptions",
+    "Part",
     "SomOptions",
+    "StorePart",
     "TrainedMap",
     "fit_map",
-    "fit_sequential",
+    "name_of_part",
     "parts_of_array",
     "parts_of_shards",
+    "start_on_plane",
+    "start_on_rows",
 ]
+
+# Parts the data are cut into, whatever the number of workers: their sums are kept at once.
+_MAX_PARTS: Final = 32
+
+
+_ARRAY_PART_ROWS: Final = 16_384
+
+
+class Part(Protocol):
+    """A part of the data: a picklable value that loads its spectra when asked."""
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Give (n, n_bins) float32 blocks of usable spectra."""
+
+
+@dataclass(frozen=True)
+class ArrayPart:
+    """Spectra already in memory; ``flags`` says which rows are left out."""
+
+    flux: NDArray[np.float32]
+    flags: NDArray[np.integer] | None = None
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Give the usable rows."""
+        yield self.flux if self.flags is None else self.flux[(self.flags & UNUSABLE) == 0]
+
+
+@dataclass(frozen=True)
+class StorePart:
+    """Some shards of a store."""
+
+    shards: tuple[Path, ...]
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Read one shard after the other."""
+        for shard in self.shards:
+            spectra = read_shard(shard, with_ivar=False)
+            yield spectra.flux[(spectra.flags & UNUSABLE) == 0]
+
+
+def parts_of_array(
+    flux: NDArray[np.float32], flags: NDArray[np.integer] | None = None
+) -> list[ArrayPart]:
+    """Cut spectra in memory into parts.
+
+    Args:
+        flux: (n, n_bins) float32, normalised.
+        flags: (n,) `Flag` bits.
+    """
+    step = max(_ARRAY_PART_ROWS, -(-len(flux) // _MAX_PARTS))
+    return [
+        ArrayPart(flux[i : i + step], None if flags is None else flags[i : i + step])
+        for i in range(0, len(flux), step)
+    ]
+
+
+def parts_of_shards(shards: Sequence[Path]) -> list[StorePart]:
+    """Group a store's shards into parts, in order."""
+    step = max(1, -(-len(shards) // _MAX_PARTS))
+    return [StorePart(tuple(shards[i : i + step])) for i in range(0, len(shards), step)]
+
+
+def name_of_part(part: Part) -> str:
+    """Say which part failed, in messages."""
+    if isinstance(part, StorePart):
+        return f"shards {part.shards[0].name} to {part.shards[-1].name}"
+    return "spectra in memory"
+
 
 # Parts and rows looked at to choose the first weights.
 _SAMPLE_PARTS: Final = 16
@@ -259,61 +332,66 @@ def _updated(
     return np.where(reached[:, None], mean, weights).astype(np.float32)
 
 
-# Width scale of the released code's neighbourhood, in cells (INTEROP.md: 0.5 · mean separation^…).
-_WIDTH_SCALE: Final = 0.5
+# A spectrum of broken pixels can outweigh all others in the variance; none counts for more
+# than this many times the median norm. Source: our choice.
+_LARGEST_NORM: Final = 3.0
 
 
-@dataclass(frozen=True)
-class SequentialOptions:
-    """The released code's schedule.
-
-    Attributes:
-        n_iterations: times a new draw is made.
-        draw_share: share of the spectra drawn each time, with replacement.
-        last_rate: the rate falls geometrically from 1 to this.
-    """
-
-    n_iterations: int = 200
-    draw_share: float = 0.1
-    last_rate: float = 0.001
-
-    @property
-    def n_epochs(self) -> float:
-        """How many times each spectrum is shown, on average."""
-        return self.n_iterations * self.draw_share
-
-
-def fit_sequential(
-    flux: NDArray[np.float32],
-    cells: CellGrid,
-    options: SequentialOptions | None = None,
-    *,
-    seed: int = 0,
-) -> SelfOrganizingMap:
-    """Train a map by moving all cells towards one spectrum after the other.
+def start_on_rows(
+    sample: NDArray[np.float32], cells: CellGrid, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Take random spectra, with repeats only where there are fewer than cells.
 
     Args:
-        flux: (n, n_bins) float32, normalised; all usable.
+        sample: (n, n_bins) float32.
         cells: the map's cells.
-        options: schedule.
-        seed: first weights and draws.
+        rng: source of randomness.
 
-    Source: INTEROP.md, "SOM training": 200 iterations, a 10 % random draw each, rate
-    0.001^(i/n), width 0.5 · (mean separation)^(1 - i/n).
+    Returns:
+        (n_cells, n_bins) float32.
     """
-    options = options or SequentialOptions()
-    rng = np.random.default_rng(seed)
-    spread = flux.std(axis=0, dtype=np.float64)
-    weights = (spread * rng.standard_normal((cells.n_cells, flux.shape[1]))).astype(np.float32)
-    n_drawn = max(1, round(options.draw_share * len(flux)))
-    for iteration in range(options.n_iterations):
-        progress = iteration / options.n_iterations
-        rate = options.last_rate**progress
-        width = _WIDTH_SCALE * cells.mean_separation ** (1.0 - progress)
-        near = np.exp(-0.5 * np.square(cells.separations / width)) * rate  # (n_cells, n_cells)
-        pull = near.astype(np.float32)
-        for row in rng.integers(len(flux), size=n_drawn):
-            apart = flux[row] - weights  # (n_cells, n_bins)
-            winner = int(np.einsum("ij,ij->i", apart, apart).argmin())
-            weights += pull[winner, :, None] * apart
-    return SelfOrganizingMap(cells, weights)
+    chosen = rng.choice(len(sample), cells.n_cells, replace=len(sample) < cells.n_cells)
+    return sample[chosen].copy()
+
+
+def start_on_plane(sample: NDArray[np.float32], cells: CellGrid) -> NDArray[np.float32]:
+    """Spread the cells over the leading principal components of a sample.
+
+    A sheet lies on the plane of the first two. A torus has no plane to lie on: its two angles
+    go round in the planes of components 1, 2 and 3, 4, so that opposite edges meet.
+
+    Args:
+        sample: (n, n_bins) float32.
+        cells: the map's cells.
+
+    Returns:
+        (n_cells, n_bins) float32; the same bytes for the same sample.
+    """
+    values = sample.astype(np.float64)
+    norm = np.linalg.norm(values, axis=1)
+    limit = _LARGEST_NORM * float(np.median(norm))
+    values *= np.minimum(1.0, limit / np.maximum(norm, np.finfo(float).tiny))[:, None]
+    mean = values.mean(axis=0)
+    variance, axes = np.linalg.eigh(np.cov(values - mean, rowvar=False, bias=True))
+    directions = axes.T[::-1] * np.sqrt(np.maximum(variance[::-1], 0.0))[:, None]
+    directions *= _signs(directions)[:, None]
+    row, column = np.divmod(np.arange(cells.n_cells), cells.n_columns)
+    if cells.torus:
+        angles = 2 * np.pi * np.stack([row / cells.n_rows, column / cells.n_columns])
+        steps = np.stack(
+            [np.cos(angles[0]), np.sin(angles[0]), np.cos(angles[1]), np.sin(angles[1])]
+        )
+    else:
+        steps = np.stack([_centred(row, cells.n_rows), _centred(column, cells.n_columns)])
+    used = min(len(steps), len(directions))
+    return np.asarray(mean + steps[:used].T @ directions[:used], dtype=np.float32)
+
+
+def _centred(index: NDArray[np.int64], n: int) -> NDArray[np.float64]:
+    return 2.0 * index / max(1, n - 1) - 1.0
+
+
+def _signs(directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    # An eigenvector's sign is free; fix it so that every machine starts alike.
+    largest = np.abs(directions).argmax(axis=1)
+    return np.where(directions[np.arange(len(directions)), largest] < 0, -1.0, 1.0)

@@ -16,7 +16,7 @@ from quasarloop.classes import Vote
 from quasarloop.ensemble.votes import count_column
 from quasarloop.ensemble.votes_folder import MANIFEST, open_votes
 from quasarloop.errors import DataFormatError, SelectionError
-from quasarloop.query.cells import CellsFile
+from quasarloop.query.som_files import CellsFile
 
 __all__ = ["INDEX", "VotesTable", "beside_cells", "read_target_ids", "read_votes_table"]
 

@@ -21,9 +21,13 @@ from quasarloop.campaign.steps.networks import FINAL, set_name
 from quasarloop.catalogue import ClassifyOptions, classify_to_file
 from quasarloop.engine import run_tasks
 from quasarloop.errors import TruthError
-from quasarloop.evaluate.catalogue_rows import catalogue_repeats
 from quasarloop.evaluate.compare import Comparison, compare_redshifts, comparison_record
-from quasarloop.evaluate.repeats import ObjectRepeats, repeats_record, scatter_in_bins
+from quasarloop.evaluate.repeats import (
+    ObjectRepeats,
+    catalogue_repeats,
+    repeats_record,
+    scatter_in_bins,
+)
 from quasarloop.store import is_store
 
 __all__ = [

@@ -31,7 +31,7 @@ from quasarloop.evaluate.som_figures import chosen_figure, counts_by_class, coun
 from quasarloop.labels.agreement import agreement
 from quasarloop.labels.agreement_figure import agreement_figure
 from quasarloop.labels.verdict import Verdict
-from quasarloop.query.cells import read_cells
+from quasarloop.query.som_files import read_cells
 
 __all__ = ["agreement_sections", "redshift_sections", "selection_section"]
 

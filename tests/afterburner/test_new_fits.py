@@ -9,11 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import redrock_fits
 
-from quasarloop.afterburner.merge import Before, merge_runs, wait_for_runs
-from quasarloop.afterburner.policies import RerunPlan
+from quasarloop.afterburner.new_fits import Before, merge_runs, wait_for_runs
 from quasarloop.afterburner.priors import Priors
 from quasarloop.afterburner.redrock_run import plan_runs
-from quasarloop.afterburner.rerun_bits import Why
+from quasarloop.afterburner.reruns import RerunPlan, Why
 
 IDS = np.array([11, 12, 13, 14])
 NAN = np.nan

@@ -9,10 +9,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import network_answer, redrock_rows
 
-from quasarloop.afterburner.network_step import Selection, selection_named, unfit_rows
-from quasarloop.afterburner.policies import plan_reruns, policy_named
 from quasarloop.afterburner.priors import box_widths, todays_width
-from quasarloop.afterburner.rerun_bits import Why
+from quasarloop.afterburner.reruns import (
+    Selection,
+    Why,
+    plan_reruns,
+    policy_named,
+    selection_named,
+    unfit_rows,
+)
 from quasarloop.errors import SelectionError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.config import preset

@@ -1,9 +1,9 @@
 """Why a spectrum was not chosen: one reason for every row, and the count of each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -11,31 +11,13 @@ from numpy.typing import NDArray
 
 from quasarloop.errors import SelectionError
 from quasarloop.quality import UNUSABLE
+from quasarloop.query.options import KnownObjects, SelectionOptions
+from quasarloop.query.scores import score_expression
+from quasarloop.query.som_files import CellsFile, count_cells
+from quasarloop.query.votes_input import VotesTable, beside_cells
 from quasarloop.spectra import Flag
 
-__all__ = [
-    "REFUSED",
-    "Reason",
-    "RowRules",
-    "Step",
-    "refused_flags",
-    "row_reason",
-    "steps_table",
-]
-
-# Flags a spectrum to be labelled must not have. Source: INTEROP.md (masked arms, corrupt spectra
-# in the released code; sky fibres under "known faults"); low coverage and repeats are our choice.
-REFUSED: Final = (
-    UNUSABLE
-    | Flag.ARM_B_MASKED
-    | Flag.ARM_R_MASKED
-    | Flag.ARM_Z_MASKED
-    | Flag.LOW_COVERAGE
-    | Flag.CORRUPTED
-    | Flag.NOT_TARGET
-    | Flag.DUPLICATE_ROW
-    | Flag.BAD_TARGETID
-)
+__all__ = ["Prepared", "Reason", "RowRules", "Step", "prepare", "row_reason", "steps_table"]
 
 
 class Reason(IntEnum):
@@ -108,21 +90,6 @@ class Step:
         return _SENTENCES[self.reason]
 
 
-def refused_flags(allowed: Iterable[str]) -> Flag:
-    """Return `REFUSED` without the flags of these names.
-
-    Raises:
-        SelectionError: no such flag, or one nothing can be said of.
-    """
-    refused = REFUSED
-    for name in allowed:
-        if name not in Flag.__members__ or Flag[name] & UNUSABLE:
-            can = ", ".join(str(flag.name) for flag in REFUSED if not flag & UNUSABLE)
-            raise SelectionError(f"cannot allow flag {name!r}; these can be: {can}")
-        refused &= ~Flag[name]
-    return refused
-
-
 def row_reason(rules: RowRules) -> pl.Expr:
     """Return the first rule each row breaks, `Reason.ELIGIBLE` if none; needs column `SCORE`."""
     asked: list[tuple[Reason, pl.Expr]] = [
@@ -159,3 +126,77 @@ def steps_table(n_spectra: int, removed: Sequence[tuple[Reason, int]]) -> tuple[
 
 def _missing(column: str) -> pl.Expr:
     return pl.col(column).is_null() | pl.col(column).is_nan()
+
+
+class Prepared(NamedTuple):
+    """Votes ready to be chosen from.
+
+    Attributes:
+        frame: the votes with `CELL`, `SCORE` and `REASON`, unread.
+        in_truth: (k,) objects that have labels.
+        counts, least_count: see `Selection`.
+    """
+
+    frame: pl.LazyFrame
+    in_truth: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    least_count: float
+
+
+def prepare(
+    votes: VotesTable,
+    cells_file: CellsFile | None,
+    truth: KnownObjects | None,
+    excluded: KnownObjects | None,
+    options: SelectionOptions,
+) -> Prepared:
+    """Give every spectrum its score, and the reason it goes at once, if any."""
+    if options.keep == "coadd" and cells_file is None:
+        raise SelectionError("which spectrum is the coadd stands in the map's cells; give them")
+    counts, least, sparse = _sparse_cells(cells_file, options)
+    frame = beside_cells(votes, cells_file)
+    rules = RowRules(
+        options.refused,
+        options.surveys,
+        options.programs,
+        _objects(frame, excluded),
+        sparse,
+        _farthest(cells_file, options.far_percentile),
+    )
+    score = score_expression(options.score, votes.thresholds, seed=options.seed)
+    scored = frame.with_columns(SCORE=score.cast(pl.Float64))
+    return Prepared(
+        scored.with_columns(REASON=row_reason(rules)), _objects(frame, truth), counts, least
+    )
+
+
+def _sparse_cells(
+    cells_file: CellsFile | None, options: SelectionOptions
+) -> tuple[NDArray[np.int64], float, NDArray[np.int64]]:
+    if cells_file is None:
+        return np.empty(0, np.int64), float("nan"), np.empty(0, np.int64)
+    counts = count_cells(cells_file, options.count_by)
+    # Over ALL cells, empty ones too; "below" is strict, so cells that tie with it stay.
+    least = float(np.percentile(counts, options.percentile))
+    return counts, least, np.flatnonzero(counts < least)
+
+
+def _farthest(cells_file: CellsFile | None, percentile: float) -> float:
+    if cells_file is None or percentile == 100:  # noqa: PLR2004 -- per cent: rejects none
+        return float("inf")
+    distance = pl.col("DISTANCE").drop_nulls().drop_nans()
+    share = cells_file.scan().select(distance.quantile(percentile / 100, "linear"))
+    found = share.collect(engine="streaming").item()
+    return float("inf") if found is None else float(found)
+
+
+def _objects(frame: pl.LazyFrame, known: KnownObjects | None) -> NDArray[np.int64]:
+    """Objects of these targets, wherever a spectrum of theirs ended up."""
+    if known is None:
+        return np.empty(0, np.int64)
+    of_targets = (
+        frame.filter(pl.col("TARGETID").is_in(pl.Series(known.target_ids).implode()))
+        .select(pl.col("OBJECT_ID").unique())
+        .collect(engine="streaming")
+    )
+    return np.union1d(of_targets["OBJECT_ID"].to_numpy(), known.object_ids).astype(np.int64)

@@ -7,10 +7,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.policies import RerunPlan
 from quasarloop.afterburner.redrock_file import RedrockFits
 from quasarloop.afterburner.redrock_run import Run
-from quasarloop.afterburner.rerun_bits import Why
+from quasarloop.afterburner.reruns import RerunPlan, Why
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.zwarn import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, Zwarn
 

@@ -7,11 +7,17 @@ from quasarloop.artefacts import checksum
 from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, GridError, SelectionError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
-from quasarloop.query.cells import assign_store, count_cells, read_cells
-from quasarloop.query.som import SelfOrganizingMap, cell_counts, find_winners
-from quasarloop.query.som_file import check_fits, fingerprint, read_map, write_map
+from quasarloop.query.som import CellGrid, SelfOrganizingMap, cell_counts, find_winners
+from quasarloop.query.som_files import (
+    assign_store,
+    check_fits,
+    count_cells,
+    fingerprint,
+    read_cells,
+    read_map,
+    write_map,
+)
 from quasarloop.query.som_train import SomOptions, fit_map, parts_of_array, parts_of_shards
-from quasarloop.query.topology import CellGrid
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
 from quasarloop.store import create_store
 from quasarloop.store.schema import schema_of, table_from_spectra

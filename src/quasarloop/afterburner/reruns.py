@@ -1,7 +1,8 @@
-"""Who is rerun, and with which priors: the paper's policy, today's, and ours."""
+"""Why a row was or was not given to redrock again, and what came of it: one bit each."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntFlag
 from typing import Final
 
 import numpy as np
@@ -16,11 +17,68 @@ from quasarloop.afterburner.priors import (
     todays_width,
 )
 from quasarloop.afterburner.redrock_file import RedrockRows
-from quasarloop.afterburner.rerun_bits import AGAINST, Why
+from quasarloop.afterburner.survey_targets import target_mask
+from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
 from quasarloop.errors import SelectionError
 from quasarloop.network.config import NetworkConfig
+from quasarloop.read.desi import TARGET_TYPE
 
-__all__ = ["POLICIES", "RerunPlan", "RerunPolicy", "plan_reruns", "policy_named"]
+__all__ = [
+    "AGAINST",
+    "POLICIES",
+    "THRESHOLDS",
+    "RerunPlan",
+    "RerunPolicy",
+    "Selection",
+    "Why",
+    "plan_reruns",
+    "policy_named",
+    "selection_named",
+    "unfit_rows",
+    "why_names",
+]
+
+
+class Why(IntFlag):
+    """Bits of column RERUN_BITS; a row can have several. Names stand in the file's header."""
+
+    RERUN = 1  # redrock was run again, with a prior
+    CHANGED = 2  # class or redshift is another one since
+    NOT_TARGET = 4  # sky or broken fibre: OBJTYPE is not TGT
+    CLASS_NOT_ASKED = 8  # of no target class that was asked for
+    NO_SPECTRUM = 16  # nothing the network could read
+    NOT_QUASAR = 32  # the network sees no quasar
+    REDROCK_AGREES = 64  # redrock had a quasar at that redshift already
+    CLASS_EXEMPT = 128  # the policy leaves this class of redrock's alone
+    NO_TEMPLATE = 256  # no quasar template reaches the prior's redshifts
+    TWO_PRIORS = 512  # two redshifts were likely: run with a prior on each
+    SECOND_WON = 1024  # and the second fits better
+    WAITING = 2048  # to be rerun, but redrock's answer is not in yet
+    NO_ANSWER = 4096  # redrock gave none: no data left, or the target is missing in its file
+    OUTSIDE_PRIOR = 8192  # redrock's answer lies outside the prior, so it was not taken
+    WARNED = 16384  # redrock's second fit has a warning
+
+
+# Any of these keeps a row from being rerun.
+AGAINST: Final = (
+    Why.NOT_TARGET
+    | Why.CLASS_NOT_ASKED
+    | Why.NO_SPECTRUM
+    | Why.NOT_QUASAR
+    | Why.REDROCK_AGREES
+    | Why.CLASS_EXEMPT
+    | Why.NO_TEMPLATE
+)
+
+
+def why_names(value: int) -> str:
+    """Return the names of a bit mask, ``"|"`` between them, ``""`` for none.
+
+    >>> why_names(3)
+    'RERUN|CHANGED'
+    """
+    return "|".join(str(bit.name) for bit in Why if value & bit)
+
 
 Floats = NDArray[np.float64]
 
@@ -181,3 +239,79 @@ POLICIES: Final[Mapping[str, RerunPolicy]] = {
         ),
     )
 }
+
+
+# Source: INTEROP.md, "DESI afterburner": the pipeline's rerun, the paper, today's quasar catalogue.
+THRESHOLDS: Final[Mapping[str, float]] = {
+    "pipeline": 0.5,
+    "paper": CONFIDENCE_THRESHOLD,
+    "catalogue": 0.99,
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Who may be rerun.
+
+    Attributes:
+        c_thresh: a line counts if its confidence is strictly above.
+        n_thresh: lines that must count.
+        target_classes: only targets of these classes (desitarget's names); empty means all.
+    """
+
+    c_thresh: float = THRESHOLDS["pipeline"]
+    n_thresh: int = N_LINES_THRESHOLD
+    target_classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.c_thresh <= 1 or self.n_thresh < 1:
+            raise SelectionError(
+                f"c_thresh {self.c_thresh}, n_thresh {self.n_thresh}; expected a confidence from 0 "
+                "to 1 and at least one line"
+            )
+
+
+def selection_named(name: str, **changes: object) -> Selection:
+    """Return the selection ``"pipeline"``, ``"paper"`` or ``"catalogue"``, with changes.
+
+    Raises:
+        SelectionError: no such name.
+
+    >>> selection_named("catalogue").c_thresh
+    0.99
+    """
+    if name not in THRESHOLDS:
+        raise SelectionError(f"no thresholds named {name!r}; known: {', '.join(THRESHOLDS)}")
+    return replace(Selection(c_thresh=THRESHOLDS[name]), **changes)  # type: ignore[arg-type]  # by name
+
+
+def unfit_rows(
+    redrock: RedrockRows, network: NetworkAnswer, selection: Selection
+) -> NDArray[np.int32]:
+    """Say why rows may not be rerun, whatever redrock said of them.
+
+    Args:
+        redrock: redrock's rows.
+        network: what the network said of the same rows.
+        selection: thresholds (already in `network.is_qso`) and target classes.
+
+    Returns:
+        (n,) int32 of `Why`; 0 where a row may be rerun.
+
+    Raises:
+        SelectionError: a target class the survey's phase does not have.
+    """
+    bits = np.zeros(len(redrock), dtype=np.int32)
+    bits[~_is_target(redrock)] |= Why.NOT_TARGET
+    if selection.target_classes:
+        mask = target_mask(redrock.phase, selection.target_classes)
+        bits[(redrock.target_bits & mask) == 0] |= Why.CLASS_NOT_ASKED
+    bits[~network.usable] |= Why.NO_SPECTRUM
+    bits[network.usable & ~network.is_qso] |= Why.NOT_QUASAR
+    return bits
+
+
+def _is_target(redrock: RedrockRows) -> NDArray[np.bool_]:
+    """Science fibres; where OBJTYPE is unknown, those that have a target's number."""
+    unknown = redrock.object_type == ""
+    return np.asarray(np.where(unknown, redrock.target_id >= 0, redrock.object_type == TARGET_TYPE))

@@ -15,13 +15,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import make_tile, write_redrock_of
 
-from quasarloop.afterburner.finish import finish_tile
-from quasarloop.afterburner.network_step import Selection
 from quasarloop.afterburner.output import documented_columns, own_columns, read_output
 from quasarloop.afterburner.redrock_file import read_redrock_rows
 from quasarloop.afterburner.redrock_run import later_folder
-from quasarloop.afterburner.rerun_bits import Why
-from quasarloop.afterburner.run import Settings, run_tile
+from quasarloop.afterburner.reruns import Selection, Why
+from quasarloop.afterburner.tile import Settings, finish_tile, run_tile
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
 from quasarloop.quality import prepare
 from quasarloop.read import read_spectra

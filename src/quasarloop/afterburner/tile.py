@@ -1,5 +1,6 @@
 """One tile: coadd and redrock file in, a row-matched output out."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,24 +9,35 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.merge import Before, merge_runs, wait_for_runs
-from quasarloop.afterburner.network_step import Network, Selection, ask_network, unfit_rows
-from quasarloop.afterburner.output import build_table, write_output
-from quasarloop.afterburner.policies import plan_reruns, policy_named
-from quasarloop.afterburner.redrock_file import RedrockFits, read_redrock_rows
+from quasarloop.afterburner.network_step import Network, ask_network
+from quasarloop.afterburner.new_fits import Before, merge_runs, wait_for_runs
+from quasarloop.afterburner.output import build_table, put_fits, read_output, write_output
+from quasarloop.afterburner.priors import Priors
+from quasarloop.afterburner.redrock_file import RedrockFits, read_fits, read_redrock_rows
 from quasarloop.afterburner.redrock_run import (
     RedrockCall,
+    Run,
     has_redrock,
+    later_folder,
     plan_runs,
     run_redrock,
     write_for_later,
 )
-from quasarloop.afterburner.rerun_bits import Why
+from quasarloop.afterburner.reruns import (
+    RerunPlan,
+    Selection,
+    Why,
+    plan_reruns,
+    policy_named,
+    unfit_rows,
+)
 from quasarloop.afterburner.templates import Template, find_quasar_templates
 from quasarloop.artefacts import check_output, checksum, versions
 from quasarloop.catalogue.classify import ClassifyOptions, options_record
+from quasarloop.errors import RedrockError
 
-__all__ = ["Settings", "TileSummary", "recipe_of", "run_tile", "summarise"]
+__all__ = ["Settings", "TileSummary", "finish_tile", "recipe_of", "run_tile", "summarise"]
+
 
 RerunMode = Literal["auto", "library", "program", "later"]
 
@@ -217,3 +229,57 @@ def _choose(rerun: RerunMode, rrdesi: str | None) -> Literal["library", "program
     if rrdesi is not None:
         return "program"
     return "library" if has_redrock() else "later"
+
+
+logger = logging.getLogger(__name__)
+
+
+def finish_tile(output: str | Path, results: Sequence[str | Path] = ()) -> TileSummary:
+    """Merge redrock's results into an output; one that does not wait stays as it is.
+
+    Args:
+        output: written with the rerun left for later.
+        results: redrock's files, in the order of the prior files; nothing means those that the
+            commands in the folder beside the output write.
+
+    Raises:
+        DataFormatError: not an output of ours, or not results of redrock.
+        RedrockError: results are missing, or of other targets.
+    """
+    path = Path(output)
+    before = read_output(path)
+    table = before.table
+    if not before.waiting:
+        return summarise(path, table)
+    bits = table["RERUN_BITS"] & ~np.int32(Why.WAITING)
+    plan = RerunPlan(bits, Priors(table["PRIOR_Z"], table["PRIOR_WIDTH"]))
+    runs = plan_runs(table["TARGETID"], plan.priors)
+    found = _read(path, runs, results)
+    spectype = np.char.strip(table["SPECTYPE_RR"].astype(np.str_))
+    first = Before(table["TARGETID"], table["Z_RR"], spectype)
+    put_fits(table, merge_runs(plan, first, runs, found))
+    recipe = before.recipe
+    recipe["redrock"]["version"] = found[0].version
+    recipe["redrock"]["used"] = list(found[0].templates)
+    write_output(path, table, recipe)
+    return summarise(path, table)
+
+
+def _read(output: Path, runs: Sequence[Run], results: Sequence[str | Path]) -> list[RedrockFits]:
+    folder = later_folder(output)
+    paths = [Path(path) for path in results] or [folder / run.result_name for run in runs]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing or len(paths) != len(runs):
+        raise RedrockError(
+            f"{output} waits for {len(runs)} results of redrock; "
+            + (f"missing: {', '.join(missing)}" if missing else f"{len(paths)} given")
+            + f". Run the commands in {folder} first"
+        )
+    found = [read_fits(path) for path in paths]
+    for path, run, fits in zip(paths, runs, found, strict=True):
+        if not np.isin(fits.target_id, run.target_id).any():
+            raise RedrockError(
+                f"{path} holds none of the {len(run.target_id)} targets of {run.prior_name}; "
+                "give the results in the order of the prior files"
+            )
+    return found
