@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
-from quasarloop.lines import EMISSION_LINES
+from quasarloop.lines import EMISSION_LINES, line_label
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.instrument import Instrument, instrument_named
 from quasarloop.simulate.model import observed_flux
@@ -142,7 +142,9 @@ def draw(
         seen_aa = line.wave_rest_aa * (1 + z)
         if instrument.wave_aa[0] < seen_aa < instrument.wave_aa[-1]:
             axis.axvline(seen_aa, color=COLOURS[1], lw=0.6, ls=":")
-            axis.text(seen_aa, 1.16 * top, f" {line.column}", fontsize=8, color=COLOURS[1])
+            axis.text(
+                seen_aa, 1.16 * top, f" {line_label(line.name)}", fontsize=8, color=COLOURS[1]
+            )
 
 
 def binned(

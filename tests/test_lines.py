@@ -1,10 +1,10 @@
 import pytest
 
-from quasarloop.lines import BAL_LINE, EMISSION_LINES, NETWORK_LINES, line_named
+from quasarloop.lines import BAL_LINE, EMISSION_LINES, NETWORK_LINES, line_label, line_named
 
 
 def test_network_order_and_wavelengths_are_quasarnets():
-    # ../shared/INTEROP.md: "Lines, in network order".
+    # docs/reference/network.md, "Lines and boxes".
     expected = {
         "LYA": 1215.67,
         "CIV(1548)": 1548.2049,
@@ -26,6 +26,13 @@ def test_columns_are_the_afterburners():
         "LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha",
     ]  # fmt: skip
     assert len({line.column for line in NETWORK_LINES}) == len(NETWORK_LINES)
+
+
+def test_labels_are_those_of_figures_whichever_name_is_given():
+    labels = ["Lyα", "C IV", "C III]", "Mg II", "Hβ", "Hα"]
+    assert [line_label(line.name) for line in EMISSION_LINES] == labels
+    assert [line_label(line.column) for line in EMISSION_LINES] == labels
+    assert line_label("the best lines") == "the best lines"
 
 
 def test_lines_are_found_by_name():

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and manifests that say where they came from."""
+"""Files that are whole or not there at all, and manifests of where they came from."""
 
 import errno
 import hashlib
@@ -39,7 +39,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     old file or the new one. After an error, or on a full disk, the temporary file is removed.
 
     Args:
-        path: where the finished file shall stand; its folder must exist.
+        path: of the finished file; its folder must exist.
 
     Yields:
         The path to write to: same folder, same suffix, a name starting with a dot.
@@ -80,7 +80,7 @@ def check_folder(path: str | Path) -> Path:
     """Make a folder for results (parents too) and check that files can be written there.
 
     Raises:
-        OutputError: a file stands in the way, or the folder cannot be made or written.
+        OutputError: a file is in the way, or the folder cannot be made or written.
     """
     folder = Path(path)
     try:

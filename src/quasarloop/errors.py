@@ -1,7 +1,7 @@
 """Every exception quasarloop raises on purpose, as one tree.
 
-A message says what was found, what was expected and what to do about it; the
-original exception is always kept as the cause (``raise ... from exc``).
+A message contains what was found, what was expected and what to do; the original exception is
+kept as the cause (``raise ... from exc``).
 """
 
 __all__ = [
@@ -44,7 +44,7 @@ class SelectionError(QuasarloopError):
 
 
 class InspectionError(QuasarloopError):
-    """A worklist, label or inspector cannot be what was asked for."""
+    """A worklist, label or inspector is not what was requested."""
 
 
 class CampaignError(QuasarloopError):

@@ -1,8 +1,7 @@
 """The emission lines a QuasarNET line finder looks for.
 
-Wavelengths are vacuum, in Å, and are those of the public QuasarNET line list:
-a network trained with one set of rest wavelengths must be decoded with the same
-set, so they are never "improved" here.
+Wavelengths are vacuum, in Å, those of the public QuasarNET line list: a network must be decoded
+with the rest wavelengths it was trained with, so they are never "improved" here.
 """
 
 from dataclasses import dataclass
@@ -16,19 +15,20 @@ __all__ = [
     "NEBULAR_AA",
     "NETWORK_LINES",
     "Line",
+    "line_label",
     "line_named",
 ]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line finder's target.
+    """A line of the network's line finder.
 
     Attributes:
         name: name used in QuasarNET files, e.g. ``"CIV(1548)"``.
         wave_rest_aa: vacuum rest wavelength, Å.
         column: the name used in survey columns (``C_<column>``, ``Z_<column>``).
-        is_bal: True for a finder of broad absorption, not emission.
+        is_bal: True for broad absorption, not emission.
     """
 
     name: str
@@ -37,8 +37,7 @@ class Line:
     is_bal: bool = False
 
 
-# Source: ../shared/INTEROP.md, "Wavelength grids and preprocessing" (public
-# QuasarNET line list), in the order of the network's outputs.
+# In the order of the network's outputs. Source: docs/reference/network.md, "Lines and boxes".
 EMISSION_LINES: tuple[Line, ...] = (
     Line("LYA", 1215.67, "LYA"),
     Line("CIV(1548)", 1548.2049, "CIV"),
@@ -59,7 +58,7 @@ def line_named(name: str, *, bal: bool = False) -> Line:
 
     Args:
         name: e.g. ``"MgII(2796)"``.
-        bal: ask for the broad-absorption finder of that name.
+        bal: the broad absorption of that name, not the emission.
 
     Raises:
         KeyError: no such line; the message lists those there are.
@@ -72,6 +71,24 @@ def line_named(name: str, *, bal: bool = False) -> Line:
             return line
     known = ", ".join(f"{line.name}{' (BAL)' if line.is_bal else ''}" for line in NETWORK_LINES)
     raise KeyError(f"no line {name!r} (bal={bal}); known: {known}")
+
+
+_LABELS: Final = {
+    "LYA": "Lyα", "CIV": "C IV", "CIII": "C III]", "MgII": "Mg II", "Hbeta": "Hβ", "Halpha": "Hα",
+}  # fmt: skip
+
+
+def line_label(name: str) -> str:
+    """Return a line's name as figures and pages write it.
+
+    Args:
+        name: in QuasarNET files or in columns; any other is returned unchanged.
+
+    >>> line_label("CIII(1909)"), line_label("Hbeta"), line_label("BAL")
+    ('C III]', 'Hβ', 'BAL')
+    """
+    columns = {line.name: line.column for line in EMISSION_LINES}
+    return _LABELS.get(columns.get(name, name), name)
 
 
 LYA_AA: Final = line_named("LYA").wave_rest_aa

@@ -52,7 +52,7 @@ def test_every_figure_can_be_saved(tmp_path):
         assert (tmp_path / f"{number}.png").stat().st_size > 5000
     labels = [t.get_text() for t in figures[3].axes[0].texts]
     n = int((z < 2).sum())
-    assert labels[0] == f"MgII→CIV ({n})"
+    assert labels[0] == f"Mg II → C IV ({n})"
 
 
 @pytest.mark.parametrize("called", [True, False])

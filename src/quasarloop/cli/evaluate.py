@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
+from quasarloop.lines import line_label
 
 __all__ = ["app", "compare", "oscillation", "repeats"]
 
@@ -184,7 +185,7 @@ def compare(
     _print("comparison", tuple(record), {"": record})
     table = Table(f"{a.stem} says", f"{b.stem} says", "spectra", title="line confusions")
     for row in confusions:
-        table.add_row(str(row["a"]), str(row["b"]), str(row["n"]))
+        table.add_row(line_label(row["a"]), line_label(row["b"]), str(row["n"]))
     Console().print(table)
 
 

@@ -13,6 +13,7 @@ from quasarloop.evaluate.compare import AGREEMENT_KMS, Comparison, confused_reds
 from quasarloop.evaluate.figures import COLOURS, use_style
 from quasarloop.evaluate.oscillation import Oscillation
 from quasarloop.evaluate.repeats import ObjectRepeats, ScatterBins
+from quasarloop.lines import line_label
 
 __all__ = [
     "comparison_figure",
@@ -123,7 +124,7 @@ def oscillation_figure(oscillations: Mapping[str, Mapping[str, Oscillation]]) ->
                 axes.plot(one.position, one.bias_kms, "o", ms=4, color=colour)
                 axes.plot(one.position, one.curve_kms, "-", color=colour, label=text)
             axes.axhline(0, color="0.6", lw=1)
-            axes.set_title(line, fontsize=10)
+            axes.set_title(line_label(line), fontsize=10)
             axes.set_xlabel("position in the box")
             axes.legend(fontsize=8, title="half amplitude", title_fontsize=8)
         panels[0].set_ylabel("redshift bias, km/s")
@@ -155,7 +156,8 @@ def _plot_confusions(axes: Axes, comparison: Comparison, limit: float) -> None:
     ends = np.array([0.0, limit])
     placed: list[tuple[float, float]] = []
     for confusion in drawn:
-        z_b = confused_redshift(ends, confusion.line_a, confusion.line_b)
+        a, b = confusion.line_a, confusion.line_b
+        z_b = confused_redshift(ends, a, b)
         axes.plot(ends, z_b, "--", color="0.45", lw=0.8)
         # Write the label where the dashed line leaves the panel, further in where one stands.
         slope = (z_b[1] - z_b[0]) / limit
@@ -167,7 +169,7 @@ def _plot_confusions(axes: Axes, comparison: Comparison, limit: float) -> None:
         ):
             x -= room_x
         placed.append((x, z_b[0] + slope * x))
-        text = f"{confusion.line_a.column}→{confusion.line_b.column} ({confusion.n})"
+        text = f"{line_label(a.name)} → {line_label(b.name)} ({confusion.n})"
         axes.annotate(
             text,
             (x, z_b[0] + slope * x),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
-from quasarloop.lines import line_named
+from quasarloop.lines import EMISSION_LINES, line_label
 from quasarloop.simulate.quasar_lines import BROAD_LINES, NARROW_LINES, QUASAR_LINES
 from quasarloop.truth import SpecType
 
@@ -36,15 +36,6 @@ class Mark:
     major: bool = False
 
 
-# The six lines the network looks for, under the names people read.
-_NETWORK: Final = {
-    "LYA": "Lyα",
-    "CIV(1548)": "C IV",
-    "CIII(1909)": "C III]",
-    "MgII(2796)": "Mg II",
-    "Hbeta": "Hβ",
-    "Halpha": "Hα",
-}
 # Further emission lines by their name in the simulator's line list (whose sources hold here).
 _EMISSION: Final = (
     ("lyb", "Lyβ", False),
@@ -94,8 +85,8 @@ _ABSORPTION: Final = (
 def _marks() -> tuple[Mark, ...]:
     waves = {line.name: line.wave_aa for line in QUASAR_LINES}
     network = [
-        Mark(shown, line_named(name).wave_rest_aa, "emission", major=True)
-        for name, shown in _NETWORK.items()
+        Mark(line_label(line.name), line.wave_rest_aa, "emission", major=True)
+        for line in EMISSION_LINES
     ]
     others = [Mark(shown, waves[key], "emission", major) for key, shown, major in _EMISSION]
     return tuple(sorted([*network, *others, *_ABSORPTION], key=lambda mark: mark.wave_aa))

@@ -31,6 +31,7 @@ from quasarloop.evaluate.som_figures import chosen_figure, counts_by_class, coun
 from quasarloop.labels.agreement import agreement
 from quasarloop.labels.agreement_figure import agreement_figure
 from quasarloop.labels.verdict import Verdict
+from quasarloop.lines import line_label
 from quasarloop.query.som_files import read_cells
 
 __all__ = ["agreement_sections", "redshift_sections", "selection_section"]
@@ -221,7 +222,7 @@ def _comparison_section(said: Said, numbers: Mapping[str, Any]) -> Section:
             Table(
                 "Lines taken for others",
                 [f"{old} says", f"{new} says", "spectra"],
-                [[c["a"], c["b"], str(c["n"])] for c in confused],
+                [[line_label(c["a"]), line_label(c["b"]), str(c["n"])] for c in confused],
                 "Redshift of one line, within 10,000 km/s of the confusion (paper, Table 1).",
             )
         )
