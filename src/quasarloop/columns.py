@@ -1,17 +1,42 @@
-"""The columns of a quasar catalogue: names, types, units and what they mean."""
+"""Every column that spectra bring from file to store to catalogue: name, type, unit, meaning.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+The identity columns are the fields of `Keys`, and only they: readers, store, votes and
+catalogues take names and types from here. A new one is a new field; those surveys that have
+it under other names list them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Annotated, Any, Final, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.errors import DataFormatError
 from quasarloop.lines import Line
 
-__all__ = ["CatalogueBlock", "Column", "catalogue_columns", "columns_of_lines"]
+__all__ = [
+    "IDENTITY",
+    "STORED",
+    "Block",
+    "Column",
+    "Identity",
+    "Index",
+    "Keys",
+    "catalogue_columns",
+    "check_lengths",
+    "columns_named",
+    "columns_of_lines",
+]
 
-# Column name -> (n,) array, in the order of `catalogue_columns`.
-CatalogueBlock = dict[str, NDArray[np.generic]]
+Index = slice | NDArray[np.integer] | NDArray[np.bool_]
+
+# Column name -> (n,) array.
+Block = dict[str, NDArray[np.generic]]
+
+# Kind of a column -> type of its values in memory and in stores, and what stands for unknown.
+_IN_MEMORY: Final = {"i": ("i8", -1), "f": ("f8", np.nan), "U": ("U", "")}
 
 
 @dataclass(frozen=True)
@@ -22,7 +47,7 @@ class Column:
         name: survey style, upper case.
         dtype: numpy type; ``"U"`` columns get their width from the data's longest word.
         unit: FITS unit, ``""`` for none.
-        text: what it holds.
+        text: description.
     """
 
     name: str
@@ -30,42 +55,194 @@ class Column:
     unit: str
     text: str
 
+    @property
+    def in_memory(self) -> str:
+        """Type of its values in memory and in stores."""
+        return self.dtype
 
-_IDENTITY = (
-    Column("TARGETID", "i8", "", "survey's 64-bit target identifier"),
-    Column("OBJECT_ID", "i8", "", "equal for all spectra of one object"),
-    Column("TARGET_RA", "f8", "deg", "right ascension, ICRS"),
-    Column("TARGET_DEC", "f8", "deg", "declination, ICRS"),
-    Column("SURVEY", "U10", "", "survey"),
-    Column("PROGRAM", "U10", "", "program within the survey"),
-    Column("TILEID", "i4", "", "tile (SDSS: plate), -1 unknown"),
-    Column("HEALPIX", "i4", "", "healpix pixel, -1 unknown"),
-    Column("NIGHT", "i4", "", "night (SDSS: MJD), -1 unknown"),
-    Column("EXPID", "i8", "", "exposure, -1 unknown"),
-    Column("PETAL", "i2", "", "petal or spectrograph, -1 unknown"),
-    Column("FIBER", "i4", "", "fibre, -1 unknown"),
-    Column("OBJTYPE", "U4", "", "TGT, SKY, ... as the survey says"),
+
+@dataclass(frozen=True)
+class Identity(Column):
+    """An identity column, with its names in DESI files.
+
+    Attributes:
+        fibermap: names in a FIBERMAP, the first there is taken; None is `name`.
+        cards: header keywords that hold for all rows, used where the FIBERMAP has no column.
+    """
+
+    fibermap: tuple[str, ...] | None = None
+    cards: tuple[str, ...] = ()
+
+    @property
+    def in_memory(self) -> str:
+        """The widest type of its kind: a survey's numbers may be larger than a catalogue's."""
+        return _IN_MEMORY[np.dtype(self.dtype).kind][0]
+
+    def missing(self, n: int) -> NDArray[Any]:
+        """Return (n,) times the value that means unknown."""
+        return np.full(n, _IN_MEMORY[np.dtype(self.dtype).kind][1])
+
+
+_Integers = NDArray[np.int64]
+_Degrees = NDArray[np.float64]
+_Words = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Identity of each spectrum; every field is an (n,) array, annotated with its column.
+
+    Missing numbers are -1, missing coordinates NaN, missing words ``""``. For SDSS, target_id is
+    plate·10⁹ + mjd·10⁴ + fiber, tile_id the plate and night the MJD.
+    """
+
+    target_id: Annotated[
+        _Integers, Identity("TARGETID", "i8", "", "survey's 64-bit target identifier", ())
+    ]
+    object_id: Annotated[
+        _Integers, Identity("OBJECT_ID", "i8", "", "equal for all spectra of one object", ())
+    ]
+    ra_deg: Annotated[_Degrees, Identity("TARGET_RA", "f8", "deg", "right ascension, ICRS")]
+    dec_deg: Annotated[_Degrees, Identity("TARGET_DEC", "f8", "deg", "declination, ICRS")]
+    survey: Annotated[_Words, Identity("SURVEY", "U10", "", "survey", cards=("SURVEY",))]
+    program: Annotated[
+        _Words, Identity("PROGRAM", "U10", "", "program within the survey", cards=("PROGRAM",))
+    ]
+    tile_id: Annotated[
+        _Integers,
+        Identity("TILEID", "i4", "", "tile (SDSS: plate), -1 unknown", cards=("TILEID",)),
+    ]
+    healpix: Annotated[
+        _Integers,
+        Identity("HEALPIX", "i4", "", "healpix pixel, -1 unknown", ("HPXPIXEL",), ("HPXPIXEL",)),
+    ]
+    night: Annotated[
+        _Integers, Identity("NIGHT", "i4", "", "night (SDSS: MJD), -1 unknown", cards=("NIGHT",))
+    ]
+    exposure_id: Annotated[
+        _Integers, Identity("EXPID", "i8", "", "exposure, -1 unknown", cards=("EXPID",))
+    ]
+    petal: Annotated[
+        _Integers,
+        Identity(
+            "PETAL",
+            "i2",
+            "",
+            "petal or spectrograph, -1 unknown",
+            ("PETAL_LOC",),
+            ("PETAL", "SPECTRO"),
+        ),
+    ]
+    fiber: Annotated[_Integers, Identity("FIBER", "i4", "", "fibre, -1 unknown")]
+    object_type: Annotated[
+        _Words, Identity("OBJTYPE", "U4", "", "TGT, SKY, ... as the survey says")
+    ]
+    fiber_status: Annotated[
+        _Integers,
+        Identity(
+            "FIBERSTATUS",
+            "i4",
+            "",
+            "fibre bits of the survey, 0 good, -1 unknown",
+            ("COADD_FIBERSTATUS", "FIBERSTATUS"),
+        ),
+    ]
+
+    def __post_init__(self) -> None:
+        check_lengths("Keys", {name: len(getattr(self, name)) for name in IDENTITY})
+
+    def __len__(self) -> int:
+        """Return the number of spectra."""
+        return len(self.target_id)
+
+    def __getitem__(self, index: Index) -> "Keys":
+        """Return the keys of some rows."""
+        return Keys(**{name: getattr(self, name)[index] for name in IDENTITY})
+
+    def columns(self, *names: str) -> Block:
+        """Return survey column names and values; all columns by default."""
+        wanted = names or tuple(column.name for column in IDENTITY.values())
+        named = {column.name: field for field, column in IDENTITY.items()}
+        return {name: getattr(self, named[name]) for name in wanted}
+
+    @classmethod
+    def make(cls, target_id: NDArray[Any], **known: NDArray[Any]) -> "Keys":
+        """Build keys from what is known, everything else missing.
+
+        Args:
+            target_id: (n,) int64; also taken as `object_id` unless that is given.
+            known: any other field, (n,) each.
+
+        >>> Keys.make(np.array([7]), night=np.array([20210107])).fiber.tolist()
+        [-1]
+        """
+        given = {"object_id": target_id} | known | {"target_id": target_id}
+        n = len(target_id)
+        return cls(
+            **{
+                name: np.asarray(given.get(name, column.missing(n)), column.in_memory)
+                for name, column in IDENTITY.items()
+            }
+        )
+
+
+def check_lengths(what: str, lengths: Mapping[str, int]) -> None:
+    """Check that columns are of one length.
+
+    Raises:
+        DataFormatError: they are not.
+    """
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataFormatError(f"{what}: columns differ in length ({found}); expected one length")
+
+
+# Field of `Keys` -> its column.
+_HINTS: Final = get_type_hints(Keys, include_extras=True)
+IDENTITY: Final[Mapping[str, Identity]] = MappingProxyType(
+    {field.name: _HINTS[field.name].__metadata__[0] for field in fields(Keys)}
 )
-_RESULT = (
+
+_SN: Final = (
+    Column("SN_B", "f4", "", "median S/N per pixel, blue"),
+    Column("SN_R", "f4", "", "median S/N per pixel, red"),
+    Column("SN_Z", "f4", "", "median S/N per pixel, near infrared"),
+)
+_TRACE: Final = (
+    Column("FLAGS", "i4", "", "quality bit mask, names in the header"),
+    Column("SOURCE", "U", "", "file the spectrum came from"),
+    Column("ROW", "i8", "", "row in that file"),
+)
+# What a store holds of a spectrum besides flux and ivar; identity columns in memory's types.
+STORED: Final = (
+    *IDENTITY.values(),
+    *_SN,
+    Column("MEAN_FLUX", "f8", "", "mean removed by normalising"),
+    Column("RMS_FLUX", "f8", "", "rms removed by normalising"),
+    *_TRACE,
+)
+_RESULT: Final = (
     Column("IS_QSO", "?", "", "enough lines above the threshold"),
     Column("CLASS", "U7", "", "NOT_QSO, LOW_Z or HIGH_Z (redshift >= 2.1)"),
     Column("Z_BEST", "f8", "", "redshift of the most confident line"),
     Column("BEST_LINE", "U12", "", "the most confident line"),
 )
-_JOINT = (
+_JOINT: Final = (
     Column("Z_JOINT", "f8", "", "redshift of all lines together"),
     Column("ZERR_JOINT", "f4", "", "standard deviation of Z_JOINT"),
     Column("Z_ALT", "f8", "", "next likely redshift, NaN for none"),
     Column("P_ALT", "f4", "", "probability of Z_ALT, at most 0.5"),
 )
-_TRACE = (
-    Column("SN_B", "f4", "", "median S/N per pixel, blue"),
-    Column("SN_R", "f4", "", "median S/N per pixel, red"),
-    Column("SN_Z", "f4", "", "median S/N per pixel, near infrared"),
-    Column("FLAGS", "i4", "", "quality bit mask, names in the header"),
-    Column("SOURCE", "U", "", "file the spectrum came from"),
-    Column("ROW", "i8", "", "row in that file"),
-)
+
+
+def columns_named(*names: str) -> tuple[Column, ...]:
+    """Return columns of spectra and of network results by name, in that order.
+
+    >>> columns_named("FIBER")[0].dtype
+    'i4'
+    """
+    known = {column.name: column for column in (*STORED, *_RESULT, *_JOINT)}
+    return tuple(known[name] for name in names)
 
 
 def columns_of_lines(lines: Sequence[Line]) -> tuple[Column, ...]:
@@ -86,7 +263,8 @@ def catalogue_columns(lines: Sequence[Line], *, joint: bool = True) -> tuple[Col
         lines: of the network.
         joint: with the redshift of all lines together.
     """
-    return _IDENTITY + _RESULT + (_JOINT if joint else ()) + columns_of_lines(lines) + _TRACE
+    results = _RESULT + (_JOINT if joint else ())
+    return (*IDENTITY.values(), *results, *columns_of_lines(lines), *_SN, *_TRACE)
 
 
 def _finder(line: Line) -> str:

@@ -4,14 +4,15 @@ Frozen types only: nothing here is loaded, changed and plotted in place. Survey
 column names (``TARGETID``) belong to readers and writers; here names are whole words.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.columns import IDENTITY, STORED, Block, Index, Keys, check_lengths
 from quasarloop.errors import DataFormatError
 from quasarloop.grid import WaveGrid
 
@@ -19,8 +20,6 @@ __all__ = ["ARM_NAMES", "Arm", "Flag", "Keys", "RebinnedSpectra", "Spectra", "co
 
 # Spectrograph arms, blue to red (DESI names). Source: paper, Section 1.
 ARM_NAMES: Final = ("b", "r", "z")
-
-Index = slice | NDArray[np.integer] | NDArray[np.bool_]
 
 
 class Flag(IntFlag):
@@ -38,75 +37,6 @@ class Flag(IntFlag):
     NOT_TARGET = 512  # sky fibre or anything but a science target
     DUPLICATE_ROW = 1024  # an earlier row has the same identity and exposure
     BAD_TARGETID = 2048  # TARGETID 0 or negative (sky, stuck fibres, unknown)
-
-
-@dataclass(frozen=True)
-class Keys:
-    """Identity of each spectrum; every field is an (n,) array.
-
-    Missing numbers are -1, missing coordinates NaN, missing words ``""``.
-
-    Attributes:
-        target_id: survey's own 64-bit identifier (TARGETID; plate·10⁹ + mjd·10⁴ + fiber for SDSS).
-        object_id: equal for all spectra of one object on the sky.
-        ra_deg, dec_deg: ICRS degrees.
-        survey, program: e.g. ``"sv3"``, ``"dark"``; ``"boss"``, ``""``.
-        tile_id, healpix, night, exposure_id, petal, fiber: the survey's exposure keys
-            (SDSS: tile_id holds the plate, night the MJD).
-        object_type: ``"TGT"``, ``"SKY"``, … as the survey says.
-        fiber_status: the survey's fibre bits (DESI COADD_FIBERSTATUS or FIBERSTATUS; 0 good).
-    """
-
-    target_id: NDArray[np.int64]
-    object_id: NDArray[np.int64]
-    ra_deg: NDArray[np.float64]
-    dec_deg: NDArray[np.float64]
-    survey: NDArray[np.str_]
-    program: NDArray[np.str_]
-    tile_id: NDArray[np.int64]
-    healpix: NDArray[np.int64]
-    night: NDArray[np.int64]
-    exposure_id: NDArray[np.int64]
-    petal: NDArray[np.int64]
-    fiber: NDArray[np.int64]
-    object_type: NDArray[np.str_]
-    fiber_status: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        _check_lengths("Keys", {f.name: len(getattr(self, f.name)) for f in fields(self)})
-
-    def __len__(self) -> int:
-        """Return the number of spectra."""
-        return len(self.target_id)
-
-    def __getitem__(self, index: Index) -> "Keys":
-        """Return the keys of some rows."""
-        return Keys(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
-
-    @classmethod
-    def make(cls, target_id: NDArray[Any], **known: NDArray[Any]) -> "Keys":
-        """Build keys from what is known, everything else missing.
-
-        Args:
-            target_id: (n,) int64; also taken as `object_id` unless that is given.
-            known: any other field, (n,) each.
-
-        >>> Keys.make(np.array([7]), night=np.array([20210107])).fiber.tolist()
-        [-1]
-        """
-        n = len(target_id)
-        ids = np.asarray(target_id, dtype=np.int64)
-        columns: dict[str, NDArray[Any]] = {"target_id": ids}
-        for f in fields(cls):
-            if f.name in ("ra_deg", "dec_deg"):
-                columns[f.name] = np.asarray(known.get(f.name, np.full(n, np.nan)), np.float64)
-            elif f.name in ("survey", "program", "object_type"):
-                columns[f.name] = np.asarray(known.get(f.name, np.full(n, "")), np.str_)
-            elif f.name == "object_id":
-                columns[f.name] = np.asarray(known.get(f.name, ids), np.int64)
-            elif f.name != "target_id":
-                columns[f.name] = np.asarray(known.get(f.name, np.full(n, -1)), np.int64)
-        return cls(**columns)
 
 
 @dataclass(frozen=True)
@@ -155,7 +85,7 @@ class Spectra:
     def __post_init__(self) -> None:
         lengths = {"keys": len(self.keys), "flags": len(self.flags), "row": len(self.row)}
         lengths |= {f"arm {arm.name}": len(arm.flux) for arm in self.arms}
-        _check_lengths(f"spectra of {self.source}", lengths)
+        check_lengths(f"spectra of {self.source}", lengths)
 
     def __len__(self) -> int:
         """Return the number of spectra."""
@@ -201,7 +131,7 @@ class RebinnedSpectra:
 
     def __post_init__(self) -> None:
         names = ("flux", "ivar", "mean_flux", "rms_flux", "sn", "flags", "keys", "source", "row")
-        _check_lengths("rebinned spectra", {name: len(getattr(self, name)) for name in names})
+        check_lengths("rebinned spectra", {name: len(getattr(self, name)) for name in names})
 
     def __len__(self) -> int:
         """Return the number of spectra."""
@@ -211,6 +141,13 @@ class RebinnedSpectra:
         """Return some rows."""
         rows = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "grid"}
         return RebinnedSpectra(grid=self.grid, **rows)
+
+    def columns(self) -> Block:
+        """Return the `columns.STORED` columns: survey name -> (n,) array."""
+        columns = self.keys.columns()
+        columns |= {f"SN_{arm.upper()}": self.sn[:, i] for i, arm in enumerate(ARM_NAMES)}
+        rest = (column.name for column in STORED if column.name not in columns)
+        return columns | {name: getattr(self, name.lower()) for name in rest}
 
 
 def concatenate(parts: Sequence[RebinnedSpectra]) -> RebinnedSpectra:
@@ -230,22 +167,9 @@ def concatenate(parts: Sequence[RebinnedSpectra]) -> RebinnedSpectra:
             )
     joined = {
         name: np.concatenate([getattr(part, name) for part in parts])
-        for name in _array_names(RebinnedSpectra)
+        for name in (f.name for f in fields(RebinnedSpectra) if f.name not in ("grid", "keys"))
     }
     keys = Keys(
-        **{
-            f.name: np.concatenate([getattr(part.keys, f.name) for part in parts])
-            for f in fields(Keys)
-        }
+        **{name: np.concatenate([getattr(p.keys, name) for p in parts]) for name in IDENTITY}
     )
     return RebinnedSpectra(grid=grid, keys=keys, **joined)
-
-
-def _array_names(cls: type) -> Iterator[str]:
-    return (f.name for f in fields(cls) if f.name not in ("grid", "keys"))
-
-
-def _check_lengths(what: str, lengths: dict[str, int]) -> None:
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise DataFormatError(f"{what}: columns differ in length ({found}); expected one length")

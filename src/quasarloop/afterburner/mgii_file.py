@@ -24,7 +24,7 @@ from quasarloop.afterburner.templates import (
     with_resolution,
 )
 from quasarloop.artefacts import check_output, versions, write_atomically
-from quasarloop.columns import CatalogueBlock
+from quasarloop.columns import Block
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.read import iter_spectra
 from quasarloop.read.fits_reader import FitsFile, open_fits
@@ -42,7 +42,7 @@ def mgii_block(
     redrock: RedrockFile,
     templates: str | Path | None = None,
     options: MgIIOptions | None = None,
-) -> CatalogueBlock:
+) -> Block:
     """Fit Mg II in every spectrum of a coadd whose redshift brings it into view.
 
     Args:
@@ -89,7 +89,7 @@ def fit_mgii_file(
     templates: str | Path | None = None,
     options: MgIIOptions | None = None,
     overwrite: bool = False,
-) -> CatalogueBlock:
+) -> Block:
     """Write a qso_mgii file; returns its columns.
 
     Raises:
@@ -110,7 +110,7 @@ def fit_mgii_file(
 
 
 def write_mgii_file(
-    block: CatalogueBlock,
+    block: Block,
     redrock: RedrockFile,
     out: str | Path,
     options: MgIIOptions,
@@ -123,7 +123,7 @@ def write_mgii_file(
     """
     n = len(redrock)
     answers = redrock.answers
-    table: CatalogueBlock = {
+    table: Block = {
         "TARGETID": redrock.target_id,
         "RA": answers.ra_deg,
         "DEC": answers.dec_deg,

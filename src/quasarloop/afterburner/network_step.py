@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.redrock_file import match_rows
 from quasarloop.artefacts import checksum
 from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra
-from quasarloop.columns import CatalogueBlock
+from quasarloop.columns import Block
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import default_weights_path, read_weights
 from quasarloop.quality import UNUSABLE, prepare
@@ -56,7 +56,7 @@ class NetworkAnswer:
     z_joint_err: NDArray[np.float64]
     z_alt: NDArray[np.float64]
     p_alt: NDArray[np.float64]
-    columns: CatalogueBlock
+    columns: Block
 
     def __len__(self) -> int:
         """Return the number of rows."""

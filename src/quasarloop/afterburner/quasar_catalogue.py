@@ -30,7 +30,7 @@ from quasarloop.artefacts import versions
 from quasarloop.catalogue.classify import ClassifyOptions, catalogue_header, classify_spectra
 from quasarloop.catalogue.files import open_writer
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
-from quasarloop.columns import CatalogueBlock
+from quasarloop.columns import Block
 from quasarloop.engine import Engine, open_session
 from quasarloop.errors import DataFormatError, QuasarloopError
 from quasarloop.network.predict import Predictor
@@ -149,7 +149,7 @@ class _Petal:
     """What became of one redrock file."""
 
     n_spectra: int
-    rows: CatalogueBlock
+    rows: Block
     error: QuasarloopError | None = None
 
 
@@ -280,7 +280,7 @@ def write_network_catalogue(
     )
 
 
-def network_quasar_rows(block: CatalogueBlock) -> CatalogueBlock:
+def network_quasar_rows(block: Block) -> Block:
     """Return the quasars of a classified block as rows of the catalogue.
 
     The redshift is the joint one of all lines where it is known, else the best line's. Fibres

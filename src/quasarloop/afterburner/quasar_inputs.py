@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.redrock_file import RedrockRows, match_rows, read_redrock_rows
 from quasarloop.afterburner.survey_targets import PHASES
 from quasarloop.catalogue import read_catalogue
-from quasarloop.columns import CatalogueBlock
+from quasarloop.columns import Block
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits
@@ -71,7 +71,7 @@ class RedrockFile:
 
     path: Path
     answers: RedrockRows
-    known: CatalogueBlock
+    known: Block
 
     def __len__(self) -> int:
         """Return the number of spectra."""
@@ -97,7 +97,7 @@ def read_redrock_file(path: str | Path) -> RedrockFile:
     """
     answers = read_redrock_rows(path)
     _refuse_duplicates(path, "REDSHIFTS", answers.target_id)
-    known: CatalogueBlock = {}
+    known: Block = {}
     with open_fits(path) as fits:
         for hdu, names in ((fits.named("FIBERMAP"), _FIBERMAP), (fits.named("TSNR2"), _TSNR2)):
             if hdu is not None:
@@ -105,7 +105,7 @@ def read_redrock_file(path: str | Path) -> RedrockFile:
     return RedrockFile(Path(path), answers, known)
 
 
-def read_network_file(path: str | Path, target_id: NDArray[np.int64]) -> CatalogueBlock:
+def read_network_file(path: str | Path, target_id: NDArray[np.int64]) -> Block:
     """Read a qso_qn file (HDU QN_RR) in the rows of a redrock file.
 
     Args:
@@ -127,7 +127,7 @@ def read_network_file(path: str | Path, target_id: NDArray[np.int64]) -> Catalog
     return block
 
 
-def read_mgii_file(path: str | Path, target_id: NDArray[np.int64]) -> CatalogueBlock:
+def read_mgii_file(path: str | Path, target_id: NDArray[np.int64]) -> Block:
     """Read a qso_mgii file (HDU MGII) in the rows of a redrock file.
 
     Returns:
@@ -157,7 +157,7 @@ def _read_matched(
     needed: Sequence[str],
     target_id: NDArray[np.int64],
     extra: Sequence[str] = (),
-) -> CatalogueBlock:
+) -> Block:
     with open_fits(path) as fits:
         found = next((hdu for name in hdus if (hdu := fits.named(name)) is not None), None)
         block = _columns(fits, found or fits.need(hdus[0]), (*needed, *extra), needed)
@@ -185,9 +185,7 @@ def _read_matched(
     return out
 
 
-def _in_rows(
-    fits: FitsFile, hdu: Hdu, names: Sequence[str], target_id: NDArray[np.int64]
-) -> CatalogueBlock:
+def _in_rows(fits: FitsFile, hdu: Hdu, names: Sequence[str], target_id: NDArray[np.int64]) -> Block:
     block = _columns(fits, hdu, ("TARGETID", *names), ("TARGETID",))
     row = match_rows(target_id, block.pop("TARGETID").astype(np.int64), str(fits.path), hdu.name)
     return {name: values[row] for name, values in block.items()}
@@ -200,9 +198,7 @@ def _spread(values: NDArray[Any], row: NDArray[np.intp], n: int) -> NDArray[Any]
     return out
 
 
-def _columns(
-    fits: FitsFile, hdu: Hdu, names: Sequence[str], needed: Sequence[str]
-) -> CatalogueBlock:
+def _columns(fits: FitsFile, hdu: Hdu, names: Sequence[str], needed: Sequence[str]) -> Block:
     block = fits.columns(hdu, names)
     missing = [name for name in needed if name not in block]
     if missing:

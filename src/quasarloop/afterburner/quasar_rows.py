@@ -28,7 +28,7 @@ from quasarloop.afterburner.priors import PAPER_WIDTH
 from quasarloop.afterburner.quasar_inputs import MGII_COLUMNS, SECONDARY_COLUMNS, RedrockFile
 from quasarloop.afterburner.reruns import Why
 from quasarloop.afterburner.survey_targets import PHASES, target_mask
-from quasarloop.columns import CatalogueBlock, Column
+from quasarloop.columns import Block, Column, columns_named, columns_of_lines
 from quasarloop.errors import SelectionError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.desi import TARGET_TYPE
@@ -36,23 +36,14 @@ from quasarloop.zwarn import Zwarn
 
 __all__ = ["DESI_COLUMNS", "NETWORK_COLUMNS", "CatalogueOptions", "network_zwarn", "quasar_rows"]
 
-_CONFIDENCES: Final = tuple(
-    Column(f"C_{line.column}", "f4", "", f"confidence of {line.name}") for line in EMISSION_LINES
-)
-_REDSHIFTS: Final = tuple(
-    Column(f"Z_{line.column}", "f4", "", f"redshift if it is {line.name}")
-    for line in EMISSION_LINES
-)
 _OURS: Final = (
     Column("C_BAL", "f4", "", "confidence of broad absorption at C IV"),
     Column("Z_JOINT", "f8", "", "network's redshift of all lines together"),
-    Column("ZERR_JOINT", "f4", "", "standard deviation of Z_JOINT"),
-    Column("Z_ALT", "f8", "", "next likely redshift, NaN for none"),
-    Column("P_ALT", "f4", "", "probability of Z_ALT, at most 0.5"),
+    *columns_named("ZERR_JOINT", "Z_ALT", "P_ALT"),
 )
 _TRACE: Final = (
     Column("SOURCE", "U", "", "file the row came from"),
-    Column("ROW", "i8", "", "row in that file"),
+    *columns_named("ROW"),
 )
 
 # Source of the names: desidatamodel, QSO_cat_{SPECPROD}_cumulative (DR1).
@@ -64,8 +55,7 @@ DESI_COLUMNS: Final = (
     Column("SPECTYPE", "U6", "", "class, of the answer Z is from"),
     Column("Z_SOURCE", "U8", "", "REDROCK, RERUN, WAITING for one, or NETWORK"),
     Column("COADD_FIBERSTATUS", "i4", "", "fibre bits"),
-    Column("TARGET_RA", "f8", "deg", "right ascension, ICRS"),
-    Column("TARGET_DEC", "f8", "deg", "declination, ICRS"),
+    *columns_named("TARGET_RA", "TARGET_DEC"),
     Column("OBJTYPE", "U4", "", "TGT"),
     Column("COADD_NUMEXP", "i4", "", "exposures"),
     Column("COADD_EXPTIME", "f4", "s", "exposure time"),
@@ -86,8 +76,7 @@ DESI_COLUMNS: Final = (
     Column("ZWARN_RR", "i8", "", "its warning bits"),
     Column("SPECTYPE_RR", "U6", "", "its class"),
     Column("Z_QN", "f4", "", "network's redshift of the best line"),
-    *_CONFIDENCES,
-    *_REDSHIFTS,
+    *columns_of_lines(EMISSION_LINES),
     Column("QSO_MASKBITS", "i4", "", "who says quasar, names in the header"),
     *_OURS,
     *_TRACE,
@@ -96,25 +85,17 @@ DESI_COLUMNS: Final = (
 # The same catalogue where no redrock has looked.
 NETWORK_COLUMNS: Final = (
     Column("TARGETID", "i8", "", "survey's identifier"),
-    Column("OBJECT_ID", "i8", "", "equal for all spectra of one object"),
+    *columns_named("OBJECT_ID"),
     Column("Z", "f8", "", "redshift"),
     Column("ZERR", "f8", "", "its error, NaN unknown"),
     Column("ZWARN", "i8", "", "4: another redshift is nearly as likely"),
     Column("Z_SOURCE", "U8", "", "JOINT: all lines; LINE: the best line"),
-    Column("TARGET_RA", "f8", "deg", "right ascension, ICRS"),
-    Column("TARGET_DEC", "f8", "deg", "declination, ICRS"),
-    Column("SURVEY", "U10", "", "survey"),
-    Column("TILEID", "i4", "", "tile (SDSS: plate), -1 unknown"),
-    Column("NIGHT", "i4", "", "night (SDSS: MJD), -1 unknown"),
-    Column("FIBER", "i4", "", "fibre, -1 unknown"),
+    *columns_named("TARGET_RA", "TARGET_DEC", "SURVEY", "TILEID", "NIGHT", "FIBER"),
     Column("OBJTYPE", "U4", "", "as the survey says"),
-    Column("SN_B", "f4", "", "median S/N per pixel, blue"),
-    Column("SN_R", "f4", "", "median S/N per pixel, red"),
-    Column("SN_Z", "f4", "", "median S/N per pixel, near infrared"),
+    *columns_named("SN_B", "SN_R", "SN_Z"),
     Column("Z_QN", "f4", "", "redshift of the best line"),
-    Column("BEST_LINE", "U12", "", "the most confident line"),
-    *_CONFIDENCES,
-    *_REDSHIFTS,
+    *columns_named("BEST_LINE"),
+    *columns_of_lines(EMISSION_LINES),
     Column("QSO_MASKBITS", "i4", "", "8: the network says quasar"),
     *_OURS,
     Column("FLAGS", "i4", "", "quality bits, names in the header"),
@@ -155,11 +136,11 @@ class CatalogueOptions:
 
 def quasar_rows(
     redrock: RedrockFile,
-    network: CatalogueBlock,
-    mgii: CatalogueBlock | None,
+    network: Block,
+    mgii: Block | None,
     wise_variable: NDArray[np.int64],
     options: CatalogueOptions,
-) -> CatalogueBlock:
+) -> Block:
     """Join the opinions of one file and return its quasars.
 
     Args:
@@ -215,7 +196,7 @@ def network_zwarn(p_alt: NDArray[np.floating]) -> NDArray[np.int64]:
 
 def _waits(
     redrock: RedrockFile,
-    network: CatalogueBlock,
+    network: Block,
     bits: NDArray[np.int32],
     taken: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
@@ -231,7 +212,7 @@ def _waits(
 
 
 def _network_redshift(
-    network: CatalogueBlock,
+    network: Block,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the joint redshift and its error; the best line's, error NaN, where there is none."""
     z = network["Z_JOINT"].astype(np.float64)
@@ -242,7 +223,7 @@ def _network_redshift(
 
 def _redshifts(
     redrock: RedrockFile,
-    network: CatalogueBlock,
+    network: Block,
     taken: NDArray[np.bool_],
     waits: NDArray[np.bool_],
     waiting: Literal["redrock", "network"],
@@ -271,8 +252,8 @@ def _redshifts(
 
 def _evidence(
     redrock: RedrockFile,
-    network: CatalogueBlock,
-    mgii: CatalogueBlock | None,
+    network: Block,
+    mgii: Block | None,
     wise_variable: NDArray[np.int64],
     options: CatalogueOptions,
 ) -> Evidence:
@@ -325,8 +306,8 @@ def _known(redrock: RedrockFile, name: str, missing: float) -> NDArray[Any]:
 def _filled(
     name: str,
     dtype: str,
-    values: CatalogueBlock,
-    network: CatalogueBlock,
+    values: Block,
+    network: Block,
     redrock: RedrockFile,
 ) -> NDArray[Any]:
     for block in (values, network, redrock.known):

@@ -13,7 +13,7 @@ from quasarloop.artefacts import checksum, versions
 from quasarloop.catalogue.files import open_writer
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHOLD, Vote
-from quasarloop.columns import CatalogueBlock, catalogue_columns
+from quasarloop.columns import Block, catalogue_columns
 from quasarloop.errors import DataFormatError
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import CALIBRATION, JointCalibration, joint_redshifts
@@ -59,7 +59,7 @@ class ClassifyOptions:
 
 def classify_spectra(
     spectra: RebinnedSpectra, predictor: Predictor, options: ClassifyOptions | None = None
-) -> CatalogueBlock:
+) -> Block:
     """Classify spectra with one network.
 
     Args:
@@ -79,7 +79,7 @@ def classify_spectra(
     result = classify_finds(finds, config, threshold=chosen.threshold, n_lines=chosen.n_lines)
     n = len(spectra)
     line_names = np.array([line.name for line in config.lines])
-    values: dict[str, NDArray[Any]] = _identity(spectra)
+    values: dict[str, NDArray[Any]] = spectra.columns()
     values["IS_QSO"] = _spread(result.is_qso, usable, n, fill=False)
     vote = _spread(result.vote, usable, n, fill=Vote.NOT_QSO)
     values["CLASS"] = np.array([member.name for member in Vote])[vote]
@@ -111,31 +111,6 @@ def options_record(options: ClassifyOptions) -> Mapping[str, Any]:
         "high_z_min": HIGH_Z_MIN,
         "joint": asdict(options.calibration) if options.joint else None,
         "flag_bits": {str(flag.name): int(flag) for flag in Flag},
-    }
-
-
-def _identity(spectra: RebinnedSpectra) -> dict[str, NDArray[Any]]:
-    keys = spectra.keys
-    return {
-        "TARGETID": keys.target_id,
-        "OBJECT_ID": keys.object_id,
-        "TARGET_RA": keys.ra_deg,
-        "TARGET_DEC": keys.dec_deg,
-        "SURVEY": keys.survey,
-        "PROGRAM": keys.program,
-        "TILEID": keys.tile_id,
-        "HEALPIX": keys.healpix,
-        "NIGHT": keys.night,
-        "EXPID": keys.exposure_id,
-        "PETAL": keys.petal,
-        "FIBER": keys.fiber,
-        "OBJTYPE": keys.object_type,
-        "SN_B": spectra.sn[:, 0],
-        "SN_R": spectra.sn[:, 1],
-        "SN_Z": spectra.sn[:, 2],
-        "FLAGS": spectra.flags,
-        "SOURCE": spectra.source,
-        "ROW": spectra.row,
     }
 
 

@@ -17,7 +17,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_output, write_atomically
-from quasarloop.columns import CatalogueBlock, Column
+from quasarloop.columns import Block, Column
 from quasarloop.errors import DataFormatError, OutputError
 
 __all__ = [
@@ -33,7 +33,7 @@ CATALOGUE_HDU: Final = "QSO_CAT"
 # A file name longer than this is cut from the left in FITS, whose strings have a fixed width.
 _NAME_WIDTH: Final = 120
 
-Append = Callable[[CatalogueBlock], None]
+Append = Callable[[Block], None]
 
 
 def catalogue_format(path: str | Path) -> str:
@@ -68,7 +68,7 @@ def open_writer(
         overwrite: replace an existing file.
 
     Yields:
-        A function that appends one `CatalogueBlock`.
+        A function that appends one `Block`.
 
     Raises:
         OutputError: unknown ending, file exists, folder missing or not writable, disk full.
@@ -97,7 +97,7 @@ def _fits(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> I
             hdu = fits[CATALOGUE_HDU]
             _fits_header(hdu, columns, header)
 
-            def append(block: CatalogueBlock) -> None:
+            def append(block: Block) -> None:
                 rows = np.empty(len(block[columns[0].name]), dtype)
                 for column in columns:
                     rows[column.name] = _ascii_values(block[column.name])
@@ -126,7 +126,7 @@ def _parquet(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -
     schema = pa.schema(fields, metadata={"quasarloop": json.dumps(header, sort_keys=True)})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
 
-        def append(block: CatalogueBlock) -> None:
+        def append(block: Block) -> None:
             arrays = [pa.array(block[c.name], type=_arrow_type(c)) for c in columns]
             if len(arrays[0]):
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
@@ -159,7 +159,7 @@ def _row_appender(stream: TextIO, columns: Sequence[Column]) -> Append:
     # Words in quotes: in ECSV an empty word without them would be a missing one.
     writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
-    def append(block: CatalogueBlock) -> None:
+    def append(block: Block) -> None:
         writer.writerows(zip(*(_values(block[c.name]) for c in columns), strict=True))
 
     return append
@@ -192,7 +192,7 @@ FORMATS: Final[
 ] = {"fits": _fits, "parquet": _parquet, "csv": _csv, "ecsv": _ecsv}
 
 
-def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> CatalogueBlock:
+def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> Block:
     """Read a catalogue as arrays.
 
     Args:
@@ -220,13 +220,13 @@ def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> CatalogueBlo
     return block
 
 
-def line_columns(block: CatalogueBlock) -> list[str]:
+def line_columns(block: Block) -> list[str]:
     """Return the names after ``C_`` of the emission lines, in order, the BAL finder left out."""
     names = [name[2:] for name in block if name.startswith("C_") and f"Z_{name[2:]}" in block]
     return [name for name in names if name != "BAL"]
 
 
-def _read_fits(path: Path) -> CatalogueBlock:
+def _read_fits(path: Path) -> Block:
     with fitsio.FITS(str(path)) as fits:
         if len(fits) < 2 or not fits[1].has_data():  # noqa: PLR2004 -- primary and table
             names = fits[1].get_colnames() if len(fits) > 1 else []
@@ -235,21 +235,21 @@ def _read_fits(path: Path) -> CatalogueBlock:
     return {name: _native(rows[name]) for name in rows.dtype.names}
 
 
-def _read_parquet(path: Path) -> CatalogueBlock:
+def _read_parquet(path: Path) -> Block:
     return _from_polars(pl.read_parquet(path))
 
 
-def _read_csv(path: Path) -> CatalogueBlock:
+def _read_csv(path: Path) -> Block:
     return _from_polars(pl.read_csv(path, comment_prefix="#", infer_schema_length=None))
 
 
-def _read_ecsv(path: Path) -> CatalogueBlock:
+def _read_ecsv(path: Path) -> Block:
     table = astropy_ascii.read(path, format="ecsv", fill_values=[])  # empty words are words
     return {name: np.asarray(table[name]) for name in table.colnames}
 
 
-def _from_polars(frame: pl.DataFrame) -> CatalogueBlock:
-    block: CatalogueBlock = {}
+def _from_polars(frame: pl.DataFrame) -> Block:
+    block: Block = {}
     for name in frame.columns:
         column = frame[name]
         if column.dtype == pl.String:

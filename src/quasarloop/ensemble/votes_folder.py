@@ -189,13 +189,11 @@ def votes_table(
     """
     n = len(keys)
     identity: dict[str, Any] = {
-        "TARGETID": keys.target_id,
-        "OBJECT_ID": keys.object_id,
+        **keys.columns("TARGETID", "OBJECT_ID"),
         "SHARD": pa.array([shard] * n, pa.string()),
         "ROW": np.arange(first_row, first_row + n, dtype=np.int64),
         "FLAGS": flags,
-        "SURVEY": pa.array(keys.survey.tolist(), pa.string()),
-        "PROGRAM": pa.array(keys.program.tolist(), pa.string()),
+        **keys.columns("SURVEY", "PROGRAM"),
         "N_NETWORKS": np.full(n, n_networks, dtype=np.uint16),
     }
     return pa.table({**identity, **columns})

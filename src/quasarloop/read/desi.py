@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.columns import IDENTITY
 from quasarloop.errors import DataFormatError
 from quasarloop.read.fits_reader import FitsFile, Hdu
 from quasarloop.read.formats import Format, Identity, integer_column, wavelengths
@@ -24,33 +25,14 @@ logger = logging.getLogger(__name__)
 TARGET_TYPE: Final = "TGT"
 
 _FLUX_NAME: Final = re.compile(r"([BRZ]+)_FLUX")
-# FIBERMAP columns of any file -> our key.
+# FIBERMAP columns of any file -> our key; of several with one key the first is taken.
 _KEY_COLUMNS: Final = {
-    "TARGET_RA": "ra_deg",
-    "TARGET_DEC": "dec_deg",
-    "SURVEY": "survey",
-    "PROGRAM": "program",
-    "TILEID": "tile_id",
-    "HPXPIXEL": "healpix",
-    "NIGHT": "night",
-    "EXPID": "exposure_id",
-    "PETAL_LOC": "petal",
-    "FIBER": "fiber",
-    "OBJTYPE": "object_type",
-    "COADD_FIBERSTATUS": "fiber_status",
-    "FIBERSTATUS": "fiber_status",
+    name: key
+    for key, column in IDENTITY.items()
+    for name in ((column.name,) if column.fibermap is None else column.fibermap)
 }
-# Primary-header keywords that hold for all rows, used where the FIBERMAP is silent.
-_KEY_CARDS: Final = {
-    "SURVEY": "survey",
-    "PROGRAM": "program",
-    "TILEID": "tile_id",
-    "HPXPIXEL": "healpix",
-    "NIGHT": "night",
-    "EXPID": "exposure_id",
-    "PETAL": "petal",
-    "SPECTRO": "petal",
-}
+# Header keywords that hold for all rows, used where the FIBERMAP is silent.
+_KEY_CARDS: Final = {card: key for key, column in IDENTITY.items() for card in column.cards}
 
 
 def _is_coadd(fits: FitsFile) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from quasarloop.artefacts import versions, write_atomically
+from quasarloop.columns import STORED
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import DataFormatError
 from quasarloop.grid import LOG_GRID, WaveGrid
@@ -46,7 +47,7 @@ _NAME_LENGTH: Final = 32
 _PARQUET_OPTIONS: Final[Mapping[str, Any]] = {
     "compression": "zstd",
     "compression_level": 1,
-    "use_dictionary": ["SURVEY", "PROGRAM", "OBJTYPE", "SOURCE"],
+    "use_dictionary": [column.name for column in STORED if column.in_memory == "U"],
     "column_encoding": {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in FLUX_COLUMNS},
     "write_statistics": ["TARGETID"],
 }

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from quasarloop.columns import IDENTITY, STORED, Keys
 from quasarloop.errors import DataFormatError
 from quasarloop.grid import WaveGrid
-from quasarloop.spectra import Keys, RebinnedSpectra
+from quasarloop.spectra import ARM_NAMES, RebinnedSpectra
 
 __all__ = [
     "FLUX_COLUMNS",
-    "KEY_COLUMNS",
     "STORE_FORMAT",
     "grid_from_dict",
     "grid_to_dict",
@@ -29,32 +29,7 @@ __all__ = [
 STORE_FORMAT: Final = 1
 
 FLUX_COLUMNS: Final = ("FLUX", "IVAR")
-# Survey column name -> field of `Keys`.
-KEY_COLUMNS: Final = {
-    "TARGETID": "target_id",
-    "OBJECT_ID": "object_id",
-    "TARGET_RA": "ra_deg",
-    "TARGET_DEC": "dec_deg",
-    "SURVEY": "survey",
-    "PROGRAM": "program",
-    "TILEID": "tile_id",
-    "HEALPIX": "healpix",
-    "NIGHT": "night",
-    "EXPID": "exposure_id",
-    "PETAL": "petal",
-    "FIBER": "fiber",
-    "OBJTYPE": "object_type",
-    "FIBERSTATUS": "fiber_status",
-}
-_SN_COLUMNS: Final = ("SN_B", "SN_R", "SN_Z")
 _METADATA_KEY: Final = b"quasarloop"
-_KEY_TYPES: Final = {
-    "TARGET_RA": pa.float64(),
-    "TARGET_DEC": pa.float64(),
-    "SURVEY": pa.string(),
-    "PROGRAM": pa.string(),
-    "OBJTYPE": pa.string(),
-}
 
 
 def schema_of(grid: WaveGrid, metadata: Mapping[str, Any] | None = None) -> pa.Schema:
@@ -65,10 +40,7 @@ def schema_of(grid: WaveGrid, metadata: Mapping[str, Any] | None = None) -> pa.S
         metadata: anything JSON can hold, to be read back with `metadata_of`.
     """
     bins = pa.list_(pa.float32(), grid.n_bins)
-    columns = [(name, _KEY_TYPES.get(name, pa.int64())) for name in KEY_COLUMNS]
-    columns += [(name, pa.float32()) for name in _SN_COLUMNS]
-    columns += [("MEAN_FLUX", pa.float64()), ("RMS_FLUX", pa.float64()), ("FLAGS", pa.int32())]
-    columns += [("SOURCE", pa.string()), ("ROW", pa.int64())]
+    columns = [(c.name, pa.from_numpy_dtype(np.dtype(c.in_memory))) for c in STORED]
     columns += [(name, bins) for name in FLUX_COLUMNS]
     content = {"format": STORE_FORMAT, "grid": grid_to_dict(grid)} | dict(metadata or {})
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -77,13 +49,7 @@ def schema_of(grid: WaveGrid, metadata: Mapping[str, Any] | None = None) -> pa.S
 
 def table_from_spectra(spectra: RebinnedSpectra, schema: pa.Schema) -> pa.Table:
     """Return the rows as a table of that schema."""
-    columns: dict[str, Any] = {
-        name: getattr(spectra.keys, field) for name, field in KEY_COLUMNS.items()
-    }
-    columns |= {name: spectra.sn[:, i] for i, name in enumerate(_SN_COLUMNS)}
-    columns |= {"MEAN_FLUX": spectra.mean_flux, "RMS_FLUX": spectra.rms_flux}
-    columns |= {"FLAGS": spectra.flags, "SOURCE": spectra.source, "ROW": spectra.row}
-    arrays = [pa.array(columns[name], schema.field(name).type) for name in columns]
+    arrays = [pa.array(v, schema.field(name).type) for name, v in spectra.columns().items()]
     for values in (spectra.flux, spectra.ivar):
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         arrays.append(pa.FixedSizeListArray.from_arrays(flat, spectra.grid.n_bins))
@@ -92,23 +58,20 @@ def table_from_spectra(spectra: RebinnedSpectra, schema: pa.Schema) -> pa.Table:
 
 def spectra_from_table(table: pa.Table, grid: WaveGrid) -> RebinnedSpectra:
     """Return a table's rows; without flux columns, flux and ivar have shape (n, 0)."""
-    text = {name for name, kind in _KEY_TYPES.items() if kind == pa.string()}
-    keys: dict[str, Any] = {
-        field: _words(table[name]) if name in text else table[name].to_numpy()
-        for name, field in KEY_COLUMNS.items()
-    }
+    columns = {c.name: _values(table[c.name]) for c in STORED if c.name in table.column_names}
+    keys = {field: columns[c.name] for field, c in IDENTITY.items() if c.name in columns}
     flux, ivar = (_bins(table, name, grid) for name in FLUX_COLUMNS)
     return RebinnedSpectra(
         grid=grid,
         flux=flux,
         ivar=ivar,
-        mean_flux=table["MEAN_FLUX"].to_numpy(),
-        rms_flux=table["RMS_FLUX"].to_numpy(),
-        sn=np.stack([table[name].to_numpy() for name in _SN_COLUMNS], axis=1),  # (n, 3)
-        flags=table["FLAGS"].to_numpy(),
-        keys=Keys(**keys),
-        source=_words(table["SOURCE"]),
-        row=table["ROW"].to_numpy(),
+        mean_flux=columns["MEAN_FLUX"],
+        rms_flux=columns["RMS_FLUX"],
+        sn=np.stack([columns[f"SN_{arm.upper()}"] for arm in ARM_NAMES], axis=1),  # (n, 3)
+        flags=columns["FLAGS"],
+        keys=Keys.make(**keys),
+        source=columns["SOURCE"],
+        row=columns["ROW"],
     )
 
 
@@ -164,5 +127,7 @@ def _bins(table: pa.Table, name: str, grid: WaveGrid) -> NDArray[np.float32]:
     return np.asarray(flat, dtype=np.float32).reshape(len(table), grid.n_bins)
 
 
-def _words(column: pa.ChunkedArray) -> NDArray[np.str_]:
-    return np.asarray(column.to_pylist(), dtype=np.str_)
+def _values(column: pa.ChunkedArray) -> NDArray[Any]:
+    if pa.types.is_string(column.type):
+        return np.asarray(column.to_pylist(), dtype=np.str_)
+    return np.asarray(column.to_numpy())
