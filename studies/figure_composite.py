@@ -25,11 +25,10 @@ from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
 from quasarloop.read import read_spectra
 from quasarloop.simulate.draw import quasars_at
 from quasarloop.simulate.instrument import Instrument, instrument_named
-from quasarloop.simulate.iron import base_continuum
-from quasarloop.simulate.magnitudes import R_BAND_AA
-from quasarloop.simulate.model import observed_flux
+from quasarloop.simulate.model import R_BAND_AA, observed_flux
 from quasarloop.simulate.noise import blur, draw_conditions, observe
 from quasarloop.simulate.population import QuasarPopulation
+from quasarloop.simulate.quasars import base_continuum
 
 Floats = NDArray[np.float64]
 Spectrum = list[tuple[Floats, Floats, Floats]]  # wavelength, flux, ivar of each arm

@@ -5,9 +5,13 @@ import pytest
 
 from quasarloop.lines import LYA_AA
 from quasarloop.simulate import forest
-from quasarloop.simulate.absorbers import draw_absorbers
 from quasarloop.simulate.draw import quasars_at
-from quasarloop.simulate.forest import LYMAN_LIMIT_AA, absorb_forest, mean_transmission
+from quasarloop.simulate.forest import (
+    LYMAN_LIMIT_AA,
+    absorb_forest,
+    draw_absorbers,
+    mean_transmission,
+)
 from quasarloop.simulate.lattice import Lattice, fine_lattice
 from quasarloop.simulate.objects import Objects, blank
 from quasarloop.simulate.population import QuasarPopulation

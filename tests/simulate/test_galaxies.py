@@ -6,13 +6,12 @@ import pytest
 from quasarloop.lines import NEBULAR_AA
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.galaxies import (
-    GALAXY_KINDS,
     draw_galaxy_traits,
     galaxy_spectra,
     galaxy_table,
 )
 from quasarloop.simulate.lattice import fine_lattice
-from quasarloop.simulate.objects import Objects
+from quasarloop.simulate.objects import GALAXY_KINDS, Objects
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
 

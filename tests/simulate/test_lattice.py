@@ -7,17 +7,15 @@ from quasarloop.errors import GridError
 from quasarloop.simulate.lattice import (
     LATTICE_DEX,
     PIXEL_KMS,
+    BroadProfile,
     Lattice,
     RestTable,
-    fine_lattice,
-    resample,
-    shifted_mix,
-)
-from quasarloop.simulate.profiles import (
-    BroadProfile,
     add_broad_lines,
     add_gaussians,
+    fine_lattice,
     line_centre,
+    resample,
+    shifted_mix,
     window_pixels,
 )
 

@@ -3,7 +3,8 @@ import pytest
 from astropy.cosmology import FlatLambdaCDM
 
 from quasarloop.simulate.lattice import fine_lattice
-from quasarloop.simulate.magnitudes import distance_modulus, scale_to_magnitude
+from quasarloop.simulate.model import scale_to_magnitude
+from quasarloop.simulate.population import distance_modulus
 
 
 def test_distances_agree_with_astropy() -> None:

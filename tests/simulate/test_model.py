@@ -4,8 +4,7 @@ import pytest
 from quasarloop.errors import GridError
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.lattice import fine_lattice
-from quasarloop.simulate.magnitudes import R_BAND_AA
-from quasarloop.simulate.model import observed_flux
+from quasarloop.simulate.model import R_BAND_AA, observed_flux
 from quasarloop.simulate.objects import Objects
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from quasarloop.errors import DataFormatError
 from quasarloop.simulate.draw import BLOCK_OBJECTS, draw_objects, quasars_at
-from quasarloop.simulate.galaxies import GALAXY_KINDS
-from quasarloop.simulate.magnitudes import distance_modulus
 from quasarloop.simulate.model import observed_flux
-from quasarloop.simulate.objects import Objects
-from quasarloop.simulate.population import Distribution, Population, QuasarPopulation
-from quasarloop.simulate.stars import STAR_KINDS
+from quasarloop.simulate.objects import GALAXY_KINDS, STAR_KINDS, Objects
+from quasarloop.simulate.population import (
+    Distribution,
+    Population,
+    QuasarPopulation,
+    distance_modulus,
+)
 from quasarloop.truth import SpecType
 
 SEED = np.random.SeedSequence(20250101)

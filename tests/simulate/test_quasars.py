@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -6,13 +6,18 @@ import pytest
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.bal import absorb_bal, balnicity, draw_bal
 from quasarloop.simulate.draw import quasars_at
-from quasarloop.simulate.iron import base_continuum, continuum_table, smc_extinction
 from quasarloop.simulate.lattice import fine_lattice
 from quasarloop.simulate.model import observed_flux
-from quasarloop.simulate.objects import Objects
+from quasarloop.simulate.objects import BalTraits, Objects
 from quasarloop.simulate.population import QuasarPopulation
 from quasarloop.simulate.quasar_lines import BROAD_LINES, QUASAR_LINES, line_number
-from quasarloop.simulate.quasars import bare_quasars, dust
+from quasarloop.simulate.quasars import (
+    bare_quasars,
+    base_continuum,
+    continuum_table,
+    dust,
+    smc_extinction,
+)
 
 PLAIN = QuasarPopulation(
     bal_fraction=0, mini_bal_fraction=0, weak_line_fraction=0, double_peaked_fraction=0
@@ -87,7 +92,7 @@ def test_eigenvector_1_ties_iron_to_oiii() -> None:
 def test_luminosities_are_those_of_an_absolute_magnitude() -> None:
     # M_r = -25 at 6400 Å: νLν = 4π(10 pc)² 3.631e-20 × 10^10 × ν = 2.03e45 erg/s.
     z = 6400.0 / 3000.0 - 1.0  # the r band then sees 3000 Å
-    from quasarloop.simulate.magnitudes import distance_modulus
+    from quasarloop.simulate.population import distance_modulus
 
     objects = quasars(3, z, r_mag=float(distance_modulus(z)) - 25.0)
     assert objects.quasar.log_l3000 == pytest.approx(45.308, abs=0.002)
@@ -155,7 +160,7 @@ def test_the_trough_in_the_spectrum_has_the_stated_balnicity() -> None:
     lattice = fine_lattice(1380 * 3.0, 1560 * 3.0)
     spectra = np.ones((n, lattice.n_pix), np.float32)
     # Silicon's trough overlaps carbon's only beyond 25,000 km/s.
-    absorb_bal(spectra, lattice, np.full(n, 2.0), bal, np.arange(n))
+    absorb_bal(spectra, lattice, np.full(n, 2.0), bal)
     velocity = (1 - lattice.wave_aa / (1549.06 * 3.0)) * SPEED_OF_LIGHT_KMS
     inside = np.flatnonzero((velocity > 3000) & (velocity < 25_000))[::-1]
     step = np.abs(np.gradient(velocity))[inside]
@@ -176,9 +181,9 @@ def test_low_ions_and_mini_troughs() -> None:
     assert np.mean(mini) == pytest.approx(0.25, abs=0.08)
     assert bal.bi_civ_kms[mini].max() == 0
     lattice = fine_lattice(3600.0, 9800.0)
-    spectra = np.ones((4000, lattice.n_pix), np.float32)[:50]
-    rows = np.arange(50)
-    absorb_bal(spectra, lattice, np.full(50, 1.5), bal, rows)
+    spectra = np.ones((50, lattice.n_pix), np.float32)
+    few = BalTraits(**{field.name: getattr(bal, field.name)[:50] for field in fields(bal)})
+    absorb_bal(spectra, lattice, np.full(50, 1.5), few)
     near_mgii = np.abs(lattice.wave_aa / 2.5 / 2690 - 1) < 0.036
     deepest = spectra[:, near_mgii].min(axis=1)
     assert (deepest[bal.is_lobal[:50]] < 0.95).all()

@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.lattice import Lattice, fine_lattice
-from quasarloop.simulate.objects import Objects
+from quasarloop.simulate.objects import STAR_KINDS, Objects
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.star_spectra import (
+from quasarloop.simulate.stars import (
     carbon_star,
     cataclysmic,
     da_dwarf,
     db_dwarf,
     normal_star,
     planck,
+    star_spectra,
 )
-from quasarloop.simulate.stars import STAR_KINDS, star_spectra
 from quasarloop.simulate.templates import read_templates
 from quasarloop.truth import SpecType
 

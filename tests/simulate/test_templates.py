@@ -10,12 +10,12 @@ from quasarloop.simulate.draw import draw_objects, quasars_at
 from quasarloop.simulate.lattice import fine_lattice
 from quasarloop.simulate.model import known_truth, observed_flux
 from quasarloop.simulate.population import Population, QuasarPopulation
-from quasarloop.simulate.template_spectra import template_quasars
 from quasarloop.simulate.templates import (
     TemplateLibrary,
     load_library,
     read_template,
     read_templates,
+    template_quasars,
 )
 from quasarloop.truth import SpecType
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
-from quasarloop.lines import EMISSION_LINES, line_label
-from quasarloop.simulate.quasar_lines import BROAD_LINES, NARROW_LINES, QUASAR_LINES
+from quasarloop.lines import EMISSION_LINES, QUASAR_AA, line_label
+from quasarloop.simulate.quasar_lines import BROAD_LINES, NARROW_LINES
 from quasarloop.truth import SpecType
 
 __all__ = ["MARKS", "Mark", "RestTemplate", "rest_template"]
@@ -36,7 +36,7 @@ class Mark:
     major: bool = False
 
 
-# Further emission lines by their name in the simulator's line list (whose sources hold here).
+# Further emission lines by their name in `QUASAR_AA`.
 _EMISSION: Final = (
     ("lyb", "Lyβ", False),
     ("ovi", "O VI", False),
@@ -83,12 +83,11 @@ _ABSORPTION: Final = (
 
 
 def _marks() -> tuple[Mark, ...]:
-    waves = {line.name: line.wave_aa for line in QUASAR_LINES}
     network = [
         Mark(line_label(line.name), line.wave_rest_aa, "emission", major=True)
         for line in EMISSION_LINES
     ]
-    others = [Mark(shown, waves[key], "emission", major) for key, shown, major in _EMISSION]
+    others = [Mark(shown, QUASAR_AA[key], "emission", major) for key, shown, major in _EMISSION]
     return tuple(sorted([*network, *others, *_ABSORPTION], key=lambda mark: mark.wave_aa))
 
 

@@ -1,34 +1,38 @@
 """Broad absorption troughs of quasars, with the balnicity and absorption indices they make."""
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
-from quasarloop.lines import LYA_AA
-from quasarloop.simulate.lattice import PIXEL_KMS, Lattice
-from quasarloop.simulate.profiles import line_centre, window_pixels
+from quasarloop.lines import LYA_AA, QUASAR_AA
+from quasarloop.simulate.lattice import PIXEL_KMS, Lattice, line_centre, window_pixels
+from quasarloop.simulate.objects import BalTraits
 
-__all__ = ["BalTraits", "absorb_bal", "balnicity", "draw_bal", "trough_transmission"]
+__all__ = ["absorb_bal", "balnicity", "draw_bal", "trough_transmission"]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 
-N_TROUGHS: Final = 3
-# Depth of the trough of each ion relative to C IV, and the first three need no low ionisation.
-# Wavelengths of blended doublets (VB01's rest wavelengths). Source of depths: composite spectra of
-# Reichard et al. 2003 (AJ 126, 2594); rounded by us.
+_N_TROUGHS: Final = 3
+# Depth of the trough of each ion relative to C IV, at the wavelengths of the blended doublets:
+# high ionisation, and low (only LoBALs). Source of depths: composite spectra of Reichard et al.
+# 2003 (AJ 126, 2594); rounded by us.
 _HIGH_IONS: Final = (
-    (1549.06, 1.0),  # C IV
-    (1396.76, 0.5),  # Si IV
-    (1240.14, 0.8),  # N V
-    (LYA_AA, 0.25),  # Lyα
+    (QUASAR_AA["civ"], 1.0),
+    (QUASAR_AA["siiv"], 0.5),
+    (QUASAR_AA["nv"], 0.8),
+    (LYA_AA, 0.25),
     (1033.80, 0.9),  # O VI
     (1121.0, 0.15),  # P V
 )
-_LOW_IONS: Final = ((2799.12, 0.55), (1857.40, 0.65), (1670.79, 0.35), (1334.53, 0.4))
+_LOW_IONS: Final = (
+    (QUASAR_AA["mgii"], 0.55),
+    (QUASAR_AA["aliii"], 0.65),
+    (1670.79, 0.35),  # Al II
+    (1334.53, 0.4),  # C II
+)
 # Troughs: position, width and depth. Source: Gibson et al. 2009 (ApJ 692, 758)
 # (v_min to v_max mostly 3000-20,000 km/s, mean BI near 2000 km/s); laws ours.
 _POSITION_KMS: Final = 8500.0
@@ -52,27 +56,6 @@ _AI_LIMITS_KMS: Final = (0.0, 29_000.0, 1000.0)
 _CONTINUUM_PART: Final = 0.9
 
 
-@dataclass(frozen=True)
-class BalTraits:
-    """Broad absorption; every field has one row per object.
-
-    Attributes:
-        is_bal: (n,) bool, BI of C IV > 0.
-        is_lobal: (n,) bool, low ions (Mg II, Al III) as well.
-        bi_civ_kms: (n,) balnicity index of C IV, km/s.
-        ai_civ_kms: (n,) absorption index of C IV, km/s.
-        velocity_kms, width_kms, depth: (n, 3) troughs: centre towards the blue, FWHM, depth.
-    """
-
-    is_bal: NDArray[np.bool_]
-    is_lobal: NDArray[np.bool_]
-    bi_civ_kms: Floats32
-    ai_civ_kms: Floats32
-    velocity_kms: Floats32
-    width_kms: Floats32
-    depth: Floats32
-
-
 def draw_bal(
     fraction: float, mini_fraction: float, lobal_share: float, n: int, rng: np.random.Generator
 ) -> BalTraits:
@@ -89,17 +72,17 @@ def draw_bal(
     has = kind < fraction
     mini = ~has & (kind < fraction + mini_fraction)
     low = has & (rng.random(n) < lobal_share)
-    shape = (n, N_TROUGHS)
+    shape = (n, _N_TROUGHS)
     velocity = _POSITION_KMS * 10.0 ** rng.normal(0.0, _POSITION_DEX, shape)
     width = _WIDTH_KMS * 10.0 ** rng.normal(0.0, _WIDTH_DEX, shape)
     depth = rng.uniform(*_DEPTH, shape)
     # Troughs are ragged: the second and third are often absent.
-    depth[:, 1:] *= rng.random((n, N_TROUGHS - 1)) < 0.4  # noqa: PLR2004 -- our choice
+    depth[:, 1:] *= rng.random((n, _N_TROUGHS - 1)) < 0.4  # noqa: PLR2004 -- our choice
     depth[:, 1:] *= has[:, None]
     depth *= (has | mini)[:, None]
     velocity = np.clip(velocity, *_POSITION_LIMITS_KMS)
     width = np.clip(width, *_WIDTH_LIMITS_KMS)
-    width[mini] = rng.uniform(*_MINI_WIDTH_KMS, (int(mini.sum()), N_TROUGHS))
+    width[mini] = rng.uniform(*_MINI_WIDTH_KMS, (int(mini.sum()), _N_TROUGHS))
     balnicity_kms, absorption_kms = np.zeros(n), np.zeros(n)
     rows = np.flatnonzero(has | mini)
     for row in rows:
@@ -159,23 +142,21 @@ def balnicity(
     return float(np.sum(bracket[counts & (bracket > 0)]) * _STEP_KMS)
 
 
-def absorb_bal(
-    spectra: Floats32, lattice: Lattice, z: Floats64, bal: BalTraits, rows: NDArray[np.int64]
-) -> None:
-    """Cut the troughs of some rows into their spectra, in place.
+def absorb_bal(spectra: Floats32, lattice: Lattice, z: Floats64, bal: BalTraits) -> None:
+    """Multiply spectra by the transmission of their troughs, in place.
 
     Args:
         spectra: (n, n_pix) C-contiguous.
         lattice: its wavelengths.
         z: (n,) redshifts.
         bal: (n,) traits.
-        rows: (m,) rows with troughs.
     """
-    low = rows[bal.is_lobal[rows]]
-    for ions, who in ((_HIGH_IONS, rows), (_LOW_IONS, low)):
+    has_trough = bal.depth[:, 0] > 0
+    for ions, affected in ((_HIGH_IONS, has_trough), (_LOW_IONS, has_trough & bal.is_lobal)):
+        rows = np.flatnonzero(affected)
         for wave_aa, relative in ions:
-            for trough in range(N_TROUGHS):
-                _cut(spectra, lattice, z, bal, who, wave_aa, relative, trough)
+            for trough in range(_N_TROUGHS):
+                _cut(spectra, lattice, z, bal, rows, wave_aa, relative, trough)
 
 
 def _cut(  # noqa: PLR0917 -- one trough of one ion of the caller's arguments
@@ -183,7 +164,7 @@ def _cut(  # noqa: PLR0917 -- one trough of one ion of the caller's arguments
     lattice: Lattice,
     z: Floats64,
     bal: BalTraits,
-    rows: NDArray[np.int64],
+    rows: NDArray[np.intp],
     wave_aa: float,
     relative: float,
     trough: int,

@@ -5,23 +5,28 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quasarloop.simulate.absorbers import AbsorberTraits, draw_absorbers
-from quasarloop.simulate.galaxies import GALAXY_KINDS, GalaxyTraits, draw_galaxy_traits
-from quasarloop.simulate.magnitudes import distance_modulus
-from quasarloop.simulate.objects import Objects, concatenate_objects, spread
+from quasarloop.simulate.forest import draw_absorbers
+from quasarloop.simulate.galaxies import draw_galaxy_traits
+from quasarloop.simulate.objects import (
+    GALAXY_KINDS,
+    STAR_KINDS,
+    AbsorberTraits,
+    GalaxyTraits,
+    Objects,
+    QuasarTraits,
+    StarTraits,
+    concatenate_objects,
+    spread,
+)
 from quasarloop.simulate.population import (
     GalaxyPopulation,
     Population,
     QuasarPopulation,
     StarPopulation,
+    distance_modulus,
 )
-from quasarloop.simulate.quasar_traits import QuasarTraits, draw_quasar_traits
-from quasarloop.simulate.stars import (
-    STAR_KINDS,
-    StarTraits,
-    draw_star_traits,
-    star_velocity_redshift,
-)
+from quasarloop.simulate.quasar_traits import draw_quasar_traits
+from quasarloop.simulate.stars import draw_star_traits, star_velocity_redshift
 from quasarloop.truth import SpecType
 
 __all__ = ["BLOCK_OBJECTS", "draw_objects", "quasars_at"]
@@ -30,7 +35,7 @@ Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 
 # Objects are always drawn in blocks that start at multiples of this number, each block with a
-# seed of its own: object i is the same whichever objects are asked for with it.
+# seed of its own: object i is the same whichever objects are drawn with it.
 BLOCK_OBJECTS: Final = 256
 _CLASSES: Final = (SpecType.QSO, SpecType.GALAXY, SpecType.STAR)
 _SUBTYPE_DTYPE: Final = "<U16"

@@ -1,25 +1,29 @@
-"""What lies between a quasar and us: forest, damped systems, Lyman limits, metals."""
+"""What lies between a quasar and us: forest, damped systems, Lyman limits, metals.
+
+Metal lines are in ``data/absorption_lines.ecsv``.
+"""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import irfft
 
-from quasarloop.constants import FWHM_OF_SIGMA
+from quasarloop.constants import FWHM_OF_SIGMA, SPEED_OF_LIGHT_KMS
 from quasarloop.lines import LYA_AA
-from quasarloop.simulate.lattice import LATTICE_DEX, PIXEL_KMS, Lattice
-from quasarloop.simulate.profiles import gaussian_seen, window_pixels
+from quasarloop.simulate import published
+from quasarloop.simulate.lattice import (
+    LATTICE_DEX,
+    PIXEL_KMS,
+    Lattice,
+    gaussian_seen,
+    window_pixels,
+)
+from quasarloop.simulate.objects import AbsorberTraits, Objects
+from quasarloop.simulate.population import QuasarPopulation
 
-if TYPE_CHECKING:
-    from quasarloop.simulate.objects import Objects
-
-__all__ = [
-    "LYMAN_LIMIT_AA",
-    "absorb_forest",
-    "mean_transmission",
-]
+__all__ = ["LYMAN_LIMIT_AA", "absorb_forest", "draw_absorbers", "mean_transmission"]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
@@ -45,7 +49,7 @@ _POWER_EVOLUTION: Final = -2.82
 _POWER_KNEE: Final = 0.001  # s/km
 _POWER_SLOPE: Final = 0.7
 _POWER_CUT_KMS: Final = 5.0
-# The forest lives on these lattice pixels whatever is asked for: 3160 Å to 10,270 Å.
+# The forest is made on these lattice pixels whatever wavelengths are observed: 3160 Å to 10,270 Å.
 _FIELD: Final = Lattice(35_000, 5120)
 # Absorption fades within this distance of the quasar (proximity). Source: order of magnitude of
 # Bajtlik, Duncan & Ostriker 1988 (ApJ 327, 570); ours.
@@ -57,38 +61,42 @@ _HERMITE: Final = 48
 _DAMPING_AA2: Final = 4.262e-20
 _DAMPING_CORE_AA: Final = 0.33
 
-# Absorption lines of metals: rest wavelength (Å), strength relative to the system's strongest.
-# Source: composite of damped systems, Mas-Ribas et al. 2017 (ApJ 846, 4), rounded.
-_LOW_METALS: Final = (
-    (1260.42, 0.45),
-    (1302.17, 0.45),
-    (1334.53, 0.50),
-    (1526.71, 0.40),
-    (1670.79, 0.45),
-    (1854.72, 0.15),
-    (2344.21, 0.55),
-    (2374.46, 0.40),
-    (2382.76, 0.70),
-    (2586.65, 0.55),
-    (2600.17, 0.75),
-    (2796.35, 1.00),
-    (2803.53, 0.85),
-    (2852.96, 0.25),
-)
-_HIGH_METALS: Final = (
-    (1031.93, 0.5),
-    (LYA_AA, 1.5),
-    (1238.82, 0.25),
-    (1242.80, 0.15),
-    (1393.76, 0.40),
-    (1402.77, 0.28),
-    (1548.20, 1.00),
-    (1550.78, 0.70),
-)
 _METAL_FWHM_KMS: Final = 200.0
 _METAL_REACH: Final = 3.5  # σ
 _METAL_END: Final = np.float32(np.exp(-0.5 * _METAL_REACH**2))
 _METAL_DEPTH_MAX: Final = 0.9  # our choice: no line is black at this width
+
+
+# Damped by definition. Source: Wolfe et al. 1986 (ApJS 61, 249).
+_DLA_LOG_NHI: Final = 20.3
+# dN/dz = a (1 + z)^b of damped systems.
+# Source: Rao, Turnshek & Nestor 2006 (ApJ 636, 610), abstract.
+_DLA_RATE: Final = (0.044, 1.27)
+# f(N) ∝ N^-1.8 from log N = 19.5 (sub-damped) to 22.
+# Source: Noterdaeme et al. 2009 (A&A 505, 1087).
+_NHI_SLOPE: Final = -1.8
+_NHI_LIMITS: Final = (19.5, 22.0)
+# dN/dz = a ((1 + z)/4.5)^b of systems with τ > 1 at the Lyman limit, depth ∝ τ^-1.5 above.
+# Source: Songaila & Cowie 2010 (ApJ 721, 1448), abstract.
+_LLS_RATE: Final = (2.80, 1.94)
+_LLS_TAU_MAX: Final = 100.0
+# Systems per unit redshift: C IV with W > 0.3 Å about 1.6 (Cooksey et al. 2013, ApJ 763, 37,
+# scaled down from 0.6 Å), Mg II with W > 0.3 Å about 0.7 (Nestor et al. 2005, ApJ 628, 637);
+# exponential in W as there.
+_CIV_RATE: Final = 1.6
+_MGII_RATE: Final = 0.7
+_EW_MIN_AA: Final = 0.3
+_CIV_EW_AA: Final = 0.45
+_MGII_EW_AA: Final = 0.7
+# Associated C IV within 5000 km/s. Source: Vestergaard 2003 (ApJ 599, 116): about 25 %.
+_ASSOCIATED_DZ: Final = 5000.0 / SPEED_OF_LIGHT_KMS
+# Bluest redshifts at which a survey spectrum shows Lyα, C IV, Mg II.
+_Z_MIN_LYA: Final = 1.9
+_Z_MIN_CIV: Final = 1.3
+_Z_MIN_MGII: Final = 0.28
+_N_DLA: Final = 3
+_N_LLS: Final = 2
+_N_METAL: Final = 4
 
 
 class _Law(NamedTuple):
@@ -96,6 +104,107 @@ class _Law(NamedTuple):
 
     mean: Floats32
     scatter: Floats32
+
+
+def draw_absorbers(
+    config: QuasarPopulation, z: Floats64, rng: np.random.Generator
+) -> AbsorberTraits:
+    """Draw the absorbing systems in front of quasars.
+
+    Args:
+        config: rates relative to the published ones.
+        z: (n,) redshifts of the quasars.
+        rng: source of randomness.
+    """
+    dla_z, log_nhi = _draw_damped(config.dla_rate, z, rng)
+    lls_z, lls_tau = _draw_limits(config.lls_rate, z, rng)
+    metal_z, metal_ew, metal_low = _draw_metals(config, z, rng)
+    return AbsorberTraits(
+        n_dla=np.sum(log_nhi >= _DLA_LOG_NHI, axis=1).astype(np.int32),
+        dla_z=dla_z.astype(np.float32),
+        dla_log_nhi=log_nhi.astype(np.float32),
+        lls_z=lls_z.astype(np.float32),
+        lls_tau=lls_tau.astype(np.float32),
+        metal_z=metal_z.astype(np.float32),
+        metal_ew_aa=metal_ew.astype(np.float32),
+        metal_is_low=metal_low,
+    )
+
+
+def _draw_damped(rate: float, z: Floats64, rng: np.random.Generator) -> tuple[Floats64, Floats64]:
+    power = _NHI_SLOPE + 1.0
+    low, high = (10.0 ** (power * (limit - _DLA_LOG_NHI)) for limit in _NHI_LIMITS)
+    # The published rate counts log N >= 20.3; the law goes on below.
+    extension = (low - high) / (1.0 - high)
+    expected = rate * extension * _integral(*_DLA_RATE, _Z_MIN_LYA, z)
+    z_abs = _draw_redshifts(rng, expected, _Z_MIN_LYA, z, _N_DLA, slope=_DLA_RATE[1])
+    u = rng.random(z_abs.shape)
+    log_nhi = _DLA_LOG_NHI + np.log10(low + u * (high - low)) / power
+    return z_abs, np.where(np.isfinite(z_abs), log_nhi, np.nan)
+
+
+def _draw_limits(rate: float, z: Floats64, rng: np.random.Generator) -> tuple[Floats64, Floats64]:
+    norm, slope = _LLS_RATE
+    expected = rate * _integral(norm / 4.5**slope, slope, _Z_MIN_LYA, z)
+    z_abs = _draw_redshifts(rng, expected, _Z_MIN_LYA, z, _N_LLS, slope=slope)
+    # p(τ) ∝ τ^-1.5 between 1 and the maximum.
+    u = rng.random(z_abs.shape)
+    tau = (1.0 + u * (_LLS_TAU_MAX**-0.5 - 1.0)) ** -2.0
+    return z_abs, np.where(np.isfinite(z_abs), tau, np.nan)
+
+
+def _draw_metals(
+    config: QuasarPopulation, z: Floats64, rng: np.random.Generator
+) -> tuple[Floats64, Floats64, NDArray[np.bool_]]:
+    n = len(z)
+    civ = config.metal_rate * _CIV_RATE * np.maximum(z - np.maximum(_Z_MIN_CIV, z - 0.6), 0.0)
+    mgii = config.metal_rate * _MGII_RATE * np.maximum(z - np.maximum(_Z_MIN_MGII, z - 1.2), 0.0)
+    n_civ, n_mgii = rng.poisson(civ), rng.poisson(mgii)
+    associated = rng.random(n) < config.associated_fraction
+    slot = np.arange(_N_METAL)
+    low = slot >= _N_METAL // 2  # first half C IV, second half Mg II
+    exists = np.where(low, slot - _N_METAL // 2 < n_mgii[:, None], slot < n_civ[:, None])
+    reach = np.where(low, np.minimum(1.2, z[:, None] - _Z_MIN_MGII), 0.6)
+    z_abs = z[:, None] - 0.01 - np.maximum(reach, 0.0) * rng.random((n, _N_METAL))
+    exists &= z_abs > np.where(low, _Z_MIN_MGII, _Z_MIN_CIV)
+    near = z - _ASSOCIATED_DZ * (1.0 + z) * (rng.random(n) - 0.1)
+    z_abs[:, 0] = np.where(associated, near, z_abs[:, 0])
+    exists[:, 0] |= associated
+    ew = _EW_MIN_AA + rng.exponential(np.where(low, _MGII_EW_AA, _CIV_EW_AA), (n, _N_METAL))
+    missing = ~exists
+    return (
+        np.where(missing, np.nan, z_abs),
+        np.where(missing, np.nan, ew),
+        np.broadcast_to(low, (n, _N_METAL)).copy(),
+    )
+
+
+def _integral(norm: float, slope: float, z_min: float, z: Floats64) -> Floats64:
+    """∫ norm (1 + z')^slope dz' from z_min to z, 0 where z is lower."""
+    power = slope + 1.0
+    upper = np.maximum(z, z_min)
+    return np.asarray(norm / power * ((1.0 + upper) ** power - (1.0 + z_min) ** power))
+
+
+def _draw_redshifts(
+    rng: np.random.Generator,
+    expected: Floats64,
+    z_min: float,
+    z: Floats64,
+    slots: int,
+    slope: float,
+) -> Floats64:
+    """(n, slots) redshifts of a Poisson number of systems, highest kept, NaN for none."""
+    count = rng.poisson(expected)
+    # Order statistics of `count` uniform numbers, largest first.
+    u = np.ones(len(z))
+    kept = np.empty((len(z), slots))
+    for slot in range(slots):
+        u *= rng.random(len(z)) ** (1.0 / np.maximum(count - slot, 1))
+        kept[:, slot] = u
+    low, high = (1.0 + z_min) ** (slope + 1.0), (1.0 + np.maximum(z, z_min)) ** (slope + 1.0)
+    z_abs = (low + kept * (high - low)[:, None]) ** (1.0 / (slope + 1.0)) - 1.0
+    return np.where(np.arange(slots) < count[:, None], z_abs, np.nan)
 
 
 def mean_transmission(z: ArrayLike) -> Floats64:
@@ -110,7 +219,7 @@ def mean_transmission(z: ArrayLike) -> Floats64:
     return np.asarray(np.exp(-scale * (1.0 + np.asarray(z, dtype=np.float64)) ** slope))
 
 
-def absorb_forest(spectra: Floats32, objects: "Objects", lattice: Lattice) -> None:
+def absorb_forest(spectra: Floats32, objects: Objects, lattice: Lattice) -> None:
     """Put intervening absorption into quasars, in place.
 
     Args:
@@ -128,7 +237,7 @@ def absorb_forest(spectra: Floats32, objects: "Objects", lattice: Lattice) -> No
 
 
 def _absorb_one(
-    spectrum: Floats32, objects: "Objects", row: int, field: Floats32, lattice: Lattice
+    spectrum: Floats32, objects: Objects, row: int, field: Floats32, lattice: Lattice
 ) -> None:
     z = float(objects.z[row])
     tau_lya = _lya_depth(z, field)
@@ -192,15 +301,22 @@ def _add_limit(tau: Floats32, z_lls: float, depth: float) -> None:
     tau[:end] += np.float32(depth) * np.exp(np.float32(3 * LATTICE_DEX * np.log(10.0)) * relative)
 
 
-def _absorb_metals(spectra: Floats32, objects: "Objects", lattice: Lattice) -> None:
+def _absorb_metals(spectra: Floats32, objects: Objects, lattice: Lattice) -> None:
     systems = objects.absorbers
     for slot in range(systems.metal_z.shape[1]):
-        for is_low, lines in ((True, _LOW_METALS), (False, _HIGH_METALS)):
+        for is_low, lines in ((True, _metal_lines("low")), (False, _metal_lines("high"))):
             z_abs = systems.metal_z[:, slot].astype(np.float64)
             rows = np.flatnonzero(np.isfinite(z_abs) & (systems.metal_is_low[:, slot] == is_low))
             for wave_aa, relative in lines:
                 ew = np.float32(relative / wave_aa) * systems.metal_ew_aa[rows, slot]
                 _cut_lines(spectra, lattice, rows, wave_aa * (1.0 + z_abs[rows]), ew)
+
+
+@lru_cache(maxsize=2)
+def _metal_lines(system: str) -> list[tuple[float, float]]:
+    """Rest wavelengths (Å) and relative strengths of the lines of low or high ionisation."""
+    table = published("absorption_lines")
+    return [(wave_aa, strength) for name, _, wave_aa, strength in table.tolist() if name == system]
 
 
 def _cut_lines(

@@ -1,33 +1,28 @@
 """Galaxies: old, middle-aged and young stars, dust, and nebular lines in realistic ratios."""
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.constants import FWHM_OF_SIGMA, PER_MAGNITUDE, SPEED_OF_LIGHT_KMS
 from quasarloop.lines import NEBULAR_AA
-from quasarloop.simulate.lattice import Lattice, RestTable, shifted_mix
-from quasarloop.simulate.profiles import add_gaussians, gaussian_seen, line_centre
-from quasarloop.simulate.star_spectra import normal_star
+from quasarloop.simulate.lattice import (
+    Lattice,
+    RestTable,
+    add_gaussians,
+    gaussian_seen,
+    line_centre,
+    shifted_mix,
+)
+from quasarloop.simulate.objects import GALAXY_KINDS, GalaxyTraits, Objects
+from quasarloop.simulate.stars import normal_star
 
-if TYPE_CHECKING:
-    from quasarloop.simulate.objects import Objects
-
-__all__ = [
-    "GALAXY_KINDS",
-    "GalaxyTraits",
-    "draw_galaxy_traits",
-    "galaxy_spectra",
-    "galaxy_table",
-]
+__all__ = ["draw_galaxy_traits", "galaxy_spectra", "galaxy_table"]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
-
-GALAXY_KINDS: Final = ("passive", "star_forming", "post_starburst", "strong_line", "type2_agn")
 
 # Light at 5500 Å of each age by stellar temperature (K) and share. Source: mixtures that give the
 # 4000 Å breaks of Kauffmann et al. 2003 (MNRAS 341, 33) (old 1.9, 1 Gyr 1.45, young 1.1).
@@ -62,26 +57,6 @@ _KINDS: Final[dict[str, tuple[tuple[float, float, float], tuple[float, ...]]]] =
     "strong_line": ((1.0, 2.0, 12.0), (0.10, 0.06, 2.45, 0.25, -1.25, 0.22)),
     "type2_agn": ((10.0, 4.0, 2.0), (0.15, 0.08, 1.50, 0.25, 0.0, 0.15)),
 }
-
-
-@dataclass(frozen=True)
-class GalaxyTraits:
-    """Hidden properties of galaxies; every field has one row per object.
-
-    Attributes:
-        light: (n, 3) share of old, middle-aged and young stars in the light at 5500 Å.
-        halpha_ew_aa: (n,) rest-frame equivalent width of Hα, Å.
-        log_nii_halpha, log_oiii_hbeta: (n,) the two axes of the BPT diagram.
-        line_fwhm_kms: (n,) width of the nebular lines.
-        line_ratio: (n, n_lines) intrinsic flux relative to Hβ, as in `NEBULAR_AA`.
-    """
-
-    light: Floats32
-    halpha_ew_aa: Floats32
-    log_nii_halpha: Floats32
-    log_oiii_hbeta: Floats32
-    line_fwhm_kms: Floats32
-    line_ratio: Floats32
 
 
 def draw_galaxy_traits(
@@ -119,7 +94,7 @@ def draw_galaxy_traits(
     return traits, ebv.astype(np.float32)
 
 
-def galaxy_spectra(objects: "Objects", lattice: Lattice) -> Floats32:
+def galaxy_spectra(objects: Objects, lattice: Lattice) -> Floats32:
     """Return spectra of galaxies, stars 1 at 5500 Å before dust.
 
     Args:
@@ -199,7 +174,7 @@ def _line_ratios(
     return np.stack([ratios[name] for name in NEBULAR_AA], axis=1)
 
 
-def _dust(objects: "Objects", lattice: Lattice) -> Floats32:
+def _dust(objects: Objects, lattice: Lattice) -> Floats32:
     ln_z = np.log1p(objects.z).astype(np.float32)[:, None]
     exponent = np.float32(_DUST_SLOPE) * (lattice.ln_wave - np.float32(np.log(_NORM_AA)) - ln_z)
     np.exp(exponent, out=exponent)

@@ -1,38 +1,51 @@
 """From objects to noiseless observed spectra: the one entry point of the simulated sky."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.errors import GridError
+from quasarloop.simulate.bal import absorb_bal
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.forest import absorb_forest
 from quasarloop.simulate.galaxies import galaxy_spectra, galaxy_table
-from quasarloop.simulate.iron import base_continuum
 from quasarloop.simulate.lattice import Lattice, fine_lattice, resample, shifted_mix
-from quasarloop.simulate.magnitudes import R_BAND_AA, scale_to_magnitude
 from quasarloop.simulate.objects import Objects
 from quasarloop.simulate.observing import Light
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.quasars import absorb_broad, bare_quasars, dust
+from quasarloop.simulate.quasars import bare_quasars, base_continuum, dust
 from quasarloop.simulate.stars import star_spectra
-from quasarloop.simulate.template_spectra import (
+from quasarloop.simulate.templates import (
+    Library,
+    TemplateLibrary,
+    load_library,
     template_galaxies,
     template_quasars,
     template_stars,
     template_truth,
 )
-from quasarloop.simulate.templates import Library, TemplateLibrary
 from quasarloop.truth import SpecType
 
-__all__ = ["ModelSky", "known_truth", "observed_flux"]
+__all__ = ["R_BAND_AA", "ModelSky", "known_truth", "observed_flux", "scale_to_magnitude"]
 
 Floats32 = NDArray[np.float32]
+Floats64 = NDArray[np.float64]
 
+# Corners of a trapezoid close to the DECam r band of the DESI Legacy Surveys
+# (half-power points near 5650 and 7150 Å). Source: Flaugher et al. 2015 (AJ 150, 150).
+R_BAND_AA: Final = (5500.0, 5800.0, 7000.0, 7300.0)
+# f_ν of AB magnitude 0, erg/s/cm²/Hz. Source: Oke & Gunn 1983 (ApJ 266, 713).
+_AB_ZERO: Final = 3.631e-20
+_AA_S_OF_KMS: Final = 1e13
+# Unit of the spectra. Source: DESI and SDSS data models.
+_FLUX_UNIT: Final = 1e-17
+# A band flux below this part of the spectrum's own mean is not scaled up further.
+_FAINTEST_PART: Final = 1e-3
 # Rows handled at once: their spectra stay in the cache.
 _BLOCK_ROWS: Final = 64
 # Where the host's share of a quasar's light is given, Å rest.
@@ -70,14 +83,48 @@ def observed_flux(objects: Objects, wave_aa: ArrayLike, library: Library = "buil
     return flux
 
 
+def scale_to_magnitude(flux: Floats32, lattice: Lattice, r_mag: ArrayLike) -> None:
+    """Scale spectra in place so that each has its AB magnitude in the r band.
+
+    Args:
+        flux: (n, n_pix) any units of f_λ.
+        lattice: its wavelengths; must cover the r band.
+        r_mag: (n,) AB magnitudes.
+    """
+    weight = _band_weight(lattice)
+    # Row by row, not as a matrix product, whose rounding may depend on the number of rows.
+    mean = np.einsum("ij,j->i", flux, weight)
+    # A spectrum with no light in r (a quasar beyond z = 5 behind thick forest) stays finite.
+    mean = np.maximum(mean, _FAINTEST_PART * flux.mean(axis=1))
+    band_flux = _ab_flux(r_mag)
+    scale = np.divide(band_flux, mean, out=np.zeros_like(band_flux), where=mean > 0)
+    flux *= scale.astype(np.float32)[:, None]
+
+
 def known_truth(objects: Objects, library: Library = "builtin") -> Objects:
-    """Return the objects as a library makes them: what a truth table may say of its spectra.
+    """Return the objects as a library makes them: what a truth table may contain of its spectra.
 
     Args:
         objects: (n) rows as drawn.
         library: the one their spectra are made with.
     """
     return template_truth(objects, library) if isinstance(library, TemplateLibrary) else objects
+
+
+@lru_cache(maxsize=8)
+def _band_weight(lattice: Lattice) -> Floats32:
+    """Photon-counting weights with Σ weight = 1, (n_pix,)."""
+    wave = lattice.wave_aa
+    response = np.interp(wave, R_BAND_AA, (0.0, 1.0, 1.0, 0.0)) * wave**2  # λ dλ on a log lattice
+    return np.asarray(response / response.sum(), dtype=np.float32)
+
+
+def _ab_flux(r_mag: ArrayLike) -> Floats64:
+    """Mean f_λ in units of 1e-17 erg/s/cm²/Å of AB magnitudes, at the band's pivot."""
+    pivot_aa = 0.5 * (R_BAND_AA[1] + R_BAND_AA[2])
+    per_aa = _AB_ZERO * SPEED_OF_LIGHT_KMS * _AA_S_OF_KMS / pivot_aa**2 / _FLUX_UNIT
+    magnitude = np.asarray(r_mag, dtype=np.float64)
+    return np.asarray(per_aa * 10.0 ** (-0.4 * magnitude))
 
 
 def _spectra_of(
@@ -96,7 +143,7 @@ def _quasars(objects: Objects, lattice: Lattice, library: Library) -> Floats32:
     if isinstance(library, TemplateLibrary):
         spectra = template_quasars(spectra, objects, library, lattice)
     spectra *= dust(objects, lattice)
-    absorb_broad(spectra, objects, lattice)
+    absorb_bal(spectra, lattice, objects.z, objects.quasar.bal)
     if library == "builtin":  # the low-redshift templates contain their hosts
         _add_host(spectra, objects, lattice)
     absorb_forest(spectra, objects, lattice)
@@ -119,7 +166,7 @@ def _add_host(spectra: Floats32, objects: Objects, lattice: Lattice) -> None:
     spectra[rows] += level[:, None] * host
 
 
-# Told by the labels already, or of no use outside the program.
+# In the labels already.
 _LEFT_OUT: Final = ("spectype", "z")
 _BAL_SUBTYPES: Final = ("BAL", "LoBAL")
 
@@ -137,13 +184,9 @@ class ModelSky:
     templates: Path | None = None
 
     @cached_property
-    def library(self) -> Any:
+    def library(self) -> Library:
         """The spectra all objects are made of, loaded once per worker."""
-        if self.templates is None:
-            return "builtin"
-        from quasarloop.simulate.templates import read_templates  # noqa: PLC0415
-
-        return read_templates(self.templates)
+        return load_library(self.templates)
 
     def __call__(self, seed: int, first: int, n: int, wave_aa: NDArray[np.float64]) -> Light:
         """Return the light of objects first … first + n − 1; each depends on its number alone."""

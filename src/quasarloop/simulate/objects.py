@@ -1,23 +1,190 @@
-"""Simulated objects: who they are and every hidden property, as arrays."""
+"""Simulated objects as arrays: kinds of each class, and every hidden property."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.lines import NEBULAR_AA
-from quasarloop.simulate.absorbers import AbsorberTraits
-from quasarloop.simulate.galaxies import GalaxyTraits
 from quasarloop.simulate.quasar_lines import QUASAR_LINES
-from quasarloop.simulate.quasar_traits import QuasarTraits
-from quasarloop.simulate.stars import StarTraits
 
-__all__ = ["Objects", "blank", "concatenate_objects", "spread"]
+__all__ = [
+    "GALAXY_KINDS",
+    "STAR_KINDS",
+    "AbsorberTraits",
+    "BalTraits",
+    "GalaxyTraits",
+    "Objects",
+    "QuasarTraits",
+    "StarKind",
+    "StarTraits",
+    "blank",
+    "concatenate_objects",
+    "spread",
+]
 
+Floats32 = NDArray[np.float32]
 Traits = TypeVar("Traits")
 Index = slice | NDArray[np.integer] | NDArray[np.bool_]
+
+GALAXY_KINDS: Final = ("passive", "star_forming", "post_starburst", "strong_line", "type2_agn")
+
+
+class StarKind(NamedTuple):
+    """One kind of star.
+
+    Attributes:
+        name: subtype in truth.
+        low_k, high_k: temperatures it occurs at.
+        n_grid: temperatures tabulated, evenly in log T.
+        dispersion_kms: scatter of its radial velocities.
+    """
+
+    name: str
+    low_k: float
+    high_k: float
+    n_grid: int
+    dispersion_kms: float
+
+
+# Limits of the spectral classes: Gray & Corbally 2009, Appendix B (dwarfs); velocities: halo 110
+# and disc 40 km/s along the line of sight, Bland-Hawthorn & Gerhard 2016 (ARA&A 54, 529).
+STAR_KINDS: Final = (
+    StarKind("O", 30_000.0, 42_000.0, 3, 110.0),
+    StarKind("B", 10_500.0, 30_000.0, 7, 110.0),
+    StarKind("A", 7400.0, 10_500.0, 8, 110.0),
+    StarKind("F", 6000.0, 7400.0, 6, 90.0),
+    StarKind("G", 5300.0, 6000.0, 5, 70.0),
+    StarKind("K", 3950.0, 5300.0, 7, 50.0),
+    StarKind("M", 2650.0, 3950.0, 9, 40.0),
+    StarKind("DA", 6500.0, 40_000.0, 10, 40.0),
+    StarKind("DB", 12_000.0, 24_000.0, 5, 40.0),
+    StarKind("C", 2800.0, 4600.0, 5, 90.0),
+    StarKind("CV", 1.0, 8.0, 8, 60.0),
+)
+
+
+@dataclass(frozen=True)
+class BalTraits:
+    """Broad absorption; every field has one row per object.
+
+    Attributes:
+        is_bal: (n,) bool, BI of C IV > 0.
+        is_lobal: (n,) bool, low ions (Mg II, Al III) as well.
+        bi_civ_kms: (n,) balnicity index of C IV, km/s.
+        ai_civ_kms: (n,) absorption index of C IV, km/s.
+        velocity_kms, width_kms, depth: (n, 3) troughs: centre towards the blue, FWHM, depth.
+    """
+
+    is_bal: NDArray[np.bool_]
+    is_lobal: NDArray[np.bool_]
+    bi_civ_kms: Floats32
+    ai_civ_kms: Floats32
+    velocity_kms: Floats32
+    width_kms: Floats32
+    depth: Floats32
+
+
+@dataclass(frozen=True)
+class QuasarTraits:
+    """Hidden properties of quasars; every field has one row per object.
+
+    Attributes:
+        log_l3000: (n,) log10 of νLν at 3000 Å, erg/s.
+        eigen1: (n,) eigenvector 1, mean 0, σ 1: high is strong Fe II, weak [O III].
+        slope: (n,) α_ν of the continuum.
+        curvature: (n,) change of α_λ per e-folding of wavelength, about 3000 Å.
+        roundness: (n,) of the line profiles: low is peaked with wings, high near Gaussian.
+        balmer, iron_uv, iron_optical: (n,) strengths relative to the power law.
+        host_fraction: (n,) share of the host in the light at 5100 Å.
+        host_young: (n,) share of young stars in the host.
+        width_kms: (n,) FWHM of broad Hβ.
+        civ_blueshift_kms: (n,) positive towards the blue.
+        weak_line: (n,) bool.
+        peak_separation_kms: (n,) of double-peaked Balmer lines, else 0.
+        line_ew_aa, line_fwhm_kms, line_shift_kms: (n, n_lines) as in `QUASAR_LINES`.
+        bal: broad absorption.
+    """
+
+    log_l3000: Floats32
+    eigen1: Floats32
+    slope: Floats32
+    curvature: Floats32
+    roundness: Floats32
+    balmer: Floats32
+    iron_uv: Floats32
+    iron_optical: Floats32
+    host_fraction: Floats32
+    host_young: Floats32
+    width_kms: Floats32
+    civ_blueshift_kms: Floats32
+    weak_line: NDArray[np.bool_]
+    peak_separation_kms: Floats32
+    line_ew_aa: Floats32
+    line_fwhm_kms: Floats32
+    line_shift_kms: Floats32
+    bal: BalTraits
+
+
+@dataclass(frozen=True)
+class AbsorberTraits:
+    """Systems in front of each object; every field has one row per object.
+
+    Attributes:
+        n_dla: (n,) number of damped systems (log N(HI) >= 20.3) kept below.
+        dla_z, dla_log_nhi: (n, 3) damped and sub-damped systems, NaN where there is none.
+        lls_z: (n, 2) Lyman limit systems, NaN where none; lls_tau their depth at the limit.
+        metal_z: (n, 4) metal systems, NaN where none; metal_ew_aa the strongest line's rest
+            equivalent width; metal_is_low whether it is a Mg II (else C IV) system.
+    """
+
+    n_dla: NDArray[np.int32]
+    dla_z: Floats32
+    dla_log_nhi: Floats32
+    lls_z: Floats32
+    lls_tau: Floats32
+    metal_z: Floats32
+    metal_ew_aa: Floats32
+    metal_is_low: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class GalaxyTraits:
+    """Hidden properties of galaxies; every field has one row per object.
+
+    Attributes:
+        light: (n, 3) share of old, middle-aged and young stars in the light at 5500 Å.
+        halpha_ew_aa: (n,) rest-frame equivalent width of Hα, Å.
+        log_nii_halpha, log_oiii_hbeta: (n,) the two axes of the BPT diagram.
+        line_fwhm_kms: (n,) width of the nebular lines.
+        line_ratio: (n, n_lines) intrinsic flux relative to Hβ, as in `NEBULAR_AA`.
+    """
+
+    light: Floats32
+    halpha_ew_aa: Floats32
+    log_nii_halpha: Floats32
+    log_oiii_hbeta: Floats32
+    line_fwhm_kms: Floats32
+    line_ratio: Floats32
+
+
+@dataclass(frozen=True)
+class StarTraits:
+    """Hidden properties of stars; every field has one row per object.
+
+    Attributes:
+        temperature_k: (n,) effective temperature, NaN for cataclysmic variables.
+        metals: (n,) abundance of metals, solar = 1.
+        velocity_kms: (n,) radial velocity.
+        table_place: (n,) place in its kind's grid, from 0 to n_grid - 1.
+    """
+
+    temperature_k: Floats32
+    metals: Floats32
+    velocity_kms: Floats32
+    table_place: Floats32
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The population file: which objects are on the simulated sky, and how many of each."""
 
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -8,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.errors import DataFormatError
-from quasarloop.simulate.galaxies import GALAXY_KINDS
-from quasarloop.simulate.stars import STAR_KINDS
+from quasarloop.simulate.objects import GALAXY_KINDS, STAR_KINDS
 
 __all__ = [
     "Distribution",
@@ -19,6 +20,7 @@ __all__ = [
     "Population",
     "QuasarPopulation",
     "StarPopulation",
+    "distance_modulus",
 ]
 
 Floats64 = NDArray[np.float64]
@@ -29,6 +31,9 @@ Rate = Annotated[float, Field(ge=0.0, le=20.0)]
 _Z_MAX: Final = 7.0
 _MAG_LIMITS: Final = (10.0, 26.0)
 _QUANTILE_POINTS: Final = 2049
+# Flat ΛCDM. Source: our choice, the usual concordance values.
+_HUBBLE_KMS_MPC: Final = 70.0
+_OMEGA_MATTER: Final = 0.3
 
 
 class _Frozen(BaseModel):
@@ -267,3 +272,24 @@ class Population(_Frozen):
     def _redshifts(self) -> list[tuple[str, Distribution]]:
         named = zip(GALAXY_KINDS, self.galaxies.kinds(), strict=True)
         return [("quasars", self.quasars.redshift), *((n, k.redshift) for n, k in named)]
+
+
+def distance_modulus(z: ArrayLike) -> Floats64:
+    """Return m − M (no K correction) at redshifts, NaN at and below 0.
+
+    >>> round(float(distance_modulus(1.0)), 1)
+    44.1
+    """
+    grid, modulus = _modulus_table()
+    redshift = np.asarray(z, dtype=np.float64)
+    return np.where(redshift > 0, np.interp(redshift, grid, modulus), np.nan)
+
+
+@lru_cache(maxsize=1)
+def _modulus_table() -> tuple[Floats64, Floats64]:
+    z = np.concatenate([[1e-6], np.geomspace(1e-4, 10.0, 2000)])
+    inverse_hubble = 1.0 / np.sqrt(_OMEGA_MATTER * (1 + z) ** 3 + 1 - _OMEGA_MATTER)
+    steps = 0.5 * (inverse_hubble[1:] + inverse_hubble[:-1]) * np.diff(z)
+    comoving = np.concatenate([[z[0]], z[0] + np.cumsum(steps)])
+    distance_mpc = (1 + z) * comoving * SPEED_OF_LIGHT_KMS / _HUBBLE_KMS_MPC
+    return z, 5.0 * np.log10(distance_mpc) + 25.0

@@ -1,26 +1,27 @@
 """What makes one quasar unlike another: traits drawn from published distributions."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.simulate.bal import BalTraits, draw_bal
-from quasarloop.simulate.iron import CONTINUUM_PIVOT_AA
-from quasarloop.simulate.magnitudes import distance_modulus
-from quasarloop.simulate.quasar_lines import BROAD_LINES, EW_LOG_L, QUASAR_LINES, line_number
+from quasarloop.simulate.bal import draw_bal
+from quasarloop.simulate.objects import QuasarTraits
+from quasarloop.simulate.population import QuasarPopulation, distance_modulus
+from quasarloop.simulate.quasar_lines import (
+    BROAD_LINES,
+    CONTINUUM_PIVOT_AA,
+    EW_LOG_L,
+    HIGH_IONISATION_AA,
+    QUASAR_LINES,
+    line_number,
+)
 
-if TYPE_CHECKING:
-    from quasarloop.simulate.population import QuasarPopulation
-
-__all__ = ["QuasarTraits", "draw_quasar_traits"]
+__all__ = ["draw_quasar_traits", "log_luminosity"]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 
-# Frequency slope of the typical continuum. Source: Vanden Berk et al. 2001, median composite.
-MEAN_SLOPE: Final = -0.46
 # Scatter of the continuum's curvature in ln λ. Source: ours, after the spread of ultraviolet
 # against optical slopes in Krawczyk et al. 2015 (AJ 149, 203).
 _CURVATURE_SCATTER: Final = 0.12
@@ -54,8 +55,6 @@ _COMMON_SCATTER_DEX: Final = 0.08
 _NARROW_COMMON_DEX: Final = 0.25  # Source: Shen et al. 2011, [O III] EW beyond eigenvector 1
 # Weak-line quasars: log-normal tail, Lyα + N V < 15.4 Å. Source: Diamond-Stanic et al. 2009.
 _WEAK_FACTOR: Final = (0.05, 0.25)
-# High-ionisation lines stand below this wavelength (C III] and bluer), Å.
-HIGH_IONISATION_AA: Final = 2000.0
 # Smooth components relative to the power law. Source: Dietrich et al. 2003 (ApJ 596, 817)
 # Balmer continuum 10-20 % at 3000 Å; Shen et al. 2011, R_Fe = 0.6 with 0.3 scatter;
 # ultraviolet iron EW (2250-2650 Å) near 45 Å: Dietrich et al. 2003.
@@ -77,52 +76,11 @@ _LOG_L_AT_M0: Final = 35.308
 _R_PIVOT_AA: Final = 6400.0
 # Double-peaked discs: distance of the peaks. Source: Strateva et al. 2003 (AJ 126, 1720).
 _PEAKS_KMS: Final = (3500.0, 8000.0)
-DOUBLE_PEAKED_Z_MAX: Final = 0.6
-
-
-@dataclass(frozen=True)
-class QuasarTraits:
-    """Hidden properties of quasars; every field has one row per object.
-
-    Attributes:
-        log_l3000: (n,) log10 of νLν at 3000 Å, erg/s.
-        eigen1: (n,) eigenvector 1, mean 0, σ 1: high is strong Fe II, weak [O III].
-        slope: (n,) α_ν of the continuum.
-        curvature: (n,) change of α_λ per e-folding of wavelength, about 3000 Å.
-        roundness: (n,) of the line profiles: low is peaked with wings, high near Gaussian.
-        balmer, iron_uv, iron_optical: (n,) strengths relative to the power law.
-        host_fraction: (n,) share of the host in the light at 5100 Å.
-        host_young: (n,) share of young stars in the host.
-        width_kms: (n,) FWHM of broad Hβ.
-        civ_blueshift_kms: (n,) positive towards the blue.
-        weak_line: (n,) bool.
-        peak_separation_kms: (n,) of double-peaked Balmer lines, else 0.
-        line_ew_aa, line_fwhm_kms, line_shift_kms: (n, n_lines) as in `QUASAR_LINES`.
-        bal: broad absorption.
-    """
-
-    log_l3000: Floats32
-    eigen1: Floats32
-    slope: Floats32
-    curvature: Floats32
-    roundness: Floats32
-    balmer: Floats32
-    iron_uv: Floats32
-    iron_optical: Floats32
-    host_fraction: Floats32
-    host_young: Floats32
-    width_kms: Floats32
-    civ_blueshift_kms: Floats32
-    weak_line: NDArray[np.bool_]
-    peak_separation_kms: Floats32
-    line_ew_aa: Floats32
-    line_fwhm_kms: Floats32
-    line_shift_kms: Floats32
-    bal: BalTraits
+_DOUBLE_PEAKED_Z_MAX: Final = 0.6
 
 
 def draw_quasar_traits(
-    config: "QuasarPopulation", z: Floats64, r_mag: Floats32, rng: np.random.Generator
+    config: QuasarPopulation, z: Floats64, r_mag: Floats32, rng: np.random.Generator
 ) -> QuasarTraits:
     """Draw the traits of quasars of known redshift and magnitude.
 
@@ -147,7 +105,7 @@ def draw_quasar_traits(
         + np.where(weak, _BLUESHIFT_KMS, 0.0)
     )
     iron = _lognormal(rng, _IRON_SCATTER_DEX, _IRON_EIGEN1_DEX * eigen1)
-    peaks = (z < DOUBLE_PEAKED_Z_MAX) & (rng.random(n) < config.double_peaked_fraction)
+    peaks = (z < _DOUBLE_PEAKED_Z_MAX) & (rng.random(n) < config.double_peaked_fraction)
     host, young = _draw_host(rng, log_l)
     return QuasarTraits(
         log_l3000=_f32(log_l),
@@ -222,13 +180,12 @@ def _draw_widths(rng: np.random.Generator, width: Floats64) -> Floats32:
 
 def _draw_shifts(rng: np.random.Generator, blueshift: Floats64) -> Floats32:
     share = np.array([line.blueshift for line in QUASAR_LINES])
-    fixed = np.array([line.shift_kms for line in QUASAR_LINES])
     own = rng.normal(0.0, _LINE_SHIFT_SCATTER_KMS, (len(blueshift), len(QUASAR_LINES)))
     own[:, len(BROAD_LINES) :] *= 0.3
     # Blends that are one transition move as one.
     for lead, follow in (("oiii5008", "oiii4960"), ("oii3730", "oii3727"), ("siiv", "oiv1402")):
         own[:, line_number(follow)] = own[:, line_number(lead)]
-    return _f32(fixed + own - share * blueshift[:, None])
+    return _f32(own - share * blueshift[:, None])
 
 
 def _draw_host(rng: np.random.Generator, log_l3000: Floats64) -> tuple[Floats64, Floats64]:

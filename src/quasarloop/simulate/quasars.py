@@ -1,42 +1,73 @@
-"""Quasar spectra from traits: continuum, iron, lines, host, dust, then absorption."""
+"""Quasar spectra from traits: broken power law, Balmer continuum, iron, lines, dust.
+
+One rest-frame table holds every smooth component; an object mixes its rows. Strengths of the
+iron complexes are in ``data/iron_ultraviolet.ecsv`` and ``iron_optical.ecsv``.
+"""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from quasarloop.constants import FWHM_OF_SIGMA, PER_MAGNITUDE, SPEED_OF_LIGHT_KMS
-from quasarloop.simulate.bal import absorb_bal
-from quasarloop.simulate.iron import (
-    CONTINUUM_PIVOT_AA,
-    SMC_SLOPE,
-    base_continuum,
-    continuum_table,
-    smc_extinction,
+from quasarloop.constants import (
+    AIR_TO_VACUUM,
+    FWHM_OF_SIGMA,
+    PER_MAGNITUDE,
+    PLANCK_AA_K,
+    SPEED_OF_LIGHT_KMS,
 )
+from quasarloop.simulate import published
 from quasarloop.simulate.lattice import (
     PIXEL_KMS,
-    Lattice,
-    shifted_mix,
-)
-from quasarloop.simulate.profiles import (
     BroadProfile,
+    Lattice,
+    RestTable,
     add_broad_lines,
     add_gaussians,
     gaussian_seen,
     line_centre,
+    shifted_mix,
 )
-from quasarloop.simulate.quasar_lines import BROAD_LINES, QUASAR_LINES
-from quasarloop.simulate.quasar_traits import HIGH_IONISATION_AA, MEAN_SLOPE, QuasarTraits
+from quasarloop.simulate.objects import Objects, QuasarTraits
+from quasarloop.simulate.quasar_lines import (
+    BROAD_LINES,
+    CONTINUUM_PIVOT_AA,
+    HIGH_IONISATION_AA,
+    MEAN_SLOPE,
+    QUASAR_LINES,
+)
 
-if TYPE_CHECKING:
-    from quasarloop.simulate.objects import Objects
-
-__all__ = ["absorb_broad", "bare_quasars", "dust"]
+__all__ = ["bare_quasars", "base_continuum", "continuum_table", "dust", "smc_extinction"]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
+
+# Order of the spectra in `continuum_table`.
+CONTINUUM_ROWS: Final = ("power_law", "balmer", "iron_uv", "iron_narrow", "iron_broad")
+# f_λ ∝ λ^slope up to each wavelength (Å). Source: Lusso et al. 2015 (MNRAS 449, 4204):
+# α_ν = -1.70 below 912 Å; Vanden Berk et al. 2001 (AJ 122, 549): α_λ = -1.54 up to
+# 4661 Å and -0.42 beyond, half of which flattening we leave to the host light added separately.
+_SLOPES: Final = ((912.0, -0.3), (1216.0, -1.0), (5000.0, -1.54), (np.inf, -0.9))
+
+# Optically thin-to-thick Balmer continuum. Source: Grandi 1982 (ApJ 255, 25);
+# T = 15,000 K and τ = 1 at the edge: Dietrich et al. 2003 (ApJ 596, 817).
+_BALMER_EDGE_AA: Final = 3646.0
+_BALMER_TEMPERATURE_K: Final = 15_000.0
+# The high Balmer series, blended by its width, carries the edge on to about Hε; e-folding length.
+# Source: Wills, Netzer & Wills 1985 (ApJ 288, 94); rounded.
+_BALMER_BLEND_AA: Final = 140.0
+
+# FWHM at which the optical iron is tabulated, km/s; objects mix both.
+_IRON_WIDTHS_KMS: Final = (1800.0, 5500.0)
+
+_TABLE_WAVE_AA: Final = np.geomspace(560.0, 11_500.0, 15_000)
+
+# Small Magellanic Cloud dust: A_λ / E(B-V) = 1.39 (λ/μm)^-1.2. One power law needs no library of
+# extinction curves, and shifts with redshift by a factor (see `dust`).
+# Source: Richards et al. 2003 (AJ 126, 1131), after Prevot et al. 1984.
+_SMC_NORM: Final = 1.39
+_SMC_SLOPE: Final = -1.2
 
 # Width at which the iron rows of the continuum table are taken, log10 km/s; between them a mix.
 _IRON_LOG_WIDTHS: Final = (3.26, 3.74)
@@ -56,7 +87,7 @@ _PEAK_WIDTH: Final = 0.7
 _SEEN_FWHM: Final = np.float32(6.0)
 
 
-def bare_quasars(objects: "Objects", lattice: Lattice) -> Floats32:
+def bare_quasars(objects: Objects, lattice: Lattice) -> Floats32:
     """Return the nucleus of each quasar, its power law 1 at 3000 Å rest.
 
     Args:
@@ -73,19 +104,13 @@ def bare_quasars(objects: "Objects", lattice: Lattice) -> Floats32:
     return spectra
 
 
-def dust(objects: "Objects", lattice: Lattice) -> Floats32:
+def dust(objects: Objects, lattice: Lattice) -> Floats32:
     """Return the (n, n_pix) transmission of SMC dust in each quasar."""
     # The extinction curve is a power law in λ, hence an exponential of ln λ.
     per_pixel = smc_extinction(lattice.wave_aa).astype(np.float32)
-    shift = (1.0 + objects.z) ** -SMC_SLOPE * objects.ebv * PER_MAGNITUDE
+    shift = (1.0 + objects.z) ** -_SMC_SLOPE * objects.ebv * PER_MAGNITUDE
     exponent = -shift.astype(np.float32)[:, None] * per_pixel[None, :]
     return np.asarray(np.exp(exponent, out=exponent))
-
-
-def absorb_broad(spectra: Floats32, objects: "Objects", lattice: Lattice) -> None:
-    """Put broad absorption into quasars, in place."""
-    rows = np.flatnonzero(objects.quasar.bal.depth[:, 0] > 0)
-    absorb_bal(spectra, lattice, objects.z, objects.quasar.bal, rows)
 
 
 def _weights(traits: QuasarTraits) -> Floats32:
@@ -104,7 +129,7 @@ def _weights(traits: QuasarTraits) -> Floats32:
     ).astype(np.float32)
 
 
-def _tilt(objects: "Objects", lattice: Lattice) -> Floats32:
+def _tilt(objects: Objects, lattice: Lattice) -> Floats32:
     """(n, n_pix) factor that gives each object its slope and curvature."""
     # α_λ = -2 - α_ν: a larger α_ν is bluer.
     pivot = np.log(CONTINUUM_PIVOT_AA * (1.0 + objects.z)).astype(np.float32)
@@ -184,3 +209,70 @@ def _disc_peaks(line: _Line, separation_kms: Floats32) -> list[_Line]:
     blue = _Line(line.wave_aa, line.shift_kms - half, width, share * line.strength)
     red = _Line(line.wave_aa, line.shift_kms + half, width, (1 - share) * line.strength)
     return [blue, red] if np.any(double) else [blue]
+
+
+def base_continuum(wave_aa: ArrayLike) -> Floats64:
+    """Return the typical power law at rest wavelengths, 1 at 3000 Å.
+
+    Args:
+        wave_aa: any shape, Å.
+    """
+    ln_wave = np.log(np.asarray(wave_aa, dtype=np.float64))
+    return np.asarray(np.exp(_ln_power_law(ln_wave) - _ln_power_law(np.log(CONTINUUM_PIVOT_AA))))
+
+
+def smc_extinction(wave_aa: ArrayLike) -> Floats64:
+    """Return A_λ / E(B-V) of SMC dust at rest wavelengths, magnitudes."""
+    micron = np.asarray(wave_aa, dtype=np.float64) * 1e-4
+    return np.asarray(_SMC_NORM * micron**_SMC_SLOPE)
+
+
+@lru_cache(maxsize=1)
+def continuum_table() -> RestTable:
+    """Return the smooth components as rows `CONTINUUM_ROWS`.
+
+    Power law and Balmer continuum are 1 at 3000 Å; iron is relative to the power law, ultraviolet
+    iron 1 at its highest, optical iron at the highest of its narrow form.
+    """
+    wave = _TABLE_WAVE_AA
+    base = base_continuum(wave)
+    narrow, broad = (_optical_iron(wave, width) for width in _IRON_WIDTHS_KMS)
+    rows = [base, _balmer_continuum(wave), base * _ultraviolet_iron(wave)]
+    rows += [base * narrow / narrow.max(), base * broad / narrow.max()]
+    return RestTable.from_function(np.stack(rows), wave)
+
+
+def _ln_power_law(ln_wave: ArrayLike) -> Floats64:
+    value = np.zeros_like(np.asarray(ln_wave, dtype=np.float64))
+    lower = np.log(100.0)
+    for limit_aa, slope in _SLOPES:
+        upper = np.log(limit_aa)
+        value += slope * (np.clip(ln_wave, lower, upper) - lower)
+        lower = upper
+    return value
+
+
+def _balmer_continuum(wave: Floats64) -> Floats64:
+    planck = wave**-5.0 / np.expm1(PLANCK_AA_K / (wave * _BALMER_TEMPERATURE_K))
+    thick = planck * -np.expm1(-((wave / _BALMER_EDGE_AA) ** 3))
+    beyond = np.clip((wave - _BALMER_EDGE_AA) / _BALMER_BLEND_AA, 0.0, 50.0)
+    at_edge = np.interp(_BALMER_EDGE_AA, wave, thick)
+    whole = np.where(wave > _BALMER_EDGE_AA, at_edge * np.exp(-beyond), thick)
+    return np.asarray(whole / np.interp(CONTINUUM_PIVOT_AA, wave, thick))
+
+
+def _ultraviolet_iron(wave: Floats64) -> Floats64:
+    total = np.zeros_like(wave)
+    for centre, fwhm, height in published("iron_ultraviolet").tolist():
+        total += height * np.exp(-0.5 * ((wave - centre) * FWHM_OF_SIGMA / fwhm) ** 2)
+    return np.asarray(total / total.max())
+
+
+def _optical_iron(wave: Floats64, fwhm_kms: float) -> Floats64:
+    total = np.zeros_like(wave)
+    sigma = fwhm_kms / FWHM_OF_SIGMA / SPEED_OF_LIGHT_KMS
+    for air, strength in published("iron_optical").tolist():
+        total += (
+            strength / sigma * np.exp(-0.5 * (np.log(wave / (air * AIR_TO_VACUUM)) / sigma) ** 2)
+        )
+    return total
