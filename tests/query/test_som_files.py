@@ -1,14 +1,16 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
 from quasarloop.artefacts import checksum
 from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, GridError, SelectionError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
-from quasarloop.query.som import CellGrid, SelfOrganizingMap, cell_counts, find_winners
+from quasarloop.query.som import NO_CELL, CellGrid, SelfOrganizingMap, find_winners
 from quasarloop.query.som_files import (
+    CellsFile,
     assign_store,
     check_fits,
     count_cells,
@@ -129,10 +131,36 @@ def test_cells_on_disk_equal_cells_in_memory(tmp_path, store, map_file):
         s.stem for s, n in zip(store.shards, (7, 5, 9), strict=True) for _ in range(n)
     ]
     counts = count_cells(written)
-    assert counts.tolist() == cell_counts(table["CELL"].to_numpy(), map_file.som.cells).tolist()
+    cell = table["CELL"].to_numpy()
+    assert counts.tolist() == np.bincount(cell[cell != NO_CELL], minlength=len(counts)).tolist()
     assert counts.sum() == 18
     assert count_cells(written, "object").sum() <= 18
     assert count_cells(written, "exposure").sum() == 18
+
+
+def cells_of(path, values, grid):
+    pl.DataFrame({"CELL": pl.Series(values, dtype=pl.Int32)}).write_parquet(path)
+    return CellsFile(path, grid, {})
+
+
+def test_trailing_empty_cells_are_counted(tmp_path):
+    counts = count_cells(cells_of(tmp_path / "a.parquet", [1, 1, 3, NO_CELL], CellGrid(2, 3)))
+    assert counts.tolist() == [0, 2, 0, 1, 0, 0]
+    nothing = cells_of(tmp_path / "b.parquet", [], CellGrid(2, 3))
+    assert count_cells(nothing).tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_counts_add_up(tmp_path, seed):
+    values = np.random.default_rng(seed).integers(-1, 12, 3 * seed)
+    counts = count_cells(cells_of(tmp_path / "c.parquet", values, CellGrid(3, 4)))
+    assert counts.sum() == (values >= 0).sum()
+    assert len(counts) == 12
+
+
+def test_cells_of_another_map_are_refused(tmp_path):
+    with pytest.raises(SelectionError, match="another map"):
+        count_cells(cells_of(tmp_path / "d.parquet", [0, 6], CellGrid(2, 3)))
 
 
 def test_cells_do_not_depend_on_the_number_of_workers(tmp_path, store, map_file):

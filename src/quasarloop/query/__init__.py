@@ -1,1 +1,1 @@
-"""What to look at next: scores, the self-organizing map, and the choice."""
+"""What to inspect next: scores, the self-organizing map, and the choice."""

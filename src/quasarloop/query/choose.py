@@ -148,7 +148,7 @@ class Choice(NamedTuple):
 
 
 def one_per_object(frame: pl.LazyFrame, keep: Literal["score", "coadd"]) -> pl.LazyFrame:
-    """Drop spectra that may not stand for their object.
+    """Drop spectra that may not represent their object.
 
     For ``"score"`` all may: `ranked` then keeps the highest. For ``"coadd"`` single exposures go
     where the object has a coadd.

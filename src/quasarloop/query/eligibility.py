@@ -1,4 +1,4 @@
-"""Why a spectrum was not chosen: one reason for every row, and the count of each."""
+"""Which spectra may be chosen: a score and a reason for every row, and the count of each reason."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,12 @@ from quasarloop.query.options import KnownObjects, SelectionOptions
 from quasarloop.query.scores import score_expression
 from quasarloop.query.som_files import CellsFile, count_cells
 from quasarloop.query.votes_input import VotesTable, beside_cells
-from quasarloop.spectra import Flag
 
-__all__ = ["Prepared", "Reason", "RowRules", "Step", "prepare", "row_reason", "steps_table"]
+__all__ = ["Prepared", "Reason", "Step", "prepare", "row_reason", "steps_table"]
 
 
 class Reason(IntEnum):
-    """What became of a spectrum, in the order the questions are asked."""
+    """What became of a spectrum, in the order of the rules."""
 
     ELIGIBLE = 0
     NO_SCORE = 1
@@ -37,9 +36,9 @@ class Reason(IntEnum):
 
 
 _SENTENCES: Final[Mapping[Reason, str]] = {
-    Reason.NO_SCORE: "no network could say anything (no data, no votes)",
+    Reason.NO_SCORE: "no score: no data, or no votes",
     Reason.FLAGGED: "flagged: masked arm, corrupted, sky, repeat row or too few bins",
-    Reason.OTHER_SURVEY: "of another survey or program than asked for",
+    Reason.OTHER_SURVEY: "of another survey or program than requested",
     Reason.EXCLUDED: "object on an exclusion list",
     Reason.OUTLIER: "outlier: its map cell holds too few spectra, or it lies too far from it",
     Reason.REPEAT: "another spectrum of the same object is kept",
@@ -50,32 +49,11 @@ _SENTENCES: Final[Mapping[Reason, str]] = {
 
 
 @dataclass(frozen=True)
-class RowRules:
-    """Rules that look at one spectrum alone.
-
-    Attributes:
-        refused: flags a spectrum must not have.
-        surveys: allowed values of `SURVEY`; empty allows all.
-        programs: allowed values of `PROGRAM`; empty allows all.
-        excluded_objects: (k,) `OBJECT_ID` on exclusion lists.
-        sparse_cells: (k,) cells whose spectra are outliers.
-        farthest: spectra at a larger `DISTANCE` from their cell are outliers too.
-    """
-
-    refused: Flag
-    surveys: tuple[str, ...]
-    programs: tuple[str, ...]
-    excluded_objects: NDArray[np.int64]
-    sparse_cells: NDArray[np.int64]
-    farthest: float
-
-
-@dataclass(frozen=True)
 class Step:
     """One line of the count table.
 
     Attributes:
-        reason: what was asked.
+        reason: the rule.
         removed: spectra (of `Reason.IN_TRUTH` and later: objects) that left here.
         left: how many remain.
     """
@@ -86,31 +64,43 @@ class Step:
 
     @property
     def sentence(self) -> str:
-        """What happened, in words."""
+        """The rule, in words."""
         return _SENTENCES[self.reason]
 
 
-def row_reason(rules: RowRules) -> pl.Expr:
-    """Return the first rule each row breaks, `Reason.ELIGIBLE` if none; needs column `SCORE`."""
-    asked: list[tuple[Reason, pl.Expr]] = [
+def row_reason(
+    options: SelectionOptions,
+    excluded: NDArray[np.int64],
+    sparse_cells: NDArray[np.int64],
+    farthest: float,
+) -> pl.Expr:
+    """Return the first rule each row breaks, `Reason.ELIGIBLE` if none; needs column `SCORE`.
+
+    Args:
+        options: refused flags, allowed surveys and programs.
+        excluded: (k,) `OBJECT_ID` on exclusion lists.
+        sparse_cells: (k,) cells whose spectra are outliers.
+        farthest: spectra at a larger `DISTANCE` from their cell are outliers too.
+    """
+    rules: list[tuple[Reason, pl.Expr]] = [
         (Reason.NO_SCORE, _missing("SCORE") | ((pl.col("FLAGS") & int(UNUSABLE)) != 0)),
-        (Reason.FLAGGED, (pl.col("FLAGS") & int(rules.refused)) != 0),
+        (Reason.FLAGGED, (pl.col("FLAGS") & int(options.refused)) != 0),
     ]
-    for column, allowed in (("SURVEY", rules.surveys), ("PROGRAM", rules.programs)):
+    for column, allowed in (("SURVEY", options.surveys), ("PROGRAM", options.programs)):
         if allowed:
-            asked.append((Reason.OTHER_SURVEY, ~pl.col(column).is_in(list(allowed))))
-    if len(rules.excluded_objects):
-        excluded = pl.col("OBJECT_ID").is_in(pl.Series(rules.excluded_objects).implode())
-        asked.append((Reason.EXCLUDED, excluded))
-    if len(rules.sparse_cells):
-        sparse = pl.Series(rules.sparse_cells, dtype=pl.Int32).implode()
-        asked.append((Reason.OUTLIER, pl.col("CELL").is_in(sparse)))
-    if np.isfinite(rules.farthest):
+            rules.append((Reason.OTHER_SURVEY, ~pl.col(column).is_in(list(allowed))))
+    if len(excluded):
+        on_list = pl.col("OBJECT_ID").is_in(pl.Series(excluded).implode())
+        rules.append((Reason.EXCLUDED, on_list))
+    if len(sparse_cells):
+        sparse = pl.Series(sparse_cells, dtype=pl.Int32).implode()
+        rules.append((Reason.OUTLIER, pl.col("CELL").is_in(sparse)))
+    if np.isfinite(farthest):
         # Spectra without a cell have no distance; polars counts NaN as the largest number.
-        far = (pl.col("DISTANCE") > rules.farthest) & pl.col("DISTANCE").is_not_nan()
-        asked.append((Reason.OUTLIER, far))
+        far = (pl.col("DISTANCE") > farthest) & pl.col("DISTANCE").is_not_nan()
+        rules.append((Reason.OUTLIER, far))
     found = pl.lit(int(Reason.ELIGIBLE))
-    for reason, breaks in reversed(asked):  # the first rule is asked last, so that it wins
+    for reason, breaks in reversed(rules):  # the first rule is applied last, so that it wins
         found = pl.when(breaks).then(int(reason)).otherwise(found)
     return found.cast(pl.UInt8)
 
@@ -152,22 +142,14 @@ def prepare(
 ) -> Prepared:
     """Give every spectrum its score, and the reason it goes at once, if any."""
     if options.keep == "coadd" and cells_file is None:
-        raise SelectionError("which spectrum is the coadd stands in the map's cells; give them")
+        raise SelectionError("which spectra are coadds is recorded in the map's cells; give them")
     counts, least, sparse = _sparse_cells(cells_file, options)
     frame = beside_cells(votes, cells_file)
-    rules = RowRules(
-        options.refused,
-        options.surveys,
-        options.programs,
-        _objects(frame, excluded),
-        sparse,
-        _farthest(cells_file, options.far_percentile),
-    )
+    farthest = _farthest(cells_file, options.far_percentile)
+    reason = row_reason(options, _objects(frame, excluded), sparse, farthest)
     score = score_expression(options.score, votes.thresholds, seed=options.seed)
     scored = frame.with_columns(SCORE=score.cast(pl.Float64))
-    return Prepared(
-        scored.with_columns(REASON=row_reason(rules)), _objects(frame, truth), counts, least
-    )
+    return Prepared(scored.with_columns(REASON=reason), _objects(frame, truth), counts, least)
 
 
 def _sparse_cells(

@@ -28,8 +28,8 @@ __all__ = [
     "refused_flags",
 ]
 
-# Flags a spectrum to be labelled must not have. Source: INTEROP.md (masked arms, corrupt spectra
-# in the released code; sky fibres under "known faults"); low coverage and repeats are our choice.
+# Flags a spectrum to be labelled must not have. Source: masked arms and corrupt spectra as in
+# docs/reference/active_learning.md, "Paper and released code"; the others are our choice.
 REFUSED: Final = (
     UNUSABLE
     | Flag.ARM_B_MASKED
@@ -86,10 +86,10 @@ class SelectionOptions:
         random_share: share of the n that is drawn at random from all that is eligible.
         percentile: cells with fewer spectra than this percentile of all cells' counts hold
             outliers.
-        far_percentile: spectra farther from what their cell stands for than this percentile of
+        far_percentile: spectra farther from their cell's weights than this percentile of
             all spectra are outliers too; 100 rejects none, as the paper.
         count_by: what the counts count.
-        keep: which spectrum stands for an object: the one of highest ``"score"``, or the
+        keep: which spectrum represents an object: the one of highest ``"score"``, or the
             ``"coadd"`` where there is one (of those, the highest score).
         refused: flags a spectrum must not have.
         surveys, programs: allowed words; empty allows all.
@@ -129,7 +129,7 @@ class SelectionOptions:
                 "choose unlike spectra, or set limits per cell and class: not both"
             )
         if self.n < 1 or self.n_outliers < 0 or (self.per_cell is not None and self.per_cell < 1):
-            raise SelectionError("ask for at least 1 object, and at least 1 of each cell")
+            raise SelectionError("choose at least 1 object, and at least 1 of each cell")
         if not 0 <= self.random_share <= 1:
             raise SelectionError(f"random_share is {self.random_share}; it lies between 0 and 1")
         for percentile in (self.percentile, self.far_percentile):
@@ -143,7 +143,7 @@ class SelectionOptions:
 
     @property
     def limited(self) -> bool:
-        """Whether anything but rank decides who is taken."""
+        """Whether anything but rank decides what is taken."""
         return self.per_cell is not None or bool(self.class_shares)
 
 
@@ -159,7 +159,7 @@ def refused_flags(allowed: Iterable[str]) -> Flag:
     """Return `REFUSED` without the flags of these names.
 
     Raises:
-        SelectionError: no such flag, or one nothing can be said of.
+        SelectionError: no such flag, or one without which there is no score.
     """
     refused = REFUSED
     for name in allowed:

@@ -1,7 +1,7 @@
 """How confused an ensemble is about a spectrum: one number per row of the votes.
 
 A score is an expression over the vote columns (docs/ensemble.md), larger for what should be
-looked at first. Choosing by a score is another matter: see `select`.
+inspected first. Choosing by a score is another matter: see `select`.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ class Score:
         help: one line for people.
         unit: of its values.
         expression: thresholds of the votes → expression over the vote columns; NaN or null
-            where it says nothing.
+            where it is not defined.
     """
 
     name: str
@@ -79,7 +79,7 @@ def score_expression(name: str, thresholds: Thresholds, *, seed: int = 0) -> pl.
 
 
 def random_number(seed: int) -> pl.Expr:
-    """A number in [0, 1) per object, the same wherever and however often it is asked for.
+    """A number in [0, 1) per object, the same in every call.
 
     All spectra of an object get the same number, so an object observed often is not likelier.
     """
@@ -125,7 +125,7 @@ def _mean_entropy(thresholds: Thresholds) -> pl.Expr:
 
 def _entropy_at(threshold: float) -> pl.Expr:
     parts = [pl.col(count_column(vote, threshold)) / pl.col("N_ASKED") for vote in Vote]
-    # 0 log 0 is 0; 0 / 0, where nobody was asked, stays NaN.
+    # 0 log 0 is 0; 0 / 0, where no member voted, stays NaN.
     return pl.sum_horizontal(
         *(pl.when(part == 0).then(0.0).otherwise(-part * part.log(2)) for part in parts),
         ignore_nulls=False,
@@ -141,7 +141,7 @@ def _margin(_: Thresholds) -> pl.Expr:
 
 def _redshift_scatter(_: Thresholds) -> pl.Expr:
     spread = (pl.col("Z_Q84") - pl.col("Z_Q16")) / (2 * (1 + pl.col("Z_Q50")))
-    # Where nobody says quasar there is no redshift to be unsure of.
+    # Where no member finds a quasar there is no redshift to be unsure of.
     return pl.when(pl.col("N_ASKED") > 0).then(spread.fill_nan(0.0)).otherwise(float("nan"))
 
 

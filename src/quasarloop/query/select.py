@@ -1,4 +1,4 @@
-"""The choice of what experts look at next, in the paper's order (Section 3, steps 4 to 6).
+"""The choice of what experts inspect next, in the paper's order (Section 3, steps 4 to 6).
 
 Votes are scanned, never loaded: what is kept is one number per object and the few rows that
 could be chosen. Every spectrum leaves with a reason, and every reason is counted.
@@ -67,7 +67,7 @@ def select(
     """Choose the objects to be inspected.
 
     Args:
-        votes: what the ensemble said.
+        votes: of the ensemble.
         cells_file: the map's assignment of the same store; None rejects no outliers.
         truth: objects that have labels.
         excluded: objects not to be shown, e.g. of other campaigns.
@@ -78,7 +78,7 @@ def select(
         SelectionError: votes and cells of different stores, or options that do not fit together.
 
     Source: paper, Section 3, steps 4 to 6. Flags and lists come first, so that what is refused
-    cannot stand for its object; the order of the rest is the paper's.
+    cannot represent its object; the order of the rest is the paper's.
     """
     options = options or SelectionOptions()
     if options.spread and features is None:
@@ -190,7 +190,7 @@ def write_reasons(path: str | Path, reasons: pl.LazyFrame) -> None:
 
 
 def _kept_rows(eligible: pl.LazyFrame) -> pl.Series:
-    """Row numbers of the spectra that stand for their objects, as `choose.ranked` keeps them."""
+    """Row numbers of the spectra that represent their objects, as `choose.ranked` keeps them."""
     ties = pl.col("MUTUAL_INFORMATION").fill_nan(0.0).fill_null(0.0)
     order = [-pl.col("SCORE"), -ties, pl.col("TARGETID"), pl.col(INDEX)]
     best = eligible.group_by("OBJECT_ID").agg(pl.col(INDEX).sort_by(order).first())

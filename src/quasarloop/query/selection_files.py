@@ -43,7 +43,7 @@ _PROPOSALS: Final = (("Z_Q50", "median"), ("Z_Q16", "16 %"), ("Z_Q84", "84 %"))
 def write_selection(
     selection: Selection, folder: str | Path, *, record: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write everything a selection is good for into a folder.
+    """Write a selection into a folder: tables, lists, worklist, counts.
 
     Args:
         selection: what was chosen; `with_sources` first makes the worklist independent of the
@@ -62,8 +62,9 @@ def write_selection(
     for name, frame in frames.items():
         with write_atomically(out / name) as temporary:
             frame.write_parquet(temporary, compression="zstd", statistics=False)
-    _write_text(out / _TARGETS_NAME, _targets_csv(selection.chosen))
-    _write_text(out / _PROSPECT_NAME, _target_lines(selection.chosen))
+    table = selection.chosen.select("TARGETID", "OBJECT_ID", "RANK", "SCORE", "REASON")
+    _write_text(out / _TARGETS_NAME, table.write_csv())
+    _write_text(out / _PROSPECT_NAME, "".join(f"{target}\n" for target in table["TARGETID"]))
     both = worklist(pl.concat([selection.chosen, selection.outliers]))
     _write_text(out / WORKLIST_NAME, json.dumps(both, indent=1, ensure_ascii=False) + "\n")
     write_manifest(
@@ -150,7 +151,7 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
         "CELL": row["CELL"],
         "VOTES": {vote.name: row[count_column(vote)] for vote in Vote if count_column(vote) in row},
         "PROPOSALS": [
-            {"z": row[name], "who": who} for name, who in _PROPOSALS if _number(row.get(name))
+            {"z": row[name], "who": label} for name, label in _PROPOSALS if _number(row.get(name))
         ],
         "CONFIDENCES": {
             line.column: _number(row[f"C_{line.column}"])
@@ -161,14 +162,6 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
     if "SOURCE" in row:
         entry |= {"SOURCE": row["SOURCE"], "ROW": row["SOURCE_ROW"]}
     return entry
-
-
-def _targets_csv(chosen: pl.DataFrame) -> str:
-    return chosen.select("TARGETID", "OBJECT_ID", "RANK", "SCORE", "REASON").write_csv()
-
-
-def _target_lines(chosen: pl.DataFrame) -> str:
-    return "".join(f"{target}\n" for target in chosen["TARGETID"].to_list())
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -21,7 +21,6 @@ __all__ = [
     "CellGrid",
     "SelfOrganizingMap",
     "Winners",
-    "cell_counts",
     "find_winners",
     "nearest_two",
     "u_matrix",
@@ -38,7 +37,7 @@ class CellGrid:
     Attributes:
         n_rows: cells along the first axis.
         n_columns: cells along the second axis.
-        torus: opposite edges touch (released code; INTEROP.md).
+        torus: opposite edges touch, as in the released code.
     """
 
     n_rows: int = MAP_SIDE
@@ -69,7 +68,9 @@ class CellGrid:
     def mean_separation(self) -> float:
         """Mean distance between all pairs of cells, a cell and itself included.
 
-        It is the scale the released code starts its neighbourhood from (INTEROP.md).
+        The released code's neighbourhood starts from it.
+
+        Source: docs/reference/active_learning.md, "Paper and released code".
         """
         return float(self.separations.mean())
 
@@ -92,7 +93,7 @@ class CellGrid:
         return np.asarray(spread.reshape(values.shape))
 
     def touching(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
-        """Say which pairs of cells touch, corners included; a cell touches itself.
+        """Return which pairs of cells touch, corners included; a cell touches itself.
 
         Args:
             first: (n,) cells.
@@ -131,7 +132,7 @@ class SelfOrganizingMap:
 
     Attributes:
         cells: where the cells lie.
-        weights: (n_cells, n_bins) float32, the spectrum each cell stands for.
+        weights: (n_cells, n_bins) float32, the spectrum of each cell.
     """
 
     cells: CellGrid
@@ -210,28 +211,6 @@ def nearest_two(
             scores[np.arange(len(scores)), first[rows]] = np.inf
             second[rows] = scores.argmin(axis=1)
     return first, second
-
-
-def cell_counts(cell: NDArray[np.integer], cells: CellGrid) -> NDArray[np.int64]:
-    """Count spectra in every cell, the empty ones too, up to the last.
-
-    Args:
-        cell: (n,) cells; `NO_CELL` is not counted.
-        cells: the map's cells.
-
-    Returns:
-        (n_cells,) int64.
-
-    >>> cell_counts(np.array([0, 0, -1]), CellGrid(2, 2)).tolist()
-    [2, 0, 0, 0]
-    """
-    known = cell[cell != NO_CELL]
-    if len(known) and (known.min() < 0 or known.max() >= cells.n_cells):
-        raise SelectionError(
-            f"cells run from {known.min()} to {known.max()}, but a {cells.describe()} has "
-            f"{cells.n_cells}; the assignment belongs to another map"
-        )
-    return np.bincount(known, minlength=cells.n_cells)
 
 
 def u_matrix(som: SelfOrganizingMap) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A trained map on disk: one ``.npz`` that names its grid, data and parameters."""
+"""Maps and cells on disk: one ``.npz`` per map, one row per spectrum of a store in Parquet."""
 
 import json
 import zipfile
@@ -43,11 +43,11 @@ _MAP_FORMAT: Final = "quasarloop map 1"
 
 @dataclass(frozen=True)
 class MapFile:
-    """A map as read, with what it says of itself.
+    """A map as read, with its manifest.
 
     Attributes:
         som: the map.
-        grid: the bins its weights stand on.
+        grid: the bins of its weights.
         record: the manifest: ``data``, ``training``, ``options``, ``seed``, ``versions``.
         path: the file.
     """
@@ -59,7 +59,7 @@ class MapFile:
 
 
 def fingerprint(store: Store) -> dict[str, Any]:
-    """Say which data a store holds: its shards are named by what is in them."""
+    """Return which data a store contains: shards are named by their content."""
     names = "\n".join(shard.stem for shard in store.shards)
     return {
         "store": str(store.path),
@@ -77,7 +77,7 @@ def write_map(
     Args:
         path: ends in ``.npz``.
         som: the map.
-        grid: the bins its weights stand on.
+        grid: the bins of its weights.
         record: anything JSON can hold; ``data`` from `fingerprint` lets readers refuse others.
 
     Raises:
@@ -130,12 +130,12 @@ def check_fits(map_file: MapFile, store: Store, *, other_data: bool = False) -> 
         other_data: allow another store (spectra that came later); the grid must still agree.
 
     Raises:
-        GridError: map and store stand on different grids.
+        GridError: map and store have different grids.
         SelectionError: the store's data are not the map's.
     """
     if not map_file.grid.matches(store.grid):
         raise GridError(
-            f"{map_file.path} stands on a {map_file.grid.describe()}, {store.path} on a "
+            f"{map_file.path} is on a {map_file.grid.describe()}, {store.path} on a "
             f"{store.grid.describe()}; fit a map on this store"
         )
     made_from = map_file.record.get("data", {})
@@ -144,12 +144,12 @@ def check_fits(map_file: MapFile, store: Store, *, other_data: bool = False) -> 
     raise SelectionError(
         f"{map_file.path} was made from {made_from.get('store', 'unnamed data')} "
         f"({made_from.get('n_rows', '?')} rows), not from {store.path} ({store.n_rows} rows). "
-        "Fit a map on this store, or say --other-data to use the old one on new spectra"
+        "Fit a map on this store, or use the old one on new spectra with --other-data"
     )
 
 
 CountBy = Literal["spectrum", "exposure", "object"]
-# What one count is, as columns that tell one from the next.
+# What is counted once: columns that differ from one to the next.
 COUNT_BY: Final[dict[str, tuple[str, ...]]] = {
     "spectrum": (),
     "exposure": ("TARGETID", "TILEID", "NIGHT", "EXPID"),
@@ -212,7 +212,7 @@ def assign_store(
         on_shard: called for every finished shard.
 
     Raises:
-        GridError: map and store stand on different grids.
+        GridError: map and store have different grids.
         SelectionError: the map was made from other data.
         TaskError: a shard cannot be read; the message names it.
         OutputError: the file cannot be written.
@@ -257,12 +257,12 @@ def read_cells(path: str | Path) -> CellsFile:
 
 
 def cells_name(map_path: str | Path) -> Path:
-    """Return where the cells of a map's own data stand: beside it, ``map.cells.parquet``."""
+    """Return where the cells of a map's own data are: beside it, ``map.cells.parquet``."""
     return Path(map_path).with_suffix(".cells.parquet")
 
 
 def cells_beside(path: str | Path) -> CellsFile:
-    """Open an assignment, or the one that stands beside a map.
+    """Open an assignment, or the one beside a map.
 
     Raises:
         DataFormatError: see `read_cells`.
@@ -302,8 +302,8 @@ def count_cells(cells_file: CellsFile, by: CountBy = "spectrum") -> NDArray[np.i
     cell, n = table["CELL"].to_numpy(), table["n"].to_numpy()
     if len(cell) and (cell.min() < 0 or cell.max() >= cells_file.cells.n_cells):
         raise SelectionError(
-            f"{cells_file.path}: cells up to {cell.max()} on a {cells_file.cells.describe()}; "
-            "assign the store again"
+            f"{cells_file.path}: cells up to {cell.max()} on a {cells_file.cells.describe()}: of "
+            "another map; assign the store again"
         )
     counts = np.zeros(cells_file.cells.n_cells, dtype=np.int64)
     counts[cell] = n
@@ -323,7 +323,12 @@ def _assigned(
     for start in range(0, len(store.shards), _BATCH):
         batch = store.shards[start : start + _BATCH]
         tables = run_tasks(
-            _assign_shard, batch, engine=engine, shared=som, name_of=_stem, on_result=report
+            _assign_shard,
+            batch,
+            engine=engine,
+            shared=som,
+            name_of=lambda p: p.stem,
+            on_result=report,
         ).complete()
         yield pa.concat_tables(tables)  # one row group, however small the shards
 
@@ -345,7 +350,3 @@ def _assign_shard(path: Path, som: SelfOrganizingMap) -> pa.Table:
         found.distance,
     ]
     return pa.Table.from_arrays([pa.array(column) for column in columns], names=_SCHEMA.names)
-
-
-def _stem(path: Path) -> str:
-    return path.stem

@@ -11,7 +11,7 @@ from quasarloop.query.som import CellGrid, SelfOrganizingMap
 __all__ = ["SequentialOptions", "fit_sequential"]
 
 
-# Width scale of the released code's neighbourhood, in cells (INTEROP.md: 0.5 · mean separation^…).
+# Width scale of the released code's neighbourhood, in cells.
 _WIDTH_SCALE: Final = 0.5
 
 
@@ -50,8 +50,10 @@ def fit_sequential(
         options: schedule.
         seed: first weights and draws.
 
-    Source: INTEROP.md, "SOM training": 200 iterations, a 10 % random draw each, rate
-    0.001^(i/n), width 0.5 · (mean separation)^(1 - i/n).
+    200 iterations, a 10 % random draw each, rate 0.001^(i/n), width
+    0.5 · (mean separation)^(1 - i/n).
+
+    Source: docs/reference/active_learning.md, "Paper and released code".
     """
     options = options or SequentialOptions()
     rng = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ _ARRAY_PART_ROWS: Final = 16_384
 
 
 class Part(Protocol):
-    """A part of the data: a picklable value that loads its spectra when asked."""
+    """A part of the data: a picklable value that loads its spectra when used."""
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Give (n, n_bins) float32 blocks of usable spectra."""
@@ -52,7 +52,7 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class ArrayPart:
-    """Spectra already in memory; ``flags`` says which rows are left out."""
+    """Spectra already in memory; ``flags`` marks the rows left out."""
 
     flux: NDArray[np.float32]
     flags: NDArray[np.integer] | None = None
@@ -98,7 +98,7 @@ def parts_of_shards(shards: Sequence[Path]) -> list[StorePart]:
 
 
 def name_of_part(part: Part) -> str:
-    """Say which part failed, in messages."""
+    """Return what messages call a part."""
     if isinstance(part, StorePart):
         return f"shards {part.shards[0].name} to {part.shards[-1].name}"
     return "spectra in memory"
@@ -120,7 +120,7 @@ class SomOptions:
     Attributes:
         n_epochs: passes over the data.
         first_width: neighbourhood at the start, in cells; None is half the mean separation of
-            cells, where the released code's shrinks from (INTEROP.md, up to its exponent).
+            cells, where the released code's starts (up to its exponent).
         last_width: neighbourhood of the last epoch, in cells (released code: 0.5).
         start: first weights: ``"plane"`` of principal components, or random ``"rows"``.
     """
@@ -194,7 +194,7 @@ class TrainedMap(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """What one part says: (n_cells, n_bins), (n_cells,), and three totals."""
+    """Sums over one part: (n_cells, n_bins), (n_cells,), and two totals."""
 
     flux: NDArray[np.float64]
     members: NDArray[np.int64]
