@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 __all__ = ["House", "compare", "facts", "read_house"]
 
@@ -33,7 +33,6 @@ IDENTITY = frozenset(
     | {"night", "expid", "petal", "fiber", "objtype", "fiberstatus"}
 )
 VERDICT = frozenset(("spectype", "z", "quality", "is_bal", "issues", "comment"))
-_HOPS = 4  # re-exports followed
 _LISTED = 5  # names of such a set written in one list, class or table make a place
 # Numbers that decide: confidence thresholds, the redshift of HIGH_Z, the quality that trains.
 THRESHOLDS = (0.95, 0.99, 2.1, 2.5)
@@ -71,7 +70,8 @@ class House:
     @cached_property
     def modules(self) -> dict[str, str]:
         """Dotted name -> path."""
-        return {_dotted(self.name, path): path for path in self.python}
+        paths = {path: f"{self.name}/{path}".removesuffix(".py") for path in self.python}
+        return {p.removesuffix("/__init__").replace("/", "."): path for path, p in paths.items()}
 
     @cached_property
     def exported(self) -> dict[str, tuple[str, ...]]:
@@ -104,20 +104,15 @@ class House:
                     found[path].add(user)
         return found
 
-    def _home(self, module: str, name: str, depth: int = 0) -> tuple[str, str] | None:
+    def _home(self, module: str, name: str) -> tuple[str, str] | None:
         path = self.modules.get(module)
         if path is None or f"{module}.{name}" in self.modules:
             return None
-        if path.endswith("__init__.py") and depth < _HOPS:
+        if path.endswith("__init__.py"):
             for other, own in _references(self.trees[path]):
                 if own == name:
-                    return self._home(other, name, depth + 1)
+                    return self._home(other, name)
         return path, name
-
-
-def _dotted(package: str, path: str) -> str:
-    parts = PurePosixPath(path).with_suffix("").parts
-    return ".".join((package, *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
 
 def _references(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -364,7 +359,7 @@ def read_house(place: str, repository: Path = Path()) -> House:
 def _rooms(house: House) -> dict[str, House]:
     rooms: dict[str, dict[str, str]] = defaultdict(dict)
     for path, text in house.texts.items():
-        rooms[path.split("/")[0]][path] = text
+        rooms[path.split("/")[0].removesuffix(".py")][path] = text
     return {room: House(house.name, texts) for room, texts in rooms.items()}
 
 

@@ -91,7 +91,7 @@ def test_two_revisions_side_by_side(checkout):
     lines = house.compare({"before": before, "after": after}).splitlines()
     assert lines[0] == "| what | before | after |"
     assert "| Python files | 5 | 4 |" in lines
-    assert "| `store.py` | 1 |  | 11 |  | 0 |  | 0 |  |" in lines
+    assert "| `store` | 1 |  | 11 |  | 0 |  | 0 |  |" in lines
     assert "| `rooms` | 3 | 3 | 15 | 15 | 2 | 2 | 1 | 1 |" in lines
     assert lines[-1] == "| all | 5 | 4 | 29 | 18 | 3 | 3 | 1 | 1 |"
 
