@@ -1,6 +1,6 @@
 """Recall of a cascade against its work, from exact votes that kept their members' record.
 
-    python -m tools.cascade_curve VOTES --top 1000 --figure docs/figures/cascade.png
+    python studies/cascade_curve.py VOTES --top 1000 --figure docs/figures/cascade.png
 
 Replays `quasarloop ensemble vote --cascade` with many settings on what the members said, and
 compares the top K with the exact ones. Prints a Markdown table; the figure shows all settings,

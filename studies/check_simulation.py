@@ -27,13 +27,10 @@ from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_weights
 from quasarloop.quality import prepare
 from quasarloop.simulate.faults import FaultRates
-from quasarloop.simulate.instrument import desi_instrument
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observing, Setup, observe_tile
-from quasarloop.simulate.plan import plan_tiles
 from quasarloop.simulate.population import Population
-from quasarloop.spectra import Arm, Keys, Spectra
 from quasarloop.truth import SpecType
+from skies import NO_FAULTS, observed_tiles
 
 BRIGHT_SN = 2.0
 REDSHIFT_EDGES = (0.0, 0.5, 1.0, 1.5, 2.1, 2.6, 3.2, 4.0, 5.5)
@@ -68,7 +65,7 @@ def main() -> None:
     predictor = Predictor(read_weights(weights))
     folder = options.data / "templates" / "redrock"
     skies = {"built-in": ModelSky(Population()), "templates": ModelSky(Population(), folder)}
-    faults = FaultRates() if options.faults else no_faults()
+    faults = FaultRates() if options.faults else NO_FAULTS
     rows = {
         name: judge(sky, predictor, options.objects, options.seed, faults)
         for name, sky in skies.items()
@@ -82,11 +79,6 @@ def main() -> None:
             details(name, judged)
 
 
-def no_faults() -> FaultRates:
-    """Return rates of 0: the question is the sky, not the damage."""
-    return FaultRates(**dict.fromkeys(FaultRates.model_fields, 0.0))
-
-
 def judge(
     sky: ModelSky, predictor: Predictor, n_objects: int, seed: int, faults: FaultRates
 ) -> Judged:
@@ -98,18 +90,7 @@ def judge(
 def _judge_tiles(
     sky: ModelSky, predictor: Predictor, n_objects: int, seed: int, faults: FaultRates
 ) -> Iterator[Judged]:
-    instrument = desi_instrument()
-    setup = Setup(seed, instrument, Observing(faults=faults))
-    for tile in plan_tiles(n_objects):
-        light = sky(seed, tile.first_object, tile.n_objects, instrument.wave_aa)
-        seen = observe_tile(tile, light, setup)
-        arms = tuple(
-            Arm(m.name, m.wave_aa, seen.coadd[m.name].flux, seen.coadd[m.name].ivar)
-            for m in instrument.arms
-        )
-        n = tile.n_objects
-        keys = Keys.make(seen.assignment.sites.target_id)
-        spectra = Spectra(arms, keys, np.zeros(n, np.int32), "simulated", np.arange(n))
+    for spectra, seen in observed_tiles(sky, n_objects, seed, faults):
         flux = prepare(spectra, predictor.config.grid).flux
         answer = classify(predictor, flux)
         yield Judged(

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
 from quasarloop.network.config import PRESETS, preset
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
@@ -33,7 +34,6 @@ from quasarloop.quality import prepare
 from quasarloop.read import find_files, iter_spectra
 
 TOLERANCE = 1e-5
-LIGHT_KM_S = 299_792.458
 
 
 class Said(NamedTuple):
@@ -100,7 +100,7 @@ def _compare_originals(paths: list[Path], flux: dict[WaveGrid, NDArray[np.float3
         confidence = np.abs(ours.confidence - theirs.confidence).max()
         offset = np.abs(ours.offset - theirs.offset).max()
         is_qso, z_ours, z_theirs = _z_best(weights, ours, theirs)
-        shift = LIGHT_KM_S * np.abs(np.log((1 + z_ours) / (1 + z_theirs)))
+        shift = SPEED_OF_LIGHT_KMS * np.abs(np.log((1 + z_ours) / (1 + z_theirs)))
         ways = [("plain", "rescaled")[flag] for flag in (facts.quasarnp_rescales, weights.rescaled)]
         print(
             f"| {path.name} | {ways[0]} | {ways[1]} | {confidence:.1e} | {offset:.3g} "

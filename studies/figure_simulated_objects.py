@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
 from quasarloop.lines import EMISSION_LINES, line_label
 from quasarloop.simulate.draw import draw_objects
@@ -136,7 +137,7 @@ def draw(
     axis.set_ylim(-0.05 * top, 1.25 * top)
     z = float(some.z[0])
     is_star = some.spectype[0] == SpecType.STAR
-    where = f"{z * 299_792.458:+.0f} km/s" if is_star else f"z = {z:.3f}"
+    where = f"{z * SPEED_OF_LIGHT_KMS:+.0f} km/s" if is_star else f"z = {z:.3f}"
     axis.set_title(f"{panel.title}: {where}, r = {some.r_mag[0]:.1f}", loc="left", fontsize=10)
     for line in EMISSION_LINES if some.spectype[0] == SpecType.QSO else ():
         seen_aa = line.wave_rest_aa * (1 + z)

@@ -11,9 +11,7 @@ import argparse
 import asyncio
 import json
 import secrets
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -23,6 +21,7 @@ import httpx
 import numpy as np
 import sqlalchemy as sa
 
+from inspect_browser import MAIN, PASSWORD, served
 from quasarloop.inspect.database import open_database, set_setting
 from quasarloop.inspect.people import invite, join
 from quasarloop.inspect.server import prepare
@@ -30,10 +29,7 @@ from quasarloop.inspect.spectra_files import open_spectra
 from quasarloop.inspect.tables import Label
 from quasarloop.read import read_truth
 
-MAIN = [sys.executable, "-c", "from quasarloop.cli import main; main()"]
-PASSWORD = "correct horse battery"
 N_OBJECTS = 300
-START_PATIENCE_S = 120
 
 
 @dataclass
@@ -74,18 +70,8 @@ def run_load(folder: Path, db: str, *, users: int, rate: float, seconds: float) 
         capture_output=True,
     )
     _make_campaign(db, sky, users, wanted=int(rate * seconds))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [*MAIN, "inspect", "serve", "--db", db, "--spectra", str(sky), "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait(url, server)
+    with served(db, sky) as url:
         timings, took = asyncio.run(_load(url, users, rate, seconds))
-    finally:
-        server.kill()
-        server.wait()
     return _report(db, timings, users, took)
 
 
@@ -102,18 +88,6 @@ def _make_campaign(db: str, sky: Path, users: int, wanted: int) -> None:
             join(session, invite(session, f"user{number}", "inspector"), PASSWORD)
     prepare(database, open_spectra([sky]), worklist=worklist)
     database.close()
-
-
-def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_PATIENCE_S
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            httpx.get(f"{url}/login").raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.2)
-        else:
-            return
-    raise TimeoutError("the server did not start")
 
 
 async def _load(url: str, users: int, rate: float, seconds: float) -> tuple[Timings, float]:

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
-from quasarloop.evaluate.metrics import LIGHT_SPEED_KMS, error_kms, share
+from quasarloop.evaluate.metrics import error_kms, share
 from quasarloop.evaluate.oscillation import Oscillation, oscillation_with_truth
 from quasarloop.evaluate.redshift_figures import oscillation_figure
 from quasarloop.network.config import NetworkConfig
@@ -56,7 +57,7 @@ def _overview(every: list[Judged]) -> Figure:
         for values, label, colour in zip(
             (one, joint), ("one line", "joint"), COLOURS, strict=False
         ):
-            kms = ((values - z) / (1 + z) * LIGHT_SPEED_KMS)[called]
+            kms = ((values - z) / (1 + z) * SPEED_OF_LIGHT_KMS)[called]
             errors.hist(kms, bins=_ERRORS_KMS, histtype="step", lw=1.8, color=colour, label=label)
             wrong = np.abs(error_kms(values, z)) > CONFUSED_KMS
             _shares(by_sn, sn, wrong, _SN_EDGES, colour, label)

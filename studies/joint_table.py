@@ -18,7 +18,6 @@ import torch
 
 from joint_figures import CONFUSED_KMS, Judged, draw
 from joint_fit import Answer, as_code, fit_calibration
-from joint_sky import Sky, real_quasars, simulated_sky
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.errors import QuasarloopError, TruthError
@@ -35,20 +34,14 @@ from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import CALIBRATION, JointCalibration, joint_redshifts
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_weights
+from skies import REAL_SETS, Sky, real_quasars, simulated_sky
 
 FAINT_SN = (0.5, 2.0)
 FIT_OBJECTS, TABLE_OBJECTS = 1000, 3000
 FIT_SEEDS, TABLE_SEEDS = (101, 102), (201, 202)
 SKIES = ("DESI-like n(z)", "flat n(z)")
-REAL = (
-    "boss_plate7102",
-    "boss_qso_plates",
-    "boss_agn",
-    "rm017_repeats",
-    "desi_tile80693",
-    "desi_healpix9144",
-    "desi_andes",
-)
+# Sets without quasars, or with very few, have no scatter to speak of.
+REAL = tuple(n for n in REAL_SETS if n not in ("sdss_misc", "lamost_dr1_stars", "desi_redrock"))
 P_EDGES = (0.0, 0.003, 0.03, 0.1, 0.3, 0.5)
 LEVELS = (68.27, 95.45)
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from label_saving_figure import label_saving_figure
-from learning_curves import LearningCurve, mean_curve, speed_up
+from learning_curves import LearningCurve, label_saving_figure, mean_curve, speed_up
 from quasarloop.artefacts import write_atomically
 from quasarloop.evaluate.figures import save_figure
 from score_table import PURITIES

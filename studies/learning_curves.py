@@ -1,19 +1,31 @@
-"""How many labels a way of choosing saves: learning curves compared at equal figures."""
+"""How many labels a way of choosing saves: learning curves compared at equal figures, and drawn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
 from quasarloop.errors import TruthError
+from quasarloop.evaluate.figures import COLOURS, use_style
 
-__all__ = ["LearningCurve", "SpeedUp", "labels_needed", "mean_curve", "speed_up"]
+__all__ = [
+    "LearningCurve",
+    "SpeedUp",
+    "label_saving_figure",
+    "labels_needed",
+    "mean_curve",
+    "speed_up",
+]
 
 # Resamples of the seeds. Source: our choice; the error of an error of five seeds is larger.
 N_BOOTSTRAPS: Final = 1000
+# Random labels, which others are compared with, are black.
+_CONTROL_COLOUR: Final = "#000000"
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,9 @@ class LearningCurve:
         """Build a curve without errors."""
         values = np.asarray(figure, dtype=np.float64)
         return cls(np.asarray(labels, dtype=np.int64), values, np.full(len(values), np.nan))
+
+
+Curves = Mapping[int, LearningCurve]  # seed -> curve
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ def labels_needed(curve: LearningCurve, wanted: float) -> float:
     return float(labels[after - 1] + part * (labels[after] - labels[after - 1]))
 
 
-def mean_curve(curves: Mapping[int, LearningCurve]) -> LearningCurve:
+def mean_curve(curves: Curves) -> LearningCurve:
     """Return the mean over seeds, with its standard error, where all seeds were measured.
 
     Raises:
@@ -112,8 +127,8 @@ def mean_curve(curves: Mapping[int, LearningCurve]) -> LearningCurve:
 
 
 def speed_up(
-    ours: Mapping[int, LearningCurve],
-    control: Mapping[int, LearningCurve],
+    ours: Curves,
+    control: Curves,
     labels: int,
     *,
     n_bootstraps: int = N_BOOTSTRAPS,
@@ -151,9 +166,38 @@ def speed_up(
     return SpeedUp(limit if is_limit else value, error, is_limit, n)
 
 
+def label_saving_figure(
+    skies: Mapping[str, Mapping[str, Curves]], control: str, figure_name: str
+) -> Figure:
+    """Draw what labels buy, and how many the control needs for the same.
+
+    Args:
+        skies: name of a sky → way of choosing → seed → curve; one column of panels per sky.
+        control: the way of choosing that others are compared with.
+        figure_name: what the curves measure, for the axis.
+    """
+    with use_style():
+        figure = Figure(figsize=(5.0 * len(skies), 7.2))
+        panels = figure.subplots(2, len(skies), squeeze=False, sharey="row")
+        others = list(dict.fromkeys(a for arms in skies.values() for a in arms if a != control))
+        colours = {control: _CONTROL_COLOUR, **dict(zip(others, COLOURS * 3, strict=False))}
+        for column, (sky, arms) in enumerate(skies.items()):
+            _draw_curves(panels[0, column], arms, colours)
+            panels[0, column].set_title(sky, fontsize=10)
+            _draw_factors(panels[1, column], arms, control, colours)
+            for axes in panels[:, column]:
+                axes.set_xlabel("labels spent")
+        panels[0, 0].set_ylabel(figure_name)
+        panels[0, 0].legend(fontsize=8, loc="lower right")
+        panels[1, 0].set_ylabel(f"{control} needed ÷ labels spent")
+        # Only now: a limit ends the scaling that the columns share.
+        panels[1, 0].set_ylim(bottom=0)
+        return figure
+
+
 def _factor(
-    ours: Mapping[int, LearningCurve],
-    control: Mapping[int, LearningCurve],
+    ours: Curves,
+    control: Curves,
     seeds: list[int],
     labels: int,
 ) -> float:
@@ -165,11 +209,11 @@ def _factor(
     return labels_needed(theirs, float(_rising(mine.figure)[here[0]])) / labels
 
 
-def _most_labels(curves: Mapping[int, LearningCurve], seeds: list[int]) -> float:
+def _most_labels(curves: Curves, seeds: list[int]) -> float:
     return float(min(curves[seed].labels[-1] for seed in seeds))
 
 
-def _common_labels(curves: Mapping[int, LearningCurve]) -> NDArray[np.int64]:
+def _common_labels(curves: Curves) -> NDArray[np.int64]:
     first, *others = (curve.labels for curve in curves.values())
     for labels in others:
         first = np.intersect1d(first, labels)
@@ -182,3 +226,50 @@ def _at(curve: LearningCurve, labels: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _rising(figure: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(isotonic_regression(figure).x, dtype=np.float64)
+
+
+def _draw_curves(axes: Axes, arms: Mapping[str, Curves], colours: Mapping[str, str]) -> None:
+    for arm, curves in arms.items():
+        for curve in curves.values():
+            axes.plot(curve.labels, curve.figure, color=colours[arm], lw=0.6, alpha=0.35)
+        mean = mean_curve(curves)
+        error = np.nan_to_num(mean.error)
+        axes.errorbar(
+            mean.labels,
+            mean.figure,
+            yerr=error,
+            fmt="o-",
+            color=colours[arm],
+            ms=4,
+            capsize=2,
+            lw=1.6,
+            label=f"{arm} ({len(curves)} seed{'s' * (len(curves) > 1)})",
+        )
+
+
+def _draw_factors(
+    axes: Axes,
+    arms: Mapping[str, Curves],
+    control: str,
+    colours: Mapping[str, str],
+) -> None:
+    axes.axhline(1.0, color="0.4", lw=1, ls="--")
+    spans = [int(mean_curve(c).labels[-1]) for a, c in arms.items() if a != control]
+    shift = 0.012 * max(spans, default=0)
+    for number, (arm, curves) in enumerate(a for a in arms.items() if a[0] != control):
+        labels = [int(n) for n in mean_curve(curves).labels if n > 0]
+        found = [speed_up(curves, arms.get(control, {}), n) for n in labels]
+        places = np.array(labels) + number * shift  # beside each other
+        axes.errorbar(
+            places,
+            [f.value for f in found],
+            yerr=[0.0 if f.is_limit else float(np.nan_to_num(f.error)) for f in found],
+            fmt="o-",
+            color=colours[arm],
+            ms=4,
+            capsize=2,
+        )
+        limits = [(x, f.value) for x, f in zip(places, found, strict=True) if f.is_limit]
+        if limits:
+            axes.plot(*zip(*limits, strict=True), "^", color=colours[arm], ms=9)
+    axes.set_xlim(left=0)

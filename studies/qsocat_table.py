@@ -24,13 +24,10 @@ from quasarloop.afterburner.quasar_rows import CatalogueOptions
 from quasarloop.catalogue import read_catalogue
 from quasarloop.evaluate.metrics import RIGHT_WITHIN
 from quasarloop.read import find_files, read_spectra
+from skies import REAL_SETS
 
 # Nearer than this times 1 + z, the fitted line is the one meant: 20 Å at 2800 Å.
 _SAME_LINE = 0.007
-_REAL = (
-    "boss_plate7102", "boss_qso_plates", "boss_agn", "sdss_misc", "rm017_repeats",
-    "lamost_dr1_stars", "desi_tile80693", "desi_healpix9144",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def real_table(data: Path) -> None:
         "Mg II in view | broad line |"
     )
     print("|---|---:|---:|---:|---:|---|---:|---:|")
-    for name in _REAL:
+    for name in REAL_SETS[:8]:
         truth = _real_truth(data / name)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "cat.fits"

@@ -15,19 +15,8 @@ from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.errors import QuasarloopError
 from quasarloop.evaluate.judge import Judgement, judge_catalogue
 from quasarloop.read import read_truth
+from skies import REAL_SETS
 
-SETS = (
-    "boss_plate7102",
-    "boss_qso_plates",
-    "boss_agn",
-    "sdss_misc",
-    "rm017_repeats",
-    "lamost_dr1_stars",
-    "desi_tile80693",
-    "desi_healpix9144",
-    "desi_redrock",
-    "desi_andes",
-)
 HEADER = (
     "| set | weights | spectra | quasars | found | false | redshift right | NMAD |\n"
     "|---|---|---:|---:|---:|---:|---:|---:|\n"
@@ -44,7 +33,7 @@ def main() -> int:
     options = parser.parse_args()
     rows = [
         _row(options.shared / "data" / name, path, options.threshold)
-        for name in SETS
+        for name in REAL_SETS
         for path in options.weights
     ]
     table = HEADER + "".join(rows)

@@ -4,7 +4,7 @@
     python studies/redshift_study.py table --out study --doc table.md
 
 Runs that stand in the folder are not repeated; a killed one goes on from its last epoch. The
-skies are `studies/joint_sky.py`'s, quasars only, with seeds that no other tool uses; completeness
+skies are `studies/skies.py`'s, quasars only, with seeds that no other tool uses; completeness
 and purity are of a third sky, stars and galaxies among its targets. Half of each sky calibrates
 (temperature and error scale of a redshift head), all of it is judged but for pulls, which are
 of the other half.
@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from joint_sky import Sky, simulated_sky
 from quasarloop.artefacts import check_folder
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
@@ -50,6 +49,7 @@ from quasarloop.robust import nmad
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
 from redshift_study_table import tables
+from skies import Sky, simulated_sky
 from train_default_weights import mixed_skies, observed
 
 TRAIN_OBJECTS, SKY_OBJECTS, CLASS_OBJECTS = 4000, 6000, 3000

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
 from quasarloop.read import find_files, read_spectra
-from quasarloop.simulate.faults import FaultRates
 from quasarloop.simulate.instrument import desi_instrument, sdss_instrument
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.noise import NoisyArm
@@ -24,12 +23,12 @@ from quasarloop.simulate.plan import Tile
 from quasarloop.simulate.population import Population
 from quasarloop.simulate.write_sdss import combine_arms
 from quasarloop.spectra import Arm
+from skies import NO_FAULTS
 
 Floats = NDArray[np.float64]
 N_OBJECTS = 300
 FAINT_SN = 3.0
 SHOWN_SIGMA = 2.5
-NO_FAULTS = FaultRates(**dict.fromkeys(FaultRates.model_fields, 0.0))
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from astropy.constants import c as light_speed
 from matplotlib.figure import Figure
 
 from quasarloop.artefacts import check_folder, write_manifest
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
 from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.network.config import NetworkConfig, preset
@@ -37,7 +37,6 @@ from quasarloop.read import read_truth
 from quasarloop.store import iter_store, open_store
 
 _PURITY = 0.99
-_C_KMS = float(light_speed.to_value("km/s"))
 _SPLIT_SEED = 0
 _HELD_OUT = 0.3  # of the objects, to judge on
 # Column, its heading, its format, and what it is multiplied by.
@@ -46,7 +45,7 @@ _COLUMNS = (
     ("completeness", "completeness", ".4f", 1.0),
     ("purity", "purity", ".4f", 1.0),
     ("completeness_at_purity", f"completeness at purity {_PURITY}", ".4f", 1.0),
-    ("z_nmad", "NMAD, km/s", ".0f", _C_KMS),
+    ("z_nmad", "NMAD, km/s", ".0f", SPEED_OF_LIGHT_KMS),
 )
 
 
@@ -114,7 +113,7 @@ def kept_table(key: str, runs: list[Run], folder: Path) -> str:
                 _cell([e.epoch for e in kept], ".0f", 1.0),
                 _cell([e.completeness for e in kept], ".4f", 1.0),
                 _cell([e.purity for e in kept], ".4f", 1.0),
-                _cell([e.z_nmad for e in kept], ".0f", _C_KMS),
+                _cell([e.z_nmad for e in kept], ".0f", SPEED_OF_LIGHT_KMS),
             ]
             lines.append(f"| {value} | {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -199,7 +198,7 @@ def _figure(key: str, runs: list[Run], folder: Path) -> Figure:
                 x = [e.epoch for e in epochs]
                 panels[0].plot(x, [e.validation_loss for e in epochs], **style)
                 panels[1].plot(x, [e.completeness for e in epochs], **style)
-                panels[2].plot(x, [_C_KMS * e.z_nmad for e in epochs], **style)
+                panels[2].plot(x, [SPEED_OF_LIGHT_KMS * e.z_nmad for e in epochs], **style)
         for axes, name in zip(
             panels,
             ("validation loss, summed over lines", "completeness at 0.95", "NMAD, km/s"),

@@ -1,5 +1,6 @@
-"""Skies with known redshifts for `studies/joint_table.py`: simulated quasars, real sets."""
+"""Spectra with known truth for several studies: simulated in memory, and sets of real ones."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,18 @@ from quasarloop.read import read_truth
 from quasarloop.simulate.faults import FaultRates
 from quasarloop.simulate.instrument import desi_instrument
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observing, Setup, observe_tile
+from quasarloop.simulate.observing import Observation, Observing, Setup, observe_tile
 from quasarloop.simulate.plan import plan_tiles
 from quasarloop.simulate.population import Distribution, Population, QuasarPopulation
 from quasarloop.spectra import Arm, Keys, RebinnedSpectra, Spectra, concatenate
 from quasarloop.truth import match_truth
 
+# Sets of real spectra with a truth.csv each.
+REAL_SETS = (
+    *("boss_plate7102", "boss_qso_plates", "boss_agn", "sdss_misc", "rm017_repeats"),
+    *("lamost_dr1_stars", "desi_tile80693", "desi_healpix9144", "desi_redrock", "desi_andes"),
+)
+NO_FAULTS = FaultRates(**dict.fromkeys(FaultRates.model_fields, 0.0))
 # Flat in redshift: every line in every box, and every confusion that there can be.
 FLAT_Z = Distribution(knots=(0.2, 4.7))
 
@@ -32,15 +39,12 @@ class Sky:
     sn: NDArray[np.float32]
 
 
-def simulated_sky(n_objects: int, seed: int, grid: WaveGrid, *, flat: bool) -> Sky:
-    """Simulate quasars only, without faults, in memory, as DESI sees them."""
-    quasars = QuasarPopulation(weight=1.0, **({"redshift": FLAT_Z} if flat else {}))
-    none = {"weight": 0.0}
-    who = Population.model_validate({"quasars": quasars, "galaxies": none, "stars": none})
-    faults = FaultRates(**dict.fromkeys(FaultRates.model_fields, 0.0))
-    source, instrument = ModelSky(who), desi_instrument()
+def observed_tiles(
+    source: ModelSky, n_objects: int, seed: int, faults: FaultRates = NO_FAULTS
+) -> Iterator[tuple[Spectra, Observation]]:
+    """Simulate objects in memory as DESI sees them: spectra, and what they are of."""
+    instrument = desi_instrument()
     setup = Setup(seed, instrument, Observing(faults=faults))
-    parts = []
     for tile in plan_tiles(n_objects):
         light = source(seed, tile.first_object, tile.n_objects, instrument.wave_aa)
         seen = observe_tile(tile, light, setup)
@@ -50,8 +54,18 @@ def simulated_sky(n_objects: int, seed: int, grid: WaveGrid, *, flat: bool) -> S
         )
         n = tile.n_objects
         keys = Keys.make(seen.assignment.sites.target_id)
-        spectra = Spectra(arms, keys, np.zeros(n, np.int32), "simulated", np.arange(n))
-        parts.append((prepare(spectra, grid).flux, seen.light.z, np.nanmedian(seen.sn, axis=1)))
+        yield Spectra(arms, keys, np.zeros(n, np.int32), "simulated", np.arange(n)), seen
+
+
+def simulated_sky(n_objects: int, seed: int, grid: WaveGrid, *, flat: bool) -> Sky:
+    """Simulate quasars only, without faults."""
+    quasars = QuasarPopulation(weight=1.0, **({"redshift": FLAT_Z} if flat else {}))
+    none = {"weight": 0.0}
+    only = Population.model_validate({"quasars": quasars, "galaxies": none, "stars": none})
+    parts = [
+        (prepare(spectra, grid).flux, seen.light.z, np.nanmedian(seen.sn, axis=1))
+        for spectra, seen in observed_tiles(ModelSky(only), n_objects, seed)
+    ]
     return Sky(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

@@ -1,9 +1,11 @@
-"""Pictures of the inspection page for docs/inspection.md, from a simulated campaign.
+"""The inspection page in Chromium: pictures of every page, and how long a move takes.
 
-    python studies/inspect_screenshots.py --out docs/figures
+    python studies/inspect_browser.py pictures --out docs/figures
+    python studies/inspect_browser.py redraw
 
 Simulates a small sky, lets three simulated inspectors label most of it with a few disagreements,
-serves it with the real server and photographs every page in Chromium.
+and serves it with the real server. `redraw` opens a DESI spectrum of three arms (7,800 pixels) with
+all lines, noise and a template, moves the redshift 600 times and prints JSON, milliseconds.
 """
 
 import argparse
@@ -47,6 +49,18 @@ MIXED_UP = ("cyd", 6)  # who takes C IV for Mg II, and in which place of the wor
 MISTAKEN = line_named("CIV(1548)").wave_rest_aa / line_named("MgII(2796)").wave_rest_aa
 QUALITY_SIGNAL = (0.3, 0.8, 1.5)  # S/N per pixel from which a quality of 2, 3, 4 is given
 N_COLOURS = 256
+START_PATIENCE_S = 120
+N_MOVES = 600
+MOVES = """async (n) => {
+  const { bench } = window.quasarloop, took = [];
+  for (let i = 0; i < n; i++) {
+    const from = performance.now();
+    bench.moveTo(0.3 + (4 * i) / n);
+    took.push(performance.now() - from);
+    await new Promise((done) => requestAnimationFrame(done));
+  }
+  return took.sort((a, b) => a - b);
+}"""
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -150,7 +164,10 @@ def served(url: str, sky: Path) -> Iterator[str]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
-        while server.poll() is None:
+        end = time.monotonic() + START_PATIENCE_S
+        while True:
+            if server.poll() is not None or time.monotonic() > end:
+                raise TimeoutError("the server did not start")
             try:
                 httpx.get(f"{address}/login").raise_for_status()
                 break
@@ -220,17 +237,39 @@ def _picture(page: Page, path: Path, *, full: bool = False) -> None:
     page.screenshot(path=path, full_page=full)
 
 
+def time_moves(browser: Browser, address: str) -> dict[str, float]:
+    """Move the trial redshift; return times, ms, and the requests that the moves made."""
+    page = log_in(browser, address, "ada")
+    page.goto(f"{address}/inspect")
+    page.locator("body[data-ready=true]").wait_for()
+    page.keyboard.press("i")  # all lines
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    took = page.evaluate(MOVES, N_MOVES)
+    return {
+        "pixels": page.evaluate("() => quasarloop.bench.plot.arms[0].wave.length"),
+        "moves": N_MOVES,
+        "median_ms": round(took[N_MOVES // 2], 2),
+        "p95_ms": round(took[int(0.95 * N_MOVES)], 2),
+        "requests": len(requests),
+    }
+
+
 def main() -> None:
-    """Parse, photograph, shrink."""
+    """Parse, serve, photograph or measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("pictures", "redraw"))
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as name:
         url, sky = make_campaign(Path(name))
         with served(url, sky) as address, sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chromium, args=list(FLAGS))
+            if given.what == "redraw":
+                print(json.dumps(time_moves(browser, address), indent=1))
+                return
+            given.out.mkdir(parents=True, exist_ok=True)
             photograph(browser, address, given.out)
             browser.close()
     for path in sorted(given.out.glob("inspect_*.png")):
