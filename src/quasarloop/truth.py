@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quasarloop.classes import HIGH_Z_MIN, vote_class
 from quasarloop.errors import TruthError
 
-__all__ = ["MIN_QUALITY", "SpecType", "TruthTable", "join_truth", "match_truth"]
+__all__ = ["CLASSES", "MIN_QUALITY", "SpecType", "TruthTable", "join_truth", "match_truth"]
 
 # Source: paper, Section 4: "only uses spectra whose final merged quality is above 2.5";
 # INTEROP.md: used for training only if best_quality >= 2.5.
@@ -30,6 +30,28 @@ class SpecType(IntEnum):
     STAR = 0
     GALAXY = 1
     QSO = 2
+
+    @property
+    def word(self) -> str:
+        """``"STAR"``, ``"GALAXY"``, ``"QSO"``, or ``""`` while unknown: the form in files."""
+        return "" if self == SpecType.UNKNOWN else self.name
+
+    @classmethod
+    def from_word(cls, word: str) -> "SpecType":
+        """Return the class of that name, in either case; ``""`` is unknown.
+
+        Raises:
+            ValueError: another name.
+        """
+        known = {kind.word: kind for kind in cls}
+        name = word.strip().upper()
+        if name not in known:
+            raise ValueError(f"class is {word!r}; expected STAR, GALAXY, QSO or nothing")
+        return known[name]
+
+
+# The classes an object can have, in the order of their numbers.
+CLASSES: Final = (SpecType.STAR, SpecType.GALAXY, SpecType.QSO)
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def test_merging_by_itself_and_by_the_merger(client):
     assert stale.status_code == 409
     after = merger.get(path).json()
     assert after["state"] == "decided"
-    assert after["merged"]["merger_comment"] == "Mg II"
+    assert after["merged"]["comment"] == "Mg II"
     assert after["merged"]["quality"] == 3
     agreed = merger.get(f"/api/merge/{BIG_ID}").json()["merged"]
     assert (agreed["z"], agreed["quality"], agreed["n_inspections"]) == (2.5, 4, 3)

@@ -70,8 +70,8 @@ def test_what_was_imported_can_be_changed_and_keeps_its_other_columns(database, 
 @pytest.mark.parametrize("suffix", [".csv", ".fits", ".parquet"])
 def test_a_merged_table_comes_in_and_goes_out_unchanged(database, tmp_path, suffix):
     labels = {
-        BIG_ID: Merged(SpecType.QSO, 2.1034, 11 / 3, True, 3, "R", "a b", "Mg II"),
-        7: Merged(SpecType.UNKNOWN, None, 0.5, None, 2),
+        BIG_ID: Merged(SpecType.QSO, 2.1034, 11 / 3, True, "R", "Mg II", 3, "a b"),
+        7: Merged(quality=0.5, n_inspections=2),
     }
     path = tmp_path / f"merged{suffix}"
     write_merged(labels, path)

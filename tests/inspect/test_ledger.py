@@ -12,13 +12,12 @@ from quasarloop.inspect.database import open_database, set_setting
 from quasarloop.inspect.ledger import (
     Save,
     StaleError,
-    ask_machine,
     history,
     item_of,
+    reveal_machine,
     save_decision,
     save_label,
     skip,
-    verdict_of,
 )
 from quasarloop.inspect.results import agreement_of, final_labels, results
 from quasarloop.inspect.tables import Assignment, Label
@@ -52,7 +51,7 @@ def test_every_version_is_kept_with_who_when_what_and_where(database, team):
     with database.read() as session:
         first, second = history(session, item.id, ada.id)
         assert (first.version, second.version) == (1, 2)
-        assert verdict_of(second) == Verdict(SpecType.QSO, 2.1034, 4, comment="clear; broad")
+        assert second.verdict == Verdict(SpecType.QSO, 2.1034, 4, comment="clear; broad")
         assert (second.source, second.row) == (item.source, item.row)
         assert second.created >= first.created
         assert second.created.endswith("+00:00")
@@ -118,7 +117,7 @@ def test_skipping_and_coming_back(database, team):
 def test_having_asked_the_machine_is_remembered_in_the_label(database, team):
     (ada, bea, _), (item, *_) = team
     with database.write() as session:
-        ask_machine(session, item, ada.id)
+        reveal_machine(session, item, ada.id)
     assert _save(database, item, ada, QSO).saw_machine is True
     assert _save(database, item, bea, QSO).saw_machine is False
 
@@ -145,7 +144,7 @@ def test_agreement_merges_conflict_waits_and_a_decision_settles(database, team):
         settled = results(session, items=[items[1].id])[0]
         assert (settled.state, settled.changed_since) == ("decided", False)
         assert settled.merged is not None
-        assert (settled.merged.z, settled.merged.merger_comment) == (2.11, "Mg II")
+        assert (settled.merged.z, settled.merged.comment) == (2.11, "Mg II")
     _save(database, items[1], people[2], QSO, base=1)
     with database.read() as session:
         assert results(session, items=[items[1].id])[0].changed_since
@@ -182,7 +181,7 @@ def test_a_label_for_an_object_that_moved_on_meanwhile_still_counts(database, te
     person = next(p for p in people if p.id == user_id)
     _save(database, item, person, QSO)
     with database.read() as session:
-        assert results(session, items=[item_id])[0].labels[person.name].z == QSO.z
+        assert results(session, items=[item_id])[0].labels[person.name].verdict.z == QSO.z
 
 
 def test_concurrent_saves_of_one_label_keep_exactly_one(database, team):

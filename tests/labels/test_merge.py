@@ -23,7 +23,7 @@ def test_agreeing_inspectors_merge_to_means():
     assert merged.z == pytest.approx(2.103)
     assert merged.quality == pytest.approx(10 / 3)
     assert (merged.is_bal, merged.n_inspections) == (True, 3)
-    assert (merged.issues, merged.comments, merged.merger_comment) == ("RS", "broad noisy", "")
+    assert (merged.issues, merged.comments, merged.comment) == ("RS", "broad noisy", "")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_decision_keeps_what_the_inspectors_wrote():
     merged = from_decision(Verdict(QSO, 2.01, 4, comment="Mg II clear"), inspectors)
     assert (merged.spectype, merged.z, merged.quality) == (QSO, 2.01, 4.0)
     assert (merged.issues, merged.comments) == ("C", "QSO M star")
-    assert (merged.merger_comment, merged.n_inspections) == ("Mg II clear", 2)
+    assert (merged.comment, merged.n_inspections) == ("Mg II clear", 2)
     with pytest.raises(InspectionError, match="needs a quality"):
         from_decision(Verdict(QSO, 2.0), inspectors)
 

@@ -11,9 +11,9 @@ from quasarloop.read import read_truth, write_truth
 from quasarloop.truth import SpecType
 
 LABELS = {
-    39627945488154697: Merged(SpecType.QSO, 2.1034, 11 / 3, True, 3, "R", "a b", "Mg II"),
-    -5: Merged(SpecType.UNKNOWN, None, 0.0, None, 3),
-    12: Merged(SpecType.STAR, -0.0003, 2.0, False, 2, "CS", "", ""),
+    39627945488154697: Merged(SpecType.QSO, 2.1034, 11 / 3, True, "R", "Mg II", 3, "a b"),
+    -5: Merged(quality=0.0, n_inspections=3),
+    12: Merged(SpecType.STAR, -0.0003, 2.0, False, "CS", n_inspections=2),
 }
 SUFFIXES = [".csv", ".fits", ".parquet"]
 
@@ -39,7 +39,7 @@ def test_a_round_trip_loses_nothing(tmp_path, suffix):
             n_inspections=st.integers(1, 9),
             issues=st.text("RCS", max_size=3).map(clean_issues),
             comments=st.text(max_size=50).map(clean_comment),
-            merger_comment=st.text(max_size=50).map(clean_comment),
+            comment=st.text(max_size=50).map(clean_comment),
         ),
         max_size=5,
     ),
@@ -94,7 +94,7 @@ def test_columns_are_those_of_the_merged_tables():
         ("TARGETID,best_z,best_quality,best_spectype\n1,2,999,QSO\n", "best_quality is '999'"),
         (
             "TARGETID,best_z,best_quality,best_spectype\n1,2,4,QSO\n1,2,4,QSO\n",
-            "stands there twice",
+            "is there twice",
         ),
         ("TARGETID,best_z,best_quality,best_spectype\n1,x,4,QSO\n", "row 0"),
     ],

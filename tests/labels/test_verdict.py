@@ -10,8 +10,6 @@ from quasarloop.labels.verdict import (
     clean_comment,
     clean_issues,
     is_complete,
-    spectype_from_name,
-    spectype_name,
 )
 from quasarloop.truth import SpecType
 
@@ -75,6 +73,6 @@ def test_only_quasars_carry_the_bal_flag():
 
 def test_class_names_go_both_ways():
     for spectype in SpecType:
-        assert spectype_from_name(spectype_name(spectype)) == spectype
-    with pytest.raises(InspectionError, match="AGN"):
-        spectype_from_name("AGN")
+        assert SpecType.from_word(spectype.word) == spectype
+    with pytest.raises(ValueError, match="AGN"):
+        SpecType.from_word("AGN")

@@ -1,9 +1,8 @@
-"""What people give to a campaign: merged labels, and withdrawals with a reason."""
+"""Labels by inspectors brought into a campaign, and withdrawals of labels."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -15,8 +14,9 @@ from quasarloop.campaign.state import Context, round_numbers
 from quasarloop.campaign.steps.labels import VERDICTS, inbox
 from quasarloop.campaign.steps.selection import CHOSEN_NAME, OUTLIERS_NAME
 from quasarloop.errors import CampaignError
-from quasarloop.labels.prospect_csv import read_inspections, write_inspections
+from quasarloop.labels.prospect_csv import Inspection, read_inspections, write_inspections
 from quasarloop.read import read_truth, write_truth
+from quasarloop.truth import TruthTable
 
 __all__ = ["close_round", "withdraw_targets"]
 
@@ -38,7 +38,7 @@ def close_round(
         inspections: prospect's files, one per inspector, for the report's agreement.
 
     Returns:
-        How many of the targets asked for have a label.
+        How many of the requested targets have a label.
 
     Raises:
         CampaignError: no round waits for labels, or none of the targets is in the file.
@@ -47,48 +47,47 @@ def close_round(
     """
     if (labels is None) == (database is None):
         raise CampaignError("give the merged labels either as a table or as a database")
-    if database is not None:
-        with TemporaryDirectory() as temporary:
-            exported = _export(database, Path(temporary))
-            return close_round(folder, exported[0], inspections=[*exported[1:], *inspections])
-    assert labels is not None  # for the type checker: checked above
-    verdicts = {Path(file).name: read_inspections(file) for file in inspections}
     path = Path(folder)
     number = max(round_numbers(path), default=0)
     context = Context(path, read_config(path).of_round(max(number, 1)), max(number, 1))
     chosen = context.step_folder("selection")
     if not (chosen / CHOSEN_NAME).is_file():
         raise CampaignError(f"no round of {path} waits for labels; run the campaign first")
-    asked = np.concatenate(
+    requested = np.concatenate(
         [pl.read_parquet(chosen / name)["TARGETID"] for name in (CHOSEN_NAME, OUTLIERS_NAME)]
     )
-    table = read_truth(labels)
-    known = np.isin(table.target_id, asked)
+    verdicts = [read_inspections(file) for file in inspections]
+    if labels is not None:
+        table = read_truth(labels)
+    else:
+        table, own = _from_database(str(database))
+        verdicts = own + verdicts
+    known = np.isin(table.target_id, requested)
     if not known.any():
         raise CampaignError(
-            f"{labels}: none of its {len(table)} targets was asked for in round {number}; is it "
-            "the merged table of this round?"
+            f"{labels or database}: none of its {len(table)} targets was requested in round "
+            f"{number}; is it the merged table of this round?"
         )
     target = inbox(context)
     check_folder(target.parent)
     for old in target.parent.glob(f"{VERDICTS}*.csv"):
         old.unlink()
-    wanted = set(asked.tolist())
-    for number, rows in enumerate(verdicts.values()):
+    wanted = set(requested.tolist())
+    for i, rows in enumerate(verdicts):
         mine = [row for row in rows if row.target_id in wanted]
-        write_inspections(mine, target.parent / f"{VERDICTS}{number}.csv")
+        write_inspections(mine, target.parent / f"{VERDICTS}{i}.csv")
     write_truth(table[known], target)
     return int(known.sum())
 
 
 def withdraw_targets(folder: str | Path, target_ids: Sequence[int], reason: str) -> None:
-    """Note that targets shall leave T, with a reason; earlier withdrawals stay.
+    """Withdraw targets from T, with a reason; earlier withdrawals stay.
 
     Raises:
         CampaignError: no reason.
     """
     if not reason.strip():
-        raise CampaignError("a withdrawal needs a reason; say why the label cannot train")
+        raise CampaignError("a withdrawal needs a reason: why the label cannot train")
     path = Path(folder) / WITHDRAWALS
     read_config(folder)
     old = path.read_text(encoding="utf-8") if path.is_file() else "TARGETID,REASON\n"
@@ -98,18 +97,15 @@ def withdraw_targets(folder: str | Path, target_ids: Sequence[int], reason: str)
         writer.writerows((target, reason) for target in target_ids)
 
 
-def _export(database: str, folder: Path) -> list[Path]:
-    """Write a database's merged table and every inspector's file."""
+def _from_database(database: str) -> tuple[TruthTable, list[list[Inspection]]]:
+    """Return a database's final labels and every inspector's own."""
     from quasarloop.inspect.database import open_database  # noqa: PLC0415 -- extra [inspect]
-    from quasarloop.inspect.exchange import (  # noqa: PLC0415
-        export_final,
-        export_inspections,
-    )
+    from quasarloop.inspect.exchange import final_truth  # noqa: PLC0415
+    from quasarloop.inspect.results import inspections, results  # noqa: PLC0415
 
     opened = open_database(database)
-    merged = folder / "merged.csv"
     with opened.read() as session:
-        export_final(session, merged, "truth")
-        own = export_inspections(session, folder / "own")
+        truth = final_truth(session)
+        own = inspections(results(session))
     opened.close()
-    return [merged, *own]
+    return truth, [own[name] for name in sorted(own)]

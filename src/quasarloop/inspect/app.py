@@ -22,9 +22,8 @@ from quasarloop.inspect.database import Database, setting
 from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
-from quasarloop.inspect.shapes import verdict_out
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
-from quasarloop.labels.verdict import ISSUES, MAX_COMMENT, QUALITIES
+from quasarloop.labels.verdict import verdict_definition, verdict_json
 
 __all__ = ["create_app"]
 
@@ -87,7 +86,7 @@ async def _few_threads(_app: FastAPI) -> AsyncIterator[None]:
 @cache
 def _templates() -> Jinja2Templates:
     templates = Jinja2Templates(_HERE / "templates")
-    templates.env.globals.update(qualities=QUALITIES, issues=ISSUES, max_comment=MAX_COMMENT)
+    templates.env.globals.update(definition=verdict_definition())
     return templates
 
 
@@ -131,7 +130,7 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(StaleError)
     async def stale(_request: Request, exc: StaleError) -> Response:
         answer: dict[str, Any] = {"detail": str(exc), "version": exc.version}
-        return JSONResponse({**answer, "verdict": verdict_out(exc.verdict)}, 409)
+        return JSONResponse({**answer, "verdict": verdict_json(exc.verdict)}, 409)
 
     @app.exception_handler(InspectionError)
     async def refused(_request: Request, exc: InspectionError) -> Response:

@@ -29,13 +29,14 @@ from quasarloop.labels.prospect_csv import (
     read_inspections,
     write_inspections,
 )
-from quasarloop.labels.verdict import Verdict
 from quasarloop.read import write_truth
+from quasarloop.truth import TruthTable
 
 __all__ = [
     "Imported",
     "export_final",
     "export_inspections",
+    "final_truth",
     "import_file",
     "import_inspections",
     "import_merged",
@@ -98,35 +99,27 @@ def import_merged(session: Session, merged: Mapping[int, Merged], merger: str) -
         if session.scalar(known) is not None:
             same += 1
             continue
-        verdict = Verdict(
-            spectype=label.spectype,
-            z=label.z,
-            quality=label.quality,
-            is_bal=label.is_bal,
-            issues=label.issues,
-            comment=label.merger_comment,
-        )
         extra = {
             "N_VI": label.n_inspections,
             "all_VI_comments": label.comments,
-            "merger_comment": label.merger_comment,
+            "merger_comment": label.comment,
         }
         version = item.decision_version
-        save_decision(session, item, user, Save(verdict, version, save_id, extra=extra))
+        save_decision(session, item, user, Save(label.verdict, version, save_id, extra=extra))
         new += 1
     return Imported(new, same, objects)
 
 
 def import_file(session: Session, path: str | Path, merger: str) -> Imported:
-    """Import a file of either kind, told apart by its columns.
+    """Import a file of either kind, distinguished by its columns.
 
     Args:
         session: to write with.
         path: prospect's VI CSV, or a merged table.
-        merger: under whose name merged labels stand.
+        merger: the name given to the merger of a merged table.
 
     Raises:
-        InspectionError: neither, or rows that make no sense.
+        InspectionError: neither, or rows with impossible values.
     """
     if _is_prospect(Path(path)):
         return import_inspections(session, read_inspections(path))
@@ -155,17 +148,32 @@ def export_final(
         OutputError: the file exists or cannot be written.
     """
     target = check_output(path, overwrite=overwrite)
+    if form == "truth":
+        truth = final_truth(session, at_least=at_least)
+        write_truth(truth, target)
+        return len(truth)
+    labels = _final(session, at_least)
+    write_merged(labels, target)
+    return len(labels)
+
+
+def final_truth(session: Session, *, at_least: int | None = None) -> TruthTable:
+    """Return every final label as a truth table.
+
+    Raises:
+        InspectionError: not one final label.
+    """
+    return to_truth(_final(session, at_least), setting(session, "title"))
+
+
+def _final(session: Session, at_least: int | None) -> dict[int, Merged]:
     labels = final_labels(results(session, at_least=at_least))
     if not labels:
         raise InspectionError(
-            "no object has a final label yet; `quasarloop labels status` says what is open, "
+            "no object has a final label yet; `quasarloop labels status` lists what is open, "
             "--at-least takes objects with fewer inspections"
         )
-    if form == "merged":
-        write_merged(labels, target)
-    else:
-        write_truth(to_truth(labels, setting(session, "title")), target)
-    return len(labels)
+    return labels
 
 
 def export_inspections(session: Session, folder: str | Path) -> list[Path]:

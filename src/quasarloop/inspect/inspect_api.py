@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError
@@ -14,14 +14,13 @@ from quasarloop.inspect.database import setting
 from quasarloop.inspect.fit import SEARCH, fit_redshift
 from quasarloop.inspect.ledger import (
     NotAssignedError,
-    ask_machine,
     assignment_of,
     current_label,
     history,
     item_of,
+    reveal_machine,
     save_label,
     skip,
-    verdict_of,
 )
 from quasarloop.inspect.people import Person
 from quasarloop.inspect.restframe import MARKS, rest_template
@@ -31,13 +30,13 @@ from quasarloop.inspect.shapes import (
     SaveIn,
     SkipIn,
     TargetId,
-    judged_out,
     target_number,
+    version_json,
 )
 from quasarloop.inspect.spectra_files import encode
 from quasarloop.inspect.tables import Assignment, Item, Label
-from quasarloop.labels.verdict import is_complete, spectype_from_name
-from quasarloop.truth import SpecType
+from quasarloop.labels.verdict import ClassWord, IssueLetters, Quality, is_complete
+from quasarloop.truth import CLASSES, SpecType
 
 __all__ = ["router"]
 
@@ -62,10 +61,10 @@ def who_am_i(request: Request, campaign: InCampaign, me: Me) -> dict[str, str]:
 def reference(_me: Looker) -> dict[str, Any]:
     """Return what is drawn over every spectrum: lines, and a template of each class."""
     templates = {}
-    for spectype in (SpecType.QSO, SpecType.GALAXY, SpecType.STAR):
+    for spectype in CLASSES:
         template = rest_template(spectype)
         log_wave = np.log10(template.wave_aa)
-        templates[spectype.name] = {
+        templates[spectype.word] = {
             "log_start": float(log_wave[0]),
             "log_step": float(np.mean(np.diff(log_wave))),
             "flux": encode(template.flux, "<f4"),
@@ -78,9 +77,9 @@ def my_list(
     campaign: InCampaign,
     me: Inspector,
     state: ListState = "all",
-    spectype: Literal["", "STAR", "GALAXY", "QSO"] = "",
-    max_quality: Annotated[int | None, Query(ge=0, le=4)] = None,
-    issue: Literal["", "R", "C", "S"] = "",
+    spectype: ClassWord = SpecType.UNKNOWN,
+    max_quality: Quality | None = None,
+    issue: IssueLetters = "",
 ) -> dict[str, Any]:
     """Return my objects, in the worklist's order, with what I said of them so far."""
     query = (
@@ -98,12 +97,13 @@ def my_list(
         .where(Assignment.state == state if state != "all" else Assignment.state != "dropped")
         .order_by(Item.rank)
     )
-    if spectype:
-        query = query.where(Label.spectype == spectype)
+    columns = Label.__table__.c
+    if spectype != SpecType.UNKNOWN:
+        query = query.where(columns.spectype == spectype)
     if max_quality is not None:
-        query = query.where(Label.quality <= max_quality)
+        query = query.where(columns.quality <= max_quality)
     if issue:
-        query = query.where(Label.issues.contains(issue))
+        query = query.where(columns.issues.contains(issue))
     with campaign.database.read() as session:
         rows = [
             {
@@ -111,7 +111,7 @@ def my_list(
                 "number": item.rank + 1,
                 "state": turn.state,
                 "seconds": round(turn.seconds, 1),
-                **judged_out(label),
+                **version_json(label),
             }
             for turn, item, label in session.execute(query)
         ]
@@ -131,7 +131,7 @@ def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict
     with campaign.database.read() as session:
         item, turn = _mine(session, target_id, me)
         versions = history(session, item.id, me.id)
-        complete = bool(versions) and is_complete(verdict_of(versions[-1]))
+        complete = bool(versions) and is_complete(versions[-1].verdict)
         return {
             "target_id": str(item.target_id),
             "number": item.rank + 1,
@@ -140,8 +140,8 @@ def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict
             "source": item.source,
             "row": item.row,
             "machine": _machine_access(setting(session, "blind"), turn, complete),
-            "label": judged_out(versions[-1] if versions else None),
-            "history": [judged_out(label) for label in versions],
+            "label": version_json(versions[-1] if versions else None),
+            "history": [version_json(label) for label in versions],
         }
 
 
@@ -165,10 +165,10 @@ def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, 
         if me.role == "inspector":
             _, turn = _mine(session, target_id, me)
             label = current_label(session, item.id, me.id)
-            complete = label is not None and is_complete(verdict_of(label))
+            complete = label is not None and is_complete(label.verdict)
             if _machine_access(setting(session, "blind"), turn, complete) == "closed":
                 raise HTTPException(403, "this campaign shows it only after your first verdict")
-            ask_machine(session, item, me.id)
+            reveal_machine(session, item, me.id)
         return {"target_id": str(item.target_id), "opinion": item.opinion}
 
 
@@ -182,7 +182,7 @@ def label(
         if item is None:
             raise HTTPException(404, _NOT_YOURS)
         try:
-            return judged_out(save_label(session, item, me.id, given.save()))
+            return version_json(save_label(session, item, me.id, given.save()))
         except NotAssignedError as exc:
             raise HTTPException(404, _NOT_YOURS) from exc
 
@@ -203,9 +203,8 @@ def fit(target_id: TargetId, given: FitIn, campaign: InCampaign, me: Looker) -> 
     with campaign.database.read() as session:
         item = _visible(session, target_id, me)
     shown = campaign.files.load(item.source, item.row, item.target_id)
-    spectype = spectype_from_name(given.spectype or "QSO")
-    search = SEARCH[spectype] if given.wide else None
-    template = rest_template(spectype)
+    search = SEARCH.get(given.spectype, SEARCH[SpecType.QSO]) if given.wide else None
+    template = rest_template(given.spectype)
     found = fit_redshift(shown.spectra.arms, template, given.z, z_range=search)
     return {"z": found.z, "correlation": found.correlation, "at_edge": found.at_edge}
 

@@ -1,4 +1,4 @@
-"""Writing down what people say: labels, skips, decisions. Nothing is ever overwritten."""
+"""Saving labels, skips and decisions as versions; nothing is ever overwritten."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,34 +9,26 @@ from sqlalchemy.orm import Session
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.database import now
 from quasarloop.inspect.tables import Assignment, Decision, Event, Item, Label
-from quasarloop.labels.verdict import (
-    Verdict,
-    clean,
-    is_complete,
-    spectype_from_name,
-    spectype_name,
-)
+from quasarloop.labels.merge import check_decision
+from quasarloop.labels.verdict import Verdict, clean, is_complete
 
 __all__ = [
     "NotAssignedError",
     "Save",
     "StaleError",
-    "ask_machine",
     "assignment_of",
     "current_label",
     "history",
     "item_of",
+    "reveal_machine",
     "save_decision",
     "save_label",
     "skip",
-    "verdict_of",
 ]
-
-Judged = Label | Decision
 
 
 class NotAssignedError(InspectionError):
-    """Somebody would label what is not theirs."""
+    """A label for an object that is not assigned to its inspector."""
 
     def __init__(self, item: Item) -> None:
         super().__init__(f"object {item.target_id} is not assigned to you")
@@ -46,13 +38,13 @@ class StaleError(InspectionError):
     """Somebody (often oneself, in another tab) saved a newer version in between.
 
     Attributes:
-        version: of what stands now, 0 for nothing yet.
-        verdict: what stands now.
+        version: the newest one, 0 for none yet.
+        verdict: of that version.
     """
 
-    def __init__(self, current: Judged | None) -> None:
+    def __init__(self, current: Label | Decision | None) -> None:
         self.version = 0 if current is None else current.version
-        self.verdict = Verdict() if current is None else verdict_of(current)
+        self.verdict = Verdict() if current is None else current.verdict
         super().__init__(
             f"version {self.version} was saved in between; look at it before you go on"
         )
@@ -63,7 +55,7 @@ class Save:
     """One change to store.
 
     Attributes:
-        verdict: everything the verdict now says.
+        verdict: the whole verdict after the change.
         base_version: the version it changes, 0 for the first.
         save_id: made by the sender, the same when a save is sent again.
         seconds: time spent on the object so far.
@@ -153,10 +145,7 @@ def save_decision(session: Session, item: Item, user_id: int, save: Save) -> Dec
         InspectionError: the decision is not complete, or has impossible values.
     """
     verdict = clean(save.verdict)
-    if not is_complete(verdict):
-        raise InspectionError(
-            "a decision needs a quality, and from quality 2 on a class and a redshift"
-        )
+    check_decision(verdict)
     session.execute(sa.select(Item.id).where(Item.id == item.id).with_for_update())
     session.refresh(item)
     known = session.scalar(sa.select(Decision).where(Decision.save_id == save.save_id))
@@ -182,7 +171,7 @@ def skip(session: Session, item: Item, user_id: int, *, skipped: bool) -> Assign
     if turn is None:
         raise NotAssignedError(item)
     label = current_label(session, item.id, user_id)
-    undone = label is None or not is_complete(verdict_of(label))
+    undone = label is None or not is_complete(label.verdict)
     if undone:
         turn.state = "skipped" if skipped else "todo"
         kind = "skip" if skipped else "unskip"
@@ -190,24 +179,12 @@ def skip(session: Session, item: Item, user_id: int, *, skipped: bool) -> Assign
     return turn
 
 
-def ask_machine(session: Session, item: Item, user_id: int) -> None:
-    """Remember that an inspector looked at what the machines think before going on."""
+def reveal_machine(session: Session, item: Item, user_id: int) -> None:
+    """Record that an inspector looked at the networks' and redrock's results."""
     turn = _locked(session, item.id, user_id)
     if turn is not None and not turn.asked_machine:
         turn.asked_machine = True
         session.add(Event(at=now(), user_id=user_id, item_id=item.id, kind="ask", detail=""))
-
-
-def verdict_of(judged: Judged) -> Verdict:
-    """Return the verdict a label or decision holds."""
-    return Verdict(
-        spectype=spectype_from_name(judged.spectype),
-        z=judged.z,
-        quality=judged.quality,
-        is_bal=judged.is_bal,
-        issues=judged.issues,
-        comment=judged.comment,
-    )
 
 
 def _locked(session: Session, item_id: int, user_id: int) -> Assignment | None:
@@ -227,11 +204,6 @@ def _columns(verdict: Verdict, save: Save, item_id: int, user_id: int) -> dict[s
         "version": save.base_version + 1,
         "created": now(),
         "save_id": save.save_id,
-        "spectype": spectype_name(verdict.spectype),
-        "z": verdict.z,
-        "quality": verdict.quality,
-        "is_bal": verdict.is_bal,
-        "issues": verdict.issues,
-        "comment": verdict.comment,
+        "verdict": verdict,
         "extra": save.extra,
     }

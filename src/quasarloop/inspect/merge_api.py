@@ -9,12 +9,13 @@ from quasarloop.inspect.ledger import history, item_of, save_decision
 from quasarloop.inspect.people import Person
 from quasarloop.inspect.results import Result, agreement_of, results
 from quasarloop.inspect.security import Campaign, campaign_of, require
-from quasarloop.inspect.shapes import SaveIn, TargetId, judged_out, target_number
+from quasarloop.inspect.shapes import SaveIn, TargetId, target_number, version_json
 from quasarloop.inspect.tables import Item
-from quasarloop.labels.agreement import CLASSES, Agreement
+from quasarloop.labels.agreement import Agreement
 from quasarloop.labels.agreement_figure import agreement_svg
 from quasarloop.labels.merge import Merged, z_range
-from quasarloop.labels.verdict import spectype_name
+from quasarloop.labels.verdict import verdict_json
+from quasarloop.truth import CLASSES
 
 __all__ = ["router", "statistics_out"]
 
@@ -48,10 +49,10 @@ def all_verdicts(target_id: TargetId, campaign: InCampaign, _me: Merger) -> dict
     verdicts = [
         {
             "inspector": name,
-            **judged_out(label),
+            **version_json(label),
             "seconds": label.seconds,
             "saw_machine": label.saw_machine,
-            "history": [judged_out(v) for v in versions if v.user_id == label.user_id],
+            "history": [version_json(v) for v in versions if v.user_id == label.user_id],
         }
         for name, label in result.labels.items()
     ]
@@ -60,7 +61,7 @@ def all_verdicts(target_id: TargetId, campaign: InCampaign, _me: Merger) -> dict
         "source": item.source,
         "row": item.row,
         "verdicts": verdicts,
-        "decision": judged_out(result.decision),
+        "decision": version_json(result.decision),
     }
 
 
@@ -72,7 +73,7 @@ def decide(target_id: TargetId, given: SaveIn, campaign: InCampaign, me: Merger)
         if item is None:
             raise HTTPException(404, "no such object")
         _check_inspected(session, item)
-        return judged_out(save_decision(session, item, me.id, given.save()))
+        return version_json(save_decision(session, item, me.id, given.save()))
 
 
 @router.get("/statistics")
@@ -101,7 +102,7 @@ def statistics_out(found: list[Result]) -> dict[str, Any]:
         "alpha_quality": _finite(agreed.alpha_quality),
         "z_scatter_kms": _finite(agreed.z_scatter_kms),
         "z_outliers": _finite(agreed.z_outliers),
-        "classes": [spectype_name(c) for c in CLASSES],
+        "classes": [spectype.word for spectype in CLASSES],
         "confusion": agreed.confusion.tolist(),
         "pairs": _pairs(agreed),
     }
@@ -117,7 +118,7 @@ def _check_inspected(session: Any, item: Item) -> None:
 
 
 def _row(result: Result) -> dict[str, Any]:
-    every = [label.z for label in result.labels.values()]
+    every = [label.verdict.z for label in result.labels.values()]
     return {
         "target_id": str(result.item.target_id),
         "number": result.item.rank + 1,
@@ -127,21 +128,13 @@ def _row(result: Result) -> dict[str, Any]:
         "disagree_in": list(result.disagree_in),
         "z_range": z_range(every),
         "changed_since": result.changed_since,
-        "merged": None if result.merged is None else _merged_out(result.merged),
+        "merged": None if result.merged is None else _merged_json(result.merged),
     }
 
 
-def _merged_out(merged: Merged) -> dict[str, Any]:
-    return {
-        "spectype": spectype_name(merged.spectype),
-        "z": merged.z,
-        "quality": merged.quality,
-        "is_bal": merged.is_bal,
-        "n_inspections": merged.n_inspections,
-        "issues": merged.issues,
-        "comments": merged.comments,
-        "merger_comment": merged.merger_comment,
-    }
+def _merged_json(merged: Merged) -> dict[str, Any]:
+    counts = {"n_inspections": merged.n_inspections, "comments": merged.comments}
+    return verdict_json(merged.verdict) | counts
 
 
 def _pairs(agreed: Agreement) -> list[dict[str, Any]]:

@@ -11,12 +11,11 @@ from sqlalchemy.orm import Session
 
 from quasarloop.inspect.campaign import progress
 from quasarloop.inspect.database import setting
-from quasarloop.inspect.ledger import verdict_of
 from quasarloop.inspect.tables import Assignment, Decision, Item, Label, User
 from quasarloop.labels.agreement import Agreement, agreement
 from quasarloop.labels.merge import Merged, conflicts, from_decision, merge_verdicts
 from quasarloop.labels.prospect_csv import Inspection
-from quasarloop.labels.verdict import Verdict, is_complete, spectype_from_name
+from quasarloop.labels.verdict import Verdict, is_complete
 
 __all__ = [
     "Result",
@@ -60,8 +59,7 @@ class Result:
     @property
     def verdicts(self) -> list[Verdict]:
         """Complete verdicts, in the order of the inspectors' names."""
-        every = [verdict_of(label) for label in self.labels.values()]
-        return [verdict for verdict in every if is_complete(verdict)]
+        return [lab.verdict for lab in self.labels.values() if is_complete(lab.verdict)]
 
 
 def results(
@@ -113,7 +111,7 @@ def agreement_of(found: Iterable[Result]) -> Agreement:
     """Return how the inspectors agree."""
     return agreement(
         {
-            result.item.target_id: {n: verdict_of(lab) for n, lab in result.labels.items()}
+            result.item.target_id: {n: label.verdict for n, label in result.labels.items()}
             for result in found
         }
     )
@@ -126,7 +124,7 @@ def inspections(found: Iterable[Result]) -> dict[str, list[Inspection]]:
         shown = _shown_columns(result.item.opinion)
         for name, label in result.labels.items():
             columns = {str(k): str(v) for k, v in (label.extra or shown).items()}
-            row = Inspection(result.item.target_id, name, verdict_of(label), columns)
+            row = Inspection(result.item.target_id, name, label.verdict, columns)
             groups.setdefault(name, []).append(row)
     return groups
 
@@ -134,14 +132,14 @@ def inspections(found: Iterable[Result]) -> dict[str, list[Inspection]]:
 def _result(
     item: Item, labels: dict[str, Label], n_open: int, decision: Decision | None, needed: int
 ) -> Result:
-    complete = [v for v in (verdict_of(label) for label in labels.values()) if is_complete(v)]
+    complete = [lab.verdict for lab in labels.values() if is_complete(lab.verdict)]
     disagree = conflicts(complete)
     state: State = "open"
     merged = None
     changed = False
     if decision is not None:
         state = "decided"
-        merged = from_decision(verdict_of(decision), complete)
+        merged = from_decision(decision.verdict, complete)
         if decision.extra:
             merged = _imported(decision)
         changed = any(label.created > decision.created for label in labels.values())
@@ -152,17 +150,12 @@ def _result(
 
 
 def _imported(decision: Decision) -> Merged:
-    """A final label from another campaign's table, with what it says of its inspections."""
+    """A final label from another campaign's table, with its number of inspections and comments."""
     extra = decision.extra
     return Merged(
-        spectype=spectype_from_name(decision.spectype),
-        z=decision.z,
-        quality=float(decision.quality or 0.0),
-        is_bal=decision.is_bal,
+        **{**vars(decision.verdict), "comment": str(extra.get("merger_comment", ""))},
         n_inspections=int(extra.get("N_VI", 0)),
-        issues=decision.issues,
         comments=str(extra.get("all_VI_comments", "")),
-        merger_comment=str(extra.get("merger_comment", "")),
     )
 
 

@@ -1,13 +1,14 @@
-"""What the browser sends and gets: checked on the way in, plain JSON on the way out."""
+"""Bodies of requests, checked, and of answers."""
 
 from typing import Annotated, Any, Literal
 
 from fastapi import HTTPException, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from quasarloop.inspect.ledger import Save, verdict_of
+from quasarloop.inspect.ledger import Save
 from quasarloop.inspect.tables import Decision, Label
-from quasarloop.labels.verdict import Z_RANGE, Verdict, spectype_from_name, spectype_name
+from quasarloop.labels.verdict import ClassWord, Redshift, Verdict, verdict_json
+from quasarloop.truth import SpecType
 
 __all__ = [
     "FitIn",
@@ -17,36 +18,28 @@ __all__ = [
     "SettingsIn",
     "SkipIn",
     "TargetId",
-    "judged_out",
     "target_number",
-    "verdict_out",
+    "version_json",
 ]
 
 # TARGETIDs travel as text: JavaScript's numbers would change their last digits.
 TargetId = Annotated[str, Path(pattern=r"^-?[0-9]{1,19}$", description="TARGETID as text")]
-Redshift = Annotated[float, Field(ge=Z_RANGE[0], le=Z_RANGE[1], allow_inf_nan=False)]
-SpectypeName = Literal["", "STAR", "GALAXY", "QSO"]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class VerdictIn(_Strict):
-    """A verdict as the page holds it."""
-
-    spectype: SpectypeName = ""
-    z: Redshift | None = None
-    quality: Annotated[int, Field(ge=0, le=4)] | None = None
-    is_bal: bool | None = None
-    issues: Annotated[str, Field(pattern=r"^[RCS]{0,3}$")] = ""
-    comment: Annotated[str, Field(max_length=400)] = ""
+def _whole_quality(verdict: Verdict) -> Verdict:
+    if verdict.quality is not None and not verdict.quality.is_integer():
+        raise ValueError(f"quality is {verdict.quality}; inspectors give whole numbers")
+    return verdict
 
 
 class SaveIn(_Strict):
     """One change to a verdict or a decision."""
 
-    verdict: VerdictIn
+    verdict: Annotated[Verdict, AfterValidator(_whole_quality)]
     base_version: Annotated[int, Field(ge=0, lt=2**31 - 1)]
     save_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
     seconds: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
@@ -54,16 +47,7 @@ class SaveIn(_Strict):
 
     def save(self) -> Save:
         """Return it as the ledger takes it."""
-        given = self.verdict
-        verdict = Verdict(
-            spectype=spectype_from_name(given.spectype),
-            z=given.z,
-            quality=given.quality,
-            is_bal=given.is_bal,
-            issues=given.issues,
-            comment=given.comment,
-        )
-        return Save(verdict, self.base_version, self.save_id, self.seconds, self.note)
+        return Save(self.verdict, self.base_version, self.save_id, self.seconds, self.note)
 
 
 class SkipIn(_Strict):
@@ -76,19 +60,19 @@ class FitIn(_Strict):
     """Where to look for a redshift, and with what template."""
 
     z: Redshift
-    spectype: SpectypeName = "QSO"
+    spectype: ClassWord = SpecType.QSO
     wide: bool = False  # over all redshifts, not only near `z`
 
 
 class InviteIn(_Strict):
-    """Whom to invite as what."""
+    """A name and a role."""
 
     name: Annotated[str, Field(max_length=64)]
     role: Literal["inspector", "merger", "admin"]
 
 
 class PersonIn(_Strict):
-    """Whether somebody may come in."""
+    """Whether a person may log in."""
 
     active: bool
 
@@ -113,25 +97,13 @@ def target_number(target_id: str) -> int:
     return number
 
 
-def verdict_out(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as the page holds it."""
+def version_json(version: Label | Decision | None) -> dict[str, Any]:
+    """Return one version of a label or decision, JSON-ready; version 0 for none."""
+    if version is None:
+        return {"version": 0, "created": "", "verdict": verdict_json(Verdict()), "note": ""}
     return {
-        "spectype": spectype_name(verdict.spectype),
-        "z": verdict.z,
-        "quality": verdict.quality,
-        "is_bal": verdict.is_bal,
-        "issues": verdict.issues,
-        "comment": verdict.comment,
-    }
-
-
-def judged_out(judged: Label | Decision | None) -> dict[str, Any]:
-    """Return a label or decision with its version; version 0 for none."""
-    if judged is None:
-        return {"version": 0, "created": "", "verdict": verdict_out(Verdict()), "note": ""}
-    return {
-        "version": judged.version,
-        "created": judged.created,
-        "verdict": verdict_out(verdict_of(judged)),
-        "note": judged.note if isinstance(judged, Label) else "",
+        "version": version.version,
+        "created": version.created,
+        "verdict": verdict_json(version.verdict),
+        "note": version.note if isinstance(version, Label) else "",
     }

@@ -1,19 +1,26 @@
 """The tables of an inspection campaign. Labels, decisions and events only ever grow."""
 
+from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import (
     DDL,
     JSON,
     BigInteger,
+    Dialect,
     Double,
     ForeignKey,
     Index,
+    String,
     Table,
+    TypeDecorator,
     UniqueConstraint,
     event,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, composite, declared_attr, mapped_column
+
+from quasarloop.labels.verdict import Verdict
+from quasarloop.truth import SpecType
 
 __all__ = [
     "Assignment",
@@ -30,10 +37,27 @@ __all__ = [
 ]
 
 
+class _ClassWord(TypeDecorator[SpecType]):
+    """A class, stored as its word."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: SpecType | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.word
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> SpecType | None:
+        return None if value is None else SpecType.from_word(value)
+
+
 class Base(DeclarativeBase):
     """Parent of all tables. Times are ISO 8601 text in UTC, so that they sort anywhere."""
 
-    type_annotation_map = {float: Double, dict[str, Any]: JSON}  # noqa: RUF012 -- SQLAlchemy's own
+    type_annotation_map = {  # noqa: RUF012 -- SQLAlchemy's own
+        float: Double,
+        dict[str, Any]: JSON,
+        SpecType: _ClassWord,
+    }
 
 
 class Setting(Base):
@@ -45,7 +69,7 @@ class Setting(Base):
 
 
 class User(Base):
-    """A person; without a password hash nobody can log in as them (imported scanners)."""
+    """A person; without a password hash they cannot log in (imported scanners)."""
 
     __tablename__ = "person"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -91,7 +115,7 @@ class Attempt(Base):
 
 
 class Item(Base):
-    """One entry of the worklist: an object and the spectrum to judge it by."""
+    """One entry of the worklist: an object and its spectrum."""
 
     __tablename__ = "item"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -121,8 +145,8 @@ class Assignment(Base):
     seconds: Mapped[float] = mapped_column(default=0.0)
 
 
-class _Judged:
-    """Columns of a verdict, of an inspector or of the merger."""
+class _Versioned:
+    """One version of a verdict, of an inspector or of the merger."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
@@ -130,17 +154,16 @@ class _Judged:
     version: Mapped[int]
     created: Mapped[str]
     save_id: Mapped[str] = mapped_column(unique=True)
-    spectype: Mapped[str]
-    z: Mapped[float | None]
-    quality: Mapped[float | None]  # whole for inspectors, a mean in imported merges
-    is_bal: Mapped[bool | None]
-    issues: Mapped[str]
-    comment: Mapped[str]
     extra: Mapped[dict[str, Any]]  # an imported file's columns, word for word
 
+    @declared_attr
+    def verdict(self) -> Mapped[Verdict]:
+        """One column for each of its fields."""
+        return composite(Verdict, *(mapped_column(field.name) for field in fields(Verdict)))
 
-class Label(_Judged, Base):
-    """One version of one inspector's verdict, and on what spectrum it was given."""
+
+class Label(_Versioned, Base):
+    """One version of one inspector's verdict, and the spectrum it is of."""
 
     __tablename__ = "label"
     __table_args__ = (UniqueConstraint("item_id", "user_id", "version"),)
@@ -151,7 +174,7 @@ class Label(_Judged, Base):
     seconds: Mapped[float]
 
 
-class Decision(_Judged, Base):
+class Decision(_Versioned, Base):
     """One version of the merger's decision on one object."""
 
     __tablename__ = "decision"
@@ -159,7 +182,7 @@ class Decision(_Judged, Base):
 
 
 class Event(Base):
-    """What else happened, for the record: joined, asked, skipped, assigned and so on."""
+    """What else happened, for the record: joined, skipped, assigned and so on."""
 
     __tablename__ = "event"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -186,7 +209,7 @@ FOR EACH ROW EXECUTE FUNCTION quasarloop_append_only()
 
 
 def _guard(table: str) -> None:
-    """Let the database itself refuse to change or delete what was said."""
+    """Let the database itself refuse to change or delete rows."""
     target = Base.metadata.tables[table]
     for what in ("UPDATE", "DELETE"):
         _after_create(target, _SQLITE_GUARD.format(table=table, what=what), "sqlite")

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final, Literal
+from typing import Literal
 
+import krippendorff
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -12,12 +13,11 @@ from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.labels.verdict import Verdict, is_complete
 from quasarloop.robust import MAD_TO_SIGMA
-from quasarloop.truth import SpecType
+from quasarloop.truth import CLASSES, SpecType
 
-__all__ = ["CLASSES", "Agreement", "PairAgreement", "agreement", "krippendorff_alpha"]
+__all__ = ["Agreement", "PairAgreement", "agreement", "krippendorff_alpha"]
 
 Level = Literal["nominal", "ordinal", "interval"]
-CLASSES: Final = (SpecType.STAR, SpecType.GALAXY, SpecType.QSO)
 
 
 @dataclass(frozen=True)
@@ -120,34 +120,10 @@ def krippendorff_alpha(values: ArrayLike, level: Level) -> float:
     1.0
     """
     data = np.atleast_2d(np.asarray(values, dtype=np.float64))
-    categories = np.unique(data[np.isfinite(data)])
-    counts = np.stack([(data == c).sum(axis=0) for c in categories]) if len(categories) else data
-    counts = counts.astype(np.float64)  # (n_categories, n_units)
-    per_unit = counts.sum(axis=0)
-    paired = counts[:, per_unit > 1]
-    if not paired.size:
+    data = data[:, np.isfinite(data).sum(axis=0) > 1]  # units that can be compared
+    if len(np.unique(data[np.isfinite(data)])) < 2:  # noqa: PLR2004 -- no variation
         return float("nan")
-    weight = 1.0 / (paired.sum(axis=0) - 1)
-    coincidence = (paired * weight) @ paired.T - np.diag((paired * weight).sum(axis=1))
-    totals = coincidence.sum(axis=1)
-    n = totals.sum()
-    delta = _difference(categories, totals, level)
-    expected = float((np.outer(totals, totals) * delta).sum()) / (n - 1)
-    if expected == 0:
-        return float("nan")
-    return float(1.0 - (coincidence * delta).sum() / expected)
-
-
-def _difference(
-    categories: NDArray[np.float64], totals: NDArray[np.float64], level: Level
-) -> NDArray[np.float64]:
-    if level == "nominal":
-        return 1.0 - np.eye(len(categories))
-    if level == "interval":
-        return np.asarray(np.square(categories[:, None] - categories[None, :]))
-    # Ordinal: squared number of values ranked between two categories, half of each own.
-    middle = np.cumsum(totals) - totals / 2
-    return np.asarray(np.square(middle[:, None] - middle[None, :]))
+    return float(krippendorff.alpha(data, level_of_measurement=level))
 
 
 def _as_arrays(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from quasarloop.labels.agreement import CLASSES, Agreement
-from quasarloop.labels.verdict import spectype_name
+from quasarloop.labels.agreement import Agreement
+from quasarloop.truth import CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ _LIGHT_TEXT_FROM: Final = 0.5
 
 def agreement_figure(found: Agreement) -> "Figure":
     """Draw how well inspectors agree: over all, per pair, and class by class."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 -- slow, and the page rarely asks
+    from matplotlib.figure import Figure  # noqa: PLC0415 -- slow, and rarely needed
 
     figure = Figure(figsize=(9.5, 3.4), layout="constrained")
     alpha, pairs, confusion = figure.subplots(1, 3, width_ratios=[0.8, 1.4, 1])
@@ -71,7 +71,7 @@ def _draw_pairs(axes: Any, found: Agreement) -> None:
 
 
 def _draw_confusion(axes: Any, found: Agreement) -> None:
-    names = [spectype_name(c) for c in CLASSES]
+    names = [spectype.word for spectype in CLASSES]
     total = found.confusion.sum(axis=1, keepdims=True)
     share = np.divide(found.confusion, total, out=np.zeros((3, 3)), where=total > 0)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -83,5 +83,5 @@ def _draw_confusion(axes: Any, found: Agreement) -> None:
             )
     axes.set_xticks(range(3), names)
     axes.set_yticks(range(3), names)
-    axes.set_xlabel("another inspector says")
-    axes.set_ylabel("one inspector says")
+    axes.set_xlabel("class by another inspector")
+    axes.set_ylabel("class by one inspector")

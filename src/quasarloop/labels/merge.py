@@ -1,72 +1,67 @@
 """From several inspectors' verdicts to one label, by the rules of the DESI merges.
 
-Source: INTEROP.md, "Visual inspection".
+Source: docs/reference/labels.md, "Merging".
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from quasarloop.errors import InspectionError
-from quasarloop.labels.verdict import ISSUES, Verdict, is_complete
-from quasarloop.truth import SpecType
+from quasarloop.labels.verdict import Verdict, clean_issues, is_complete
 
 __all__ = [
     "MAX_QUALITY_RANGE",
     "MAX_Z_RANGE",
     "Merged",
+    "check_decision",
     "conflicts",
     "from_decision",
     "merge_verdicts",
     "z_range",
 ]
 
-# Source: INTEROP.md: "quality range >= 2, or (zmax - zmin)/(1 + zmin) >= 0.0033, or types differ".
+# Verdicts conflict from these differences on, or where classes differ.
 MAX_QUALITY_RANGE: Final = 2
 MAX_Z_RANGE: Final = 0.0033
 
 
 @dataclass(frozen=True)
-class Merged:
-    """One object's final label.
+class Merged(Verdict):
+    """One object's final label: a verdict with mean redshift and quality, and its inspections.
 
     Attributes:
-        spectype: class, unknown if nobody named one.
-        z: mean redshift, None if nobody gave one.
-        quality: mean quality, 0–4.
-        is_bal: True or False where all who judged agree, None otherwise.
+        issues: every issue letter anyone gave.
+        comment: the merger's; empty where nobody had to decide.
+        is_bal: True or False where all inspectors who judged it agree, None otherwise.
         n_inspections: number of verdicts behind it.
-        issues: every issue letter anyone gave, in the order R, C, S.
-        comments: different comments, in order, a space between them.
-        merger_comment: what the merger wrote; empty where nobody had to decide.
+        comments: the inspectors' different comments, in order, a space between them.
     """
 
-    spectype: SpecType
-    z: float | None
-    quality: float
-    is_bal: bool | None
-    n_inspections: int
-    issues: str = ""
+    n_inspections: int = 0
     comments: str = ""
-    merger_comment: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The label alone."""
+        return Verdict(**{field.name: getattr(self, field.name) for field in fields(Verdict)})
 
 
 def conflicts(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    """Say in what complete verdicts disagree: any of ``quality``, ``redshift``, ``class``.
+    """Return where complete verdicts disagree: any of ``quality``, ``redshift``, ``class``.
 
     Fewer than two verdicts never disagree; a redshift left open differs from none.
     """
     known = [verdict for verdict in verdicts if is_complete(verdict)]
-    found: list[str] = []
     qualities = [v.quality for v in known if v.quality is not None]
-    if len(known) >= 2:  # noqa: PLR2004 -- the rule speaks of at least two inspections
-        if max(qualities) - min(qualities) >= MAX_QUALITY_RANGE:
-            found.append("quality")
-        if z_range(v.z for v in known) >= MAX_Z_RANGE:
-            found.append("redshift")
-        if len({v.spectype for v in known}) > 1:
-            found.append("class")
-    return tuple(found)
+    if not known:
+        return ()
+    found = {
+        "quality": max(qualities) - min(qualities) >= MAX_QUALITY_RANGE,
+        "redshift": z_range(v.z for v in known) >= MAX_Z_RANGE,
+        "class": len({v.spectype for v in known}) > 1,
+    }
+    return tuple(part for part, differs in found.items() if differs)
 
 
 def z_range(redshifts: Iterable[float | None]) -> float:
@@ -93,53 +88,46 @@ def merge_verdicts(verdicts: Sequence[Verdict]) -> Merged | None:
         return None
     redshifts = [v.z for v in known if v.z is not None]
     qualities = [v.quality for v in known if v.quality is not None]
-    return Merged(
+    is_bal = {v.is_bal for v in known if v.is_bal is not None}
+    mean = Verdict(
         spectype=known[0].spectype,
         z=sum(redshifts) / len(redshifts) if redshifts else None,
         quality=sum(qualities) / len(qualities),
-        is_bal=_agreed_bal(known),
-        n_inspections=len(known),
-        issues=_all_issues(known),
-        comments=_all_comments(known),
+        is_bal=is_bal.pop() if len(is_bal) == 1 else None,
     )
+    return _final(mean, known)
 
 
 def from_decision(decision: Verdict, verdicts: Sequence[Verdict]) -> Merged:
     """Return the merger's decision with what the inspectors wrote.
 
     Args:
-        decision: what the merger says; its comment becomes the merger's comment.
+        decision: the merger's verdict.
         verdicts: the inspectors' complete verdicts.
 
     Raises:
         InspectionError: the decision is not complete.
     """
-    if not is_complete(decision) or decision.quality is None:
+    check_decision(decision)
+    return _final(decision, [verdict for verdict in verdicts if is_complete(verdict)])
+
+
+def check_decision(decision: Verdict) -> None:
+    """Check that a merger's verdict is complete.
+
+    Raises:
+        InspectionError: it is not.
+    """
+    if not is_complete(decision):
         raise InspectionError(
             "a decision needs a quality, and from quality 2 on a class and a redshift"
         )
-    known = [verdict for verdict in verdicts if is_complete(verdict)]
+
+
+def _final(verdict: Verdict, inspections: Sequence[Verdict]) -> Merged:
+    letters = "".join(v.issues for v in (*inspections, verdict))
     return Merged(
-        spectype=decision.spectype,
-        z=decision.z,
-        quality=decision.quality,
-        is_bal=decision.is_bal,
-        n_inspections=len(known),
-        issues=_all_issues([*known, decision]),
-        comments=_all_comments(known),
-        merger_comment=decision.comment,
+        **{**vars(verdict), "issues": clean_issues(letters)},
+        n_inspections=len(inspections),
+        comments=" ".join(dict.fromkeys(v.comment for v in inspections if v.comment)),
     )
-
-
-def _agreed_bal(verdicts: Sequence[Verdict]) -> bool | None:
-    said = {v.is_bal for v in verdicts if v.is_bal is not None}
-    return said.pop() if len(said) == 1 else None
-
-
-def _all_issues(verdicts: Sequence[Verdict]) -> str:
-    given = {letter for v in verdicts for letter in v.issues}
-    return "".join(letter for letter in ISSUES if letter in given)
-
-
-def _all_comments(verdicts: Sequence[Verdict]) -> str:
-    return " ".join(dict.fromkeys(v.comment for v in verdicts if v.comment))

@@ -1,10 +1,10 @@
 """The merged truth table, read and written as CSV, FITS or Parquet.
 
-Source: INTEROP.md, "Visual inspection". IS_BAL is ours: 1 yes, 0 no, -1 unknown.
+Source: docs/reference/labels.md, "Merging". IS_BAL is ours: 1 yes, 0 no, -1 unknown.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,22 +15,23 @@ import polars as pl
 from quasarloop.artefacts import write_atomically
 from quasarloop.errors import InspectionError
 from quasarloop.labels.merge import Merged
-from quasarloop.labels.verdict import clean_issues, spectype_from_name, spectype_name
+from quasarloop.labels.verdict import QUALITIES, clean_issues
 from quasarloop.truth import SpecType, TruthTable
 
 __all__ = ["MERGED_COLUMNS", "read_merged", "to_truth", "write_merged"]
 
-MERGED_COLUMNS: Final = (
-    "TARGETID",
-    "best_z",
-    "best_quality",
-    "best_spectype",
-    "N_VI",
-    "all_VI_issues",
-    "all_VI_comments",
-    "merger_comment",
-    "IS_BAL",
-)
+_SCHEMA: Final = {
+    "TARGETID": pl.Int64,
+    "best_z": pl.Float64,
+    "best_quality": pl.Float64,
+    "best_spectype": pl.String,
+    "N_VI": pl.Int64,
+    "all_VI_issues": pl.String,
+    "all_VI_comments": pl.String,
+    "merger_comment": pl.String,
+    "IS_BAL": pl.Int64,
+}
+MERGED_COLUMNS: Final = tuple(_SCHEMA)
 _REQUIRED: Final = MERGED_COLUMNS[:4]
 _BAL_CODE: Final = {True: 1, False: 0, None: -1}
 
@@ -73,39 +74,40 @@ def read_merged(path: str | Path) -> dict[int, Merged]:
         except (ValueError, InspectionError) as exc:
             raise InspectionError(f"{file}: row {number}: {exc}") from exc
         if target in merged:
-            raise InspectionError(f"{file}: row {number}: TARGETID {target} stands there twice")
+            raise InspectionError(f"{file}: row {number}: TARGETID {target} is there twice")
         merged[target] = value
     return merged
 
 
 def to_truth(merged: Mapping[int, Merged], source: str) -> TruthTable:
     """Return final labels as a truth table to train with."""
-    values = list(merged.values())
+    labels = list(merged.values())
     return TruthTable.make(
         np.array(list(merged), dtype=np.int64),
-        np.array([int(m.spectype) for m in values], dtype=np.int8),
-        np.array([np.nan if m.z is None else m.z for m in values], dtype=np.float64),
-        quality=np.array([m.quality for m in values], dtype=np.float32),
-        bal=np.array([_BAL_CODE[m.is_bal] for m in values], dtype=np.int8),
+        np.array([label.spectype for label in labels], dtype=np.int8),
+        np.array([label.z for label in labels], dtype=np.float64),  # None becomes NaN
+        quality=np.array([label.quality for label in labels], dtype=np.float32),
+        bal=np.array([_BAL_CODE[label.is_bal] for label in labels], dtype=np.int8),
         source=source,
     )
 
 
 def _frame(merged: Mapping[int, Merged]) -> pl.DataFrame:
-    values = list(merged.values())
-    columns: tuple[tuple[Any, Sequence[Any]], ...] = (
-        (pl.Int64, list(merged)),
-        (pl.Float64, [m.z for m in values]),
-        (pl.Float64, [m.quality for m in values]),
-        (pl.String, [spectype_name(m.spectype) for m in values]),
-        (pl.Int64, [m.n_inspections for m in values]),
-        (pl.String, [m.issues for m in values]),
-        (pl.String, [m.comments for m in values]),
-        (pl.String, [m.merger_comment for m in values]),
-        (pl.Int64, [_BAL_CODE[m.is_bal] for m in values]),
-    )
-    series = zip(MERGED_COLUMNS, columns, strict=True)
-    return pl.DataFrame([pl.Series(name, data, dtype) for name, (dtype, data) in series])
+    rows = [
+        (
+            target,
+            label.z,
+            label.quality,
+            label.spectype.word,
+            label.n_inspections,
+            label.issues,
+            label.comments,
+            label.comment,
+            _BAL_CODE[label.is_bal],
+        )
+        for target, label in merged.items()
+    ]
+    return pl.DataFrame(rows, _SCHEMA, orient="row")
 
 
 def _write_fits(frame: pl.DataFrame, path: Path) -> None:
@@ -147,19 +149,18 @@ def _text(value: Any) -> Any:
 
 def _merged(row: Mapping[str, Any]) -> Merged:
     quality = _number(row["best_quality"])
-    if quality is None or not 0 <= quality <= 4:  # noqa: PLR2004 -- the scale of INTEROP.md
+    if quality is None or not min(QUALITIES) <= quality <= max(QUALITIES):
         raise InspectionError(f"best_quality is {row['best_quality']!r}; expected 0 to 4")
     bal = _number(row.get("IS_BAL"))
-    spectype = spectype_from_name(str(row["best_spectype"] or ""))
     return Merged(
-        spectype=SpecType(spectype),
+        spectype=SpecType.from_word(str(row["best_spectype"] or "")),
         z=_number(row["best_z"]),
         quality=quality,
         is_bal=None if bal is None or bal < 0 else bool(bal),
+        issues=clean_issues(str(row.get("all_VI_issues") or "")),
+        comment=str(row.get("merger_comment") or ""),
         n_inspections=int(_number(row.get("N_VI")) or 0),
-        issues=clean_issues(str(row.get("all_VI_issues") or "").replace("-", "")),
         comments=str(row.get("all_VI_comments") or ""),
-        merger_comment=str(row.get("merger_comment") or ""),
     )
 
 

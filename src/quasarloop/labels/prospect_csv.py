@@ -1,6 +1,6 @@
 """Prospect's inspection CSV: one file per scanner, columns in prospect's order.
 
-Source: INTEROP.md, "Visual inspection".
+Source: docs/reference/labels.md, "Prospect CSV".
 """
 
 import csv
@@ -12,14 +12,8 @@ from typing import Any, Final
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.errors import InspectionError
-from quasarloop.labels.verdict import (
-    MAX_COMMENT,
-    Verdict,
-    clean,
-    clean_issues,
-    spectype_from_name,
-    spectype_name,
-)
+from quasarloop.labels.verdict import MAX_COMMENT, Verdict, clean
+from quasarloop.truth import SpecType
 
 __all__ = ["COLUMNS", "Inspection", "file_name", "read_inspections", "write_inspections"]
 
@@ -47,7 +41,7 @@ _OURS: Final = tuple(name for name in COLUMNS if name.startswith("VI_"))
 _Z_DECIMALS: Final = 4
 # Prospect has no BAL column: its standard comment ends in "(BAL)", ours begins with "BAL".
 _BAL_COMMENT: Final = "BAL"
-_SAYS_BAL: Final = re.compile(rf"^{_BAL_COMMENT}(;|$)|\({_BAL_COMMENT}\)")
+_CONTAINS_BAL: Final = re.compile(rf"^{_BAL_COMMENT}(;|$)|\({_BAL_COMMENT}\)")
 
 
 @dataclass(frozen=True)
@@ -56,8 +50,8 @@ class Inspection:
 
     Attributes:
         target_id: survey identifier.
-        scanner: who.
-        verdict: what they say; redrock's shown values where they accepted them.
+        scanner: the inspector's name.
+        verdict: theirs; redrock's values where they left these blank.
         columns: the row's other columns, and of an imported row all of them, word for word.
     """
 
@@ -81,7 +75,7 @@ def read_inspections(path: str | Path) -> list[Inspection]:
     """Read a file of prospect's.
 
     Raises:
-        InspectionError: unreadable, a column missing, or a row that makes no sense.
+        InspectionError: unreadable, a column missing, or a row with impossible values.
     """
     file = Path(path)
     try:
@@ -130,7 +124,7 @@ def _inspection(row: Mapping[str, Any]) -> Inspection:
     return Inspection(
         target_id=_target(words["TARGETID"]),
         scanner=words["VI_scanner"].strip(),
-        verdict=clean(_verdict(words)),
+        verdict=_verdict(words),
         columns=words,
     )
 
@@ -148,20 +142,21 @@ def _verdict(words: Mapping[str, str]) -> Verdict:
     spectype = words["VI_spectype"].strip() or words.get("Redrock_spectype", "").strip()
     quality = words["VI_quality"].strip()
     comment = words.get("VI_comment", "").strip()
-    kind = spectype_from_name(spectype)
-    return Verdict(
-        spectype=kind,
-        z=float(z) if z else None,
-        quality=None if quality in ("", "-1") else float(quality),
-        is_bal=True if _SAYS_BAL.search(comment) and kind.name == "QSO" else None,
-        issues=clean_issues(words.get("VI_issue", "").replace("-", "")),
-        comment=comment,
+    return clean(
+        Verdict(
+            spectype=SpecType.from_word(spectype),
+            z=float(z) if z else None,
+            quality=None if quality in ("", "-1") else float(quality),
+            is_bal=True if _CONTAINS_BAL.search(comment) else None,
+            issues=words.get("VI_issue", ""),
+            comment=comment,
+        )
     )
 
 
 def _row(inspection: Inspection) -> dict[str, str]:
     columns, verdict = inspection.columns, inspection.verdict
-    if set(_REQUIRED) <= set(columns) and clean(_verdict(columns)) == verdict:
+    if set(_REQUIRED) <= set(columns) and _verdict(columns) == verdict:
         return dict(columns)
     return {
         **columns,
@@ -170,7 +165,7 @@ def _row(inspection: Inspection) -> dict[str, str]:
         "VI_quality": "" if verdict.quality is None else f"{verdict.quality:g}",
         "VI_issue": verdict.issues,
         "VI_z": "" if verdict.z is None else _z_text(verdict.z),
-        "VI_spectype": spectype_name(verdict.spectype),
+        "VI_spectype": verdict.spectype.word,
         "VI_comment": _with_bal(verdict),
     }
 
@@ -182,6 +177,6 @@ def _z_text(z: float) -> str:
 
 def _with_bal(verdict: Verdict) -> str:
     """The comment, with the BAL flag spelled out where prospect has no column for it."""
-    if not verdict.is_bal or _SAYS_BAL.search(verdict.comment):
+    if not verdict.is_bal or _CONTAINS_BAL.search(verdict.comment):
         return verdict.comment
     return f"{_BAL_COMMENT}; {verdict.comment}"[:MAX_COMMENT] if verdict.comment else _BAL_COMMENT

@@ -1,27 +1,43 @@
-"""What one inspector says of one spectrum, and what makes it complete."""
+"""A verdict: one inspector's label of one spectrum. Its fields and limits are defined here only.
+
+The page's JavaScript, its requests, the database and the files all read this definition.
+"""
 
 import math
 import unicodedata
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from quasarloop.errors import InspectionError
-from quasarloop.truth import SpecType
+from quasarloop.truth import CLASSES, SpecType
 
 __all__ = [
     "ISSUES",
     "MAX_COMMENT",
     "QUALITIES",
+    "ClassWord",
+    "IssueLetters",
+    "Quality",
+    "Redshift",
     "Verdict",
     "clean",
     "clean_comment",
     "clean_issues",
     "is_complete",
-    "spectype_from_name",
-    "spectype_name",
+    "verdict_definition",
+    "verdict_json",
 ]
 
-# Source: INTEROP.md, "Visual inspection" (DESI practice). Shown on the page as they stand.
+# Source: docs/reference/labels.md, "Verdicts" (DESI practice). The page shows these texts.
 QUALITIES: Final = {
     4: "two or more secure features",
     3: "one secure feature and continuum, or many weak ones",
@@ -30,11 +46,14 @@ QUALITIES: Final = {
     0: "no signal",
 }
 ISSUES: Final = {"R": "bad redshift", "C": "bad class", "S": "bad spectrum"}
+# Source: docs/reference/labels.md, "Prospect CSV".
 MAX_COMMENT: Final = 100
-# From this quality on a verdict says what the object is and where; below, it may leave it open.
+# Before it is cleaned: the text is cut then, and Greek letters become words.
+_MAX_TYPED: Final = 400
+# From this quality on class and redshift must be given; below, they may be left open.
 _MIN_IDENTIFIED: Final = 2
 # Our choice: redshifts outside are typing errors (blueshifted stars reach about -0.005).
-Z_RANGE: Final = (-0.02, 10.0)
+_Z_RANGE: Final = (-0.02, 10.0)
 _ASCII_MAX: Final = 127
 # The signs prospect spells out; everything else outside ASCII becomes "?" there and here.
 _SPELLED: Final = {
@@ -47,6 +66,22 @@ _SPELLED: Final = {
 }
 
 
+def _class_of(value: Any) -> SpecType:
+    return value if isinstance(value, SpecType) else SpecType.from_word(str(value))
+
+
+# The types of the fields: as they are in Python, and how JSON writes and limits them.
+ClassWord = Annotated[
+    SpecType,
+    BeforeValidator(_class_of),
+    PlainSerializer(lambda spectype: spectype.word, return_type=str),
+    WithJsonSchema({"type": "string", "enum": [kind.word for kind in SpecType]}),
+]
+Redshift = Annotated[float, Field(ge=_Z_RANGE[0], le=_Z_RANGE[1], allow_inf_nan=False)]
+Quality = Annotated[float, Field(ge=min(QUALITIES), le=max(QUALITIES), allow_inf_nan=False)]
+IssueLetters = Annotated[str, Field(pattern=f"^[{''.join(ISSUES)}]{{0,{len(ISSUES)}}}$")]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One inspector's label; every part may still be open.
@@ -54,18 +89,42 @@ class Verdict:
     Attributes:
         spectype: class, `SpecType.UNKNOWN` while open.
         z: redshift, None while open.
-        quality: 0–4, None while open; whole for inspectors, a mean in imported merges.
+        quality: 0–4, None while open; whole for inspectors, a mean in merged labels.
         is_bal: broad absorption seen (True), looked for and not seen (False), not judged (None).
         issues: letters of `ISSUES`, in that order, e.g. ``"RS"``.
         comment: at most `MAX_COMMENT` ASCII characters without commas.
     """
 
-    spectype: SpecType = SpecType.UNKNOWN
-    z: float | None = None
-    quality: float | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    spectype: ClassWord = SpecType.UNKNOWN
+    z: Redshift | None = None
+    quality: Quality | None = None
     is_bal: bool | None = None
-    issues: str = ""
-    comment: str = ""
+    issues: IssueLetters = ""
+    comment: Annotated[str, Field(max_length=_MAX_TYPED)] = ""
+
+
+_ADAPTER: Final = TypeAdapter(Verdict)
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON holds it: the class as a word."""
+    content: dict[str, Any] = _ADAPTER.dump_python(verdict, mode="json")
+    return content
+
+
+def verdict_definition() -> dict[str, Any]:
+    """Return the fields, values and limits of a verdict, JSON-ready, for the page."""
+    return {
+        "blank": verdict_json(Verdict()),
+        "classes": [kind.word for kind in CLASSES],
+        "qualities": QUALITIES,
+        "issues": ISSUES,
+        "max_comment": MAX_COMMENT,
+        "min_identified": _MIN_IDENTIFIED,
+        "z_range": _Z_RANGE,
+    }
 
 
 def clean(verdict: Verdict) -> Verdict:
@@ -76,7 +135,7 @@ def clean(verdict: Verdict) -> Verdict:
     """
     if verdict.quality is not None and not min(QUALITIES) <= verdict.quality <= max(QUALITIES):
         raise InspectionError(f"quality is {verdict.quality}; expected 0 to 4")
-    low, high = Z_RANGE
+    low, high = _Z_RANGE
     if verdict.z is not None and not (math.isfinite(verdict.z) and low <= verdict.z <= high):
         raise InspectionError(f"redshift is {verdict.z}; expected {low:g} to {high:g}")
     return replace(
@@ -91,7 +150,7 @@ def clean(verdict: Verdict) -> Verdict:
 def clean_comment(text: str) -> str:
     """Return a comment as prospect's CSV can hold it: ASCII, no comma, at most 100 characters.
 
-    Source: INTEROP.md, "Visual inspection".
+    Source: docs/reference/labels.md, "Prospect CSV".
 
     >>> clean_comment("broad C IV, λ 4500 Å")
     'broad C IV; lambda 4500 Angstrom'
@@ -103,7 +162,7 @@ def clean_comment(text: str) -> str:
 
 
 def clean_issues(letters: str) -> str:
-    """Return issue letters once each, in the order R, C, S.
+    """Return issue letters once each, in the order R, C, S; prospect's ``-`` is none.
 
     Raises:
         InspectionError: a letter that is none of these.
@@ -111,7 +170,7 @@ def clean_issues(letters: str) -> str:
     >>> clean_issues("SR S")
     'RS'
     """
-    found = {letter for letter in letters.upper() if not letter.isspace()}
+    found = {letter for letter in letters.upper() if not letter.isspace()} - {"-"}
     unknown = found - set(ISSUES)
     if unknown:
         raise InspectionError(
@@ -121,30 +180,11 @@ def clean_issues(letters: str) -> str:
 
 
 def is_complete(verdict: Verdict) -> bool:
-    """Say whether a verdict can be merged: quality given, and from 2 on class and redshift too."""
+    """Return whether a verdict can be merged: quality, and from 2 on class and redshift too."""
     if verdict.quality is None:
         return False
     identified = verdict.spectype != SpecType.UNKNOWN and verdict.z is not None
     return identified or verdict.quality < _MIN_IDENTIFIED
-
-
-def spectype_name(spectype: SpecType) -> str:
-    """Return ``"STAR"``, ``"GALAXY"``, ``"QSO"`` or ``""`` while unknown."""
-    return "" if spectype == SpecType.UNKNOWN else spectype.name
-
-
-def spectype_from_name(name: str) -> SpecType:
-    """Return the class of that name; ``""`` is unknown.
-
-    Raises:
-        InspectionError: another name.
-    """
-    word = name.strip().upper()
-    if not word:
-        return SpecType.UNKNOWN
-    if word not in ("STAR", "GALAXY", "QSO"):
-        raise InspectionError(f"class is {name!r}; expected STAR, GALAXY, QSO or nothing")
-    return SpecType[word]
 
 
 def _spell(sign: str) -> str:

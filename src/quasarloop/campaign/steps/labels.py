@@ -1,5 +1,6 @@
 """Label the chosen spectra and put the labels into T (paper, Section 3, steps 7 and 8)."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +21,11 @@ from quasarloop.campaign.steps.selection import (
     WORKLIST_NAME,
 )
 from quasarloop.errors import CampaignError
-from quasarloop.labels.prospect_csv import read_inspections, write_inspections
+from quasarloop.labels.prospect_csv import read_inspections
 from quasarloop.labels.verdict import Verdict
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read import read_truth, write_truth
-from quasarloop.truth import MIN_QUALITY, SpecType, TruthTable, match_truth
+from quasarloop.truth import CLASSES, MIN_QUALITY, SpecType, TruthTable, match_truth
 
 __all__ = [
     "LABELS",
@@ -42,7 +43,6 @@ __all__ = [
 _UNSURE_QUALITY = MIN_QUALITY - 1
 # Wrong redshifts are line confusions among the four ultraviolet lines. Source: paper, Table 1.
 _CONFUSED_LINES = EMISSION_LINES[:4]
-_CLASSES = (SpecType.STAR, SpecType.GALAXY, SpecType.QSO)
 # A confused redshift below this would be a nearby galaxy no inspector would call a quasar.
 _LOWEST_Z = 0.01
 
@@ -79,7 +79,7 @@ def ask_oracle(
     draws = rng.random((3, len(row)))
     spectype, z, quality = answer.spectype.copy(), answer.z.copy(), answer.quality.copy()
     wrong = draws[0] < mistakes.wrong_class
-    spectype[wrong] = (spectype[wrong] + rng.integers(1, 3, int(wrong.sum()))) % len(_CLASSES)
+    spectype[wrong] = (spectype[wrong] + rng.integers(1, 3, int(wrong.sum()))) % len(CLASSES)
     confused = (draws[1] < mistakes.wrong_redshift) & (answer.spectype == SpecType.QSO)
     z[confused] = _confuse(z[confused], rng)
     quality[draws[2] < mistakes.unsure] = _UNSURE_QUALITY
@@ -127,32 +127,33 @@ def read_control(context: Context) -> TruthTable | None:
 
 
 def read_verdicts(context: Context) -> dict[int, dict[str, Verdict]]:
-    """Read what every inspector said: by target, by inspector; empty where it is not known."""
-    said: dict[int, dict[str, Verdict]] = {}
+    """Read every inspector's verdicts: by target, by inspector; empty without their files."""
+    verdicts: dict[int, dict[str, Verdict]] = {}
     for file in sorted(context.step_folder("labels").glob(f"{VERDICTS}*.csv")):
         for row in read_inspections(file):
-            said.setdefault(row.target_id, {})[row.scanner] = row.verdict
-    return said
+            verdicts.setdefault(row.target_id, {})[row.scanner] = row.verdict
+    return verdicts
 
 
 def _run(context: Context) -> None:
-    asked = {
-        Origin.LOOP: _asked(context, CHOSEN_NAME),
-        Origin.OUTLIER: _asked(context, OUTLIERS_NAME),
+    folder = context.step_folder("selection")
+    requested = {
+        Origin.LOOP: pl.read_parquet(folder / CHOSEN_NAME),
+        Origin.OUTLIER: pl.read_parquet(folder / OUTLIERS_NAME),
     }
     if context.config.inspection.by == "oracle":
-        _from_oracle(context, asked)
+        _from_oracle(context, requested)
     else:
-        _from_people(context, asked)
+        _from_people(context, requested)
 
 
-def _from_oracle(context: Context, asked: Mapping[Origin, pl.DataFrame]) -> None:
+def _from_oracle(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> None:
     settings = context.config.inspection.oracle
     truth = read_truths(context, settings.truth)
     if truth is None:
         raise CampaignError("the oracle has no truth: name it under [inspection.oracle] truth")
     folder = context.step_folder("labels")
-    for number, (origin, frame) in enumerate(asked.items()):
+    for number, (origin, frame) in enumerate(requested.items()):
         if len(frame):
             rng = np.random.default_rng(seed_of(context, 7, number))
             answer = ask_oracle(frame["TARGETID"].to_numpy(), truth, settings, rng)
@@ -165,10 +166,10 @@ def _from_oracle(context: Context, asked: Mapping[Origin, pl.DataFrame]) -> None
         write_truth(_as_pool_objects(answer, frame), folder / _CONTROL)
 
 
-def _from_people(context: Context, asked: Mapping[Origin, pl.DataFrame]) -> None:
+def _from_people(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> None:
     path = inbox(context)
     if not path.is_file():
-        n = sum(len(frame) for frame in asked.values())
+        n = sum(len(frame) for frame in requested.values())
         chosen = context.step_folder("selection") / WORKLIST_NAME
         raise Waiting(
             f"{n} objects wait for people. Inspect them:\n"
@@ -180,8 +181,8 @@ def _from_people(context: Context, asked: Mapping[Origin, pl.DataFrame]) -> None
     labels = read_truth(path)
     folder = context.step_folder("labels")
     for file in _verdict_files(context):
-        write_inspections(read_inspections(file), folder / file.name)
-    for origin, frame in asked.items():
+        shutil.copyfile(file, folder / file.name)
+    for origin, frame in requested.items():
         row = match_truth(frame["TARGETID"].to_numpy(), labels)
         known = row >= 0
         if known.any():
@@ -191,12 +192,8 @@ def _from_people(context: Context, asked: Mapping[Origin, pl.DataFrame]) -> None
         context.tell(f"{origin.value}: {int(known.sum())} of {len(frame)} labelled")
 
 
-def _asked(context: Context, name: str) -> pl.DataFrame:
-    return pl.read_parquet(context.step_folder("selection") / name)
-
-
 def _as_pool_objects(labels: TruthTable, frame: pl.DataFrame) -> TruthTable:
-    """Give labels the pool's object ids, so that repeats are known whoever labelled."""
+    """Give labels the pool's object ids, so that repeats are recognised."""
     return TruthTable.make(
         labels.target_id,
         labels.spectype,
