@@ -223,7 +223,7 @@ async def _get_there(page, target):
     for _ in range(80):
         with contextlib.suppress(TooLong):
             return await there.wait_for(timeout=PATIENCE_MS / 80)
-        if "cannot be had" in await page.locator("#verdict-hint").inner_text():
+        if "cannot be loaded" in await page.locator("#verdict-hint").inner_text():
             await page.keyboard.press("n")
     raise AssertionError(f"{target} never came")
 

@@ -355,7 +355,7 @@ def test_skip_jump_and_the_list(desk, page_server):
     press(page, ["j"])
     page.keyboard.type("12345")
     page.keyboard.press("Enter")
-    page.locator("#jump-said", has_text="not among your objects").wait_for()
+    page.locator("#jump-problem", has_text="not among your objects").wait_for()
     page.keyboard.press("Escape")
     page.locator("#jump:not([open])").wait_for(state="attached")
     page.context.set_offline(True)
@@ -407,7 +407,7 @@ def test_escape_leaves_a_jump_that_failed(desk):
     press(page, ["j"])
     page.keyboard.type("12345")
     page.keyboard.press("Enter")
-    page.locator("#jump-said", has_text="not among your objects").wait_for()
+    page.locator("#jump-problem", has_text="not among your objects").wait_for()
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.keyboard.press("Escape")
@@ -517,7 +517,7 @@ def test_an_admin_invites_somebody_who_joins_with_the_link(browser, browser_of, 
     guest.close()
     page.locator("#settings input[name=title]").fill("round 7")
     page.keyboard.press("Enter")
-    page.locator("#said", has_text="Saved").wait_for()
+    page.locator("#message", has_text="Saved").wait_for()
     page.reload()
     assert "round 7" in page.title()
     page.close()
@@ -584,7 +584,7 @@ def test_everything_fits_on_small_screens(desk):
             "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert overflow <= 0
-        for name in ("star", "quality-4", "undo"):
+        for name in ("class-STAR", "quality-4", "undo"):
             box = page.locator(f"[data-action={name}]").bounding_box()
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width

@@ -59,7 +59,7 @@ def test_a_selection_names_shards_and_its_columns_become_an_opinion(tmp_path):
         "votes": {"NOT_QSO": 5, "LOW_Z": 2, "HIGH_Z": 3},
         "score": 1.49,
         "entropy": 1.49,
-        "proposals": [{"z": 2.5, "who": "median"}, {"z": 2.1, "who": "16 %"}],
+        "proposals": [{"z": 2.5, "name": "median"}, {"z": 2.1, "name": "16 %"}],
         "confidences": {"LYA": 0.9, "BAL": 0.1},
         "cell": 77,
         "more": {"how": "score"},
@@ -96,7 +96,7 @@ def test_a_map_beside_the_selection_gives_cells_their_neighbours(tmp_path):
 def test_proposals_of_members_become_chips():
     raw = {"proposals": [{"z": 2.5, "count": 7, "line": "LYA"}, {"Z": 0.4}, 1.2, "x", None]}
     assert tidy_opinion(raw)["proposals"] == [
-        {"z": 2.5, "count": 7, "who": "LYA"},
+        {"z": 2.5, "count": 7, "name": "LYA"},
         {"z": 0.4},
         {"z": 1.2},
     ]

@@ -104,11 +104,11 @@ def _proposals(raw: Mapping[str, Any], used: set[str]) -> list[dict[str, Any]]:
         given = [_chip(part) for part in raw[name]]
         return [chip for chip in given if chip is not None]
     chips: list[dict[str, Any]] = []
-    for column, who in _QUANTILES:
+    for column, name in _QUANTILES:
         used.add(column)
         z = raw.get(column)
         if isinstance(z, int | float) and not any(_same(z, chip["z"]) for chip in chips):
-            chips.append({"z": float(z), "who": who})
+            chips.append({"z": float(z), "name": name})
     return chips
 
 
@@ -119,9 +119,10 @@ def _chip(part: Any) -> dict[str, Any] | None:
         by_name = {str(key).lower(): value for key, value in part.items()}
         z = next((by_name.pop(n) for n in ("z", "redshift", "value") if n in by_name), None)
         count = next((by_name[n] for n in ("count", "n", "votes", "weight") if n in by_name), None)
-        who = next((by_name[n] for n in ("who", "line", "best_line", "name") if n in by_name), None)
+        names = ("name", "line", "best_line", "who")
+        name = next((by_name[n] for n in names if n in by_name), None)
         if isinstance(z, int | float):
-            chip = {"z": float(z), "count": count, "who": who}
+            chip = {"z": float(z), "count": count, "name": name}
             return {key: value for key, value in chip.items() if value is not None}
     return None
 

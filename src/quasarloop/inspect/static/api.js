@@ -55,18 +55,18 @@ export const mayPass = ({ status }) => status === 0 || status === 401 || status 
 /** How long to wait before trying again, in ms. */
 export const patience = (attempt) => RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)];
 
-/** What to tell people about a failure that may pass. */
+/** The message for a failure that may pass. */
 export const excuse = (error) =>
   `${error.status === 401 ? "log in again in another window" : error.message}; trying again`;
 
-/** Get what a page cannot do without: `tell` why it does not come, and try again until it does. */
-export async function insist(path, tell) {
+/** Get what a page cannot do without: `report` why it does not come, and try again until it does. */
+export async function insist(path, report) {
   for (let attempt = 0; ; attempt++) {
     try {
       return await get(path);
     } catch (error) {
       if (!(error instanceof ApiError && mayPass(error))) throw error;
-      tell(excuse(error));
+      report(excuse(error));
       await new Promise((done) => setTimeout(done, patience(attempt)));
     }
   }
@@ -82,9 +82,27 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** A table row: texts, numbers and elements, one cell each. */
+export const tableRow = (cells, attributes = {}) =>
+  el("tr", attributes, ...cells.map((cell) => el("td", {}, cell instanceof Node ? cell : String(cell))));
+
+/** Tabs of states within a form: `choose(state)` is called for a click. */
+export function listenTabs(form, choose) {
+  form.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-state]");
+    if (button) choose(button.dataset.state);
+  });
+}
+
+export function pressTab(form, state) {
+  for (const button of form.querySelectorAll("[data-state]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.state === state));
+  }
+}
+
 export const byId = (id) => document.getElementById(id);
 export const formatZ = (z) => (z === null || z === undefined ? "" : String(Number(z.toFixed(5))));
 
-/** An identifier nobody had before: sent again with a save, it tells the server it is the same. */
+/** An identifier nobody had before: sent again with a save, it lets the server know the save. */
 export const newId = () =>
   [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,9 +1,8 @@
 // The page of one object after the other: picks the desk of the page's mode and wires the keys.
 
 import { ApiError, byId } from "./api.js";
-import { onJump } from "./jump.js";
+import { InspectorDesk } from "./inspect_desk.js";
 import { listen } from "./keys.js";
-import { InspectorDesk } from "./desk.js";
 import { MergerDesk } from "./merge_desk.js";
 import { Workbench } from "./workbench.js";
 
@@ -38,13 +37,11 @@ byId("comment").addEventListener("keydown", (event) => {
 });
 byId("comment").addEventListener("blur", () => desk.comment(byId("comment").value));
 
-onJump((target) => desk.jump(target));
-
-// A request that failed while doing what a key said: tell, rather than leave people guessing.
+// A request that failed while an action was done: its message is shown.
 addEventListener("unhandledrejection", (event) => {
   if (!(event.reason instanceof ApiError)) return;
   event.preventDefault();
-  byId("verdict-hint").textContent = event.reason.message;
+  desk.hint(event.reason.message);
 });
 desk.ready = listen(mode, act, () => desk.loading);
 // For measuring and for tests: what is drawn, and how long the last move took.
@@ -53,7 +50,7 @@ try {
   await bench.start();
   await desk.start();
 } catch (error) {
-  bench.tell(error.message);
+  bench.report(error.message);
   throw error;
 }
 document.body.dataset.ready = "true";

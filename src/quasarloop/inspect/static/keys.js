@@ -1,22 +1,20 @@
 // Every action with its key and its name: one table makes the keys work and the help page.
 
 import { byId, el } from "./api.js";
+import { DEFINITION } from "./verdict.js";
+
+const AT_TRIAL = { STAR: "at the trial redshift; 0 if that is no star's" };
+const { classes, issues, qualities } = DEFINITION;
 
 /** [action, keys, what it does, in which mode]. Keys are `event.key` as typed. */
 export const KEYS = [
   ["Verdict", [
-    ["star", ["s"], "class STAR (takes the trial redshift; 0 if that is no star's)"],
-    ["galaxy", ["g"], "class GALAXY, at the trial redshift"],
-    ["qso", ["q"], "class QSO, at the trial redshift"],
+    ...classes.map((name) => [
+      `class-${name}`, [name[0].toLowerCase()], `class ${name}, ${AT_TRIAL[name] ?? "at the trial redshift"}`,
+    ]),
     ["bal", ["b"], "broad absorption: yes, no, not judged"],
-    ["quality-0", ["0"], "quality 0"],
-    ["quality-1", ["1"], "quality 1"],
-    ["quality-2", ["2"], "quality 2"],
-    ["quality-3", ["3"], "quality 3"],
-    ["quality-4", ["4"], "quality 4"],
-    ["issue-R", ["R"], "issue: bad redshift"],
-    ["issue-C", ["C"], "issue: bad class"],
-    ["issue-S", ["S"], "issue: bad spectrum"],
+    ...Object.keys(qualities).map((q) => [`quality-${q}`, [q], `quality ${q}`]),
+    ...Object.entries(issues).map(([letter, meaning]) => [`issue-${letter}`, [letter], `issue: ${meaning}`]),
     ["comment", ["c"], "write a comment (Enter or Esc leaves it)"],
     ["undo", ["u"], "undo the last change"],
     ["redo", ["U"], "redo"],
@@ -30,8 +28,8 @@ export const KEYS = [
     ["nudge-down-fine", [","], "lower by as much"],
     ["fit", ["f"], "fit the template near the trial redshift"],
     ["fit-wide", ["F"], "fit the template over all redshifts"],
-    ["chip", ["x"], "next redshift the machines propose"],
-    ["machine", ["m"], "show what the machines think"],
+    ["chip", ["x"], "next proposed redshift"],
+    ["machine", ["m"], "show predictions of networks and redrock"],
   ]],
   ["Going on", [
     ["next", ["n", " "], "next object"],

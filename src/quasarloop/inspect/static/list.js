@@ -1,11 +1,11 @@
 // My objects: filters, progress, and where to go on.
 
-import { byId, el, formatZ, insist } from "./api.js";
+import { byId, el, formatZ, insist, listenTabs, pressTab, tableRow } from "./api.js";
 
 const filters = byId("filters");
-const asked = new URLSearchParams(location.search);
-let state = asked.get("state") ?? "todo";
-for (const select of filters.querySelectorAll("select")) select.value = asked.get(select.name) ?? "";
+const given = new URLSearchParams(location.search);
+let state = given.get("state") ?? "todo";
+for (const select of filters.querySelectorAll("select")) select.value = given.get(select.name) ?? "";
 
 function query() {
   const chosen = new URLSearchParams({ state });
@@ -16,9 +16,7 @@ function query() {
 async function refresh() {
   const chosen = query();
   history.replaceState(null, "", `?${chosen}`);
-  for (const button of filters.querySelectorAll("[data-state]")) {
-    button.setAttribute("aria-pressed", String(button.dataset.state === state));
-  }
+  pressTab(filters, state);
   const { objects, progress } = await insist(`/api/list?${chosen}`, (why) => byId("progress").replaceChildren(why));
   if (String(query()) !== String(chosen)) return; // other filters were chosen meanwhile
   byId("start").href = `/inspect?${chosen}`;
@@ -47,13 +45,11 @@ function row(object, chosen) {
     verdict.comment,
     object.seconds ? Math.round(object.seconds) : "",
   ];
-  return el("tr", { class: `state-${object.state}` }, ...cells.map((cell) => el("td", {}, cell instanceof Node ? cell : String(cell))));
+  return tableRow(cells, { class: `state-${object.state}` });
 }
 
-filters.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-state]");
-  if (!button) return;
-  state = button.dataset.state;
+listenTabs(filters, (chosen) => {
+  state = chosen;
   refresh();
 });
 filters.addEventListener("change", refresh);

@@ -2,13 +2,13 @@
 
 import { byId, el, get, post, put } from "./api.js";
 
-const say = (text) => (byId("said").textContent = text);
+const report = (text) => (byId("message").textContent = text);
 
 async function attempt(what) {
   try {
     await what();
   } catch (error) {
-    say(error.message);
+    report(error.message);
   }
 }
 
@@ -22,7 +22,7 @@ function row(person) {
   const toggle = el("button", { type: "button" }, person.active ? "shut out" : "let in");
   toggle.addEventListener("click", () => attempt(async () => {
     const { moved } = await put(`/api/people/${person.id}`, { active: !person.active });
-    say(`${person.name} ${person.active ? "may no longer come in" : "may come in"}; ${moved} objects given to others`);
+    report(`${person.name} ${person.active ? "may no longer log in" : "may log in"}; ${moved} objects given to others`);
     await refresh();
   }));
   const cells = [person.role, person.todo, person.skipped, person.done];
@@ -37,7 +37,7 @@ byId("invite").addEventListener("submit", (event) => {
     const { name, link } = await post("/api/invites", { name: form.name.value, role: form.role.value });
     byId("link").hidden = false;
     byId("link").textContent = link;
-    say(`Send this link to ${name}. It works once, within seven days, and is not shown again.`);
+    report(`Send this link to ${name}. It works once, within seven days, and is not shown again.`);
   });
 });
 byId("settings").addEventListener("submit", (event) => {
@@ -47,13 +47,13 @@ byId("settings").addEventListener("submit", (event) => {
     await put("/api/settings", {
       title: form.title.value, blind: form.blind.value, per_object: Number(form.per_object.value),
     });
-    say("Saved.");
+    report("Saved.");
     await refresh();
   });
 });
 byId("balance").addEventListener("click", () => attempt(async () => {
   const { added, dropped, short } = await post("/api/balance");
-  say(`${added} assignments made, ${dropped} taken back` + (short ? `; ${short} objects need more inspectors` : ""));
+  report(`${added} assignments made, ${dropped} taken back` + (short ? `; ${short} objects need more inspectors` : ""));
   await refresh();
 }));
 await refresh();

@@ -1,21 +1,20 @@
 // The merger's queue.
 
-import { byId, el, formatZ, insist } from "./api.js";
+import { byId, el, formatZ, insist, listenTabs, pressTab, tableRow } from "./api.js";
 
 const filters = byId("filters");
 let state = new URLSearchParams(location.search).get("state") ?? "conflict";
 
 async function refresh() {
   history.replaceState(null, "", `?state=${state}`);
-  const asked = state;
-  const tell = (why) => byId("progress").replaceChildren(why);
-  const { objects, counts } = await insist(`/api/merge?state=${encodeURIComponent(asked)}`, tell);
-  if (state !== asked) return; // another tab was chosen meanwhile
-  tell("");
+  const chosen = state;
+  const report = (why) => byId("progress").replaceChildren(why);
+  const { objects, counts } = await insist(`/api/merge?state=${encodeURIComponent(chosen)}`, report);
+  if (state !== chosen) return; // another tab was chosen meanwhile
+  report("");
+  pressTab(filters, state);
   for (const button of filters.querySelectorAll("[data-state]")) {
-    const name = button.dataset.state;
-    button.setAttribute("aria-pressed", String(name === state));
-    button.dataset.count = counts[name];
+    button.dataset.count = counts[button.dataset.state];
   }
   byId("start").href = `/merge/object?state=${state}`;
   byId("start").hidden = objects.length === 0;
@@ -36,13 +35,11 @@ function row(object) {
     final ? String(Math.round(final.quality * 100) / 100) : "",
     object.changed_since ? "changed since decided" : "",
   ];
-  return el("tr", {}, ...cells.map((cell) => el("td", {}, cell instanceof Node ? cell : String(cell))));
+  return tableRow(cells);
 }
 
-filters.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-state]");
-  if (!button) return;
-  state = button.dataset.state;
+listenTabs(filters, (chosen) => {
+  state = chosen;
   refresh();
 });
 await refresh();

@@ -1,5 +1,5 @@
 // Saving labels so that none is lost: sent at each change, kept in the browser until the server
-// has it, sent again after every failure, never over a newer version without asking.
+// has it, sent again after every failure, never over a newer version without a question.
 
 import { ApiError, excuse, mayPass, newId, patience, put } from "./api.js";
 
@@ -22,12 +22,12 @@ export class Saver {
     });
   }
 
-  /** Tell what version the server has of an object, as just loaded. */
+  /** Note what version the server has of an object, as just loaded. */
   know(target, version) {
     if (!this.jobs.has(target)) this.versions.set(target, version);
   }
 
-  /** Whether a version just loaded is older than what the server has said since. */
+  /** Whether a version just loaded is older than what the server has answered since. */
   isOld(target, version) {
     return !this.jobs.has(target) && version < (this.versions.get(target) ?? 0);
   }
@@ -157,6 +157,6 @@ export class Saver {
     try {
       if (this.jobs.size) localStorage.setItem(this.key, JSON.stringify(content));
       else localStorage.removeItem(this.key);
-    } catch { /* private window or full: the badge still tells the truth */ }
+    } catch { /* private window or full: the badge still shows the truth */ }
   }
 }

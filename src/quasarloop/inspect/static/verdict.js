@@ -1,19 +1,18 @@
-// The verdict being given: what an action makes of it, and how it stands on the page.
+// The verdict being given: what an action makes of it, and how the page shows it.
 
 import { byId, formatZ } from "./api.js";
 
-export const BLANK = { spectype: "", z: null, quality: null, is_bal: null, issues: "", comment: "" };
-const ISSUES = "RCS";
+/** Fields, values and limits, as the server defines them. */
+export const DEFINITION = JSON.parse(byId("definition").textContent);
+export const BLANK = DEFINITION.blank;
 const STAR_Z = 0.01; // a star's redshift is smaller than this
-const MIN_IDENTIFIED = 2;
 
 /** Return the verdict after an action at a trial redshift; null if the action is none of ours. */
 export function changed(verdict, action, trialZ) {
-  const classes = { star: "STAR", galaxy: "GALAXY", qso: "QSO" };
-  if (action in classes) {
-    const spectype = classes[action];
-    const z = spectype === "STAR" && Math.abs(trialZ) > STAR_Z ? 0 : round(trialZ);
-    return { ...verdict, spectype, z, is_bal: spectype === "QSO" ? verdict.is_bal : null };
+  const [kind, value] = action.split(/-(.*)/);
+  if (kind === "class") {
+    const z = value === "STAR" && Math.abs(trialZ) > STAR_Z ? 0 : round(trialZ);
+    return { ...verdict, spectype: value, z, is_bal: value === "QSO" ? verdict.is_bal : null };
   }
   if (action === "take") return { ...verdict, z: round(trialZ) };
   if (action === "bal") {
@@ -21,20 +20,17 @@ export function changed(verdict, action, trialZ) {
     const next = new Map([[null, true], [true, false], [false, null]]);
     return { ...verdict, is_bal: next.get(verdict.is_bal) };
   }
-  if (action.startsWith("quality-")) return { ...verdict, quality: Number(action.slice(8)) };
-  if (action.startsWith("issue-")) {
-    const letter = action.slice(6);
-    const kept = verdict.issues.includes(letter)
-      ? verdict.issues.replace(letter, "")
-      : verdict.issues + letter;
-    return { ...verdict, issues: [...ISSUES].filter((one) => kept.includes(one)).join("") };
+  if (kind === "quality") return { ...verdict, quality: Number(value) };
+  if (kind === "issue") {
+    const has = (letter) => verdict.issues.includes(letter) !== (letter === value);
+    return { ...verdict, issues: Object.keys(DEFINITION.issues).filter(has).join("") };
   }
   return null;
 }
 
 /** Whether a verdict can be merged; the same rule as the server's. */
 export const isComplete = (v) =>
-  v.quality !== null && ((v.spectype !== "" && v.z !== null) || v.quality < MIN_IDENTIFIED);
+  v.quality !== null && ((v.spectype !== "" && v.z !== null) || v.quality < DEFINITION.min_identified);
 
 export const same = (a, b) => Object.keys(BLANK).every((key) => a[key] === b[key]);
 

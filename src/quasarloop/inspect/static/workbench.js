@@ -3,12 +3,12 @@
 import { ApiError, byId, formatZ, get, insist, post } from "./api.js";
 import { SpectrumPlot } from "./plot.js";
 import { decodeArm } from "./spectrum.js";
+import { DEFINITION } from "./verdict.js";
 
 const OPTIONS_KEY = "quasarloop-display";
 const STEP = 5e-4; // of (1 + z): a tenth of a merge conflict's limit, about 150 km/s
-const Z_MIN = -0.02;
-const Z_MAX = 10;
-const CYCLES = { lines: ["major", "all", "none"], template: ["QSO", "GALAXY", "STAR", "none"] };
+const [Z_MIN, Z_MAX] = DEFINITION.z_range;
+const CYCLES = { lines: ["major", "all", "none"], template: [...DEFINITION.classes.toReversed(), "none"] };
 const MAX_CACHED = 6;
 
 export class Workbench {
@@ -22,7 +22,7 @@ export class Workbench {
   }
 
   async start() {
-    const reference = await insist("/api/reference", this.tell);
+    const reference = await insist("/api/reference", this.report);
     this.plot = new SpectrumPlot(byId("plot"), byId("overlay"), byId("readout"), reference);
     await this.plot.start();
     this.options(this.stored());
@@ -78,14 +78,14 @@ export class Workbench {
     return this.cache.get(target);
   }
 
-  /** Say in the bar what the whole page waits for. */
-  tell(text) {
+  /** Show in the bar what the whole page waits for. */
+  report(text) {
     byId("where").textContent = text;
   }
 
-  /** A list without objects: say so where the spectrum would be, too. */
+  /** A list without objects: the message is shown where the spectrum would be, too. */
   empty(text) {
-    this.tell(text);
+    this.report(text);
     byId("notice").textContent = text;
     byId("notice").hidden = false;
   }
@@ -99,7 +99,7 @@ export class Workbench {
     byId("plot").setAttribute("aria-label", `Spectrum of TARGETID ${spectrum.target_id}${place}`);
   }
 
-  /** Move to a redshift; nothing is asked of the server. */
+  /** Move to a redshift, without any request to the server. */
   moveTo(z) {
     this.z = Math.min(Z_MAX, Math.max(Z_MIN, z));
     const input = byId("z");
@@ -119,7 +119,7 @@ export class Workbench {
     this.moveTo(z);
   }
 
-  /** Do what a key or button says; false if it is not for us. */
+  /** Do the action of a key or button; false if it is not for us. */
   act(action, event) {
     const step = STEP * (1 + this.z) * (event?.shiftKey ? 10 : 1);
     const actions = {

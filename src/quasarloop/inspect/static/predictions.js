@@ -1,19 +1,19 @@
-// What the machines think: votes as bars, redshifts as chips, redrock's fits, entropy, map cell.
+// Predictions: votes as bars, proposed redshifts as chips, redrock's fits, entropy, map cell.
 
 import { byId, el, formatZ } from "./api.js";
 
 const VOTES = { NOT_QSO: "not a QSO", LOW_Z: "QSO, z < 2.1", HIGH_Z: "QSO, z ≥ 2.1" };
 const LINES = { LYA: "Lyα", CIV: "C IV", CIII: "C III]", MgII: "Mg II", Hbeta: "Hβ", Halpha: "Hα", BAL: "BAL" };
 
-export function hideMachine(closed) {
+export function hidePredictions(closed) {
   const button = closed
     ? el("p", { class: "hint" }, "shown after your first verdict")
     : el("button", { type: "button", "data-action": "machine" }, "show ", el("kbd", {}, "m"));
   byId("machine").replaceChildren(button);
 }
 
-/** Show an opinion; `take(chip)` is called for a chip. Returns them ({z, spectype}), for the chip key. */
-export function showMachine(opinion, take) {
+/** Show predictions; `take(chip)` is called for a chip. Returns them ({z, spectype}), for the chip key. */
+export function showPredictions(opinion, take) {
   const parts = [];
   if (opinion.votes) parts.push(voteBars(opinion.votes));
   const proposals = (opinion.proposals ?? []).map((chip) => ({ ...chip, from: "networks" }));
@@ -46,11 +46,11 @@ function voteBars(votes) {
 }
 
 function chipButton(chip, take) {
-  const said = chip.from === "redrock"
+  const source = chip.from === "redrock"
     ? `redrock ${chip.spectype}${chip.zwarn ? ` ZWARN ${chip.zwarn}` : ""}, Δχ² ${Math.round(chip.deltachi2)}`
-    : [chip.who, chip.count !== undefined ? `${chip.count} votes` : ""].filter(Boolean).join(", ");
-  const button = el("button", { type: "button", class: `chip ${chip.from}`, title: said || "proposed redshift" },
-    `z ${formatZ(chip.z)}`, said ? el("small", {}, said) : null);
+    : [chip.name, chip.count !== undefined ? `${chip.count} votes` : ""].filter(Boolean).join(", ");
+  const button = el("button", { type: "button", class: `chip ${chip.from}`, title: source || "proposed redshift" },
+    `z ${formatZ(chip.z)}`, source ? el("small", {}, source) : null);
   button.addEventListener("click", () => {
     take(chip);
     button.blur();
