@@ -8,9 +8,10 @@ from astropy.table import Table
 from scipy.integrate import quad
 from scipy.sparse import dia_matrix
 
+from quasarloop.afterburner.file_columns import MGII_COLUMNS
 from quasarloop.afterburner.mgii import MGII_DOUBLET_AA
 from quasarloop.afterburner.mgii_file import fit_mgii_file, mgii_block
-from quasarloop.afterburner.quasar_inputs import MGII_COLUMNS, read_mgii_file, read_redrock_file
+from quasarloop.afterburner.quasar_inputs import read_mgii_file, read_redrock_file
 from quasarloop.afterburner.templates import (
     Basis,
     basis_of,

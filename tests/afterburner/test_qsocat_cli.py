@@ -9,9 +9,9 @@ from astropy.io import fits
 from astropy.table import Table
 from typer.testing import CliRunner
 
+from quasarloop.afterburner.file_columns import NETWORK_COLUMNS
 from quasarloop.afterburner.maskbits import QsoBit
 from quasarloop.afterburner.quasar_catalogue import network_quasar_rows
-from quasarloop.afterburner.quasar_rows import NETWORK_COLUMNS
 from quasarloop.catalogue import ClassifyOptions, classify_spectra, read_catalogue
 from quasarloop.cli import app
 from quasarloop.errors import DataFormatError

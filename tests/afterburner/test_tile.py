@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -15,7 +16,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import make_tile, write_redrock_of
 
-from quasarloop.afterburner.output import documented_columns, own_columns, read_output
+from quasarloop.afterburner.file_columns import documented_columns, own_columns
+from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_file import read_redrock_rows
 from quasarloop.afterburner.redrock_run import later_folder
 from quasarloop.afterburner.reruns import Selection, Why
@@ -102,10 +104,8 @@ def documented(target="DESI_TARGET"):
 
 def test_the_column_list_is_the_documented_one():
     forms = {"i8": "K", "f8": "D", "f4": "E", "?": "L", "i4": "J"}
-    ours = [
-        f"{c.name} {c.shape[0] if c.shape else ''}" + (forms.get(c.dtype) or f"{c.dtype[1:]}A")
-        for c in documented_columns()
-    ]
+    split = [(c.name, *re.fullmatch(r"(\d*)(.+)", c.dtype).groups()) for c in documented_columns()]
+    ours = [f"{name} {n}" + (forms.get(kind) or f"{kind[1:]}A") for name, n, kind in split]
     assert ours == documented()
 
 

@@ -10,101 +10,27 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner.file_columns import MOST_PRIORS, documented_columns, own_columns
 from quasarloop.afterburner.network_step import NetworkAnswer
 from quasarloop.afterburner.new_fits import NewFits
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import RerunPlan, Why
 from quasarloop.afterburner.survey_targets import phase_of
 from quasarloop.artefacts import write_atomically
+from quasarloop.columns import Column
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
-from quasarloop.zwarn import N_COEFF
 
 __all__ = [
     "HDU",
-    "OutputColumn",
     "OutputFile",
     "build_table",
-    "documented_columns",
-    "own_columns",
     "put_fits",
     "read_output",
     "write_output",
 ]
 
 HDU: Final = "QN_RR"
-_MOST_PRIORS: Final = 2
-
-
-@dataclass(frozen=True)
-class OutputColumn:
-    """One column.
-
-    Attributes:
-        name: as in the file.
-        dtype: numpy type; ``"?"`` is a FITS logical.
-        text: what it holds.
-        shape: of one row's value.
-    """
-
-    name: str
-    dtype: str
-    text: str
-    shape: tuple[int, ...] = ()
-
-
-def documented_columns(target_column: str = "DESI_TARGET") -> tuple[OutputColumn, ...]:
-    """Return desispec's columns, in its order.
-
-    Args:
-        target_column: of the survey's phase, e.g. ``"SV3_DESI_TARGET"``.
-
-    Source: INTEROP.md, "DESI afterburner"; desispec.scripts.qsoqn.
-    """
-    return (
-        OutputColumn("TARGETID", "i8", "target"),
-        OutputColumn("RA", "f8", "right ascension, degrees"),
-        OutputColumn("DEC", "f8", "declination, degrees"),
-        OutputColumn(target_column, "i8", "target bits"),
-        OutputColumn("SPECTYPE_RR", "S6", "class, first redrock run"),
-        OutputColumn("Z_RR", "f8", "redshift, first redrock run"),
-        OutputColumn("IS_QSO_QN_NEW_RR", "?", "network: quasar; and redrock was run again"),
-        OutputColumn("Z_QN", "f4", "network: redshift of the best line"),
-        *(OutputColumn(f"C_{x.column}", "f4", f"confidence of {x.name}") for x in EMISSION_LINES),
-        *(OutputColumn(f"Z_{x.column}", "f4", f"redshift if {x.name}") for x in EMISSION_LINES),
-        OutputColumn("Z_NEW", "f8", "redshift, second redrock run; NaN if not run"),
-        OutputColumn("ZERR_NEW", "f4", "its error"),
-        OutputColumn("ZWARN_NEW", "i8", "its warning bits; 0 if not run"),
-        OutputColumn("SPECTYPE_NEW", "S3", "its class"),
-        OutputColumn("SUBTYPE_NEW", "S3", "its template"),
-        OutputColumn("CHI2_NEW", "f4", "its chi2"),
-        OutputColumn("DELTACHI2_NEW", "f4", "chi2 of the next best redshift less its own"),
-        OutputColumn("COEFF_NEW", "f4", "its template coefficients", (N_COEFF,)),
-    )
-
-
-def own_columns() -> tuple[OutputColumn, ...]:
-    """Return the columns we add after desispec's."""
-    return (
-        OutputColumn("C_BAL", "f4", "confidence of broad absorption"),
-        OutputColumn("Z_BAL", "f4", "redshift if that is of CIV(1548)"),
-        OutputColumn("IS_QSO_QN", "?", "network: quasar"),
-        OutputColumn("Z_JOINT", "f8", "network: redshift of all lines together"),
-        OutputColumn("ZERR_JOINT", "f4", "standard deviation of Z_JOINT"),
-        OutputColumn("Z_ALT", "f8", "network: next likely redshift, NaN for none"),
-        OutputColumn("P_ALT", "f4", "probability of Z_ALT"),
-        OutputColumn("FLAGS", "i4", "quality bits of the spectrum"),
-        OutputColumn("PRIOR_Z", "f8", "centres of the priors; NaN for none", (_MOST_PRIORS,)),
-        OutputColumn("PRIOR_WIDTH", "f8", "full widths of the priors", (_MOST_PRIORS,)),
-        OutputColumn("RERUN_BITS", "i4", "why rerun or not, and what came of it"),
-        OutputColumn("ZERR_RR", "f4", "error of Z_RR"),
-        OutputColumn("ZWARN_RR", "i8", "warning bits of Z_RR"),
-        OutputColumn("DELTACHI2_RR", "f4", "delta chi2 of Z_RR"),
-        OutputColumn("Z", "f8", "redshift: Z_NEW where it was taken, else Z_RR"),
-        OutputColumn("ZERR", "f4", "error of Z"),
-        OutputColumn("ZWARN", "i8", "warning bits of Z"),
-        OutputColumn("SPECTYPE", "S6", "class that belongs to Z"),
-    )
 
 
 def build_table(
@@ -137,7 +63,7 @@ def build_table(
             values[name] = said.get(name, np.full(len(redrock), np.nan))
     for name in ("Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT", "FLAGS"):
         values[name] = said[name]
-    table = np.zeros(len(redrock), dtype=[(c.name, c.dtype, c.shape) for c in columns])
+    table = np.zeros(len(redrock), dtype=[(c.name, c.dtype) for c in columns])
     for name, given in values.items():
         _put(table, name, given)
     put_fits(table, new)
@@ -175,7 +101,7 @@ def _put(
 
 
 def _two(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    missing = np.full((len(values), _MOST_PRIORS - values.shape[1]), np.nan)
+    missing = np.full((len(values), MOST_PRIORS - values.shape[1]), np.nan)
     return np.concatenate([values, missing], axis=1)
 
 
@@ -243,7 +169,7 @@ def read_output(path: str | Path) -> OutputFile:
         )
     # Native byte order, and bytes where the reading library makes words of them.
     rows = table[[column.name for column in columns]]
-    return OutputFile(rows.astype([(c.name, c.dtype, c.shape) for c in columns]), recipe)
+    return OutputFile(rows.astype([(c.name, c.dtype) for c in columns]), recipe)
 
 
 def _write_header(hdu: Any, table: NDArray[np.void], recipe: Mapping[str, Any]) -> None:
@@ -263,7 +189,7 @@ def _write_header(hdu: Any, table: NDArray[np.void], recipe: Mapping[str, Any]) 
     hdu.write_history(_CLOSE)
 
 
-def _columns_of(table: NDArray[np.void]) -> tuple[OutputColumn, ...]:
+def _columns_of(table: NDArray[np.void]) -> tuple[Column, ...]:
     """Return an output's columns; the one of target bits is called as the survey's phase does."""
     return (*documented_columns(phase_of(table.dtype.names or ()).column), *own_columns())
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner.file_columns import DESI_COLUMNS, NETWORK_COLUMNS
 from quasarloop.afterburner.maskbits import BIT_TEXT, QsoBit
 from quasarloop.afterburner.mgii_file import mgii_block
 from quasarloop.afterburner.quasar_inputs import (
@@ -19,13 +20,7 @@ from quasarloop.afterburner.quasar_inputs import (
     read_redrock_file,
     read_target_ids,
 )
-from quasarloop.afterburner.quasar_rows import (
-    DESI_COLUMNS,
-    NETWORK_COLUMNS,
-    CatalogueOptions,
-    network_zwarn,
-    quasar_rows,
-)
+from quasarloop.afterburner.quasar_rows import CatalogueOptions, network_zwarn, quasar_rows
 from quasarloop.artefacts import versions
 from quasarloop.catalogue.classify import ClassifyOptions, catalogue_header, classify_spectra
 from quasarloop.catalogue.files import open_writer

@@ -9,17 +9,16 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner.file_columns import MGII_COLUMNS
 from quasarloop.afterburner.redrock_file import RedrockRows, match_rows, read_redrock_rows
 from quasarloop.afterburner.survey_targets import PHASES
 from quasarloop.catalogue import read_catalogue
-from quasarloop.columns import Block
+from quasarloop.columns import Block, columns_of_lines
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits
 
 __all__ = [
-    "MGII_COLUMNS",
-    "QN_COLUMNS",
     "SECONDARY_COLUMNS",
     "RedrockFile",
     "companion",
@@ -42,20 +41,15 @@ _FIBERMAP: Final = (
 )  # fmt: skip
 _TSNR2: Final = ("TSNR2_LYA", "TSNR2_QSO")
 
-# Source: ../shared/INTEROP.md, "DESI afterburner"; what desispec's file has.
-QN_COLUMNS: Final = (
+# What a catalogue needs of desispec's qso_qn file.
+_QN_COLUMNS: Final = (
     "TARGETID", "IS_QSO_QN_NEW_RR", "Z_QN",
-    *(f"C_{line.column}" for line in EMISSION_LINES),
-    *(f"Z_{line.column}" for line in EMISSION_LINES),
+    *(column.name for column in columns_of_lines(EMISSION_LINES)),
     "Z_NEW", "ZERR_NEW", "ZWARN_NEW", "SPECTYPE_NEW",
 )  # fmt: skip
 # Columns quasarloop's own afterburner adds; NaN for files without them.
 _QN_EXTRA: Final = ("C_BAL", "Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT")
 _QN_BITS: Final = "RERUN_BITS"
-# Source: desispec.scripts.qsomgii, HDU MGII.
-MGII_COLUMNS: Final = (
-    "TARGETID", "IS_QSO_MGII", "DELTA_CHI2", "A", "SIGMA", "B", "VAR_A", "VAR_SIGMA", "VAR_B",
-)  # fmt: skip
 _SHOWN: Final = 5  # identifiers named in a message
 
 
@@ -113,14 +107,14 @@ def read_network_file(path: str | Path, target_id: NDArray[np.int64]) -> Block:
         target_id: of the redrock file.
 
     Returns:
-        `QN_COLUMNS`, the joint columns (NaN where the file has none) and RERUN_BITS (0 where it
-        has none).
+        Columns of desispec's file, the joint columns (NaN where the file has none) and
+        RERUN_BITS (0 where it has none).
 
     Raises:
         DataFormatError: unreadable, a column missing, a target twice, or targets that the redrock
             file does not have.
     """
-    block = _read_matched(path, ("QN_RR", "QN+RR"), QN_COLUMNS, target_id, (*_QN_EXTRA, _QN_BITS))
+    block = _read_matched(path, ("QN_RR", "QN+RR"), _QN_COLUMNS, target_id, (*_QN_EXTRA, _QN_BITS))
     for name in _QN_EXTRA:
         block.setdefault(name, np.full(len(target_id), np.nan))
     block.setdefault(_QN_BITS, np.zeros(len(target_id), dtype=np.int32))

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner.file_columns import DESI_COLUMNS, MGII_COLUMNS
 from quasarloop.afterburner.maskbits import (
     RECIPES,
     Evidence,
@@ -25,83 +26,16 @@ from quasarloop.afterburner.maskbits import (
 )
 from quasarloop.afterburner.mgii import MgIIOptions
 from quasarloop.afterburner.priors import PAPER_WIDTH
-from quasarloop.afterburner.quasar_inputs import MGII_COLUMNS, SECONDARY_COLUMNS, RedrockFile
+from quasarloop.afterburner.quasar_inputs import SECONDARY_COLUMNS, RedrockFile
 from quasarloop.afterburner.reruns import Why
-from quasarloop.afterburner.survey_targets import PHASES, target_mask
-from quasarloop.columns import Block, Column, columns_named, columns_of_lines
+from quasarloop.afterburner.survey_targets import target_mask
+from quasarloop.columns import Block
 from quasarloop.errors import SelectionError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.desi import TARGET_TYPE
 from quasarloop.zwarn import Zwarn
 
-__all__ = ["DESI_COLUMNS", "NETWORK_COLUMNS", "CatalogueOptions", "network_zwarn", "quasar_rows"]
-
-_OURS: Final = (
-    Column("C_BAL", "f4", "", "confidence of broad absorption at C IV"),
-    Column("Z_JOINT", "f8", "", "network's redshift of all lines together"),
-    *columns_named("ZERR_JOINT", "Z_ALT", "P_ALT"),
-)
-_TRACE: Final = (
-    Column("SOURCE", "U", "", "file the row came from"),
-    *columns_named("ROW"),
-)
-
-# Source of the names: desidatamodel, QSO_cat_{SPECPROD}_cumulative (DR1).
-DESI_COLUMNS: Final = (
-    Column("TARGETID", "i8", "", "DESI target"),
-    Column("Z", "f8", "", "redshift"),
-    Column("ZERR", "f8", "", "its error"),
-    Column("ZWARN", "i8", "", "redrock's warning bits, of the answer Z is from"),
-    Column("SPECTYPE", "U6", "", "class, of the answer Z is from"),
-    Column("Z_SOURCE", "U8", "", "REDROCK, RERUN, WAITING for one, or NETWORK"),
-    Column("COADD_FIBERSTATUS", "i4", "", "fibre bits"),
-    *columns_named("TARGET_RA", "TARGET_DEC"),
-    Column("OBJTYPE", "U4", "", "TGT"),
-    Column("COADD_NUMEXP", "i4", "", "exposures"),
-    Column("COADD_EXPTIME", "f4", "s", "exposure time"),
-    *(Column(phase.column, "i8", "", f"target bits, {phase.name}") for phase in PHASES),
-    Column("SCND_TARGET", "i8", "", "secondary target bits, main"),
-    Column("SV1_SCND_TARGET", "i8", "", "secondary target bits, sv1"),
-    Column("SV3_SCND_TARGET", "i8", "", "secondary target bits, sv3"),
-    Column("TSNR2_LYA", "f4", "", "squared template S/N, Lyman-alpha quasars"),
-    Column("TSNR2_QSO", "f4", "", "squared template S/N, quasars"),
-    Column("DELTA_CHI2_MGII", "f4", "", "chi2 of the reference less that of the Mg II line"),
-    Column("A_MGII", "f4", "", "height of the Mg II line"),
-    Column("SIGMA_MGII", "f4", "Angstrom", "its width, observed"),
-    Column("B_MGII", "f4", "", "continuum under it"),
-    Column("VAR_A_MGII", "f4", "", "variance of A_MGII"),
-    Column("VAR_SIGMA_MGII", "f4", "", "variance of SIGMA_MGII"),
-    Column("VAR_B_MGII", "f4", "", "variance of B_MGII"),
-    Column("Z_RR", "f8", "", "redshift of redrock's first fit"),
-    Column("ZWARN_RR", "i8", "", "its warning bits"),
-    Column("SPECTYPE_RR", "U6", "", "its class"),
-    Column("Z_QN", "f4", "", "network's redshift of the best line"),
-    *columns_of_lines(EMISSION_LINES),
-    Column("QSO_MASKBITS", "i4", "", "who says quasar, names in the header"),
-    *_OURS,
-    *_TRACE,
-)
-
-# The same catalogue where no redrock has looked.
-NETWORK_COLUMNS: Final = (
-    Column("TARGETID", "i8", "", "survey's identifier"),
-    *columns_named("OBJECT_ID"),
-    Column("Z", "f8", "", "redshift"),
-    Column("ZERR", "f8", "", "its error, NaN unknown"),
-    Column("ZWARN", "i8", "", "4: another redshift is nearly as likely"),
-    Column("Z_SOURCE", "U8", "", "JOINT: all lines; LINE: the best line"),
-    *columns_named("TARGET_RA", "TARGET_DEC", "SURVEY", "TILEID", "NIGHT", "FIBER"),
-    Column("OBJTYPE", "U4", "", "as the survey says"),
-    *columns_named("SN_B", "SN_R", "SN_Z"),
-    Column("Z_QN", "f4", "", "redshift of the best line"),
-    *columns_named("BEST_LINE"),
-    *columns_of_lines(EMISSION_LINES),
-    Column("QSO_MASKBITS", "i4", "", "8: the network says quasar"),
-    *_OURS,
-    Column("FLAGS", "i4", "", "quality bits, names in the header"),
-    *_TRACE,
-)
-
+__all__ = ["CatalogueOptions", "network_zwarn", "quasar_rows"]
 
 # Bit of the secondary programme of quasars variable in WISE, the same in all phases that have it.
 # Source: desitarget 4.4, scnd_mask WISE_VAR_QSO of main, sv1 and sv3.
