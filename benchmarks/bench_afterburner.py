@@ -22,9 +22,9 @@ from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.predict import predict_reference
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observing
+from quasarloop.simulate.observing import ObservingOptions
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.sky import plan_survey, simulate_survey
+from quasarloop.simulate.survey import SurveyOptions, simulate_survey
 
 _N_FIBRES = 500
 _THREADS = 2
@@ -69,9 +69,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
 def _tile(folder: Path, n_fibres: int) -> tuple[Path, Path]:
     sky = ModelSky(Population())
-    plan = plan_survey(
-        folder / "sky", seed=1, source=sky, recipe=sky.recipe(), observing=Observing()
-    )
+    plan = SurveyOptions(folder / "sky", seed=1, source=sky, observing=ObservingOptions())
     simulate_survey(plan, n_fibres)
     coadd, redrock = (next(plan.out.rglob(f"{kind}-*.fits")) for kind in ("coadd", "redrock"))
     return coadd, redrock

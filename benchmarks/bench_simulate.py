@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from quasarloop.engine import Engine
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observing
+from quasarloop.simulate.observing import ObservingOptions
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.sky import plan_survey, simulate_survey
+from quasarloop.simulate.survey import SurveyOptions, simulate_survey
 
 _ASKED_PER_S = 1000.0
 _CORES = 2
@@ -28,7 +28,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
     cases: list[tuple[str, Literal["desi", "sdss"], dict[str, Any]]] = [
         ("DESI", "desi", {}),
         ("DESI with RESOLUTION", "desi", {"with_resolution": True}),
-        ("DESI, 3 exposures", "desi", {"observing": Observing(exposures=3)}),
+        ("DESI, 3 exposures", "desi", {"observing": ObservingOptions(exposures=3)}),
         ("SDSS", "sdss", {}),
     ]
     for name, survey_format, options in cases:
@@ -56,11 +56,10 @@ def _time(
     folder = Path(tempfile.mkdtemp(prefix="quasarloop-bench-"))
     try:
         sky = ModelSky(Population())
-        plan = plan_survey(
+        plan = SurveyOptions(
             folder,
             seed=1,
             source=sky,
-            recipe=sky.recipe(),
             survey_format=survey_format,
             **options,
         )

@@ -28,7 +28,7 @@ from quasarloop.afterburner.tile import Settings, run_tile
 from quasarloop.artefacts import check_folder, checksum, write_atomically
 from quasarloop.network.weights import default_weights_path
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.sky import plan_survey, read_survey_file, simulate_survey
+from quasarloop.simulate.survey import SurveyOptions, read_survey_file, simulate_survey
 
 # Faint quasars, where redrock needs help, and enough others to be harmed. The galaxies have
 # emission lines because the shared galaxy template is an early one, made of such galaxies.
@@ -103,11 +103,10 @@ def simulate(out: Path, sky_toml: str, n: int, seed: int) -> tuple[Path, Path]:
     (out / "sky.toml").write_text(sky_toml)
     population, observing = read_survey_file(out / "sky.toml")
     sky = ModelSky(population)
-    plan = plan_survey(
+    plan = SurveyOptions(
         out / "sky",
         seed=seed,
         source=sky,
-        recipe=sky.recipe(),
         observing=observing,
         with_resolution=True,
     )

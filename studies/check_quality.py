@@ -19,9 +19,9 @@ from quasarloop.quality import prepare
 from quasarloop.read import find_files, read_spectra
 from quasarloop.simulate.faults import FaultRates
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observing
+from quasarloop.simulate.observing import ObservingOptions
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.sky import plan_survey, simulate_survey
+from quasarloop.simulate.survey import SurveyOptions, simulate_survey
 from quasarloop.spectra import Flag, RebinnedSpectra
 
 _RATES = {
@@ -74,9 +74,7 @@ def _excess_of_a_fifth(spectra: RebinnedSpectra) -> np.ndarray:
 
 def _simulated(folder: Path, rates: FaultRates, n: int, seed: int) -> Iterator[RebinnedSpectra]:
     sky = ModelSky(Population())
-    plan = plan_survey(
-        folder, seed=seed, source=sky, recipe=sky.recipe(), observing=Observing(faults=rates)
-    )
+    plan = SurveyOptions(folder, seed=seed, source=sky, observing=ObservingOptions(faults=rates))
     simulate_survey(plan, n)
     for path in sorted(folder.rglob("coadd-*.fits*")):
         yield prepare(read_spectra(path), LOG_GRID)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
 from quasarloop.read import find_files, read_spectra
+from quasarloop.simulate.footprint import Tile
 from quasarloop.simulate.instrument import desi_instrument, sdss_instrument
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.noise import NoisyArm
-from quasarloop.simulate.observing import Observing, Setup, coadd_exposures, observe_tile
-from quasarloop.simulate.plan import Tile
+from quasarloop.simulate.observing import ObservingOptions, Setup, coadd_exposures, observe_tile
 from quasarloop.simulate.population import Population
 from quasarloop.simulate.write_sdss import combine_arms
 from quasarloop.spectra import Arm
@@ -107,7 +107,7 @@ def simulated(survey: str, exposures: int) -> dict[str, Noise]:
     """Simulate the default population with that many exposures, without faults."""
     instrument = desi_instrument() if survey == "desi" else sdss_instrument()
     light = ModelSky(Population())(1, 0, N_OBJECTS, instrument.wave_aa)
-    observing = Observing(exposures=exposures, faults=NO_FAULTS)
+    observing = ObservingOptions(exposures=exposures, faults=NO_FAULTS)
     seen = observe_tile(Tile(0, N_OBJECTS), light, Setup(1, instrument, observing))
     coadd: dict[str, NoisyArm] = coadd_exposures(seen.exposures)
     if survey == "sdss":

@@ -12,10 +12,10 @@ from quasarloop.grid import WaveGrid
 from quasarloop.quality import UNUSABLE, prepare
 from quasarloop.read import read_truth
 from quasarloop.simulate.faults import FaultRates
+from quasarloop.simulate.footprint import plan_tiles
 from quasarloop.simulate.instrument import desi_instrument
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observation, Observing, Setup, observe_tile
-from quasarloop.simulate.plan import plan_tiles
+from quasarloop.simulate.observing import Observation, ObservingOptions, Setup, observe_tile
 from quasarloop.simulate.population import Distribution, Population, QuasarPopulation
 from quasarloop.spectra import Arm, Keys, RebinnedSpectra, Spectra, concatenate
 from quasarloop.truth import match_truth
@@ -44,7 +44,7 @@ def observed_tiles(
 ) -> Iterator[tuple[Spectra, Observation]]:
     """Simulate objects in memory as DESI sees them: spectra, and what they are of."""
     instrument = desi_instrument()
-    setup = Setup(seed, instrument, Observing(faults=faults))
+    setup = Setup(seed, instrument, ObservingOptions(faults=faults))
     for tile in plan_tiles(n_objects):
         light = source(seed, tile.first_object, tile.n_objects, instrument.wave_aa)
         seen = observe_tile(tile, light, setup)

@@ -52,9 +52,9 @@ from quasarloop.query.som_files import (
 from quasarloop.query.som_train import SomOptions, fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observing
+from quasarloop.simulate.observing import ObservingOptions
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.sky import plan_survey, simulate_survey
+from quasarloop.simulate.survey import SurveyOptions, simulate_survey
 from quasarloop.store import Store
 from quasarloop.truth import TruthTable
 
@@ -234,12 +234,11 @@ def simulate_sky(
         The truth table.
     """
     sky = ModelSky(Population(), None)
-    plan = plan_survey(
+    plan = SurveyOptions(
         Path(out),
         seed=seed,
         source=sky,
-        recipe=sky.recipe(),
-        observing=Observing().model_copy(update={"exposures": exposures}),
+        observing=ObservingOptions().model_copy(update={"exposures": exposures}),
     )
     simulate_survey(plan, n_objects, engine=Engine(workers=workers))
     return Path(out) / "truth.csv"

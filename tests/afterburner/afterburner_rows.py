@@ -11,14 +11,13 @@ from quasarloop.afterburner.redrock_file import RedrockFits, RedrockRows
 from quasarloop.afterburner.survey_targets import phase_of
 from quasarloop.read import read_spectra
 from quasarloop.simulate.faults import FaultRates
-from quasarloop.simulate.fibermap import Assignment
+from quasarloop.simulate.footprint import Assignment, Sites, Tile
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.noise import NoisyArm
-from quasarloop.simulate.observing import Observing
-from quasarloop.simulate.plan import Sites, Tile
+from quasarloop.simulate.observing import ObservingOptions, RedrockMistakes
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.sky import plan_survey, simulate_survey
-from quasarloop.simulate.write_redrock import RedrockAnswer, RedrockMistakes, write_redrock
+from quasarloop.simulate.survey import SurveyOptions, simulate_survey
+from quasarloop.simulate.write_redrock import RedrockResult, write_redrock
 from quasarloop.truth import SpecType
 
 # Every fault, often enough that 120 fibres have each.
@@ -34,9 +33,9 @@ class TileFiles:
 
 
 def make_tile(folder: Path, n: int, seed: int = 3) -> TileFiles:
-    observing = Observing(faults=FaultRates(**FAULTS), redrock=RedrockMistakes(**MISTAKES))
+    observing = ObservingOptions(faults=FaultRates(**FAULTS), redrock=RedrockMistakes(**MISTAKES))
     sky = ModelSky(Population())
-    plan = plan_survey(folder, seed=seed, source=sky, recipe=sky.recipe(), observing=observing)
+    plan = SurveyOptions(folder, seed=seed, source=sky, observing=observing)
     simulate_survey(plan, n)
     return TileFiles(*(next(folder.rglob(f"{x}-*.fits")) for x in ("coadd", "redrock", "truth")))
 
@@ -105,7 +104,7 @@ def write_redrock_of(path, target_id, fibermap=None, coadd=None):
     if fibermap is None:
         fibermap = np.zeros(n, dtype=[("TARGETID", "i8")])
         fibermap["TARGETID"] = target_id
-    answer = RedrockAnswer(
+    answer = RedrockResult(
         spectype=np.full(n, SpecType.GALAXY, dtype=np.int8),
         z=np.full(n, 0.3),
         zwarn=np.zeros(n, dtype=np.int64),

@@ -17,7 +17,7 @@ from quasarloop.errors import RedrockError
 from quasarloop.network.weights import default_weights_path
 from quasarloop.read import read_truth
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.sky import plan_survey, read_survey_file, simulate_survey
+from quasarloop.simulate.survey import SurveyOptions, read_survey_file, simulate_survey
 
 pytestmark = [
     pytest.mark.redrock,
@@ -68,11 +68,10 @@ def survey(tmp_path_factory):
     (folder / "sky.toml").write_text(SKY)
     population, observing = read_survey_file(folder / "sky.toml")
     sky = ModelSky(population)
-    plan = plan_survey(
+    plan = SurveyOptions(
         folder / "out",
         seed=4,
         source=sky,
-        recipe=sky.recipe(),
         observing=observing,
         with_resolution=True,
     )

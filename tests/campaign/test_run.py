@@ -42,17 +42,17 @@ from quasarloop.ensemble.votes_folder import open_votes
 from quasarloop.errors import CampaignError
 from quasarloop.read import read_truth, write_truth
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observing
+from quasarloop.simulate.observing import ObservingOptions
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.sky import plan_survey, simulate_survey
+from quasarloop.simulate.survey import SurveyOptions, simulate_survey
 
 N_CHOSEN = {1: 12, 2: 9}
 
 
 def simulate(folder: Path, n: int, seed: int, exposures: int = 1) -> None:
     sky = ModelSky(Population(), None)
-    observing = Observing(exposures=exposures)
-    plan = plan_survey(folder, seed=seed, source=sky, recipe=sky.recipe(), observing=observing)
+    observing = ObservingOptions(exposures=exposures)
+    plan = SurveyOptions(folder, seed=seed, source=sky, observing=observing)
     simulate_survey(plan, n)
 
 

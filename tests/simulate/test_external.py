@@ -17,7 +17,7 @@ import pytest
 
 from quasarloop.read import read_truth
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.sky import plan_survey, read_survey_file, simulate_survey
+from quasarloop.simulate.survey import SurveyOptions, read_survey_file, simulate_survey
 from quasarloop.truth import SpecType
 
 pytestmark = [
@@ -89,11 +89,10 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sky.toml").write_text(SKY)
     population, observing = read_survey_file(folder / "sky.toml")
     sky = ModelSky(population)
-    plan = plan_survey(
+    plan = SurveyOptions(
         folder / "out",
         seed=12,
         source=sky,
-        recipe=sky.recipe(),
         observing=observing,
         with_resolution=True,
     )

@@ -12,10 +12,16 @@ from pydantic import BaseModel, ValidationError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.quality import clean_pixels, prepare
 from quasarloop.simulate.faults import Fault, FaultRates, Faults, draw_faults
+from quasarloop.simulate.footprint import Tile
 from quasarloop.simulate.instrument import desi_instrument
-from quasarloop.simulate.observing import LightSource, Observation, Observing, Setup, observe_tile
-from quasarloop.simulate.plan import Tile
-from quasarloop.simulate.write_redrock import RedrockMistakes
+from quasarloop.simulate.observing import (
+    LightSource,
+    Observation,
+    ObservingOptions,
+    RedrockMistakes,
+    Setup,
+    observe_tile,
+)
 from quasarloop.spectra import Arm, Flag, Keys, Spectra
 
 NAMES = list(FaultRates.model_fields)
@@ -25,7 +31,7 @@ NONE = dict.fromkeys(NAMES, 0.0)
 def observed(source: LightSource, n: int = 12, exposures: int = 1, **rates: float) -> Observation:
     """A tile with no fault but those given."""
     instrument = desi_instrument()
-    observing = Observing(exposures=exposures, faults=FaultRates(**{**NONE, **rates}))
+    observing = ObservingOptions(exposures=exposures, faults=FaultRates(**{**NONE, **rates}))
     light = source(0, 0, n, instrument.wave_aa)
     return observe_tile(Tile(0, n), light, Setup(11, instrument, observing))
 
@@ -127,7 +133,7 @@ class TestEffects:
         instrument = desi_instrument()
         light = known_light(0, 0, 6, instrument.wave_aa)
         clean = light.flux.copy()
-        observing = Observing(faults=FaultRates(**{**NONE, "blend": 1.0}))
+        observing = ObservingOptions(faults=FaultRates(**{**NONE, "blend": 1.0}))
         seen = observe_tile(Tile(0, 6), light, Setup(1, instrument, observing))
         assert seen.faults.blend_with.tolist() == [-1, 0, 1, 2, 3, 4]
         assert_allclose(light.flux[0], clean[0])
@@ -172,7 +178,7 @@ class TestEffects:
         light = Light(
             flux.astype(np.float32), np.zeros(5, np.int8), np.zeros(5), np.zeros(5, np.int8), {}
         )
-        observing = Observing(exposures=2, faults=FaultRates(**rates))
+        observing = ObservingOptions(exposures=2, faults=FaultRates(**rates))
         seen = observe_tile(Tile(0, 5), light, Setup(seed, instrument, observing))
         for arms in (seen.coadd, *(exposure.arms for exposure in seen.exposures)):
             for arm in arms.values():

@@ -15,6 +15,7 @@ from quasarloop.simulate.population import (
     QuasarPopulation,
     distance_modulus,
 )
+from quasarloop.simulate.survey import read_survey_file
 from quasarloop.truth import SpecType
 
 SEED = np.random.SeedSequence(20250101)
@@ -130,7 +131,7 @@ def test_a_population_file_changes_what_it_names(tmp_path: Path) -> None:
         kinds = { M = 1.0 }
         """,
     )
-    population = Population.from_toml(path)
+    population, _ = read_survey_file(path)
     assert population.quasars.lobal_share == Population().quasars.lobal_share
     objects = draw_objects(population, 4096, SEED)
     assert set(objects.subtype[objects.spectype == SpecType.STAR]) == {"M"}
@@ -161,14 +162,14 @@ def test_a_bad_population_file_is_named_with_its_fault(
 ) -> None:
     path = write(tmp_path / "bad.toml", text)
     with pytest.raises(DataFormatError, match=says) as caught:
-        Population.from_toml(path)
+        read_survey_file(path)
     assert "bad.toml" in str(caught.value)
     assert caught.value.__cause__ is not None
 
 
 def test_a_missing_population_file_is_a_data_format_error(tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match=r"none\.toml"):
-        Population.from_toml(tmp_path / "none.toml")
+        read_survey_file(tmp_path / "none.toml")
 
 
 rising = st.lists(st.floats(0.02, 6.9), min_size=2, max_size=5, unique=True).map(sorted)

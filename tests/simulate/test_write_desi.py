@@ -10,10 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from quasarloop.read import read_spectra, read_truth
 from quasarloop.simulate.faults import FaultRates
-from quasarloop.simulate.observing import LightSource, Observing
-from quasarloop.simulate.plan import Tile, plan_tiles, target_ids
-from quasarloop.simulate.sky import SurveyReport, plan_survey, simulate_survey
-from quasarloop.simulate.write_redrock import RedrockMistakes, imitate_redrock
+from quasarloop.simulate.footprint import Tile, plan_tiles, target_ids
+from quasarloop.simulate.observing import LightSource, ObservingOptions, RedrockMistakes
+from quasarloop.simulate.survey import SurveyOptions, SurveyReport, simulate_survey
+from quasarloop.simulate.write_redrock import imitate_redrock
 from quasarloop.spectra import Flag
 from quasarloop.truth import SpecType
 
@@ -24,12 +24,11 @@ STEM = "0-100000-thru20300101"
 @pytest.fixture
 def survey(tmp_path: Path, known_light: LightSource) -> SurveyReport:
     """30 objects, three exposures, a third of them sky fibres, with resolution."""
-    plan = plan_survey(
+    plan = SurveyOptions(
         tmp_path,
         seed=4,
         source=known_light,
-        recipe={},
-        observing=Observing(exposures=3, faults=FaultRates(sky_fibre=0.3)),
+        observing=ObservingOptions(exposures=3, faults=FaultRates(sky_fibre=0.3)),
         with_resolution=True,
     )
     return simulate_survey(plan, N)

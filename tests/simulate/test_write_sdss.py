@@ -10,11 +10,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from quasarloop.read import find_files, read_spectra, read_truth
 from quasarloop.simulate.faults import FaultRates
+from quasarloop.simulate.footprint import Tile
 from quasarloop.simulate.instrument import sdss_instrument
 from quasarloop.simulate.noise import NoisyArm
-from quasarloop.simulate.observing import LightSource, Observing
-from quasarloop.simulate.plan import Tile
-from quasarloop.simulate.sky import SurveyReport, plan_survey, simulate_survey
+from quasarloop.simulate.observing import LightSource, ObservingOptions
+from quasarloop.simulate.survey import SurveyOptions, SurveyReport, simulate_survey
 from quasarloop.simulate.write_sdss import block, card, combine_arms, header, plate_of, table_header
 from quasarloop.spectra import Flag
 
@@ -24,12 +24,11 @@ N = 12
 @pytest.fixture
 def survey(tmp_path: Path, known_light: LightSource) -> SurveyReport:
     """12 objects observed twice, some of them sky fibres."""
-    plan = plan_survey(
+    plan = SurveyOptions(
         tmp_path,
         seed=3,
         source=known_light,
-        recipe={},
-        observing=Observing(exposures=2, faults=FaultRates(sky_fibre=0.3)),
+        observing=ObservingOptions(exposures=2, faults=FaultRates(sky_fibre=0.3)),
         survey_format="sdss",
     )
     return simulate_survey(plan, N)
@@ -137,7 +136,7 @@ class TestArms:
     def test_noise_level_is_that_of_real_faint_spectra(
         self, tmp_path: Path, known_light: LightSource, shared_data: Path
     ) -> None:
-        plan = plan_survey(tmp_path, seed=1, source=known_light, recipe={}, survey_format="sdss")
+        plan = SurveyOptions(tmp_path, seed=1, source=known_light, survey_format="sdss")
         simulate_survey(plan, 10)
         ours = np.median(
             [

@@ -29,11 +29,11 @@ from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor
 from quasarloop.network.training import train
 from quasarloop.network.weights import from_module
+from quasarloop.simulate.footprint import Tile
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observing
-from quasarloop.simulate.plan import Tile
+from quasarloop.simulate.observing import ObservingOptions
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.sky import plan_survey, simulate_survey
+from quasarloop.simulate.survey import SurveyOptions, simulate_survey
 
 __all__ = [
     "PAPER_SCALE",
@@ -182,12 +182,11 @@ def simulate_demo(
 
     for name, n in counts.items():
         exposures = scale.n_exposures if name == "repeats" else 1
-        plan = plan_survey(
+        plan = SurveyOptions(
             root / "sky" / name,
             seed=_SEEDS[name],
             source=sky,
-            recipe=sky.recipe(),
-            observing=Observing(exposures=exposures),
+            observing=ObservingOptions(exposures=exposures),
         )
         simulate_survey(plan, n, engine=Engine(workers=workers), on_tile=tell)
     campaign = check_folder(root / "campaign")

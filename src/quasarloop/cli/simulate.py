@@ -45,24 +45,23 @@ def simulate(
     Example: [bold]quasarloop simulate --out sky --objects 5000 --seed 1 --workers 2[/]
     """
     from quasarloop.engine import Engine
+    from quasarloop.simulate.footprint import Tile
     from quasarloop.simulate.model import ModelSky
-    from quasarloop.simulate.observing import Observing
-    from quasarloop.simulate.plan import Tile
+    from quasarloop.simulate.observing import ObservingOptions
     from quasarloop.simulate.population import Population
-    from quasarloop.simulate.sky import plan_survey, read_survey_file, simulate_survey
+    from quasarloop.simulate.survey import SurveyOptions, read_survey_file, simulate_survey
 
-    who, how = Population(), Observing()
+    who, how = Population(), ObservingOptions()
     if population is not None:
         who, how = read_survey_file(population)
     if exposures is not None:
         how = how.model_copy(update={"exposures": exposures})
     sky = ModelSky(who, templates)
-    plan = plan_survey(
+    plan = SurveyOptions(
         out,
         seed=seed,
         survey_format=survey_format,
         source=sky,
-        recipe=sky.recipe(),
         observing=how,
         noise_from=noise_from,
         with_resolution=resolution,

@@ -202,7 +202,7 @@ class ModelSky:
             hidden=_hidden(known_truth(objects, self.library).columns()),
         )
 
-    def recipe(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """Return what the light depends on, for the manifest."""
         return {
             "population": self.population.model_dump(mode="json"),

@@ -16,7 +16,7 @@ from quasarloop.simulate.faults import (
     disturb_light,
     draw_faults,
 )
-from quasarloop.simulate.fibermap import Assignment
+from quasarloop.simulate.footprint import PETAL_FIBRES, Assignment, Tile, sites, stream
 from quasarloop.simulate.instrument import Instrument
 from quasarloop.simulate.noise import (
     Conditions,
@@ -26,8 +26,6 @@ from quasarloop.simulate.noise import (
     draw_conditions,
     observe,
 )
-from quasarloop.simulate.plan import PETAL_FIBRES, Tile, sites, stream
-from quasarloop.simulate.write_redrock import RedrockMistakes
 from quasarloop.truth import SpecType
 
 __all__ = [
@@ -35,7 +33,8 @@ __all__ = [
     "Light",
     "LightSource",
     "Observation",
-    "Observing",
+    "ObservingOptions",
+    "RedrockMistakes",
     "Setup",
     "coadd_arm",
     "coadd_exposures",
@@ -48,8 +47,8 @@ class Exposure:
     """One exposure of a set of objects.
 
     Attributes:
-        arms: arm name -> what it recorded.
-        conditions: how it went.
+        arms: arm name -> flux, ivar, mask.
+        conditions: seeing, sky, calibration.
     """
 
     arms: dict[str, NoisyArm]
@@ -99,7 +98,7 @@ _SN_STEP: Final = 8
 
 @dataclass(frozen=True)
 class Light:
-    """What arrives from the objects of a tile.
+    """Light of the objects of a tile, and their truth.
 
     Attributes:
         flux: (n, n_pix) float32 noiseless, 1e-17 erg/s/cm²/Å, on the instrument's pixels.
@@ -117,13 +116,34 @@ class Light:
 
 
 class LightSource(Protocol):
-    """Anything that makes the light of objects number first … first + n − 1."""
+    """Makes the light of objects number first … first + n − 1."""
 
     def __call__(self, seed: int, first: int, n: int, wave_aa: NDArray[np.float64]) -> Light:
         """Return the light of n objects at those wavelengths."""
 
+    def options(self) -> dict[str, Any]:
+        """Return what the light depends on, JSON values, for the manifest."""
 
-class Observing(BaseModel):
+
+class RedrockMistakes(BaseModel):
+    """How often the imitated redrock is wrong (section ``[redrock]`` of a population file).
+
+    Rates hold at a median S/N of 2 per pixel and above; they triple towards S/N 0. Defaults are
+    our choice, near Chaussidon et al. 2023, ApJ 944, 107: redrock alone misses up to a tenth of
+    the quasars, most of them called galaxies, and gives about one in a hundred a wrong redshift.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    qso_as_galaxy: float = Field(0.06, ge=0, le=1)
+    qso_as_star: float = Field(0.01, ge=0, le=1)
+    qso_wrong_line: float = Field(0.02, ge=0, le=1)
+    galaxy_wrong_z: float = Field(0.02, ge=0, le=1)
+    galaxy_as_qso: float = Field(0.01, ge=0, le=1)
+    star_as_qso: float = Field(0.01, ge=0, le=1)
+
+
+class ObservingOptions(BaseModel):
     """How the survey observes (sections ``[observing]``, ``[faults]``, ``[redrock]``).
 
     Attributes:
@@ -143,7 +163,7 @@ class Observing(BaseModel):
 
 @dataclass(frozen=True)
 class Setup:
-    """What is the same for all tiles of a survey.
+    """Common to all tiles of a survey.
 
     Attributes:
         seed: root of all random numbers.
@@ -154,7 +174,7 @@ class Setup:
 
     seed: int
     instrument: Instrument
-    observing: Observing
+    observing: ObservingOptions
     real_noise: RealNoise | None = None
 
 
@@ -163,9 +183,9 @@ class Observation:
     """One tile observed.
 
     Attributes:
-        assignment: what each fibre looked at.
-        light: what there was to see, faults in the light included.
-        faults: what went wrong.
+        assignment: targets of the fibres.
+        light: of the objects, faults in the light included.
+        faults: of each row.
         exposures: one or more.
         coadd: arm name -> the coadd of the exposures.
         sn: (n, n_arms) median S/N per pixel of the coadd, NaN where masked.
@@ -183,7 +203,7 @@ def observe_tile(tile: Tile, light: Light, setup: Setup) -> Observation:
     """Observe a tile: faults in the light, exposures with independent noise, coadd.
 
     Args:
-        tile: which.
+        tile: the tile.
         light: of its objects; the flux is changed in place.
         setup: of the survey.
     """

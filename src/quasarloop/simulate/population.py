@@ -1,16 +1,13 @@
 """The population file: which objects are on the simulated sky, and how many of each."""
 
-import tomllib
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
-from quasarloop.errors import DataFormatError
 from quasarloop.simulate.objects import GALAXY_KINDS, STAR_KINDS
 
 __all__ = [
@@ -246,24 +243,6 @@ class Population(_Frozen):
             if part.r_mag.knots[0] < low or part.r_mag.knots[-1] > high:
                 raise ValueError(f"r magnitudes must lie between {low} and {high}")
         return self
-
-    @classmethod
-    def from_toml(cls, path: Path | str) -> "Population":
-        """Read a population file; what it leaves out keeps its default.
-
-        Raises:
-            DataFormatError: no such file, not TOML, an unknown key, or a value out of range.
-        """
-        try:
-            return cls.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-            raise DataFormatError(f"{path}: cannot be read as a population file: {exc}") from exc
-        except ValidationError as exc:
-            problems = "; ".join(
-                f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
-                for error in exc.errors()
-            )
-            raise DataFormatError(f"{path}: not a population file: {problems}") from exc
 
     def class_weights(self) -> tuple[float, float, float]:
         """Return the weights of quasars, galaxies and stars."""

@@ -1,4 +1,7 @@
-"""Files as DESI writes them: coadd-*.fits and spectra-*.fits, byte for byte reproducible."""
+"""Files as DESI writes them: coadd-*.fits and spectra-*.fits, byte for byte reproducible.
+
+FIBERMAP and EXP_FIBERMAP have all columns of a real coadd (``data/fibermap.ecsv``).
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,25 +12,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
-from quasarloop.simulate.fibermap import (
-    Assignment,
-    exposure_fibermap,
-    fibermap,
-    scores,
-    spectra_fibermap,
-)
+from quasarloop.read.desi import TARGET_TYPE
+from quasarloop.simulate import published
+from quasarloop.simulate.footprint import PETAL_FIBRES, Assignment, Tile
 from quasarloop.simulate.instrument import ArmModel, Instrument
-from quasarloop.simulate.noise import NoisyArm, gaussian_kernel
+from quasarloop.simulate.noise import Conditions, NoisyArm, gaussian_kernel
 from quasarloop.simulate.observing import Exposure
 
-__all__ = ["RESOLUTION_DIAGONALS", "header_cards", "write_coadd", "write_spectra"]
+__all__ = ["tsnr2", "write_coadd", "write_spectra"]
 
+Table = NDArray[np.void]
 Cards = list[dict[str, Any]]
 
 # Diagonals of a resolution matrix row: ±5 pixels, as in DESI's own files.
-RESOLUTION_DIAGONALS: Final = 11
+_RESOLUTION_DIAGONALS: Final = 11
 _FLUX_UNIT: Final = "10**-17 erg/(s cm2 Angstrom)"
 _IVAR_UNIT: Final = "10**+34 (s2 cm4 Angstrom2) / erg2"
+_SKY_TYPE: Final = "SKY"
+# Source: desitarget.targetmask, desi_mask: QSO is bit 2, SKY bit 32.
+_QSO_BIT: Final = 1 << 2
+_SKY_BIT: Final = 1 << 32
+_EXPOSURE_GAP_DAYS: Final = 0.013
+_PHOTOMETRY_DEPTH: Final = {"G": 25.5, "R": 25.0, "Z": 24.1}  # Legacy Surveys, 5 σ, AB mag
+_ROBOTS: Final = 502  # positions on a petal
+# TSNR2 of a tracer and arm over the summed inverse variance of the arm, measured on the coadd that
+# `data/fibermap.ecsv` follows: the true ratio depends on the tracer's spectrum, this has the scale.
+_TSNR2: Final[Mapping[str, tuple[float, float, float]]] = {
+    "GPBDARK": (0.0115, 0.345, 1.57e-10),
+    "ELG": (1.07e-5, 7.75e-4, 1.34e-3),
+    "GPBBRIGHT": (2.27e-3, 0.0659, 3.08e-11),
+    "LYA": (7.59e-3, 2.17e-6, 0.0),
+    "BGS": (0.0611, 0.0781, 0.0589),
+    "GPBBACKUP": (0.0197, 0.512, 2.58e-10),
+    "QSO": (2.92e-4, 2.40e-4, 2.77e-4),
+    "LRG": (1.16e-4, 1.11e-3, 5.93e-4),
+}
 
 
 def write_coadd(
@@ -44,7 +63,7 @@ def write_coadd(
     Args:
         path: ``coadd-<petal>-<tile>-thru<night>.fits``.
         instrument: whose arms these are.
-        assignment: who was observed.
+        assignment: targets of the fibres.
         exposures: the exposures coadded (their conditions go into the tables).
         arms: the coadd itself.
         with_resolution: also write the RESOLUTION matrices, which redrock needs and
@@ -56,12 +75,12 @@ def write_coadd(
     conditions = [exposure.conditions for exposure in exposures]
     nominal = instrument.telescope.exposure_s
     tables = {
-        "FIBERMAP": fibermap(assignment, conditions, nominal),
-        "EXP_FIBERMAP": exposure_fibermap(assignment, conditions, nominal),
+        "FIBERMAP": _fibermap(assignment, conditions, nominal),
+        "EXP_FIBERMAP": _exposure_fibermap(assignment, conditions, nominal),
     }
-    final = scores(assignment.sites.target_id, arms, coadd=True)
+    final = _scores(assignment.sites.target_id, arms, coadd=True)
     with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
-        fits.write(None, header=header_cards(assignment))
+        fits.write(None, header=_header_cards(assignment))
         for name, table in tables.items():
             fits.write(table, extname=name)
         _write_arms(fits, instrument, arms, with_resolution=with_resolution)
@@ -89,15 +108,15 @@ def write_spectra(
         )
         for name in names
     }
-    rows = spectra_fibermap(assignment, conditions, instrument.telescope.exposure_s)
+    rows = _spectra_fibermap(assignment, conditions, instrument.telescope.exposure_s)
     with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
-        fits.write(None, header=header_cards(assignment))
+        fits.write(None, header=_header_cards(assignment))
         fits.write(rows, extname="FIBERMAP")
         _write_arms(fits, instrument, arms, with_resolution=with_resolution)
-        fits.write(scores(rows["TARGETID"], arms, coadd=False), extname="SCORES")
+        fits.write(_scores(rows["TARGETID"], arms, coadd=False), extname="SCORES")
 
 
-def header_cards(assignment: Assignment) -> Cards:
+def _header_cards(assignment: Assignment) -> Cards:
     """Return the primary header: nothing in it changes from run to run."""
     tile = assignment.tile
     return [
@@ -133,11 +152,165 @@ def _write_arms(
 def _resolution(model: ArmModel, n: int) -> NDArray[np.float32]:
     """Same Gaussian for every fibre and pixel of an arm, as the simulation applied it."""
     kernel = gaussian_kernel(model.sigma_pixels)
-    spare = (RESOLUTION_DIAGONALS - len(kernel)) // 2
+    spare = (_RESOLUTION_DIAGONALS - len(kernel)) // 2
     rows = np.pad(kernel, spare) if spare >= 0 else kernel[-spare:spare]
-    shape = (n, RESOLUTION_DIAGONALS, len(model.wave_aa))
+    shape = (n, _RESOLUTION_DIAGONALS, len(model.wave_aa))
     return np.broadcast_to(rows[None, :, None], shape).astype(np.float32)
 
 
 def _image(fits: fitsio.FITS, values: NDArray[Any], name: str, unit: str) -> None:
     fits.write(values, extname=name, header=[{"name": "BUNIT", "value": unit}] if unit else None)
+
+
+def _first_expid(tile: Tile) -> int:
+    """Return the EXPID of a tile's first exposure; ten petals share their exposures."""
+    return 1_000_000 + 100 * (tile.tile_id % 100_000)
+
+
+def _fibermap(assignment: Assignment, conditions: Sequence[Conditions], nominal_s: float) -> Table:
+    """Return the FIBERMAP of a coadd, one row per object.
+
+    Args:
+        assignment: the tile.
+        conditions: of each exposure in the coadd.
+        nominal_s: nominal exposure time, s.
+    """
+    table = _filled(_columns("FIBERMAP"), len(assignment.is_sky))
+    _set_target(table, assignment)
+    table["COADD_FIBERSTATUS"] = assignment.fiberstatus
+    table["COADD_NUMEXP"] = len(conditions)
+    table["COADD_EXPTIME"] = nominal_s * sum(one.time for one in conditions)
+    return table
+
+
+def _spectra_fibermap(
+    assignment: Assignment, conditions: Sequence[Conditions], nominal_s: float
+) -> Table:
+    """Return the FIBERMAP of a spectra file: one exposure after the other, all objects each."""
+    coadd = _columns("FIBERMAP")
+    kept = [column for column in coadd if not column[0].startswith(("COADD_", "MEAN_", "RMS_"))]
+    names = {name for name, *_ in kept}
+    extra = [column for column in _columns("EXP_FIBERMAP") if column[0] not in names]
+    exposures = _exposure_fibermap(assignment, conditions, nominal_s)
+    table = _filled([*kept, *extra], len(exposures))
+    for part in np.split(table, len(conditions)):
+        _set_target(part, assignment)
+    for name in exposures.dtype.names or ():
+        table[name] = exposures[name]
+    return table
+
+
+def _exposure_fibermap(
+    assignment: Assignment, conditions: Sequence[Conditions], nominal_s: float
+) -> Table:
+    """Return EXP_FIBERMAP: one row per object and exposure, exposure by exposure."""
+    parts = []
+    for number, one in enumerate(conditions):
+        part = _filled(_columns("EXP_FIBERMAP"), len(assignment.is_sky))
+        _set_place(part, assignment)
+        part["NIGHT"] = assignment.tile.night
+        part["EXPID"] = _first_expid(assignment.tile) + number
+        part["MJD"] = assignment.tile.mjd + number * _EXPOSURE_GAP_DAYS
+        part["EXPTIME"] = nominal_s * one.time
+        part["FIBERSTATUS"] = assignment.fiberstatus
+        part["FIBER_X"], part["FIBER_Y"] = assignment.sites.x_mm, assignment.sites.y_mm
+        part["FIBER_RA"], part["FIBER_DEC"] = assignment.sites.ra_deg, assignment.sites.dec_deg
+        part["PSF_TO_FIBER_SPECFLUX"] *= np.minimum(one.fibre, 1.2)
+        parts.append(part)
+    return np.concatenate(parts)
+
+
+def _scores(target_id: NDArray[np.int64], arms: Mapping[str, NoisyArm], *, coadd: bool) -> Table:
+    """Return SCORES: sums and medians of each arm, and template S/N."""
+    kind = "COADD" if coadd else "CALIB"
+    columns: dict[str, NDArray[Any]] = {"TARGETID": target_id}
+    for name, arm in arms.items():
+        letter = name.upper()
+        columns[f"INTEG_{kind}_FLUX_{letter}"] = arm.flux.sum(axis=1, dtype=np.float64)
+        columns[f"MEDIAN_{kind}_FLUX_{letter}"] = _row_median(arm.flux)
+        columns[f"MEDIAN_{kind}_SNR_{letter}"] = _row_median(arm.flux * np.sqrt(arm.ivar))
+    columns |= _tsnr2_columns(arms)
+    return _table(columns)
+
+
+def tsnr2(target_id: NDArray[np.int64], arms: Mapping[str, NoisyArm]) -> Table:
+    """Return the TSNR2 table of a redrock file."""
+    return _table({"TARGETID": target_id, **_tsnr2_columns(arms)})
+
+
+def _tsnr2_columns(arms: Mapping[str, NoisyArm]) -> dict[str, NDArray[Any]]:
+    total = {name: arm.ivar.sum(axis=1, dtype=np.float64) for name, arm in arms.items()}
+    columns: dict[str, NDArray[Any]] = {}
+    for position, name in enumerate(arms):
+        for tracer, scale in _TSNR2.items():
+            columns[f"TSNR2_{tracer}_{name.upper()}"] = scale[position] * total[name]
+    for tracer in _TSNR2:
+        columns[f"TSNR2_{tracer}"] = np.sum(
+            [columns[f"TSNR2_{tracer}_{name.upper()}"] for name in arms], axis=0
+        )
+    return columns
+
+
+def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    # Every eighth pixel is enough for a score, and eight times quicker.
+    return np.median(values[:, ::8], axis=1)
+
+
+def _set_target(table: Table, assignment: Assignment) -> None:
+    _set_place(table, assignment)
+    sky = assignment.is_sky
+    table["OBJTYPE"] = np.where(sky, _SKY_TYPE, TARGET_TYPE).astype("S3")
+    table["DESI_TARGET"] = np.where(sky, _SKY_BIT, _QSO_BIT)
+    table["FA_TARGET"] = table["DESI_TARGET"]
+    table["FA_TYPE"] = np.where(sky, 4, 1)
+    table["EBV"] = assignment.sites.ebv
+    table["BRICK_OBJID"] = np.arange(len(table))
+    table["BRICKID"] = assignment.tile.index
+    for band, flux in assignment.band_flux.items():
+        for column in (f"FLUX_{band}", f"FIBERTOTFLUX_{band}", f"FIBERFLUX_{band}"):
+            table[column] = flux if column.startswith("FLUX") else 0.78 * flux
+        five_sigma = 10 ** (0.4 * (22.5 - _PHOTOMETRY_DEPTH[band]))
+        table[f"FLUX_IVAR_{band}"] = np.where(sky, 0, (5 / five_sigma) ** 2)
+    names = table.dtype.names or ()
+    for column, values in (
+        ("TARGET_RA", assignment.sites.ra_deg), ("TARGET_DEC", assignment.sites.dec_deg),
+        ("MEAN_FIBER_RA", assignment.sites.ra_deg), ("MEAN_FIBER_DEC", assignment.sites.dec_deg),
+        ("MEAN_FIBER_X", assignment.sites.x_mm), ("MEAN_FIBER_Y", assignment.sites.y_mm),
+    ):  # fmt: skip
+        if column in names:
+            table[column] = values
+
+
+def _set_place(table: Table, assignment: Assignment) -> None:
+    tile, sites = assignment.tile, assignment.sites
+    device = sites.fiber % PETAL_FIBRES * _ROBOTS // PETAL_FIBRES
+    table["TARGETID"] = sites.target_id
+    table["PETAL_LOC"] = tile.petal
+    table["DEVICE_LOC"] = device
+    table["LOCATION"] = 1000 * tile.petal + device
+    table["FIBER"] = sites.fiber
+    table["TILEID"] = tile.tile_id
+    table["FIBERASSIGN_X"], table["FIBERASSIGN_Y"] = sites.x_mm, sites.y_mm
+    table["PLATE_RA"], table["PLATE_DEC"] = sites.ra_deg, sites.dec_deg
+
+
+def _columns(table: str) -> list[tuple[str, str, str]]:
+    """Name, type code and usual value of each column of FIBERMAP or EXP_FIBERMAP."""
+    return [column for name, *column in published("fibermap").tolist() if name == table]
+
+
+def _filled(columns: Sequence[tuple[str, str, str]], n: int) -> Table:
+    table = np.zeros(n, dtype=[(name, kind) for name, kind, _ in columns])
+    for name, kind, value in columns:
+        if value != "0":
+            table[name] = value if kind.startswith("S") else float(value)
+    return table
+
+
+def _table(columns: Mapping[str, NDArray[Any]]) -> Table:
+    n = len(columns["TARGETID"])
+    kinds = [(name, "i8" if name == "TARGETID" else "f4") for name in columns]
+    table = np.zeros(n, dtype=kinds)
+    for name, values in columns.items():
+        table[name] = values
+    return table

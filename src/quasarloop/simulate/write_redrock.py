@@ -1,7 +1,7 @@
 """redrock-*.fits beside each coadd: mostly right, wrong as real redrock is wrong.
 
-No fit is done here: the answer is the truth, disturbed. It exists so that the afterburner
-and the inspection page have a second opinion to disagree with.
+No fit is done: results are the truth, disturbed, for the afterburner and the inspection page to
+compare with the network.
 """
 
 from collections.abc import Mapping
@@ -12,17 +12,18 @@ from typing import Final
 import fitsio
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.lines import EMISSION_LINES
-from quasarloop.simulate.fibermap import Assignment, tsnr2
+from quasarloop.simulate.footprint import Assignment
 from quasarloop.simulate.noise import NoisyArm
+from quasarloop.simulate.observing import RedrockMistakes
+from quasarloop.simulate.write_desi import tsnr2
 from quasarloop.truth import SpecType
 from quasarloop.zwarn import LEAST_DELTA_CHI2, N_COEFF, Zwarn
 
-__all__ = ["RedrockAnswer", "RedrockMistakes", "imitate_redrock", "write_redrock"]
+__all__ = ["RedrockResult", "imitate_redrock", "write_redrock"]
 
 Rng = np.random.Generator
 Table = NDArray[np.void]
@@ -36,27 +37,9 @@ _OII_AA: Final = 3728.5
 _Z_SCATTER_KMS: Final = {SpecType.STAR: 8.0, SpecType.GALAXY: 25.0, SpecType.QSO: 250.0}
 
 
-class RedrockMistakes(BaseModel):
-    """How often the imitated redrock is wrong (section ``[redrock]`` of a population file).
-
-    Rates hold at a median S/N of 2 per pixel and above; they triple towards S/N 0. Defaults are
-    our choice, near Chaussidon et al. 2023, ApJ 944, 107: redrock alone misses up to a tenth of
-    the quasars, most of them called galaxies, and gives about one in a hundred a wrong redshift.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    qso_as_galaxy: float = Field(0.06, ge=0, le=1)
-    qso_as_star: float = Field(0.01, ge=0, le=1)
-    qso_wrong_line: float = Field(0.02, ge=0, le=1)
-    galaxy_wrong_z: float = Field(0.02, ge=0, le=1)
-    galaxy_as_qso: float = Field(0.01, ge=0, le=1)
-    star_as_qso: float = Field(0.01, ge=0, le=1)
-
-
 @dataclass(frozen=True)
-class RedrockAnswer:
-    """What redrock would have said, (n,) each.
+class RedrockResult:
+    """Classes and redshifts as redrock would return them, (n,) each.
 
     Attributes:
         spectype: int8 of `SpecType`.
@@ -79,14 +62,14 @@ def imitate_redrock(
     z: NDArray[np.float64],
     sn: NDArray[np.float32],
     mistakes: RedrockMistakes,
-) -> RedrockAnswer:
+) -> RedrockResult:
     """Disturb the truth as redrock would.
 
     Args:
         rng: generator used for this only; all draws are made for the rows given.
         spectype: (n,) true class; UNKNOWN is a sky fibre.
         z: (n,) true redshift, NaN for sky fibres.
-        sn: (n,) median S/N per pixel; 0 or NaN where nothing was seen.
+        sn: (n,) median S/N per pixel; 0 or NaN without signal.
         mistakes: rates.
     """
     n = len(spectype)
@@ -95,7 +78,7 @@ def imitate_redrock(
     # A stream each, filled row by row: what row i gets does not depend on later rows.
     choice_rng, scatter_rng, fit_rng = rng.spawn(3)
     u = choice_rng.random((n, 4)).T
-    said, found = spectype.copy(), _scattered(scatter_rng, spectype, z)
+    found, z_found = spectype.copy(), _scattered(scatter_rng, spectype, z)
     chance = u[0] / harder
     qso, galaxy = spectype == SpecType.QSO, spectype == SpecType.GALAXY
     star, sky = spectype == SpecType.STAR, spectype == SpecType.UNKNOWN
@@ -107,33 +90,30 @@ def imitate_redrock(
     as_qso = (galaxy & (chance < mistakes.galaxy_as_qso)) | (star & (chance < mistakes.star_as_qso))
     lost = galaxy & ~as_qso & (chance < mistakes.galaxy_as_qso + mistakes.galaxy_wrong_z)
 
-    said[as_galaxy | sky], said[as_star], said[as_qso] = (
-        SpecType.GALAXY,
-        SpecType.STAR,
-        SpecType.QSO,
-    )
+    found[as_galaxy | sky] = SpecType.GALAXY
+    found[as_star], found[as_qso] = SpecType.STAR, SpecType.QSO
     # A broad line taken for [O II]: the usual way a quasar becomes a galaxy.
     mg = EMISSION_LINES[3].wave_rest_aa
     half_right = u[1] < 0.5  # noqa: PLR2004 -- our choice: half keep the right redshift
-    found[as_galaxy & ~half_right] = ((1 + z) * mg / _OII_AA - 1)[as_galaxy & ~half_right]
+    z_found[as_galaxy & ~half_right] = ((1 + z) * mg / _OII_AA - 1)[as_galaxy & ~half_right]
     anywhere = as_galaxy & (half_right & (z > _GALAXY_Z[1]))
     random_z = _GALAXY_Z[0] + u[2] * (_GALAXY_Z[1] - _GALAXY_Z[0])
-    found[anywhere | lost | sky] = random_z[anywhere | lost | sky]
-    found[as_galaxy] = np.clip(found[as_galaxy], *_GALAXY_Z)
-    found[as_star] = (0.002 * (u[2] - 0.5))[as_star]
-    found[wrong_line] = _confused(z, u[3])[wrong_line]
-    found[as_qso] = (_QSO_Z[0] + u[2] * 3.5)[as_qso]
+    z_found[anywhere | lost | sky] = random_z[anywhere | lost | sky]
+    z_found[as_galaxy] = np.clip(z_found[as_galaxy], *_GALAXY_Z)
+    z_found[as_star] = (0.002 * (u[2] - 0.5))[as_star]
+    z_found[wrong_line] = _confused(z, u[3])[wrong_line]
+    z_found[as_qso] = (_QSO_Z[0] + u[2] * 3.5)[as_qso]
     wrong = as_galaxy | as_star | wrong_line | as_qso | lost
     deltachi2 = _deltachi2(fit_rng, signal, wrong | sky)
     nothing = (signal == 0) & ~sky
     zwarn = np.where(deltachi2 < LEAST_DELTA_CHI2, Zwarn.SMALL_DELTA_CHI2, 0)
     zwarn |= np.where(sky, Zwarn.SKY, 0) | np.where(nothing, Zwarn.NODATA, 0)
-    return RedrockAnswer(said, found, zwarn.astype(np.int64), deltachi2, wrong)
+    return RedrockResult(found, z_found, zwarn.astype(np.int64), deltachi2, wrong)
 
 
 def write_redrock(
     path: Path,
-    answer: RedrockAnswer,
+    result: RedrockResult,
     assignment: Assignment,
     tables: Mapping[str, Table],
     arms: Mapping[str, NoisyArm],
@@ -142,13 +122,13 @@ def write_redrock(
 
     Args:
         path: ``redrock-<petal>-<tile>-thru<night>.fits``.
-        answer: one row per object.
-        assignment: who was observed.
+        result: one row per object.
+        assignment: targets of the fibres.
         tables: the coadd's FIBERMAP and EXP_FIBERMAP.
         arms: the coadd.
     """
-    redshifts = _redshifts(assignment.sites.target_id, answer, arms)
-    # Given by the header, a reader learns which templates the fit is said to have used.
+    redshifts = _redshifts(assignment.sites.target_id, result, arms)
+    # Readers take the names of the templates from the header.
     cards = [
         {"name": "RRVER", "value": "simulated", "comment": "no fit was done"},
         {"name": "TEMNAM00", "value": "none"},
@@ -164,7 +144,7 @@ def write_redrock(
 
 
 def _redshifts(
-    target_id: NDArray[np.int64], answer: RedrockAnswer, arms: Mapping[str, NoisyArm]
+    target_id: NDArray[np.int64], result: RedrockResult, arms: Mapping[str, NoisyArm]
 ) -> Table:
     n = len(target_id)
     table = np.zeros(
@@ -177,21 +157,21 @@ def _redshifts(
     )  # fmt: skip
     pixels = np.sum([np.count_nonzero(arm.ivar > 0, axis=1) for arm in arms.values()], axis=0)
     names = np.array(["STAR", "GALAXY", "QSO"], dtype="S6")
-    n_coeff = np.array([5, 10, 4])[answer.spectype]
-    scatter = np.array([_Z_SCATTER_KMS[SpecType(k)] for k in range(3)])[answer.spectype]
-    table["TARGETID"], table["Z"], table["ZWARN"] = target_id, answer.z, answer.zwarn
-    table["ZERR"] = scatter / 4 / SPEED_OF_LIGHT_KMS * (1 + np.abs(answer.z))
+    n_coeff = np.array([5, 10, 4])[result.spectype]
+    scatter = np.array([_Z_SCATTER_KMS[SpecType(k)] for k in range(3)])[result.spectype]
+    table["TARGETID"], table["Z"], table["ZWARN"] = target_id, result.z, result.zwarn
+    table["ZERR"] = scatter / 4 / SPEED_OF_LIGHT_KMS * (1 + np.abs(result.z))
     table["CHI2"] = pixels + 5.0
     mean = np.mean([arm.flux.mean(axis=1) for arm in arms.values()], axis=0)
-    # Sizes only: as if the mean flux stood on the first template.
+    # Sizes only: as if the mean flux were the first template's.
     table["COEFF"] = mean[:, None] * 0.3 ** np.arange(N_COEFF)
     table["COEFF"][np.arange(N_COEFF) >= n_coeff[:, None]] = 0
     table["NPIXELS"], table["NCOEFF"] = pixels, n_coeff
-    table["SPECTYPE"] = names[answer.spectype]
-    qso = answer.spectype == SpecType.QSO
-    table["SUBTYPE"] = np.where(qso, np.where(answer.z < 1.6, b"LOZ", b"HIZ"), b"")  # noqa: PLR2004 -- where redrock's two quasar templates meet
-    table["SUBTYPE"][answer.spectype == SpecType.STAR] = b"G"
-    table["DELTACHI2"] = answer.deltachi2
+    table["SPECTYPE"] = names[result.spectype]
+    qso = result.spectype == SpecType.QSO
+    table["SUBTYPE"] = np.where(qso, np.where(result.z < 1.6, b"LOZ", b"HIZ"), b"")  # noqa: PLR2004 -- where redrock's two quasar templates meet
+    table["SUBTYPE"][result.spectype == SpecType.STAR] = b"G"
+    table["DELTACHI2"] = result.deltachi2
     return table
 
 
@@ -201,7 +181,7 @@ def _scattered(rng: Rng, spectype: NDArray[np.int8], z: NDArray[np.float64]) -> 
 
 
 def _confused(z: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One line taken for its neighbour in the list; the answer stays within redrock's range."""
+    """Redshifts of one line taken for its neighbour in the list, within redrock's range."""
     rest = np.array([line.wave_rest_aa for line in EMISSION_LINES])
     first = np.minimum((u * (len(rest) - 1)).astype(int), len(rest) - 2)
     up = (1 + z) * rest[first + 1] / rest[first] - 1
@@ -212,7 +192,7 @@ def _confused(z: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.floa
 def _deltachi2(
     rng: Rng, signal: NDArray[np.float64], wrong: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    # Our choice: grows as (S/N)², 300 at S/N 1; a wrong answer wins by little.
+    # Our choice: grows as (S/N)², 300 at S/N 1; a wrong fit wins by little.
     first, second = rng.spawn(2)
     value = 300 * signal**2 * 10 ** (0.4 * first.standard_normal(len(signal)))
     return np.where(wrong, np.minimum(value, 60 * second.random(len(signal))), value) + 0.1

@@ -1,9 +1,10 @@
-"""Who is where: tiles, petals, fibres, TARGETIDs and positions of a simulated survey.
+"""Footprint of a simulated survey: tiles, petals, fibres, TARGETIDs, positions.
 
 A tile file holds 500 objects, one DESI petal. Everything here follows from the seed and
 the tile's number alone, so any tile can be made anywhere, in any order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +13,16 @@ from numpy.typing import NDArray
 
 from quasarloop.errors import QuasarloopError
 
-__all__ = ["PETAL_FIBRES", "Sites", "Tile", "plan_tiles", "sites", "stream", "target_ids"]
+__all__ = [
+    "PETAL_FIBRES",
+    "Assignment",
+    "Sites",
+    "Tile",
+    "plan_tiles",
+    "sites",
+    "stream",
+    "target_ids",
+]
 
 PETAL_FIBRES: Final = 500  # DESI: ten petals of 500 fibres
 _PETALS: Final = 10
@@ -74,7 +84,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Sites:
-    """Where the fibres of a tile point, (n,) each.
+    """Targets and positions of the fibres of a tile, (n,) each.
 
     Attributes:
         target_id: int64 TARGETID.
@@ -93,6 +103,25 @@ class Sites:
     y_mm: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """Targets of the fibres of a tile.
+
+    Attributes:
+        tile: the tile.
+        sites: positions of the fibres, (n,) columns.
+        is_sky: (n,) True for sky fibres.
+        fiberstatus: (n,) int32 bits of desispec's fibermask.
+        band_flux: band (``"G"``, ``"R"``, ``"Z"``) -> (n,) nanomaggies as imaging measured them.
+    """
+
+    tile: Tile
+    sites: Sites
+    is_sky: NDArray[np.bool_]
+    fiberstatus: NDArray[np.int32]
+    band_flux: Mapping[str, NDArray[np.float32]]
+
+
 def plan_tiles(n_objects: int) -> list[Tile]:
     """Cut a survey into tile files.
 
@@ -104,7 +133,7 @@ def plan_tiles(n_objects: int) -> list[Tile]:
     """
     most = PETAL_FIBRES << _BRICKID_BITS
     if not 0 < n_objects <= most:
-        raise QuasarloopError(f"{n_objects} objects asked for; give 1 to {most}")
+        raise QuasarloopError(f"{n_objects} objects requested; give 1 to {most}")
     n_tiles = -(-n_objects // PETAL_FIBRES)
     return [
         Tile(index, min(PETAL_FIBRES, n_objects - index * PETAL_FIBRES)) for index in range(n_tiles)

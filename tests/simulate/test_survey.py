@@ -15,10 +15,10 @@ from quasarloop.errors import DataFormatError, OutputError, QuasarloopError
 from quasarloop.read import find_files, read_spectra, read_truth
 from quasarloop.simulate.faults import FaultRates
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import LightSource, Observing
+from quasarloop.simulate.observing import LightSource, ObservingOptions
 from quasarloop.simulate.population import Population, StarPopulation
-from quasarloop.simulate.sky import plan_survey, read_survey_file, simulate_survey
-from quasarloop.simulate.tiles import SurveyPlan, read_tile_truth
+from quasarloop.simulate.survey import SurveyOptions, read_survey_file, simulate_survey
+from quasarloop.simulate.truth_tables import read_tile_truth
 
 
 def digests(folder: Path, pattern: str = "*.fits") -> dict[str, str]:
@@ -28,9 +28,9 @@ def digests(folder: Path, pattern: str = "*.fits") -> dict[str, str]:
     }
 
 
-def planned(out: Path, source: LightSource, **changes: Any) -> SurveyPlan:
-    options: dict[str, Any] = {"seed": 1, "source": source, "recipe": {"made_by": "test"}}
-    return plan_survey(out, **(options | changes))
+def planned(out: Path, source: LightSource, **changes: Any) -> SurveyOptions:
+    options: dict[str, Any] = {"seed": 1, "source": source}
+    return SurveyOptions(out, **(options | changes))
 
 
 class TestBytes:
@@ -39,7 +39,7 @@ class TestBytes:
         sky = ModelSky(Population(stars=StarPopulation(weight=0)))
         made = []
         for workers in (1, 2):
-            plan = planned(tmp_path / str(workers), sky, recipe=sky.recipe())
+            plan = planned(tmp_path / str(workers), sky)
             report = simulate_survey(plan, 501, engine=Engine(workers=workers))
             assert (report.n_tiles, report.n_truth) == (2, 501)
             made.append(digests(plan.out))
@@ -60,7 +60,9 @@ class TestBytes:
         seen, truth = [], []
         for n in (7, 40):
             plan = planned(
-                tmp_path / str(n), known_light, observing=Observing(exposures=2, faults=every)
+                tmp_path / str(n),
+                known_light,
+                observing=ObservingOptions(exposures=2, faults=every),
             )
             simulate_survey(plan, n)
             seen.append(read_spectra(next(plan.out.rglob("coadd-*.fits"))))
@@ -114,7 +116,7 @@ class TestResuming:
         with pytest.raises(OutputError, match="seed differ"):
             simulate_survey(planned(tmp_path, known_light, seed=2), 2)
         with pytest.raises(OutputError, match="observing"):
-            simulate_survey(planned(tmp_path, known_light, observing=Observing(depth=2)), 2)
+            simulate_survey(planned(tmp_path, known_light, observing=ObservingOptions(depth=2)), 2)
 
     def test_no_temporary_file_is_left(self, tmp_path: Path, known_light: LightSource) -> None:
         simulate_survey(planned(tmp_path, known_light), 2)
@@ -173,7 +175,7 @@ class TestAnyPopulation:
         (folder / "sky.toml").write_text(text)
         population, observing = read_survey_file(folder / "sky.toml")
         sky = ModelSky(population)
-        plan = planned(folder / "out", sky, seed=seed, observing=observing, recipe=sky.recipe())
+        plan = planned(folder / "out", sky, seed=seed, observing=observing)
         report = simulate_survey(plan, 9)
         truth = read_truth(plan.out / "truth.csv")
         assert report.n_truth == len(truth) == 9
