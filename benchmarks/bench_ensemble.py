@@ -22,7 +22,8 @@ from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote, vote_class
 from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
 from quasarloop.ensemble.entropy import count_votes, vote_entropy
 from quasarloop.ensemble.manifest import Ensemble
-from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
+from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.train import train_ensemble
 from quasarloop.ensemble.vote import vote
 from quasarloop.ensemble.votes import count_column
 from quasarloop.ensemble.votes_folder import Votes
@@ -137,7 +138,7 @@ def _whole_networks(made: Inputs, out: Path) -> Ensemble:
     truth = read_truth(made.folder / "labelled-sky" / "vi_truth.csv")
     data, _ = label_spectra(iter_store(open_store(made.folder / "labelled")), truth)
     options = TrainingOptions(epochs=2, batch_size=128, learning_rate=3e-3, precision="bfloat16")
-    settings = EnsembleSettings(2, seed=5, network=preset("green2025"), training=options)
+    settings = EnsembleOptions(2, seed=5, network=preset("green2025"), training=options)
     return train_ensemble(data, settings, out)
 
 

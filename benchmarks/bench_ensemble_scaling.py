@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from benchmarks.ensemble_inputs import Inputs, first_shards, inputs
 from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import open_ensemble, write_ensemble_manifest
-from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
+from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.train import train_ensemble
 from quasarloop.ensemble.vote import vote
 from quasarloop.network.config import preset
 from quasarloop.network.labelled import label_spectra
@@ -52,7 +53,7 @@ def _voting_scales(made: Inputs, out: Path, quick: bool) -> dict[str, Any]:
 def _training_scales(made: Inputs, out: Path, quick: bool) -> dict[str, Any]:
     truth = read_truth(made.folder / "labelled-sky" / "vi_truth.csv")
     data, _ = label_spectra(iter_store(open_store(made.folder / "labelled")), truth)
-    settings = EnsembleSettings(
+    settings = EnsembleOptions(
         n_networks=2 if quick else 4,
         seed=3,
         network=preset("green2025"),

@@ -21,10 +21,10 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
 from quasarloop.quality import UNUSABLE
-from quasarloop.query.options import OUTLIER_PERCENTILE, REFUSED
+from quasarloop.query.options import REFUSED, SelectionOptions, SomOptions
 from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import assign_store, count_cells, fingerprint, read_map, write_map
-from quasarloop.query.som_train import SomOptions, fit_map, parts_of_shards
+from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.spectra import concatenate
 from quasarloop.store import Store, iter_store, open_store
 
@@ -92,7 +92,7 @@ def by_map(
         found = assign_store(read_map(file), store, Path(folder) / "cells.parquet")
         counts = count_cells(found)
         rows = found.scan().select("CELL", "DISTANCE").collect().filter(pl.Series(usable))
-    sparse = counts < np.percentile(counts, OUTLIER_PERCENTILE)
+    sparse = counts < np.percentile(counts, SelectionOptions.percentile)
     return sparse[rows["CELL"].to_numpy()], rows["DISTANCE"].to_numpy()
 
 

@@ -43,11 +43,11 @@ from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
-from quasarloop.query.options import REFUSED, KnownObjects, SelectionOptions
+from quasarloop.query.options import REFUSED, KnownObjects, SelectionOptions, SomOptions
 from quasarloop.query.select import select
 from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import CellsFile, assign_store, fingerprint, read_map, write_map
-from quasarloop.query.som_train import SomOptions, fit_map, parts_of_shards
+from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.read import read_truth
 from quasarloop.spectra import RebinnedSpectra, concatenate

@@ -26,7 +26,7 @@ from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.columns import catalogue_columns
 from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import Ensemble
-from quasarloop.ensemble.train import EnsembleSettings
+from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.ensemble.train import train_ensemble as train_members
 from quasarloop.evaluate.judge import Judgement, judge_catalogue
 from quasarloop.network.config import preset
@@ -37,7 +37,7 @@ from quasarloop.network.training import TrainingResult
 from quasarloop.network.training import train as train_network
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import default_weights_path, read_weights
-from quasarloop.query.options import KnownObjects, SelectionOptions
+from quasarloop.query.options import KnownObjects, SelectionOptions, SomOptions
 from quasarloop.query.select import Selection
 from quasarloop.query.select import select as choose
 from quasarloop.query.som import CellGrid
@@ -49,7 +49,7 @@ from quasarloop.query.som_files import (
     read_map,
     write_map,
 )
-from quasarloop.query.som_train import SomOptions, fit_map, parts_of_shards
+from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.observing import ObservingOptions
@@ -275,9 +275,7 @@ def train_ensemble(
     """
     config = preset(network, **changes)
     data, _ = label_spectra(iter_inputs(find_inputs(listed(paths)), config.grid), truth)
-    settings = EnsembleSettings(
-        networks, seed=seed, network=config, training=options or RECOMMENDED
-    )
+    settings = EnsembleOptions(networks, seed=seed, network=config, training=options or RECOMMENDED)
     return train_members(data, settings, out, engine=Engine(workers=workers))
 
 

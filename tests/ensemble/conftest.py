@@ -7,7 +7,8 @@ from types import ModuleType
 import pytest
 
 from quasarloop.ensemble.manifest import Ensemble
-from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
+from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.train import train_ensemble
 from quasarloop.store import Store
 
 
@@ -39,7 +40,7 @@ def cluster(fakes: ModuleType) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def ensemble(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
     """Small networks, trained just enough to disagree now and then."""
-    settings = EnsembleSettings(
+    settings = EnsembleOptions(
         fakes.N_MEMBERS, seed=3, network=fakes.SMALL_NETWORK, training=fakes.small_options(10)
     )
     return train_ensemble(fakes.small_sky(), settings, tmp_path_factory.mktemp("trained") / "e")

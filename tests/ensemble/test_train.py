@@ -14,7 +14,8 @@ import pytest
 
 from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import load_members, open_ensemble
-from quasarloop.ensemble.train import EnsembleSettings, bootstrap_rows, member_seeds, train_ensemble
+from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.train import bootstrap_rows, member_seeds, train_ensemble
 from quasarloop.errors import OutputError, WeightsError
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
@@ -25,7 +26,7 @@ N = 3
 
 @pytest.fixture(scope="module")
 def settings(fakes):
-    return EnsembleSettings(N, seed=11, network=fakes.SMALL_NETWORK, training=fakes.small_options())
+    return EnsembleOptions(N, seed=11, network=fakes.SMALL_NETWORK, training=fakes.small_options())
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +153,10 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 import ensemble_fakes as fakes
 from quasarloop.engine import Engine
-from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
+from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.train import train_ensemble
 if __name__ == "__main__":
-    settings = EnsembleSettings(
+    settings = EnsembleOptions(
         3, seed=11, network=fakes.SMALL_NETWORK, training=fakes.small_options()
     )
     engine = Engine(workers={workers}, scheduler={scheduler!r})

@@ -183,7 +183,7 @@ def test_counting_objects_instead_of_spectra_moves_the_cut(tmp_path):
     assert by_spectrum.chosen["OBJECT_ID"].to_list() == [1]
     assert by_object.counts.tolist() == [1, 3]
     assert by_object.chosen["OBJECT_ID"].to_list() == [2, 3, 4]
-    with pytest.raises(SelectionError, match="count by 'tile'"):
+    with pytest.raises(SelectionError, match="count_by is 'tile'; known: spectrum"):
         select(votes, cells, options=SelectionOptions(count_by="tile"))
 
 

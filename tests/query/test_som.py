@@ -134,5 +134,5 @@ def test_touching_counts_corners_and_wraps():
 
 
 def test_a_map_without_cells_is_refused():
-    with pytest.raises(SelectionError, match="0 x 3"):
+    with pytest.raises(SelectionError, match="n_rows is 0; it must be at least 1"):
         CellGrid(0, 3)

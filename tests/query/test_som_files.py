@@ -8,6 +8,7 @@ from quasarloop.artefacts import checksum
 from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, GridError, SelectionError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
+from quasarloop.query.options import SomOptions
 from quasarloop.query.som import NO_CELL, CellGrid, SelfOrganizingMap, find_winners
 from quasarloop.query.som_files import (
     CellsFile,
@@ -19,7 +20,7 @@ from quasarloop.query.som_files import (
     read_map,
     write_map,
 )
-from quasarloop.query.som_train import SomOptions, fit_map, parts_of_array, parts_of_shards
+from quasarloop.query.som_train import fit_map, parts_of_array, parts_of_shards
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
 from quasarloop.store import create_store
 from quasarloop.store.schema import schema_of, table_from_spectra

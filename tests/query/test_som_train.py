@@ -3,11 +3,11 @@ import pytest
 
 from quasarloop.engine import Engine
 from quasarloop.errors import SelectionError
+from quasarloop.query.options import SomOptions
 from quasarloop.query.som import CellGrid, find_winners
 from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
 from quasarloop.query.som_train import (
     ArrayPart,
-    SomOptions,
     StorePart,
     fit_map,
     parts_of_array,

@@ -11,8 +11,7 @@ from quasarloop.artefacts import write_atomically
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.ensemble.forecast import Score
 from quasarloop.errors import CampaignError
-from quasarloop.query.options import of_round
-from quasarloop.query.scores import RECOMMENDED_PER_CELL, RECOMMENDED_SCORE
+from quasarloop.query.options import RECOMMENDED_PER_CELL, SelectionOptions, of_round
 
 __all__ = [
     "CONFIG_NAME",
@@ -135,7 +134,7 @@ class Selection(_Section):
         "round 2).",
     )
     score: str = Field(
-        RECOMMENDED_SCORE,
+        SelectionOptions.score,
         description="Score to rank by (paper, Section 3: entropy; measured against random labels "
         "at fixed purity in docs/label_saving.md).",
     )

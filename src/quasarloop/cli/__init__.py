@@ -12,7 +12,7 @@ from quasarloop import __version__
 from quasarloop.cli import campaign, ensemble, evaluate, inspect, labels, qsocat, som, weights
 from quasarloop.cli.afterburner import afterburner
 from quasarloop.cli.classify import classify
-from quasarloop.cli.common import console, start_logging
+from quasarloop.cli.common import print_error, start_logging
 from quasarloop.cli.demo import demo
 from quasarloop.cli.ingest import ingest
 from quasarloop.cli.select import select
@@ -50,7 +50,7 @@ app.command("afterburner")(afterburner)
 @app.callback(invoke_without_command=True)
 def _root(
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more on stderr."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Log more on stderr."),
 ) -> None:
     start_logging(verbose=verbose)
     if version:
@@ -63,5 +63,5 @@ def main() -> None:
     try:
         app()
     except QuasarloopError as exc:
-        console.print(f"[bold red]error[/]: {exc}", highlight=False, soft_wrap=True)
+        print_error("error:", exc)
         sys.exit(1)

@@ -1,9 +1,15 @@
-"""What every command shares: the console on stderr, logging, progress bars."""
+"""What every command shares: options made from options classes, console, log, progress bars."""
 
+import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, replace
+from functools import partial, wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import (
@@ -15,10 +21,129 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["console", "progress_bar", "start_logging"]
+from quasarloop.options import Described, described_fields, field_types
+
+__all__ = [
+    "Device",
+    "OptionsOf",
+    "Overwrite",
+    "Scheduler",
+    "SkipBad",
+    "Truth",
+    "Workers",
+    "console",
+    "name_bad_files",
+    "print_error",
+    "progress_bar",
+    "start_logging",
+    "with_options",
+]
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace existing outputs.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler, in place of --workers.")
+]
+SkipBad = Annotated[
+    bool, typer.Option(help="Go on past files that cannot be used; they are named at the end.")
+]
+Truth = Annotated[
+    list[Path] | None, typer.Option(help="Truth table: CSV, FITS or Parquet; several join.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Single-thread processes: one per core.")]
 
 # Results go to stdout; everything a person reads along the way goes to stderr.
 console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class OptionsOf:
+    """Which options of a class a command has.
+
+    Attributes:
+        defaults: a class of options (`quasarloop.options`), or an instance with its defaults.
+        names: of options not called as their field, e.g. ``{"n_epochs": "--epochs"}``.
+        only: fields to take; empty takes all.
+        leave_out: fields that keep their defaults.
+    """
+
+    defaults: Any
+    names: Mapping[str, str] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """Return a parameter of the command per option."""
+        types = field_types(self.defaults)
+        return {
+            name: inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=self._default(name, own.default),
+                annotation=_annotation(types[name], text, self.names.get(name)),
+            )
+            for name, (own, text) in described_fields(self.defaults).items()
+            if name not in self.leave_out and (not self.only or name in self.only)
+        }
+
+    def take(self, values: dict[str, Any]) -> Any:
+        """Make the options from a command's values, which are removed from there."""
+        given = {name: values.pop(name) for name in self.parameters()}
+        types = field_types(self.defaults)
+        for name in [name for name in given if get_origin(types[name]) is tuple]:
+            given[name] = tuple(given[name] or getattr(self.defaults, name))
+        make = self.defaults if isinstance(self.defaults, type) else partial(replace, self.defaults)
+        return make(**given)
+
+    def _default(self, name: str, default: Any) -> Any:
+        value = getattr(self.defaults, name, default)
+        if value is MISSING:
+            return inspect.Parameter.empty
+        return None if isinstance(value, tuple) else value
+
+
+def with_options(**groups: OptionsOf) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of classes, made where a parameter has a group's name.
+
+    Args:
+        **groups: parameter of the command -> the options it is made from.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in inspect.signature(command).parameters.items():
+            own = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            parameters += groups[name].parameters().values() if name in groups else [own]
+
+        @wraps(command)
+        def run(**values: Any) -> None:
+            made = {name: group.take(values) for name, group in groups.items()}
+            command(**values, **made)
+
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for typer
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def _annotation(kind: Any, text: Described, name: str | None) -> Any:
+    """Return what typer needs to know of an option: type, name, help and limits."""
+    metavar = f"[{'|'.join(get_args(kind))}]" if get_origin(kind) is Literal else None
+    if metavar:
+        kind = str  # the options class checks the words
+    elif get_origin(kind) is tuple:
+        kind = list[get_args(kind)[0]] | None  # type: ignore[misc]  # a type made here
+    numbers = kind in (int, float) or kind in (int | None, float | None)
+    names = [name] if name else []
+    option = typer.Option(
+        *names,
+        help=text.help,
+        metavar=metavar,
+        min=text.low if numbers else None,
+        max=text.high if numbers else None,
+    )
+    return Annotated[kind, option]
 
 
 def start_logging(*, verbose: bool) -> None:
@@ -29,6 +154,20 @@ def start_logging(*, verbose: bool) -> None:
     if not logger.handlers:
         logger.addHandler(RichHandler(console=console, show_path=False, markup=False))
         logger.propagate = False
+
+
+def print_error(heading: str, message: object) -> None:
+    """Print a message to stderr as it is: brackets in it are no markup."""
+    console.print(f"[bold red]{heading}[/]", end=" ")
+    console.print(str(message), markup=False, highlight=False, soft_wrap=True)
+
+
+def name_bad_files(bad: Sequence[tuple[Path, Exception]]) -> None:
+    """Name files that could not be used, and end the command with status 1 if there are any."""
+    for path, exc in bad:
+        print_error("  not used", f"{path}: {exc}")
+    if bad:
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -1,12 +1,22 @@
 """``quasarloop ensemble``: train many networks, let them vote, look at what there is."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quasarloop.cli.common import console, progress_bar
+from quasarloop.cli.common import (
+    OptionsOf,
+    Scheduler,
+    Workers,
+    console,
+    progress_bar,
+    with_options,
+)
+from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.network.options import PresetOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from quasarloop.engine import Engine
@@ -19,41 +29,32 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Many networks as one: train them, let them vote.")
 
-Workers = Annotated[int, typer.Option(min=1, help="Single-thread processes: one per core.")]
-Scheduler = Annotated[
-    str | None, typer.Option(help="Address of a Dask scheduler, in place of --workers.")
-]
 StoreFolder = Annotated[Path, typer.Option(help="Store of spectra (see quasarloop ingest).")]
 
 
 @app.command()
+@with_options(
+    options=OptionsOf(EnsembleOptions, names={"n_networks": "--networks"}),
+    network=OptionsOf(PresetOptions()),
+    training=OptionsOf(
+        TrainingOptions(),
+        only=(
+            *("epochs", "learning_rate", "batch_size", "schedule", "shift_bins"),
+            *("precision", "device"),
+        ),
+    ),
+)
 def train(
+    *,
     store: StoreFolder,
     truth: Annotated[list[Path], typer.Option(help="Truth table; give several to join them.")],
     out: Annotated[Path, typer.Option(help="Folder of the ensemble.")],
-    networks: Annotated[int, typer.Option(min=1, help="Members (the paper: 200).")] = 200,
-    preset_name: Annotated[
-        str, typer.Option("--preset", help="Network: busca2018 or green2025.")
-    ] = "green2025",
-    filters: Annotated[
-        int | None, typer.Option(min=1, help="Filters of each convolution (the preset's: 100).")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the sample.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="First learning rate.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, help="Spectra per step.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="How the learning rate goes on.")] = None,
-    shift_bins: Annotated[
-        int | None, typer.Option(min=0, help="Augment: move spectra by up to so many bins.")
-    ] = None,
-    dropout: Annotated[float | None, typer.Option(help="Part of activations dropped.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    options: EnsembleOptions,
+    network: PresetOptions,
+    training: TrainingOptions,
     start_from: Annotated[
         Path | None, typer.Option("--from", help="Earlier ensemble whose members to start from.")
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, or auto: bfloat16 on GPUs that have it.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
@@ -67,43 +68,27 @@ def train(
     from quasarloop.artefacts import checksum
     from quasarloop.engine import Engine
     from quasarloop.ensemble.manifest import open_ensemble
-    from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
-    from quasarloop.network.config import preset
+    from quasarloop.ensemble.train import train_ensemble
     from quasarloop.network.labelled import label_spectra
-    from quasarloop.network.options import TrainingOptions
     from quasarloop.read import read_truth
     from quasarloop.store import iter_store, open_store
     from quasarloop.truth import join_truth
 
-    given: dict[str, Any] = {
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "schedule": schedule,
-        "shift_bins": shift_bins,
-        "precision": precision,
-    }
     spectra = open_store(store)
-    shape = {"dropout": dropout, "n_filters": filters}
-    settings = EnsembleSettings(
-        n_networks=networks,
-        seed=seed,
-        network=preset(preset_name, spectra.grid, **_given(shape)),
-        training=TrainingOptions(
-            **_given(given),
-            device=device,
-            monitor="none",
-        ),
+    options = replace(
+        options,
+        network=network.network(spectra.grid),
+        training=training,
         start_from=None if start_from is None else open_ensemble(start_from),
     )
     table = join_truth([read_truth(path) for path in truth])
     data, counts = label_spectra(iter_store(spectra), table)
     console.print(counts.describe(), highlight=False)
     with progress_bar() as progress:
-        bar = progress.add_task("train", total=networks, note="")
+        bar = progress.add_task("train", total=options.n_networks, note="")
         done = train_ensemble(
             data,
-            settings,
+            options,
             out,
             inputs={"truth": [{"file": path.name, "sha256": checksum(path)} for path in truth]},
             engine=Engine(workers=workers, scheduler=scheduler),
@@ -123,10 +108,10 @@ def vote(
     ] = None,
     n_lines: Annotated[int, typer.Option(min=1, help="Lines that must be above it.")] = 1,
     keep_members: Annotated[
-        bool, typer.Option(help="Keep what each member said: 3 bytes per member and spectrum.")
+        bool, typer.Option(help="Keep the votes of each member: 3 bytes per member and spectrum.")
     ] = False,
     cascade: Annotated[
-        bool, typer.Option(help="Ask few members first: exact for the top only, but faster.")
+        bool, typer.Option(help="Few members first: exact for the top only, but faster.")
     ] = False,
     top: Annotated[
         int, typer.Option(min=1, help="Cascade: how many of the most confused must be exact.")
@@ -144,7 +129,7 @@ def vote(
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
-    """Ask every member about every spectrum; one Parquet file of votes per shard.
+    """Classify every spectrum with every member; one Parquet file of votes per shard.
 
     After a kill, run the same command again: it goes on with what is missing.
 
@@ -169,7 +154,7 @@ def vote(
     typer.echo(f"{votes.n_rows} spectra, {len(members)} networks -> {out}")
     if report := votes.record.get("cascade_report"):
         typer.echo(
-            f"{report['work']:.1%} of all questions asked; {report['n_exact']} spectra exact; "
+            f"{report['work']:.1%} of all predictions made; {report['n_exact']} spectra exact; "
             f"expected loss among the top {top}: {report['expected_loss']:.2%}"
         )
 
@@ -206,10 +191,6 @@ def info(
     for name, value in lines.items():
         table.add_row(name, str(value))
     Console().print(table)
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _exact(
@@ -261,17 +242,17 @@ def _cascade(
 
 
 class _Rate:
-    """Questions per second since the first new ones; what was there does not count."""
+    """Predictions per second since the first new ones; what was there does not count."""
 
     def __init__(self) -> None:
         self.started: float | None = None
-        self.asked = 0
+        self.made = 0
 
-    def note(self, questions: int) -> str:
-        """Take in questions just answered and return words for the progress bar."""
-        if self.started is None:  # the first call tells what was there already
+    def note(self, predictions: int) -> str:
+        """Count predictions just made and return words for the progress bar."""
+        if self.started is None:  # the first call counts what was there already
             self.started = time.monotonic()
             return ""
-        self.asked += questions
+        self.made += predictions
         seconds = max(time.monotonic() - self.started, 1e-9)
-        return f"{self.asked / seconds:,.0f} spectra × networks/s"
+        return f"{self.made / seconds:,.0f} spectra × networks/s"

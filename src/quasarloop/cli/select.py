@@ -1,6 +1,7 @@
 """``quasarloop select``: choose what experts look at next."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,47 +9,38 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from quasarloop.cli.common import OptionsOf, Truth, with_options
+from quasarloop.query.options import SelectionOptions
+
 __all__ = ["select"]
 
 
+@with_options(
+    options=OptionsOf(
+        SelectionOptions(),
+        names={
+            "surveys": "--survey",
+            "programs": "--program",
+            "spread": "--spread",
+            "n_outliers": "--outliers",
+        },
+        leave_out=("per_cell",),
+    )
+)
 def select(
+    *,
     votes: Annotated[Path, typer.Option(help="Votes of `quasarloop ensemble vote`.")],
     out: Annotated[Path, typer.Option(help="Folder of the selection; made if needed.")],
     som: Annotated[
         Path | None,
         typer.Option(help="Cells of `quasarloop som fit` or `assign`; without, no outlier is cut."),
     ] = None,
-    truth: Annotated[
-        list[Path] | None, typer.Option(help="Truth table: what has labels; several join.")
-    ] = None,
+    truth: Truth = None,
     store: Annotated[
         Path | None,
         typer.Option(help="The store voted on: adds files and rows, needed by --spread."),
     ] = None,
-    n: Annotated[int, typer.Option(min=1, help="Objects to choose.")] = 1000,
-    score: Annotated[
-        str,
-        typer.Option(help="The paper's is 'entropy'; docs/selection.md compares them all."),
-    ] = "soft_entropy",
-    draw: Annotated[
-        str, typer.Option(help="'top' scores, or at random, 'proportional' to the score.")
-    ] = "top",
-    random_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the n drawn at random from all.")
-    ] = 0.0,
-    percentile: Annotated[
-        float, typer.Option(min=0, max=100, help="Cells below this percentile are outliers'.")
-    ] = 15.0,
-    far_percentile: Annotated[
-        float,
-        typer.Option(min=0, max=100, help="Spectra farther from their cell are outliers too."),
-    ] = 100.0,
-    count_by: Annotated[
-        str, typer.Option(help="Count every 'spectrum', 'exposure' or 'object' in a cell.")
-    ] = "spectrum",
-    keep: Annotated[
-        str, typer.Option(help="What stands for an object: highest 'score', or its 'coadd'.")
-    ] = "score",
+    options: SelectionOptions,
     per_cell: Annotated[
         int | None,
         typer.Option(
@@ -61,21 +53,12 @@ def select(
         list[str] | None,
         typer.Option(help="Share of a predicted class, e.g. NOT_QSO=0.5; give one for each."),
     ] = None,
-    spread: Annotated[
-        bool, typer.Option("--spread", help="Choose unlike spectra among the highest scores.")
-    ] = False,
     exclude: Annotated[
         list[Path] | None, typer.Option(help="TARGETIDs not to show: text, CSV or Parquet.")
     ] = None,
-    survey: Annotated[list[str] | None, typer.Option(help="Only these surveys.")] = None,
-    program: Annotated[list[str] | None, typer.Option(help="Only these programs.")] = None,
     allow: Annotated[
         list[str] | None, typer.Option(help="Do not refuse this flag, e.g. ARM_B_MASKED.")
     ] = None,
-    outliers: Annotated[
-        int, typer.Option(min=0, help="List so many rejected outliers of highest score apart.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     reasons: Annotated[
         Path | None, typer.Option(help="Also write the reason of every spectrum (Parquet).")
     ] = None,
@@ -94,8 +77,7 @@ def select(
     """
     from functools import partial
 
-    from quasarloop.query.options import KnownObjects, SelectionOptions, refused_flags
-    from quasarloop.query.scores import RECOMMENDED_PER_CELL
+    from quasarloop.query.options import RECOMMENDED_PER_CELL, KnownObjects, refused_flags
     from quasarloop.query.select import reasons_of, write_reasons
     from quasarloop.query.select import select as choose
     from quasarloop.query.selection_files import store_features, with_sources, write_selection
@@ -105,24 +87,13 @@ def select(
     from quasarloop.store import open_store
     from quasarloop.truth import join_truth
 
-    usual = 0 if spread or class_share else RECOMMENDED_PER_CELL
-    options = SelectionOptions(
-        n=n,
-        score=score,
-        draw=draw,  # type: ignore[arg-type]  # checked by the options themselves
-        random_share=random_share,
-        percentile=percentile,
-        far_percentile=far_percentile,
-        count_by=count_by,  # type: ignore[arg-type]
-        keep=keep,  # type: ignore[arg-type]
+    shares = _shares(class_share or ())
+    usual = 0 if options.spread or shares else RECOMMENDED_PER_CELL
+    options = replace(
+        options,
         refused=refused_flags(allow or ()),
-        surveys=tuple(survey or ()),
-        programs=tuple(program or ()),
-        per_cell=(per_cell if per_cell is not None else usual) or None,
-        class_shares=_shares(class_share or ()),
-        spread=spread,
-        n_outliers=outliers,
-        seed=seed,
+        per_cell=(usual if per_cell is None else per_cell) or None,
+        class_shares=shares,
     )
     labels = join_truth([read_truth(path) for path in truth]) if truth else None
     known = None if labels is None else KnownObjects(labels.target_id, labels.object_id)
@@ -139,10 +110,12 @@ def select(
     inputs = {"votes": table.record, "cells": None if cells is None else cells.record}
     write_selection(found, out, record={"options": options.to_dict(), "inputs": inputs})
     if figures:
-        _draw(found, out, score, cells)
+        _draw(found, out, options.score, cells)
     _print_steps(found)
-    if len(found.chosen) < n and options.limited:
-        typer.echo(f"fewer than {n}: cells or classes gave their share; --per-cell 0 has no limit")
+    if len(found.chosen) < options.n and options.limited:
+        typer.echo(
+            f"fewer than {options.n}: cells or classes gave their share; --per-cell 0 has no limit"
+        )
     typer.echo(f"{len(found.chosen)} chosen, {len(found.outliers)} outliers -> {out}")
 
 

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from quasarloop.cli.common import progress_bar
+from quasarloop.cli.common import (
+    OptionsOf,
+    Overwrite,
+    Scheduler,
+    Workers,
+    progress_bar,
+    with_options,
+)
+from quasarloop.query.options import SelectionOptions, SomOptions
+from quasarloop.query.som import CellGrid
 
 __all__ = ["app"]
 
@@ -14,22 +23,18 @@ app = typer.Typer(
     no_args_is_help=True, help="The self-organizing map: what is common, what is odd."
 )
 
-_Workers = Annotated[int, typer.Option(min=1, help="Processes to work in.")]
-_Scheduler = Annotated[
-    str | None, typer.Option(help="Address of a Dask scheduler, in place of --workers.")
-]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that stand there.")]
-
 
 @app.command()
+@with_options(
+    cells=OptionsOf(CellGrid(), names={"n_rows": "--rows", "n_columns": "--columns"}),
+    options=OptionsOf(SomOptions(), names={"n_epochs": "--epochs"}, only=("n_epochs", "start")),
+)
 def fit(
+    *,
     store: Annotated[Path, typer.Argument(help="Store of `quasarloop ingest`.")],
     out: Annotated[Path, typer.Option(help="The map, .npz; its cells go beside it.")],
-    rows: Annotated[int, typer.Option(min=1, help="Cells along one side.")] = 45,
-    columns: Annotated[int, typer.Option(min=1, help="Cells along the other.")] = 45,
-    torus: Annotated[bool, typer.Option(help="Opposite edges touch.")] = True,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the store.")] = 30,
-    start: Annotated[str, typer.Option(help="First weights: 'plane' or random 'rows'.")] = "plane",
+    cells: CellGrid,
+    options: SomOptions,
     sequential: Annotated[
         bool, typer.Option("--sequential", help="Train as the released code; all in memory, slow.")
     ] = False,
@@ -37,9 +42,9 @@ def fit(
     assign_too: Annotated[
         bool, typer.Option("--assign/--no-assign", help="Also find every spectrum's cell.")
     ] = True,
-    workers: _Workers = 1,
-    scheduler: _Scheduler = None,
-    overwrite: _Overwrite = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a map on every usable spectrum of a store, shard by shard.
 
@@ -48,7 +53,6 @@ def fit(
     from quasarloop.artefacts import check_output
     from quasarloop.engine import Engine
     from quasarloop.errors import DataFormatError
-    from quasarloop.query.som import CellGrid
     from quasarloop.query.som_files import (
         assign_store,
         cells_name,
@@ -61,12 +65,12 @@ def fit(
     if out.suffix != ".npz":
         raise DataFormatError(f"{out}: a map is an .npz file; name it {out.with_suffix('.npz')}")
     check_output(out, overwrite=overwrite)
-    opened, cells = open_store(store), CellGrid(rows, columns, torus)
+    opened = open_store(store)
     engine = Engine(workers=workers, scheduler=scheduler)
     if sequential:
         som, record = _fit_sequential(opened, cells, seed)
     else:
-        som, record = _fit_batch(opened, cells, {"n_epochs": epochs, "start": start}, seed, engine)
+        som, record = _fit_batch(opened, cells, options, seed, engine)
     write_map(out, som, opened.grid, {"data": fingerprint(opened), "seed": seed, **record})
     typer.echo(f"map of {cells.describe()} -> {out}")
     if assign_too:
@@ -79,7 +83,7 @@ def fit(
                 engine=engine,
                 on_shard=lambda: progress.advance(task),
             )
-        _tell_cells(found)
+        _print_cells(found)
 
 
 @app.command()
@@ -92,11 +96,11 @@ def assign(
     other_data: Annotated[
         bool, typer.Option("--other-data", help="The store is not the one the map was made from.")
     ] = False,
-    workers: _Workers = 1,
-    scheduler: _Scheduler = None,
-    overwrite: _Overwrite = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Find the cell of every spectrum of a store, and its distance to what the cell stands for.
+    """Find the cell of every spectrum of a store, and its distance to its weights.
 
     Example: [bold]quasarloop som assign map.npz newsky --other-data --out newsky.cells.parquet[/]
     """
@@ -117,7 +121,7 @@ def assign(
             other_data=other_data,
             on_shard=lambda: progress.advance(task),
         )
-    _tell_cells(found)
+    _print_cells(found)
 
 
 @app.command()
@@ -132,10 +136,10 @@ def plot(
     ] = None,
     percentile: Annotated[
         float, typer.Option(min=0, max=100, help="Outline cells below this percentile.")
-    ] = 15.0,
-    count_by: Annotated[str, typer.Option(help="Count by spectrum, exposure or object.")] = (
-        "spectrum"
-    ),
+    ] = SelectionOptions.percentile,
+    count_by: Annotated[
+        str, typer.Option(help="Count by spectrum, exposure or object.")
+    ] = SelectionOptions.count_by,
     store: Annotated[Path | None, typer.Option(help="The store, for --cell.")] = None,
     cell: Annotated[
         list[int] | None, typer.Option(min=0, help="Draw this cell's spectra (needs --store).")
@@ -171,21 +175,20 @@ def plot(
 
 
 def _fit_batch(
-    store: Any, cells: Any, schedule: dict[str, Any], seed: int, engine: Any
+    store: Any, cells: CellGrid, options: SomOptions, seed: int, engine: Any
 ) -> tuple[Any, dict[str, Any]]:
     from dataclasses import asdict
 
-    from quasarloop.query.som_train import Epoch, SomOptions, fit_map, parts_of_shards
+    from quasarloop.query.som_train import Epoch, fit_map, parts_of_shards
 
-    options = SomOptions(**schedule)
     with progress_bar() as progress:
         task = progress.add_task("map", total=options.n_epochs, note="")
 
-        def tell(epoch: Epoch) -> None:
+        def report(epoch: Epoch) -> None:
             progress.update(task, advance=1, note=epoch.describe())
 
         trained = fit_map(
-            parts_of_shards(store.shards), cells, options, seed=seed, engine=engine, on_epoch=tell
+            parts_of_shards(store.shards), cells, options, seed=seed, engine=engine, on_epoch=report
         )
     typer.echo(
         f"{trained.n_spectra:,} spectra, quantization error {trained.quantization_error:.4f}, "
@@ -207,7 +210,7 @@ def _fit_sequential(store: Any, cells: Any, seed: int) -> tuple[Any, dict[str, A
     return som, {"options": asdict(options)}
 
 
-def _tell_cells(found: Any) -> None:
+def _print_cells(found: Any) -> None:
     from quasarloop.query.som_files import count_cells
 
     counts = count_cells(found)

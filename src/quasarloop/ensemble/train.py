@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +21,17 @@ from quasarloop.ensemble.manifest import (
     member_path,
     write_ensemble_manifest,
 )
+from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.errors import DataFormatError, OutputError, TruthError, WeightsError
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.history import write_history
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.options import TrainingOptions, device_named
+from quasarloop.network.options import Device, device_named
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import read_weights, write_weights
 
-__all__ = ["EnsembleSettings", "MemberSeeds", "bootstrap_rows", "member_seeds", "train_ensemble"]
+__all__ = ["MemberSeeds", "bootstrap_rows", "member_seeds", "train_ensemble"]
 
 
 class MemberSeeds(NamedTuple):
@@ -105,43 +106,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class EnsembleSettings:
-    """What kind of ensemble to train.
-
-    Attributes:
-        n_networks: members.
-        seed: root of all random choices.
-        network: configuration of every member.
-        training: how each is trained; the last epoch is kept, nothing is held out.
-        start_from: an earlier ensemble whose members the new ones start from, in turn.
-    """
-
-    n_networks: int
-    seed: int
-    network: NetworkConfig
-    training: TrainingOptions
-    start_from: Ensemble | None = None
-
-    def __post_init__(self) -> None:
-        if self.n_networks < 1:
-            raise WeightsError(f"{self.n_networks} networks asked for; an ensemble needs 1 or more")
-        if self.seed < 0:
-            raise WeightsError(f"the seed is {self.seed}; it must be 0 or more")
-
-
-@dataclass(frozen=True)
 class _Course:
     """What every worker needs, sent to it once."""
 
     folder: Path
     data: TrainingData
-    settings: EnsembleSettings
+    options: EnsembleOptions
     plan_sha256: str
 
 
 def train_ensemble(
     data: TrainingData,
-    settings: EnsembleSettings,
+    options: EnsembleOptions,
     out: str | Path,
     *,
     inputs: Mapping[str, Any] | None = None,
@@ -156,7 +132,7 @@ def train_ensemble(
 
     Args:
         data: labelled spectra; rows whose label must not train are left out.
-        settings: what to train.
+        options: what to train.
         out: folder of the ensemble.
         inputs: what the data came from, for the manifest (names and checksums).
         engine: where to run.
@@ -168,24 +144,24 @@ def train_ensemble(
         WeightsError: no such device on this machine, or members to start from that do not fit.
     """
     # The plan names the device itself: "auto" elsewhere must not go on with other arithmetic.
-    device = device_named(settings.training.device).type
-    settings = replace(settings, training=replace(settings.training, device=device))
+    device = cast("Device", device_named(options.training.device).type)
+    options = replace(options, training=replace(options.training, device=device))
     folder = check_folder(out)
     check_folder(folder / "members")
-    plan = _plan(data, settings, inputs or {})
+    plan = _plan(data, options, inputs or {})
     _claim(folder, plan)
-    course = _Course(folder, data, settings, _digest(plan))
+    course = _Course(folder, data, options, _digest(plan))
     (folder / MANIFEST).unlink(missing_ok=True)
     tell = on_member or (lambda index: None)
     todo = []
-    for index in range(settings.n_networks):
+    for index in range(options.n_networks):
         if _is_ours(member_path(folder, index), index, course.plan_sha256):
             tell(index)
         else:
             todo.append(index)
-    if todo and settings.start_from is not None:
-        _check_start(settings.start_from, settings.network)  # before hours are spent
-    log.info("%d of %d members to train", len(todo), settings.n_networks)
+    if todo and options.start_from is not None:
+        _check_start(options.start_from, options.network)  # before hours are spent
+    log.info("%d of %d members to train", len(todo), options.n_networks)
     run_tasks(
         _train_member,
         todo,
@@ -197,20 +173,20 @@ def train_ensemble(
     shutil.rmtree(folder / _WORK, ignore_errors=True)
     for torn in (folder / "members").glob(".*"):  # half-written when a worker was killed
         torn.unlink(missing_ok=True)
-    entries = [_entry(folder, index) for index in range(settings.n_networks)]
-    return write_ensemble_manifest(folder, settings.network, entries, plan)
+    entries = [_entry(folder, index) for index in range(options.n_networks)]
+    return write_ensemble_manifest(folder, options.network, entries, plan)
 
 
 def _plan(
-    data: TrainingData, settings: EnsembleSettings, inputs: Mapping[str, Any]
+    data: TrainingData, options: EnsembleOptions, inputs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What members of one folder must have in common; how many they are may change."""
     columns = [getattr(data, f.name) for f in fields(data)]
-    earlier = settings.start_from
+    earlier = options.start_from
     return {
-        "seed": settings.seed,
-        "config": config_to_dict(settings.network),
-        "training": settings.training.as_dict(),
+        "seed": options.seed,
+        "config": config_to_dict(options.network),
+        "training": options.training.as_dict(),
         "start_from": None if earlier is None else earlier.identity,
         "data_sha256": _array_digest(columns),
         "n_spectra": int(np.count_nonzero(data.trains)),
@@ -260,16 +236,16 @@ def _is_ours(path: Path, index: int, plan_sha256: str) -> bool:
 
 
 def _train_member(index: int, course: _Course) -> int:
-    settings, data = course.settings, course.data
-    seeds = member_seeds(settings.seed, index + 1)[index]
+    options, data = course.options, course.data
+    seeds = member_seeds(options.seed, index + 1)[index]
     usable = data.usable_rows
     drawn = bootstrap_rows(data.object_id[usable], np.random.default_rng(seeds.bootstrap))
     rows = usable[drawn]
     work = course.folder / _WORK / f"{index:04d}"
     result = train(
         data,
-        _first_weights(settings, index),
-        settings.training,
+        _first_weights(options, index),
+        options.training,
         seed=seeds.training,
         rows=Rows(rows),
         out_dir=work,
@@ -289,12 +265,12 @@ def _train_member(index: int, course: _Course) -> int:
     return index
 
 
-def _first_weights(settings: EnsembleSettings, index: int) -> Any:
-    earlier = settings.start_from
+def _first_weights(options: EnsembleOptions, index: int) -> Any:
+    earlier = options.start_from
     if earlier is None:
-        return settings.network
+        return options.network
     first = read_weights(earlier.members[index % len(earlier)])
-    return replace(first, config=settings.network)
+    return replace(first, config=options.network)
 
 
 def _check_start(earlier: Ensemble, network: NetworkConfig) -> None:

@@ -7,7 +7,7 @@ Computed from logits, so that no confidence is ever clipped.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +18,11 @@ from torch.nn import functional
 from quasarloop.errors import GridError
 from quasarloop.grid import WaveGrid
 from quasarloop.network.config import NetworkConfig, RedshiftGrid
+from quasarloop.network.options import MeanOver
 from quasarloop.truth import SpecType
 
 __all__ = [
     "LossParts",
-    "MeanOver",
     "RedshiftTargets",
     "TargetTensors",
     "Targets",
@@ -151,9 +151,6 @@ def _weights(
 ) -> NDArray[np.float32]:
     known = np.array([not line.is_bal for line in config.lines]) | (bal >= 0)[:, None]
     return np.asarray(known & trains[:, None], dtype=np.float32)
-
-
-MeanOver = Literal["spectrum", "batch"]
 
 
 class TargetTensors(NamedTuple):

@@ -1,23 +1,29 @@
-"""Every choice of a training, with its default and where that comes from.
+"""Options of a training, its learning rates and its device.
 
-Nothing here keeps a state, so a resumed training meets the same rates.
+Nothing here keeps a state, so a resumed training has the same rates.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, get_args
-
-import torch
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
 from quasarloop.errors import WeightsError
-from quasarloop.network.loss import MeanOver
+from quasarloop.grid import LOG_GRID, WaveGrid
+from quasarloop.network.config import NetworkConfig, preset
+from quasarloop.options import check_options, option
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "DEVICES",
     "RECOMMENDED",
     "SCHEDULES",
+    "Device",
+    "MeanOver",
+    "PresetOptions",
     "Schedule",
     "TrainingOptions",
     "device_named",
@@ -73,7 +79,9 @@ def plateau_drops(losses: Sequence[float]) -> int:
     return drops
 
 
-DEVICES: Final = ("auto", "cpu", "cuda", "mps")
+Device = Literal["auto", "cpu", "cuda", "mps"]
+DEVICES: Final[tuple[str, ...]] = get_args(Device)
+MeanOver = Literal["spectrum", "batch"]
 Monitor = Literal["loss", "completeness", "none"]
 Precision = Literal["float32", "bfloat16", "auto"]
 Statistics = Literal["calibrated", "running"]
@@ -83,83 +91,54 @@ Statistics = Literal["calibrated", "running"]
 class TrainingOptions:
     """How to train; the network's shape and dropout rate are in its `NetworkConfig`.
 
-    Attributes:
-        epochs: passes over the training rows at most.
-        batch_size: spectra per step.
-        learning_rate: the first one.
-        schedule: how it goes on (`schedule.learning_rate`).
-        amsgrad: Adam's variant that never lengthens its steps.
-        mean_over: ``"spectrum"`` or ``"batch"`` (`loss.line_finder_loss`).
-        shift_bins: move spectra by up to so many log-λ bins, at random (`augment`).
-        statistics: of batch normalisation in use: ``"calibrated"`` on training spectra without
-            dropout, or ``"running"`` means as Keras keeps them.
-        monitor: which epoch is kept: ``"none"`` the last one; ``"loss"`` or ``"completeness"``
-            the best one by that, on validation rows.
-        patience: stop after so many epochs without a better one; None never stops early.
-        threshold: confidence at which completeness and purity are judged.
-        n_lines: lines that must be above it.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-        precision: ``"float32"``, ``"bfloat16"`` (products only), or ``"auto"``: bfloat16 on CUDA
-            devices that have it, else float32.
-        threads: threads of this process. Another number may round differently.
-
     Raises:
         WeightsError: a value no training can have.
 
-    Source: INTEROP.md, "Networks": batch 256; Adam with amsgrad at 2e-4 for 8 to 10 epochs in
-    ensembles, 1e-3 or 5e-3 for single networks. The rest is our choice, measured in
-    docs/training.md.
+    Source: docs/reference/network.md, "Training in the released code"; the rest is our choice,
+    measured in docs/training.md.
     """
 
-    epochs: int = 10
-    batch_size: int = 256
-    learning_rate: float = 2e-4
-    schedule: Schedule = "constant"
-    amsgrad: bool = True
-    mean_over: MeanOver = "spectrum"
-    shift_bins: int = 0
-    statistics: Statistics = "calibrated"
-    monitor: Monitor = "none"
-    patience: int | None = None
-    threshold: float = CONFIDENCE_THRESHOLD
-    n_lines: int = N_LINES_THRESHOLD
-    device: str = "cpu"
-    precision: Precision = "auto"
-    threads: int = 1
+    epochs: int = option(
+        10, "Passes over the training spectra at most.", source="released code: 8 to 10", low=1
+    )
+    batch_size: int = option(256, "Spectra per step.", source="released code", low=1)
+    learning_rate: float = option(
+        2e-4, "First learning rate of Adam.", source="released code, in ensembles", above=0
+    )
+    schedule: Schedule = option("constant", "How the learning rate goes on.")
+    amsgrad: bool = option(True, "Adam's variant AMSGrad.", source="released code")
+    mean_over: MeanOver = option("spectrum", "What the loss is a mean of (`line_finder_loss`).")
+    shift_bins: int = option(
+        0, "Move training spectra at random by up to so many log-λ bins.", source="ours", low=0
+    )
+    statistics: Statistics = option(
+        "calibrated",
+        "Of batch normalisation in use: calibrated on training spectra without dropout, or running "
+        "means as Keras keeps them.",
+    )
+    monitor: Monitor = option(
+        "none", "Epoch kept: none (the last), or best by loss or completeness on validation rows."
+    )
+    patience: int | None = option(
+        None, "With a monitor: stop after so many epochs without a better one.", low=1
+    )
+    threshold: float = option(
+        CONFIDENCE_THRESHOLD, "Confidence at which completeness and purity are judged."
+    )
+    n_lines: int = option(N_LINES_THRESHOLD, "Lines that must be above it.", low=1)
+    device: Device = option("cpu", "Where to compute.")
+    precision: Precision = option(
+        "auto", "Precision of products; auto: bfloat16 on CUDA devices that have it."
+    )
+    threads: int = option(1, "CPU threads; another number may round differently.", low=1)
 
     def __post_init__(self) -> None:
-        at_least_one = {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "n_lines": self.n_lines,
-            "threads": self.threads,
-            "patience": 1 if self.patience is None else self.patience,
-        }
-        for name, value in at_least_one.items():
-            if value < 1:
-                raise WeightsError(f"training option {name} is {value}; it must be at least 1")
-        if not self.learning_rate > 0:
-            raise WeightsError(f"the learning rate is {self.learning_rate}; it must be positive")
+        check_options(self, WeightsError)
         if self.patience is not None and self.monitor == "none":
             raise WeightsError(
-                f"patience is {self.patience} but nothing is monitored; say what: 'loss' or "
+                f"patience is {self.patience} but nothing is monitored; set monitor to 'loss' or "
                 "'completeness'"
             )
-        if self.shift_bins < 0:
-            raise WeightsError(f"shift_bins is {self.shift_bins}; it must be 0 or more")
-        words = {
-            "schedule": SCHEDULES,
-            "mean_over": get_args(MeanOver),
-            "statistics": get_args(Statistics),
-            "monitor": get_args(Monitor),
-            "precision": get_args(Precision),
-            "device": DEVICES,
-        }
-        for name, known in words.items():
-            if getattr(self, name) not in known:
-                raise WeightsError(
-                    f"training option {name} is {getattr(self, name)!r}; known: {', '.join(known)}"
-                )
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values that JSON keeps."""
@@ -171,12 +150,41 @@ class TrainingOptions:
 RECOMMENDED: Final = TrainingOptions(epochs=60, learning_rate=3e-3, schedule="cosine")
 
 
-def device_named(name: str) -> torch.device:
+@dataclass(frozen=True)
+class PresetOptions:
+    """Which network: a preset, and what differs from it; None keeps the preset's."""
+
+    preset: str = option(
+        "green2025",
+        "Network: green2025, busca2018 or quasarloop2026.",
+        source="paper, Section 2",
+    )
+    filters: int | None = option(
+        None, "Filters of each convolution. Default: the preset's, 100.", low=1
+    )
+    dropout: float | None = option(
+        None, "Share of activations dropped in training. Default: the preset's.", low=0, below=1
+    )
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What differs from the preset, as fields of `NetworkConfig`."""
+        given = {"n_filters": self.filters, "dropout": self.dropout}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def network(self, grid: WaveGrid = LOG_GRID) -> NetworkConfig:
+        """Return the network on a grid."""
+        return preset(self.preset, grid, **self.changes)
+
+
+def device_named(name: str) -> "torch.device":
     """Return the device of that name; ``"auto"`` takes CUDA, then Apple's, then the CPU.
 
     Raises:
         WeightsError: the device is not there.
     """
+    import torch  # noqa: PLC0415 -- the options themselves are read without it
+
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

@@ -1,4 +1,4 @@
-"""What to choose: the options of a selection, and what is known already.
+"""Options of maps and selections, and the objects that are known already.
 
 A small random round first shows a network what its first truth table never held; larger rounds
 by score follow (docs/label_saving.md).
@@ -13,35 +13,21 @@ from numpy.typing import NDArray
 
 from quasarloop.classes import Vote
 from quasarloop.errors import SelectionError
+from quasarloop.options import check_options, option
 from quasarloop.quality import UNUSABLE, flag_names
-from quasarloop.query.scores import RECOMMENDED_SCORE
-from quasarloop.query.som_files import CountBy
+from quasarloop.query.som import CellGrid
 from quasarloop.spectra import Flag
 
 __all__ = [
-    "N_CHOSEN",
-    "OUTLIER_PERCENTILE",
+    "RECOMMENDED_PER_CELL",
     "REFUSED",
+    "CountBy",
     "KnownObjects",
     "SelectionOptions",
+    "SomOptions",
     "of_round",
     "refused_flags",
 ]
-
-# Flags a spectrum to be labelled must not have. Source: masked arms and corrupt spectra as in
-# docs/reference/active_learning.md, "Paper and released code"; the others are our choice.
-REFUSED: Final = (
-    UNUSABLE
-    | Flag.ARM_B_MASKED
-    | Flag.ARM_R_MASKED
-    | Flag.ARM_Z_MASKED
-    | Flag.LOW_COVERAGE
-    | Flag.CORRUPTED
-    | Flag.NOT_TARGET
-    | Flag.DUPLICATE_ROW
-    | Flag.BAD_TARGETID
-)
-
 
 Number = TypeVar("Number", int, float)
 
@@ -64,14 +50,26 @@ def of_round(value: Number | Sequence[Number], number: int) -> Number:
     if not isinstance(value, Sequence):
         return value
     if not value:
-        raise SelectionError("a setting per round names no round; give at least one number")
+        raise SelectionError("an option per round has no value; give at least one number")
     return value[min(number, len(value)) - 1]
 
 
-# Source: paper, Section 3: "the 15th percentile of spectra counts in all cells".
-OUTLIER_PERCENTILE: Final = 15.0
-# Source: paper, Section 3, step 6.
-N_CHOSEN: Final = 1000
+# Flags a spectrum to be labelled must not have. Source: docs/reference/active_learning.md, "Paper
+# and released code" (masked arms, corrupt spectra); low coverage and repeats are our choice.
+REFUSED: Final = (
+    UNUSABLE
+    | Flag.ARM_B_MASKED
+    | Flag.ARM_R_MASKED
+    | Flag.ARM_Z_MASKED
+    | Flag.LOW_COVERAGE
+    | Flag.CORRUPTED
+    | Flag.NOT_TARGET
+    | Flag.DUPLICATE_ROW
+    | Flag.BAD_TARGETID
+)
+# At most so many objects of one map cell, beside the default score. Source: docs/label_saving.md.
+RECOMMENDED_PER_CELL: Final = 2
+CountBy = Literal["spectrum", "exposure", "object"]
 
 
 @dataclass(frozen=True)
@@ -79,62 +77,64 @@ class SelectionOptions:
     """What to choose.
 
     Attributes:
-        n: objects to choose.
-        score: one of `scores.SCORES` or ``"random"``; the paper's is ``"entropy"``.
-        draw: ``"top"`` takes the highest scores; ``"proportional"`` draws at random in
-            proportion to the score.
-        random_share: share of the n that is drawn at random from all that is eligible.
-        percentile: cells with fewer spectra than this percentile of all cells' counts hold
-            outliers.
-        far_percentile: spectra farther from their cell's weights than this percentile of
-            all spectra are outliers too; 100 rejects none, as the paper.
-        count_by: what the counts count.
-        keep: which spectrum represents an object: the one of highest ``"score"``, or the
-            ``"coadd"`` where there is one (of those, the highest score).
         refused: flags a spectrum must not have.
-        surveys, programs: allowed words; empty allows all.
-        per_cell: at most so many objects of one map cell.
         class_shares: share of each predicted class (`Vote` → share); empty leaves it free.
-        spread: choose unlike spectra among the highest scores (needs their flux).
-        n_outliers: rejected outliers of highest score to list apart.
-        seed: of everything random.
+
+    Raises:
+        SelectionError: values that are impossible, or do not go together.
     """
 
-    n: int = N_CHOSEN
-    score: str = RECOMMENDED_SCORE
-    draw: Literal["top", "proportional"] = "top"
-    random_share: float = 0.0
-    percentile: float = OUTLIER_PERCENTILE
-    far_percentile: float = 100.0
-    count_by: CountBy = "spectrum"
-    keep: Literal["score", "coadd"] = "score"
+    n: int = option(1000, "Objects to choose.", source="paper, Section 3: 1000", low=1)
+    score: str = option(
+        "soft_entropy",
+        "Score to rank by; docs/selection.md compares all.",
+        source="paper, Section 3: entropy; measured against random labels at fixed purity in "
+        "docs/label_saving.md",
+    )
+    draw: Literal["top", "proportional"] = option(
+        "top", "Take the top scores, or draw at random in proportion to them.", source="paper: top"
+    )
+    random_share: float = option(
+        0.0, "Share of n drawn at random from all that are eligible.", low=0, high=1
+    )
+    percentile: float = option(
+        15.0,
+        "Map cells with counts below this percentile of all cells hold outliers.",
+        source="paper, Section 3: 15th",
+        low=0,
+        high=100,
+    )
+    far_percentile: float = option(
+        100.0,
+        "Spectra farther from their cell's weights than this percentile are outliers too; 100 "
+        "rejects none, as the paper.",
+        low=0,
+        high=100,
+    )
+    count_by: CountBy = option("spectrum", "What counts once in a map cell.")
+    keep: Literal["score", "coadd"] = option(
+        "score", "Spectrum kept of an object: the one of highest score, or its coadd if it has one."
+    )
     refused: Flag = REFUSED
-    surveys: tuple[str, ...] = ()
-    programs: tuple[str, ...] = ()
-    per_cell: int | None = None
+    surveys: tuple[str, ...] = option((), "Only these surveys.")
+    programs: tuple[str, ...] = option((), "Only these programs.")
+    per_cell: int | None = option(None, "At most so many objects of one map cell.", low=1)
     class_shares: Mapping[int, float] = field(default_factory=dict)
-    spread: bool = False
-    n_outliers: int = 0
-    seed: int = 0
+    spread: bool = option(False, "Choose unlike spectra among the highest scores (needs a store).")
+    n_outliers: int = option(
+        0,
+        "Rejected outliers of highest score listed apart.",
+        source="paper, Section 4: 100, in round 2",
+        low=0,
+    )
+    seed: int = option(0, "Same seed, same choice.", low=0)
 
     def __post_init__(self) -> None:
-        words = {"draw": ("top", "proportional"), "keep": ("score", "coadd")}
-        for name, allowed in words.items():
-            if getattr(self, name) not in allowed:
-                raise SelectionError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {allowed}"
-                )
+        check_options(self, SelectionError)
         if self.spread and self.limited:
             raise SelectionError(
                 "choose unlike spectra, or set limits per cell and class: not both"
             )
-        if self.n < 1 or self.n_outliers < 0 or (self.per_cell is not None and self.per_cell < 1):
-            raise SelectionError("choose at least 1 object, and at least 1 of each cell")
-        if not 0 <= self.random_share <= 1:
-            raise SelectionError(f"random_share is {self.random_share}; it lies between 0 and 1")
-        for percentile in (self.percentile, self.far_percentile):
-            if not 0 <= percentile <= 100:  # noqa: PLR2004 -- per cent
-                raise SelectionError(f"percentile {percentile} does not lie between 0 and 100")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON keeps."""
@@ -143,7 +143,7 @@ class SelectionOptions:
 
     @property
     def limited(self) -> bool:
-        """Whether anything but rank decides what is taken."""
+        """Whether cells or classes have limits, besides the rank."""
         return self.per_cell is not None or bool(self.class_shares)
 
 
@@ -159,7 +159,7 @@ def refused_flags(allowed: Iterable[str]) -> Flag:
     """Return `REFUSED` without the flags of these names.
 
     Raises:
-        SelectionError: no such flag, or one without which there is no score.
+        SelectionError: no such flag, or one that leaves nothing to classify.
     """
     refused = REFUSED
     for name in allowed:
@@ -168,3 +168,32 @@ def refused_flags(allowed: Iterable[str]) -> Flag:
             raise SelectionError(f"cannot allow flag {name!r}; these can be: {can}")
         refused &= ~Flag[name]
     return refused
+
+
+@dataclass(frozen=True)
+class SomOptions:
+    """How a map is trained."""
+
+    n_epochs: int = option(
+        30, "Passes over the spectra.", source="our choice; the paper gives none", low=1
+    )
+    first_width: float | None = option(
+        None,
+        "Neighbourhood at the start, in cells. Default: half the mean separation of cells.",
+        source="released code, up to its exponent",
+        above=0,
+    )
+    last_width: float = option(
+        0.5, "Neighbourhood of the last epoch, in cells.", source="released code", above=0
+    )
+    start: Literal["plane", "rows"] = option(
+        "plane", "First weights: plane of principal components, or random rows of the data."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, SelectionError)
+
+    def widths(self, cells: CellGrid) -> list[float]:
+        """Return the neighbourhood width of every epoch, in cells, shrinking geometrically."""
+        first = self.first_width or max(0.5 * cells.mean_separation, self.last_width)
+        return [float(w) for w in np.geomspace(first, self.last_width, self.n_epochs)]

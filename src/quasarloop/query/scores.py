@@ -18,8 +18,6 @@ from quasarloop.errors import SelectionError
 
 __all__ = [
     "PAPER_SCORE",
-    "RECOMMENDED_PER_CELL",
-    "RECOMMENDED_SCORE",
     "SCORES",
     "Score",
     "in_proportion",
@@ -29,10 +27,6 @@ __all__ = [
 ]
 
 PAPER_SCORE: Final = "entropy"
-# What won against random new labels at fixed purity, with so many objects of one map cell at most.
-# Source: docs/label_saving.md.
-RECOMMENDED_SCORE: Final = "soft_entropy"
-RECOMMENDED_PER_CELL: Final = 2
 
 # Constants of the 64-bit finaliser. Source: Steele, Lea & Flood 2014, "Fast splittable
 # pseudorandom number generators", OOPSLA (splitmix64).

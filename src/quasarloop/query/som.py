@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.errors import SelectionError
+from quasarloop.options import check_options, option
 from quasarloop.quality import UNUSABLE
 
 __all__ = [
-    "MAP_SIDE",
     "NO_CELL",
     "CellGrid",
     "SelfOrganizingMap",
@@ -26,30 +26,17 @@ __all__ = [
     "u_matrix",
 ]
 
-# Source: paper, Figure 2: "45 cells on each side".
-MAP_SIDE: Final = 45
-
 
 @dataclass(frozen=True)
 class CellGrid:
-    """A rectangle of map cells; cell ``i`` lies in row ``i // n_columns``.
+    """A rectangle of map cells; cell ``i`` lies in row ``i // n_columns``."""
 
-    Attributes:
-        n_rows: cells along the first axis.
-        n_columns: cells along the second axis.
-        torus: opposite edges touch, as in the released code.
-    """
-
-    n_rows: int = MAP_SIDE
-    n_columns: int = MAP_SIDE
-    torus: bool = True
+    n_rows: int = option(45, "Cells along one side.", source="paper, Section 3: 45 x 45", low=1)
+    n_columns: int = option(45, "Cells along the other side.", low=1)
+    torus: bool = option(True, "Opposite edges touch.", source="released code")
 
     def __post_init__(self) -> None:
-        if self.n_rows < 1 or self.n_columns < 1:
-            raise SelectionError(
-                f"a map needs at least one row and one column of cells; found "
-                f"{self.n_rows} x {self.n_columns}"
-            )
+        check_options(self, SelectionError)
 
     @property
     def n_cells(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -18,13 +18,13 @@ from quasarloop.artefacts import checksum, versions, write_atomically
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import DataFormatError, GridError, SelectionError
 from quasarloop.grid import WaveGrid
+from quasarloop.query.options import CountBy
 from quasarloop.query.som import NO_CELL, CellGrid, SelfOrganizingMap, find_winners
 from quasarloop.store import Store, read_shard
 
 __all__ = [
     "COUNT_BY",
     "CellsFile",
-    "CountBy",
     "MapFile",
     "assign_store",
     "cells_beside",
@@ -148,7 +148,6 @@ def check_fits(map_file: MapFile, store: Store, *, other_data: bool = False) -> 
     )
 
 
-CountBy = Literal["spectrum", "exposure", "object"]
 # What is counted once: columns that differ from one to the next.
 COUNT_BY: Final[dict[str, tuple[str, ...]]] = {
     "spectrum": (),

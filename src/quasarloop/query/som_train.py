@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from scipy import sparse
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import SelectionError
 from quasarloop.quality import UNUSABLE
+from quasarloop.query.options import SomOptions
 from quasarloop.query.som import CellGrid, SelfOrganizingMap, nearest_two
 from quasarloop.store import read_shard
 
@@ -25,7 +26,6 @@ __all__ = [
     "ArrayPart",
     "Epoch",
     "Part",
-    "SomOptions",
     "StorePart",
     "TrainedMap",
     "fit_map",
@@ -111,38 +111,6 @@ _SAMPLE_ROWS: Final = 20_000
 _LEAST_WEIGHT: Final = 1e-12
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SomOptions:
-    """How a map is trained.
-
-    Attributes:
-        n_epochs: passes over the data.
-        first_width: neighbourhood at the start, in cells; None is half the mean separation of
-            cells, where the released code's starts (up to its exponent).
-        last_width: neighbourhood of the last epoch, in cells (released code: 0.5).
-        start: first weights: ``"plane"`` of principal components, or random ``"rows"``.
-    """
-
-    n_epochs: int = 30
-    first_width: float | None = None
-    last_width: float = 0.5
-    start: Literal["plane", "rows"] = "plane"
-
-    def __post_init__(self) -> None:
-        if self.n_epochs < 1 or self.last_width <= 0:
-            raise SelectionError(
-                f"a map needs at least 1 epoch and a width above 0 cells; found "
-                f"{self.n_epochs} epochs, last width {self.last_width}"
-            )
-        if self.start not in ("plane", "rows"):
-            raise SelectionError(f"start is {self.start!r}; expected 'plane' or 'rows'")
-
-    def widths(self, cells: CellGrid) -> list[float]:
-        """Return the neighbourhood width of every epoch, in cells, shrinking geometrically."""
-        first = self.first_width or max(0.5 * cells.mean_separation, self.last_width)
-        return [float(w) for w in np.geomspace(first, self.last_width, self.n_epochs)]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from quasarloop.campaign.state import Context, Step
 from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
 from quasarloop.ensemble.forecast import Score
 from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.train import EnsembleSettings, train_ensemble
+from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.train import train_ensemble
 from quasarloop.ensemble.vote import vote
 from quasarloop.network.labelled import label_spectra
 
@@ -36,7 +37,7 @@ def _run(context: Context) -> None:
         if first or not settings.warm_start
         else open_ensemble(context.step_folder("ensemble", context.round_number - 1))
     )
-    plan = EnsembleSettings(
+    plan = EnsembleOptions(
         n_networks=settings.networks,
         seed=int(seed_of(context, 2).generate_state(1)[0]),
         network=network_of(settings, context.config),

@@ -11,7 +11,7 @@ from quasarloop.campaign.config import CampaignConfig
 from quasarloop.campaign.layout import engine_of, ledger_before, pool_store, seed_of
 from quasarloop.campaign.ledger import active_truth
 from quasarloop.campaign.state import Context, Step
-from quasarloop.query.options import KnownObjects, SelectionOptions
+from quasarloop.query.options import KnownObjects, SelectionOptions, SomOptions
 from quasarloop.query.select import select
 from quasarloop.query.selection_files import (
     CHOSEN_NAME,
@@ -23,7 +23,7 @@ from quasarloop.query.selection_files import (
 )
 from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import assign_store, fingerprint, read_cells, read_map, write_map
-from quasarloop.query.som_train import SomOptions, fit_map, parts_of_shards
+from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.truth import TruthTable
 
