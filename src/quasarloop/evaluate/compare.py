@@ -1,4 +1,4 @@
-"""Two weights files on the same spectra: do their redshifts agree, and where they do not, why?"""
+"""Two weights files on the same spectra: agreement of their redshifts, and line confusions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ class Confusion:
     """One emission line taken for two different ones by two weights files (paper, Table 1).
 
     Attributes:
-        line_a: the line the first file sees.
-        line_b: the line the second file takes it for.
+        line_a: the line of the first file.
+        line_b: the line of the second file.
         n: spectra within `CONFUSION_KMS` of it.
     """
 
@@ -48,12 +48,12 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Redshifts of two weights files where both say quasar (paper, Fig. 10).
+    """Redshifts of two weights files where both find a quasar (paper, Fig. 10).
 
     Attributes:
         n_spectra: all compared spectra.
         n_only_a, n_only_b: quasars of one file alone.
-        z_a, z_b: (m,) redshifts where both say quasar.
+        z_a, z_b: (m,) redshifts where both find a quasar.
         dz: (m,) (z_b − z_a)/(1 + z_a).
         dv_kms: (m,) difference of recession velocities.
         within: share with |dv| at most each of `AGREEMENT_KMS`.

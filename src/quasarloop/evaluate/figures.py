@@ -1,4 +1,4 @@
-"""The house's figure style, and the figures that judge a catalogue."""
+"""The house's figure style, and figures of completeness and purity: catalogues and training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,15 +71,8 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Save a figure atomically, the same bytes for the same figure."""
     with write_atomically(path) as temporary:
         # Without a date and software name the file depends on the figure alone.
-        kind = Path(path).suffix.lower()
-        metadata: dict[str, None] = (
-            {"Software": None}
-            if kind == ".png"
-            else {"CreationDate": None}
-            if kind == ".pdf"
-            else {"Date": None}
-        )
-        figure.savefig(temporary, metadata=metadata)
+        key = {".png": "Software", ".pdf": "CreationDate"}.get(Path(path).suffix.lower(), "Date")
+        figure.savefig(temporary, metadata={key: None})
 
 
 def judgement_figure(judgements: Mapping[str, Judgement]) -> Figure:
@@ -103,24 +96,9 @@ def plot_thresholds(axes: Axes, judgements: Mapping[str, Judgement]) -> None:
     for colour, (label, judgement) in zip(COLOURS * 3, judgements.items(), strict=False):
         curve = judgement.curve
         axes.plot(curve.purity, curve.completeness, color=colour, lw=1.5, label=label)
-        low = [
-            [judgement.purity.value - judgement.purity.low],
-            [judgement.purity.high - judgement.purity.value],
-        ]
-        side = [
-            [judgement.completeness.value - judgement.completeness.low],
-            [judgement.completeness.high - judgement.completeness.value],
-        ]
-        axes.errorbar(
-            judgement.purity.value,
-            judgement.completeness.value,
-            xerr=low,
-            yerr=side,
-            fmt="o",
-            color=colour,
-            ms=6,
-            capsize=2,
-        )
+        x, y = judgement.purity, judgement.completeness
+        xerr, yerr = ([[s.value - s.low], [s.high - s.value]] for s in (x, y))
+        axes.errorbar(x.value, y.value, yerr, xerr, fmt="o", color=colour, ms=6, capsize=2)
     axes.set_xlabel("purity")
     axes.set_ylabel("completeness")
     floor = min(
@@ -175,9 +153,8 @@ def learning_figure(histories: Histories) -> Figure:
         figure = Figure(figsize=(7.5, 4.6))
         axes = figure.subplots()
         for (label, epochs), colour in zip(histories.items(), COLOURS * 3, strict=False):
-            _plot(axes, epochs, colour, label=label)
-            impurity = [IMPURITY_SCALE * (1 - epoch.purity) for epoch in epochs]
-            axes.plot([e.epoch for e in epochs], impurity, "--", color=colour, lw=1)
+            axes.plot(*_curve(epochs, "completeness"), color=colour, label=label)
+            axes.plot(*_impurity(epochs), "--", color=colour, lw=1)
         axes.plot([], [], "--", color="0.4", lw=1, label=f"{IMPURITY_SCALE:g} × impurity")
         axes.set_ylim(0, 1.02)
         axes.set_xlabel("epoch")
@@ -201,16 +178,9 @@ def bootstrap_figure(
         for (label, epochs), colour in zip(histories.items(), COLOURS * 3, strict=False):
             repeats = bootstraps.get(label, [])
             for repeat in repeats:
-                axes.plot(
-                    [e.epoch for e in repeat],
-                    [e.completeness for e in repeat],
-                    "--",
-                    color=colour,
-                    lw=0.7,
-                    alpha=0.6,
-                )
+                axes.plot(*_curve(repeat, "completeness"), "--", color=colour, lw=0.7, alpha=0.6)
             text = f"{label}, dashed: {len(repeats)} bootstraps" if repeats else label
-            _plot(axes, epochs, colour, label=text)
+            axes.plot(*_curve(epochs, "completeness"), color=colour, label=text)
         lowest = [
             e.completeness for epochs in histories.values() for e in epochs[len(epochs) // 4 :]
         ]
@@ -227,12 +197,6 @@ def threshold_figure(judgements: Mapping[str, Judgement]) -> Figure:
         figure = Figure(figsize=(6, 5))
         plot_thresholds(figure.subplots(), judgements)
         return figure
-
-
-def _plot(axes: Axes, epochs: Sequence[EpochRecord], colour: str, *, label: str) -> None:
-    axes.plot(
-        [e.epoch for e in epochs], [e.completeness for e in epochs], "-", color=colour, label=label
-    )
 
 
 def history_figure(epochs: Sequence[EpochRecord], title: str = "") -> Figure:
@@ -275,11 +239,8 @@ def _plot_loss(axes: Axes, epochs: Sequence[EpochRecord], *, judged: bool) -> No
 
 def _plot_shares(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
     axes.plot(*_curve(epochs, "completeness"), color=COLOURS[0], label="completeness")
-    number, purity = _curve(epochs, "purity")
-    impurity = IMPURITY_SCALE * (1 - np.array(purity))
-    axes.plot(
-        number, impurity, "--", color=COLOURS[1], lw=1.2, label=f"{IMPURITY_SCALE:g} × impurity"
-    )
+    label = f"{IMPURITY_SCALE:g} × impurity"
+    axes.plot(*_impurity(epochs), "--", color=COLOURS[1], lw=1.2, label=label)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel(f"completeness, {IMPURITY_SCALE:g} × impurity")
     axes.legend(fontsize=8, loc="center right")
@@ -297,6 +258,11 @@ def _plot_scatter(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
         axes.set_yscale("log")
     axes.set_ylabel("scatter of redshift, km/s")
     axes.legend(fontsize=8)
+
+
+def _impurity(epochs: Sequence[EpochRecord]) -> tuple[list[int], list[float]]:
+    number, purity = _curve(epochs, "purity")
+    return number, [IMPURITY_SCALE * (1 - value) for value in purity]
 
 
 def _mark_best(axes: Axes, epochs: Sequence[EpochRecord]) -> None:

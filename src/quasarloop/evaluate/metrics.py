@@ -53,8 +53,8 @@ def recession_velocity_kms(z: ArrayLike, cosmology: str = DEFAULT_COSMOLOGY) -> 
     Raises:
         TruthError: a cosmology that is neither.
 
-    Source: paper, Section 4.3.2. (The paper's fiducial cosmology has mild curvature, to which,
-    it says, velocities are robust; flat ΛCDM is our default.)
+    Source: paper, Section 4.3.2. (The paper's fiducial cosmology has mild curvature, to which
+    velocities are robust; flat ΛCDM is our default.)
     """
     redshift = np.asarray(z, dtype=np.float64)
     velocity = _velocity_curve(cosmology)(redshift)
@@ -212,7 +212,7 @@ def threshold_curve(
 
     Args:
         confidence: (n,) the confidence that decides: of the most confident line, or of the
-            n-th most confident where n lines are asked for. NaN is never found.
+            n-th most confident where n lines must count. NaN is never found.
         true: (n,) bool.
         thresholds: (m,) increasing; by default every value at which a classification changes.
 

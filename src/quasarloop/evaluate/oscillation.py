@@ -6,7 +6,8 @@ oscillation is the redshift error against the true position in the box; without 
 the density of predicted positions against the uniform one a smooth n(z) would give.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,8 +36,8 @@ __all__ = [
 _N_BINS: Final = 20
 _N_HARMONICS: Final = 3
 _N_BOOTSTRAPS: Final = 200
-# Redshift errors beyond this are line confusions, not clumping. Source: issue of the paper's
-# own cut for agreement, 5000 km/s.
+# Redshift errors beyond this are line confusions, not clumping. Source: paper, Section 4.3.2,
+# the wider of its two limits for agreement.
 _MAX_ERROR_KMS: Final = 5000.0
 _MIN_PER_FIT: Final = 2 * _N_BINS
 
@@ -161,23 +162,16 @@ def oscillation_without_truth(
     box_kms = _box_width_kms(grid, n_boxes)
     centres = (np.arange(_N_BINS) + 0.5) / _N_BINS
     bias = _displacement(position, centres) * box_kms
-    spread = [
-        _half_range(_displacement(position[_again(rng, len(position))], centres)) * box_kms
-        for _ in range(_N_BOOTSTRAPS)
-    ]
-    noise = [
-        _half_range(_displacement(rng.random(len(position)), centres)) * box_kms
-        for _ in range(_N_BOOTSTRAPS // 4)
-    ]
-    return Oscillation(
-        half_amplitude_kms=_half_range(bias),
-        error_kms=float(np.std(spread)),
-        noise_kms=float(np.median(noise)),
-        position=centres,
-        bias_kms=bias,
-        curve_kms=bias,
-        scatter_kms=np.full(_N_BINS, np.nan),
-        n=len(position),
+
+    def amplitude(positions: NDArray[np.float64]) -> float:
+        return _half_range(_displacement(positions, centres)) * box_kms
+
+    return _with_errors(
+        (centres, bias, bias, np.full(_N_BINS, np.nan)),
+        lambda rows: amplitude(position[rows]),
+        lambda: amplitude(rng.random(len(position))),
+        len(position),
+        rng,
     )
 
 
@@ -189,19 +183,33 @@ def _of_errors(
     _check_enough(len(position), name)
     rng = np.random.default_rng(seed)
     centres, bias, scatter = _profile(position, error)
-    again = (_again(rng, len(error)) for _ in range(_N_BOOTSTRAPS))
-    spread = [_amplitude(position[rows], error[rows]) for rows in again]
-    noise = [_amplitude(position, rng.permutation(error)) for _ in range(_N_BOOTSTRAPS // 4)]
-    curve = _smooth(centres, bias)
+    return _with_errors(
+        (centres, bias, _smooth(centres, bias), scatter),
+        lambda rows: _amplitude(position[rows], error[rows]),
+        lambda: _amplitude(position, rng.permutation(error)),
+        len(error),
+        rng,
+    )
+
+
+def _with_errors(
+    profile: tuple[NDArray[np.float64], ...],
+    amplitude: Callable[[NDArray[np.int64]], float],
+    noise: Callable[[], float],
+    n: int,
+    rng: np.random.Generator,
+) -> Oscillation:
+    """Bootstrap the half amplitude over n rows; ``profile`` is position, bias, curve, scatter."""
+    position, bias, curve, scatter = profile
     return Oscillation(
         half_amplitude_kms=_half_range(curve),
-        error_kms=float(np.std(spread)),
-        noise_kms=float(np.median(noise)),
-        position=centres,
+        error_kms=float(np.std([amplitude(rng.integers(0, n, n)) for _ in range(_N_BOOTSTRAPS)])),
+        noise_kms=float(np.median([noise() for _ in range(_N_BOOTSTRAPS // 4)])),
+        position=position,
         bias_kms=bias,
         curve_kms=curve,
         scatter_kms=scatter,
-        n=len(error),
+        n=n,
     )
 
 
@@ -243,10 +251,6 @@ def _half_range(values: NDArray[np.float64]) -> float:
 def _amplitude(position: NDArray[np.float64], error: NDArray[np.float64]) -> float:
     centres, bias, _ = _profile(position, error)
     return _half_range(_smooth(centres, bias))
-
-
-def _again(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
-    return rng.integers(0, n, n)
 
 
 def _box_width_kms(grid: WaveGrid, n_boxes: int) -> float:
@@ -330,10 +334,8 @@ def _both(
     match = match_truth(block["TARGETID"].astype(np.int64), truth)
     labelled = rows & (match >= 0)
     labelled[labelled] &= (truth.trains & truth.is_qso)[match[labelled]]
-    try:
+    with suppress(TruthError):
         result["with_truth"] = oscillation_with_truth(
             z[labelled], truth.z[match[labelled]], line, *shape
         )
-    except TruthError:
-        return result
     return result

@@ -159,7 +159,7 @@ def _plot_confusions(axes: Axes, comparison: Comparison, limit: float) -> None:
         a, b = confusion.line_a, confusion.line_b
         z_b = confused_redshift(ends, a, b)
         axes.plot(ends, z_b, "--", color="0.45", lw=0.8)
-        # Write the label where the dashed line leaves the panel, further in where one stands.
+        # Write the label where the dashed line leaves the panel, further in where another is.
         slope = (z_b[1] - z_b[0]) / limit
         x = min(limit, (limit - z_b[0]) / slope)
         room_x, room_y = (part * limit for part in _LABEL_ROOM)

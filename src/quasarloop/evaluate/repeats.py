@@ -33,7 +33,7 @@ _MIN_EXPOSURES: Final = 2
 
 @dataclass(frozen=True)
 class ObjectRepeats:
-    """What one weights file says of objects seen several times; one row per object.
+    """Classifications of objects with several exposures by one weights file; one row per object.
 
     Attributes:
         object_id: (m,) increasing.
@@ -97,7 +97,7 @@ def repeat_objects(
     if not several.any():
         raise TruthError(
             f"none of the {len(objects)} objects has two usable exposures; give per-exposure "
-            "spectra, or a truth table that says which targets are one object"
+            "spectra, or a truth table in which several targets are one object"
         )
     n_qso = np.bincount(inverse, weights=quasar, minlength=len(objects))
     fractions = class_fractions(np.stack([n_qso, counts - n_qso], axis=-1))
@@ -146,7 +146,7 @@ def repeats_record(repeats: ObjectRepeats, bins: ScatterBins) -> dict[str, Any]:
     """Return the numbers of one weights file as plain values, for JSON and tables.
 
     Args:
-        repeats: what it says of objects seen several times.
+        repeats: of objects with several exposures.
         bins: its scatter (`scatter_in_bins`).
     """
     scatter = repeats.z_std[repeats.always_qso]
@@ -168,7 +168,7 @@ def object_ids(catalogue: Block, truth: TruthTable | None = None) -> NDArray[np.
 
     Args:
         catalogue: columns TARGETID and OBJECT_ID.
-        truth: says which targets are one object (SDSS gives each fibre its own TARGETID).
+        truth: which targets are one object (SDSS gives each fibre its own TARGETID).
     """
     ids = catalogue["OBJECT_ID"].astype(np.int64)
     if truth is None or not len(truth):
@@ -178,7 +178,7 @@ def object_ids(catalogue: Block, truth: TruthTable | None = None) -> NDArray[np.
 
 
 def usable_rows(catalogue: Block) -> NDArray[np.bool_]:
-    """Return (n,) True where a network could say something."""
+    """Return (n,) True where a network has an output."""
     return np.asarray((catalogue["FLAGS"].astype(np.int64) & int(UNUSABLE)) == 0)
 
 

@@ -1,4 +1,4 @@
-"""Reports: one HTML file that stands alone, and the same as PDF."""
+"""Reports: one self-contained HTML file, and the same as PDF."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ class Table:
     Attributes:
         title: what it shows.
         header: column names.
-        rows: cells as they shall be read.
+        rows: cells, as text.
         note: a sentence below, or ``""``.
     """
 
@@ -69,7 +69,7 @@ class Report:
 
     Attributes:
         title: its headline.
-        verdict: a few lines that say it all.
+        verdict: a summary of a few lines.
         sections: in order.
         provenance: name -> value: settings, versions, checksums.
     """

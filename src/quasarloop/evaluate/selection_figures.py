@@ -76,9 +76,9 @@ def _label(score: str) -> str:
 # Source: paper, Figure 4: "a Savgol filter with window size 75 pixels and polynomial order 3".
 SMOOTH_PIXELS: Final = 75
 SMOOTH_ORDER: Final = 3
-# Source: issue text: four to nine panels.
+# Our choice.
 MAX_PANELS: Final = 9
-# Panels up to this number stand in so many columns, each so many inches wide.
+# Up to this number of panels, so many columns, each so many inches wide.
 _COLUMNS: Final = ((4, 1), (6, 2), (MAX_PANELS, 3))
 _WIDTHS: Final = {1: 7.2, 2: 6.0, 3: 5.0}
 # Part of the smoothed flux's range left free above and below it; raw noise may go beyond.
@@ -93,7 +93,7 @@ class SpectrumPanel:
 
     Attributes:
         spectra: one row.
-        title: what stands above it.
+        title: above the panel.
     """
 
     spectra: Spectra

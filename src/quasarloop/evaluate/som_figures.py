@@ -101,7 +101,7 @@ def walls_figure(som: SelfOrganizingMap) -> Figure:
         figure = Figure(figsize=(_PANEL_INCHES + 1.4, _PANEL_INCHES + 0.6))
         axes = figure.subplots()
         walls = u_matrix(som).ravel()
-        # A few cells of broken spectra stand so far off that the rest would look flat.
+        # A few cells of broken spectra are so far off that the rest would look flat.
         norm = Normalize(vmin=0, vmax=float(np.percentile(walls, _HIGHEST_WALL)))
         image = _draw_map(axes, walls, som.cells, norm)
         bar = figure.colorbar(image, ax=axes, shrink=0.85, extend="max")
@@ -151,7 +151,7 @@ def cell_figure(
     flux: NDArray[np.floating],
     cell: int,
 ) -> Figure:
-    """Draw what a cell stands for and the spectra that lie in it.
+    """Draw a cell's weights and its spectra.
 
     Args:
         wave_aa: (n_bins,) Å.
