@@ -19,8 +19,7 @@ from quasarloop.campaign.run import (
 )
 from quasarloop.campaign.state import StepState, damaged_files, round_folder
 from quasarloop.campaign.steps.report import REPORT_NAME
-from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra
-from quasarloop.catalogue.files import line_columns
+from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra, line_columns
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.columns import catalogue_columns

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quasarloop.errors import InspectionError
+from quasarloop.errors import InspectionError, OutputError
 from quasarloop.labels.merge import Merged
 from quasarloop.labels.merged_table import MERGED_COLUMNS, read_merged, to_truth, write_merged
 from quasarloop.labels.verdict import clean_comment, clean_issues
@@ -107,5 +107,5 @@ def test_tables_that_make_no_sense_are_refused(tmp_path, text, message):
 
 
 def test_other_suffixes_are_refused(tmp_path):
-    with pytest.raises(InspectionError, match=r"\.csv, \.fits or \.parquet"):
+    with pytest.raises(OutputError, match=r"\.csv, \.fits or \.parquet"):
         write_merged(LABELS, tmp_path / "merged.txt")

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from astropy.io import fits
 
-from quasarloop.errors import DataFormatError, TruthError
+from quasarloop.errors import DataFormatError, OutputError, TruthError
 from quasarloop.read import named_id, read_spectra, read_truth, write_truth
 from quasarloop.truth import SpecType, TruthTable, match_truth
 
@@ -209,7 +209,7 @@ def test_files_that_are_no_truth(tmp_path):
     (tmp_path / "cut.fits").write_bytes((tmp_path / "image.fits").read_bytes()[:1000])
     with pytest.raises(DataFormatError, match="truncated"):
         read_truth(tmp_path / "cut.fits")
-    with pytest.raises(TruthError, match=r"written as \.csv, \.parquet or \.fits"):
+    with pytest.raises(OutputError, match=r"use one of \.csv, \.fits or \.parquet"):
         write_truth(
             read_truth(write(tmp_path / "a.csv", "TARGETID,SPECTYPE,Z\n")), tmp_path / "a.h5"
         )

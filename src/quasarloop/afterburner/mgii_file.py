@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,12 +22,13 @@ from quasarloop.afterburner.templates import (
     read_bases,
     with_resolution,
 )
-from quasarloop.artefacts import check_output, versions, write_atomically
+from quasarloop.artefacts import check_output, versions
 from quasarloop.columns import Block
-from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.errors import DataFormatError
 from quasarloop.read import iter_spectra
 from quasarloop.read.fits_reader import FitsFile, open_fits
 from quasarloop.spectra import Arm, Spectra
+from quasarloop.tables import new_fits
 
 __all__ = ["fit_mgii_file", "mgii_block", "write_mgii_file"]
 
@@ -140,15 +140,12 @@ def write_mgii_file(
     numbers = {
         f"MGII_{i}": f"{key}={value:g}" for i, (key, value) in enumerate(asdict(options).items())
     }
-    try:
-        with write_atomically(out) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
-            fits.create_table_hdu(dtype=rows.dtype, extname=_HDU)
-            if n:
-                fits[_HDU].append(rows)
-            for key, value in {**cards, **numbers}.items():
-                fits[_HDU].write_key(key, value)
-    except OSError as exc:
-        raise OutputError(f"{out}: writing FITS failed ({exc}); is the disk full?") from exc
+    with new_fits(out) as fits:
+        fits.create_table_hdu(dtype=rows.dtype, extname=_HDU)
+        if n:
+            fits[_HDU].append(rows)
+        for key, value in {**cards, **numbers}.items():
+            fits[_HDU].write_key(key, value)
 
 
 def _matched(coadd: str | Path, redrock: RedrockFile) -> Iterator[Spectra]:

@@ -16,10 +16,10 @@ from quasarloop.afterburner.new_fits import NewFits
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import RerunPlan, Why
 from quasarloop.afterburner.survey_targets import phase_of
-from quasarloop.artefacts import write_atomically
 from quasarloop.columns import Column
-from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.errors import DataFormatError
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
+from quasarloop.tables import new_fits
 
 __all__ = [
     "HDU",
@@ -140,12 +140,9 @@ def write_output(path: Path, table: NDArray[np.void], recipe: Mapping[str, Any])
     Raises:
         OutputError: cannot be written.
     """
-    try:
-        with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as out:
-            out.write(table, extname=HDU)
-            _write_header(out[HDU], table, recipe)
-    except OSError as exc:
-        raise OutputError(f"{path}: writing FITS failed ({exc}); is the disk full?") from exc
+    with new_fits(path) as out:
+        out.write(table, extname=HDU)
+        _write_header(out[HDU], table, recipe)
 
 
 def read_output(path: str | Path) -> OutputFile:

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import write_atomically
 from quasarloop.errors import RedrockError
 from quasarloop.network.config import NetworkConfig
+from quasarloop.tables import new_fits
 
 __all__ = [
     "PAPER_WIDTH",
@@ -147,5 +146,5 @@ def write_priors(path: Path, target_id: NDArray[np.int64], z: Floats, width: Flo
         z,
         width,
     )
-    with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
+    with new_fits(path) as fits:
         fits.write(table, extname=_HDU)

@@ -23,7 +23,6 @@ from quasarloop.afterburner.quasar_inputs import (
 from quasarloop.afterburner.quasar_rows import CatalogueOptions, network_zwarn, quasar_rows
 from quasarloop.artefacts import versions
 from quasarloop.catalogue.classify import ClassifyOptions, catalogue_header, classify_spectra
-from quasarloop.catalogue.files import open_writer
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.columns import Block
 from quasarloop.engine import Engine, open_session
@@ -31,6 +30,7 @@ from quasarloop.errors import DataFormatError, QuasarloopError
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import default_weights_path, read_weights
 from quasarloop.spectra import Flag
+from quasarloop.tables import open_writer
 
 __all__ = [
     "CatalogueSummary",

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import write_atomically
 from quasarloop.errors import CampaignError, TruthError
+from quasarloop.tables import write_table
 from quasarloop.truth import TruthTable
 
 __all__ = [
@@ -143,8 +143,7 @@ def active_truth(
 
 def write_ledger(ledger: pl.DataFrame, path: str | Path) -> None:
     """Write the history as Parquet, atomically."""
-    with write_atomically(path) as temporary:
-        ledger.select(list(_SCHEMA)).write_parquet(temporary, compression="zstd", statistics=False)
+    write_table(ledger.select(list(_SCHEMA)), path, statistics=False)
 
 
 def read_ledger(path: str | Path) -> pl.DataFrame:

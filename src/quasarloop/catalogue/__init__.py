@@ -5,8 +5,9 @@ from quasarloop.catalogue.classify import (
     Summary,
     classify_spectra,
     classify_to_file,
+    line_columns,
+    read_catalogue,
 )
-from quasarloop.catalogue.files import line_columns, read_catalogue
 
 __all__ = [
     "ClassifyOptions",

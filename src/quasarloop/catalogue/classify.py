@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import checksum, versions
-from quasarloop.catalogue.files import open_writer
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHOLD, Vote
 from quasarloop.columns import Block, catalogue_columns
@@ -21,6 +20,7 @@ from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
 from quasarloop.quality import UNUSABLE, count_flags
 from quasarloop.spectra import Flag, RebinnedSpectra
+from quasarloop.tables import UNREADABLE, open_writer, read_table
 
 __all__ = [
     "ClassifyOptions",
@@ -28,7 +28,9 @@ __all__ = [
     "catalogue_header",
     "classify_spectra",
     "classify_to_file",
+    "line_columns",
     "options_record",
+    "read_catalogue",
 ]
 
 
@@ -217,3 +219,36 @@ def catalogue_header(path: Path, weights: Weights, options: ClassifyOptions) -> 
         "options": options_record(options),
         "versions": versions(),
     }
+
+
+def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> Block:
+    """Read a catalogue as arrays.
+
+    Args:
+        path: a file `classify_to_file` wrote, or any table with the same column names.
+        needed: columns that must be there.
+
+    Returns:
+        Column name -> (n,) array; words as str, names as written.
+
+    Raises:
+        DataFormatError: missing, unreadable, or without a needed column.
+    """
+    if not Path(path).is_file():
+        raise DataFormatError(f"{path}: no such catalogue; make it with quasarloop classify")
+    try:
+        block = read_table(path)
+    except UNREADABLE as exc:
+        raise DataFormatError(f"{path}: not a readable catalogue ({exc})") from exc
+    missing = [name for name in needed if name not in block]
+    if missing:
+        raise DataFormatError(
+            f"{path}: no column {', '.join(missing)}; expected a catalogue of quasarloop classify"
+        )
+    return block
+
+
+def line_columns(block: Block) -> list[str]:
+    """Return the names after ``C_`` of the emission lines, in order, the BAL finder left out."""
+    names = [name[2:] for name in block if name.startswith("C_") and f"Z_{name[2:]}" in block]
+    return [name for name in names if name != "BAL"]

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import fitsio
 import numpy as np
 import polars as pl
 
-from quasarloop.artefacts import write_atomically
 from quasarloop.errors import InspectionError
 from quasarloop.labels.merge import Merged
 from quasarloop.labels.verdict import QUALITIES, clean_issues
+from quasarloop.tables import UNREADABLE, read_table, write_table
 from quasarloop.truth import SpecType, TruthTable
 
 __all__ = ["MERGED_COLUMNS", "read_merged", "to_truth", "write_merged"]
@@ -40,20 +39,9 @@ def write_merged(merged: Mapping[int, Merged], path: str | Path) -> None:
     """Write final labels; the suffix (.csv, .fits, .parquet) decides the kind.
 
     Raises:
-        InspectionError: another suffix.
-        OutputError: the file cannot be written.
+        OutputError: another suffix, or the file cannot be written.
     """
-    file = Path(path)
-    frame = _frame(merged)
-    if file.suffix not in (".csv", ".fits", ".parquet"):
-        raise InspectionError(f"{file}: labels are written as .csv, .fits or .parquet; choose one")
-    with write_atomically(file) as temporary:
-        if file.suffix == ".csv":
-            frame.write_csv(temporary)
-        elif file.suffix == ".parquet":
-            frame.write_parquet(temporary)
-        else:
-            _write_fits(frame, temporary)
+    write_table(_frame(merged), path, hdu="MERGED")
 
 
 def read_merged(path: str | Path) -> dict[int, Merged]:
@@ -63,7 +51,14 @@ def read_merged(path: str | Path) -> dict[int, Merged]:
         InspectionError: unreadable, columns missing, values out of range, or repeated targets.
     """
     file = Path(path)
-    rows = _rows(file)
+    try:
+        table = read_table(file, as_text=True)
+    except UNREADABLE as exc:
+        raise InspectionError(f"{file}: cannot be read as merged labels: {exc}") from exc
+    rows = [
+        dict(zip(table, row, strict=True))
+        for row in zip(*(column.tolist() for column in table.values()), strict=True)
+    ]
     merged: dict[int, Merged] = {}
     for number, row in enumerate(rows):
         missing = [name for name in _REQUIRED if name not in row]
@@ -108,43 +103,6 @@ def _frame(merged: Mapping[int, Merged]) -> pl.DataFrame:
         for target, label in merged.items()
     ]
     return pl.DataFrame(rows, _SCHEMA, orient="row")
-
-
-def _write_fits(frame: pl.DataFrame, path: Path) -> None:
-    columns = {}
-    for name in MERGED_COLUMNS:
-        values = frame[name]
-        if values.dtype == pl.String:
-            # A FITS text column is at least one character wide.
-            text = np.char.encode(np.array(values.to_list(), dtype=np.str_), "utf-8")
-            columns[name] = text.astype(f"S{max(1, text.dtype.itemsize)}")
-        elif values.dtype == pl.Float64:
-            columns[name] = values.fill_null(np.nan).to_numpy()
-        else:
-            columns[name] = values.to_numpy()  # filling would make floats of TARGETIDs
-    with fitsio.FITS(str(path), "rw", clobber=True) as file:
-        file.write(columns, extname="MERGED")
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        with file.open("rb") as stream:
-            magic = stream.read(4)
-        if magic == b"PAR1":
-            return pl.read_parquet(file).to_dicts()
-        if magic == b"SIMP":
-            table = fitsio.read(str(file), ext=1)
-            names = table.dtype.names
-            return [
-                {n: _text(v) for n, v in zip(names, row.tolist(), strict=True)} for row in table
-            ]
-        return pl.read_csv(file, infer_schema=False).to_dicts()
-    except (OSError, ValueError, pl.exceptions.PolarsError) as exc:
-        raise InspectionError(f"{file}: cannot be read as merged labels: {exc}") from exc
-
-
-def _text(value: Any) -> Any:
-    return value.decode("utf-8", "replace").rstrip() if isinstance(value, bytes) else value
 
 
 def _merged(row: Mapping[str, Any]) -> Merged:

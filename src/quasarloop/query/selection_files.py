@@ -16,6 +16,7 @@ from quasarloop.ensemble.votes import count_column
 from quasarloop.lines import NETWORK_LINES
 from quasarloop.query.select import Selection
 from quasarloop.store import Store, read_shard
+from quasarloop.tables import write_table
 
 __all__ = [
     "CHOSEN_NAME",
@@ -60,8 +61,7 @@ def write_selection(
     out = check_folder(folder)
     frames = {CHOSEN_NAME: selection.chosen, OUTLIERS_NAME: selection.outliers}
     for name, frame in frames.items():
-        with write_atomically(out / name) as temporary:
-            frame.write_parquet(temporary, compression="zstd", statistics=False)
+        write_table(frame, out / name, statistics=False)
     table = selection.chosen.select("TARGETID", "OBJECT_ID", "RANK", "SCORE", "REASON")
     _write_text(out / _TARGETS_NAME, table.write_csv())
     _write_text(out / _PROSPECT_NAME, "".join(f"{target}\n" for target in table["TARGETID"]))

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import write_atomically
 from quasarloop.errors import TruthError
 from quasarloop.read.fits_reader import open_fits
 from quasarloop.read.formats import named_id, sdss_target_id
+from quasarloop.tables import UNREADABLE, read_table, write_table
 from quasarloop.truth import SECURE_QUALITY, SpecType, TruthTable
 
 __all__ = ["read_truth", "write_truth"]
@@ -77,8 +76,7 @@ def write_truth(truth: TruthTable, path: str | Path) -> None:
     """Write labels as our own table; the suffix (.csv, .parquet, .fits) decides the kind.
 
     Raises:
-        TruthError: another suffix.
-        OutputError: the file cannot be written.
+        OutputError: another suffix, or the file cannot be written.
     """
     words = np.array([_word(value) for value in truth.spectype])
     values: tuple[NDArray[Any], ...] = (
@@ -91,30 +89,8 @@ def write_truth(truth: TruthTable, path: str | Path) -> None:
         truth.source,
     )
     columns = dict(zip(_OWN_COLUMNS, values, strict=True))
-    file = Path(path)
-    if file.suffix not in (".csv", ".parquet", ".fits"):
-        raise TruthError(f"{file}: truth is written as .csv, .parquet or .fits; choose one")
-    with write_atomically(file) as temporary:
-        if file.suffix == ".fits":
-            _write_fits(columns, temporary)
-        else:
-            frame = pl.DataFrame(columns)
-            if file.suffix == ".csv":
-                frame.with_columns(pl.col("Z").fill_nan(None)).write_csv(temporary)
-            else:
-                frame.write_parquet(temporary)
-
-
-def _write_fits(columns: Mapping[str, NDArray[Any]], path: Path) -> None:
-    import fitsio  # noqa: PLC0415 -- only when FITS is asked for
-
-    with fitsio.FITS(str(path), "rw", clobber=True) as file:
-        file.write({name: _as_bytes(values) for name, values in columns.items()}, extname="TRUTH")
-
-
-def _as_bytes(values: NDArray[Any]) -> NDArray[Any]:
-    # A FITS text column is at least one character wide.
-    return np.char.ljust(np.char.encode(values, "utf-8"), 1) if values.dtype.kind == "U" else values
+    # An empty word of FITS is a blank here: bytes of zeros mean an undefined value.
+    write_table(columns, path, hdu="TRUTH", blank=" ")
 
 
 def _load(file: Path) -> Table:
@@ -126,10 +102,10 @@ def _load(file: Path) -> Table:
     if magic[:2] == b"\x1f\x8b" or magic == b"SIMP":
         return _load_fits(file)
     try:
-        frame = pl.read_parquet(file) if magic == b"PAR1" else pl.read_csv(file, infer_schema=False)
-    except (pl.exceptions.PolarsError, OSError) as exc:
+        table = read_table(file, as_text=True)
+    except UNREADABLE as exc:
         raise TruthError(f"{file}: neither CSV nor Parquet nor FITS: {exc}") from exc
-    return {name.strip().upper(): frame[name].to_numpy() for name in frame.columns}
+    return {name.strip().upper(): values for name, values in table.items()}
 
 
 def _load_fits(file: Path) -> Table:

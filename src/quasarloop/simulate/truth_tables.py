@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import write_atomically
 from quasarloop.simulate.faults import Fault, Faults
 from quasarloop.simulate.observing import Observation
 from quasarloop.simulate.write_redrock import RedrockResult
+from quasarloop.tables import new_fits, write_table
 from quasarloop.truth import SECURE_QUALITY, SpecType
 
 __all__ = ["join_truth_files", "read_tile_truth", "truth_columns", "write_tile_truth"]
@@ -71,7 +71,7 @@ def truth_columns(
 
 def write_tile_truth(path: Path, columns: Columns) -> None:
     """Write the truth of one tile as FITS, rows as in its coadd."""
-    with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
+    with new_fits(path) as fits:
         fits.write(_as_table(columns), extname="TRUTH")
 
 
@@ -89,23 +89,18 @@ def join_truth_files(parts: Sequence[Path], folder: Path) -> int:
         folder: where to write.
     """
     table = np.concatenate([read_tile_truth(part) for part in parts])
-    with (
-        write_atomically(folder / "truth.fits") as temporary,
-        fitsio.FITS(temporary, "rw", clobber=True) as fits,
-    ):
+    with new_fits(folder / "truth.fits") as fits:
         fits.write(table, extname="TRUTH")
     frame = pl.DataFrame({name: _plain(table[name]) for name in table.dtype.names or ()})
-    frame = frame.with_columns(pl.selectors.float().fill_nan(None))
-    with write_atomically(folder / "truth.csv") as temporary:
-        frame.write_csv(temporary)
+    write_table(frame, folder / "truth.csv")
     inspected = frame.select(pl.col(ours).alias(theirs) for ours, theirs in _VI_COLUMNS.items())
-    with write_atomically(folder / "vi_truth.csv") as temporary:
-        inspected.with_columns(
-            N_VI=pl.lit(1),
-            all_VI_issues=pl.lit(""),
-            all_VI_comments=pl.lit(""),
-            merger_comment=pl.lit(_TRUTH_SOURCE),
-        ).write_csv(temporary)
+    inspected = inspected.with_columns(
+        N_VI=pl.lit(1),
+        all_VI_issues=pl.lit(""),
+        all_VI_comments=pl.lit(""),
+        merger_comment=pl.lit(_TRUTH_SOURCE),
+    )
+    write_table(inspected, folder / "vi_truth.csv")
     return len(table)
 
 

@@ -11,13 +11,13 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import write_atomically
 from quasarloop.read.desi import TARGET_TYPE
 from quasarloop.simulate import published
 from quasarloop.simulate.footprint import PETAL_FIBRES, Assignment, Tile
 from quasarloop.simulate.instrument import ArmModel, Instrument
 from quasarloop.simulate.noise import Conditions, NoisyArm, gaussian_kernel
 from quasarloop.simulate.observing import Exposure
+from quasarloop.tables import new_fits
 
 __all__ = ["tsnr2", "write_coadd", "write_spectra"]
 
@@ -79,7 +79,7 @@ def write_coadd(
         "EXP_FIBERMAP": _exposure_fibermap(assignment, conditions, nominal),
     }
     final = _scores(assignment.sites.target_id, arms, coadd=True)
-    with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
+    with new_fits(path) as fits:
         fits.write(None, header=_header_cards(assignment))
         for name, table in tables.items():
             fits.write(table, extname=name)
@@ -109,7 +109,7 @@ def write_spectra(
         for name in names
     }
     rows = _spectra_fibermap(assignment, conditions, instrument.telescope.exposure_s)
-    with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
+    with new_fits(path) as fits:
         fits.write(None, header=_header_cards(assignment))
         fits.write(rows, extname="FIBERMAP")
         _write_arms(fits, instrument, arms, with_resolution=with_resolution)

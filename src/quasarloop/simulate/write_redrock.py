@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import write_atomically
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.simulate.footprint import Assignment
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.simulate.observing import RedrockMistakes
 from quasarloop.simulate.write_desi import tsnr2
+from quasarloop.tables import new_fits
 from quasarloop.truth import SpecType
 from quasarloop.zwarn import LEAST_DELTA_CHI2, N_COEFF, Zwarn
 
@@ -135,7 +134,7 @@ def write_redrock(
         {"name": "TEMVER00", "value": "none"},
         {"name": "SIMULATE", "value": True},
     ]
-    with write_atomically(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as fits:
+    with new_fits(path) as fits:
         fits.write(None, header=cards)
         fits.write(redshifts, extname="REDSHIFTS")
         for name, table in tables.items():

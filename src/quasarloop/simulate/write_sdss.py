@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import write_atomically
 from quasarloop.errors import OutputError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read import sdss_target_id
@@ -24,6 +22,7 @@ from quasarloop.simulate.footprint import Assignment, Tile
 from quasarloop.simulate.instrument import Instrument, sky_continuum
 from quasarloop.simulate.noise import MASK_COSMIC, NoisyArm
 from quasarloop.simulate.write_redrock import RedrockResult
+from quasarloop.tables import new_fits
 
 __all__ = [
     "Plate",
@@ -245,10 +244,7 @@ def write_plate(
             path = temporary / f"spec-{plate.name}-{fiber:04d}.fits"
             path.write_bytes(b"".join(content))
     table = objects.astype(objects.dtype.newbyteorder("="))
-    with (
-        write_atomically(folder / f"spAll-{plate.name}.fits") as path,
-        fitsio.FITS(path, "rw", clobber=True) as fits,
-    ):
+    with new_fits(folder / f"spAll-{plate.name}.fits") as fits:
         fits.write(table, extname="SPALL")
 
 

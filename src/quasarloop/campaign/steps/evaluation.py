@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from quasarloop.artefacts import read_manifest, write_atomically, write_manifest
+from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.config import CampaignConfig
 from quasarloop.campaign.layout import network_of, read_truths, test_store
 from quasarloop.campaign.state import Context, Step
@@ -21,6 +21,7 @@ from quasarloop.network.labelled import TrainingData, label_spectra
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_weights
 from quasarloop.store import iter_store
+from quasarloop.tables import write_table
 from quasarloop.truth import SpecType
 
 __all__ = ["EVALUATION", "SAMPLES", "read_judgements", "read_numbers"]
@@ -66,8 +67,7 @@ def _run(context: Context) -> None:
             continue
         judged = [name for name in names if not (sample == "validation" and name == FINAL)]
         said = [_ask(networks / f"{name}.h5", name, data) for name in judged]
-        with write_atomically(folder / f"{sample}.parquet") as temporary:
-            pl.concat(said).write_parquet(temporary, compression="zstd", statistics=False)
+        write_table(pl.concat(said), folder / f"{sample}.parquet", statistics=False)
     numbers = {
         sample: {
             name: judgement_record(judgement)

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from quasarloop.artefacts import write_atomically, write_manifest
+from quasarloop.artefacts import write_manifest
 from quasarloop.campaign.config import CampaignConfig
 from quasarloop.campaign.layout import engine_of, ledger_before, pool_store, seed_of
 from quasarloop.campaign.ledger import active_truth
@@ -25,6 +25,7 @@ from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import assign_store, fingerprint, read_cells, read_map, write_map
 from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
+from quasarloop.tables import write_table
 from quasarloop.truth import TruthTable
 
 __all__ = [
@@ -107,7 +108,7 @@ def _run(context: Context) -> None:
     if len(partly):
         context.tell(f"{len(partly)} of the chosen were ranked by a part of the members only")
     if config.evaluation.random_control:
-        _write(_random_labels(context, votes), folder / RANDOM_NAME)
+        write_table(_random_labels(context, votes), folder / RANDOM_NAME, statistics=False)
 
 
 def _random_labels(context: Context, votes: Any) -> pl.DataFrame:
@@ -124,11 +125,6 @@ def _random_labels(context: Context, votes: Any) -> pl.DataFrame:
 
 def _known(truth: TruthTable) -> KnownObjects:
     return KnownObjects(truth.target_id, truth.object_id)
-
-
-def _write(frame: pl.DataFrame, path: Any) -> None:
-    with write_atomically(path) as temporary:
-        frame.write_parquet(temporary, compression="zstd", statistics=False)
 
 
 def _seed(context: Context, word: int) -> int:

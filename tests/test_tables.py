@@ -1,19 +1,21 @@
-"""A catalogue comes back from every format as it was written, or is not there at all."""
+"""A table comes back from every format as it was written, or is not there at all."""
 
 import json
 
 import fitsio
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quasarloop.catalogue.files import line_columns, open_writer, read_catalogue
+from quasarloop.catalogue import line_columns, read_catalogue
 from quasarloop.columns import catalogue_columns
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.lines import NETWORK_LINES
+from quasarloop.tables import UNREADABLE, new_fits, open_writer, read_table, write_table
 
 COLUMNS = catalogue_columns(NETWORK_LINES)
 HEADER = {"weights": "w.h5", "options": {"threshold": 0.95}, "long": "x" * 300}
@@ -156,3 +158,52 @@ def test_reader_names_what_is_wrong(tmp_path):
 
 def test_line_columns_leave_out_the_bal_finder():
     assert line_columns(block(1)) == ["LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha"]
+
+
+WHOLE = pl.DataFrame(
+    {"ID": [BIG, -5], "Z": [1.5, None], "Q": [float("nan"), 2.0], "WORD": ["cafe", ""]}
+)
+
+
+@pytest.mark.parametrize("kind", ["csv", "fits", "parquet"])
+@pytest.mark.parametrize("n_rows", [0, 2])
+def test_whole_tables_come_back(tmp_path, kind, n_rows):
+    path = tmp_path / f"t.{kind}"
+    write_table(WHOLE[:n_rows], path, hdu="T", blank=" ")
+    back = read_table(path)
+    assert list(back) == WHOLE.columns
+    assert back["ID"].tolist() == [BIG, -5][:n_rows]
+    assert back["WORD"].tolist() == ["cafe", ""][:n_rows]
+    np.testing.assert_array_equal(back["Z"].astype(float), [1.5, np.nan][:n_rows])
+    np.testing.assert_array_equal(back["Q"].astype(float), [np.nan, 2.0][:n_rows])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_csv_values_are_kept_as_written_on_request(tmp_path):
+    (tmp_path / "t.csv").write_text("ID,Z\n007,1.50\n#8,\n")
+    back = read_table(tmp_path / "t.csv", as_text=True)
+    assert {name: values.tolist() for name, values in back.items()} == {
+        "ID": ["007", "#8"],
+        "Z": ["1.50", ""],
+    }
+    assert read_table(tmp_path / "t.csv")["ID"].tolist() == [7]
+
+
+def test_format_is_found_from_the_content(tmp_path):
+    for kind in FORMATS:
+        write(tmp_path / f"c.{kind}", block(2))
+        (tmp_path / f"c.{kind}").rename(tmp_path / f"{kind}.table")
+        assert read_table(tmp_path / f"{kind}.table")["TARGETID"][0] == BIG
+    with pytest.raises(UNREADABLE):
+        read_table(tmp_path / "none.fits")
+
+
+def test_a_failing_fits_file_leaves_nothing_and_is_explained(tmp_path):
+    def fail():
+        with new_fits(tmp_path / "t.fits") as fits:
+            fits.write(np.zeros(3), extname="A")
+            raise OSError("cfitsio: error writing to file")
+
+    with pytest.raises(OutputError, match=r"t\.fits: writing FITS failed .*is the disk full"):
+        fail()
+    assert list(tmp_path.iterdir()) == []

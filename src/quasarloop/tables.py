@@ -1,4 +1,8 @@
-"""Catalogues on disk: written block by block, whole or not at all, and read back."""
+"""Tables on disk as FITS, Parquet, CSV or ECSV: written whole or not at all, and read back.
+
+A table in memory is written at once (`write_table`), a catalogue of any length block by block
+(`open_writer`), a FITS file of several HDUs by hand (`new_fits`).
+"""
 
 import csv
 import json
@@ -12,41 +16,94 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from astropy.io import ascii as astropy_ascii
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_output, write_atomically
 from quasarloop.columns import Block, Column
-from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.errors import OutputError
 
 __all__ = [
     "CATALOGUE_HDU",
-    "FORMATS",
-    "catalogue_format",
-    "line_columns",
+    "UNREADABLE",
+    "new_fits",
     "open_writer",
-    "read_catalogue",
+    "read_table",
+    "write_table",
 ]
 
 CATALOGUE_HDU: Final = "QSO_CAT"
+# What `read_table` raises for a file that is missing, damaged or no table.
+UNREADABLE: Final = (OSError, ValueError, pl.exceptions.PolarsError)
 # A file name longer than this is cut from the left in FITS, whose strings have a fixed width.
 _NAME_WIDTH: Final = 120
 
 Append = Callable[[Block], None]
 
 
-def catalogue_format(path: str | Path) -> str:
-    """Return ``fits``, ``parquet``, ``csv`` or ``ecsv`` from a file's name.
+@contextmanager
+def new_fits(path: str | Path) -> Iterator[fitsio.FITS]:
+    """Open a FITS file for writing; it appears under its name when the block ends well.
 
     Raises:
-        OutputError: another ending.
+        OutputError: folder missing or not writable, or the disk is full.
     """
+    with write_atomically(path) as temporary:
+        try:
+            with fitsio.FITS(str(temporary), "rw", clobber=True) as fits:
+                yield fits
+        except OSError as exc:
+            # cfitsio reports a full disk in words of its own.
+            raise OutputError(f"{path}: writing FITS failed ({exc}); is the disk full?") from exc
+
+
+def write_table(
+    table: pl.DataFrame | Mapping[str, NDArray[Any]],
+    path: str | Path,
+    *,
+    hdu: str = "",
+    blank: str = "",
+    statistics: bool = True,
+) -> None:
+    """Write a table at once; an existing file is replaced.
+
+    Args:
+        table: numbers and words; missing numbers are NaN or null.
+        path: ends in .csv, .fits or .parquet.
+        hdu: name of the FITS extension.
+        blank: an empty word in FITS.
+        statistics: write those of Parquet.
+
+    Raises:
+        OutputError: another ending, folder missing or not writable, disk full.
+    """
+    frame = pl.DataFrame(table)
+    kind = _format(path, ("csv", "fits", "parquet"))
+    if kind == "fits":
+        with new_fits(path) as fits:
+            fits.write({c.name: _fits_column(c, blank) for c in frame}, extname=hdu)
+        return
+    with write_atomically(path) as temporary:
+        if kind == "csv":
+            frame.with_columns(pl.selectors.float().fill_nan(None)).write_csv(temporary)
+        else:
+            frame.write_parquet(temporary, statistics=statistics)
+
+
+def _fits_column(column: pl.Series, blank: str) -> NDArray[Any]:
+    if column.dtype == pl.String:
+        words = [(word or blank).encode() for word in column]
+        return np.array(words, f"S{max([1, *map(len, words)])}")  # FITS has no text of no width
+    # Filling integers would make floats of TARGETIDs.
+    return (column.fill_null(np.nan) if column.dtype.is_float() else column).to_numpy()
+
+
+def _format(path: str | Path, known: Sequence[str]) -> str:
     ending = Path(path).suffix.lower().lstrip(".")
-    if ending not in FORMATS:
+    if ending not in known:
+        names = ", ".join(f".{name}" for name in known[:-1])
         raise OutputError(
             f"{path}: cannot tell the format from the ending {ending!r}; "
-            f"use one of {', '.join('.' + name for name in FORMATS)}"
+            f"use one of {names} or .{known[-1]}"
         )
     return ending
 
@@ -73,12 +130,9 @@ def open_writer(
     Raises:
         OutputError: unknown ending, file exists, folder missing or not writable, disk full.
     """
-    kind = catalogue_format(path)
+    write = _WRITERS[_format(path, tuple(_WRITERS))]
     check_output(path, overwrite=overwrite)
-    with (
-        write_atomically(path) as temporary,
-        FORMATS[kind](temporary, columns, header) as append,
-    ):
+    with write(Path(path), columns, header) as append:
         # A catalogue without a single row is a valid table of no rows.
         append({column.name: np.empty(0, column.dtype) for column in columns})
         yield append
@@ -89,25 +143,19 @@ def _fits(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> I
     dtype = np.dtype(
         [(c.name, f"S{_NAME_WIDTH}" if c.dtype == "U" else _ascii(c)) for c in columns]
     )
-    try:
-        with fitsio.FITS(str(path), "rw", clobber=True) as fits:
-            fits.create_table_hdu(
-                dtype=dtype, units=[c.unit for c in columns], extname=CATALOGUE_HDU
-            )
-            hdu = fits[CATALOGUE_HDU]
-            _fits_header(hdu, columns, header)
+    with new_fits(path) as fits:
+        fits.create_table_hdu(dtype=dtype, units=[c.unit for c in columns], extname=CATALOGUE_HDU)
+        hdu = fits[CATALOGUE_HDU]
+        _fits_header(hdu, columns, header)
 
-            def append(block: Block) -> None:
-                rows = np.empty(len(block[columns[0].name]), dtype)
-                for column in columns:
-                    rows[column.name] = _ascii_values(block[column.name])
-                if len(rows):
-                    hdu.append(rows)
+        def append(block: Block) -> None:
+            rows = np.empty(len(block[columns[0].name]), dtype)
+            for column in columns:
+                rows[column.name] = _ascii_values(block[column.name])
+            if len(rows):
+                hdu.append(rows)
 
-            yield append
-    except OSError as exc:
-        # cfitsio reports a full disk in words of its own.
-        raise OutputError(f"{path.parent}: writing FITS failed ({exc}); is the disk full?") from exc
+        yield append
 
 
 def _fits_header(hdu: Any, columns: Sequence[Column], header: Mapping[str, Any]) -> None:
@@ -124,7 +172,10 @@ def _parquet(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -
         for c in columns
     ]
     schema = pa.schema(fields, metadata={"quasarloop": json.dumps(header, sort_keys=True)})
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with (
+        write_atomically(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
 
         def append(block: Block) -> None:
             arrays = [pa.array(block[c.name], type=_arrow_type(c)) for c in columns]
@@ -136,7 +187,10 @@ def _parquet(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -
 
 @contextmanager
 def _csv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        write_atomically(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
         for line in json.dumps(header, sort_keys=True, indent=1).splitlines():
             stream.write(f"# {line}\n")
         stream.write(",".join(c.name for c in columns) + "\n")
@@ -145,14 +199,17 @@ def _csv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> It
 
 @contextmanager
 def _ecsv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
+    from astropy.table import Table  # noqa: PLC0415 -- half a second, for this format alone
+
     plain = json.loads(json.dumps(header))  # YAML knows no named tuples
     empty = Table({c.name: np.empty(0, c.dtype) for c in columns}, meta=plain)
     for column in columns:
         empty[column.name].unit = column.unit or None
         empty[column.name].description = column.text
-    empty.write(path, format="ascii.ecsv", delimiter=",", overwrite=True)
-    with path.open("a", encoding="utf-8", newline="") as stream:
-        yield _row_appender(stream, columns)
+    with write_atomically(path) as temporary:
+        empty.write(temporary, format="ascii.ecsv", delimiter=",", overwrite=True)
+        with temporary.open("a", encoding="utf-8", newline="") as stream:
+            yield _row_appender(stream, columns)
 
 
 def _row_appender(stream: TextIO, columns: Sequence[Column]) -> Append:
@@ -181,49 +238,47 @@ def _ascii_values(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _arrow_type(column: Column) -> pa.DataType:
-    return pa.string() if column.dtype.startswith("U") else pa.from_numpy_dtype(column.dtype)
+    return pa.from_numpy_dtype(np.dtype(column.dtype))
 
 
-FORMATS: Final[
-    Mapping[
-        str,
-        Callable[[Path, Sequence[Column], Mapping[str, Any]], AbstractContextManager[Append]],
-    ]
-] = {"fits": _fits, "parquet": _parquet, "csv": _csv, "ecsv": _ecsv}
+_Writer = Callable[[Path, Sequence[Column], Mapping[str, Any]], AbstractContextManager[Append]]
+_WRITERS: Final[Mapping[str, _Writer]] = {
+    "fits": _fits,
+    "parquet": _parquet,
+    "csv": _csv,
+    "ecsv": _ecsv,
+}
 
 
-def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> Block:
-    """Read a catalogue as arrays.
+def read_table(path: str | Path, *, as_text: bool = False) -> Block:
+    """Read a table whose format is found from its first bytes.
 
     Args:
-        path: a file `open_writer` wrote, or any table with the same column names.
-        needed: columns that must be there.
+        path: FITS (the first extension), Parquet, ECSV or CSV.
+        as_text: keep the values of a CSV file as written; otherwise types are found from them,
+            and lines starting with ``#`` are comments.
 
     Returns:
-        Column name -> (n,) array; words as str, names as written.
+        Column name -> (n,) array; words as str, missing ones ``""``, missing numbers NaN.
 
     Raises:
-        DataFormatError: missing, unreadable, or without a needed column.
+        OSError, ValueError, PolarsError: see `UNREADABLE`.
     """
     file = Path(path)
-    if not file.is_file():
-        raise DataFormatError(f"{file}: no such catalogue; make it with quasarloop classify")
-    try:
-        block = _READERS[catalogue_format(file)](file)
-    except (OSError, ValueError, pl.exceptions.PolarsError) as exc:
-        raise DataFormatError(f"{file}: not a readable catalogue ({exc})") from exc
-    missing = [name for name in needed if name not in block]
-    if missing:
-        raise DataFormatError(
-            f"{file}: no column {', '.join(missing)}; expected a catalogue of quasarloop classify"
-        )
-    return block
+    with file.open("rb") as stream:
+        start = stream.read(len(_ECSV_START))
+    if start.startswith((b"SIMPLE", b"\x1f\x8b")):
+        return _read_fits(file)
+    if start.startswith(b"PAR1"):
+        return _from_polars(pl.read_parquet(file))
+    if start == _ECSV_START:
+        return _read_ecsv(file)
+    if as_text:
+        return _from_polars(pl.read_csv(file, infer_schema=False))
+    return _from_polars(pl.read_csv(file, comment_prefix="#", infer_schema_length=None))
 
 
-def line_columns(block: Block) -> list[str]:
-    """Return the names after ``C_`` of the emission lines, in order, the BAL finder left out."""
-    names = [name[2:] for name in block if name.startswith("C_") and f"Z_{name[2:]}" in block]
-    return [name for name in names if name != "BAL"]
+_ECSV_START: Final = b"# %ECSV"
 
 
 def _read_fits(path: Path) -> Block:
@@ -235,15 +290,9 @@ def _read_fits(path: Path) -> Block:
     return {name: _native(rows[name]) for name in rows.dtype.names}
 
 
-def _read_parquet(path: Path) -> Block:
-    return _from_polars(pl.read_parquet(path))
-
-
-def _read_csv(path: Path) -> Block:
-    return _from_polars(pl.read_csv(path, comment_prefix="#", infer_schema_length=None))
-
-
 def _read_ecsv(path: Path) -> Block:
+    from astropy.io import ascii as astropy_ascii  # noqa: PLC0415 -- as in `_ecsv`
+
     table = astropy_ascii.read(path, format="ecsv", fill_values=[])  # empty words are words
     return {name: np.asarray(table[name]) for name in table.colnames}
 
@@ -260,9 +309,6 @@ def _from_polars(frame: pl.DataFrame) -> Block:
 
 
 def _native(values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind == "S":
-        return np.char.rstrip(values.astype(np.str_))
+    if values.dtype.kind == "U":
+        return np.char.rstrip(values)
     return values.astype(values.dtype.newbyteorder("="))
-
-
-_READERS = {"fits": _read_fits, "parquet": _read_parquet, "csv": _read_csv, "ecsv": _read_ecsv}
