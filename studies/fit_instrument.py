@@ -1,4 +1,4 @@
-"""Fit throughputs and airglow strengths to the noise of real spectra; write simulate/data/*.csv.
+"""Fit throughputs and airglow strengths to the noise of real spectra; write simulate/data/*.ecsv.
 
     python studies/fit_instrument.py ../shared/data
 
@@ -10,10 +10,12 @@ lines, S the published sky continuum in the fibre and R the read-out variance.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import fitsio
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
 from scipy.ndimage import percentile_filter
 from scipy.signal import find_peaks
@@ -44,12 +46,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder of real spectra (shared/data)")
     data = parser.parse_args().data
-    OUT.mkdir(exist_ok=True)
     lines: list[tuple[float, float]] = []
+    curves: list[tuple[str, str, float, float]] = []
     for arm in "brz":
         wave, variance = desi_variance(data, arm)
         throughput, excess = solve(wave, variance, arm, DESI_TELESCOPE)
-        save(OUT / f"desi_throughput_{arm}.csv", anchors(wave, throughput, 32.0), "throughput")
+        curves += [("desi", arm, *pair) for pair in anchors(wave, throughput, 32.0)]
         last = max((w for w, _ in lines), default=0.0)
         lines += [
             pair for pair in measure_lines(wave, excess, variance, arm) if pair[0] > last + 2.0
@@ -60,14 +62,11 @@ def main() -> None:
     lines += [
         pair for pair in measure_lines(wave, excess, variance, "sdss") if pair[0] > DESI_END_AA
     ]
-    save(OUT / "sky_lines.csv", np.array(lines), "flux_1e-17_erg_s_cm2_arcsec2")
     red = 1 / (1 + np.exp(-(wave - 6000.0) / 60.0))
     for arm, share in (("b", 1 - red), ("r", red)):
-        save(
-            OUT / f"sdss_throughput_{arm}.csv",
-            anchors(wave, throughput * share, 50.0),
-            "throughput",
-        )
+        curves += [("sdss", arm, *pair) for pair in anchors(wave, throughput * share, 50.0)]
+    save("sky_lines", lines)
+    save("throughput", curves)
 
 
 def desi_variance(data: Path, arm: str) -> tuple[Floats, Floats]:
@@ -137,10 +136,13 @@ def anchors(wave: Floats, values: Floats, spacing_aa: float) -> Floats:
     return np.array([(wave[0], rows[0][1]), *rows, (wave[-1], rows[-1][1])])
 
 
-def save(path: Path, table: Floats, what: str) -> None:
-    """Write a small table with a line saying where it comes from."""
-    header = f"fitted by studies/fit_instrument.py to real spectra\nwave_vac_aa,{what}"
-    np.savetxt(path, table, fmt=("%.1f", "%.5g"), delimiter=",", header=header)
+def save(name: str, rows: Sequence[tuple[str | float, ...]]) -> None:
+    """Replace the rows of a table; its columns and their descriptions stay."""
+    path = OUT / f"{name}.ecsv"
+    table = Table.read(path, format="ascii.ecsv")[:0]
+    for *labels, wave_aa, value in rows:
+        table.add_row([*labels, float(f"{wave_aa:.1f}"), float(f"{value:.5g}")])
+    table.write(path, format="ascii.ecsv", overwrite=True)
     sys.stdout.write(f"{path.name}: {len(table)} rows\n")
 
 

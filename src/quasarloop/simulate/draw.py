@@ -15,7 +15,7 @@ from quasarloop.simulate.objects import (
     Objects,
     QuasarTraits,
     StarTraits,
-    concatenate_objects,
+    concatenate,
     spread,
 )
 from quasarloop.simulate.population import (
@@ -66,7 +66,7 @@ def draw_objects(
     """
     last = first_index + n
     blocks = range(first_index // BLOCK_OBJECTS, -(-last // BLOCK_OBJECTS))
-    drawn = concatenate_objects([_draw_block(population, seed_sequence, b) for b in blocks])
+    drawn = concatenate([_draw_block(population, seed_sequence, b) for b in blocks])
     start = first_index - blocks.start * BLOCK_OBJECTS
     return drawn[start : start + n]
 

@@ -6,13 +6,13 @@ Throughputs are set so that the noise has the level and shape of real spectra of
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.errors import GridError
+from quasarloop.simulate import published
 
 __all__ = [
     "ArmModel",
@@ -23,7 +23,6 @@ __all__ = [
     "photons_per_flux",
     "sdss_instrument",
     "sky_continuum",
-    "sky_lines",
     "sky_spectrum",
 ]
 
@@ -36,7 +35,6 @@ _CONTINUUM: Final = (
     (3500.0, 0.75), (4000.0, 0.60), (5000.0, 0.60), (6000.0, 0.70),
     (7000.0, 0.65), (8000.0, 0.60), (9000.0, 0.60), (10400.0, 0.70),
 )  # fmt: skip
-_LINES_FILE: Final = Path(__file__).parent / "data" / "sky_lines.csv"
 _REACH_SIGMA: Final = 5.0
 
 
@@ -46,22 +44,8 @@ def sky_continuum(wave_aa: Floats) -> Floats:
     return np.asarray(np.interp(wave_aa, anchors[:, 0], anchors[:, 1]), dtype=np.float64)
 
 
-@cache
-def sky_lines() -> tuple[Floats, Floats]:
-    """Return vacuum wavelengths (Å) and fluxes (1e-17 erg/s/cm²/arcsec²) of the airglow.
-
-    [O I] 5577, 6300, 6364, Na I D, Hg I, the O2 bands and the OH bands from 6-1 to 3-0.
-
-    Source: identifications and wavelengths as in Osterbrock et al. 1996, PASP 108, 277, and
-        Hanuschik 2003, A&A 407, 1157, blended to DESI's resolution; strengths measured by us on
-        the inverse variance of real DESI spectra (``studies/fit_instrument.py``).
-    """
-    table = np.loadtxt(_LINES_FILE, delimiter=",", comments="#")
-    return table[:, 0], table[:, 1]
-
-
 def sky_spectrum(wave_aa: Floats, sigma_aa: Floats) -> Floats:
-    """Return the whole sky as a spectrograph sees it.
+    """Return the whole sky as a spectrograph sees it: continuum and ``data/sky_lines.ecsv``.
 
     Args:
         wave_aa: (n,) pixel centres, Å, increasing.
@@ -71,7 +55,7 @@ def sky_spectrum(wave_aa: Floats, sigma_aa: Floats) -> Floats:
         (n,) 1e-17 erg/s/cm²/Å/arcsec².
     """
     sky = sky_continuum(wave_aa)
-    for centre, flux in zip(*sky_lines(), strict=True):
+    for centre, flux in published("sky_lines").tolist():
         sigma = float(np.interp(centre, wave_aa, sigma_aa))
         first, last = np.searchsorted(
             wave_aa, [centre - _REACH_SIGMA * sigma, centre + _REACH_SIGMA * sigma]
@@ -81,7 +65,6 @@ def sky_spectrum(wave_aa: Floats, sigma_aa: Floats) -> Floats:
     return sky
 
 
-_DATA: Final = Path(__file__).parent / "data"
 _HC_ERG_AA: Final = 1.98644586e-8  # Planck's constant × speed of light, erg Å (CODATA 2018)
 
 
@@ -153,7 +136,7 @@ class Instrument:
         name: ``"desi"`` or ``"sdss"``.
         wave_aa: (n_pix,) common pixels that all arms are cut from, Å.
         arms: blue to red.
-        telescope: what stands before it.
+        telescope: that feeds it.
     """
 
     name: str
@@ -167,7 +150,7 @@ def desi_instrument() -> Instrument:
     """Return DESI: 0.8 Å pixels, b 3600–5800, r 5760–7620, z 7520–9824 Å.
 
     Source: Guy et al. 2023, AJ 165, 144, Section 4.4 (grids); resolution from the RESOLUTION
-        matrices of real files (../shared/data/desi_tile80693): σ of 0.84–0.98 pixels.
+        matrices of the early data release, tile 80693: σ of 0.84–0.98 pixels.
     """
     wave = np.asarray(3600.0 + 0.8 * np.arange(7781), dtype=np.float64)
     ranges = {"b": (0, 2751, 0.88), "r": (2700, 2326, 0.80), "z": (4900, 2881, 0.91)}
@@ -182,8 +165,8 @@ def desi_instrument() -> Instrument:
 def sdss_instrument() -> Instrument:
     """Return BOSS: log grid of 1e-4 dex, blue arm to 6350 Å, red arm from 5650 Å.
 
-    Source: Dawson et al. 2013, AJ 145, 10; range and wdisp (1.45 to 0.77 pixels) as in
-        ../shared/data/boss_plate7102.
+    Source: Dawson et al. 2013, AJ 145, 10; range and wdisp (1.45 to 0.77 pixels) as in the
+        spectra of plate 7102.
     """
     wave = np.asarray(10 ** (3.5526 + 1e-4 * np.arange(4620)), dtype=np.float64)
     last_blue = int(np.searchsorted(wave, 6350.0))
@@ -223,10 +206,9 @@ def _arm(
     telescope: Telescope, name: str, wave: Floats, pixels: tuple[int, int], sigma_pixels: float
 ) -> ArmModel:
     part = wave[pixels[0] : pixels[0] + pixels[1]]
-    anchors = np.loadtxt(
-        _DATA / f"{telescope.survey}_throughput_{name}.csv", delimiter=",", comments="#"
-    )
-    throughput = np.interp(part, anchors[:, 0], anchors[:, 1])
+    table = published("throughput")
+    anchors = table[(table.survey == telescope.survey) & (table.arm == name)]
+    throughput = np.interp(part, anchors.wave_aa, anchors.throughput)
     sigma_aa = sigma_pixels * np.gradient(part)
     sky = sky_spectrum(part, sigma_aa) * telescope.fibre_arcsec2 / telescope.acceptance
     return ArmModel(

@@ -36,7 +36,7 @@ Array32 = NDArray[np.float32]
 # Bits SOMEBADPIX and COSMIC of desispec's specmask (desispec.maskbits).
 _SOME_BAD: Final = 1 << 0
 MASK_COSMIC: Final = 1 << 2
-# Our choice, from the share of pixels with ivar 0 in ../shared/data/desi_healpix9144 (single
+# Our choice, from the share of pixels with ivar 0 in DESI's coadd of HEALPix pixel 9144 (single
 # visits: 0.02 % blue, 0.15–0.3 % red): cosmic-ray hits per pixel and exposure, and their length.
 _HITS_PER_PIXEL: Final = {"b": 1.0e-4, "r": 8.0e-4, "z": 6.0e-4}
 _HIT_PIXELS: Final = 4

@@ -21,7 +21,7 @@ __all__ = [
     "StarKind",
     "StarTraits",
     "blank",
-    "concatenate_objects",
+    "concatenate",
     "spread",
 ]
 
@@ -255,27 +255,23 @@ def blank(traits: Traits) -> Traits:
     return _map_arrays(traits, lambda values: _nothing(values.dtype, values.shape))
 
 
-def concatenate_objects(parts: Sequence[Objects]) -> Objects:
-    """Join objects, in order; at least one part."""
-    return _join(parts)
+def concatenate(parts: Sequence[Traits]) -> Traits:
+    """Join traits or whole objects, in order; at least one part."""
+    joined = {}
+    for f in fields(parts[0]):  # type: ignore[arg-type]  # a TypeVar has no bound for "any dataclass"
+        values = [getattr(part, f.name) for part in parts]
+        joined[f.name] = concatenate(values) if is_dataclass(values[0]) else np.concatenate(values)
+    return type(parts[0])(**joined)
 
 
 def _nothing(dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype=dtype)
 
 
-def _join(parts: Sequence[Traits]) -> Traits:
-    joined = {}
-    for f in fields(parts[0]):  # type: ignore[arg-type]  # a TypeVar cannot say "any dataclass"
-        values = [getattr(part, f.name) for part in parts]
-        joined[f.name] = _join(values) if is_dataclass(values[0]) else np.concatenate(values)
-    return type(parts[0])(**joined)
-
-
 def _map_arrays(part: Traits, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Traits:
     """Rebuild a dataclass of arrays (or of such) with every array changed."""
     changed = {}
-    for f in fields(part):  # type: ignore[arg-type]  # a TypeVar cannot say "any dataclass"
+    for f in fields(part):  # type: ignore[arg-type]  # a TypeVar has no bound for "any dataclass"
         value = getattr(part, f.name)
         changed[f.name] = _map_arrays(value, change) if is_dataclass(value) else change(value)
     return type(part)(**changed)

@@ -1,6 +1,6 @@
 """Files as DESI writes them: coadd-*.fits and spectra-*.fits, byte for byte reproducible.
 
-FIBERMAP and EXP_FIBERMAP have all columns of a real coadd (``data/fibermap.ecsv``).
+FIBERMAP and EXP_FIBERMAP have all columns of a real coadd (``data/file_columns.ecsv``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from quasarloop.simulate.noise import Conditions, NoisyArm, gaussian_kernel
 from quasarloop.simulate.observing import Exposure
 from quasarloop.tables import new_fits
 
-__all__ = ["tsnr2", "write_coadd", "write_spectra"]
+__all__ = ["file_columns", "tsnr2", "usual_rows", "write_coadd", "write_spectra"]
 
 Table = NDArray[np.void]
 Cards = list[dict[str, Any]]
@@ -35,8 +35,8 @@ _SKY_BIT: Final = 1 << 32
 _EXPOSURE_GAP_DAYS: Final = 0.013
 _PHOTOMETRY_DEPTH: Final = {"G": 25.5, "R": 25.0, "Z": 24.1}  # Legacy Surveys, 5 σ, AB mag
 _ROBOTS: Final = 502  # positions on a petal
-# TSNR2 of a tracer and arm over the summed inverse variance of the arm, measured on the coadd that
-# `data/fibermap.ecsv` follows: the true ratio depends on the tracer's spectrum, this has the scale.
+# TSNR2 of a tracer and arm over the summed inverse variance of the arm, measured on a real coadd:
+# the true ratio depends on the spectrum of the tracer, this has the scale.
 _TSNR2: Final[Mapping[str, tuple[float, float, float]]] = {
     "GPBDARK": (0.0115, 0.345, 1.57e-10),
     "ELG": (1.07e-5, 7.75e-4, 1.34e-3),
@@ -175,7 +175,7 @@ def _fibermap(assignment: Assignment, conditions: Sequence[Conditions], nominal_
         conditions: of each exposure in the coadd.
         nominal_s: nominal exposure time, s.
     """
-    table = _filled(_columns("FIBERMAP"), len(assignment.is_sky))
+    table = usual_rows(file_columns("FIBERMAP"), len(assignment.is_sky))
     _set_target(table, assignment)
     table["COADD_FIBERSTATUS"] = assignment.fiberstatus
     table["COADD_NUMEXP"] = len(conditions)
@@ -187,12 +187,12 @@ def _spectra_fibermap(
     assignment: Assignment, conditions: Sequence[Conditions], nominal_s: float
 ) -> Table:
     """Return the FIBERMAP of a spectra file: one exposure after the other, all objects each."""
-    coadd = _columns("FIBERMAP")
+    coadd = file_columns("FIBERMAP")
     kept = [column for column in coadd if not column[0].startswith(("COADD_", "MEAN_", "RMS_"))]
     names = {name for name, *_ in kept}
-    extra = [column for column in _columns("EXP_FIBERMAP") if column[0] not in names]
+    extra = [column for column in file_columns("EXP_FIBERMAP") if column[0] not in names]
     exposures = _exposure_fibermap(assignment, conditions, nominal_s)
-    table = _filled([*kept, *extra], len(exposures))
+    table = usual_rows([*kept, *extra], len(exposures))
     for part in np.split(table, len(conditions)):
         _set_target(part, assignment)
     for name in exposures.dtype.names or ():
@@ -206,7 +206,7 @@ def _exposure_fibermap(
     """Return EXP_FIBERMAP: one row per object and exposure, exposure by exposure."""
     parts = []
     for number, one in enumerate(conditions):
-        part = _filled(_columns("EXP_FIBERMAP"), len(assignment.is_sky))
+        part = usual_rows(file_columns("EXP_FIBERMAP"), len(assignment.is_sky))
         _set_place(part, assignment)
         part["NIGHT"] = assignment.tile.night
         part["EXPID"] = _first_expid(assignment.tile) + number
@@ -231,6 +231,20 @@ def _scores(target_id: NDArray[np.int64], arms: Mapping[str, NoisyArm], *, coadd
         columns[f"MEDIAN_{kind}_SNR_{letter}"] = _row_median(arm.flux * np.sqrt(arm.ivar))
     columns |= _tsnr2_columns(arms)
     return _table(columns)
+
+
+def file_columns(table: str) -> list[tuple[str, str, str]]:
+    """Return name, type and usual value of the columns of a table of ``file_columns.ecsv``."""
+    return [column for name, *column in published("file_columns").tolist() if name == table]
+
+
+def usual_rows(columns: Sequence[tuple[str, str, str]], n: int) -> Table:
+    """Return a table of n rows, every column at its usual value."""
+    table = np.zeros(n, dtype=[(name, kind) for name, kind, _ in columns])
+    for name, kind, value in columns:
+        if value != "0":
+            table[name] = value if kind.startswith("S") else float(value)
+    return table
 
 
 def tsnr2(target_id: NDArray[np.int64], arms: Mapping[str, NoisyArm]) -> Table:
@@ -292,19 +306,6 @@ def _set_place(table: Table, assignment: Assignment) -> None:
     table["TILEID"] = tile.tile_id
     table["FIBERASSIGN_X"], table["FIBERASSIGN_Y"] = sites.x_mm, sites.y_mm
     table["PLATE_RA"], table["PLATE_DEC"] = sites.ra_deg, sites.dec_deg
-
-
-def _columns(table: str) -> list[tuple[str, str, str]]:
-    """Name, type code and usual value of each column of FIBERMAP or EXP_FIBERMAP."""
-    return [column for name, *column in published("fibermap").tolist() if name == table]
-
-
-def _filled(columns: Sequence[tuple[str, str, str]], n: int) -> Table:
-    table = np.zeros(n, dtype=[(name, kind) for name, kind, _ in columns])
-    for name, kind, value in columns:
-        if value != "0":
-            table[name] = value if kind.startswith("S") else float(value)
-    return table
 
 
 def _table(columns: Mapping[str, NDArray[Any]]) -> Table:

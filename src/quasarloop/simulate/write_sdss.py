@@ -21,6 +21,7 @@ from quasarloop.read import sdss_target_id
 from quasarloop.simulate.footprint import Assignment, Tile
 from quasarloop.simulate.instrument import Instrument, sky_continuum
 from quasarloop.simulate.noise import MASK_COSMIC, NoisyArm
+from quasarloop.simulate.write_desi import file_columns, usual_rows
 from quasarloop.simulate.write_redrock import RedrockResult
 from quasarloop.tables import new_fits
 
@@ -116,34 +117,6 @@ _NODATA: Final = 1 << 24
 _COMBINEREJ: Final = 1 << 25
 # BRIGHTSKY is set in some 7 % of pixels of real files (plate 7102).
 _BRIGHT_OVER_CONTINUUM: Final = 4.0
-_N_BANDS: Final = 5  # u, g, r, i, z
-
-_COADD: Final = np.dtype(
-    [
-        ("flux", ">f4"), ("loglam", ">f4"), ("ivar", ">f4"), ("and_mask", ">i4"),
-        ("or_mask", ">i4"), ("wdisp", ">f4"), ("sky", ">f4"), ("model", ">f4"),
-    ]
-)  # fmt: skip
-_SPECOBJ: Final = np.dtype(
-    [
-        ("SURVEY", "S6"), ("INSTRUMENT", "S4"), ("CHUNK", "S14"), ("PROGRAMNAME", "S27"),
-        ("PLATE", ">i4"), ("TILE", ">i4"), ("MJD", ">i4"), ("FIBERID", ">i4"), ("RUN2D", "S6"),
-        ("RUN1D", "S6"), ("SPECOBJID", ">i8"), ("OBJTYPE", "S16"), ("SOURCETYPE", "S25"),
-        ("PLUG_RA", ">f8"), ("PLUG_DEC", ">f8"), ("CLASS", "S6"), ("SUBCLASS", "S21"),
-        ("Z", ">f4"), ("Z_ERR", ">f4"), ("ZWARNING", ">i4"), ("RCHI2", ">f4"),
-        ("RCHI2DIFF", ">f4"), ("WAVEMIN", ">f4"), ("WAVEMAX", ">f4"),
-        ("SN_MEDIAN", ">f4", (_N_BANDS,)), ("SN_MEDIAN_ALL", ">f4"),
-        ("SPECTROFLUX", ">f4", (_N_BANDS,)), ("ANYANDMASK", ">i4"), ("ANYORMASK", ">i4"),
-        ("BOSS_TARGET1", ">i8"), ("EBOSS_TARGET0", ">i8"), ("THING_ID", ">i4"),
-    ]
-)  # fmt: skip
-_LINES: Final = np.dtype(
-    [
-        ("PLATE", ">i4"), ("MJD", ">i4"), ("FIBERID", ">i4"), ("LINENAME", "S13"),
-        ("LINEWAVE", ">f8"), ("LINEZ", ">f4"), ("LINEZ_ERR", ">f4"), ("LINEAREA", ">f4"),
-        ("LINEAREA_ERR", ">f4"),
-    ]
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -227,19 +200,25 @@ def write_plate(
     whole = combine_arms(instrument, arms)
     pixels = _coadd_rows(instrument, whole)
     objects = _object_rows(plate, assignment, whole, result, instrument)
+    lines = usual_rows(file_columns("SPZLINE"), len(EMISSION_LINES))
+    lines["LINENAME"] = [line.column for line in EMISSION_LINES]
+    lines["LINEWAVE"] = [line.wave_rest_aa for line in EMISSION_LINES]
     heads = [
-        table_header(_COADD, pixels.shape[1], "COADD"),
-        table_header(_SPECOBJ, 1, "SPECOBJ"),
-        table_header(_LINES, len(EMISSION_LINES), "SPZLINE"),
+        table_header(pixels.dtype, pixels.shape[1], "COADD"),
+        table_header(objects.dtype, 1, "SPECOBJ"),
+        table_header(lines.dtype, len(lines), "SPZLINE"),
     ]
     with _folder_atomically(folder) as temporary:
         for row, fiber in enumerate(plate.fiber.tolist()):
             one = objects[row]
+            for name in ("PLATE", "MJD", "FIBERID"):
+                lines[name] = one[name]
+            lines["LINEZ"] = one["Z"]
             content = (
                 _primary(plate, fiber, one),
                 heads[0], block(pixels[row]),
                 heads[1], block(objects[row : row + 1]),
-                heads[2], block(_line_rows(one)),
+                heads[2], block(lines),
             )  # fmt: skip
             path = temporary / f"spec-{plate.name}-{fiber:04d}.fits"
             path.write_bytes(b"".join(content))
@@ -261,7 +240,8 @@ def _primary(plate: Plate, fiber: int, one: np.void) -> bytes:
 
 
 def _coadd_rows(instrument: Instrument, whole: NoisyArm) -> NDArray[np.void]:
-    rows = np.zeros(whole.flux.shape, dtype=_COADD)
+    n, n_pix = whole.flux.shape
+    rows = usual_rows(file_columns("COADD"), n * n_pix).reshape(n, n_pix)
     rows["flux"], rows["ivar"] = whole.flux, whole.ivar
     rows["loglam"] = np.log10(instrument.wave_aa)
     sky, width = _by_light(instrument, "sky"), _by_light(instrument, "width")
@@ -308,16 +288,9 @@ def _object_rows(
     result: RedrockResult,
     instrument: Instrument,
 ) -> NDArray[np.void]:
-    rows = np.zeros(len(plate.fiber), dtype=_SPECOBJ)
-    constants: Mapping[str, Any] = {
-        "SURVEY": b"boss", "INSTRUMENT": b"BOSS", "CHUNK": b"simulated",
-        "PROGRAMNAME": b"simulated", "PLATE": plate.plate, "TILE": plate.plate,
-        "MJD": plate.mjd, "RUN2D": b"sim", "RUN1D": b"sim", "RCHI2": 1.0,
-        "WAVEMIN": instrument.wave_aa[0], "WAVEMAX": instrument.wave_aa[-1],
-        "EBOSS_TARGET0": 1 << 10, "ANYANDMASK": _BRIGHTSKY, "ANYORMASK": _BRIGHTSKY,
-    }  # fmt: skip
-    for name, value in constants.items():
-        rows[name] = value
+    rows = usual_rows(file_columns("SPECOBJ"), len(plate.fiber))
+    rows["PLATE"], rows["TILE"], rows["MJD"] = plate.plate, plate.plate, plate.mjd
+    rows["WAVEMIN"], rows["WAVEMAX"] = instrument.wave_aa[[0, -1]]
     rows["FIBERID"], rows["THING_ID"] = plate.fiber, plate.thing_id
     rows["SPECOBJID"] = plate.target_id
     kind = np.where(assignment.is_sky, b"SKY", b"QSO")
@@ -325,24 +298,12 @@ def _object_rows(
     rows["PLUG_RA"], rows["PLUG_DEC"] = assignment.sites.ra_deg, assignment.sites.dec_deg
     rows["CLASS"] = np.array([b"STAR", b"GALAXY", b"QSO"])[result.spectype]
     rows["Z"], rows["ZWARNING"] = result.z, result.zwarn
-    rows["Z_ERR"] = 1e-4
     rows["RCHI2DIFF"] = result.deltachi2 / whole.flux.shape[1]
     sn = np.median(whole.flux * np.sqrt(whole.ivar), axis=1)
     rows["SN_MEDIAN"], rows["SN_MEDIAN_ALL"] = sn[:, None], sn
     bands = assignment.band_flux
     rows["SPECTROFLUX"][:, 1], rows["SPECTROFLUX"][:, 2] = bands["G"], bands["R"]
     rows["SPECTROFLUX"][:, 4] = bands["Z"]
-    return rows
-
-
-def _line_rows(one: np.void) -> NDArray[np.void]:
-    rows = np.zeros(len(EMISSION_LINES), dtype=_LINES)
-    for name in ("PLATE", "MJD", "FIBERID"):
-        rows[name] = one[name]
-    rows["LINENAME"] = [line.column for line in EMISSION_LINES]
-    rows["LINEWAVE"] = [line.wave_rest_aa for line in EMISSION_LINES]
-    rows["LINEZ"] = one["Z"]
-    rows["LINEAREA_ERR"] = -1.0  # idlspec2d's mark of a line that was not measured
     return rows
 
 
