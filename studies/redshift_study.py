@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_folder
 from quasarloop.classes import CONFIDENCE_THRESHOLD
-from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.constants import SPEED_OF_LIGHT_KMS, nmad
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.compare import CONFUSION_KMS, confused_redshift
 from quasarloop.evaluate.metrics import completeness_at_purity, error_kms
@@ -45,7 +45,6 @@ from quasarloop.network.predict import Predictor
 from quasarloop.network.redshift_reading import fit_error_scale, fit_temperature
 from quasarloop.network.training import train
 from quasarloop.network.weights import read_weights, write_weights
-from quasarloop.robust import nmad
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
 from redshift_study_table import tables

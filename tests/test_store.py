@@ -207,7 +207,7 @@ def test_a_kill_at_any_moment_is_survived(tmp_path, spectrum_files):
 
 def test_another_grid_is_refused(tmp_path, survey):
     ingest(survey, tmp_path / "store")
-    with pytest.raises(GridError, match=r"holds a log grid, 443 bins .*; asked for a linear grid"):
+    with pytest.raises(GridError, match=r"holds a log grid, 443 bins .*, not a linear grid"):
         ingest(survey, tmp_path / "store", LINEAR_GRID)
     # The shards' names tell the grids apart as well.
     report = ingest_file(survey[0], tmp_path / "store", LINEAR_GRID)

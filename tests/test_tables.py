@@ -115,7 +115,7 @@ def test_fits_has_units_and_descriptions(tmp_path):
     ("name", "complaint"),
     [
         ("c.txt", "use one of .fits"),
-        ("c", "cannot tell the format"),
+        ("c", "no known format"),
         ("no/c.fits", "make it first"),
     ],
 )

@@ -43,7 +43,7 @@ def test_votes_split_at_z_2_1():
 
 
 def test_repeated_targets_and_ragged_columns_are_refused():
-    with pytest.raises(TruthError, match=r"1 TARGETIDs stand more than once .*first: 5"):
+    with pytest.raises(TruthError, match=r"1 TARGETIDs are more than once .*first: 5"):
         table([5, 7, 5])
     with pytest.raises(TruthError, match="differ in length"):
         TruthTable.make(np.array([1, 2]), np.array([2]), np.array([1.0, 2.0]))

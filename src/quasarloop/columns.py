@@ -35,7 +35,7 @@ Index = slice | NDArray[np.integer] | NDArray[np.bool_]
 # Column name -> (n,) array.
 Block = dict[str, NDArray[np.generic]]
 
-# Kind of a column -> type of its values in memory and in stores, and what stands for unknown.
+# Kind of a column -> type of its values in memory and in stores, and the value that means unknown.
 _IN_MEMORY: Final = {"i": ("i8", -1), "f": ("f8", np.nan), "U": ("U", "")}
 
 

@@ -1,7 +1,7 @@
 """From spectra as read to spectra on the grid, with a flag for all that looks wrong.
 
 A bad spectrum is never dropped and never raises here: it gets a flag, and each later
-step says which flags it refuses.
+step names which flags it refuses.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.constants import MAD_TO_SIGMA
 from quasarloop.grid import WaveGrid, normalise, rebin
-from quasarloop.robust import MAD_TO_SIGMA
 from quasarloop.spectra import ARM_NAMES, Arm, Flag, Keys, RebinnedSpectra, Spectra
 
 __all__ = [
@@ -24,10 +24,10 @@ __all__ = [
     "prepare",
 ]
 
-# Flags with which no network can say anything sensible.
+# Flags with which no network can give a sensible result.
 UNUSABLE: Final = Flag.NO_DATA | Flag.CONSTANT_FLUX
 
-# Source: INTEROP.md, "corrupt spectra" (released code): a neighbouring-pixel jump >= 1e4.
+# Source: docs/reference/spectra.md, "Preprocessing": the released code's jump of neighbours.
 CORRUPT_JUMP: Final = 1e4
 # Source: paper, Section 4.2: corruption "on approximately 1/3rd of the wavelength grid"; of the
 # red third of the wavelengths, that is 23 % of the log grid's bins. Our choice: a fifth.
@@ -56,7 +56,7 @@ _BLOCK_ROWS: Final = 128  # rows prepared at once: their pixels stay near the pr
 def clean_pixels(
     flux: NDArray[np.floating], ivar: NDArray[np.floating]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-    """Set flux and ivar to 0 where either is unusable, and say so.
+    """Set flux and ivar to 0 where either is unusable, and flag it.
 
     Args:
         flux: (n, n_pix), any float type and byte order.
@@ -65,7 +65,7 @@ def clean_pixels(
     Returns:
         Native float32 flux and ivar, and (n,) int32 flags (`NAN_FLUX`, `NEGATIVE_IVAR`).
 
-    Source: INTEROP.md: "NaN flux: set flux and ivar to 0 first (QuasarNP does not)".
+    Source: our choice; QuasarNP does not.
     """
     flux32 = np.array(flux, dtype=np.float32)
     ivar32 = np.array(ivar, dtype=np.float32)
@@ -96,7 +96,7 @@ def prepare(spectra: Spectra, grid: WaveGrid) -> RebinnedSpectra:
     Returns:
         One row per input row, in order, none dropped.
 
-    Source: INTEROP.md, "Wavelength grids and preprocessing"; flags are our choice.
+    Source: docs/reference/spectra.md, "Preprocessing"; flags are our choice.
     """
     n, n_bins = len(spectra), grid.n_bins
     flux = np.empty((n, n_bins), dtype=np.float32)
@@ -250,7 +250,7 @@ def _third_is_implausible(
 def _is_light_at_red_end(
     away: NDArray[np.bool_], above: NDArray[np.bool_], data: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Say whether nearly all bins that are away are above, and the reddest that hold data."""
+    """Return whether nearly all bins that are away are above, and the reddest that hold data."""
     rank = np.cumsum(data[:, ::-1], axis=1)[:, ::-1]  # 1 for the reddest bin with data
     count = away.sum(axis=1)
     reddest = data & (rank <= count[:, None])

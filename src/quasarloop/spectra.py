@@ -1,4 +1,4 @@
-"""Spectra as read, spectra as the network sees them, and who they are.
+"""Spectra as read, and spectra as networks see them.
 
 Frozen types only: nothing here is loaded, changed and plotted in place. Survey
 column names (``TARGETID``) belong to readers and writers; here names are whole words.
@@ -23,7 +23,7 @@ ARM_NAMES: Final = ("b", "r", "z")
 
 
 class Flag(IntFlag):
-    """Why a spectrum may be unfit; rows are kept and counted, each step says what it refuses."""
+    """Why a spectrum may be unfit; rows are kept and counted, each step names what it refuses."""
 
     NO_DATA = 1  # no pixel with ivar > 0 on the grid
     ARM_B_MASKED = 2  # blue arm absent or without a usable pixel
@@ -70,7 +70,7 @@ class Spectra:
 
     Attributes:
         arms: one or several; all with the same number of rows.
-        keys: who they are.
+        keys: identity of each.
         flags: (n,) int32 of `Flag` bits known to the reader.
         source: path of the file, as given.
         row: (n,) int64 row in that file.
@@ -113,7 +113,7 @@ class RebinnedSpectra:
         mean_flux, rms_flux: (n,) float64, what normalising removed, survey units.
         sn: (n, 3) float32 median S/N per pixel of arms b, r, z; NaN where masked.
         flags: (n,) int32 of `Flag`.
-        keys: who they are.
+        keys: identity of each.
         source: (n,) path of the file each came from.
         row: (n,) int64 row in that file.
     """

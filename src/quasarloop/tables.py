@@ -102,8 +102,7 @@ def _format(path: str | Path, known: Sequence[str]) -> str:
     if ending not in known:
         names = ", ".join(f".{name}" for name in known[:-1])
         raise OutputError(
-            f"{path}: cannot tell the format from the ending {ending!r}; "
-            f"use one of {names} or .{known[-1]}"
+            f"{path}: no known format has the ending {ending!r}; use one of {names} or .{known[-1]}"
         )
     return ending
 

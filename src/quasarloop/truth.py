@@ -1,4 +1,4 @@
-"""The truth table: what experts (or a simulator) say each target is.
+"""The truth table: class and redshift of each target from experts or a simulator.
 
 An unlabelled or low-quality row is never a negative: it has training weight 0.
 """
@@ -17,7 +17,7 @@ from quasarloop.errors import TruthError
 __all__ = ["CLASSES", "MIN_QUALITY", "SpecType", "TruthTable", "join_truth", "match_truth"]
 
 # Source: paper, Section 4: "only uses spectra whose final merged quality is above 2.5";
-# INTEROP.md: used for training only if best_quality >= 2.5.
+# docs/reference/labels.md, "Merging": trains only if best_quality >= 2.5.
 MIN_QUALITY: Final = 2.5
 # Quality of labels that come without one but are as good as inspected (simulated truth).
 SECURE_QUALITY: Final = 4.0
@@ -85,7 +85,7 @@ class TruthTable:
             values, counts = np.unique(self.target_id, return_counts=True)
             repeated = values[counts > 1]
             raise TruthError(
-                f"{len(repeated)} TARGETIDs stand more than once in the truth table (first: "
+                f"{len(repeated)} TARGETIDs are more than once in the truth table (first: "
                 f"{repeated[0]}); merge them first: one row per target"
             )
 

@@ -56,7 +56,7 @@ class ClassifyOptions:
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}; a confidence lies between 0 and 1")
         if self.n_lines < 1:
-            raise ValueError(f"n_lines is {self.n_lines}; at least one line must be asked for")
+            raise ValueError(f"n_lines is {self.n_lines}; at least one line is needed")
 
 
 def classify_spectra(
@@ -70,7 +70,7 @@ def classify_spectra(
         options: thresholds.
 
     Returns:
-        Columns as `catalogue_columns` lists them. Spectra a network can say nothing of (no
+        Columns as `catalogue_columns` lists them. Spectra no network can classify (no
         data, constant flux) are not quasars, and their confidences and redshifts are NaN.
     """
     chosen = options or ClassifyOptions()
@@ -105,7 +105,7 @@ def classify_spectra(
 
 
 def options_record(options: ClassifyOptions) -> Mapping[str, Any]:
-    """Return what a header must say to make the same catalogue again."""
+    """Return what makes the same catalogue again, for a header."""
     return {
         "threshold": options.threshold,
         "n_lines": options.n_lines,
@@ -200,7 +200,7 @@ def classify_to_file(
 
 
 def catalogue_header(path: Path, weights: Weights, options: ClassifyOptions) -> dict[str, Any]:
-    """Return what a catalogue says of how it was made.
+    """Return how a catalogue was made, for its header.
 
     Args:
         path: the weights file.

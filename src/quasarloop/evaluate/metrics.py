@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 from scipy.stats import beta
 
-from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.constants import SPEED_OF_LIGHT_KMS, nmad
 from quasarloop.errors import TruthError
-from quasarloop.robust import nmad
 
 __all__ = [
     "CONFIDENCE_LEVEL",

@@ -14,13 +14,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.constants import SPEED_OF_LIGHT_KMS, nmad
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.metrics import error_kms
 from quasarloop.evaluate.repeats import usable_rows
 from quasarloop.grid import WaveGrid, grid_named
 from quasarloop.lines import EMISSION_LINES, Line
-from quasarloop.robust import nmad
 from quasarloop.truth import TruthTable, match_truth
 
 __all__ = [

@@ -76,7 +76,7 @@ def rebin(arms: list[tuple[ArrayLike, ArrayLike, ArrayLike]], grid: WaveGrid) ->
     Raises:
         GridError: no arm, or wavelengths that do not increase.
 
-    Source: INTEROP.md: sum flux·ivar and ivar per bin over all arms, divide where ivar > 0.
+    Source: quasarnp.utils.rebin; docs/reference/spectra.md, "Preprocessing".
     """
     if not arms:
         raise GridError("no arm to rebin; a spectrum needs at least one")
@@ -107,7 +107,7 @@ def normalise(flux: ArrayLike, ivar: ArrayLike) -> Normalised:
         Network inputs. Empty bins become -mean/rms, as in QuasarNET. Rows without ivar, or of
         constant flux (rms 0), come back as zeros with mean or rms saying why: no NaN leaves here.
 
-    Source: INTEROP.md.
+    Source: quasarnp.utils.renormalize; docs/reference/spectra.md, "Preprocessing".
     """
     values = np.asarray(flux)
     weights = np.asarray(ivar)
@@ -144,7 +144,7 @@ class _Plan(NamedTuple):
 
     The pixels are cut into overlapping windows, `step` apart and so wide that each bin lies
     whole in the window its first pixel is in. One batched matrix product over the pixels where
-    they stand then sums all bins of many spectra, faster than adding bin by bin.
+    they are then sums all bins of many spectra, faster than adding bin by bin.
     """
 
     pixels: slice  # those on the grid
@@ -204,7 +204,7 @@ class _Side(NamedTuple):
     plan: _Plan
     flux: Floats  # (n, n_used)
     ivar: Floats
-    windows: Floats | None  # of `ivar`, where it can be summed as it stands
+    windows: Floats | None  # of `ivar`, where it can be summed in place
 
     @classmethod
     def make(

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 # Decimals kept of a bin number before floor, so that a pixel on an edge does not fall one bin
-# low by rounding. Source: INTEROP.md for the linear grid (QuasarNP); our choice for the log one.
+# low by rounding. Source: quasarnp.utils.regrid for the linear grid; our choice for the log one.
 _BIN_DECIMALS: Final = 10
 # A grid counts as uniform if no step differs from the mean by more than this part.
 _UNIFORM_TOLERANCE: Final = 1e-3
@@ -69,7 +69,7 @@ class WaveGrid:
         Returns:
             (n,) int64 bin numbers.
 
-        Source: INTEROP.md, "Wavelength grids and preprocessing".
+        Source: docs/reference/spectra.md, "Wavelength grids".
 
         >>> LINEAR_GRID.bin_of([3599.9, 3600.0, 3613.6]).tolist()
         [-1, 0, 1]
@@ -113,7 +113,7 @@ class WaveGrid:
         return np.where(outside, self._law_aa(pos), inside)
 
     def matches(self, other: "WaveGrid") -> bool:
-        """Say whether both grids have the same bins to within a thousandth of a bin."""
+        """Return whether both grids have the same bins to within a thousandth of a bin."""
         return (
             self.kind == other.kind
             and self.n_bins == other.n_bins
@@ -140,9 +140,9 @@ class WaveGrid:
         return self.start_aa + self.step * pos
 
 
-# Source: INTEROP.md. n_bins = int((log10(10000) - log10(3600)) / 1e-3).
+# Source: quasarnet/io.py; n_bins = int((log10(10000) - log10(3600)) / 1e-3).
 LOG_GRID: Final = WaveGrid("log", 3600.0, 1e-3, 443)
-# Source: INTEROP.md. 13.6 Å = 17 DESI pixels of 0.8 Å.
+# Source: quasarnp.utils.linear_wave. 13.6 Å = 17 DESI pixels of 0.8 Å.
 LINEAR_GRID: Final = WaveGrid("linear", 3600.0, 13.6, 458)
 _NAMED: Final = {"log": LOG_GRID, "linear": LINEAR_GRID}
 

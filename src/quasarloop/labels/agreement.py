@@ -9,10 +9,9 @@ import krippendorff
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.constants import MAD_TO_SIGMA, SPEED_OF_LIGHT_KMS
 from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.labels.verdict import Verdict, is_complete
-from quasarloop.robust import MAD_TO_SIGMA
 from quasarloop.truth import CLASSES, SpecType
 
 __all__ = ["Agreement", "PairAgreement", "agreement", "krippendorff_alpha"]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from quasarloop.constants import nmad
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.loss import (
@@ -18,7 +19,6 @@ from quasarloop.network.loss import (
 from quasarloop.network.model import LineFinder
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.training_pass import validation_logits
-from quasarloop.robust import nmad
 
 __all__ = ["Scores", "score", "target_tensors"]
 

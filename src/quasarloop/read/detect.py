@@ -147,7 +147,7 @@ def _block(fits: FitsFile, found: Format, identity: Identity, rows: slice, masks
 
 @contextmanager
 def _damage_explained(fits: FitsFile) -> Iterator[None]:
-    # Readers check what can be expected to go wrong; a header damaged in one byte can say anything.
+    # Readers check what can be expected to go wrong; one damaged byte can do anything.
     try:
         with np.errstate(all="ignore"):
             yield

@@ -1,18 +1,21 @@
 """A small reader of FITS headers, images and table columns.
 
 Survey files come by the hundred thousand, often with one spectrum and a table of 236
-columns each. Only what is asked for is decoded here (listing such a file costs 12 ms in
-cfitsio and under 1 ms here), and the length of a file is checked before anything is
-believed. Tile-compressed images are handed to fitsio.
+columns each. Only what is needed is decoded here: the spectrum and the identity of an SDSS
+spec file cost 1.5 ms, 6 ms with fitsio and 25 ms with astropy. The length of a file is
+checked before anything is believed. Tile-compressed images are read with fitsio.
 """
 
 import gzip
 import io
+import math
 import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -20,15 +23,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.errors import DataFormatError
-from quasarloop.read.fits_header import BLOCK_BYTES, CARD_BYTES, Hdu, HeaderValue
 
-__all__ = ["FitsFile", "Hdu", "HeaderValue", "open_fits"]
+__all__ = ["FitsFile", "Hdu", "open_fits"]
 
+_Value = str | int | float | bool
+
+_BLOCK_BYTES: Final = 2880  # everything in a FITS file is padded to it
+_CARD_BYTES: Final = 80
 _FIRST_CARD: Final = b"SIMPLE  ="
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _CHUNK_BYTES: Final = 1 << 20
 # Headers longer than this are damage, not headers.
 _MAX_HEADER_BLOCKS: Final = 4096
+# Limits of the standard; a larger number is damage.
+_LARGEST: Final = {"NAXIS": 999, "ZNAXIS": 999, "TFIELDS": 999}
+# Text in quotes (two quotes inside are one), a logical, or a number.
+_VALUE: Final = re.compile(rb"'((?:[^']|'')*)|([TF])|([-+0-9.EeDd]+)")
+# BITPIX and the letters of TFORM -> numpy types.
 _IMAGE_TYPES: Final[Mapping[object, str]] = {
     8: "u1",
     16: ">i2",
@@ -48,6 +59,83 @@ _COLUMN_TYPES: Final = {
 }
 _COLUMN_BYTES: Final = {"X": 1 / 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _HALF_UINT64: Final = 2.0**63
+
+
+@dataclass(frozen=True)
+class Hdu:
+    """One header and the place of its data.
+
+    Attributes:
+        index: number in the file, from 0.
+        cards: the header's bytes.
+        data_start: offset of the data.
+    """
+
+    index: int
+    cards: bytes
+    data_start: int
+
+    @cached_property
+    def header(self) -> Mapping[str, _Value]:
+        """Keywords and values; comments, history and continuations left out."""
+        return dict(_parse_cards(self.cards))
+
+    @property
+    def name(self) -> str:
+        """EXTNAME in capitals, ``""`` without one."""
+        return str(self.header.get("EXTNAME", "")).strip().upper()
+
+    @property
+    def is_table(self) -> bool:
+        """True for a binary table that is not a tile-compressed image."""
+        return self.header.get("XTENSION") == "BINTABLE" and not self.is_compressed
+
+    @property
+    def is_compressed(self) -> bool:
+        """True for a tile-compressed image."""
+        return self.header.get("ZIMAGE") is True
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data in C order: rows first; () without data."""
+        key = "ZNAXIS" if self.is_compressed else "NAXIS"
+        axes = [self._integer(f"{key}{i}") for i in range(self._integer(key), 0, -1)]
+        return tuple(axes)
+
+    @cached_property
+    def columns(self) -> Mapping[str, int]:
+        """Names of a table's columns, in capitals, and their numbers from 1."""
+        count = self._integer("TFIELDS") if self.is_table else 0
+        return {
+            str(self.header.get(f"TTYPE{i}", "")).strip().upper(): i for i in range(1, count + 1)
+        }
+
+    @property
+    def n_rows(self) -> int:
+        """Length of the first axis; 0 without data."""
+        return self.shape[0] if self.shape else 0
+
+    @property
+    def data_bytes(self) -> int:
+        """Length of the data without padding; only the first block of cards is parsed."""
+        front = Hdu(self.index, self.cards[:_BLOCK_BYTES], self.data_start)
+        axes = [front._integer(f"NAXIS{i}") for i in range(1, front._integer("NAXIS") + 1)]
+        if not axes:
+            return 0
+        elements = math.prod(axes) + front._integer("PCOUNT", 0)
+        return abs(front._integer("BITPIX")) // 8 * front._integer("GCOUNT", 1) * elements
+
+    def label(self) -> str:
+        """Return how messages name it: ``HDU 3 (B_FLUX)``."""
+        return f"HDU {self.index}" + (f" ({self.name})" if self.name else "")
+
+    def _integer(self, key: str, missing: int | None = None) -> int:
+        value = self.header.get(key, missing)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise DataFormatError(f"HDU {self.index}: {key} is {value!r}; expected an integer")
+        if not 0 <= value <= _LARGEST.get(key, value) and key != "BITPIX":
+            raise DataFormatError(f"HDU {self.index}: {key} is {value}: impossible")
+        return value
 
 
 class FitsFile:
@@ -81,7 +169,7 @@ class FitsFile:
         return ", ".join(hdu.name or f"#{hdu.index}" for hdu in self.hdus)
 
     def chunks(self, hdu: Hdu) -> Iterator[bytes]:
-        """Read an HDU's data as they stand, piece by piece."""
+        """Read an HDU's bytes, piece by piece."""
         end = hdu.data_start + hdu.data_bytes
         for start in range(hdu.data_start, end, _CHUNK_BYTES):
             yield self._read(start, min(_CHUNK_BYTES, end - start))
@@ -90,10 +178,10 @@ class FitsFile:
         """Read an image, or some of its rows (first axis; step 1), in the file's byte order."""
         if hdu.is_compressed:
             return self._compressed_image(hdu, rows)
-        kind = _IMAGE_TYPES.get(hdu.header.get("BITPIX"))
-        if hdu.is_table or kind is None or not hdu.shape:
+        bits = hdu.header.get("BITPIX")
+        if hdu.is_table or bits not in _IMAGE_TYPES or not hdu.shape:
             raise DataFormatError(f"{self.path}: {hdu.label()} holds no image; expected one")
-        dtype = np.dtype(kind)
+        dtype = np.dtype(_IMAGE_TYPES[bits])
         start, count = _row_range(rows, hdu.n_rows)
         row_bytes = dtype.itemsize * int(np.prod(hdu.shape[1:], dtype=np.int64))
         raw = self._read(hdu.data_start + start * row_bytes, count * row_bytes)
@@ -106,7 +194,7 @@ class FitsFile:
         """Read those of the named columns that the table has (any case).
 
         Returns:
-            Name as asked for -> values in native byte order; text stripped. Absent ones left out.
+            Requested name -> values in native byte order; text stripped. Absent ones left out.
 
         Raises:
             DataFormatError: not a table, or a column that is neither number, logical nor text.
@@ -170,7 +258,7 @@ class FitsFile:
 
 @contextmanager
 def open_fits(path: str | Path) -> Iterator[FitsFile]:
-    """Open a FITS file, plain or gzipped (told by its first bytes, not its name).
+    """Open a FITS file, plain or gzipped (found from its first bytes, not its name).
 
     A gzipped file is unpacked in memory; a plain one is read where needed.
 
@@ -200,7 +288,7 @@ def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
     offset = 0
     while offset < size:
         stream.seek(offset)
-        first = stream.read(BLOCK_BYTES)
+        first = stream.read(_BLOCK_BYTES)
         if not hdus and not first.startswith(_FIRST_CARD):
             raise DataFormatError(
                 f"{path}: not a FITS file (it starts with {first[:12]!r}); "
@@ -213,7 +301,7 @@ def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
             needed = hdu.data_bytes
         except DataFormatError as exc:
             raise DataFormatError(f"{path}: damaged header: {exc}") from exc
-        padded = -(-needed // BLOCK_BYTES) * BLOCK_BYTES
+        padded = -(-needed // _BLOCK_BYTES) * _BLOCK_BYTES
         # A cut inside the padding costs this HDU nothing, but those that followed are gone.
         if hdu.data_start + padded > size:
             raise DataFormatError(
@@ -230,10 +318,10 @@ def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
 def _read_header(path: Path, stream: BinaryIO, first: bytes) -> bytes:
     blocks = [first]
     while not any(
-        blocks[-1][i : i + 8] == b"END     " for i in range(0, len(blocks[-1]), CARD_BYTES)
+        blocks[-1][i : i + 8] == b"END     " for i in range(0, len(blocks[-1]), _CARD_BYTES)
     ):
-        block = stream.read(BLOCK_BYTES)
-        if len(block) < BLOCK_BYTES or len(blocks) > _MAX_HEADER_BLOCKS:
+        block = stream.read(_BLOCK_BYTES)
+        if len(block) < _BLOCK_BYTES or len(blocks) > _MAX_HEADER_BLOCKS:
             raise DataFormatError(
                 f"{path}: truncated inside a header; copy or download the file again"
             )
@@ -241,12 +329,39 @@ def _read_header(path: Path, stream: BinaryIO, first: bytes) -> bytes:
     return b"".join(blocks)
 
 
+def _parse_cards(cards: bytes) -> Iterator[tuple[str, _Value]]:
+    for start in range(0, len(cards), _CARD_BYTES):
+        card = cards[start : start + _CARD_BYTES]
+        if card[8:10] != b"= " or card.startswith((b"COMMENT", b"HISTORY")):
+            continue
+        value = _parse_value(card[10:].lstrip())
+        if value is not None:
+            yield card[:8].rstrip().decode("latin-1"), value
+
+
+def _parse_value(text: bytes) -> _Value | None:
+    found = _VALUE.match(text)
+    if found is None:
+        return None
+    words, logical, number = found.groups()
+    if words is not None:
+        return str(words.replace(b"''", b"'").decode("latin-1").rstrip())
+    if logical is not None:
+        return bool(logical == b"T")
+    try:
+        return int(number)
+    except ValueError:
+        try:
+            return float(number.upper().replace(b"D", b"E"))
+        except ValueError:
+            return None
+
+
 def _column_format(tform: str) -> tuple[str | None, int]:
     match = re.match(r"\s*(\d*)([A-Z])", tform.upper())
     if match is None:
         return None, 0
-    repeat = int(match[1] or 1)
-    letter = match[2]
+    repeat, letter = int(match[1] or 1), match[2]
     if letter == "A":
         return f"S{max(repeat, 1)}", repeat
     if letter in _COLUMN_TYPES:
@@ -256,9 +371,7 @@ def _column_format(tform: str) -> tuple[str | None, int]:
     return None, int(np.ceil(repeat * _COLUMN_BYTES.get(letter, 0)))
 
 
-def _column_values(
-    values: NDArray[Any], header: Mapping[str, HeaderValue], number: int
-) -> NDArray[Any]:
+def _column_values(values: NDArray[Any], header: Mapping[str, _Value], number: int) -> NDArray[Any]:
     form = str(header.get(f"TFORM{number}", ""))
     if "A" in form:
         return np.char.rstrip(np.char.decode(values, "latin-1"))
@@ -268,7 +381,7 @@ def _column_values(
     return _scaled(native, header.get(f"TSCAL{number}", 1), header.get(f"TZERO{number}", 0))
 
 
-def _scaled(values: NDArray[Any], scale: HeaderValue, zero: HeaderValue) -> NDArray[Any]:
+def _scaled(values: NDArray[Any], scale: _Value, zero: _Value) -> NDArray[Any]:
     if scale in (1, 1.0) and zero in (0, 0.0):
         return values
     if values.dtype.kind in "iu" and scale in (1, 1.0) and float(zero).is_integer():
@@ -282,5 +395,5 @@ def _scaled(values: NDArray[Any], scale: HeaderValue, zero: HeaderValue) -> NDAr
 def _row_range(rows: slice | None, n_rows: int) -> tuple[int, int]:
     start, stop, step = (rows or slice(None)).indices(n_rows)
     if step != 1:
-        raise DataFormatError(f"rows are read in steps of 1; asked for a step of {step}")
+        raise DataFormatError(f"rows are read in steps of 1; found a step of {step}")
     return start, max(0, stop - start)

@@ -33,7 +33,7 @@ _HASH_BITS: Final = 62  # a positive 64-bit integer with room to spare
 
 @dataclass(frozen=True)
 class Identity:
-    """Who all spectra of a file are.
+    """Identity of all spectra of a file.
 
     Attributes:
         keys: one row per spectrum of the file.
@@ -51,10 +51,10 @@ class Format:
     Attributes:
         name: for messages.
         looks_like: what marks the format, for the message when nothing matches.
-        matches: says whether a file is of this format, from its content.
-        identify: reads who the spectra are, all rows.
-        observe: reads some rows of all arms, as they stand in the file; the flag says whether
-            masks are wanted.
+        matches: returns whether a file is of this format, from its content.
+        identify: reads the identity of all rows.
+        observe: reads some rows of all arms, in the file's units; the flag is True
+            if masks are wanted.
     """
 
     name: str

@@ -26,7 +26,7 @@ _TYPE_COLUMNS: Final = ("OBJTYPE", "SOURCETYPE")
 _SKY: Final = "SKY"
 # An spPlate file: flux, ivar, and-mask, or-mask, dispersion, plug map, …
 _PLUGMAP_HDU: Final = 5
-# From this plate on the BOSS spectrographs were used. Source: ../shared/data/README.md.
+# First plate of the BOSS spectrographs. Source: docs/reference/spectra.md, "Survey files".
 _FIRST_BOSS_PLATE: Final = 3510
 
 

@@ -23,7 +23,7 @@ Table = Mapping[str, NDArray[Any]]  # names in capitals -> values; text where un
 
 # Our own columns, in the order written.
 _OWN_COLUMNS: Final = ("TARGETID", "OBJECT_ID", "SPECTYPE", "Z", "QUALITY", "IS_BAL", "SOURCE")
-# Source: INTEROP.md, "Visual inspection", SDSS Superset DR12Q.
+# Source: docs/reference/labels.md, "Truth tables": SDSS Superset DR12Q (Pâris et al. 2017).
 _PERSON_CLASS: Final = {
     1: SpecType.STAR,
     3: SpecType.QSO,
@@ -50,7 +50,7 @@ def read_truth(path: str | Path) -> TruthTable:
     Args:
         path: our own table (TARGETID, SPECTYPE, Z and optionally OBJECT_ID, QUALITY, IS_BAL,
             SOURCE), prospect's inspections (VI_*) or merged inspections (best_*), the
-            Superset_DR12Q catalogue, or a ``truth.csv`` of ../shared/data.
+            Superset_DR12Q catalogue, or a ``truth.csv`` with OBJECT_GROUP and SOURCE_OF_LABEL.
 
     Returns:
         One row per target, in the file's order; equal repeats are merged.
@@ -192,7 +192,7 @@ def _superset_bal(
         return np.where(flagged & balnicity, 1, np.where(flagged | balnicity, -1, 0)).astype(
             np.int8
         )
-    # Cut-down catalogues leave only the inspector's class to say it, for quasars.
+    # Cut-down catalogues leave only the inspector's class as indicator, for quasars.
     known = np.where(person == _PERSON_BAL, 1, 0)
     return np.where(spectype == SpecType.QSO, known, -1).astype(np.int8)
 

@@ -1,7 +1,7 @@
 """The store on disk: a manifest, and one immutable Parquet shard per ingested file.
 
 A shard is named by what it holds (the source's checksum and the grid), so the same file
-never stands twice and a half-finished ingest is simply continued.
+is never stored twice and a half-finished ingest is simply continued.
 """
 
 from collections.abc import Iterator, Sequence
@@ -88,7 +88,7 @@ def create_store(path: str | Path, grid: WaveGrid) -> Store:
     """Open a store, or make an empty one.
 
     Raises:
-        GridError: a store of another grid stands there.
+        GridError: the folder is a store of another grid.
         OutputError: the folder cannot be made or written.
     """
     folder = Path(path)
@@ -96,7 +96,7 @@ def create_store(path: str | Path, grid: WaveGrid) -> Store:
         store = open_store(folder)
         if not store.grid.matches(grid):
             raise GridError(
-                f"{folder} holds a {store.grid.describe()}; asked for a {grid.describe()}. "
+                f"{folder} holds a {store.grid.describe()}, not a {grid.describe()}. "
                 "Use another folder, or the store's own grid"
             )
         return store
@@ -108,7 +108,7 @@ def create_store(path: str | Path, grid: WaveGrid) -> Store:
 
 
 def is_store(path: str | Path) -> bool:
-    """Say whether a store stands there."""
+    """Return whether the folder is a store."""
     return (Path(path) / MANIFEST).is_file()
 
 
@@ -189,7 +189,7 @@ def load_targets(store: Store, target_ids: ArrayLike) -> RebinnedSpectra:
 
 
 def shard_path(folder: Path, name: str) -> Path:
-    """Return where the shard of that name stands (or would stand) in a store."""
+    """Return the path of the shard of that name in a store, present or not."""
     stem = name.removesuffix(_SUFFIX)
     return folder / _SHARDS / stem[:2] / f"{stem}{_SUFFIX}"
 
@@ -212,7 +212,7 @@ def _opened(file: Path) -> pq.ParquetFile:
 def _row_groups(
     parquet: pq.ParquetFile, names: list[str], wanted: NDArray[np.int64]
 ) -> tuple[pa.Table, int]:
-    """Read the row groups from the first to the last wanted row; also say where they start."""
+    """Read the row groups from the first to the last wanted row, and the row they start with."""
     sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
     starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     if len(wanted) == 0:

@@ -128,7 +128,7 @@ def ingest(
         OutputError: the store cannot be written.
     """
     store = create_store(store_dir, grid)
-    tell = on_file or (lambda path, outcome: None)
+    report = on_file or (lambda path, outcome: None)
     index = _Index.read(store.path / _INDEX)
     keys = {path: _file_key(path) for path in map(str, files)}
     outcomes: dict[str, IngestReport | str] = {}
@@ -136,7 +136,7 @@ def ingest(
         known = index.reports.get(key)
         if known is not None and shard_path(store.path, known.shard).exists():
             outcomes[path] = known
-            tell(path, known)
+            report(path, known)
     todo = [path for path in keys if path not in outcomes]
     with (store.path / _INDEX).open("a", encoding="utf-8") as stream:
 
@@ -146,7 +146,7 @@ def ingest(
                 stream.write(json.dumps({"key": keys[path], **asdict(outcome)}) + "\n")
                 stream.flush()
                 index.replace(keys[path], outcome, store.path)
-            tell(path, outcome)
+            report(path, outcome)
 
         done = run_tasks(
             _ingest_task, todo, engine=engine, shared=(store.path, grid), on_result=keep
@@ -197,7 +197,7 @@ def _ingest_task(path: str, shared: tuple[Path, WaveGrid]) -> IngestReport | str
 
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
-    return versions()  # asked once: looking packages up takes as long as ingesting a spectrum
+    return versions()  # once: looking packages up takes as long as ingesting a spectrum
 
 
 def _shard_name(digest: str, grid: WaveGrid) -> str:
