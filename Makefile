@@ -27,7 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	# torch first and pinned: an open range would pull gigabytes of CUDA packages.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[cluster,inspect]' --group dev
 	touch $@
 
 demo: $(STAMP)
@@ -64,8 +65,10 @@ slow: $(STAMP)
 # Real redrock and desispec read our files; they live in an environment of their own.
 redrock:
 	test -x $(VENV)-redrock/bin/python || $(PYTHON) -m venv $(VENV)-redrock
+	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,redrock]'
+	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[cluster,inspect,redrock]' --group dev
 	$(VENV)-redrock/bin/python -m pytest -m redrock
 
 format: $(STAMP)
