@@ -190,7 +190,7 @@ def _need(kind: Any, text: Described, value: Any) -> str:
         else:
             need = next((n for item in value if (n := _need(parts[0], text, item))), "")
     elif kind in (int, float):
-        if not isinstance(value, Integral if kind is int else Real) or isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, Integral if kind is int else Real):
             need = f"it must be a {'whole ' if kind is int else ''}number"
         elif not text.allows(float(value)):
             need = f"it must be {text.range}"
