@@ -67,7 +67,7 @@ def mgii_table(folder: Path) -> None:
     for path in redrocks:
         answers = read_redrock_file(path)
         block = mgii_block(companion(path, "coadd-"), answers)
-        for row, z in enumerate(answers.answers.fits.z.tolist()):
+        for row, z in enumerate(answers.fits.z.tolist()):
             kind, true_z = truth.kind[path.name, row], truth.z[path.name, row]
             if kind == "QSO":
                 right = abs(z - true_z) < _SAME_LINE * (1 + true_z)

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import redrock_fits
 
-from quasarloop.afterburner.new_fits import Before, merge_runs, wait_for_runs
+from quasarloop.afterburner.new_fits import FirstFits, merge_runs, wait_for_runs
 from quasarloop.afterburner.priors import Priors
 from quasarloop.afterburner.redrock_run import plan_runs
 from quasarloop.afterburner.reruns import RerunPlan, Why
@@ -22,7 +22,7 @@ def setup(z, width=0.2):
     z = np.array(z, dtype=float)
     priors = Priors(z, np.where(np.isfinite(z), width, NAN))
     plan = RerunPlan(np.zeros(len(z), dtype=np.int32), priors)
-    before = Before(IDS, np.full(4, 0.5), np.full(4, "GALAXY"))
+    before = FirstFits(IDS, np.full(4, 0.5), np.full(4, "GALAXY"))
     return plan, before, plan_runs(IDS, priors)
 
 
@@ -109,7 +109,7 @@ def test_answers_outside_the_prior_or_without_data_are_shown_but_not_taken():
 
 def test_unchanged_within_redrocks_own_tolerance():
     plan, _, runs = setup([[2.0], [2.0], [NAN], [NAN]])
-    before = Before(IDS, np.array([2.0, 2.0, 0, 0]), np.full(4, "QSO"))
+    before = FirstFits(IDS, np.array([2.0, 2.0, 0, 0]), np.full(4, "QSO"))
     new = merge_runs(plan, before, runs, [redrock_fits([11, 12], [2.009, 2.011])])
     # 1000 km/s at z = 2 is 0.01
     assert [bool(b & Why.CHANGED) for b in new.bits] == [False, True, False, False]

@@ -77,8 +77,8 @@ def test_too_few_redshifts_to_try():
     grid = np.array([1.0, 1.1, 1.2, 1.3])
     priors = Priors(np.array([[1.15], [0.9], [1.0]]), np.array([[0.4], [0.1], [0.25]]))
     kept = clear_priors(priors, (grid, grid + 10), least=2)
-    assert kept.asked[:, 0].tolist() == [True, False, True]
-    assert clear_priors(priors, (grid,), least=3).asked[:, 0].tolist() == [True, False, False]
+    assert kept.present[:, 0].tolist() == [True, False, True]
+    assert clear_priors(priors, (grid,), least=3).present[:, 0].tolist() == [True, False, False]
 
 
 def test_runs_hold_one_prior_per_target():

@@ -93,7 +93,7 @@ def test_two_peaks_two_priors():
     )
     redrock = redrock_rows(["GALAXY", "GALAXY", "GALAXY"], [0.5] * 3)
     found = plan("ours", redrock, answer)
-    assert found.priors.asked.tolist() == [[True, True], [True, False], [True, False]]
+    assert found.priors.present.tolist() == [[True, True], [True, False], [True, False]]
     assert found.priors.z[0].tolist() == [2.0, 0.7]
     assert found.bits.tolist() == [Why.TWO_PRIORS, 0, 0]
 
@@ -144,7 +144,7 @@ def test_priors_no_template_reaches():
     # the second peak takes the place of a first one out of reach
     answer = network_answer([7.5], z_alt=np.array([2.0]), p_alt=np.array([0.4]))
     found = plan("ours", redrock_rows(["GALAXY"], [0.5]), answer, grids=grid)
-    assert found.priors.asked.tolist() == [[True, False]]
+    assert found.priors.present.tolist() == [[True, False]]
     assert found.priors.z[0, 0] == 2.0
 
 

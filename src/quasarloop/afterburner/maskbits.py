@@ -1,11 +1,11 @@
-"""QSO_MASKBITS of the DESI quasar catalogue: each rule a function, the bits and limits as data.
+"""QSO_MASKBITS of the DESI quasar catalogue: bits, limits and rules.
 
-Three opinions are joined: redrock's class, the broad Mg II line, and the network (with redrock
-run again at its redshift). What is enough depends on why an object was observed: quasar targets
-need one opinion, galaxies of other target classes two, because there are so many of them.
+Three classifications are joined: redrock's, the broad Mg II line, and the network (with redrock
+run again at its redshift). Quasar targets need one of them, galaxies of other target classes two,
+because there are so many of those.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final
@@ -42,15 +42,15 @@ class QsoBit(IntFlag):
     WISE_VARIABLE = 1 << 7
 
 
-# What a catalogue's header says of each bit.
+# Descriptions of the bits in a catalogue's header.
 BIT_TEXT: Final[Mapping[QsoBit, str]] = {
-    QsoBit.REDROCK: "quasar target that redrock calls QSO",
+    QsoBit.REDROCK: "quasar target of redrock's class QSO",
     QsoBit.MGII: "quasar target with a broad Mg II line at redrock's redshift",
-    QsoBit.NETWORK: "quasar target that the network calls a quasar",
+    QsoBit.NETWORK: "quasar target, quasar of the network",
     QsoBit.RERUN: "the same, and redrock was run again at the network's redshift",
-    QsoBit.BGS_TARGET: "bright galaxy target: redrock says QSO, and the network (low threshold) "
-    "or Mg II agrees",
-    QsoBit.ELG_TARGET: "emission-line galaxy target: redrock says QSO and the network (low "
+    QsoBit.BGS_TARGET: "bright galaxy target: redrock's class is QSO, and the network (low "
+    "threshold) or Mg II agrees",
+    QsoBit.ELG_TARGET: "emission-line galaxy target: redrock's class is QSO and the network (low "
     "threshold) agrees",
     QsoBit.WISE_VARIABLE: "target for its variability in WISE: redrock, Mg II or the network",
 }
@@ -62,12 +62,12 @@ class Recipe:
 
     Attributes:
         name: what it is called in headers and on the command line.
-        c_thresh: confidence of the network for targets that need one opinion.
-        c_thresh_low: and where redrock agrees, for bright and emission-line galaxies.
+        c_thresh: confidence of the network for targets that need one classification.
+        c_thresh_low: the same where redrock agrees, for bright and emission-line galaxies.
         good_fiberstatus: values of COADD_FIBERSTATUS that are kept; no other value is.
         spurious_z: redshift ranges where artefacts pile up ...
         spurious_c: ... kept only if both Lyα and C IV have this confidence.
-        source: where the numbers stand.
+        source: of the numbers.
     """
 
     name: str
@@ -108,13 +108,13 @@ RECIPES: Final[Mapping[str, Recipe]] = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of each object, (n,) each.
+    """What is known about each object, (n,) each.
 
     Attributes:
         qso_target, bgs_target, elg_target, wise_variable: why it was observed.
         redrock_qso: redrock's own best class is QSO.
         mgii: `mgii.is_broad_line`.
-        confidence: the network's highest of all emission lines; NaN for "cannot say".
+        confidence: the network's highest of all emission lines; NaN for none.
         rerun: redrock was run again at the network's redshift and gave a finite one.
     """
 
@@ -141,20 +141,20 @@ def maskbits(evidence: Evidence, recipe: Recipe, usable: Bools) -> NDArray[np.in
         usable: (n,) False sets all bits to 0 (see `is_usable` and `spurious_redshift`).
     """
     bits = np.zeros(len(evidence), dtype=np.int32)
-    for bit, rule in _RULES.items():
-        bits[rule(evidence, recipe) & usable] |= bit
+    for bit, rows in _rules(evidence, recipe).items():
+        bits[rows & usable] |= bit
     return bits
 
 
 def takes_rerun(evidence: Evidence, recipe: Recipe) -> Bools:
     """Return where the redshift of the second run replaces redrock's first.
 
-    Only where the network is as sure as the object's target class asks for: the pipeline runs
+    Only where the network is as sure as the object's target class needs: the pipeline runs
     redrock again from a confidence of 0.5 on, which is too little to overrule it.
     """
-    one_opinion = evidence.qso_target | evidence.wise_variable
-    return evidence.rerun & np.where(
-        one_opinion, _network(evidence, recipe), _network_low(evidence, recipe)
+    needs_one = evidence.qso_target | evidence.wise_variable
+    return evidence.rerun & (
+        evidence.confidence > np.where(needs_one, recipe.c_thresh, recipe.c_thresh_low)
     )
 
 
@@ -180,59 +180,17 @@ def spurious_redshift(
     return np.asarray(piled & ~sure)
 
 
-def redrock_says_quasar(evidence: Evidence, _recipe: Recipe) -> Bools:
-    """Quasar targets: redrock's class is enough."""
-    return evidence.qso_target & evidence.redrock_qso
-
-
-def mgii_says_quasar(evidence: Evidence, _recipe: Recipe) -> Bools:
-    """Quasar targets: a broad Mg II line is enough."""
-    return evidence.qso_target & evidence.mgii
-
-
-def network_says_quasar(evidence: Evidence, recipe: Recipe) -> Bools:
-    """Quasar targets: the network at its high threshold is enough."""
-    return evidence.qso_target & _network(evidence, recipe)
-
-
-def network_changed_redrock(evidence: Evidence, recipe: Recipe) -> Bools:
-    """Quasar targets: the network found it, and redrock was run again there."""
-    return network_says_quasar(evidence, recipe) & evidence.rerun
-
-
-def bright_galaxy_is_quasar(evidence: Evidence, recipe: Recipe) -> Bools:
-    """Bright galaxy targets: redrock, and one of the two others. ELG and QSO rules come first."""
-    other = _network_low(evidence, recipe) | evidence.mgii
-    alone = evidence.bgs_target & ~evidence.elg_target & ~evidence.qso_target
-    return alone & evidence.redrock_qso & other
-
-
-def emission_line_galaxy_is_quasar(evidence: Evidence, recipe: Recipe) -> Bools:
-    """Emission-line galaxy targets: redrock and the network. The QSO rule comes first."""
-    alone = evidence.elg_target & ~evidence.qso_target
-    return alone & evidence.redrock_qso & _network_low(evidence, recipe)
-
-
-def wise_variable_is_quasar(evidence: Evidence, recipe: Recipe) -> Bools:
-    """Targets for their variability in WISE are treated as quasar targets: one opinion."""
-    any_of_three = evidence.redrock_qso | evidence.mgii | _network(evidence, recipe)
-    return evidence.wise_variable & any_of_three
-
-
-_RULES: Final[Mapping[QsoBit, Callable[[Evidence, Recipe], Bools]]] = {
-    QsoBit.REDROCK: redrock_says_quasar,
-    QsoBit.MGII: mgii_says_quasar,
-    QsoBit.NETWORK: network_says_quasar,
-    QsoBit.RERUN: network_changed_redrock,
-    QsoBit.BGS_TARGET: bright_galaxy_is_quasar,
-    QsoBit.ELG_TARGET: emission_line_galaxy_is_quasar,
-    QsoBit.WISE_VARIABLE: wise_variable_is_quasar,
-}
-
-
-def _network(evidence: Evidence, recipe: Recipe) -> Bools:
-    return np.asarray(evidence.confidence > recipe.c_thresh)
-
-
-def _network_low(evidence: Evidence, recipe: Recipe) -> Bools:
-    return np.asarray(evidence.confidence > recipe.c_thresh_low)
+def _rules(e: Evidence, recipe: Recipe) -> dict[QsoBit, Bools]:
+    """Return bit -> (n,) objects it is set for."""
+    sure, likely = e.confidence > recipe.c_thresh, e.confidence > recipe.c_thresh_low
+    # The rules of quasar targets come before those of ELG targets, and these before BGS targets.
+    elg, bgs = e.elg_target & ~e.qso_target, e.bgs_target & ~e.elg_target & ~e.qso_target
+    return {
+        QsoBit.REDROCK: e.qso_target & e.redrock_qso,
+        QsoBit.MGII: e.qso_target & e.mgii,
+        QsoBit.NETWORK: e.qso_target & sure,
+        QsoBit.RERUN: e.qso_target & sure & e.rerun,
+        QsoBit.BGS_TARGET: bgs & e.redrock_qso & (likely | e.mgii),
+        QsoBit.ELG_TARGET: elg & e.redrock_qso & likely,
+        QsoBit.WISE_VARIABLE: e.wise_variable & (e.redrock_qso | e.mgii | sure),
+    }

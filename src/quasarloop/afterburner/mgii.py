@@ -1,4 +1,4 @@
-"""Broad Mg II emission where redrock sees no quasar: one Gaussian, a window, four conditions.
+"""Broad Mg II emission where redrock finds no quasar: one Gaussian, a window, four conditions.
 
 A galaxy whose redshift is right may still show a quasar's broad Mg II line. Around the line, at
 redrock's redshift, a Gaussian on a constant is fitted; the spectrum is a quasar's where that
@@ -7,6 +7,10 @@ narrow nor as wide as the window.
 
 Source: Chaussidon et al. 2023, ApJ 944, 107, Section 6 (the Mg II fitter of the DESI quasar
 catalogue); its numbers as desispec runs it, `mgii_afterburner` 0.70.
+
+Why not scipy.optimize.curve_fit, as desispec: it fits one spectrum after the other, and from a
+single start it can end in the wrong one of several minima. Here whole blocks of spectra are
+fitted at once; tests compare with curve_fit and with desispec.
 """
 
 from dataclasses import dataclass

@@ -1,13 +1,14 @@
 """From a coadd and its redrock file to a qso_mgii file, row for row."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner.file_columns import MGII_COLUMNS
 from quasarloop.afterburner.mgii import (
     MGII_DOUBLET_AA,
     MgIIFits,
@@ -15,7 +16,8 @@ from quasarloop.afterburner.mgii import (
     fit_mgii,
     is_broad_line,
 )
-from quasarloop.afterburner.quasar_inputs import RedrockFile, read_redrock_file
+from quasarloop.afterburner.quasar_inputs import read_redrock_file
+from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.templates import (
     basis_of,
     model_flux,
@@ -39,7 +41,7 @@ _MARGIN_PIXELS: Final = 12
 
 def mgii_block(
     coadd: str | Path,
-    redrock: RedrockFile,
+    redrock: RedrockRows,
     templates: str | Path | None = None,
     options: MgIIOptions | None = None,
 ) -> Block:
@@ -47,37 +49,28 @@ def mgii_block(
 
     Args:
         coadd: the spectra redrock fitted.
-        redrock: its answers, same rows.
+        redrock: its fits, same rows.
         templates: folder of the templates redrock used; the Gaussian must then beat redrock's
             own best fit. None: it must beat the best constant, which every real line does,
             also the narrow or noisy ones of galaxies; the other conditions remain.
         options: window and conditions.
 
     Returns:
-        The columns of a qso_mgii file (`quasar_inputs.MGII_COLUMNS`).
+        The columns of a qso_mgii file (`MGII_COLUMNS`).
 
     Raises:
         DataFormatError: unreadable files, rows that do not match, or no usable template.
     """
     chosen = options or MgIIOptions()
     parts = [
-        _fit(spectra, coadd, redrock, templates, chosen) for spectra in _matched(coadd, redrock)
+        np.stack(astuple(_fit(spectra, coadd, redrock, templates, chosen)))
+        for spectra in _matched(coadd, redrock)
     ]
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts]) if parts else np.empty(0)
-        for name in asdict(parts[0] if parts else _nothing())
-    }
-    fits = MgIIFits(**columns)
+    columns = np.concatenate([np.empty((len(fields(MgIIFits)), 0)), *parts], axis=1)
     return {
         "TARGETID": redrock.target_id,
-        "IS_QSO_MGII": is_broad_line(fits, chosen),
-        "DELTA_CHI2": fits.delta_chi2.astype(np.float32),
-        "A": fits.amplitude.astype(np.float32),
-        "SIGMA": fits.sigma_aa.astype(np.float32),
-        "B": fits.constant.astype(np.float32),
-        "VAR_A": fits.var_amplitude.astype(np.float32),
-        "VAR_SIGMA": fits.var_sigma.astype(np.float32),
-        "VAR_B": fits.var_constant.astype(np.float32),
+        "IS_QSO_MGII": is_broad_line(MgIIFits(*columns), chosen),
+        **dict(zip(MGII_COLUMNS[2:], columns.astype(np.float32), strict=True)),
     }
 
 
@@ -97,21 +90,21 @@ def fit_mgii_file(
         OutputError: the file cannot be written.
     """
     check_output(out, overwrite=overwrite)
-    answers = read_redrock_file(redrock)
-    block = mgii_block(coadd, answers, templates, options)
+    rows = read_redrock_file(redrock)
+    block = mgii_block(coadd, rows, templates, options)
     cards = {
         "COADD": Path(coadd).name,
         "REDROCK": Path(redrock).name,
         "MGIIREF": "redrock" if templates is not None else "constant",
         "QLVER": versions()["quasarloop"],
     }
-    write_mgii_file(block, answers, out, options or MgIIOptions(), cards)
+    write_mgii_file(block, rows, out, options or MgIIOptions(), cards)
     return block
 
 
 def write_mgii_file(
     block: Block,
-    redrock: RedrockFile,
+    redrock: RedrockRows,
     out: str | Path,
     options: MgIIOptions,
     cards: Mapping[str, Any],
@@ -122,16 +115,15 @@ def write_mgii_file(
         OutputError: the file cannot be written.
     """
     n = len(redrock)
-    answers = redrock.answers
     table: Block = {
         "TARGETID": redrock.target_id,
-        "RA": answers.ra_deg,
-        "DEC": answers.dec_deg,
-        "Z_RR": answers.fits.z,
-        "ZERR": answers.fits.zerr.astype(np.float32),
+        "RA": redrock.ra_deg,
+        "DEC": redrock.dec_deg,
+        "Z_RR": redrock.fits.z,
+        "ZERR": redrock.fits.zerr.astype(np.float32),
         "IS_QSO_MGII": block["IS_QSO_MGII"],
-        answers.phase.column: answers.target_bits,
-        "SPECTYPE": answers.fits.spectype.astype("S10"),
+        redrock.phase.column: redrock.target_bits,
+        "SPECTYPE": redrock.fits.spectype.astype("S10"),
     }
     table |= {name: block[name] for name in block if name not in table}
     rows = np.empty(n, np.dtype([(name, values.dtype) for name, values in table.items()]))
@@ -148,7 +140,7 @@ def write_mgii_file(
             fits[_HDU].write_key(key, value)
 
 
-def _matched(coadd: str | Path, redrock: RedrockFile) -> Iterator[Spectra]:
+def _matched(coadd: str | Path, redrock: RedrockRows) -> Iterator[Spectra]:
     n = 0
     for spectra in iter_spectra(coadd, masks=False):
         ours = redrock.target_id[n : n + len(spectra)]
@@ -172,12 +164,12 @@ def _matched(coadd: str | Path, redrock: RedrockFile) -> Iterator[Spectra]:
 def _fit(
     spectra: Spectra,
     coadd: str | Path,
-    redrock: RedrockFile,
+    redrock: RedrockRows,
     templates: str | Path | None,
     options: MgIIOptions,
 ) -> MgIIFits:
     rows = spectra.row
-    z = redrock.answers.fits.z[rows]
+    z = redrock.fits.z[rows]
     wave = np.concatenate([arm.wave_aa for arm in spectra.arms])
     order = np.argsort(wave, kind="stable")
     merged = [
@@ -193,22 +185,24 @@ def _fit(
 def _models(
     spectra: Spectra,
     coadd: str | Path,
-    redrock: RedrockFile,
+    redrock: RedrockRows,
     templates: str | Path,
     options: MgIIOptions,
 ) -> NDArray[np.float64]:
     """Return (n, all pixels) redrock's fit within the windows, NaN elsewhere."""
-    said = redrock.answers.fits
+    first = redrock.fits
     bases = read_bases(templates)
     starts = np.cumsum([0, *(len(arm.wave_aa) for arm in spectra.arms)])
     out = np.full((len(spectra), starts[-1]), np.nan)
     with open_fits(coadd) as fits:
         for i, row in enumerate(map(int, spectra.row)):
             for start, arm in zip(starts, spectra.arms, strict=False):
-                part = _window_pixels(arm, float(said.z[row]), options)
+                part = _window_pixels(arm, float(first.z[row]), options)
                 if part.stop > part.start:
-                    basis = basis_of(bases, said.spectype[row], said.subtype[row], said.templates)
-                    model = model_flux(basis, said.coeff[row], said.z[row], arm.wave_aa[part])
+                    basis = basis_of(
+                        bases, first.spectype[row], first.subtype[row], first.templates
+                    )
+                    model = model_flux(basis, first.coeff[row], first.z[row], arm.wave_aa[part])
                     model = _blurred(fits, arm, part, model, row)
                     out[i, start + part.start : start + part.stop] = model
     return out
@@ -238,7 +232,3 @@ def _window_pixels(arm: Arm, z: float, options: MgIIOptions) -> slice:
     if last <= _MARGIN_PIXELS or first >= len(arm.wave_aa) - _MARGIN_PIXELS:
         return slice(0, 0)
     return slice(max(0, first), min(len(arm.wave_aa), last))
-
-
-def _nothing() -> MgIIFits:
-    return MgIIFits(*(np.empty(0) for _ in range(7)))

@@ -1,4 +1,4 @@
-"""Redrock's second answers put back on their rows: matched by TARGETID, the best one kept."""
+"""Redrock's second fits put back on their rows: matched by TARGETID, the best one kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from quasarloop.afterburner.reruns import RerunPlan, Why
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.zwarn import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, Zwarn
 
-__all__ = ["Before", "NewFits", "merge_runs", "wait_for_runs"]
+__all__ = ["FirstFits", "NewFits", "merge_runs", "wait_for_runs"]
 
 # Fits nearer than this are one minimum to redrock.
 _SAME_KMS: Final = 1000.0
 
 
-class Before(NamedTuple):
-    """Redrock's first answer, (n,) each, as far as the second is compared with it."""
+class FirstFits(NamedTuple):
+    """Redrock's first fits, (n,) each, as far as the second are compared with them."""
 
     target_id: NDArray[np.int64]
     z: NDArray[np.float64]
@@ -59,30 +59,30 @@ class NewFits:
 
 def merge_runs(
     plan: RerunPlan,
-    first: Before,
+    first: FirstFits,
     runs: Sequence[Run],
     results: Sequence[RedrockFits],
 ) -> NewFits:
     """Put the results of all runs on their rows; of several, keep the one with the lowest chi².
 
-    With the fit come its own warning bits. If another prior's fit is nearly as good, DELTACHI2 and
-    the warning of a small one say so, as redrock does within one run.
+    With the fit come its own warning bits. If another prior's fit is nearly as good, DELTACHI2 is
+    small and has redrock's warning, as within one run.
 
     Args:
-        plan: who was to be rerun.
-        first: redrock's first answer, all rows.
-        runs: what was asked.
-        results: what redrock said, run by run.
+        plan: the rows to rerun.
+        first: redrock's first fits, all rows.
+        runs: of redrock, with their priors.
+        results: redrock's, run by run.
     """
     new = _blank(len(first.target_id), plan.bits)
     for run, result in zip(runs, results, strict=True):
         _take(new, plan, first.target_id, run, result)
-    asked = plan.chosen
-    got = asked & np.isfinite(new.chi2)
-    new.bits[asked] |= Why.RERUN
-    new.bits[asked & ~got] |= Why.NO_ANSWER
+    chosen = plan.chosen
+    got = chosen & np.isfinite(new.chi2)
+    new.bits[chosen] |= Why.RERUN
+    new.bits[chosen & ~got] |= Why.NO_ANSWER
     new.bits[got & ((new.zwarn & Zwarn.NODATA) != 0)] |= Why.NO_ANSWER
-    inside = plan.priors.hold(new.z).any(axis=1)
+    inside = plan.priors.contain(new.z).any(axis=1)
     new.bits[got & ~inside & ((new.bits & Why.NO_ANSWER) == 0)] |= Why.OUTSIDE_PRIOR
     small = got & (new.deltachi2 < LEAST_DELTA_CHI2)
     new.zwarn[small] |= Zwarn.SMALL_DELTA_CHI2
@@ -93,7 +93,7 @@ def merge_runs(
 
 
 def wait_for_runs(plan: RerunPlan) -> NewFits:
-    """Return blank fits whose bits say which rows wait for redrock."""
+    """Return blank fits whose bits mark the rows that wait for redrock."""
     new = _blank(len(plan.bits), plan.bits)
     new.bits[plan.chosen] |= Why.WAITING
     return new
@@ -108,15 +108,15 @@ def _take(
 ) -> None:
     order = np.argsort(result.target_id, kind="stable")
     ids = result.target_id[order]
-    rows = np.flatnonzero(plan.priors.asked[:, run.prior] & np.isin(target_id, run.target_id))
+    rows = np.flatnonzero(plan.priors.present[:, run.prior] & np.isin(target_id, run.target_id))
     place = np.minimum(np.searchsorted(ids, target_id[rows]), max(len(ids) - 1, 0))
     there = ids[place] == target_id[rows] if len(ids) else np.zeros(len(rows), dtype=bool)
     rows, place = rows[there], order[place[there]]
     poor = (result.zwarn[place] & BAD_FIT) != 0
-    poor |= ~plan.priors.hold(_spread(result.z[place], rows, len(target_id)))[rows, run.prior]
+    poor |= ~plan.priors.contain(_spread(result.z[place], rows, len(target_id)))[rows, run.prior]
     rank = _Rank(poor, result.chi2[place])
     old_poor = (new.zwarn & BAD_FIT) != 0
-    old_poor |= ~plan.priors.hold(new.z).any(axis=1)
+    old_poor |= ~plan.priors.contain(new.z).any(axis=1)
     old = _Rank(old_poor[rows], new.chi2[rows])
     better = rank.beats(old)
     apart = np.abs(result.z[place] - new.z[rows]) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (
@@ -144,7 +144,7 @@ class _Rank(NamedTuple):
     chi2: NDArray[np.float64]
 
     def beats(self, other: "_Rank") -> NDArray[np.bool_]:
-        """Say which are finite and better than the others, or alone."""
+        """Return which are finite and better than the others, or alone."""
         alone = ~np.isfinite(other.chi2)
         lower = (self.poor == other.poor) & (self.chi2 < other.chi2)
         return np.asarray(np.isfinite(self.chi2) & (alone | (other.poor & ~self.poor) | lower))

@@ -40,7 +40,7 @@ def build_table(
 
     Args:
         redrock: first fits.
-        network: what the network said of them.
+        network: the network's results, same rows.
         plan: what was to be rerun, with which priors.
         new: second fits; their bits are the final ones.
     """
@@ -57,12 +57,11 @@ def build_table(
     }
     for name in ("Z", "SPECTYPE", "ZERR", "ZWARN", "DELTACHI2"):
         values[f"{name}_RR"] = getattr(redrock.fits, name.lower())
-    said = network.columns
     for line in (*EMISSION_LINES, BAL_LINE):
         for name in (f"C_{line.column}", f"Z_{line.column}"):
-            values[name] = said.get(name, np.full(len(redrock), np.nan))
+            values[name] = network.columns.get(name, np.full(len(redrock), np.nan))
     for name in ("Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT", "FLAGS"):
-        values[name] = said[name]
+        values[name] = network.columns[name]
     table = np.zeros(len(redrock), dtype=[(c.name, c.dtype) for c in columns])
     for name, given in values.items():
         _put(table, name, given)
@@ -71,13 +70,13 @@ def build_table(
 
 
 def put_fits(table: NDArray[np.void], new: NewFits) -> None:
-    """Put second fits into an output's rows, and the answer that follows from both.
+    """Put second fits into an output's rows, and the final redshift of both.
 
     Args:
         table: changed in place; its ``*_RR`` columns are filled.
         new: second fits of the same rows.
     """
-    # While redrock's answer is not in, readers must not look for one.
+    # While redrock's result is not in, readers must not look for one.
     table["IS_QSO_QN_NEW_RR"] = (new.bits & Why.RERUN) != 0
     table["RERUN_BITS"] = new.bits
     for name in ("Z", "ZERR", "ZWARN", "SPECTYPE", "SUBTYPE", "CHI2", "DELTACHI2", "COEFF"):

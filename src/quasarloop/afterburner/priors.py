@@ -22,7 +22,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-# Source: paper, Section 2 (INTEROP.md, "DESI afterburner"): flat prior, full width in z.
+# Flat prior, full width in z. Source: paper, Section 2.
 PAPER_WIDTH: Final = 0.1
 _HDU: Final = "PRIORS"
 _FUNCTION: Final = b"tophat"
@@ -45,14 +45,14 @@ class Priors:
         return len(self.z)
 
     @property
-    def asked(self) -> NDArray[np.bool_]:
+    def present(self) -> NDArray[np.bool_]:
         """(n, k) True where there is a prior."""
         return np.isfinite(self.z) & np.isfinite(self.width)
 
-    def hold(self, z: Floats) -> NDArray[np.bool_]:
-        """Say, (n, k), which priors allow these (n,) redshifts.
+    def contain(self, z: Floats) -> NDArray[np.bool_]:
+        """Return (n, k) which priors allow these (n,) redshifts.
 
-        >>> Priors(np.array([[2.0, np.nan]]), np.array([[0.1, np.nan]])).hold(np.array([2.04]))
+        >>> Priors(np.array([[2.0, np.nan]]), np.array([[0.1, np.nan]])).contain(np.array([2.04]))
         array([[ True, False]])
         """
         with np.errstate(invalid="ignore"):
@@ -66,7 +66,7 @@ class Priors:
 def todays_width(config: NetworkConfig) -> float:
     """Return a of today's width a (1 + z): two boxes, as desispec computes them.
 
-    Source: INTEROP.md, "DESI afterburner"; desispec.scripts.qsoqn.
+    Source: desispec.scripts.qsoqn; docs/reference/desi.md, "Reruns and priors".
 
     >>> from quasarloop.network.config import PRESETS
     >>> round(todays_width(PRESETS["green2025"]), 4)

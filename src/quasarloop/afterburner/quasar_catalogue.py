@@ -94,7 +94,7 @@ def write_quasar_catalogue(
 
     Raises:
         DataFormatError: missing or unfit files.
-        SelectionError: no target bits, but they are asked for.
+        SelectionError: no target bits, but they are needed.
         OutputError: the catalogue cannot be written.
     """
     chosen = options or CatalogueOptions()
@@ -153,14 +153,14 @@ def _petal(path: Path, work: _Work) -> _Petal:
     try:
         redrock = read_redrock_file(path)
         network, fitted, coadd = opinion_files(path, work.network_dir, work.options.mgii)
-        answers = read_network_file(network, redrock.target_id)
+        network_rows = read_network_file(network, redrock.target_id)
         mgii = None
         if fitted is not None:
             mgii = read_mgii_file(fitted, redrock.target_id)
         elif coadd is not None:
             chosen = work.options
             mgii = mgii_block(coadd, redrock, chosen.mgii_templates, chosen.mgii_options)
-        rows = quasar_rows(redrock, answers, mgii, work.wise_variable, work.options)
+        rows = quasar_rows(redrock, network_rows, mgii, work.wise_variable, work.options)
     except QuasarloopError as exc:
         return _Petal(0, {}, exc)
     return _Petal(len(redrock), rows)
@@ -223,7 +223,7 @@ def write_network_catalogue(
     on_step: Callable[[int, int, int], None] = lambda *_: None,
     overwrite: bool = False,
 ) -> NetworkSummary:
-    """Find the quasars in files, folders or stores; the network's opinion alone.
+    """Find the quasars in files, folders or stores by the network alone.
 
     Args:
         paths: survey files, folders of them, stores.
@@ -279,7 +279,7 @@ def network_quasar_rows(block: Block) -> Block:
     """Return the quasars of a classified block as rows of the catalogue.
 
     The redshift is the joint one of all lines where it is known, else the best line's. Fibres
-    that were not aimed at a target are left out, whatever the network says.
+    that were not aimed at a target are left out.
 
     Args:
         block: of `catalogue.classify_spectra`.

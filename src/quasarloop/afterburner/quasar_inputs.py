@@ -1,8 +1,7 @@
-"""What a quasar catalogue is made from: redrock, qso_qn and qso_mgii files, row by row."""
+"""Inputs of a quasar catalogue: redrock, qso_qn and qso_mgii files, row by row."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -10,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.file_columns import MGII_COLUMNS
-from quasarloop.afterburner.redrock_file import RedrockRows, match_rows, read_redrock_rows
-from quasarloop.afterburner.survey_targets import PHASES
+from quasarloop.afterburner.redrock_file import RedrockRows, read_redrock_rows
+from quasarloop.afterburner.survey_targets import PHASES, SECONDARY_COLUMNS
 from quasarloop.catalogue import read_catalogue
 from quasarloop.columns import Block, columns_of_lines
 from quasarloop.errors import DataFormatError
@@ -19,8 +18,6 @@ from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits
 
 __all__ = [
-    "SECONDARY_COLUMNS",
-    "RedrockFile",
     "companion",
     "find_redrocks",
     "opinion_files",
@@ -33,15 +30,13 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# Bits of the secondary programmes, by phase; commissioning and SV2 have none for quasars.
-SECONDARY_COLUMNS: Final = ("SCND_TARGET", "SV1_SCND_TARGET", "SV3_SCND_TARGET")
 _FIBERMAP: Final = (
     "COADD_FIBERSTATUS", "COADD_NUMEXP", "COADD_EXPTIME", *(phase.column for phase in PHASES),
     *SECONDARY_COLUMNS,
 )  # fmt: skip
 _TSNR2: Final = ("TSNR2_LYA", "TSNR2_QSO")
 
-# What a catalogue needs of desispec's qso_qn file.
+# Columns of desispec's qso_qn file that a catalogue needs.
 _QN_COLUMNS: Final = (
     "TARGETID", "IS_QSO_QN_NEW_RR", "Z_QN",
     *(column.name for column in columns_of_lines(EMISSION_LINES)),
@@ -53,50 +48,16 @@ _QN_BITS: Final = "RERUN_BITS"
 _SHOWN: Final = 5  # identifiers named in a message
 
 
-@dataclass(frozen=True)
-class RedrockFile:
-    """One redrock file.
-
-    Attributes:
-        path: the file.
-        answers: what redrock said, and of whom.
-        known: further columns of FIBERMAP and TSNR2 that are there, same rows.
-    """
-
-    path: Path
-    answers: RedrockRows
-    known: Block
-
-    def __len__(self) -> int:
-        """Return the number of spectra."""
-        return len(self.answers)
-
-    @property
-    def target_id(self) -> NDArray[np.int64]:
-        """TARGETID of each row."""
-        return self.answers.target_id
-
-    @property
-    def has_targets(self) -> bool:
-        """True if the file says what was a target of which class."""
-        return self.answers.phase.column in self.known
-
-
-def read_redrock_file(path: str | Path) -> RedrockFile:
+def read_redrock_file(path: str | Path) -> RedrockRows:
     """Read what a catalogue needs from a redrock file.
 
     Raises:
         DataFormatError: unreadable, an HDU or column missing, TARGETIDs twice, or tables that do
             not belong together.
     """
-    answers = read_redrock_rows(path)
-    _refuse_duplicates(path, "REDSHIFTS", answers.target_id)
-    known: Block = {}
-    with open_fits(path) as fits:
-        for hdu, names in ((fits.named("FIBERMAP"), _FIBERMAP), (fits.named("TSNR2"), _TSNR2)):
-            if hdu is not None:
-                known |= _in_rows(fits, hdu, names, answers.target_id)
-    return RedrockFile(Path(path), answers, known)
+    rows = read_redrock_rows(path, {"FIBERMAP": _FIBERMAP, "TSNR2": _TSNR2})
+    _refuse_duplicates(path, "REDSHIFTS", rows.target_id)
+    return rows
 
 
 def read_network_file(path: str | Path, target_id: NDArray[np.int64]) -> Block:
@@ -171,18 +132,12 @@ def _read_matched(
         )
     if len(theirs) < len(target_id):
         logger.warning(
-            "%s has %d of the %d targets; the others count as not looked at",
+            "%s has %d of the %d targets; the others count as not classified",
             path, len(theirs), len(target_id),
         )  # fmt: skip
     out = {name: _spread(values, row, len(target_id)) for name, values in block.items()}
     out["TARGETID"] = target_id
     return out
-
-
-def _in_rows(fits: FitsFile, hdu: Hdu, names: Sequence[str], target_id: NDArray[np.int64]) -> Block:
-    block = _columns(fits, hdu, ("TARGETID", *names), ("TARGETID",))
-    row = match_rows(target_id, block.pop("TARGETID").astype(np.int64), str(fits.path), hdu.name)
-    return {name: values[row] for name, values in block.items()}
 
 
 def _spread(values: NDArray[Any], row: NDArray[np.intp], n: int) -> NDArray[Any]:
@@ -282,7 +237,7 @@ def opinion_files(
     network = companion(redrock, "qso_qn-", network_dir)
     if not network.is_file():
         raise DataFormatError(
-            f"{network} is missing; make it with quasarloop afterburner, or say where it is"
+            f"{network} is missing; make it with quasarloop afterburner, or give its folder"
         )
     fitted, coadd = companion(redrock, "qso_mgii-"), companion(redrock, "coadd-")
     if mgii == "none":

@@ -1,9 +1,9 @@
-"""Quasar catalogues row by row: their columns, and which targets of a file are quasars.
+"""Quasar catalogues row by row: which targets of a file are quasars, at which redshift.
 
-Redshift, error, warning bits and class of a row always come from one and the same answer, which
+Redshift, error, warning bits and class of a row always come from one and the same fit, which
 Z_SOURCE names: REDROCK's first fit, or its RERUN at the network's redshift. WAITING is redrock's
 first fit too, but the network has another redshift and the second run is not there; NETWORK is
-the network's own redshift in its place, if that is asked for.
+the network's own redshift in its place, if requested.
 """
 
 from dataclasses import dataclass, field
@@ -26,9 +26,9 @@ from quasarloop.afterburner.maskbits import (
 )
 from quasarloop.afterburner.mgii import MgIIOptions
 from quasarloop.afterburner.priors import PAPER_WIDTH
-from quasarloop.afterburner.quasar_inputs import SECONDARY_COLUMNS, RedrockFile
+from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import Why
-from quasarloop.afterburner.survey_targets import target_mask
+from quasarloop.afterburner.survey_targets import SECONDARY_COLUMNS, target_mask
 from quasarloop.columns import Block
 from quasarloop.errors import SelectionError
 from quasarloop.lines import EMISSION_LINES
@@ -69,18 +69,18 @@ class CatalogueOptions:
 
 
 def quasar_rows(
-    redrock: RedrockFile,
+    redrock: RedrockRows,
     network: Block,
     mgii: Block | None,
     wise_variable: NDArray[np.int64],
     options: CatalogueOptions,
 ) -> Block:
-    """Join the opinions of one file and return its quasars.
+    """Join the classifications of one file and return its quasars.
 
     Args:
         redrock: from `read_redrock_file`.
         network: from `read_network_file`, same rows.
-        mgii: from `read_mgii_file` or `mgii_block`, same rows; None for no opinion.
+        mgii: from `read_mgii_file` or `mgii_block`, same rows; None for none.
         wise_variable: sorted TARGETIDs.
         options: recipe and choices.
 
@@ -88,7 +88,7 @@ def quasar_rows(
         `DESI_COLUMNS`, only rows with a bit of QSO_MASKBITS.
 
     Raises:
-        SelectionError: target bits are asked for and the file has none.
+        SelectionError: target bits are needed and the file has none.
     """
     evidence = _evidence(redrock, network, mgii, wise_variable, options)
     recipe = options.recipe
@@ -100,12 +100,12 @@ def quasar_rows(
     )
     c_lya, c_civ = (network[name].astype(np.float32) for name in ("C_LYA", "C_CIV"))
     bits[spurious_redshift(values["Z"], c_lya, c_civ, recipe)] = 0
-    first = redrock.answers.fits
+    first = redrock.fits
     values |= {
         "TARGETID": redrock.target_id,
-        "TARGET_RA": redrock.answers.ra_deg,
-        "TARGET_DEC": redrock.answers.dec_deg,
-        "OBJTYPE": redrock.answers.object_type,
+        "TARGET_RA": redrock.ra_deg,
+        "TARGET_DEC": redrock.dec_deg,
+        "OBJTYPE": redrock.object_type,
         "QSO_MASKBITS": bits,
         "Z_RR": first.z,
         "ZWARN_RR": first.zwarn,
@@ -129,7 +129,7 @@ def network_zwarn(p_alt: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def _waits(
-    redrock: RedrockFile,
+    redrock: RedrockRows,
     network: Block,
     bits: NDArray[np.int32],
     taken: NDArray[np.bool_],
@@ -139,9 +139,9 @@ def _waits(
     A broad line at redrock's redshift is no excuse: it may be another line than Mg II.
     """
     z, _ = _network_redshift(network)
-    apart = np.abs(redrock.answers.fits.z - z) > PAPER_WIDTH / 2 * (1 + z)
-    said = (network["RERUN_BITS"].astype(np.int64) & Why.WAITING) != 0
-    decided = ((bits & QsoBit.REDROCK) != 0) & ~said
+    apart = np.abs(redrock.fits.z - z) > PAPER_WIDTH / 2 * (1 + z)
+    waiting = (network["RERUN_BITS"].astype(np.int64) & Why.WAITING) != 0
+    decided = ((bits & QsoBit.REDROCK) != 0) & ~waiting
     return np.asarray(((bits & QsoBit.NETWORK) != 0) & ~taken & apart & ~decided)
 
 
@@ -156,14 +156,14 @@ def _network_redshift(
 
 
 def _redshifts(
-    redrock: RedrockFile,
+    redrock: RedrockRows,
     network: Block,
     taken: NDArray[np.bool_],
     waits: NDArray[np.bool_],
     waiting: Literal["redrock", "network"],
 ) -> dict[str, Any]:
-    """Return the columns of the redshift, each row's from one answer."""
-    first = redrock.answers.fits
+    """Return the columns of the redshift, each row's from one fit."""
+    first = redrock.fits
     source = np.where(taken, "RERUN", np.where(waits, "WAITING", "REDROCK"))
     columns = {
         "Z": np.where(taken, network["Z_NEW"], first.z).astype(np.float64),
@@ -185,7 +185,7 @@ def _redshifts(
 
 
 def _evidence(
-    redrock: RedrockFile,
+    redrock: RedrockRows,
     network: Block,
     mgii: Block | None,
     wise_variable: NDArray[np.int64],
@@ -197,7 +197,7 @@ def _evidence(
     return Evidence(
         **_classes(redrock, options),
         wise_variable=_wise_targets(redrock) | np.isin(redrock.target_id, wise_variable),
-        redrock_qso=redrock.answers.fits.spectype == "QSO",
+        redrock_qso=redrock.fits.spectype == "QSO",
         mgii=np.zeros(n, dtype=bool) if mgii is None else mgii["IS_QSO_MGII"].astype(bool),
         # A line that cannot be judged is NaN; the others still count.
         confidence=np.fmax.reduce(confidence, axis=0),
@@ -205,35 +205,35 @@ def _evidence(
     )
 
 
-def _classes(redrock: RedrockFile, options: CatalogueOptions) -> dict[str, NDArray[np.bool_]]:
+def _classes(redrock: RedrockRows, options: CatalogueOptions) -> dict[str, NDArray[np.bool_]]:
     n = len(redrock)
     none = np.zeros(n, dtype=bool)
     if options.targets == "all":
         return {"qso_target": np.ones(n, dtype=bool), "bgs_target": none, "elg_target": none}
     if not redrock.has_targets:
         raise SelectionError(
-            f"{redrock.path}: no column {redrock.answers.phase.column}, so nobody knows what was a "
-            "quasar target; choose targets 'all' to treat every science fibre as one"
+            f"{redrock.path}: no column {redrock.phase.column}, so quasar targets are not "
+            "known; choose targets 'all' to treat every science fibre as one"
         )
-    phase, bits = redrock.answers.phase, redrock.answers.target_bits
+    phase, bits = redrock.phase, redrock.target_bits
     names = {"qso_target": "QSO", "bgs_target": "BGS_ANY", "elg_target": "ELG"}
     return {key: (bits & target_mask(phase, [name])) != 0 for key, name in names.items()}
 
 
-def _wise_targets(redrock: RedrockFile) -> NDArray[np.bool_]:
+def _wise_targets(redrock: RedrockRows) -> NDArray[np.bool_]:
     found = np.zeros(len(redrock), dtype=bool)
     for name in SECONDARY_COLUMNS:
         found |= (_known(redrock, name, 0).astype(np.int64) >> _WISE_VARIABLE_BIT) & 1 != 0
     return found
 
 
-def _science(redrock: RedrockFile) -> NDArray[np.bool_]:
+def _science(redrock: RedrockRows) -> NDArray[np.bool_]:
     # Files without OBJTYPE are of targets only; sky fibres there have negative identifiers.
-    kind = redrock.answers.object_type
+    kind = redrock.object_type
     return np.asarray(np.where(kind == "", redrock.target_id > 0, kind == TARGET_TYPE))
 
 
-def _known(redrock: RedrockFile, name: str, missing: float) -> NDArray[Any]:
+def _known(redrock: RedrockRows, name: str, missing: float) -> NDArray[Any]:
     return redrock.known.get(name, np.full(len(redrock), missing))
 
 
@@ -242,7 +242,7 @@ def _filled(
     dtype: str,
     values: Block,
     network: Block,
-    redrock: RedrockFile,
+    redrock: RedrockRows,
 ) -> NDArray[Any]:
     for block in (values, network, redrock.known):
         if name in block:

@@ -1,16 +1,18 @@
-"""redrock-*.fits: what redrock said of each row, and of whom."""
+"""redrock-*.fits: redrock's fit of each row, and the target of the row."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.survey_targets import Phase, phase_of
+from quasarloop.columns import Block
 from quasarloop.errors import DataFormatError
-from quasarloop.read.fits_reader import FitsFile, open_fits
+from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits
 from quasarloop.read.formats import integer_column
 
 __all__ = ["RedrockFits", "RedrockRows", "match_rows", "read_fits", "read_redrock_rows"]
@@ -55,7 +57,7 @@ class RedrockFits:
 
 @dataclass(frozen=True)
 class RedrockRows:
-    """A redrock file: fits, and who the rows are.
+    """A redrock file: fits and targets.
 
     Attributes:
         fits: the fits.
@@ -63,6 +65,8 @@ class RedrockRows:
         object_type: (n,) OBJTYPE, ``""`` unknown.
         phase: of the survey.
         target_bits: (n,) int64, of the phase's column; 0 unknown.
+        path: the file.
+        known: further columns, where they are, same rows.
     """
 
     fits: RedrockFits
@@ -71,6 +75,8 @@ class RedrockRows:
     object_type: NDArray[np.str_]
     phase: Phase
     target_bits: NDArray[np.int64]
+    path: Path = Path()
+    known: Block = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -81,11 +87,22 @@ class RedrockRows:
         """(n,) int64 TARGETID."""
         return self.fits.target_id
 
+    @property
+    def has_targets(self) -> bool:
+        """True if the phase's column of target bits is among the further ones."""
+        return self.phase.column in self.known
 
-def read_redrock_rows(path: str | Path) -> RedrockRows:
+
+def read_redrock_rows(
+    path: str | Path, further: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> RedrockRows:
     """Read a redrock file of a coadd.
 
     The FIBERMAP may be short, as in healpix files, or in another order than the redshifts.
+
+    Args:
+        path: the file.
+        further: HDU -> columns to read into `RedrockRows.known`, where they are.
 
     Raises:
         DataFormatError: not a redrock file, or its tables do not belong together.
@@ -94,13 +111,17 @@ def read_redrock_rows(path: str | Path) -> RedrockRows:
         fits = _fits(file)
         fibermap = file.need("FIBERMAP")
         phase = phase_of(list(fibermap.columns))
-        ids = integer_column(file, fibermap, "TARGETID")
-        found = file.columns(fibermap, ["TARGET_RA", "TARGET_DEC", "OBJTYPE", phase.column])
-    place = match_rows(fits.target_id, ids, str(path), "FIBERMAP")
+        targets = ("TARGET_RA", "TARGET_DEC", "OBJTYPE", phase.column)
+        found = _in_rows(file, fibermap, targets, fits.target_id)
+        known: Block = {}
+        for name, columns in further.items():
+            hdu = file.named(name)
+            if hdu is not None:
+                known |= _in_rows(file, hdu, columns, fits.target_id)
     n = len(fits)
 
     def column(name: str, missing: object) -> NDArray[Any]:
-        return found[name][place] if name in found else np.full(n, missing)
+        return found.get(name, np.full(n, missing))
 
     return RedrockRows(
         fits=fits,
@@ -109,6 +130,8 @@ def read_redrock_rows(path: str | Path) -> RedrockRows:
         object_type=np.char.strip(column("OBJTYPE", "").astype(np.str_)),
         phase=phase,
         target_bits=column(phase.column, 0).astype(np.int64),
+        path=Path(path),
+        known=known,
     )
 
 
@@ -125,12 +148,12 @@ def read_fits(path: str | Path) -> RedrockFits:
 def match_rows(
     wanted: NDArray[np.int64], ids: NDArray[np.int64], path: str, where: str
 ) -> NDArray[np.intp]:
-    """Return the row of `ids` that each wanted TARGETID stands in.
+    """Return the row of each wanted TARGETID in `ids`.
 
-    Rows that agree as they stand are taken so, repeated identifiers included.
+    Rows in the same order are taken so, repeated identifiers included.
 
     Raises:
-        DataFormatError: a wanted one is missing, or stands there twice.
+        DataFormatError: a wanted one is missing, or occurs twice.
     """
     if np.array_equal(wanted, ids):
         return np.arange(len(ids))
@@ -147,10 +170,16 @@ def match_rows(
     twice = np.intersect1d(unique[count > 1], wanted)
     if len(twice):
         raise DataFormatError(
-            f"{path}: TARGETID {twice[0]} (one of {len(twice)}) stands in {where} more than once "
+            f"{path}: TARGETID {twice[0]} (one of {len(twice)}) is in {where} more than once "
             "and in another order; give the coadd, not the single exposures"
         )
     return np.asarray(order[place])
+
+
+def _in_rows(file: FitsFile, hdu: Hdu, names: Sequence[str], target_id: NDArray[np.int64]) -> Block:
+    ids = integer_column(file, hdu, "TARGETID")
+    place = match_rows(target_id, ids, str(file.path), hdu.name)
+    return {name: values[place] for name, values in file.columns(hdu, names).items()}
 
 
 def _fits(file: FitsFile) -> RedrockFits:

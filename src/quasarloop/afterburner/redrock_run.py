@@ -90,7 +90,7 @@ class Run:
 
 
 def has_redrock() -> bool:
-    """Say whether redrock, and what its DESI reader needs, can be imported here."""
+    """Return whether redrock, and what its DESI reader needs, can be imported here."""
     return all(importlib.util.find_spec(name) for name in ("redrock", "desispec", "desiutil"))
 
 
@@ -103,7 +103,7 @@ def plan_runs(target_id: NDArray[np.int64], priors: Priors) -> list[Run]:
     """
     runs: list[Run] = []
     for column in range(priors.z.shape[1]):
-        rows = np.flatnonzero(priors.asked[:, column])
+        rows = np.flatnonzero(priors.present[:, column])
         _, first = np.unique(target_id[rows], return_index=True)
         rows = rows[np.sort(first)]
         for start in range(0, len(rows), _MOST_TARGETS):
@@ -116,11 +116,11 @@ def plan_runs(target_id: NDArray[np.int64], priors: Priors) -> list[Run]:
 def run_redrock(coadd: Path, runs: Sequence[Run], call: RedrockCall) -> list[RedrockFits]:
     """Run redrock with priors and return what it found, run by run.
 
-    Everything temporary stands in a folder that only this user can read, away from the input,
+    Everything temporary is in a folder that only this user can read, away from the input,
     and is removed whatever happens.
 
     Raises:
-        RedrockError: redrock failed; the message has the end of what it said.
+        RedrockError: redrock failed; the message has the end of its output.
     """
     if not runs:
         return []
@@ -192,14 +192,14 @@ def _as_program(command: list[str], log: Path) -> None:
             f"cannot run {command[0]} ({exc.strerror}); give the path of rrdesi with --rrdesi"
         ) from exc
     if done.returncode != 0:
-        said = _tail(log)
+        tail = _tail(log)
         hint = ""
-        if "np.NaN" in said:
+        if "np.NaN" in tail:
             hint = (
                 ". This redrock cannot read priors under its numpy 2: give its environment's "
                 "python, not its rrdesi, with --rrdesi"
             )
-        raise RedrockError(f"{command[0]} ended with status {done.returncode}{hint}{said}")
+        raise RedrockError(f"{command[0]} ended with status {done.returncode}{hint}{tail}")
 
 
 def _result(path: Path, run: Run, log: Path) -> RedrockFits:
@@ -210,7 +210,7 @@ def _result(path: Path, run: Run, log: Path) -> RedrockFits:
 
 def _tail(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace").strip()
-    return f". It said:\n{text[-_LOG_TAIL:]}" if text else ""
+    return f". Its output ends:\n{text[-_LOG_TAIL:]}" if text else ""
 
 
 COMMANDS: Final = "redrock.sh"

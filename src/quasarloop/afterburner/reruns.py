@@ -1,4 +1,4 @@
-"""Why a row was or was not given to redrock again, and what came of it: one bit each."""
+"""Which rows redrock fits again, with which priors, and the bits that record it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -35,27 +35,26 @@ __all__ = [
     "policy_named",
     "selection_named",
     "unfit_rows",
-    "why_names",
 ]
 
 
 class Why(IntFlag):
-    """Bits of column RERUN_BITS; a row can have several. Names stand in the file's header."""
+    """Bits of column RERUN_BITS; a row can have several. Their names are in the file's header."""
 
     RERUN = 1  # redrock was run again, with a prior
     CHANGED = 2  # class or redshift is another one since
     NOT_TARGET = 4  # sky or broken fibre: OBJTYPE is not TGT
-    CLASS_NOT_ASKED = 8  # of no target class that was asked for
+    CLASS_NOT_ASKED = 8  # of no requested target class
     NO_SPECTRUM = 16  # nothing the network could read
-    NOT_QUASAR = 32  # the network sees no quasar
+    NOT_QUASAR = 32  # no quasar by the network
     REDROCK_AGREES = 64  # redrock had a quasar at that redshift already
     CLASS_EXEMPT = 128  # the policy leaves this class of redrock's alone
     NO_TEMPLATE = 256  # no quasar template reaches the prior's redshifts
     TWO_PRIORS = 512  # two redshifts were likely: run with a prior on each
     SECOND_WON = 1024  # and the second fits better
-    WAITING = 2048  # to be rerun, but redrock's answer is not in yet
-    NO_ANSWER = 4096  # redrock gave none: no data left, or the target is missing in its file
-    OUTSIDE_PRIOR = 8192  # redrock's answer lies outside the prior, so it was not taken
+    WAITING = 2048  # to be rerun, but redrock's result is not in yet
+    NO_ANSWER = 4096  # redrock has no fit: no data left, or the target is missing in its file
+    OUTSIDE_PRIOR = 8192  # redrock's redshift is outside the prior, so it was not taken
     WARNED = 16384  # redrock's second fit has a warning
 
 
@@ -69,15 +68,6 @@ AGAINST: Final = (
     | Why.CLASS_EXEMPT
     | Why.NO_TEMPLATE
 )
-
-
-def why_names(value: int) -> str:
-    """Return the names of a bit mask, ``"|"`` between them, ``""`` for none.
-
-    >>> why_names(3)
-    'RERUN|CHANGED'
-    """
-    return "|".join(str(bit.name) for bit in Why if value & bit)
 
 
 Floats = NDArray[np.float64]
@@ -104,7 +94,7 @@ class RerunPolicy:
         name: ``"paper"``, ``"today"`` or ``"ours"``.
         text: one line for people.
         classes: redrock's classes that are rerun; empty means all.
-        priors: network's answer and shape -> priors of every row.
+        priors: network's result and shape -> priors of every row.
     """
 
     name: str
@@ -115,7 +105,7 @@ class RerunPolicy:
 
 @dataclass(frozen=True)
 class RerunPlan:
-    """What is to be done with each row.
+    """Which rows are rerun, and how.
 
     Attributes:
         bits: (n,) int32 of `Why`, so far.
@@ -128,7 +118,7 @@ class RerunPlan:
     @property
     def chosen(self) -> NDArray[np.bool_]:
         """(n,) True where redrock is to run again."""
-        return np.asarray(self.priors.asked[:, 0])
+        return np.asarray(self.priors.present[:, 0])
 
 
 def plan_reruns(
@@ -143,8 +133,8 @@ def plan_reruns(
 
     Args:
         policy: how.
-        redrock: what redrock said.
-        network: what the network said of the same rows.
+        redrock: its first fits.
+        network: the network's results, same rows.
         config: the network's shape.
         unfit: (n,) int32 of `Why`, rows that may not be rerun.
         grids: redshifts redrock tries its quasar templates at; None if not known.
@@ -155,16 +145,16 @@ def plan_reruns(
     open_ = (unfit & AGAINST) == 0
     if policy.classes:
         bits[open_ & ~np.isin(redrock.fits.spectype, policy.classes)] |= Why.CLASS_EXEMPT
-    agrees = quasar & priors.hold(redrock.fits.z).any(axis=1)
+    agrees = quasar & priors.contain(redrock.fits.z).any(axis=1)
     bits[open_ & agrees] |= Why.REDROCK_AGREES
     if grids is not None:
         priors = clear_priors(priors, grids, least=_LEAST_STEPS)
     priors = _first_first(priors)
-    bits[((bits & AGAINST) == 0) & ~priors.asked[:, 0]] |= Why.NO_TEMPLATE
+    bits[((bits & AGAINST) == 0) & ~priors.present[:, 0]] |= Why.NO_TEMPLATE
     chosen = (bits & AGAINST) == 0
     priors = priors.only(chosen)
     if priors.z.shape[1] > 1:
-        bits[priors.asked[:, 1]] |= Why.TWO_PRIORS
+        bits[priors.present[:, 1]] |= Why.TWO_PRIORS
     return RerunPlan(bits, priors)
 
 
@@ -212,7 +202,7 @@ def _first_first(priors: Priors) -> Priors:
     """Move a row's only prior to the first place."""
     if priors.z.shape[1] == 1:
         return priors
-    order = np.argsort(~priors.asked, axis=1, kind="stable")
+    order = np.argsort(~priors.present, axis=1, kind="stable")
     return Priors(*(np.take_along_axis(part, order, axis=1) for part in (priors.z, priors.width)))
 
 

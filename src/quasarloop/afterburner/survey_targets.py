@@ -8,7 +8,7 @@ from typing import Final
 
 from quasarloop.errors import SelectionError
 
-__all__ = ["PHASES", "Phase", "phase_of", "target_mask"]
+__all__ = ["PHASES", "SECONDARY_COLUMNS", "Phase", "phase_of", "target_mask"]
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,5 @@ def _read_phases() -> tuple[Phase, ...]:
 
 PHASES: Final = _read_phases()
 _MAIN: Final = next(phase for phase in PHASES if phase.name == "main")
+# Bits of the secondary programmes, by phase; commissioning and SV2 have none for quasars.
+SECONDARY_COLUMNS: Final = ("SCND_TARGET", "SV1_SCND_TARGET", "SV3_SCND_TARGET")

@@ -1,6 +1,6 @@
 """Redrock's templates: found, or a clear error; and its best fit drawn from them.
 
-Needed to say how much better a Mg II line describes a spectrum than redrock's answer does.
+The latter shows how much better a Mg II line describes a spectrum than redrock's fit does.
 """
 
 import importlib.util
@@ -34,7 +34,7 @@ _PATTERN: Final = "rrtemplate-QSO-*.fits*"
 _LIST: Final = "templates-default.txt"
 _LIST_PREFIX: Final = "rrtemplate-QSO-"
 _FOLDER_VARIABLE: Final = "RR_TEMPLATE_DIR"
-# What redrock tries where a template does not say: z, z, step in log10(1 + z).
+# What redrock tries where a template has no redshifts: z, z, step in log10(1 + z).
 # Source: redrock.templates, default of --zscan-qso.
 _SCAN: Final = (0.05, 6.0, 5e-4)
 
@@ -70,7 +70,7 @@ def find_quasar_templates(given: Sequence[str | Path] = ()) -> tuple[Template, .
 
     Raises:
         RedrockError: a file is missing or is no quasar template, or a folder has not exactly one
-            template of each subtype: redrock would run with too few, and nobody would notice.
+            template of each subtype: redrock would run with too few, without a warning.
     """
     paths = [Path(path) for path in given]
     if len(paths) == 1 and paths[0].is_dir():
@@ -200,7 +200,7 @@ def basis_of(
         spectype: of the row.
         subtype: of the row, ``""`` for none.
         templates: ``"QSO:::LOZ 1.1"``, ..., as the redrock file's header lists them; nothing if
-            it lists none. A version that it does not know is not asked for.
+            it lists none. A version that it does not know is not required.
 
     Raises:
         DataFormatError: no such template, or only of another version: coefficients mean nothing

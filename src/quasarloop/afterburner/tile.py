@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.network_step import Network, ask_network
-from quasarloop.afterburner.new_fits import Before, merge_runs, wait_for_runs
+from quasarloop.afterburner.new_fits import FirstFits, merge_runs, wait_for_runs
 from quasarloop.afterburner.output import build_table, put_fits, read_output, write_output
 from quasarloop.afterburner.priors import Priors
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits, read_redrock_rows
@@ -165,7 +165,7 @@ def run_tile(
         tuple(template.redshifts for template in settings.templates) or None,
     )
     runs = plan_runs(rows.target_id, plan.priors)
-    before = Before(rows.target_id, rows.fits.z, rows.fits.spectype)
+    before = FirstFits(rows.target_id, rows.fits.z, rows.fits.spectype)
     script: Path | None = None
     results: Sequence[RedrockFits] = ()
     if runs and settings.call.how == "later":
@@ -256,7 +256,7 @@ def finish_tile(output: str | Path, results: Sequence[str | Path] = ()) -> TileS
     runs = plan_runs(table["TARGETID"], plan.priors)
     found = _read(path, runs, results)
     spectype = np.char.strip(table["SPECTYPE_RR"].astype(np.str_))
-    first = Before(table["TARGETID"], table["Z_RR"], spectype)
+    first = FirstFits(table["TARGETID"], table["Z_RR"], spectype)
     put_fits(table, merge_runs(plan, first, runs, found))
     recipe = before.recipe
     recipe["redrock"]["version"] = found[0].version

@@ -66,7 +66,7 @@ class Work:
 
     @cached_property
     def network(self) -> Network:
-        """The network, read when first asked for."""
+        """The network, read at first use."""
         return load_network(self.weights, offsets=self.offsets, device=self.device)
 
 
