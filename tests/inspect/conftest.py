@@ -68,7 +68,7 @@ def add_items(database):
     def add(n=3, first=BIG_ID):
         with database.write() as session:
             items = [
-                Item(target_id=first + i, rank=i, source=f"file{i}.fits", row=i, opinion={})
+                Item(target_id=first + i, rank=i, source=f"file{i}.fits", row=i, predictions={})
                 for i in range(n)
             ]
             session.add_all(items)

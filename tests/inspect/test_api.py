@@ -111,7 +111,7 @@ def test_fits_near_and_over_all(client):
 
 @pytest.mark.parametrize(
     ("blind", "before", "asking"),
-    [("open", "shown", 200), ("ask", "ask", 200), ("verdict", "closed", 403)],
+    [("open", "shown", 200), ("ask", "hidden", 200), ("verdict", "closed", 403)],
 )
 def test_what_the_machines_think_is_hidden_as_the_campaign_says(client, blind, before, asking):
     assert client("root").put("/api/settings", {"blind": blind}).status_code == 200
@@ -122,7 +122,7 @@ def test_what_the_machines_think_is_hidden_as_the_campaign_says(client, blind, b
     assert ada.post(f"{PATH}/machine").status_code == asking
     ada.put(f"{PATH}/label", _save())
     assert ada.get(PATH).json()["machine"] == "shown"
-    assert ada.post(f"{PATH}/machine").json()["opinion"]["entropy"] == 1.5
+    assert ada.post(f"{PATH}/machine").json()["predictions"]["entropy"] == 1.5
 
 
 def test_lists_and_filters(client):
@@ -177,7 +177,7 @@ def test_merging_by_itself_and_by_the_merger(client):
     nobody = merger.put(f"/api/merge/{BIG_ID + 2}", _save(save_id="decision-3"))
     assert nobody.status_code == 409
     statistics = merger.get("/api/statistics").json()
-    assert statistics["n_compared"] == 2
+    assert statistics["n_objects"] == 2
     assert statistics["confusion"] == [[0, 0, 2], [0, 0, 0], [2, 0, 8]]
     assert len(statistics["pairs"]) == 3
     figure = merger.get("/api/statistics/figure.svg")
@@ -188,7 +188,7 @@ def test_merging_by_itself_and_by_the_merger(client):
 def test_statistics_before_anybody_said_anything(client):
     merger = client("max")
     empty = merger.get("/api/statistics").json()
-    assert (empty["alpha_class"], empty["n_compared"]) == (None, 0)
+    assert (empty["alpha_class"], empty["n_objects"]) == (None, 0)
     assert merger.get("/api/statistics/figure.svg").status_code == 200
 
 

@@ -175,8 +175,8 @@ def test_inspectors_never_see_anothers_verdict(client):
         assert answer.status_code == 200
         assert "seen by nobody else" not in answer.text
         assert "2.34567" not in answer.text
-    opinion = bea.post(f"{path}/machine").text
-    assert "2.34567" not in opinion
+    predictions = bea.post(f"{path}/machine").text
+    assert "2.34567" not in predictions
 
 
 def test_a_forged_or_foreign_cookie_is_nobodys(client, campaign):

@@ -14,7 +14,7 @@ from quasarloop.inspect.ledger import (
     StaleError,
     history,
     item_of,
-    reveal_machine,
+    reveal_predictions,
     save_decision,
     save_label,
     skip,
@@ -117,7 +117,7 @@ def test_skipping_and_coming_back(database, team):
 def test_having_asked_the_machine_is_remembered_in_the_label(database, team):
     (ada, bea, _), (item, *_) = team
     with database.write() as session:
-        reveal_machine(session, item, ada.id)
+        reveal_predictions(session, item, ada.id)
     assert _save(database, item, ada, QSO).saw_machine is True
     assert _save(database, item, bea, QSO).saw_machine is False
 
@@ -212,7 +212,7 @@ def test_versions_count_up_whatever_happens(tmp_path_factory, changes):
 
     with database.write() as session:
         user = person_named(session, "ada")
-        items = [Item(target_id=i, rank=i, source="", row=-1, opinion={}) for i in range(3)]
+        items = [Item(target_id=i, rank=i, source="", row=-1, predictions={}) for i in range(3)]
         session.add_all(items)
         session.flush()
         session.add_all(Assignment(item_id=i.id, user_id=user, created="") for i in items)

@@ -26,7 +26,9 @@ def team(new_postgres_database):
     with database.write() as session:
         names = ("ada", "bea", "cyd")
         people = [join(session, invite(session, n, "inspector"), "a long password") for n in names]
-        session.add(Item(target_id=BIG_ID, rank=0, source="f", row=0, opinion={"votes": [1, 2]}))
+        session.add(
+            Item(target_id=BIG_ID, rank=0, source="f", row=0, predictions={"votes": [1, 2]})
+        )
         session.flush()
         balance(session)
     yield database, people
@@ -47,7 +49,7 @@ def test_labels_keep_every_digit_and_merge(team):
     with database.read() as session:
         (result,) = results(session)
     assert result.item.target_id == BIG_ID
-    assert result.item.opinion == {"votes": [1, 2]}
+    assert result.item.predictions == {"votes": [1, 2]}
     assert (result.state, result.merged.z, result.merged.quality) == ("merged", 2.1034, 4)
 
 

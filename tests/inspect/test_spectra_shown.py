@@ -117,7 +117,7 @@ def test_a_path_that_does_not_exist_is_refused_at_once(tmp_path):
 
 
 def test_loading_a_worklist_finds_spectra_and_keeps_labels(coadd, database):
-    entries = [Entry(5, opinion={"score": 1.0}), Entry(BIG_ID, str(coadd), 0), Entry(77)]
+    entries = [Entry(5, predictions={"score": 1.0}), Entry(BIG_ID, str(coadd), 0), Entry(77)]
     files = open_spectra([coadd])
     with database.write() as session:
         first = load_worklist(session, entries, files)

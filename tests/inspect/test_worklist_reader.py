@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from quasarloop.errors import InspectionError
-from quasarloop.inspect.worklist import Entry, read_worklist, tidy_opinion
+from quasarloop.inspect.worklist import Entry, read_worklist, tidy_predictions
 
 BIG = 39627945488154697
 
@@ -23,7 +23,7 @@ def test_json_with_ids_as_text_keeps_every_digit(tmp_path):
     path.write_text(json.dumps({"format": "x", "objects": [entry]}), encoding="utf-8")
     (read,) = read_worklist(path)
     assert (read.target_id, read.source, read.row) == (BIG, "a/coadd.fits", 7)
-    assert read.opinion == {
+    assert read.predictions == {
         "score": 1.25,
         "entropy": 1.25,
         "votes": {"NOT_QSO": 3, "LOW_Z": 0, "HIGH_Z": 7},
@@ -55,7 +55,7 @@ def test_a_selection_names_shards_and_its_columns_become_an_opinion(tmp_path):
     pl.DataFrame(columns).write_parquet(path)
     (entry,) = read_worklist(path)
     assert (entry.source, entry.row, entry.shard, entry.shard_row) == ("", -1, "ab12", 4)
-    assert entry.opinion == {
+    assert entry.predictions == {
         "votes": {"NOT_QSO": 5, "LOW_Z": 2, "HIGH_Z": 3},
         "score": 1.49,
         "entropy": 1.49,
@@ -89,18 +89,22 @@ def test_a_map_beside_the_selection_gives_cells_their_neighbours(tmp_path):
     record = {"counts": list(range(25))}
     (tmp_path / "steps.json").write_text(json.dumps(record), encoding="utf-8")
     with_cell, without = read_worklist(path)
-    assert with_cell.opinion["map"]["counts"][2] == [10, 11, 12, 13, 14]
-    assert "map" not in without.opinion
+    assert with_cell.predictions["map"]["counts"][2] == [10, 11, 12, 13, 14]
+    assert "map" not in without.predictions
 
 
 def test_proposals_of_members_become_chips():
     raw = {"proposals": [{"z": 2.5, "count": 7, "line": "LYA"}, {"Z": 0.4}, 1.2, "x", None]}
-    assert tidy_opinion(raw)["proposals"] == [
+    assert tidy_predictions(raw)["proposals"] == [
         {"z": 2.5, "count": 7, "name": "LYA"},
         {"z": 0.4},
         {"z": 1.2},
     ]
-    assert tidy_opinion({"votes": [1, 2, 3]})["votes"] == {"NOT_QSO": 1, "LOW_Z": 2, "HIGH_Z": 3}
+    assert tidy_predictions({"votes": [1, 2, 3]})["votes"] == {
+        "NOT_QSO": 1,
+        "LOW_Z": 2,
+        "HIGH_Z": 3,
+    }
 
 
 def test_bare_lists_and_tables(tmp_path):
@@ -110,7 +114,7 @@ def test_bare_lists_and_tables(tmp_path):
     table = tmp_path / "w.csv"
     table.write_text(f"TARGETID,SOURCE,ROW,entropy\n{BIG},f.fits,3,0.5\n", encoding="utf-8")
     (entry,) = read_worklist(table)
-    assert entry == Entry(BIG, "f.fits", 3, opinion={"entropy": 0.5, "score": 0.5})
+    assert entry == Entry(BIG, "f.fits", 3, predictions={"entropy": 0.5, "score": 0.5})
     parquet = tmp_path / "w.parquet"
     pl.DataFrame({"TARGETID": [BIG, 5], "score": [1.0, 0.5]}).write_parquet(parquet)
     assert [e.target_id for e in read_worklist(parquet)] == [BIG, 5]

@@ -103,9 +103,7 @@ def _from_database(database: str) -> tuple[TruthTable, list[list[Inspection]]]:
     from quasarloop.inspect.exchange import final_truth  # noqa: PLC0415
     from quasarloop.inspect.results import inspections, results  # noqa: PLC0415
 
-    opened = open_database(database)
-    with opened.read() as session:
+    with open_database(database).closing() as session:
         truth = final_truth(session)
         own = inspections(results(session))
-    opened.close()
     return truth, [own[name] for name in sorted(own)]

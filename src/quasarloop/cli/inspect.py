@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from quasarloop.cli.common import console
-from quasarloop.inspect.extra import require_extra
+from quasarloop.inspect import require_extra
+from quasarloop.inspect.assign import MAX_PER_OBJECT
 
 __all__ = ["app"]
 
@@ -43,7 +44,7 @@ def serve(
 ) -> None:
     """Serve the inspection page.
 
-    The first start prints a one-time link for the admin, who invites the others.
+    The first start prints a one-time link for the admin, for inviting the others.
 
     Example: [bold]quasarloop inspect serve --worklist worklist.json --spectra store/[/]
     """
@@ -80,10 +81,8 @@ def invite(
     from quasarloop.inspect import people
     from quasarloop.inspect.database import open_database
 
-    database = open_database(db)
-    with database.write() as session:
+    with open_database(db).closing(write=True) as session:
         token = people.invite(session, name, role)
-    database.close()
     typer.echo(f"{address.rstrip('/')}/join/{token}")
 
 
@@ -91,23 +90,22 @@ def invite(
 def assign(
     db: Db = _LABELS,
     per_object: Annotated[
-        int | None, typer.Option(min=1, max=9, help="Inspectors per object, from now on.")
+        int | None,
+        typer.Option(min=1, max=MAX_PER_OBJECT, help="Inspectors per object, from now on."),
     ] = None,
 ) -> None:
-    """Share objects out among the inspectors who are here; what is begun stays.
+    """Share objects out among the present inspectors; what is begun stays.
 
     Example: [bold]quasarloop inspect assign --per-object 3[/]
     """
     from quasarloop.inspect.campaign import balance
     from quasarloop.inspect.database import open_database, set_setting
 
-    database = open_database(db)
-    with database.write() as session:
+    with open_database(db).closing(write=True) as session:
         if per_object is not None:
             set_setting(session, "per_object", str(per_object))
             session.flush()
         plan = balance(session)
-    database.close()
     typer.echo(
         f"{len(plan.add)} assignments made, {len(plan.drop)} taken back, "
         f"{len(plan.short)} objects short of inspectors"
@@ -116,7 +114,7 @@ def assign(
 
 @app.command("shut-out")
 def shut_out(
-    name: Annotated[str, typer.Argument(help="Who may no longer come in.")], db: Db = _LABELS
+    name: Annotated[str, typer.Argument(help="Person to shut out.")], db: Db = _LABELS
 ) -> None:
     """End somebody's sessions, keep them out, and share out their open work.
 
@@ -126,10 +124,8 @@ def shut_out(
     from quasarloop.inspect.database import open_database
     from quasarloop.inspect.people import person_called, set_active
 
-    database = open_database(db)
-    with database.write() as session:
+    with open_database(db).closing(write=True) as session:
         set_active(session, person_called(session, name), active=False)
         session.flush()
         plan = balance(session)
-    database.close()
     typer.echo(f"{name} is out; {len(plan.add)} objects given to others")

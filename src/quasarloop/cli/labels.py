@@ -8,7 +8,7 @@ from rich.table import Table
 
 from quasarloop.cli.common import console
 from quasarloop.errors import InspectionError
-from quasarloop.inspect.extra import require_extra
+from quasarloop.inspect import require_extra
 
 __all__ = ["app"]
 
@@ -36,7 +36,7 @@ def import_(
     ],
     db: Db = _LABELS,
     merger: Annotated[
-        str, typer.Option(help="Under whose name a merged table's labels stand.")
+        str, typer.Option(help="Name given to the merger of a merged table.")
     ] = "imported",
 ) -> None:
     """Bring in another tool's inspections or a merged truth table; twice changes nothing.
@@ -81,8 +81,7 @@ def export(
     from quasarloop.inspect.database import open_database
     from quasarloop.inspect.exchange import export_final, export_inspections
 
-    database = open_database(db)
-    with database.read() as session:
+    with open_database(db).closing() as session:
         if form == "prospect":
             for path in export_inspections(session, out):
                 typer.echo(str(path))
@@ -91,7 +90,6 @@ def export(
             typer.echo(f"{out}: {n} labels")
         else:
             raise InspectionError(f"format is {form!r}; expected merged, truth or prospect")
-    database.close()
 
 
 @app.command("merge")
@@ -103,10 +101,8 @@ def merge(db: Db = _LABELS, at_least: AtLeast = None) -> None:
     from quasarloop.inspect.database import open_database
     from quasarloop.inspect.results import results
 
-    database = open_database(db)
-    with database.read() as session:
+    with open_database(db).closing() as session:
         found = results(session, at_least=at_least)
-    database.close()
     waiting = [result for result in found if result.state == "conflict"]
     for result in waiting:
         typer.echo(f"{result.item.target_id} {','.join(result.disagree_in)}")
@@ -136,11 +132,9 @@ def status(
     )
     from quasarloop.labels.agreement_figure import agreement_figure
 
-    database = open_database(db)
-    with database.read() as session:
+    with open_database(db).closing() as session:
         found = results(session, at_least=at_least)
         people = people_rows(session)
-    database.close()
     agreed = agreement_of(found)
     _print("Objects", state_rows(found))
     _print("People", people)

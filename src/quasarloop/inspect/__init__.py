@@ -1,1 +1,33 @@
-"""Visual inspection: the page, its database, merging rules, import and export."""
+"""The inspection page: spectra, verdicts, merging, and the campaign's database."""
+
+import importlib.util
+from typing import Final
+
+from quasarloop.errors import InspectionError
+
+__all__ = ["require_extra"]
+
+_NEEDED: Final = (
+    "argon2",
+    "bokeh",
+    "fastapi",
+    "itsdangerous",
+    "jinja2",
+    "multipart",
+    "sqlalchemy",
+    "uvicorn",
+)
+
+
+def require_extra() -> None:
+    """Check that the packages of the ``inspect`` extra are here.
+
+    Raises:
+        InspectionError: names those that are not.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InspectionError(
+            f"not installed: {', '.join(missing)}; install them with "
+            "`pip install 'quasarloop[inspect]'`"
+        )

@@ -1,15 +1,15 @@
-"""What the admin asks and tells: people, invitations, assignments, settings."""
+"""Routes of the admin: people, invitations, assignments, settings."""
 
 from typing import Annotated, Any, Final
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Path, Request
+from fastapi import APIRouter, HTTPException, Path, Request
 
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import balance, progress
 from quasarloop.inspect.database import now, set_setting, setting
-from quasarloop.inspect.people import Person, invite, set_active
-from quasarloop.inspect.security import Campaign, campaign_of, require
+from quasarloop.inspect.people import invite, set_active
+from quasarloop.inspect.security import Admin, InCampaign
 from quasarloop.inspect.shapes import InviteIn, PersonIn, SettingsIn
 from quasarloop.inspect.tables import Event, Item, User
 
@@ -17,8 +17,6 @@ __all__ = ["SETTINGS", "router"]
 
 router: Final = APIRouter(prefix="/api", tags=["admin"])
 
-InCampaign = Annotated[Campaign, Depends(campaign_of)]
-Admin = Annotated[Person, Depends(require("admin"))]
 UserNumber = Annotated[int, Path(ge=1, lt=2**31)]
 SETTINGS: Final = ("title", "blind", "per_object")
 
@@ -35,7 +33,7 @@ def everybody(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
                 "role": user.role,
                 "active": user.active,
                 "joined": user.password_hash is not None,
-                **_work(progress(session, user.id)),
+                **progress(session, user.id).counts,
             }
             for user in users
         ]
@@ -48,7 +46,7 @@ def everybody(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
 def new_invite(
     given: InviteIn, request: Request, campaign: InCampaign, me: Admin
 ) -> dict[str, Any]:
-    """Make a one-time link for somebody; it is shown once and kept nowhere."""
+    """Make a one-time link for a new person; it is shown once and kept nowhere."""
     with campaign.database.write() as session:
         token = invite(session, given.name, given.role)
         session.add(Event(at=now(), user_id=me.id, kind="invited", detail=given.name))
@@ -57,9 +55,9 @@ def new_invite(
 
 @router.put("/people/{user_id}")
 def let_in(user_id: UserNumber, given: PersonIn, campaign: InCampaign, me: Admin) -> dict[str, Any]:
-    """Keep somebody out, or let them in again; open work is shared out anew."""
+    """Keep a person out, or let them in again; open work is shared out anew."""
     if user_id == me.id:
-        raise HTTPException(409, "you cannot shut yourself out; ask another admin")
+        raise HTTPException(409, "you cannot shut yourself out; another admin can")
     with campaign.database.write() as session:
         try:
             user = set_active(session, user_id, active=given.active)
@@ -72,7 +70,7 @@ def let_in(user_id: UserNumber, given: PersonIn, campaign: InCampaign, me: Admin
 
 @router.post("/balance")
 def share_out(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
-    """Fit assignments to who is here now."""
+    """Fit assignments to the present inspectors."""
     with campaign.database.write() as session:
         plan = balance(session)
     return {"added": len(plan.add), "dropped": len(plan.drop), "short": len(plan.short)}
@@ -91,7 +89,3 @@ def change_settings(given: SettingsIn, campaign: InCampaign, me: Admin) -> dict[
             session.flush()
             balance(session)
         return {key: setting(session, key) for key in SETTINGS}
-
-
-def _work(counts: Any) -> dict[str, Any]:
-    return {"todo": counts.todo, "skipped": counts.skipped, "done": counts.done}

@@ -18,9 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from quasarloop import __version__
 from quasarloop.errors import InspectionError, QuasarloopError
 from quasarloop.inspect import admin_api, inspect_api, merge_api
-from quasarloop.inspect.database import Database, setting
+from quasarloop.inspect.assign import MAX_PER_OBJECT
+from quasarloop.inspect.database import BLINDNESS, Database, setting
 from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
+from quasarloop.inspect.people import ROLES
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
 from quasarloop.labels.verdict import verdict_definition, verdict_json
@@ -86,7 +88,12 @@ async def _few_threads(_app: FastAPI) -> AsyncIterator[None]:
 @cache
 def _templates() -> Jinja2Templates:
     templates = Jinja2Templates(_HERE / "templates")
-    templates.env.globals.update(definition=verdict_definition())
+    templates.env.globals.update(
+        definition=verdict_definition(),
+        blindness=BLINDNESS,
+        roles=ROLES,
+        max_per_object=MAX_PER_OBJECT,
+    )
     return templates
 
 
@@ -103,7 +110,7 @@ class _Guard:
         headers = Headers(scope=scope)
         length = headers.get("content-length", "0")
         extra = dict(_HEADERS)
-        # Our scripts are asked for anew each time: half of an old version would break the page.
+        # Our scripts are loaded anew each time: half of an old version would break the page.
         public = scope["path"].startswith(("/static", "/bokeh"))
         extra["Cache-Control"] = "no-cache" if public else "no-store"
 
@@ -116,7 +123,7 @@ class _Guard:
         if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
             app = JSONResponse({"detail": "too much at once"}, 413)
         elif "transfer-encoding" in headers:
-            app = JSONResponse({"detail": "say how long the body is"}, 411)
+            app = JSONResponse({"detail": "the length of the body is missing"}, 411)
         await app(scope, receive, send_with_headers)
 
 

@@ -1,4 +1,4 @@
-"""Who looks at what: three inspectors each, equal loads, overlaps spread over all pairs."""
+"""Assign objects: three inspectors each, equal loads, overlaps spread over all pairs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from quasarloop.errors import InspectionError
 
-__all__ = ["PER_OBJECT", "Plan", "assign", "rebalance"]
+__all__ = ["MAX_PER_OBJECT", "PER_OBJECT", "Plan", "assign", "rebalance"]
 
 # Source: paper, Section 4: "three separate experts inspect each spectra".
 PER_OBJECT: Final = 3
+MAX_PER_OBJECT: Final = 9
 # Above this many possible teams a team is chosen member by member instead.
 _MAX_TEAMS: Final = 5000
 
@@ -45,7 +46,7 @@ def assign(
 
     Args:
         objects: identifiers, in the order of the worklist.
-        inspectors: identifiers of those who inspect.
+        inspectors: identifiers.
         rng: breaks ties.
         per_object: inspectors per object.
 
@@ -67,18 +68,18 @@ def rebalance(
     *,
     per_object: int = PER_OBJECT,
 ) -> Plan:
-    """Fit the assignments to who is here now: late joiners get work, leavers' work moves on.
+    """Fit the assignments to the present inspectors: late joiners get work, leavers' moves on.
 
     What anybody has begun stays theirs: a leaver's finished verdict still counts.
 
     Args:
-        current: per object, per inspector (also ones who left): True if begun.
-        inspectors: those who inspect from now on.
+        current: per object, per inspector (also leavers): True if begun.
+        inspectors: those of now.
         rng: breaks ties.
         per_object: inspectors per object.
 
     Returns:
-        What to change; applying it and asking again changes nothing.
+        What to change; after applying it, a second call changes nothing.
     """
     table = _Table(current, inspectors, per_object)
     dropped = table.drop_leavers()
@@ -109,7 +110,7 @@ class _Table:
                 self.load[i] += self.people[i] not in self.begun[target]
 
     def drop_leavers(self) -> set[tuple[int, int]]:
-        """Take objects not begun from those who are no longer here, and surplus inspectors."""
+        """Take objects not begun from leavers, and surplus inspectors."""
         dropped = set()
         for target, team in self.teams.items():
             for person in sorted(team - self.begun[target]):

@@ -56,9 +56,14 @@ class Progress:
     seconds: float
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Objects by state."""
+        return {"todo": self.todo, "skipped": self.skipped, "done": self.done}
+
+    @property
     def total(self) -> int:
         """All objects of theirs."""
-        return self.todo + self.skipped + self.done
+        return sum(self.counts.values())
 
 
 def load_worklist(session: Session, entries: Sequence[Entry], files: SpectrumFiles) -> Loaded:
@@ -73,11 +78,11 @@ def load_worklist(session: Session, entries: Sequence[Entry], files: SpectrumFil
         item = known.get(entry.target_id)
         if item is None:
             rank, added = rank + 1, added + 1
-            item = Item(target_id=entry.target_id, rank=rank, source="", row=-1, opinion={})
+            item = Item(target_id=entry.target_id, rank=rank, source="", row=-1, predictions={})
             known[entry.target_id] = item
             session.add(item)
-        kept = {"redrock": item.opinion["redrock"]} if "redrock" in item.opinion else {}
-        item.source, item.row, item.opinion = source, row, kept | entry.opinion
+        kept = {"redrock": item.predictions["redrock"]} if "redrock" in item.predictions else {}
+        item.source, item.row, item.predictions = source, row, kept | entry.predictions
     session.flush()
     return Loaded(added, len(entries) - added, missing)
 
@@ -94,15 +99,15 @@ def find_missing(session: Session, files: SpectrumFiles) -> int:
 
 
 def add_redrock(session: Session, fits: Mapping[int, list[dict[str, Any]]]) -> int:
-    """Put redrock's best fits beside the other opinions; return how many objects have some."""
+    """Put redrock's best fits beside the other predictions; return how many objects have some."""
     items = [i for i in session.scalars(sa.select(Item)) if i.target_id in fits]
     for item in items:
-        item.opinion = {**item.opinion, "redrock": fits[item.target_id]}
+        item.predictions = {**item.predictions, "redrock": fits[item.target_id]}
     return len(items)
 
 
 def inspectors(session: Session) -> list[int]:
-    """Return the ids of those who inspect now."""
+    """Return the ids of the present inspectors."""
     query = sa.select(User.id).where(
         User.role == "inspector", User.active.is_(True), User.password_hash.is_not(None)
     )
@@ -120,7 +125,7 @@ def balance(session: Session) -> Plan:
         for turn in session.scalars(sa.select(Assignment).with_for_update())
     }
     for (item, user), turn in turns.items():
-        # Who is here keeps whatever they touched; of a leaver only finished work counts.
+        # The present keep whatever they touched; of a leaver only finished work counts.
         touched = turn.version > 0 or turn.state == "skipped"
         begun = touched if user in active else turn.state == "done"
         if turn.state != "dropped":

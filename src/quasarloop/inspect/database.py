@@ -12,17 +12,18 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError
+from quasarloop.inspect.assign import PER_OBJECT
 from quasarloop.inspect.tables import Base, Setting
 
 __all__ = ["BLINDNESS", "Database", "now", "open_database", "set_setting", "setting", "utc_after"]
 
 # Bump when tables change in a way that older data do not fit.
 SCHEMA_VERSION: Final = "1"
-# When inspectors may see what the machines think.
+# When inspectors may see predictions.
 BLINDNESS: Final = {
     "open": "at once",
-    "ask": "when they ask, or after their first verdict",
-    "verdict": "only after their first verdict",
+    "ask": "on request, or after the first verdict",
+    "verdict": "only after the first verdict",
 }
 _BUSY_SECONDS: Final = 30
 _POOL: Final = 20
@@ -49,6 +50,15 @@ class Database:
         """Give a session whose changes are kept, on disk, once the block ends well."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def closing(self, *, write: bool = False) -> Iterator[Session]:
+        """Give one session, then close the database."""
+        try:
+            with self.write() if write else self.read() as session:
+                yield session
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -128,7 +138,7 @@ def _engine(url: sa.URL) -> sa.Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, below
+    connection.isolation_level = None  # BEGIN is ours, below
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -152,7 +162,7 @@ def _create(database: Database) -> None:
                 "schema": SCHEMA_VERSION,
                 "secret": secrets.token_urlsafe(32),
                 "blind": "ask",
-                "per_object": "3",
+                "per_object": str(PER_OBJECT),
                 "title": "quasarloop",
             }
             session.add_all(Setting(key=key, value=value) for key, value in defaults.items())

@@ -202,7 +202,7 @@ def _item(session: Session, target_id: int) -> tuple[Item, bool]:
         rank=0 if last is None else last + 1,
         source="",
         row=-1,
-        opinion={},
+        predictions={},
         decision_version=0,
     )
     session.add(item)

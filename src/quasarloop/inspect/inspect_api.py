@@ -1,11 +1,11 @@
-"""What the page of one inspector asks and tells: lists, objects, spectra, labels."""
+"""Routes of an inspector: lists, objects, spectra, labels."""
 
 from dataclasses import asdict
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError
@@ -18,13 +18,13 @@ from quasarloop.inspect.ledger import (
     current_label,
     history,
     item_of,
-    reveal_machine,
+    reveal_predictions,
     save_label,
     skip,
 )
 from quasarloop.inspect.people import Person
 from quasarloop.inspect.restframe import MARKS, rest_template
-from quasarloop.inspect.security import Campaign, campaign_of, person_of, require, visitor_of
+from quasarloop.inspect.security import InCampaign, Inspector, Looker, Me, visitor_of
 from quasarloop.inspect.shapes import (
     FitIn,
     SaveIn,
@@ -42,18 +42,14 @@ __all__ = ["router"]
 
 router: Final = APIRouter(prefix="/api", tags=["inspect"])
 
-InCampaign = Annotated[Campaign, Depends(campaign_of)]
-Inspector = Annotated[Person, Depends(require("inspector"))]
-Me = Annotated[Person, Depends(person_of)]
-Looker = Annotated[Person, Depends(require("inspector", "merger"))]
 # The same answer whether it exists or not: what others inspect is not for me to know.
 _NOT_YOURS: Final = "no such object among yours"
 ListState = Literal["all", "todo", "skipped", "done"]
 
 
 @router.get("/me")
-def who_am_i(request: Request, campaign: InCampaign, me: Me) -> dict[str, str]:
-    """Return who is logged in here, and the token for changes (after a login elsewhere)."""
+def my_login(request: Request, campaign: InCampaign, me: Me) -> dict[str, str]:
+    """Return the person logged in here, and the token for changes (after a login elsewhere)."""
     return {"name": me.name, "role": me.role, "csrf": visitor_of(request).csrf(campaign.secret)}
 
 
@@ -81,7 +77,7 @@ def my_list(
     max_quality: Quality | None = None,
     issue: IssueLetters = "",
 ) -> dict[str, Any]:
-    """Return my objects, in the worklist's order, with what I said of them so far."""
+    """Return my objects, in the worklist's order, with my verdicts so far."""
     query = (
         sa.select(Assignment, Item, Label)
         .join(Item, Item.id == Assignment.item_id)
@@ -147,7 +143,7 @@ def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict
 
 @router.get("/objects/{target_id}/spectrum", response_class=Response)
 def spectrum(target_id: TargetId, campaign: InCampaign, me: Looker) -> Response:
-    """Return an object's spectrum at full resolution; 404 says why there is none."""
+    """Return an object's spectrum at full resolution; 404 with the reason if there is none."""
     with campaign.database.read() as session:
         item = _visible(session, target_id, me)
     try:
@@ -159,7 +155,7 @@ def spectrum(target_id: TargetId, campaign: InCampaign, me: Looker) -> Response:
 
 @router.post("/objects/{target_id}/machine")
 def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, Any]:
-    """Return what the machines think, and remember that I looked; 403 while I must not."""
+    """Return predictions, and record that I looked; 403 while they are closed to me."""
     with campaign.database.write() as session:
         item = _visible(session, target_id, me)
         if me.role == "inspector":
@@ -168,8 +164,8 @@ def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, 
             complete = label is not None and is_complete(label.verdict)
             if _machine_access(setting(session, "blind"), turn, complete) == "closed":
                 raise HTTPException(403, "this campaign shows it only after your first verdict")
-            reveal_machine(session, item, me.id)
-        return {"target_id": str(item.target_id), "opinion": item.opinion}
+            reveal_predictions(session, item, me.id)
+        return {"target_id": str(item.target_id), "predictions": item.predictions}
 
 
 @router.put("/objects/{target_id}/label")
@@ -227,18 +223,16 @@ def _visible(session: Session, target_id: str, me: Person) -> Item:
 
 
 def _machine_access(blind: str, turn: Assignment, complete: bool) -> str:
-    """``shown`` without asking, ``ask``, or ``closed`` until the first verdict."""
-    if blind == "open" or complete or turn.asked_machine:
+    """Whether predictions are ``shown``, ``hidden`` behind a button, or ``closed``."""
+    if blind == "open" or complete or turn.revealed:
         return "shown"
-    return "ask" if blind == "ask" else "closed"
+    return "closed" if blind == "verdict" else "hidden"
 
 
 def _progress(session: Session, user_id: int) -> dict[str, Any]:
     counts = progress(session, user_id)
     return {
-        "todo": counts.todo,
-        "skipped": counts.skipped,
-        "done": counts.done,
+        **counts.counts,
         "total": counts.total,
         "seconds_per_object": round(counts.seconds / counts.done, 1) if counts.done else None,
     }

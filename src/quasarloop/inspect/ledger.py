@@ -20,7 +20,7 @@ __all__ = [
     "current_label",
     "history",
     "item_of",
-    "reveal_machine",
+    "reveal_predictions",
     "save_decision",
     "save_label",
     "skip",
@@ -126,7 +126,7 @@ def save_label(session: Session, item: Item, user_id: int, save: Save) -> Label:
         source=item.source,
         row=item.row,
         note=save.note,
-        saw_machine=turn.asked_machine,
+        saw_machine=turn.revealed,
         seconds=save.seconds,
     )
     session.add(label)
@@ -179,11 +179,11 @@ def skip(session: Session, item: Item, user_id: int, *, skipped: bool) -> Assign
     return turn
 
 
-def reveal_machine(session: Session, item: Item, user_id: int) -> None:
+def reveal_predictions(session: Session, item: Item, user_id: int) -> None:
     """Record that an inspector looked at the networks' and redrock's results."""
     turn = _locked(session, item.id, user_id)
-    if turn is not None and not turn.asked_machine:
-        turn.asked_machine = True
+    if turn is not None and not turn.revealed:
+        turn.revealed = True
         session.add(Event(at=now(), user_id=user_id, item_id=item.id, kind="ask", detail=""))
 
 

@@ -1,29 +1,26 @@
-"""What the merger asks and tells, and agreement statistics."""
+"""Routes of the merger, and agreement statistics."""
 
 import math
-from typing import Annotated, Any, Final, Literal
+from dataclasses import asdict
+from typing import Any, Final, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Response
+import numpy as np
+from fastapi import APIRouter, HTTPException, Response
 
 from quasarloop.inspect.ledger import history, item_of, save_decision
-from quasarloop.inspect.people import Person
-from quasarloop.inspect.results import Result, agreement_of, results
-from quasarloop.inspect.security import Campaign, campaign_of, require
+from quasarloop.inspect.results import Result, agreement_of, count_states, results
+from quasarloop.inspect.security import InCampaign, Merger, Overseer
 from quasarloop.inspect.shapes import SaveIn, TargetId, target_number, version_json
 from quasarloop.inspect.tables import Item
-from quasarloop.labels.agreement import Agreement
 from quasarloop.labels.agreement_figure import agreement_svg
 from quasarloop.labels.merge import Merged, z_range
 from quasarloop.labels.verdict import verdict_json
 from quasarloop.truth import CLASSES
 
-__all__ = ["router", "statistics_out"]
+__all__ = ["router"]
 
 router: Final = APIRouter(prefix="/api", tags=["merge"])
 
-InCampaign = Annotated[Campaign, Depends(campaign_of)]
-Merger = Annotated[Person, Depends(require("merger"))]
-Overseer = Annotated[Person, Depends(require("merger", "admin"))]
 QueueState = Literal["all", "open", "merged", "conflict", "decided"]
 
 
@@ -32,9 +29,8 @@ def queue(campaign: InCampaign, _me: Merger, state: QueueState = "conflict") -> 
     """Return objects in one state (those to decide first), and how many are in each."""
     with campaign.database.read() as session:
         found = results(session)
-    counts = {name: sum(r.state == name for r in found) for name in _STATES}
     shown = [r for r in found if state in ("all", r.state)]
-    return {"objects": [_row(r) for r in shown], "counts": counts}
+    return {"objects": [_row(r) for r in shown], "counts": count_states(found)}
 
 
 @router.get("/merge/{target_id}")
@@ -81,7 +77,9 @@ def statistics(campaign: InCampaign, _me: Overseer) -> dict[str, Any]:
     """Return how far the campaign is and how well its inspectors agree."""
     with campaign.database.read() as session:
         found = results(session)
-    return statistics_out(found)
+    agreed: dict[str, Any] = _plain(asdict(agreement_of(found)))
+    classes = [spectype.word for spectype in CLASSES]
+    return {"counts": count_states(found), "classes": classes, **agreed}
 
 
 @router.get("/statistics/figure.svg", response_class=Response)
@@ -90,25 +88,6 @@ def figure(campaign: InCampaign, _me: Overseer) -> Response:
     with campaign.database.read() as session:
         found = agreement_of(results(session))
     return Response(agreement_svg(found), media_type="image/svg+xml")
-
-
-def statistics_out(found: list[Result]) -> dict[str, Any]:
-    """Return the campaign's numbers, JSON-ready."""
-    agreed = agreement_of(found)
-    return {
-        "counts": {name: sum(r.state == name for r in found) for name in _STATES},
-        "n_compared": agreed.n_objects,
-        "alpha_class": _finite(agreed.alpha_class),
-        "alpha_quality": _finite(agreed.alpha_quality),
-        "z_scatter_kms": _finite(agreed.z_scatter_kms),
-        "z_outliers": _finite(agreed.z_outliers),
-        "classes": [spectype.word for spectype in CLASSES],
-        "confusion": agreed.confusion.tolist(),
-        "pairs": _pairs(agreed),
-    }
-
-
-_STATES: Final = ("open", "merged", "conflict", "decided")
 
 
 def _check_inspected(session: Any, item: Item) -> None:
@@ -137,23 +116,12 @@ def _merged_json(merged: Merged) -> dict[str, Any]:
     return verdict_json(merged.verdict) | counts
 
 
-def _pairs(agreed: Agreement) -> list[dict[str, Any]]:
-    return [
-        {
-            "first": pair.first,
-            "second": pair.second,
-            "n_common": pair.n_common,
-            "alpha_class": _finite(pair.alpha_class),
-            "alpha_quality": _finite(pair.alpha_quality),
-            "same_class": _finite(pair.same_class),
-            "quality_difference": _finite(pair.quality_difference),
-            "z_scatter_kms": _finite(pair.z_scatter_kms),
-            "z_outliers": _finite(pair.z_outliers),
-            "confusion": pair.confusion.tolist(),
-        }
-        for pair in agreed.pairs
-    ]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _plain(value: Any) -> Any:
+    """Lists for arrays, and None for NaN, all the way down."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,5 +1,6 @@
 """The pages themselves: login and joining as plain forms, the rest drawn by scripts."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Form, Request
@@ -22,9 +23,10 @@ from quasarloop.inspect.people import (
 from quasarloop.inspect.security import (
     CSRF_FIELD,
     Campaign,
+    InCampaign,
+    Me,
     campaign_of,
     fresh_visitor,
-    person_of,
     require,
     set_cookie,
     visitor_of,
@@ -32,15 +34,18 @@ from quasarloop.inspect.security import (
 
 __all__ = ["make_router"]
 
-InCampaign = Annotated[Campaign, Depends(campaign_of)]
-Me = Annotated[Person, Depends(person_of)]
-Inspector = Annotated[Person, Depends(require("inspector"))]
-Merger = Annotated[Person, Depends(require("merger"))]
-Overseer = Annotated[Person, Depends(require("merger", "admin"))]
-Admin = Annotated[Person, Depends(require("admin"))]
 Field = Annotated[str, Form(max_length=500)]
 # Where each role starts.
 HOME: Final = {"inspector": "/list", "merger": "/merge", "admin": "/people"}
+# Path: template, roles, mode of the desk.
+_PAGES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
+    "/list": ("list.html", ("inspector",), ""),
+    "/inspect": ("inspect.html", ("inspector",), "inspect"),
+    "/merge": ("queue.html", ("merger",), ""),
+    "/merge/object": ("inspect.html", ("merger",), "merge"),
+    "/statistics": ("statistics.html", ("merger", "admin"), ""),
+    "/people": ("people.html", ("admin",), ""),
+}
 
 
 def make_router(templates: Jinja2Templates) -> APIRouter:
@@ -87,7 +92,9 @@ def _add_doors(router: APIRouter, templates: Jinja2Templates) -> None:
         with campaign.database.read() as session:
             invite = open_invite(session, token)
         if invite is None:
-            message = "This link was used, has expired or never existed. Ask for a new one."
+            message = (
+                "This link was used, has expired or never existed. An admin can make a new one."
+            )
             return _outside(request, templates, "message.html", message, status=404)
         return _outside(request, templates, "join.html", name=invite.name, role=invite.role)
 
@@ -113,29 +120,17 @@ def _add_rooms(router: APIRouter, templates: Jinja2Templates) -> None:
     def home(me: Me) -> Response:
         return RedirectResponse(HOME[me.role], status_code=303)
 
-    @router.get("/list")
-    def list_page(request: Request, me: Inspector) -> Response:
-        return _inside(request, templates, "list.html", me)
+    for path, (template, roles, mode) in _PAGES.items():
+        router.get(path)(_page(templates, template, roles, mode))
 
-    @router.get("/inspect")
-    def inspect_page(request: Request, me: Inspector) -> Response:
-        return _inside(request, templates, "inspect.html", me, mode="inspect")
 
-    @router.get("/merge")
-    def queue_page(request: Request, me: Merger) -> Response:
-        return _inside(request, templates, "queue.html", me)
+def _page(
+    templates: Jinja2Templates, template: str, roles: tuple[str, ...], mode: str
+) -> Callable[..., Response]:
+    def page(request: Request, me: Annotated[Person, Depends(require(*roles))]) -> Response:
+        return _inside(request, templates, template, me, mode=mode)
 
-    @router.get("/merge/object")
-    def merge_page(request: Request, me: Merger) -> Response:
-        return _inside(request, templates, "inspect.html", me, mode="merge")
-
-    @router.get("/statistics")
-    def statistics_page(request: Request, me: Overseer) -> Response:
-        return _inside(request, templates, "statistics.html", me)
-
-    @router.get("/people")
-    def people_page(request: Request, me: Admin) -> Response:
-        return _inside(request, templates, "people.html", me)
+    return page
 
 
 def _welcome(request: Request, key: str) -> Response:

@@ -1,4 +1,4 @@
-"""Who may come in: invitations, passwords, sessions, and patience with failed logins."""
+"""People of a campaign: invitations, passwords, sessions, limits on failed logins."""
 
 import hashlib
 import re
@@ -49,7 +49,7 @@ _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 @dataclass(frozen=True)
 class Person:
-    """Someone who is logged in."""
+    """A person logged in."""
 
     id: int
     name: str
@@ -99,7 +99,9 @@ def join(session: Session, token: str, password: str) -> Person:
     """
     found = open_invite(session, token)
     if found is None:
-        raise InspectionError("this link was used, has expired or never existed; ask for a new one")
+        raise InspectionError(
+            "this link was used, has expired or never existed; an admin can make a new one"
+        )
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise InspectionError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
     user = session.scalar(sa.select(User).where(User.name == found.name))
@@ -133,7 +135,7 @@ def person_named(session: Session, name: str, role: str = "inspector") -> int:
 
 
 def person_called(session: Session, name: str) -> int:
-    """Return the id of somebody who is here.
+    """Return the id of a person of the campaign.
 
     Raises:
         InspectionError: nobody of that name.
@@ -145,7 +147,7 @@ def person_called(session: Session, name: str) -> int:
 
 
 def too_many_attempts(session: Session, name: str, address: str) -> bool:
-    """Say whether this name or address failed too often lately."""
+    """Return whether this name or address failed too often lately."""
     since = utc_after(seconds=-ATTEMPT_WINDOW_S)
     for column, value, limit in (
         (Attempt.name, _storable(name), MAX_ATTEMPTS_NAME),
@@ -175,7 +177,7 @@ def log_in(session: Session, name: str, password: str, address: str) -> str | No
 
 
 def person_of_login(session: Session, key: str) -> Person | None:
-    """Return who holds a session key, None if it ended or the person may no longer come in."""
+    """Return the person of a session key, None if it ended or they may no longer log in."""
     query = (
         sa.select(User.id, User.name, User.role)
         .join(Login, Login.user_id == User.id)
@@ -223,7 +225,7 @@ def _verify(stored: str, password: str) -> bool:
 
 
 def _storable(name: str) -> str:
-    """A name as it may stand in any database: no control characters or lone surrogates."""
+    """A name as any database can hold it: no control characters or lone surrogates."""
     return name if _NAME.fullmatch(name) else "(not a name)"
 
 

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -21,6 +21,7 @@ __all__ = [
     "Result",
     "agreement_of",
     "agreement_rows",
+    "count_states",
     "final_labels",
     "inspections",
     "people_rows",
@@ -29,16 +30,17 @@ __all__ = [
 ]
 
 State = Literal["open", "merged", "conflict", "decided"]
+_STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True)
 class Result:
-    """Where one object stands.
+    """The state of one object.
 
     Attributes:
         item: the worklist's entry.
-        labels: newest label of each inspector who gave one, by name.
-        n_open: inspectors who have yet to finish it.
+        labels: newest label of each inspector, by name.
+        n_open: inspectors yet to finish it.
         state: ``open`` (not all are done), ``merged`` (they agree), ``conflict`` (a merger must
             decide) or ``decided``.
         disagree_in: any of ``quality``, ``redshift``, ``class``.
@@ -65,7 +67,7 @@ class Result:
 def results(
     session: Session, *, at_least: int | None = None, items: Collection[int] | None = None
 ) -> list[Result]:
-    """Return every object's standing, in the order of the worklist.
+    """Return every object's state, in the order of the worklist.
 
     Args:
         session: to read with.
@@ -102,6 +104,12 @@ def results(
     ]
 
 
+def count_states(found: Iterable[Result]) -> dict[str, int]:
+    """Return how many objects are in each state."""
+    counts = Counter(result.state for result in found)
+    return {state: counts[state] for state in _STATES}
+
+
 def final_labels(found: Iterable[Result]) -> dict[int, Merged]:
     """Return the final label of every object that has one."""
     return {r.item.target_id: r.merged for r in found if r.merged is not None}
@@ -121,7 +129,7 @@ def inspections(found: Iterable[Result]) -> dict[str, list[Inspection]]:
     """Return every scanner's newest labels as rows of prospect's file."""
     groups: dict[str, list[Inspection]] = {}
     for result in found:
-        shown = _shown_columns(result.item.opinion)
+        shown = _shown_columns(result.item.predictions)
         for name, label in result.labels.items():
             columns = {str(k): str(v) for k, v in (label.extra or shown).items()}
             row = Inspection(result.item.target_id, name, label.verdict, columns)
@@ -159,12 +167,14 @@ def _imported(decision: Decision) -> Merged:
     )
 
 
-def _shown_columns(opinion: dict[str, Any]) -> dict[str, str]:
+def _shown_columns(predictions: dict[str, Any]) -> dict[str, str]:
     """Prospect's columns about redrock and exposures, as far as the worklist knows them."""
     shown = {
-        name.upper(): str(opinion[name]) for name in ("expid", "night", "tileid") if name in opinion
+        name.upper(): str(predictions[name])
+        for name in ("expid", "night", "tileid")
+        if name in predictions
     }
-    fits = opinion.get("redrock") or []
+    fits = predictions.get("redrock") or []
     if fits:
         best = fits[0]
         if best.get("version"):
@@ -185,15 +195,16 @@ Rows = list[tuple[str, ...]]
 
 
 def state_rows(found: list[Result]) -> Rows:
-    """Count objects by where they stand."""
+    """List how many objects are in each state."""
     states = {
         "still open": "open",
         "agreed": "merged",
         "to decide": "conflict",
         "decided": "decided",
     }
-    counts = [(name, str(sum(r.state == s for r in found))) for name, s in states.items()]
-    return [("state", "objects"), *counts, ("all", str(len(found)))]
+    counts = count_states(found)
+    rows = [(name, str(counts[state])) for name, state in states.items()]
+    return [("state", "objects"), *rows, ("all", str(len(found)))]
 
 
 def people_rows(session: Session) -> Rows:
@@ -209,7 +220,7 @@ def people_rows(session: Session) -> Rows:
 
 def agreement_rows(agreed: Agreement) -> Rows:
     """List agreement over all and per pair."""
-    names = ("who", "n", "α class", "α quality", "same class", "Δ quality")
+    names = ("pair", "n", "α class", "α quality", "same class", "Δ quality")
     rows: Rows = [(*names, "z scatter / km/s", "z apart")]
     for pair in agreed.pairs:
         rows.append(

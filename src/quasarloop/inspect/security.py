@@ -1,4 +1,4 @@
-"""Sessions, CSRF tokens and roles: what stands between a request and the campaign."""
+"""Sessions, CSRF tokens and roles: what a request must pass before it reaches the campaign."""
 
 import hashlib
 import hmac
@@ -15,8 +15,15 @@ from quasarloop.inspect.people import LOGIN_DAYS, Person, person_of_login
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
 
 __all__ = [
+    "Admin",
     "Campaign",
+    "InCampaign",
+    "Inspector",
+    "Looker",
+    "Me",
+    "Merger",
     "NotLoggedInError",
+    "Overseer",
     "Visitor",
     "campaign_of",
     "check_csrf",
@@ -55,7 +62,7 @@ class Campaign:
 
     @property
     def cookie_name(self) -> str:
-        """Its own for each campaign: cookies do not tell ports of one machine apart."""
+        """Its own for each campaign: ports of one machine share their cookies."""
         return "quasarloop_" + hashlib.sha256(self.secret.encode()).hexdigest()[:8]
 
 
@@ -79,7 +86,7 @@ def campaign_of(request: Request) -> Campaign:
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Return who asks, from the signed cookie; somebody new without one or with a forged one."""
+    """Return the visitor of the signed cookie; a new one without a cookie or with a forged one."""
     campaign = campaign_of(request)
     try:
         name, key = _serializer(campaign).loads(request.cookies.get(campaign.cookie_name, ""))
@@ -124,7 +131,7 @@ async def check_csrf(request: Request) -> None:
 
 
 def person_of(request: Request) -> Person:
-    """Return who is logged in.
+    """Return the person logged in.
 
     Raises:
         NotLoggedInError: nobody.
@@ -147,6 +154,16 @@ def require(*roles: str) -> Callable[[Person], Person]:
         return person
 
     return check
+
+
+# What routes declare as parameters.
+InCampaign = Annotated[Campaign, Depends(campaign_of)]
+Me = Annotated[Person, Depends(person_of)]
+Admin = Annotated[Person, Depends(require("admin"))]
+Inspector = Annotated[Person, Depends(require("inspector"))]
+Merger = Annotated[Person, Depends(require("merger"))]
+Looker = Annotated[Person, Depends(require("inspector", "merger"))]
+Overseer = Annotated[Person, Depends(require("merger", "admin"))]
 
 
 def _serializer(campaign: Campaign) -> URLSafeSerializer:

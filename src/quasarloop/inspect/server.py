@@ -82,7 +82,7 @@ def prepare(
     worklist: Path | None = None,
     redrock: Sequence[Path] = (),
 ) -> None:
-    """Load a worklist into the campaign and share it out among those who are here.
+    """Load a worklist into the campaign and share it out among its inspectors.
 
     Raises:
         InspectionError: a bad worklist, or none at all in a new campaign.

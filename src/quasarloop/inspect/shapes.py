@@ -5,7 +5,10 @@ from typing import Annotated, Any, Literal
 from fastapi import HTTPException, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from quasarloop.inspect.assign import MAX_PER_OBJECT
+from quasarloop.inspect.database import BLINDNESS
 from quasarloop.inspect.ledger import Save
+from quasarloop.inspect.people import ROLES
 from quasarloop.inspect.tables import Decision, Label
 from quasarloop.labels.verdict import ClassWord, Redshift, Verdict, verdict_json
 from quasarloop.truth import SpecType
@@ -68,7 +71,7 @@ class InviteIn(_Strict):
     """A name and a role."""
 
     name: Annotated[str, Field(max_length=64)]
-    role: Literal["inspector", "merger", "admin"]
+    role: Annotated[str, Field(pattern=f"^({'|'.join(ROLES)})$")]
 
 
 class PersonIn(_Strict):
@@ -80,8 +83,8 @@ class PersonIn(_Strict):
 class SettingsIn(_Strict):
     """Campaign settings; those left out stay."""
 
-    blind: Literal["open", "ask", "verdict"] | None = None
-    per_object: Annotated[int, Field(ge=1, le=9)] | None = None
+    blind: Annotated[str, Field(pattern=f"^({'|'.join(BLINDNESS)})$")] | None = None
+    per_object: Annotated[int, Field(ge=1, le=MAX_PER_OBJECT)] | None = None
     title: Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._-]{1,40}$")] | None = None
 
 

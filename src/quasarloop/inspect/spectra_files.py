@@ -107,7 +107,7 @@ class SpectrumFiles:
             target_id: whose spectrum it must be.
 
         Raises:
-            InspectionError: neither can be read; the message says why.
+            InspectionError: neither can be read, with the reason.
         """
         try:
             return Shown(self._full(source, row, target_id))
@@ -179,7 +179,7 @@ def _as_spectra(rebinned: RebinnedSpectra) -> Spectra:
 
 # Bits of a pixel's state.
 MASKED: Final = 1  # no data: ivar is 0
-FLAGGED: Final = 2  # the survey's mask says something, data may be fine
+FLAGGED: Final = 2  # the survey's mask is set, data may be fine
 # Spectra kept ready: a quarter of a megabyte each.
 CACHED: Final = 200
 # Pixels of two arms closer than this share of a pixel are the same wavelength.
@@ -234,7 +234,7 @@ class SpectrumCache:
                 return self._kept[key]
         shown = self._files.load(source, row, target_id)
         body = json.dumps(spectrum_payload(shown)).encode()
-        if not shown.notice:  # what stands in for a missing file is looked for again
+        if not shown.notice:  # a file that is missing now may come back
             with self._lock:
                 self._kept[key] = body
                 while len(self._kept) > self._size:

@@ -123,12 +123,12 @@ class Item(Base):
     rank: Mapped[int] = mapped_column(index=True)
     source: Mapped[str]
     row: Mapped[int]
-    opinion: Mapped[dict[str, Any]]
+    predictions: Mapped[dict[str, Any]] = mapped_column("opinion")
     decision_version: Mapped[int] = mapped_column(default=0)
 
 
 class Assignment(Base):
-    """An inspector's turn at an object; its version is that of their newest label."""
+    """An object given to an inspector; its version is that of their newest label."""
 
     __tablename__ = "assignment"
     __table_args__ = (
@@ -141,7 +141,7 @@ class Assignment(Base):
     created: Mapped[str]
     state: Mapped[str] = mapped_column(default="todo")  # todo, skipped, done, dropped
     version: Mapped[int] = mapped_column(default=0)
-    asked_machine: Mapped[bool] = mapped_column(default=False)
+    revealed: Mapped[bool] = mapped_column("asked_machine", default=False)
     seconds: Mapped[float] = mapped_column(default=0.0)
 
 

@@ -13,13 +13,13 @@ from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote
 from quasarloop.errors import InspectionError
 from quasarloop.lines import NETWORK_LINES
 
-__all__ = ["Entry", "neighbourhood", "read_worklist", "tidy_opinion"]
+__all__ = ["Entry", "neighbourhood", "read_worklist", "tidy_predictions"]
 
 # The threshold of the vote columns shown, as in their names: N_LOW_Z_095.
 _SUFFIX: Final = f"_{round(100 * CONFIDENCE_THRESHOLD):03d}"
 _QUANTILES: Final = (("z_q50", "median"), ("z_q16", "16 %"), ("z_q84", "84 %"), ("z_mean", "mean"))
 _PROPOSALS: Final = ("proposals", "redshifts", "z_proposals", "redshift_proposals", "z")
-_TOLD: Final = (
+_HIDDEN: Final = (
     *("object_id", "index", "tie", "group", "n_networks", "n_asked", "flags", "priority"),
     *("rank", "survey", "program", "distance", "z_std"),
 )
@@ -27,7 +27,7 @@ _TOLD: Final = (
 _SAME_Z: Final = 0.0033 / 2
 
 
-def tidy_opinion(raw: Mapping[str, Any]) -> dict[str, Any]:
+def tidy_predictions(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return a worklist entry's columns as the page shows them.
 
     Args:
@@ -49,7 +49,7 @@ def tidy_opinion(raw: Mapping[str, Any]) -> dict[str, Any]:
         "map": _take(raw, used, "map", "neighbours", "neighbors"),
         "redrock": _take(raw, used, "redrock"),
     }
-    hidden = {*_TOLD, "score", "entropy", "entropy_bits"}
+    hidden = {*_HIDDEN, "score", "entropy", "entropy_bits"}
     more = {
         key: value
         for key, value in raw.items()
@@ -174,7 +174,7 @@ class Entry:
         row: row in that file, -1 if unknown.
         shard: the store's shard instead, ``""`` if unknown.
         shard_row: row in that shard, -1 if unknown.
-        opinion: what the machines think (see `opinion.tidy_opinion`).
+        predictions: of networks and redrock (see `tidy_predictions`).
     """
 
     target_id: int
@@ -182,7 +182,7 @@ class Entry:
     row: int = -1
     shard: str = ""
     shard_row: int = -1
-    opinion: dict[str, Any] = field(default_factory=dict)
+    predictions: dict[str, Any] = field(default_factory=dict)
 
 
 def read_worklist(path: str | Path) -> list[Entry]:
@@ -208,9 +208,9 @@ def read_worklist(path: str | Path) -> list[Entry]:
     entries: dict[int, Entry] = {}
     for number, row in enumerate(rows):
         entry = _entry(file, number, row)
-        around = neighbourhood(counts, entry.opinion.get("cell"))
+        around = neighbourhood(counts, entry.predictions.get("cell"))
         if around:
-            entry.opinion["map"] = {"counts": around}
+            entry.predictions["map"] = {"counts": around}
         entries.setdefault(entry.target_id, entry)
     if not entries:
         raise InspectionError(f"{file}: no object to inspect; expected at least one TARGETID")
@@ -267,7 +267,7 @@ def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Entry:
             "in JSON best as a string"
         )
     used = {*_TARGET, *_SOURCE, *_ROW, "shard", "shard_row"}
-    said = {k: _plain(v) for k, v in by_name.items() if k not in used}
+    given = {k: _plain(v) for k, v in by_name.items() if k not in used}
     shard = str(by_name.get("shard") or "")
     in_file, in_shard = _row_columns(by_name, shard)
     row_in_file, shard_row = (
@@ -280,7 +280,7 @@ def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Entry:
         row=row_in_file,
         shard=shard,
         shard_row=shard_row,
-        opinion=tidy_opinion({k: v for k, v in said.items() if v is not None}),
+        predictions=tidy_predictions({k: v for k, v in given.items() if v is not None}),
     )
 
 

@@ -33,7 +33,7 @@ class Merged(Verdict):
     Attributes:
         issues: every issue letter anyone gave.
         comment: the merger's; empty where nobody had to decide.
-        is_bal: True or False where all inspectors who judged it agree, None otherwise.
+        is_bal: True or False where all given values are equal, None otherwise.
         n_inspections: number of verdicts behind it.
         comments: the inspectors' different comments, in order, a space between them.
     """

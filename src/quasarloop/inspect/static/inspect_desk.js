@@ -111,10 +111,10 @@ export class InspectorDesk extends Desk {
   async reveal({ move }) {
     const { target_id: target } = this.current;
     try {
-      const { opinion } = await post(`/api/objects/${target}/machine`);
+      const { predictions } = await post(`/api/objects/${target}/machine`);
       if (this.current.target_id !== target) return;
       this.revealed = true;
-      const chips = showPredictions(opinion, (chip) => this.bench.tryOut(chip));
+      const chips = showPredictions(predictions, (chip) => this.bench.tryOut(chip));
       this.bench.offer(chips);
       if (move && chips.length) this.bench.tryOut(chips[0]);
     } catch (error) {

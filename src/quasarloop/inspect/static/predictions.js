@@ -13,23 +13,23 @@ export function hidePredictions(closed) {
 }
 
 /** Show predictions; `take(chip)` is called for a chip. Returns them ({z, spectype}), for the chip key. */
-export function showPredictions(opinion, take) {
+export function showPredictions(predictions, take) {
   const parts = [];
-  if (opinion.votes) parts.push(voteBars(opinion.votes));
-  const proposals = (opinion.proposals ?? []).map((chip) => ({ ...chip, from: "networks" }));
-  const fits = (opinion.redrock ?? []).map((fit) => ({ ...fit, from: "redrock" }));
+  if (predictions.votes) parts.push(voteBars(predictions.votes));
+  const proposals = (predictions.proposals ?? []).map((chip) => ({ ...chip, from: "networks" }));
+  const fits = (predictions.redrock ?? []).map((fit) => ({ ...fit, from: "redrock" }));
   const chips = [...proposals, ...fits];
   if (chips.length) parts.push(el("div", { class: "chips" }, ...chips.map((chip) => chipButton(chip, take))));
-  if (opinion.confidences) parts.push(confidences(opinion.confidences));
+  if (predictions.confidences) parts.push(confidences(predictions.confidences));
   const facts = [];
   const number = (value) => (typeof value === "number" ? value.toPrecision(3) : value);
-  if (opinion.entropy !== undefined) facts.push(["entropy", `${number(opinion.entropy)} bits`]);
-  if (opinion.score !== undefined && opinion.score !== opinion.entropy) facts.push(["score", number(opinion.score)]);
-  if (opinion.cell !== undefined) facts.push(["map cell", [opinion.cell].flat().join(", ")]);
+  if (predictions.entropy !== undefined) facts.push(["entropy", `${number(predictions.entropy)} bits`]);
+  if (predictions.score !== undefined && predictions.score !== predictions.entropy) facts.push(["score", number(predictions.score)]);
+  if (predictions.cell !== undefined) facts.push(["map cell", [predictions.cell].flat().join(", ")]);
   if (facts.length) {
     parts.push(el("dl", { class: "facts" }, ...facts.flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, String(v))])));
   }
-  if (opinion.map) parts.push(neighbourhood(opinion.map));
+  if (predictions.map) parts.push(neighbourhood(predictions.map));
   if (parts.length === 0) parts.push(el("p", { class: "hint" }, "nothing is known of this object"));
   byId("machine").replaceChildren(...parts);
   return chips;

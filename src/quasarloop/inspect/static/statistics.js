@@ -11,15 +11,15 @@ const numbers = [
   ["agreed", found.counts.merged],
   ["decided", found.counts.decided],
   ["still open", found.counts.open],
-  ["objects compared", found.n_compared],
+  ["objects compared", found.n_objects],
   ["α of the class", number(found.alpha_class)],
   ["α of the quality", number(found.alpha_quality)],
   ["redshift scatter", found.z_scatter_kms === null ? "–" : `${number(found.z_scatter_kms, 0)} km/s`],
   ["redshifts apart", found.z_outliers === null ? "–" : `${percent(found.z_outliers)} %`],
 ];
 byId("numbers").append(...numbers.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))));
-byId("compared").hidden = found.n_compared === 0;
-byId("none").hidden = found.n_compared > 0;
+byId("compared").hidden = found.n_objects === 0;
+byId("none").hidden = found.n_objects > 0;
 byId("pairs").append(...found.pairs.map((pair) => {
   const cells = [pair.n_common, number(pair.alpha_class), number(pair.alpha_quality), percent(pair.same_class), number(pair.quality_difference),
     number(pair.z_scatter_kms, 0), percent(pair.z_outliers)];
