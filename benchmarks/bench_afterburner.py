@@ -2,7 +2,7 @@
 
 Ours reads coadd and redrock file, rebins, asks the network, decides and writes. The reference
 does the spectra's part alone in plain numpy and the plain torch module: astropy reads, every
-spectrum is rebinned by itself as QuasarNP does, `predict_reference` is asked.
+spectrum is rebinned by itself as QuasarNP does, `plain_predict` classifies.
 """
 
 import tempfile
@@ -16,10 +16,10 @@ import torch
 from astropy.io import fits
 from threadpoolctl import threadpool_limits
 
+from benchmarks.plain_network import plain_predict
 from quasarloop.afterburner.network_step import Network, load_network
 from quasarloop.afterburner.tile import Settings, run_tile
 from quasarloop.network.decode import classify_finds, decode
-from quasarloop.network.predict import predict_reference
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.observing import ObservingOptions
@@ -108,7 +108,7 @@ def _reference(coadd: Path, weights: Weights) -> object:
             np.average((binned - mean) ** 2, weights=np.where(weight.sum() > 0, weight, 1))
         )
         rows[row] = (binned - mean) / (rms if rms > 0 else 1)
-    return classify_finds(decode(predict_reference(weights, rows), config), config)
+    return classify_finds(decode(plain_predict(weights, rows), config), config)
 
 
 def _seconds(call: Callable[[], object], repeats: int) -> float:

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from benchmarks.plain_network import plain_predict
 from quasarloop.network.config import PRESETS
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.model import LineFinder
-from quasarloop.network.predict import Predictor, predict_reference
+from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, from_module, write_weights
 
 _TARGET = 4
@@ -35,7 +36,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
     rows = []
     for name in PRESETS:
         weights = _weights(name)
-        reference, said_by = _reference(weights)
+        reference, reference_name = _reference(weights)
         for threads in (1, 2):
             ours_per_s, theirs_per_s = _in_turn(
                 lambda weights=weights: _classifier(weights, flux),
@@ -49,9 +50,9 @@ def run(quick: bool) -> list[dict[str, Any]]:
                     "ours_per_s": ours_per_s * n_rows,
                     "reference_per_s": theirs_per_s * n_rows,
                     "ratio": ours_per_s / theirs_per_s,
-                    # Two threads wait for each other where others use the cores: told, not judged.
+                    # Two threads wait for each other where others use the cores: not judged.
                     "target": _TARGET if threads == 1 else None,
-                    "reference": said_by,
+                    "reference": reference_name,
                 }
             )
     return [*rows, _against_plain_torch(flux, repeats), _memory(quick)]
@@ -67,7 +68,7 @@ def _against_plain_torch(flux: np.ndarray, repeats: int) -> dict[str, Any]:
     weights = _weights("green2025")
     fast, plain = _in_turn(
         lambda: lambda: Predictor(weights).predict(flux),
-        lambda: lambda: predict_reference(weights, flux),
+        lambda: lambda: plain_predict(weights, flux),
         1,
         repeats,
     )
@@ -137,8 +138,8 @@ def _quasarnp(weights: Weights) -> Callable[[np.ndarray], object] | None:
 
     def classify(flux: np.ndarray) -> object:
         # Its own readers make float64 spectra; so are these.
-        said = model.predict(flux.astype(np.float64)[:, :, None])
-        return process_preds(said, names[:6], names[6:], verbose=False, wave=wave)
+        outputs = model.predict(flux.astype(np.float64)[:, :, None])
+        return process_preds(outputs, names[:6], names[6:], verbose=False, wave=wave)
 
     return classify
 

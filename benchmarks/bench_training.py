@@ -1,6 +1,6 @@
 """Training: spectra per second of one step, one thread, against the plain way with torch.
 
-The plain way is what one writes first: `LineFinder` itself (Conv1d, torch's Dropout), torch's
+The plain way is what one writes first: `plain_network` (Conv1d, torch's Dropout), torch's
 Adam as it comes, denormal numbers left in. Both sides get the same batches and the same loss.
 """
 
@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.plain_network import plain_logits
 from quasarloop.network.config import preset
 from quasarloop.network.dropout import DropoutSource, relu_dropout
 from quasarloop.network.loss import TargetTensors, line_finder_loss, make_targets
-from quasarloop.network.model import LineFinder
-from quasarloop.network.norms import fold_biases
-from quasarloop.network.training_pass import training_logits
+from quasarloop.network.model import LineFinder, fold_biases
 
 _BATCH = 256
 _RATE = 2e-4
@@ -41,14 +40,14 @@ def run(quick: bool) -> list[dict[str, Any]]:
     return [*rows, _dropout_row(repeats)]
 
 
-def _row(name: str, ours: float, reference: float, said_by: str) -> dict[str, Any]:
+def _row(name: str, ours: float, reference: float, reference_name: str) -> dict[str, Any]:
     return {
         "name": name,
         "ours_per_s": _BATCH / ours,
         "reference_per_s": _BATCH / reference,
         "ratio": reference / ours,
         "target": None,
-        "reference": said_by,
+        "reference": reference_name,
     }
 
 
@@ -65,7 +64,7 @@ def _plain_step(name: str, rate: float) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        box, offset = model(flux)
+        box, offset, _ = plain_logits(model, flux, rate)
         line_finder_loss(box, offset, targets, model.config).total.backward()
         optimizer.step()
 
@@ -82,10 +81,9 @@ def _fast_step(name: str, rate: float, *, low: bool) -> Callable[[], None]:
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16) if low else nullcontext():
-            said = training_logits(model, flux, rate=rate, source=source)
-        line_finder_loss(
-            said.box.float(), said.offset.float(), targets, model.config
-        ).total.backward()
+            box, offset, _ = model(flux, dropout=rate, source=source)
+        loss = line_finder_loss(box.float(), offset.float(), targets, model.config).total
+        loss.backward()
         optimizer.step()
 
     return _with_denormals(step, flush=True)

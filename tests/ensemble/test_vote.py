@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from benchmarks.plain_network import plain_predict
 
 from quasarloop.classes import Vote
 from quasarloop.engine import Engine
@@ -23,7 +24,6 @@ from quasarloop.ensemble.votes_folder import members_file, open_votes, read_memb
 from quasarloop.errors import DataFormatError, GridError, OutputError, TaskError, WeightsError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.decode import classify_finds, decode
-from quasarloop.network.predict import predict_reference
 from quasarloop.quality import UNUSABLE
 from quasarloop.store import create_store, iter_store, read_shard
 
@@ -64,7 +64,7 @@ def test_votes_are_those_of_the_plain_networks(undisturbed, ensemble, store):
     settings = undisturbed.settings
     votes = {t: [] for t in settings.thresholds}
     for weights in load_members(ensemble):
-        finds = decode(predict_reference(weights, flux), weights.config)
+        finds = decode(plain_predict(weights, flux), weights.config)
         for threshold in settings.thresholds:
             votes[threshold].append(classify_finds(finds, weights.config, threshold).vote)
     for threshold in settings.thresholds:
@@ -174,7 +174,7 @@ def test_auto_is_the_best_device_that_fits_the_engine(monkeypatch):
         monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
         assert on_device(options, None).device == alone
         assert on_device(options, Engine(workers=2)).device == "cpu"
-    with pytest.raises(WeightsError, match="no device 'cuda' on this machine; there is: cpu"):
+    with pytest.raises(WeightsError, match="no usable cuda device; usable: cpu"):
         on_device(VoteOptions(device="cuda"), None)
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from quasarloop.errors import WeightsError
-from quasarloop.network.options import TrainingOptions, device_named
+from quasarloop.network.model import pick_device
+from quasarloop.network.options import TrainingOptions
 
 
 @pytest.mark.parametrize(
@@ -28,13 +29,13 @@ def test_impossible_options(change, message):
 
 
 def test_devices():
-    assert device_named("cpu").type == "cpu"
-    assert device_named("auto").type in ("cpu", "cuda", "mps")
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type in ("cpu", "cuda", "mps")
     with pytest.raises(WeightsError, match="no device named"):
-        device_named("tpu")
+        pick_device("tpu")
 
 
 def test_an_absent_device_is_named(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(WeightsError, match=r"no usable cuda device; usable:.*cpu"):
-        device_named("cuda")
+        pick_device("cuda")

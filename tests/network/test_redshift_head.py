@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from benchmarks.plain_network import plain_predict
 
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
@@ -21,7 +22,7 @@ from quasarloop.network.decode import LineOutputs
 from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.loss import redshift_loss, redshift_targets
 from quasarloop.network.model import LineFinder
-from quasarloop.network.predict import Predictor, predict_reference
+from quasarloop.network.predict import Predictor
 from quasarloop.network.redshift_head import Reader, RedshiftHead, line_reads
 from quasarloop.network.weights import from_module, to_module
 from quasarloop.truth import SpecType
@@ -114,7 +115,7 @@ def test_labels_that_teach_nothing_have_weight_0():
 def test_the_fast_predictor_says_what_the_plain_network_says(config):
     weights = from_module(LineFinder(config, torch.Generator().manual_seed(1)))
     flux = np.random.default_rng(0).normal(size=(150, config.grid.n_bins)).astype(np.float32)
-    fast, plain = Predictor(weights).predict(flux, redshifts=True), predict_reference(weights, flux)
+    fast, plain = Predictor(weights).predict(flux, redshifts=True), plain_predict(weights, flux)
     np.testing.assert_allclose(fast.log_p, plain.log_p, atol=2e-5)
     assert np.ptp(plain.log_p, axis=1).min() > 0.1
     assert Predictor(weights).predict(flux).log_p is None  # not asked for, not computed

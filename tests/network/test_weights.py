@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from benchmarks.plain_network import plain_predict
 
 from quasarloop.errors import OutputError, WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
@@ -18,7 +19,7 @@ from quasarloop.network.config import NetworkConfig, RedshiftGrid, preset
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.keras_layout import quasarnp_obstacles
 from quasarloop.network.model import LineFinder
-from quasarloop.network.predict import Predictor, predict_reference
+from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import (
     Thresholds,
     Weights,
@@ -115,7 +116,7 @@ FIXTURES = ["test_weights.h5", "test_weights_6_layer.h5"]
 def test_fixtures_agree_with_an_independent_network(fixture_dir, coadd, name):
     weights = read_weights(fixture_dir / name)
     confidence, offset = numpy_network(fixture_dir / name, coadd, rescale=True)
-    for outputs in (Predictor(weights).predict(coadd), predict_reference(weights, coadd)):
+    for outputs in (Predictor(weights).predict(coadd), plain_predict(weights, coadd)):
         np.testing.assert_allclose(outputs.confidence, confidence, atol=1e-5)
         np.testing.assert_allclose(outputs.offset, offset, atol=1e-5)
 

@@ -26,7 +26,8 @@ from quasarloop.errors import DataFormatError, OutputError, TruthError, WeightsE
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.history import write_history
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.options import Device, device_named
+from quasarloop.network.model import pick_device
+from quasarloop.network.options import Device
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import read_weights, write_weights
@@ -144,7 +145,7 @@ def train_ensemble(
         WeightsError: no such device on this machine, or members to start from that do not fit.
     """
     # The plan names the device itself: "auto" elsewhere must not go on with other arithmetic.
-    device = cast("Device", device_named(options.training.device).type)
+    device = cast("Device", pick_device(options.training.device).type)
     options = replace(options, training=replace(options.training, device=device))
     folder = check_folder(out)
     check_folder(folder / "members")

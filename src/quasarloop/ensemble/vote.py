@@ -19,7 +19,8 @@ from quasarloop.ensemble.votes_folder import (
 )
 from quasarloop.ensemble.votes_writer import PartVotes, VotesWriter, part_votes
 from quasarloop.errors import GridError, TaskError
-from quasarloop.network.predict import Predictor, pick_device
+from quasarloop.network.model import pick_device
+from quasarloop.network.predict import Predictor
 from quasarloop.store import Store
 
 __all__ = [

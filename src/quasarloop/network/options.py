@@ -1,21 +1,18 @@
-"""Options of a training, its learning rates and its device.
+"""Options of a training and its learning rates.
 
-Nothing here keeps a state, so a resumed training has the same rates.
+Nothing here keeps a state, so a resumed training has the same rates; nothing needs torch.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.options import check_options, option
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = [
     "DEVICES",
@@ -26,7 +23,6 @@ __all__ = [
     "PresetOptions",
     "Schedule",
     "TrainingOptions",
-    "device_named",
     "learning_rate",
     "plateau_drops",
 ]
@@ -175,26 +171,3 @@ class PresetOptions:
     def network(self, grid: WaveGrid = LOG_GRID) -> NetworkConfig:
         """Return the network on a grid."""
         return preset(self.preset, grid, **self.changes)
-
-
-def device_named(name: str) -> "torch.device":
-    """Return the device of that name; ``"auto"`` takes CUDA, then Apple's, then the CPU.
-
-    Raises:
-        WeightsError: the device is not there.
-    """
-    import torch  # noqa: PLC0415 -- the options themselves are read without it
-
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        return torch.device(next(kind for kind, usable in there.items() if usable))
-    if name not in there:
-        raise WeightsError(f"no device named {name!r}; known: {', '.join(DEVICES)}")
-    if not there[name]:
-        usable = ", ".join(kind for kind, ok in there.items() if ok)
-        raise WeightsError(f"this machine has no usable {name} device; usable: {usable}")
-    return torch.device(name)

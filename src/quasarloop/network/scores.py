@@ -16,9 +16,8 @@ from quasarloop.network.loss import (
     redshift_loss,
     redshift_targets,
 )
-from quasarloop.network.model import LineFinder
+from quasarloop.network.model import LineFinder, Logits
 from quasarloop.network.options import TrainingOptions
-from quasarloop.network.training_pass import validation_logits
 
 __all__ = ["Scores", "score", "target_tensors"]
 
@@ -91,15 +90,17 @@ def _logits(
 ) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Box and offset logits, and the redshift head's part of the loss."""
     device, head = model.box.get_parameter("weight").device, model.config.redshift
-    parts, redshift = [], 0.0
+    parts, redshift, was_training = [], 0.0, model.training
+    model.eval()
     with torch.no_grad():
         for start in range(0, len(data), batch_size):
             batch = data[slice(start, start + batch_size)]
-            said = validation_logits(model, torch.from_numpy(batch.flux).to(device))
-            parts.append([out.float().cpu() for out in said[:2]])
-            if head is not None and said.log_p is not None:
+            logits: Logits = model(torch.from_numpy(batch.flux).to(device))
+            parts.append([out.float().cpu() for out in logits[:2]])
+            if head is not None and logits.log_p is not None:
                 true = redshift_targets(batch.spectype, batch.z, batch.trains, head)
-                redshift += float(redshift_loss(said.log_p, true)) * len(batch) * head.loss_weight
+                redshift += float(redshift_loss(logits.log_p, true)) * len(batch) * head.loss_weight
+    model.train(was_training)
     box, offset = zip(*parts, strict=True)
     return torch.cat(box), torch.cat(offset), redshift / len(data)
 

@@ -26,12 +26,10 @@ from quasarloop.network.dropout import DropoutSource
 from quasarloop.network.history import EpochRecord
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.loss import line_finder_loss, redshift_loss, redshift_targets
-from quasarloop.network.model import LineFinder
-from quasarloop.network.norms import fold_biases, use_mean_statistics
+from quasarloop.network.model import LineFinder, Logits, fold_biases, use_mean_statistics
 from quasarloop.network.options import TrainingOptions, learning_rate
 from quasarloop.network.redshift_reading import calibrate
 from quasarloop.network.scores import score, target_tensors
-from quasarloop.network.training_pass import training_logits
 from quasarloop.network.training_run import Rows, Run, prepare_run, provenance
 from quasarloop.network.weights import Weights, from_module, to_module
 
@@ -194,15 +192,19 @@ def _step(
     optimizer.zero_grad()
     low = torch.autocast(run.device.type, torch.bfloat16) if run.low_precision else nullcontext()
     with low:
-        said = training_logits(model, flux, rate=run.config.dropout, source=source)
+        logits: Logits = model(flux, dropout=run.config.dropout, source=source)
     parts = line_finder_loss(
-        said.box.float(), said.offset.float(), targets, run.config, mean_over=run.options.mean_over
+        logits.box.float(),
+        logits.offset.float(),
+        targets,
+        run.config,
+        mean_over=run.options.mean_over,
     )
     redshift = torch.zeros_like(parts.total)
-    if said.log_p is not None and run.config.redshift is not None:
+    if logits.log_p is not None and run.config.redshift is not None:
         head = run.config.redshift
         true = redshift_targets(batch.spectype, batch.z, batch.trains, head)
-        redshift = head.loss_weight * redshift_loss(said.log_p, true)
+        redshift = head.loss_weight * redshift_loss(logits.log_p, true)
     (parts.total + redshift).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return torch.stack([*parts, redshift]).detach()

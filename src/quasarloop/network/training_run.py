@@ -15,7 +15,8 @@ from quasarloop.errors import GridError, TruthError
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.history import EpochRecord
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.options import TrainingOptions, device_named
+from quasarloop.network.model import pick_device
+from quasarloop.network.options import TrainingOptions
 from quasarloop.network.weights import Weights
 
 __all__ = ["Rows", "Run", "prepare_run", "provenance"]
@@ -97,7 +98,7 @@ def prepare_run(
             f"{len(chosen.train)} labelled spectra cannot train a network; at least 2 are needed"
         )
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    device = device_named(options.device)
+    device = pick_device(options.device)
     judged = chosen.validation is not None and len(chosen.validation) > 0
     return Run(
         data=data,

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+from benchmarks.plain_network import plain_logits
 
 from quasarloop.grid import LINEAR_GRID, WaveGrid
 from quasarloop.network.config import NetworkConfig, RedshiftGrid
-from quasarloop.network.model import LineFinder
-from quasarloop.network.norms import fold_biases, norms_of, set_momentum, use_mean_statistics
-from quasarloop.network.training_pass import training_logits, validation_logits
+from quasarloop.network.model import LineFinder, fold_biases, set_momentum, use_mean_statistics
 
 CONFIGS = {
     "same": NetworkConfig(n_filters=8, n_dense=10),
@@ -24,7 +23,7 @@ def make(config, seed=0):
     model = LineFinder(config, torch.Generator().manual_seed(seed)).train()
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
-        for norm in norms_of(model):
+        for _, norm in model.trunk():
             norm.weight.uniform_(0.5, 1.5, generator=generator)
             norm.bias.uniform_(-0.5, 0.5, generator=generator)
     return model
@@ -39,8 +38,9 @@ def test_logits_gradients_and_statistics_equal_the_plain_network(name):
     config = CONFIGS[name]
     flux = torch.randn(6, config.grid.n_bins, generator=torch.Generator().manual_seed(2))
     plain, fast = make(config), make(config)
-    expected = outputs(plain.logits(flux))
-    found = outputs(training_logits(fast, flux, rate=0.0))
+    fold_biases(fast)
+    expected = outputs(plain_logits(plain, flux))
+    found = outputs(fast(flux))
     assert len(found) == (2 if config.redshift is None else 3)
     for one, two in zip(found, expected, strict=True):
         torch.testing.assert_close(one, two, atol=2e-5, rtol=1e-4)
@@ -54,7 +54,7 @@ def test_logits_gradients_and_statistics_equal_the_plain_network(name):
             assert two.grad.abs().max() < 1e-6
         else:
             torch.testing.assert_close(one.grad, two.grad, atol=2e-5, rtol=1e-3)
-    for one, two in zip(norms_of(fast), norms_of(plain), strict=True):
+    for (_, one), (_, two) in zip(fast.trunk(), plain.trunk(), strict=True):
         torch.testing.assert_close(one.running_mean, two.running_mean)
         torch.testing.assert_close(one.running_var, two.running_var)
 
@@ -65,15 +65,15 @@ def test_folded_biases_leave_the_output_as_it_was():
     with torch.no_grad():
         for layer in (*model.convs, model.common):
             layer.bias.uniform_(-1, 1, generator=generator)
-        for norm in norms_of(model):
+        for _, norm in model.trunk():
             norm.running_mean.uniform_(-1, 1, generator=generator)
     flux = torch.randn(4, 443, generator=generator)
     model.eval()
-    before = model.logits(flux)
-    fold_biases(model)
-    for one, two in zip(model.logits(flux), before, strict=True):
+    before = model(flux)
+    for one, two in zip(plain_logits(model, flux), before, strict=True):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
-    for one, two in zip(validation_logits(model, flux), before, strict=True):
+    fold_biases(model)
+    for one, two in zip(model(flux), before, strict=True):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
     assert not any(layer.bias.any() for layer in (*model.convs, model.common))
 
@@ -92,6 +92,6 @@ def test_mean_statistics_by_hand():
     var = weight @ torch.stack([out.transpose(0, 1).flatten(1).var(1) for out in outs])
     set_momentum(model, 0.5)
     use_mean_statistics(model, batches)
-    norm = next(norms_of(model))
+    norm = model.conv_norms[0]
     torch.testing.assert_close(norm.running_mean, mean, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(norm.running_var, var, atol=1e-6, rtol=1e-4)
