@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         train,
         train_ensemble,
     )
-    from quasarloop.campaign.config import CampaignConfig
+    from quasarloop.campaign.config import CampaignOptions
     from quasarloop.ensemble.manifest import Ensemble, open_ensemble
     from quasarloop.ensemble.vote import vote
     from quasarloop.network.options import TrainingOptions
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Campaign",
-    "CampaignConfig",
+    "CampaignOptions",
     "Ensemble",
     "SelectionOptions",
     "TrainingOptions",
@@ -61,7 +61,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Campaign": "quasarloop.api",
-    "CampaignConfig": "quasarloop.campaign.config",
+    "CampaignOptions": "quasarloop.campaign.config",
     "Ensemble": "quasarloop.ensemble.manifest",
     "SelectionOptions": "quasarloop.query.options",
     "TrainingOptions": "quasarloop.network.options",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from quasarloop.campaign.config import CONFIG_NAME, CampaignConfig, read_config
+from quasarloop.campaign.config import CONFIG_NAME, CampaignOptions, read_config
 from quasarloop.campaign.people import close_round, withdraw_targets
 from quasarloop.campaign.run import (
     Progress,
@@ -164,7 +164,7 @@ class Campaign:
         self.folder = Path(folder)
 
     @classmethod
-    def create(cls, folder: str | Path, config: CampaignConfig | None = None) -> "Campaign":
+    def create(cls, folder: str | Path, config: CampaignOptions | None = None) -> "Campaign":
         """Make a new one, with its commented ``campaign.toml``."""
         init_campaign(folder, config)
         return cls(folder)
@@ -175,7 +175,7 @@ class Campaign:
         return (self.folder / CONFIG_NAME).is_file()
 
     @property
-    def config(self) -> CampaignConfig:
+    def config(self) -> CampaignOptions:
         """Its settings, as the file says now."""
         return read_config(self.folder)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quasarloop.campaign.config import Oracle
+from quasarloop.campaign.config import OracleSection
 from quasarloop.campaign.steps.labels import ask_oracle
 from quasarloop.errors import CampaignError
 from quasarloop.truth import TruthTable
@@ -17,7 +17,7 @@ def ask(mistakes, seed=1):
 
 
 def test_without_mistakes_it_is_the_truth_in_the_order_asked():
-    answer = ask(Oracle())
+    answer = ask(OracleSection())
     assert np.array_equal(answer.target_id, TRUTH.target_id[::-1])
     assert np.array_equal(answer.spectype, TRUTH.spectype[::-1])
     assert np.array_equal(answer.z, TRUTH.z[::-1])
@@ -25,7 +25,7 @@ def test_without_mistakes_it_is_the_truth_in_the_order_asked():
 
 
 def test_mistakes_come_at_their_rates():
-    answer = ask(Oracle(wrong_class=0.1, wrong_redshift=0.2, unsure=0.05))
+    answer = ask(OracleSection(wrong_class=0.1, wrong_redshift=0.2, unsure=0.05))
     truth = TRUTH[::-1]
     wrong_class = np.mean(answer.spectype != truth.spectype)
     quasar = truth.is_qso
@@ -40,7 +40,7 @@ def test_mistakes_come_at_their_rates():
 
 
 def test_wrong_redshifts_are_line_confusions():
-    answer, truth = ask(Oracle(wrong_redshift=1.0)), TRUTH[::-1]
+    answer, truth = ask(OracleSection(wrong_redshift=1.0)), TRUTH[::-1]
     quasar = truth.is_qso & (answer.z > 0.02)
     ratio = (1 + answer.z[quasar]) / (1 + truth.z[quasar])
     waves = np.array([1215.67, 1548.2049, 1908.734, 2796.3511])
@@ -50,11 +50,11 @@ def test_wrong_redshifts_are_line_confusions():
 
 
 def test_same_seed_same_answers():
-    mistakes = Oracle(wrong_class=0.3)
+    mistakes = OracleSection(wrong_class=0.3)
     assert np.array_equal(ask(mistakes, 5).spectype, ask(mistakes, 5).spectype)
     assert not np.array_equal(ask(mistakes, 5).spectype, ask(mistakes, 6).spectype)
 
 
 def test_unknown_target_is_named():
     with pytest.raises(CampaignError, match=r"knows nothing of 1 of 2 targets .first: 99999."):
-        ask_oracle(np.array([1, 99999]), TRUTH, Oracle(), np.random.default_rng(0))
+        ask_oracle(np.array([1, 99999]), TRUTH, OracleSection(), np.random.default_rng(0))

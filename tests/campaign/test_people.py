@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from quasarloop.campaign.config import CampaignConfig, Inspection, write_config
+from quasarloop.campaign.config import CampaignOptions, InspectionSection, write_config
 from quasarloop.campaign.people import close_round
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.labels import LABELS, read_labels, read_verdicts
@@ -27,7 +27,7 @@ def waiting(tmp_path):
     chosen = folder / "rounds" / "01" / "selection"
     chosen.mkdir(parents=True)
     (folder / "rounds" / "01" / "labels").mkdir()
-    config = CampaignConfig(inspection=Inspection(by="people"))
+    config = CampaignOptions(inspection=InspectionSection(by="people"))
     write_config(folder, config)
     frame = pl.DataFrame({"TARGETID": IDS, "OBJECT_ID": (1, 2, 3)})
     frame.write_parquet(chosen / "selection.parquet")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,15 @@ import pytest
 
 from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.config import (
-    CampaignConfig,
-    Data,
-    Ensemble,
-    Evaluation,
-    Inspection,
-    Map,
-    Oracle,
-    Selection,
-    Training,
+    CampaignOptions,
+    DataSection,
+    EnsembleSection,
+    EvaluationSection,
+    InspectionSection,
+    MapSection,
+    OracleSection,
+    SelectionSection,
+    TrainingSection,
     write_config,
 )
 from quasarloop.campaign.ledger import read_ledger
@@ -66,23 +67,27 @@ def sky(tmp_path_factory):
     return folder
 
 
-def config(rounds: int = 1, by: str = "oracle", **more) -> CampaignConfig:
-    return CampaignConfig(
+def config(rounds: int = 1, by: str = "oracle", **more) -> CampaignOptions:
+    return CampaignOptions(
         rounds=rounds,
-        data=Data(
+        data=DataSection(
             unlabelled=("../sky/pool", "../sky/repeats"),
             labelled=("../sky/first",),
             truth=("../sky/first/truth.csv",),
         ),
-        ensemble=Ensemble(networks=2, epochs=2, learning_rate=1e-3, filters=4),
-        map=Map(rows=4, columns=4, epochs=2),
-        selection=Selection(n=tuple(N_CHOSEN.values()), n_outliers=3, random_share=(0.5, 0.0)),
-        inspection=Inspection(
-            by=by,
-            oracle=Oracle(truth=("../sky/pool/truth.csv", "../sky/repeats/truth.csv"), unsure=0.2),
+        ensemble=EnsembleSection(networks=2, epochs=2, learning_rate=1e-3, filters=4),
+        map=MapSection(rows=4, columns=4, epochs=2),
+        selection=SelectionSection(
+            n=tuple(N_CHOSEN.values()), n_outliers=3, random_share=(0.5, 0.0)
         ),
-        training=Training(epochs=2, filters=4),
-        evaluation=Evaluation(
+        inspection=InspectionSection(
+            by=by,
+            oracle=OracleSection(
+                truth=("../sky/pool/truth.csv", "../sky/repeats/truth.csv"), unsure=0.2
+            ),
+        ),
+        training=TrainingSection(epochs=2, filters=4),
+        evaluation=EvaluationSection(
             test=("../sky/test",),
             test_truth=("../sky/test/truth.csv",),
             random_control=by == "oracle",
@@ -92,11 +97,11 @@ def config(rounds: int = 1, by: str = "oracle", **more) -> CampaignConfig:
     )
 
 
-def begin(place: Path, sky: Path, settings: CampaignConfig) -> Path:
+def begin(place: Path, sky: Path, options: CampaignOptions) -> Path:
     shutil.copytree(sky, place / "sky")
     folder = place / "campaign"
     folder.mkdir()
-    write_config(folder, settings)
+    write_config(folder, options)
     return folder
 
 
@@ -208,9 +213,9 @@ def test_todays_weights_are_the_reference_if_named(tmp_path, finished):
     folder = tmp_path / "campaign"
     shutil.copytree(finished, folder)
     shutil.copytree(finished.parent / "sky", tmp_path / "sky")
-    settings = config(rounds=2)
-    named = settings.evaluation.model_copy(update={"reference": "../today.h5"})
-    write_config(folder, settings.model_copy(update={"evaluation": named}))
+    options = config(rounds=2)
+    named = replace(options.evaluation, reference="../today.h5")
+    write_config(folder, replace(options, evaluation=named))
     with pytest.raises(CampaignError, match=r"today\.h5 is missing; it is named in campaign"):
         run_campaign(folder, redo=lambda _: True)
     final = folder / "rounds/02/networks/final.h5"
@@ -229,8 +234,8 @@ def test_todays_weights_are_the_reference_if_named(tmp_path, finished):
     [("", "T0"), ("old/dr1.h5", "dr1"), ("../last/rounds/02/networks/final.h5", "reference")],
 )
 def test_weights_before_are_never_called_as_those_that_leave(reference, label):
-    settings = CampaignConfig(evaluation=Evaluation(reference=reference))
-    assert label_before(settings) == label
+    options = CampaignOptions(evaluation=EvaluationSection(reference=reference))
+    assert label_before(options) == label
 
 
 def test_second_run_touches_nothing(finished):
@@ -296,7 +301,7 @@ def test_changed_setting_is_named_and_made_again_only_if_asked(tmp_path, finishe
     folder = tmp_path / "campaign"
     shutil.copytree(finished, folder)
     shutil.copytree(finished.parent / "sky", tmp_path / "sky")
-    write_config(folder, config(rounds=2, workers=1).model_copy(update={"name": "another"}))
+    write_config(folder, replace(config(rounds=2, workers=1), name="another"))
     with pytest.raises(CampaignError, match=r"report is stale \(name 'campaign' -> 'another'"):
         run_campaign(folder)
     asked = []
@@ -341,14 +346,14 @@ def test_init_refuses_a_second_campaign(tmp_path):
 
 
 def test_a_cascade_chooses_what_everybody_would(tmp_path, sky):
-    settings = config(by="people")
-    ensemble = settings.ensemble.model_copy(update={"networks": 8})
-    folder = begin(tmp_path, sky, settings.model_copy(update={"ensemble": ensemble}))
+    options = config(by="people")
+    ensemble = replace(options.ensemble, networks=8)
+    folder = begin(tmp_path, sky, replace(options, ensemble=ensemble))
     chosen, told = [], []
     for cascade in (False, True):
-        selection = Selection(n=8, score="mutual_information", cascade=cascade)
+        selection = SelectionSection(n=8, score="mutual_information", cascade=cascade)
         changed = {"ensemble": ensemble, "selection": selection}
-        write_config(folder, settings.model_copy(update=changed))
+        write_config(folder, replace(options, **changed))
         with pytest.raises(Waiting):
             run_campaign(folder, redo=lambda _: True, progress=Progress(on_line=told.append))
         chosen.append(pl.read_parquet(folder / "rounds/01/selection/selection.parquet"))
@@ -365,5 +370,5 @@ def test_a_cascade_chooses_what_everybody_would(tmp_path, sky):
 
 @pytest.mark.parametrize("wrong", [{"score": "margin"}, {"draw": "proportional"}])
 def test_a_cascade_that_cannot_rank_is_refused(wrong):
-    with pytest.raises(ValueError, match="a cascade finds the highest scores only"):
-        Selection(cascade=True, **wrong)
+    with pytest.raises(CampaignError, match="a cascade finds the highest scores only"):
+        SelectionSection(cascade=True, **wrong)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from quasarloop.campaign.config import CampaignConfig, Selection
+from quasarloop.campaign.config import CampaignOptions, SelectionSection
 from quasarloop.campaign.state import (
     Context,
     Step,
@@ -26,7 +26,7 @@ SECOND = Step("second", "Second", lambda _: None, lambda _: {}, needs=("first",)
 
 
 def context(folder: Path, n: int = 10) -> Context:
-    return Context(folder, CampaignConfig(selection=Selection(n=n)), round_number=1)
+    return Context(folder, CampaignOptions(selection=SelectionSection(n=n)), round_number=1)
 
 
 def do(step: Step, where: Context) -> None:

@@ -1,24 +1,42 @@
-"""The campaign's settings: every default with its meaning and where it comes from."""
+"""Options of a campaign, section by section of ``campaign.toml``.
 
+A section repeats the options of the classes it feeds (`like`); written here is only what differs
+in a campaign.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, get_args
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.ensemble.forecast import Score
+from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.errors import CampaignError
-from quasarloop.query.options import RECOMMENDED_PER_CELL, SelectionOptions, of_round
+from quasarloop.network.options import PresetOptions, TrainingOptions
+from quasarloop.options import check_options, described_fields, like, option, options_from_dict
+from quasarloop.query.options import (
+    RECOMMENDED_PER_CELL,
+    SelectionOptions,
+    SomOptions,
+    of_round,
+)
+from quasarloop.query.som import CellGrid
 
 __all__ = [
     "CONFIG_NAME",
-    "CampaignConfig",
-    "Learning",
-    "Oracle",
-    "Training",
+    "CampaignOptions",
+    "DataSection",
+    "EnsembleSection",
+    "EvaluationSection",
+    "InspectionSection",
+    "LearningSection",
+    "MapSection",
+    "OracleSection",
+    "SelectionSection",
+    "TrainingSection",
     "config_text",
     "read_config",
     "write_config",
@@ -26,243 +44,251 @@ __all__ = [
 
 CONFIG_NAME: Final = "campaign.toml"
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-# One per round.
-Shares = Annotated[tuple[Share, ...], Field(min_length=1)]
-Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+@dataclass(frozen=True, kw_only=True)
+class _Section:
+    """A table of the file; its comment there is the first line of the class's docstring."""
+
+    def __post_init__(self) -> None:
+        check_options(self, CampaignError)
 
 
-class _Section(BaseModel):
-    """A table of the file; unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(_Section):
+@dataclass(frozen=True, kw_only=True)
+class DataSection(_Section):
     """What is labelled and what is not."""
 
-    unlabelled: tuple[str, ...] = Field(
-        (), description="Files, folders or stores of U, the spectra to choose from."
+    unlabelled: tuple[str, ...] = option(
+        (), "Files, folders or stores of U, the spectra to choose from."
     )
-    labelled: tuple[str, ...] = Field(
-        (), description="Files, folders or stores with the spectra of the first truth table T."
+    labelled: tuple[str, ...] = option(
+        (), "Files, folders or stores with the spectra of the first truth table T."
     )
-    truth: tuple[str, ...] = Field((), description="Truth tables of the first T.")
-    borrowed: tuple[str, ...] = Field(
+    truth: tuple[str, ...] = option((), "Truth tables of the first T.")
+    borrowed: tuple[str, ...] = option(
         (),
-        description="Another survey's spectra, used in round 1 only (paper, Section 4: 15,000 of "
-        "eBOSS, left out from round 2 on).",
+        "Another survey's spectra, used in round 1 only",
+        source="paper, Section 4: 15,000 of eBOSS, left out from round 2 on",
     )
-    borrowed_truth: tuple[str, ...] = Field((), description="Truth tables of the borrowed spectra.")
-    grid: Literal["log", "linear"] = Field(
-        "log", description="Wavelength grid of the network: log (443 bins) or linear (458)."
+    borrowed_truth: tuple[str, ...] = option((), "Truth tables of the borrowed spectra.")
+    grid: Literal["log", "linear"] = option(
+        "log", "Wavelength grid of the network: log (443 bins) or linear (458)."
     )
 
 
-class Learning(_Section):
+@dataclass(frozen=True, kw_only=True)
+class LearningSection(_Section):
     """How networks learn."""
 
-    preset: str = Field("green2025", description="Network preset (paper, Section 2).")
-    filters: Positive = Field(
-        100, description="Filters of each convolution (INTEROP, Networks: 100)."
+    preset: str = like(PresetOptions, "preset")
+    filters: int = like(
+        PresetOptions, "filters", 100, help="Filters of each convolution.", source="paper: 100"
     )
-    epochs: Positive = Field(100, description="Epochs (paper, Section 4.2: 100).")
-    batch_size: Positive = Field(
+    epochs: int = like(TrainingOptions, "epochs", 100, source="paper, Section 4.2: 100")
+    batch_size: int = like(
+        TrainingOptions,
+        "batch_size",
         64,
-        description="Spectra per step (ours: small truth sets need many steps; released code: "
-        "256).",
+        source="ours: small truth sets need many steps; released code: 256",
     )
-    learning_rate: float = Field(
-        3e-3, gt=0, description="First learning rate (ours, docs/training.md; released code: 1e-3)."
+    learning_rate: float = like(
+        TrainingOptions,
+        "learning_rate",
+        3e-3,
+        source="ours, docs/training.md; released code: 1e-3",
     )
-    schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="How it goes on (ours, docs/training.md; released code: constant)."
+    schedule: Literal["constant", "cosine"] = like(
+        TrainingOptions,
+        "schedule",
+        "cosine",
+        source="ours, docs/training.md; released code: constant",
     )
-    amsgrad: bool = Field(True, description="Adam's variant of the released code.")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.2, description="Share of units dropped (INTEROP: released code 0.2, paper 0.8)."
+    amsgrad: bool = like(TrainingOptions, "amsgrad")
+    dropout: float = like(
+        PresetOptions,
+        "dropout",
+        0.2,
+        help="Share of activations dropped in training.",
+        source="released code: 0.2, paper: 0.8",
     )
-    shift_bins: Count = Field(
-        0, description="Shift training spectra at random by up to so many bins (our augmentation)."
-    )
-    precision: Literal["float32", "bfloat16", "auto"] = Field(
-        "auto", description="Of products; auto: bfloat16 on CUDA devices that have it."
-    )
+    shift_bins: int = like(TrainingOptions, "shift_bins")
+    precision: Literal["float32", "bfloat16", "auto"] = like(TrainingOptions, "precision")
 
 
-class Ensemble(Learning):
+@dataclass(frozen=True, kw_only=True)
+class EnsembleSection(LearningSection):
     """The networks that vote."""
 
-    networks: Positive = Field(200, description="Networks in the ensemble (paper, Section 3: 200).")
-    epochs: Positive = Field(
+    networks: int = like(EnsembleOptions, "n_networks")
+    epochs: int = like(
+        TrainingOptions,
+        "epochs",
         30,
-        description="Epochs per network (ours: until they say what they can say; released code: 8 "
-        "to 10, at 2e-4).",
+        source="ours: until more give no better votes; released code: 8 to 10, at 2e-4",
     )
-    warm_start: bool = Field(
-        False, description="Start each member from the same member of the round before."
-    )
+    warm_start: bool = option(False, "Start each member from the same member of the round before.")
 
 
-class Map(_Section):
+@dataclass(frozen=True, kw_only=True)
+class MapSection(_Section):
     """The self-organizing map that throws out oddities."""
 
-    rows: Positive = Field(45, description="Cells along one side (paper, Section 3: 45 x 45).")
-    columns: Positive = Field(45, description="Cells along the other side.")
-    epochs: Positive = Field(30, description="Passes over U (our choice; the paper gives none).")
-    percentile: Annotated[float, Field(ge=0, le=100)] = Field(
-        15.0,
-        description="Cells with counts below this percentile of all cells are rejected (paper, "
-        "Section 3: 15th).",
-    )
+    rows: int = like(CellGrid, "n_rows")
+    columns: int = like(CellGrid, "n_columns")
+    epochs: int = like(SomOptions, "n_epochs")
+    percentile: float = like(SelectionOptions, "percentile")
 
 
-class Selection(_Section):
-    """Which spectra people shall look at."""
+@dataclass(frozen=True, kw_only=True)
+class SelectionSection(_Section):
+    """Which spectra people inspect."""
 
-    n: Positive | Positives = Field(
-        1000,
-        description="Objects chosen per round (paper, Section 3: 1000); a list gives one number "
-        "per round, the last for all later ones. A small random first round pays where T is of "
-        "another survey (docs/label_saving.md).",
+    n: int | tuple[int, ...] = like(
+        SelectionOptions,
+        "n",
+        help="Objects to choose per round; a list gives one number per round, the last for all "
+        "later ones. A small random first round pays where T is of another survey.",
+        source="paper, Section 3: 1000; docs/label_saving.md",
     )
-    n_outliers: Count = Field(
-        0,
-        description="Most confused rejected spectra inspected besides (paper, Section 4: 100, in "
-        "round 2).",
+    n_outliers: int = like(
+        SelectionOptions,
+        "n_outliers",
+        help="Rejected outliers of highest score inspected besides.",
     )
-    score: str = Field(
-        SelectionOptions.score,
-        description="Score to rank by (paper, Section 3: entropy; measured against random labels "
-        "at fixed purity in docs/label_saving.md).",
+    score: str = like(SelectionOptions, "score")
+    draw: Literal["top", "proportional"] = like(SelectionOptions, "draw")
+    random_share: float | tuple[float, ...] = like(
+        SelectionOptions,
+        "random_share",
+        help="Share of n drawn at random from all that are eligible; a list: one per round.",
     )
-    draw: Literal["top", "proportional"] = Field(
-        "top", description="Take the highest scores (paper), or draw in proportion to them."
-    )
-    random_share: Share | Shares = Field(
-        0.0, description="Share of n drawn at random from the eligible; a list: one per round."
-    )
-    per_cell: Count = Field(
+    per_cell: int = option(
         RECOMMENDED_PER_CELL,
-        description="At most so many objects of one map cell (ours, docs/label_saving.md); 0: no "
-        "limit (paper).",
+        "At most so many objects of one map cell; 0: no limit.",
+        source="ours, docs/label_saving.md; paper: no limit",
+        low=0,
     )
-    cascade: bool = Field(
+    cascade: bool = option(
         False,
-        description="Ask few members about most spectra: faster, may lose some of the top "
+        "Classify most spectra with few members: faster, may lose some of the top "
         "(docs/ensemble.md); for draw top and score entropy, soft_entropy or mutual_information.",
     )
-    use_map: bool = Field(True, description="Reject spectra in thinly filled cells of the map.")
+    use_map: bool = option(True, "Reject spectra in thinly filled cells of the map.")
 
-    @property
-    def n_now(self) -> int:
-        """Objects chosen in a round; of settings that `CampaignConfig.of_round` gave."""
-        assert isinstance(self.n, int)
-        return self.n
-
-    @property
-    def random_share_now(self) -> float:
-        """Share drawn at random in a round; of settings that `CampaignConfig.of_round` gave."""
-        assert not isinstance(self.random_share, tuple)
-        return self.random_share
-
-    @model_validator(mode="after")
-    def _cascade_can_rank(self) -> Self:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         ranks = get_args(Score)
         if self.cascade and (self.score not in ranks or self.draw != "top"):
-            raise ValueError(
+            raise CampaignError(
                 f"a cascade finds the highest scores only, by {', '.join(ranks)}; found score "
                 f"{self.score!r}, draw {self.draw!r}: change them, or set cascade = false"
             )
-        return self
+
+    @property
+    def n_now(self) -> int:
+        """Objects chosen in a round; of options that `CampaignOptions.of_round` returned."""
+        assert isinstance(self.n, int)
+        return self.n
 
 
-class Oracle(_Section):
-    """Stands in for people where truth is known: a simulated sky."""
+@dataclass(frozen=True, kw_only=True)
+class OracleSection(_Section):
+    """Labels in place of people where truth is known: a simulated sky."""
 
-    truth: tuple[str, ...] = Field((), description="Truth tables the oracle answers from.")
-    wrong_class: Share = Field(0.0, description="Share of answers with a wrong class.")
-    wrong_redshift: Share = Field(0.0, description="Share of quasars with a wrong redshift.")
-    unsure: Share = Field(0.0, description="Share of answers below training quality.")
+    truth: tuple[str, ...] = option((), "Truth tables the oracle labels from.")
+    wrong_class: float = option(0.0, "Share of labels with a wrong class.", low=0, high=1)
+    wrong_redshift: float = option(0.0, "Share of quasars with a wrong redshift.", low=0, high=1)
+    unsure: float = option(0.0, "Share of labels below training quality.", low=0, high=1)
 
 
-class Inspection(_Section):
-    """Who labels."""
+@dataclass(frozen=True, kw_only=True)
+class InspectionSection(_Section):
+    """Where labels come from."""
 
-    by: Literal["people", "oracle", "file"] = Field(
-        "people", description="people: the inspection page; oracle: a known truth; file: imported."
+    by: Literal["people", "oracle", "file"] = option(
+        "people", "people: the inspection page; oracle: a known truth; file: imported."
     )
-    inspectors: Positive = Field(3, description="Inspectors per spectrum (paper, Section 4: 3).")
-    oracle: Oracle = Field(default_factory=Oracle, description="Settings of the oracle.")
+    inspectors: int = option(3, "Inspectors per spectrum.", source="paper, Section 4: 3", low=1)
+    oracle: OracleSection = field(default_factory=OracleSection)
 
 
-class Training(Learning):
+@dataclass(frozen=True, kw_only=True)
+class TrainingSection(LearningSection):
     """The network that leaves the round."""
 
 
-class Evaluation(_Section):
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSection(_Section):
     """How a round is judged."""
 
-    validation: Share = Field(
-        0.3, description="Share of objects held out, stratified (paper, Section 4.2: 30 %)."
+    validation: float = option(
+        0.3,
+        "Share of objects held out, stratified.",
+        source="paper, Section 4.2: 30 %",
+        low=0,
+        high=1,
     )
-    threshold: Share = Field(
-        CONFIDENCE_THRESHOLD, description="Confidence threshold (paper, Section 3)."
+    threshold: float = option(
+        CONFIDENCE_THRESHOLD, "Confidence threshold.", source="paper, Section 3", low=0, high=1
     )
-    bootstraps: Count = Field(
-        0, description="Bootstraps of each smaller truth set to equal size (paper, Fig. 6: 10)."
+    bootstraps: int = option(
+        0,
+        "Bootstraps of each smaller truth set to equal size.",
+        source="paper, Fig. 6: 10",
+        low=0,
     )
-    test: tuple[str, ...] = Field(
-        (), description="Spectra never labelled nor chosen, to judge every round on besides."
+    test: tuple[str, ...] = option(
+        (), "Spectra never labelled nor chosen, to judge every round on besides."
     )
-    random_control: bool = Field(
+    random_control: bool = option(
         False,
-        description="Also train on as many random new labels instead (needs the oracle): what the "
-        "choice itself is worth.",
+        "Also train on as many random new labels instead (needs the oracle): what the choice "
+        "itself is worth.",
     )
-    test_truth: tuple[str, ...] = Field((), description="Truth tables of the test spectra.")
-    reference: str = Field(
+    test_truth: tuple[str, ...] = option((), "Truth tables of the test spectra.")
+    reference: str = option(
         "",
-        description="Weights file the survey uses today, to hold those that leave the campaign "
-        "against; empty: the network trained on the first T (paper, Section 4.3: old and new "
-        "weights).",
+        "Weights file the survey uses today, compared with those that leave the campaign; empty: "
+        "the network trained on the first T.",
+        source="paper, Section 4.3: old and new weights",
     )
 
 
-class CampaignConfig(_Section):
-    """All settings of a campaign."""
+@dataclass(frozen=True, kw_only=True)
+class CampaignOptions(_Section):
+    """All options of a campaign."""
 
-    name: str = Field("campaign", min_length=1, description="Name, for reports.")
-    seed: Count = Field(1, description="Root of all random numbers: same seed, same bytes.")
-    rounds: Positive = Field(2, description="Rounds to run (paper, Section 4: two).")
-    workers: Positive = Field(1, description="Processes; results do not depend on it.")
-    scheduler: str = Field(
-        "", description="Address of a Dask scheduler; takes the place of workers."
-    )
-    data: Data = Field(default_factory=Data)
-    ensemble: Ensemble = Field(default_factory=Ensemble)
-    map: Map = Field(default_factory=Map)
-    selection: Selection = Field(default_factory=Selection)
-    inspection: Inspection = Field(default_factory=Inspection)
-    training: Training = Field(default_factory=Training)
-    evaluation: Evaluation = Field(default_factory=Evaluation)
+    name: str = option("campaign", "Name, for reports.")
+    seed: int = option(1, "Root of all random numbers: same seed, same bytes.", low=0)
+    rounds: int = option(2, "Rounds to run.", source="paper, Section 4: two", low=1)
+    workers: int = option(1, "Processes; results do not depend on it.", low=1)
+    scheduler: str = option("", "Address of a Dask scheduler; takes the place of workers.")
+    data: DataSection = field(default_factory=DataSection)
+    ensemble: EnsembleSection = field(default_factory=EnsembleSection)
+    map: MapSection = field(default_factory=MapSection)
+    selection: SelectionSection = field(default_factory=SelectionSection)
+    inspection: InspectionSection = field(default_factory=InspectionSection)
+    training: TrainingSection = field(default_factory=TrainingSection)
+    evaluation: EvaluationSection = field(default_factory=EvaluationSection)
 
-    def of_round(self, number: int) -> "CampaignConfig":
-        """Return the settings as they hold in one round, from 1: lists replaced by its values."""
-        own = {
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.name:
+            raise CampaignError("name is empty; give the campaign a name, for its reports")
+
+    def of_round(self, number: int) -> "CampaignOptions":
+        """Return the options as they hold in one round, from 1: lists replaced by its values."""
+        own: dict[str, Any] = {
             name: of_round(getattr(self.selection, name), number) for name in ("n", "random_share")
         }
-        return self.model_copy(update={"selection": self.selection.model_copy(update=own)})
+        return replace(self, selection=replace(self.selection, **own))
 
 
-def read_config(folder: str | Path, **overrides: Any) -> CampaignConfig:
+def read_config(folder: str | Path, **overrides: Any) -> CampaignOptions:
     """Read and check ``campaign.toml`` of a campaign folder.
 
     Args:
         folder: the campaign.
-        overrides: top-level settings that win over the file.
+        overrides: top-level options that win over the file.
 
     Raises:
         CampaignError: no file, not TOML, an unknown key or an impossible value; the message
@@ -278,41 +304,37 @@ def read_config(folder: str | Path, **overrides: Any) -> CampaignConfig:
     except (OSError, UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as exc:
         raise CampaignError(f"{path}: not a readable TOML file ({exc})") from exc
     try:
-        return CampaignConfig.model_validate({**content, **overrides})
-    except ValidationError as exc:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
-            for error in exc.errors()
-        )
-        raise CampaignError(f"{path}: {faults}") from exc
+        return options_from_dict(CampaignOptions, {**content, **overrides}, CampaignError)
+    except CampaignError as exc:
+        raise CampaignError(f"{path}: {exc}") from exc
 
 
-def write_config(folder: str | Path, config: CampaignConfig) -> Path:
-    """Write ``campaign.toml`` with a comment of meaning and source on every setting."""
+def write_config(folder: str | Path, options: CampaignOptions) -> Path:
+    """Write ``campaign.toml`` with a comment of meaning and source on every option."""
     path = Path(folder) / CONFIG_NAME
     with write_atomically(path) as temporary:
-        temporary.write_text(config_text(config), encoding="utf-8")
+        temporary.write_text(config_text(options), encoding="utf-8")
     return path
 
 
-def config_text(config: CampaignConfig) -> str:
-    """Return the settings as commented TOML."""
+def config_text(options: CampaignOptions) -> str:
+    """Return the options as commented TOML."""
     document = tomlkit.document()
     document.add(tomlkit.comment("A quasarloop campaign. Paths are relative to this folder."))
-    _fill(document, config)
+    _fill(document, options)
     return tomlkit.dumps(document)
 
 
-def _fill(table: Any, section: BaseModel) -> None:
-    plain: list[tuple[str, FieldInfo, Any]] = []
-    nested: list[tuple[str, FieldInfo, Any]] = []
-    for name, field in type(section).model_fields.items():
+def _fill(table: Any, section: _Section) -> None:
+    for name, (_, text) in described_fields(section).items():
         value = getattr(section, name)
-        (nested if isinstance(value, BaseModel) else plain).append((name, field, value))
-    for name, field, value in plain:
-        table.add(tomlkit.comment(field.description or ""))
-        table.add(name, list(value) if isinstance(value, tuple) else value)
-    for name, _, value in nested:
+        table.add(tomlkit.comment(text.comment))
+        if value is None:
+            table.add(tomlkit.comment(f"{name} ="))
+        else:
+            table.add(name, list(value) if isinstance(value, tuple) else value)
+    for name in (f.name for f in fields(section) if is_dataclass(f.type)):
+        value = getattr(section, name)
         inner = tomlkit.table()
         inner.add(tomlkit.comment((type(value).__doc__ or "").splitlines()[0]))
         _fill(inner, value)

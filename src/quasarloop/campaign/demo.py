@@ -11,15 +11,15 @@ import numpy as np
 from quasarloop.artefacts import check_folder
 from quasarloop.campaign.config import (
     CONFIG_NAME,
-    CampaignConfig,
-    Data,
-    Ensemble,
-    Evaluation,
-    Inspection,
-    Map,
-    Oracle,
-    Selection,
-    Training,
+    CampaignOptions,
+    DataSection,
+    EnsembleSection,
+    EvaluationSection,
+    InspectionSection,
+    MapSection,
+    OracleSection,
+    SelectionSection,
+    TrainingSection,
     write_config,
 )
 from quasarloop.campaign.layout import network_of, training_of
@@ -122,30 +122,30 @@ PAPER_SCALE: Final = DemoScale(
 _SEEDS: Final = {"pool": 11, "repeats": 12, "first": 13, "test": 14}
 
 
-def demo_config(scale: DemoScale, workers: int) -> CampaignConfig:
+def demo_config(scale: DemoScale, workers: int) -> CampaignOptions:
     """Return the campaign of a demonstration, paths relative to its folder."""
     sky = {name: f"../sky/{name}" for name in _SEEDS}
     truth = {name: f"{folder}/truth.csv" for name, folder in sky.items()}
-    return CampaignConfig(
+    return CampaignOptions(
         name="demonstration",
         workers=workers,
-        data=Data(
+        data=DataSection(
             unlabelled=(sky["pool"], sky["repeats"]),
             labelled=(sky["first"],),
             truth=(truth["first"],),
         ),
-        ensemble=Ensemble(
+        ensemble=EnsembleSection(
             networks=scale.networks,
             epochs=scale.ensemble_epochs,
             filters=scale.filters,
         ),
-        map=Map(rows=scale.map_side, columns=scale.map_side, epochs=10),
-        selection=Selection(n=scale.n_chosen, n_outliers=scale.n_outliers),
-        inspection=Inspection(
-            by="oracle", oracle=Oracle(truth=(truth["pool"], truth["repeats"]), unsure=0.03)
+        map=MapSection(rows=scale.map_side, columns=scale.map_side, epochs=10),
+        selection=SelectionSection(n=scale.n_chosen, n_outliers=scale.n_outliers),
+        inspection=InspectionSection(
+            by="oracle", oracle=OracleSection(truth=(truth["pool"], truth["repeats"]), unsure=0.03)
         ),
-        training=Training(epochs=scale.epochs, filters=scale.filters),
-        evaluation=Evaluation(
+        training=TrainingSection(epochs=scale.epochs, filters=scale.filters),
+        evaluation=EvaluationSection(
             test=(sky["test"],), test_truth=(truth["test"],), random_control=True
         ),
     )
@@ -177,7 +177,7 @@ def simulate_demo(
     }
     sky = ModelSky(Population(), None)
 
-    def tell(tile: Tile) -> None:
+    def report(tile: Tile) -> None:
         on_objects(tile.n_objects)
 
     for name, n in counts.items():
@@ -188,7 +188,7 @@ def simulate_demo(
             source=sky,
             observing=ObservingOptions(exposures=exposures),
         )
-        simulate_survey(plan, n, engine=Engine(workers=workers), on_tile=tell)
+        simulate_survey(plan, n, engine=Engine(workers=workers), on_tile=report)
     campaign = check_folder(root / "campaign")
     if not (campaign / CONFIG_NAME).exists():
         write_config(campaign, demo_config(scale, workers))

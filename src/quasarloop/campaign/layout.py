@@ -1,6 +1,7 @@
 """Where the parts of a campaign are kept, and how a step gets at them."""
 
 from collections.abc import Iterator
+from enum import IntEnum
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -9,27 +10,31 @@ import numpy as np
 import polars as pl
 
 from quasarloop.artefacts import checksum
-from quasarloop.campaign.config import CampaignConfig, Learning
+from quasarloop.campaign.config import CampaignOptions, LearningSection
 from quasarloop.campaign.ledger import active_truth, read_ledger
 from quasarloop.campaign.state import Context
 from quasarloop.engine import Engine
 from quasarloop.errors import CampaignError
 from quasarloop.grid import grid_named
-from quasarloop.network.config import NetworkConfig, preset
-from quasarloop.network.options import TrainingOptions
+from quasarloop.network.config import NetworkConfig
+from quasarloop.network.options import PresetOptions, TrainingOptions
+from quasarloop.options import common_options
 from quasarloop.read import read_truth
 from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store, is_store, iter_store, open_store
 from quasarloop.truth import TruthTable, join_truth
 
 __all__ = [
+    "EVERY_ROUND",
     "LEDGER",
     "WITHDRAWALS",
+    "Stream",
     "engine_of",
     "ledger_before",
     "network_of",
     "pool_store",
     "read_truths",
+    "seed_number",
     "seed_of",
     "spectra_of_truth",
     "store_folder",
@@ -42,6 +47,19 @@ __all__ = [
 LEDGER: Final = "ledger.parquet"
 WITHDRAWALS: Final = "withdrawals.csv"
 _STORES: Final = "stores"
+EVERY_ROUND: Final = 0
+
+
+class Stream(IntEnum):
+    """Random streams of a campaign; a number never changes, or campaigns would change bytes."""
+
+    ENSEMBLE = 2
+    MAP = 4
+    SELECTION = 5
+    RANDOM_CONTROL = 6
+    ORACLE = 7
+    NETWORKS = 8
+    VALIDATION = 9
 
 
 def engine_of(context: Context) -> Engine:
@@ -49,34 +67,36 @@ def engine_of(context: Context) -> Engine:
     return Engine(workers=context.config.workers, scheduler=context.config.scheduler or None)
 
 
-def network_of(settings: Learning, config: CampaignConfig) -> NetworkConfig:
+def network_of(section: LearningSection, config: CampaignOptions) -> NetworkConfig:
     """Return the shape of the networks that a section describes."""
-    return preset(
-        settings.preset,
-        grid_named(config.data.grid),
-        n_filters=settings.filters,
-        dropout=settings.dropout,
-    )
+    return common_options(PresetOptions, section).network(grid_named(config.data.grid))
 
 
-def training_of(settings: Learning, config: CampaignConfig) -> TrainingOptions:
+def training_of(section: LearningSection, config: CampaignOptions) -> TrainingOptions:
     """Return how they learn; the last epoch is kept, so that no label is spent on stopping."""
-    return TrainingOptions(
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        schedule=settings.schedule,
-        amsgrad=settings.amsgrad,
-        shift_bins=settings.shift_bins,
-        precision=settings.precision,
-        threshold=config.evaluation.threshold,
-        monitor="none",
-    )
+    return common_options(TrainingOptions, section, threshold=config.evaluation.threshold)
 
 
-def seed_of(context: Context, *words: int) -> np.random.SeedSequence:
-    """Return a seed that depends on the campaign's root, the round and the words alone."""
-    return np.random.SeedSequence((context.config.seed, context.round_number, *words))
+def seed_of(
+    context: Context, stream: Stream, *more: int, round_number: int | None = None
+) -> np.random.SeedSequence:
+    """Return a seed that depends on the campaign's root, the round and the stream alone.
+
+    Args:
+        context: campaign and round.
+        stream: what the random numbers are for.
+        more: numbers of a stream within it.
+        round_number: in place of the context's; `EVERY_ROUND` gives all rounds the same seed.
+    """
+    number = context.round_number if round_number is None else round_number
+    return np.random.SeedSequence((context.config.seed, number, int(stream), *more))
+
+
+def seed_number(
+    context: Context, stream: Stream, *more: int, round_number: int | None = None
+) -> int:
+    """Return `seed_of` as one number."""
+    return int(seed_of(context, stream, *more, round_number=round_number).generate_state(1)[0])
 
 
 def store_folder(context: Context, name: str) -> Path:
@@ -96,7 +116,7 @@ def test_store(context: Context) -> Store | None:
 
 
 def spectra_of_truth(context: Context) -> Iterator[RebinnedSpectra]:
-    """Give all spectra that may carry a label: the first T's, borrowed ones, and the pool."""
+    """Yield all spectra that may carry a label: the first T's, borrowed ones, and the pool."""
     folders = [store_folder(context, name) for name in ("labelled", "borrowed", "pool")]
     return chain.from_iterable(iter_store(open_store(f)) for f in folders if is_store(f))
 
@@ -107,7 +127,7 @@ def ledger_before(context: Context) -> pl.DataFrame:
 
 
 def truth_set(context: Context, after_round: int) -> TruthTable:
-    """Return T as it stood after a round; 0 is the first T.
+    """Return T as it was after a round; 0 is the first T.
 
     Borrowed labels belong to what the first round trains on, not to a truth set of the survey.
     """

@@ -98,7 +98,7 @@ def withdraw(ledger: pl.DataFrame, target_id: Sequence[int], reason: str) -> pl.
         CampaignError: no reason, or a target without an active label.
     """
     if not reason.strip():
-        raise CampaignError("a withdrawal needs a reason; say why the label cannot train")
+        raise CampaignError("a withdrawal needs a reason: why the label cannot train")
     active = set(ledger.filter(pl.col("STATUS") == _ACTIVE)["TARGETID"].to_list())
     unknown = sorted(set(target_id) - active)
     if unknown:
@@ -113,7 +113,7 @@ def withdraw(ledger: pl.DataFrame, target_id: Sequence[int], reason: str) -> pl.
 def active_truth(
     ledger: pl.DataFrame, *, up_to_round: int | None = None, with_borrowed: bool = False
 ) -> TruthTable:
-    """Return the truth table T as it stands, or as it stood after a round.
+    """Return the truth table T as it is, or as it was after a round.
 
     Args:
         ledger: the history.

@@ -1,14 +1,14 @@
-"""Run a campaign: from wherever it stands, until people are needed or the rounds are done."""
+"""Run a campaign: from where it is, until people are needed or the rounds are done."""
 
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from quasarloop.artefacts import check_folder, read_manifest, write_manifest
-from quasarloop.campaign.config import CONFIG_NAME, CampaignConfig, read_config, write_config
+from quasarloop.campaign.config import CONFIG_NAME, CampaignOptions, read_config, write_config
 from quasarloop.campaign.state import (
     MANIFEST,
     Context,
@@ -31,7 +31,7 @@ _BEGUN: Final = ".begun.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """What `run_campaign` tells while it runs.
+    """What `run_campaign` reports while it runs.
 
     Attributes:
         on_step: called with round, step and its number among all before it starts.
@@ -42,7 +42,7 @@ class Progress:
     on_line: Callable[[str], None] = lambda _: None
 
 
-def init_campaign(folder: str | Path, config: CampaignConfig | None = None) -> Path:
+def init_campaign(folder: str | Path, config: CampaignOptions | None = None) -> Path:
     """Make a campaign folder with a commented ``campaign.toml``.
 
     Raises:
@@ -52,11 +52,11 @@ def init_campaign(folder: str | Path, config: CampaignConfig | None = None) -> P
     path = check_folder(folder)
     if (path / CONFIG_NAME).exists():
         raise CampaignError(f"{path} holds a campaign already; run it, or choose another folder")
-    return write_config(path, config or CampaignConfig())
+    return write_config(path, config or CampaignOptions())
 
 
 def campaign_status(folder: str | Path) -> list[tuple[int, Step, StepState, str]]:
-    """Return where every step of every begun round stands."""
+    """Return the state of every step of every begun round."""
     path, config = Path(folder), read_config(folder)
     rows = []
     for number in round_numbers(path) or [1]:
@@ -77,36 +77,36 @@ def run_campaign(
     redo: Callable[[str], bool] = lambda _: False,
     **overrides: Any,
 ) -> int:
-    """Go on from wherever the campaign stands.
+    """Go on from where the campaign is.
 
     Args:
         folder: the campaign.
         progress: takes news.
-        redo: asked with a sentence whether a stale step (and all after it) shall be made again.
-        overrides: top-level settings that win over the file.
+        redo: takes a sentence; returns whether to make a stale step (and all after it) again.
+        overrides: top-level options that win over the file.
 
     Returns:
         The number of the round that is finished now.
 
     Raises:
-        Waiting: people have to label; the message says how.
-        CampaignError: a stale step that shall not be made again, or a broken campaign.
+        Waiting: people have to label; the message names how.
+        CampaignError: a stale step that is not to be made again, or a broken campaign.
     """
     path = Path(folder)
     config = read_config(path, **overrides)
-    tell = progress or Progress()
+    news = progress or Progress()
     number = max(round_numbers(path), default=1)
     while True:
-        context = Context(path, config.of_round(number), number, tell.on_line)
+        context = Context(path, config.of_round(number), number, news.on_line)
         for place, step in enumerate(STEPS):
-            _bring_up_to_date(step, place, context, tell, redo)
+            _bring_up_to_date(step, place, context, news, redo)
         if number >= config.rounds:
             return number
         number += 1
 
 
 def next_round(folder: str | Path) -> int:
-    """Ask for one more round than there are; ``run`` then goes on with it.
+    """Begin one more round than there are, for ``run`` to go on with; return its number.
 
     Raises:
         CampaignError: the last round is not finished.
@@ -119,13 +119,13 @@ def next_round(folder: str | Path) -> int:
     ]
     if unfinished:
         raise CampaignError(f"round {max(done, 1)} is not finished ({unfinished[0]}); run it first")
-    write_config(path, config.model_copy(update={"rounds": max(config.rounds, done + 1)}))
+    write_config(path, replace(config, rounds=max(config.rounds, done + 1)))
     check_folder(round_folder(path, done + 1))
     return done + 1
 
 
 def _bring_up_to_date(
-    step: Step, place: int, context: Context, tell: Progress, redo: Callable[[str], bool]
+    step: Step, place: int, context: Context, news: Progress, redo: Callable[[str], bool]
 ) -> None:
     state, why = step_state(step, context)
     if state is StepState.DONE:
@@ -140,7 +140,7 @@ def _bring_up_to_date(
             raise CampaignError(
                 f"{question}. Run with --redo to make them again, or change it back"
             )
-    tell.on_step(context.round_number, step, place)
+    news.on_step(context.round_number, step, place)
     _begin(step, context)
     step.run(context)
     finish_step(step, context)

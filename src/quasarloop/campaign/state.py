@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from quasarloop.artefacts import checksum, read_manifest, versions, write_manifest
-from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.config import CampaignOptions
 from quasarloop.errors import CampaignError
 
 __all__ = [
@@ -31,11 +31,11 @@ _ROUNDS: Final = "rounds"
 
 
 class Waiting(CampaignError):  # noqa: N818 -- not a fault: the campaign waits for people
-    """The loop cannot go on by itself; the message says who has to do what."""
+    """The loop cannot go on by itself; the message names what people have to do."""
 
 
 class StepState(Enum):
-    """Where a step stands."""
+    """State of a step."""
 
     MISSING = "to do"
     DONE = "done"
@@ -44,19 +44,19 @@ class StepState(Enum):
 
 @dataclass(frozen=True)
 class Context:
-    """Where a step works and with what.
+    """Folder, options and round that a step works with.
 
     Attributes:
         folder: the campaign's folder.
-        config: its settings.
+        config: its options.
         round_number: from 1.
-        tell: takes a line of progress for people.
+        report: takes a line of progress for people.
     """
 
     folder: Path
-    config: CampaignConfig
+    config: CampaignOptions
     round_number: int
-    tell: Callable[[str], None] = lambda _: None
+    report: Callable[[str], None] = lambda _: None
 
     def step_folder(self, name: str, round_number: int | None = None) -> Path:
         """Return the folder of a step in this round, or in another."""
@@ -75,7 +75,7 @@ class Step:
         name: its folder's name.
         title: for people.
         run: does the work inside the step's folder; safe to run again after a kill.
-        settings: the part of the configuration its result depends on.
+        options: those its result depends on.
         needs: steps of the same round whose results it reads.
         files: external inputs whose change makes it stale.
     """
@@ -83,7 +83,7 @@ class Step:
     name: str
     title: str
     run: Callable[[Context], None]
-    settings: Callable[[CampaignConfig], Mapping[str, Any]]
+    options: Callable[[CampaignOptions], Mapping[str, Any]]
     needs: tuple[str, ...] = ()
     files: Callable[[Context], Sequence[Path]] = lambda _: ()
 
@@ -99,10 +99,10 @@ def round_numbers(folder: Path) -> list[int]:
 
 
 def step_state(step: Step, context: Context) -> tuple[StepState, str]:
-    """Say where a step stands, and for a stale one what changed.
+    """Return the state of a step, and for `StepState.STALE` the names of what differs.
 
-    Returns:
-        The state, and for `StepState.STALE` the names of what differs.
+    Raises:
+        CampaignError: a step before it, or an outside file, is missing.
     """
     path = context.step_folder(step.name) / MANIFEST
     if not path.is_file():
@@ -114,7 +114,7 @@ def step_state(step: Step, context: Context) -> tuple[StepState, str]:
 
 
 def finish_step(step: Step, context: Context) -> None:
-    """Write the manifest that makes a step done: settings, inputs, versions, all its files."""
+    """Write the manifest that makes a step done: options, inputs, versions, all its files."""
     folder = context.step_folder(step.name)
     files = {
         str(path.relative_to(folder)): checksum(path)
@@ -148,8 +148,8 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def step_origin(step: Step, context: Context) -> dict[str, Any]:
-    """Return all a step's result depends on: settings, steps before it, outside files."""
-    origin: dict[str, Any] = {"settings": _jsonable(step.settings(context.config))}
+    """Return all a step's result depends on: options, steps before it, outside files."""
+    origin: dict[str, Any] = {"settings": _jsonable(step.options(context.config))}
     for name in step.needs:
         manifest = context.step_folder(name) / MANIFEST
         if not manifest.is_file():
@@ -176,8 +176,8 @@ def _explain(changed: Sequence[str], written: Mapping[str, Any], now: Mapping[st
     return ", ".join(words)
 
 
-def _jsonable(settings: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(settings, sort_keys=True, default=str))
+def _jsonable(options: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(options, sort_keys=True, default=str))
 
 
 def _digest(content: Any) -> str:

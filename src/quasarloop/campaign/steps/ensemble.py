@@ -1,15 +1,17 @@
 """Train the ensemble on T, and let it vote on U (paper, Section 3, steps 2 and 3)."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final, cast
 
-from quasarloop.campaign.config import CampaignConfig, Selection
+from quasarloop.campaign.config import CampaignOptions, SelectionSection
 from quasarloop.campaign.layout import (
+    Stream,
     engine_of,
     ledger_before,
     network_of,
     pool_store,
-    seed_of,
+    seed_number,
     spectra_of_truth,
     training_of,
 )
@@ -27,37 +29,37 @@ __all__ = ["ENSEMBLE", "VOTES"]
 
 
 def _run(context: Context) -> None:
-    settings = context.config.ensemble
+    section = context.config.ensemble
     first = context.round_number == 1
     truth = active_truth(ledger_before(context), with_borrowed=first)
     data, counts = label_spectra(spectra_of_truth(context), truth)
-    context.tell(f"T: {counts.describe()}")
+    context.report(f"T: {counts.describe()}")
     earlier = (
         None
-        if first or not settings.warm_start
+        if first or not section.warm_start
         else open_ensemble(context.step_folder("ensemble", context.round_number - 1))
     )
-    plan = EnsembleOptions(
-        n_networks=settings.networks,
-        seed=int(seed_of(context, 2).generate_state(1)[0]),
-        network=network_of(settings, context.config),
-        training=training_of(settings, context.config),
+    options = EnsembleOptions(
+        n_networks=section.networks,
+        seed=seed_number(context, Stream.ENSEMBLE),
+        network=network_of(section, context.config),
+        training=training_of(section, context.config),
         start_from=earlier,
     )
     train_ensemble(
         data,
-        plan,
+        options,
         context.step_folder("ensemble"),
         engine=engine_of(context),
-        on_member=lambda index: context.tell(f"member {index + 1} of {settings.networks}"),
+        on_member=lambda index: context.report(f"member {index + 1} of {section.networks}"),
     )
 
 
-def _settings(config: CampaignConfig) -> Mapping[str, Any]:
-    return {**config.ensemble.model_dump(), "seed": config.seed}
+def _options(config: CampaignOptions) -> Mapping[str, Any]:
+    return {**asdict(config.ensemble), "seed": config.seed}
 
 
-ENSEMBLE = Step("ensemble", "Train the ensemble", _run, _settings, needs=("ingest",))
+ENSEMBLE = Step("ensemble", "Train the ensemble", _run, _options, needs=("ingest",))
 
 
 # How many more than are chosen a cascade finds: flags, the map, its cells' shares, repeats and
@@ -67,19 +69,19 @@ _SPARE: Final = 4
 
 def _vote(context: Context) -> None:
     if context.config.selection.cascade:
-        _few_first(context)
+        _vote_in_stages(context)
     else:
-        _everybody(context)
+        _vote_at_once(context)
 
 
-def _everybody(context: Context) -> None:
+def _vote_at_once(context: Context) -> None:
     store = pool_store(context)
     total, done = store.n_rows, 0
 
     def progress(n: int) -> None:
         nonlocal done
         done += n
-        context.tell(f"{done} of {total} spectra voted on")
+        context.report(f"{done} of {total} spectra voted on")
 
     vote(
         open_ensemble(context.step_folder("ensemble")),
@@ -90,7 +92,7 @@ def _everybody(context: Context) -> None:
     )
 
 
-def _few_first(context: Context) -> None:
+def _vote_in_stages(context: Context) -> None:
     options = _cascade(context.config.selection)
     votes = cascade_vote(
         open_ensemble(context.step_folder("ensemble")),
@@ -98,21 +100,21 @@ def _few_first(context: Context) -> None:
         context.step_folder("votes"),
         cascade=options,
         engine=engine_of(context),
-        on_step=lambda name, done, total: context.tell(f"{name}: {done} of {total} questions"),
+        on_step=lambda name, done, total: context.report(f"{name}: {done} of {total} predictions"),
     )
     report = votes.record["cascade_report"]
-    context.tell(
-        f"{report['work']:.1%} of all questions asked; expected loss among the top "
+    context.report(
+        f"{report['work']:.1%} of all predictions made; expected loss among the top "
         f"{options.top_k}: {report['expected_loss']:.2%}"
     )
 
 
-def _cascade(settings: Selection) -> CascadeOptions:
-    wanted = settings.n_now + settings.n_outliers
-    return CascadeOptions(top_k=_SPARE * wanted, score=cast("Score", settings.score))
+def _cascade(selection: SelectionSection) -> CascadeOptions:
+    wanted = selection.n_now + selection.n_outliers
+    return CascadeOptions(top_k=_SPARE * wanted, score=cast("Score", selection.score))
 
 
-def _vote_settings(config: CampaignConfig) -> Mapping[str, Any]:
+def _vote_options(config: CampaignOptions) -> Mapping[str, Any]:
     selection = config.selection
     if not selection.cascade:
         return {"cascade": False}
@@ -120,4 +122,4 @@ def _vote_settings(config: CampaignConfig) -> Mapping[str, Any]:
     return {"cascade": True, "top_k": options.top_k, "score": options.score}
 
 
-VOTES = Step("votes", "Vote on the pool", _vote, _vote_settings, needs=("ingest", "ensemble"))
+VOTES = Step("votes", "Vote on the pool", _vote, _vote_options, needs=("ingest", "ensemble"))

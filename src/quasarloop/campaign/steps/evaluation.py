@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from quasarloop.artefacts import read_manifest, write_manifest
-from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import network_of, read_truths, test_store
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, validation_data
@@ -32,14 +32,14 @@ SAMPLES: Final = ("validation", "test")
 
 
 def read_judgements(context: Context, sample: str, n_lines: int = 1) -> dict[str, Judgement]:
-    """Judge again from what the networks said; empty where the sample does not exist."""
+    """Judge again from the predictions of the networks; empty where the sample does not exist."""
     path = context.step_folder("evaluation") / f"{sample}.parquet"
     if not path.is_file():
         return {}
-    said = pl.read_parquet(path)
+    outputs = pl.read_parquet(path)
     judgements = {}
-    for name in said["NETWORK"].unique(maintain_order=True).to_list():
-        rows = said.filter(pl.col("NETWORK") == name)
+    for name in outputs["NETWORK"].unique(maintain_order=True).to_list():
+        rows = outputs.filter(pl.col("NETWORK") == name)
         columns = [column[2:] for column in rows.columns if column.startswith("C_")]
         judgements[name] = judge_finds(
             rows.select(f"C_{column}" for column in columns).to_numpy(),
@@ -53,7 +53,7 @@ def read_judgements(context: Context, sample: str, n_lines: int = 1) -> dict[str
 
 
 def read_numbers(context: Context, sample: str) -> dict[str, dict[str, Any]]:
-    """Read what was measured of every network; empty where the sample does not exist."""
+    """Read the numbers of every network; empty where the sample does not exist."""
     numbers = read_manifest(context.step_folder("evaluation") / NUMBERS_NAME)
     return dict(numbers.get(sample, {}))
 
@@ -66,8 +66,8 @@ def _run(context: Context) -> None:
         if data is None:
             continue
         judged = [name for name in names if not (sample == "validation" and name == FINAL)]
-        said = [_ask(networks / f"{name}.h5", name, data) for name in judged]
-        write_table(pl.concat(said), folder / f"{sample}.parquet", statistics=False)
+        outputs = [_outputs(networks / f"{name}.h5", name, data) for name in judged]
+        write_table(pl.concat(outputs), folder / f"{sample}.parquet", statistics=False)
     numbers = {
         sample: {
             name: judgement_record(judgement)
@@ -84,7 +84,7 @@ def _run(context: Context) -> None:
     for sample, by_name in numbers.items():
         for name, record in by_name.items():
             complete, pure = record["completeness"]["value"], record["purity"]["value"]
-            context.tell(f"{sample}, {name}: complete {complete:.3f}, pure {_text(pure)}")
+            context.report(f"{sample}, {name}: complete {complete:.3f}, pure {_text(pure)}")
 
 
 def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
@@ -116,7 +116,7 @@ def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
     return found
 
 
-def _ask(path: Path, name: str, data: TrainingData) -> pl.DataFrame:
+def _outputs(path: Path, name: str, data: TrainingData) -> pl.DataFrame:
     predictor = Predictor(read_weights(path))
     finds = decode(predictor.predict(data.flux), predictor.config)
     lines = [(i, line) for i, line in enumerate(predictor.config.lines) if not line.is_bal]
@@ -146,7 +146,7 @@ def _text(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _settings(config: CampaignConfig) -> Mapping[str, Any]:
+def _options(config: CampaignOptions) -> Mapping[str, Any]:
     return {
         "threshold": config.evaluation.threshold,
         "test": config.evaluation.test,
@@ -158,7 +158,7 @@ EVALUATION = Step(
     "evaluation",
     "Judge the networks",
     _run,
-    _settings,
+    _options,
     needs=("ingest", "truth", "networks"),
     files=lambda context: context.resolve(context.config.evaluation.test_truth),
 )

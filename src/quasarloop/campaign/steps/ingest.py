@@ -1,13 +1,14 @@
 """Bring in what is new: spectra into the stores, the first truth table into the history."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
 from quasarloop.artefacts import write_manifest
-from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import (
     LEDGER,
     WITHDRAWALS,
@@ -64,10 +65,10 @@ def _bring_in(context: Context, name: str, paths: tuple[str, ...]) -> dict[str, 
     files = find_files(context.resolve(paths))
     summary = ingest(files, store.path, store.grid, engine=engine_of(context))
     for path, why in summary.failures.items():
-        context.tell(f"{name}: not read: {path}: {why}")
+        context.report(f"{name}: not read: {path}: {why}")
     if not summary.reports:
         raise CampaignError(f"none of the {len(files)} files of {name} could be read; see above")
-    context.tell(f"{name}: {summary.n_rows} spectra in {len(summary.reports)} files")
+    context.report(f"{name}: {summary.n_rows} spectra in {len(summary.reports)} files")
     return {
         "shards": [shard.name for shard in open_store(store.path).shards],
         "spectra": summary.n_rows,
@@ -86,8 +87,8 @@ def _history(context: Context) -> pl.DataFrame:
     return new_ledger(first, read_truths(context, data.borrowed_truth))
 
 
-def _settings(config: CampaignConfig) -> Mapping[str, Any]:
-    return {**config.data.model_dump(), "test": config.evaluation.test}
+def _options(config: CampaignOptions) -> Mapping[str, Any]:
+    return {**asdict(config.data), "test": config.evaluation.test}
 
 
 def _files(context: Context) -> Sequence[Path]:
@@ -99,4 +100,4 @@ def _files(context: Context) -> Sequence[Path]:
     return files
 
 
-INGEST = Step("ingest", "Bring in spectra and truth", _run, _settings, files=_files)
+INGEST = Step("ingest", "Bring in spectra and truth", _run, _options, files=_files)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,8 +10,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from quasarloop.campaign.config import CampaignConfig, Oracle
-from quasarloop.campaign.layout import LEDGER, WITHDRAWALS, ledger_before, read_truths, seed_of
+from quasarloop.campaign.config import CampaignOptions, OracleSection
+from quasarloop.campaign.layout import (
+    EVERY_ROUND,
+    LEDGER,
+    WITHDRAWALS,
+    Stream,
+    ledger_before,
+    read_truths,
+    seed_of,
+)
 from quasarloop.campaign.ledger import Origin, active_truth, add_labels, write_ledger
 from quasarloop.campaign.state import Context, Step, Waiting, round_folder
 from quasarloop.campaign.steps.ingest import apply_withdrawals
@@ -50,7 +59,7 @@ _LOWEST_Z = 0.01
 def ask_oracle(
     target_id: NDArray[np.int64],
     truth: TruthTable,
-    mistakes: Oracle,
+    mistakes: OracleSection,
     rng: np.random.Generator,
 ) -> TruthTable:
     """Label targets from a known truth, with human-like mistakes at the stated rates.
@@ -155,13 +164,13 @@ def _from_oracle(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> 
     folder = context.step_folder("labels")
     for number, (origin, frame) in enumerate(requested.items()):
         if len(frame):
-            rng = np.random.default_rng(seed_of(context, 7, number))
+            rng = np.random.default_rng(seed_of(context, Stream.ORACLE, number))
             answer = ask_oracle(frame["TARGETID"].to_numpy(), truth, settings, rng)
             write_truth(_as_pool_objects(answer, frame), folder / f"{origin.value}.csv")
     control = context.step_folder("selection") / RANDOM_NAME
     if control.is_file():
         frame = pl.read_parquet(control)
-        rng = np.random.default_rng(np.random.SeedSequence((context.config.seed, 0, 7)))
+        rng = np.random.default_rng(seed_of(context, Stream.ORACLE, round_number=EVERY_ROUND))
         answer = ask_oracle(frame["TARGETID"].to_numpy(), truth, settings, rng)
         write_truth(_as_pool_objects(answer, frame), folder / _CONTROL)
 
@@ -189,7 +198,7 @@ def _from_people(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> 
             mine = labels[row[known]]
             kept = frame.filter(pl.Series(known))
             write_truth(_as_pool_objects(mine, kept), folder / f"{origin.value}.csv")
-        context.tell(f"{origin.value}: {int(known.sum())} of {len(frame)} labelled")
+        context.report(f"{origin.value}: {int(known.sum())} of {len(frame)} labelled")
 
 
 def _as_pool_objects(labels: TruthTable, frame: pl.DataFrame) -> TruthTable:
@@ -205,8 +214,8 @@ def _as_pool_objects(labels: TruthTable, frame: pl.DataFrame) -> TruthTable:
     )
 
 
-def _settings(config: CampaignConfig) -> Mapping[str, Any]:
-    return {**config.inspection.model_dump(), "seed": config.seed}
+def _settings(config: CampaignOptions) -> Mapping[str, Any]:
+    return {**asdict(config.inspection), "seed": config.seed}
 
 
 def _files(context: Context) -> Sequence[Path]:
@@ -236,7 +245,7 @@ def _put_into_truth(context: Context) -> None:
     write_ledger(ledger, folder / LEDGER)
     truth = active_truth(ledger)
     write_truth(truth, folder / TRUTH_NAME)
-    context.tell(f"T: {len(truth)} targets, {int(truth.trains.sum())} secure enough to train")
+    context.report(f"T: {len(truth)} targets, {int(truth.trains.sum())} secure enough to train")
 
 
 def _truth_files(context: Context) -> Sequence[Path]:
@@ -244,7 +253,7 @@ def _truth_files(context: Context) -> Sequence[Path]:
     return [path] if path.is_file() else []
 
 
-def _truth_settings(_: CampaignConfig) -> Mapping[str, Any]:
+def _truth_settings(_: CampaignOptions) -> Mapping[str, Any]:
     return {}
 
 

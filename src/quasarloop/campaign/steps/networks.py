@@ -5,7 +5,7 @@ Section 4.2); the final network is trained on all of T (paper, Section 4.3).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_manifest
-from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import (
+    EVERY_ROUND,
     LEDGER,
+    Stream,
     engine_of,
     network_of,
+    seed_number,
+    seed_of,
     spectra_of_truth,
     training_of,
     truth_set,
@@ -44,10 +48,11 @@ SETS_NAME: Final = "sets.json"
 
 @dataclass(frozen=True)
 class _Job:
-    """One training: the truth set it uses, and for a bootstrap its number."""
+    """One training: the truth set it uses, its seed, and for a bootstrap its number."""
 
     name: str
     truth_set: str
+    seed: np.random.SeedSequence
     bootstrap: int | None = None
 
 
@@ -60,7 +65,6 @@ class _Work:
     validation: TrainingData
     network: NetworkConfig
     options: TrainingOptions
-    seed: tuple[int, ...]
     size: int
 
 
@@ -76,7 +80,7 @@ def validation_data(context: Context) -> TrainingData:
 
 
 def _run(context: Context) -> None:
-    folder, settings = context.step_folder("networks"), context.config.training
+    folder, section = context.step_folder("networks"), context.config.training
     newest = _data(context, truth_set(context, context.round_number))
     held = _held_out(context, newest)
     sets = _truth_sets(context, newest, newest.object_id[held])
@@ -86,9 +90,8 @@ def _run(context: Context) -> None:
         folder=folder,
         sets=sets,
         validation=newest[held],
-        network=network_of(settings, context.config),
-        options=training_of(settings, context.config),
-        seed=(context.config.seed, context.round_number, 8),
+        network=network_of(section, context.config),
+        options=training_of(section, context.config),
         size=len(sets[set_name(context.round_number)]),
     )
     run_tasks(
@@ -97,7 +100,7 @@ def _run(context: Context) -> None:
         engine=engine_of(context),
         shared=work,
         name_of=lambda job: f"network {job.name}",
-        on_result=lambda job, _: context.tell(f"trained {job.name}"),
+        on_result=lambda job, _: context.report(f"trained {job.name}"),
     ).complete()
     sizes = {name: len(data) for name, data in sets.items()}
     write_manifest(folder / SETS_NAME, {"sizes": sizes, "validation": int(held.sum())})
@@ -122,13 +125,17 @@ def _truth_sets(
 
 
 def _jobs(context: Context, sets: Mapping[str, TrainingData]) -> list[_Job]:
+    def job(name: str, truth_set: str, bootstrap: int | None = None) -> _Job:
+        seed = seed_of(context, Stream.NETWORKS, *name.encode())
+        return _Job(name, truth_set, seed, bootstrap)
+
     smaller = [set_name(k) for k in range(context.round_number)]
     bootstraps = [
-        _Job(f"{name}-bootstrap-{b}", name, b)
+        job(f"{name}-bootstrap-{b}", name, b)
         for name in smaller
         for b in range(1, context.config.evaluation.bootstraps + 1)
     ]
-    return [*(_Job(name, name) for name in sets), *bootstraps, _Job(FINAL, FINAL)]
+    return [*(job(name, name) for name in sets), *bootstraps, job(FINAL, FINAL)]
 
 
 def _train(job: _Job, work: _Work) -> str:
@@ -136,11 +143,10 @@ def _train(job: _Job, work: _Work) -> str:
     if weights_path.is_file():  # made before a kill: the folder is wiped if anything changed
         return job.name
     own = work.sets[job.truth_set]
-    seed = np.random.SeedSequence((*work.seed, *job.name.encode()))
     rows = np.arange(len(own))
     if job.bootstrap is not None:
         # The paper's control: the smaller set drawn with replacement to the largest one's size.
-        rows = np.random.default_rng(seed.spawn(1)[0]).integers(0, len(own), work.size)
+        rows = np.random.default_rng(job.seed.spawn(1)[0]).integers(0, len(own), work.size)
     if job.name == FINAL:
         data, validation = own, None
     else:
@@ -150,7 +156,7 @@ def _train(job: _Job, work: _Work) -> str:
         data,
         work.network,
         work.options,
-        seed=seed,
+        seed=job.seed,
         rows=Rows(rows, validation),
         out_dir=work.folder / "work" / job.name,
     )
@@ -168,8 +174,9 @@ def _data(context: Context, truth: TruthTable) -> TrainingData:
 
 def _held_out(context: Context, data: TrainingData) -> NDArray[np.bool_]:
     fraction = context.config.evaluation.validation
-    seed = int(np.random.SeedSequence((context.config.seed, 0, 9)).generate_state(1)[0])
-    return hold_out(data, fraction, seed)
+    return hold_out(
+        data, fraction, seed_number(context, Stream.VALIDATION, round_number=EVERY_ROUND)
+    )
 
 
 def _joined(first: TrainingData, second: TrainingData) -> TrainingData:
@@ -181,10 +188,10 @@ def _joined(first: TrainingData, second: TrainingData) -> TrainingData:
     )
 
 
-def _settings(config: CampaignConfig) -> Mapping[str, Any]:
+def _options(config: CampaignOptions) -> Mapping[str, Any]:
     evaluation = config.evaluation
     return {
-        **config.training.model_dump(),
+        **asdict(config.training),
         "validation": evaluation.validation,
         "threshold": evaluation.threshold,
         "bootstraps": evaluation.bootstraps,
@@ -193,5 +200,5 @@ def _settings(config: CampaignConfig) -> Mapping[str, Any]:
 
 
 NETWORKS = Step(
-    "networks", "Train the networks", _run, _settings, needs=("ingest", "labels", "truth")
+    "networks", "Train the networks", _run, _options, needs=("ingest", "labels", "truth")
 )

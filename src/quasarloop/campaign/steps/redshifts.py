@@ -1,7 +1,7 @@
 """Classify with the weights before and with those that leave: repeats, and a comparison.
 
-Objects of the truth table are left out of what is measured: the final network has learned them
-by heart, and would agree with itself on them (paper, Section 4.3, on spectra without labels).
+Objects of the truth table are left out of what is measured: the final network was trained on
+them, and would agree with itself (paper, Section 4.3, on spectra without labels).
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import read_manifest, write_manifest
-from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import engine_of, store_folder, truth_set
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, set_name
@@ -33,11 +33,11 @@ from quasarloop.store import is_store
 __all__ = [
     "KINDS",
     "REDSHIFTS",
-    "Said",
+    "Outputs",
     "comparison_of",
     "label_before",
+    "read_outputs",
     "read_redshift_numbers",
-    "read_said",
     "repeats_of",
 ]
 
@@ -47,10 +47,10 @@ BEFORE: Final = "before"
 KINDS: Final = {"Z_BEST": "one line", "Z_JOINT": "all lines together"}
 _COLUMNS: Final = ("OBJECT_ID", "IS_QSO", "EXPID", "FLAGS", *KINDS)
 # Name of the weights file -> column -> (n,) values.
-Said = dict[str, dict[str, NDArray[Any]]]
+Outputs = dict[str, dict[str, NDArray[Any]]]
 
 
-def read_said(context: Context) -> Said:
+def read_outputs(context: Context) -> Outputs:
     """Read both catalogues, labelled objects left out: the weights before, then those that leave.
 
     Row by row they are of the same spectra.
@@ -66,33 +66,33 @@ def read_said(context: Context) -> Said:
     return dict(zip((label_before(context.config), FINAL), blocks, strict=True))
 
 
-def label_before(config: CampaignConfig) -> str:
+def label_before(config: CampaignOptions) -> str:
     """Return what the weights before are called: as their file, but never as those that leave."""
     name = Path(config.evaluation.reference).stem or set_name(0)
     return name if name != FINAL else "reference"
 
 
 def read_redshift_numbers(context: Context) -> dict[str, Any]:
-    """Read what was measured: for every text of `KINDS`, ``repeats`` and ``comparison``."""
+    """Read the numbers: for every text of `KINDS`, ``repeats`` and ``comparison``."""
     return read_manifest(context.step_folder("redshifts") / NUMBERS_NAME)
 
 
-def repeats_of(said: Said, kind: str) -> dict[str, ObjectRepeats]:
+def repeats_of(outputs: Outputs, kind: str) -> dict[str, ObjectRepeats]:
     """Measure repeats, by weights file; empty where no object was seen twice.
 
     Args:
-        said: of both weights files.
+        outputs: of both weights files.
         kind: a column of `KINDS`.
     """
     try:
-        return {label: catalogue_repeats(block, kind) for label, block in said.items()}
+        return {label: catalogue_repeats(block, kind) for label, block in outputs.items()}
     except TruthError:
         return {}
 
 
-def comparison_of(said: Said, kind: str) -> Comparison:
+def comparison_of(outputs: Outputs, kind: str) -> Comparison:
     """Compare the redshifts of both weights files; arguments as `repeats_of`."""
-    before, after = said.values()
+    before, after = outputs.values()
     return compare_redshifts(before["IS_QSO"], before[kind], after["IS_QSO"], after[kind])
 
 
@@ -111,20 +111,20 @@ def _run(context: Context) -> None:
         engine=engine_of(context),
         shared=work,
         name_of=lambda name: f"classification with the weights {name}",
-        on_result=lambda name, _: context.tell(f"classified with the weights {name}"),
+        on_result=lambda name, _: context.report(f"classified with the weights {name}"),
     ).complete()
-    said = read_said(context)
+    outputs = read_outputs(context)
     numbers = {
         text: {
             "repeats": {
                 label: repeats_record(one, scatter_in_bins(one))
-                for label, one in repeats_of(said, kind).items()
+                for label, one in repeats_of(outputs, kind).items()
             },
-            "comparison": comparison_record(comparison_of(said, kind), *said),
+            "comparison": comparison_record(comparison_of(outputs, kind), *outputs),
         }
         for kind, text in KINDS.items()
     }
-    n_spectra = len(said[FINAL]["OBJECT_ID"])
+    n_spectra = len(outputs[FINAL]["OBJECT_ID"])
     write_manifest(folder / NUMBERS_NAME, {"spectra": n_spectra, **numbers})
 
 
@@ -157,7 +157,7 @@ def _weights(context: Context, name: str) -> Path:
     return context.step_folder("networks") / f"{name}.h5"
 
 
-def _settings(config: CampaignConfig) -> Mapping[str, Any]:
+def _options(config: CampaignOptions) -> Mapping[str, Any]:
     return {"threshold": config.evaluation.threshold, "reference": config.evaluation.reference}
 
 
@@ -168,9 +168,9 @@ def _files(context: Context) -> list[Path]:
 
 REDSHIFTS = Step(
     "redshifts",
-    "Hold old and new weights together",
+    "Compare old and new weights",
     _run,
-    _settings,
+    _options,
     needs=("ingest", "truth", "networks"),
     files=_files,
 )

@@ -1,13 +1,14 @@
-"""The report of a round: one HTML file that stands alone, and the same as PDF."""
+"""The report of a round: one self-contained HTML file, and the same as PDF."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 
 from quasarloop.artefacts import read_manifest
-from quasarloop.campaign.config import CampaignConfig
+from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import LEDGER
 from quasarloop.campaign.ledger import Origin, read_ledger
 from quasarloop.campaign.state import MANIFEST, Context, Step
@@ -31,7 +32,7 @@ REPORT_NAME: Final = "report.html"
 
 
 def verdict_lines(context: Context) -> list[str]:
-    """Say in a few lines what the round was worth."""
+    """Return in a few lines what the round was worth."""
     sample = "test" if read_numbers(context, "test") else "validation"
     judged = read_judgements(context, sample)
     first, newest = judged[set_name(0)], judged[set_name(context.round_number)]
@@ -222,7 +223,7 @@ def _labels_spent(context: Context) -> int:
 def _provenance(context: Context) -> dict[str, str]:
     manifest = read_manifest(context.step_folder("evaluation") / MANIFEST)
     return {
-        "settings": json.dumps(context.config.model_dump(mode="json"), sort_keys=True),
+        "settings": json.dumps(asdict(context.config), sort_keys=True),
         "versions": json.dumps(manifest["versions"], sort_keys=True),
         **{
             f"made by {name}": digest
@@ -232,7 +233,7 @@ def _provenance(context: Context) -> dict[str, str]:
     }
 
 
-def _settings(config: CampaignConfig) -> Mapping[str, Any]:
+def _options(config: CampaignOptions) -> Mapping[str, Any]:
     return {"name": config.name}
 
 
@@ -240,7 +241,7 @@ REPORT = Step(
     "report",
     "Write the report",
     _run,
-    _settings,
+    _options,
     needs=(
         "ingest",
         "map",

@@ -11,10 +11,10 @@ from quasarloop.campaign.layout import truth_set
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.redshifts import (
     KINDS,
-    Said,
+    Outputs,
     comparison_of,
+    read_outputs,
     read_redshift_numbers,
-    read_said,
     repeats_of,
 )
 from quasarloop.campaign.steps.selection import CELLS_NAME, CHOSEN_NAME, OUTLIERS_NAME, STEPS_NAME
@@ -142,20 +142,20 @@ _CONFUSIONS_LISTED: Final = 10
 
 def redshift_sections(context: Context) -> list[Section]:
     """Return the sections on repeats and on the comparison."""
-    said, every = read_said(context), read_redshift_numbers(context)
+    outputs, every = read_outputs(context), read_redshift_numbers(context)
     numbers = {text: every[text] for text in KINDS.values()}
-    return [_repeats_section(said, numbers), _comparison_section(said, numbers)]
+    return [_repeats_section(outputs, numbers), _comparison_section(outputs, numbers)]
 
 
-def _repeats_section(said: Said, numbers: Mapping[str, Any]) -> Section:
+def _repeats_section(outputs: Outputs, numbers: Mapping[str, Any]) -> Section:
     title = "Repeats: is an object called the same each time?"
-    best = repeats_of(said, _DRAWN)
+    best = repeats_of(outputs, _DRAWN)
     if not best:
         return Section(title, ["No object without a label was observed twice or more."])
     rows = [
         _repeats_row(label, text, found["repeats"][label])
         for text, found in numbers.items()
-        for label in said
+        for label in outputs
     ]
     header = [
         "weights",
@@ -182,7 +182,7 @@ def _repeats_section(said: Said, numbers: Mapping[str, Any]) -> Section:
     ]
     text = [
         "Objects of pool and test spectra observed twice or more, those with a label left out. "
-        f"{list(said)[1]}: the weights that leave the campaign, trained on all labels."
+        f"{list(outputs)[1]}: the weights that leave the campaign, trained on all labels."
     ]
     return Section(title, text, [Table("Repeats", header, rows)], pictures)
 
@@ -200,8 +200,8 @@ def _repeats_row(label: str, kind: str, record: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _comparison_section(said: Said, numbers: Mapping[str, Any]) -> Section:
-    old, new = said
+def _comparison_section(outputs: Outputs, numbers: Mapping[str, Any]) -> Section:
+    old, new = outputs
     # Named as the numbers are kept.
     columns = [
         "spectra",
@@ -221,19 +221,19 @@ def _comparison_section(said: Said, numbers: Mapping[str, Any]) -> Section:
         tables.append(
             Table(
                 "Lines taken for others",
-                [f"{old} says", f"{new} says", "spectra"],
+                [f"by {old}", f"by {new}", "spectra"],
                 [[line_label(c["a"]), line_label(c["b"]), str(c["n"])] for c in confused],
                 "Redshift of one line, within 10,000 km/s of the confusion (paper, Table 1).",
             )
         )
-    one_line = comparison_of(said, _DRAWN)
+    one_line = comparison_of(outputs, _DRAWN)
     pictures = []
     if len(one_line.z_a):
         pictures.append(
             Picture(
                 "Old and new redshifts",
                 comparison_figure(one_line, old, new),
-                "Redshifts of one line where both say quasar; dashed: line confusions, with the "
+                "Redshifts of one line where both find a quasar; dashed: line confusions, with the "
                 "number of spectra near them (paper, Fig. 10).",
             )
         )
