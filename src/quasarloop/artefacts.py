@@ -28,7 +28,7 @@ __all__ = [
 
 _CHUNK_BYTES: Final = 1 << 20
 # Packages whose version can change a result.
-_RECORDED: Final = ("numpy", "torch", "scipy", "scikit-learn", "polars", "pyarrow")
+_RECORDED: Final = ("numpy", "torch", "scipy", "polars", "pyarrow")
 
 
 @contextmanager

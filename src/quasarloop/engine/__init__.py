@@ -43,7 +43,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise TaskError(f"{self.workers} workers asked for; give 1 or more")
+            raise TaskError(f"{self.workers} workers; give 1 or more")
 
     def describe(self) -> str:
         """Return a few words for logs and manifests."""
@@ -93,7 +93,7 @@ def run_tasks(
     retries: int = RETRIES,
     keep: bool = True,
 ) -> TaskReport[R]:
-    """Do every task once, wherever the engine says, and report in task order.
+    """Do every task once, where the engine runs them, and report in task order.
 
     A task whose worker dies, or that raises, is tried again, `retries` times in all; then it is
     named in the report while the rest go on. BLAS and torch use one thread per task, so that the
@@ -166,7 +166,7 @@ class Session(Generic[T, R]):
         results: list[R | None] = [None] * len(tasks)
         failures: dict[int, str] = {}
         tries = [0] * len(tasks)
-        # A task that must run again goes back on the queue before the next outcome is asked for;
+        # A task that must run again goes back on the queue before the next outcome is taken;
         # a pool's run ends when the queue is empty and nothing is under way.
         queue = deque(range(len(tasks)))
         for outcome in self._pool.run(tasks, queue) if tasks else ():
