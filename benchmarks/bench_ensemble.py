@@ -106,7 +106,7 @@ def _cascade(made: Inputs, out: Path, reference_per_s: float, top_k: int) -> lis
             "reference_per_s": reference_per_s,
             "ratio": rate / reference_per_s,
             "target": _CASCADE_TARGET,
-            "reference": f"as above; {report['work']:.1%} of all questions asked",
+            "reference": f"as above; {report['work']:.1%} of all predictions made",
             "unit": _UNIT,
         },
         {

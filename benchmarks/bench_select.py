@@ -59,7 +59,7 @@ def run(quick: bool) -> list[dict]:
             "reference_per_s": needed,
             "ratio": n / found["seconds"] / needed,
             "target": 1,
-            "reference": "rows per second asked for",
+            "reference": "rows per second wanted",
         },
         {
             "name": f"select: {GIGABYTES} GB over peak memory, {n:,} rows",

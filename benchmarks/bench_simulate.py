@@ -2,7 +2,7 @@
 
 The issue asks for 1,000 objects a second on two cores. Wall time on a shared machine tells
 nothing, so the rate is also given per CPU second used by all processes, times two cores: what
-two free cores would do. The reference is what was asked for.
+two free cores would do. The reference is what is wanted.
 """
 
 import resource
@@ -44,7 +44,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
                     "reference_per_s": _ASKED_PER_S,
                     "ratio": n_objects / seconds / _ASKED_PER_S,
                     "target": 1 if name == "DESI" else None,
-                    "reference": "the rate asked for",
+                    "reference": "the rate wanted",
                 }
             )
     return rows

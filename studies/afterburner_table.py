@@ -1,12 +1,12 @@
 r"""Real redrock on a simulated tile: what the afterburner mends and breaks, per policy.
 
-    python studies/afterburner_table.py --out burn --templates ../shared/data/templates/redrock \
+    python studies/afterburner_table.py --out burn --templates $DATA/templates/redrock \
         --rrdesi REDROCK_ENV/bin/rrdesi --quasarnp QUASARNP_CHECKOUT
 
-The tile is simulated, redrock fits all of it with all its templates, then every policy asks
+The tile is simulated, redrock fits all of it with all its templates, then every policy runs
 redrock again. With --quasarnp desispec's own desi_qso_qn_afterburner (of the same environment as
 rrdesi) does the same tile with the same weights; desispec 0.70's needs a numpy below 2.4, whose
-folder may stand before the checkout, with a colon. Finished steps are kept: run it again to go on.
+folder may be given before the checkout, with a colon. Finished steps are kept.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.survey import SurveyOptions, read_survey_file, simulate_survey
 
 # Faint quasars, where redrock needs help, and enough others to be harmed. The galaxies have
-# emission lines because the shared galaxy template is an early one, made of such galaxies.
+# emission lines because the galaxy template at hand is an early one, made of such galaxies.
 SKY: Final = """
 [quasars]
 weight = 0.6
@@ -115,7 +115,7 @@ def simulate(out: Path, sky_toml: str, n: int, seed: int) -> tuple[Path, Path]:
 
 
 def copy_templates(source: Path, folder: Path) -> Path:
-    """Copy the shared templates as redrock 0.21 takes them."""
+    """Copy templates as redrock 0.21 takes them."""
     if not folder.is_dir():
         folder.mkdir()
         for path in source.glob("rrtemplate-*.fits"):
@@ -134,8 +134,8 @@ def fit_all(coadd: Path, out: Path, templates: Path, rrdesi: Path) -> Path:
         start = time.monotonic()
         with write_atomically(path) as temporary:
             temporary.unlink()
-            said = [rrdesi, "-i", coadd, "-o", temporary, "--mp", "1"]
-            call([str(word) for word in said], RR_TEMPLATE_DIR=str(templates))
+            command = [rrdesi, "-i", coadd, "-o", temporary, "--mp", "1"]
+            call([str(word) for word in command], RR_TEMPLATE_DIR=str(templates))
         print(f"redrock on all: {time.monotonic() - start:.0f} s", file=sys.stderr)
     return path
 
@@ -196,7 +196,7 @@ def desispecs(
 
 
 def call(command: list[str], **environment: str) -> None:
-    """Run a program quietly; show what it said if it fails."""
+    """Run a program quietly; show its output if it fails."""
     known = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=known)
     if done.returncode:
@@ -251,7 +251,7 @@ def table(truth_file: Path, redrock_file: Path, outputs: dict[str, tuple[Path, f
 def answer(
     rows: NDArray[np.void], old: NDArray[np.str_], z_old: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.str_], NDArray[np.float64]]:
-    """Return who was rerun, and class and redshift afterwards, from desispec's columns alone."""
+    """Return the rows rerun, and class and redshift afterwards, from desispec's columns alone."""
     again = rows["IS_QSO_QN_NEW_RR"].astype(bool)
     return (
         again,
@@ -272,13 +272,13 @@ def inside(rows: NDArray[np.void], z_true: NDArray[np.float64], some: NDArray[np
 def right(
     true: NDArray[np.str_],
     z_true: NDArray[np.float64],
-    said: NDArray[np.str_],
-    z_said: NDArray[np.float64],
+    spectype: NDArray[np.str_],
+    z: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Say where class and redshift are right."""
+    """Return where class and redshift are right."""
     limit = np.array([_RIGHT.get(word, 0.0) for word in true.tolist()])
     with np.errstate(invalid="ignore"):
-        return np.asarray((said == true) & (np.abs(z_said - z_true) < limit * (1 + z_true)))
+        return np.asarray((spectype == true) & (np.abs(z - z_true) < limit * (1 + z_true)))
 
 
 def words(column: NDArray[np.generic]) -> NDArray[np.str_]:

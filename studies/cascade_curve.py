@@ -2,8 +2,8 @@
 
     python studies/cascade_curve.py VOTES --top 1000 --figure docs/figures/cascade.png
 
-Replays `quasarloop ensemble vote --cascade` with many settings on what the members said, and
-compares the top K with the exact ones. Prints a Markdown table; the figure shows all settings,
+Replays `quasarloop ensemble vote --cascade` with many settings on the members' recorded outputs,
+and compares the top K with the exact ones. Prints a Markdown table; the figure shows all settings,
 and the loss each of them expected beside the true one.
 """
 
@@ -26,14 +26,14 @@ from quasarloop.evaluate.figures import use_style
 
 LOSSES = (0.001, 0.005, 0.02, 0.1, 0.3)
 FIRST = (3, 4, 6)
-# Told apart without colour too.
+# Distinct without colour too.
 MARKERS = "osD^vP"
 TARGET_RECALL, TARGET_WORK = 0.99, 0.2
 
 
 @dataclass
 class Recorded:
-    """Members who answer from a record."""
+    """Members whose outputs are read from a record."""
 
     confidence: NDArray[np.float32]  # (n_networks, n)
     z_best: NDArray[np.float64]
@@ -74,7 +74,9 @@ def main() -> None:
     parser.add_argument("votes", type=Path, help="exact votes with --keep-members")
     parser.add_argument("--top", type=int, nargs="+", default=[1000])
     parser.add_argument("--score", choices=get_args(Score), default="entropy")
-    parser.add_argument("--first", type=int, nargs="+", default=FIRST, help="members asked of all")
+    parser.add_argument(
+        "--first", type=int, nargs="+", default=FIRST, help="members that vote on all"
+    )
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     votes = open_votes(options.votes)
@@ -134,7 +136,7 @@ def table(points: list[Point], n_networks: int, n: int) -> str:
         f"{n:,} spectra, {n_networks} members; lead {points[0].options.lead}, audit of "
         f"{points[0].options.n_audit}; score {points[0].options.score}.",
         "",
-        "| top K | first members | max. loss asked | work | recall | true loss | expected loss |",
+        "| top K | first members | max. loss | work | recall | true loss | expected loss |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
@@ -160,7 +162,7 @@ def draw(points: list[Point], path: Path) -> None:
     left.axvline(TARGET_WORK, color="0.5", linestyle="--", linewidth=1)
     left.set(
         yscale="log",
-        xlabel="work: part of all questions (member × spectrum) asked",
+        xlabel="work: part of all votes (member × spectrum) cast",
         ylabel="part of the exact top K lost",
     )
     right.axline((0.01, 0.01), slope=1, color="0.5", linestyle="--", linewidth=1)

@@ -1,12 +1,13 @@
-"""Count how well CORRUPTED tells broken spectra from odd ones: ``python studies/check_quality.py``.
+"""Count how well CORRUPTED separates broken spectra from odd ones.
+
+    python studies/check_quality.py --data $DATA
 
 Broken are simulated spectra whose third was spoilt; odd are simulated spectra of all kinds,
-also very bright ones and with an arm missing, and every real spectrum of ../shared/data.
+also very bright ones and with an arm missing, and real spectra (--data).
 """
 
 import argparse
 import logging
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -38,9 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=1000, help="spectra of each simulated kind")
     parser.add_argument("--seed", type=int, default=3)
-    shared = Path(__file__).resolve().parents[2] / "shared"
-    default = Path(os.environ.get("QUASARLOOP_SHARED", shared)) / "data"
-    parser.add_argument("--data", type=Path, default=default, help="folder of real spectra")
+    parser.add_argument("--data", type=Path, help="folder of real spectra")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # files without a FIBERMAP are no news here
     print("| spectra | number | flagged CORRUPTED | largest excess of a sound fifth, σ |")
@@ -48,8 +47,8 @@ def main() -> int:
     for name, rates in _RATES.items():
         with tempfile.TemporaryDirectory() as folder:
             _print(name, list(_simulated(Path(folder), rates, options.n, options.seed)))
-    if options.data.is_dir():
-        _print("real, all of ../shared/data", list(_real(options.data)))
+    if options.data:
+        _print("real, every set", list(_real(options.data)))
     return 0
 
 

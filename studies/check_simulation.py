@@ -1,8 +1,8 @@
 """Does a network trained on the real sky recognise the simulated one? Prints markdown tables.
 
-    python studies/check_simulation.py ../shared/data --objects 4000
+    python studies/check_simulation.py $DATA --objects 4000
 
-The QuasarNP 4-layer weights (../shared/data/quasarnp_fixture) classify simulated DESI spectra
+The QuasarNP 4-layer weights ($DATA/quasarnp_fixture) classify simulated DESI spectra
 made with the built-in library and with the redrock templates. Wanted: of quasars with S/N > 2
 per pixel at least 90 % found at confidence 0.95 and 95 % of those at the right redshift; at most
 2 % of stars and galaxies called quasars.
@@ -52,7 +52,7 @@ class Judged(NamedTuple):
 def main() -> None:
     """Simulate, classify, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder of real data (shared/data)")
+    parser.add_argument("data", type=Path, help="folder of real data")
     parser.add_argument("--objects", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--weights", type=Path, help="default: QuasarNP's 4-layer fixture")
@@ -111,7 +111,7 @@ def classify(predictor: Predictor, flux: NDArray[np.float32]) -> Classification:
 
 
 def summary(rows: dict[str, Judged]) -> None:
-    """Print the table that the issue asks for."""
+    """Print shares found and right."""
     out = sys.stdout.write
     out("| library | quasars S/N > 2 found | of these right z | stars called quasar ")
     out("| galaxies called quasar | all non-quasars |\n|---|---|---|---|---|---|\n")
@@ -150,7 +150,7 @@ def details(name: str, j: Judged) -> None:
             inside &= bright | (kind != SpecType.QSO)
             out(f"| {kind.name} {subtype} | {_share(inside & j.is_qso, inside)} |\n")
     wrong = bright & j.is_qso & ~_right(j)
-    out(f"\n{name}, wrong redshifts of bright quasars\n\n| line | z | z said |\n|---|---|---|\n")
+    out(f"\n{name}, wrong redshifts of bright quasars\n\n| line | z | z found |\n|---|---|---|\n")
     for row in np.flatnonzero(wrong)[:25]:
         line = EMISSION_LINES[j.best_line[row]].column
         out(f"| {line} | {j.z[row]:.3f} | {j.z_best[row]:.3f} |\n")

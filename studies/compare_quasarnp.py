@@ -1,11 +1,11 @@
 r"""Hold our weights files, confidences and redshifts against QuasarNP's, spectrum by spectrum.
 
     python studies/compare_quasarnp.py --quasarnp ../QuasarNP \
-        --weights ../shared/data/quasarnp_fixture/test_weights.h5 \
-        --spectra ../shared/data/boss_plate7102
+        --weights $DATA/quasarnp_fixture/test_weights.h5 \
+        --spectra $DATA/boss_plate7102
 
 Every weights file is read, written again by us, and that copy given to QuasarNP; so are
-untrained networks of both presets on both grids. A second table tells what QuasarNP makes of
+untrained networks of both presets on both grids. A second table shows what QuasarNP makes of
 the files as they came. Prints Markdown; exit status 1 if any difference exceeds 1e-5.
 """
 
@@ -36,8 +36,8 @@ from quasarloop.read import find_files, iter_spectra
 TOLERANCE = 1e-5
 
 
-class Said(NamedTuple):
-    """What one program says of the spectra."""
+class Predicted(NamedTuple):
+    """Outputs of one program for the spectra."""
 
     confidence: NDArray[np.floating]  # (n, n_lines, n_boxes)
     offset: NDArray[np.floating]
@@ -108,11 +108,13 @@ def _compare_originals(paths: list[Path], flux: dict[WaveGrid, NDArray[np.float3
         )
 
 
-def _z_best(weights: Weights, ours: Said, theirs: Said) -> tuple[NDArray[Any], ...]:
+def _z_best(weights: Weights, ours: Predicted, theirs: Predicted) -> tuple[NDArray[Any], ...]:
     config = weights.config
     both = [
-        classify_finds(decode(LineOutputs(said.confidence, said.offset), config, "clamp"), config)
-        for said in (ours, theirs)
+        classify_finds(
+            decode(LineOutputs(outputs.confidence, outputs.offset), config, "clamp"), config
+        )
+        for outputs in (ours, theirs)
     ]
     return both[0].is_qso, both[0].z_best, both[1].z_best
 
@@ -134,14 +136,14 @@ def _flux(paths: list[Path], grid: WaveGrid) -> NDArray[np.float32]:
     return flux[flux.any(axis=1)]  # what holds no data is no test
 
 
-def _ours(weights: Weights, flux: NDArray[np.float32]) -> Said:
+def _ours(weights: Weights, flux: NDArray[np.float32]) -> Predicted:
     outputs = Predictor(weights).predict(flux)
-    return Said(
+    return Predicted(
         outputs.confidence, outputs.offset, decode(outputs, weights.config, red_end="clamp").z
     )
 
 
-def _quasarnp(path: Path, flux: NDArray[np.float32], weights: Weights) -> Said:
+def _quasarnp(path: Path, flux: NDArray[np.float32], weights: Weights) -> Predicted:
     reader: Any = importlib.import_module("quasarnp.io")
     utilities: Any = importlib.import_module("quasarnp.utils")
     lines = weights.config.lines
@@ -155,9 +157,11 @@ def _quasarnp(path: Path, flux: NDArray[np.float32], weights: Weights) -> Said:
             verbose=False,
             wave=wave,
         )
-    said = np.stack(predictions, axis=1)  # (n, n_lines, 2 * n_boxes)
+    outputs = np.stack(predictions, axis=1)  # (n, n_lines, 2 * n_boxes)
     n_boxes = weights.config.n_boxes
-    return Said(said[..., :n_boxes], said[..., n_boxes:], np.concatenate([z_line, z_bal]).T)
+    return Predicted(
+        outputs[..., :n_boxes], outputs[..., n_boxes:], np.concatenate([z_line, z_bal]).T
+    )
 
 
 if __name__ == "__main__":

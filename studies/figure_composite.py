@@ -1,6 +1,6 @@
 """Composite of simulated quasars against the composite of real ones, line by line.
 
-    python studies/figure_composite.py ../shared/data --out docs/figures
+    python studies/figure_composite.py $DATA --out docs/figures
 
 Every real quasar with S/N > 1 per pixel gets simulated ones of its own redshift and r magnitude,
 observed with its own survey's noise. Writes composite_boss_high_z.png, composite_boss_low_z.png and
@@ -76,7 +76,7 @@ class Sample(NamedTuple):
 def main() -> None:
     """Draw and print every set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder of real data (shared/data)")
+    parser.add_argument("data", type=Path, help="folder of real data")
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     parser.add_argument("--seed", type=int, default=3)
     options = parser.parse_args()
@@ -202,7 +202,7 @@ def figure(name: str, real: Sample, simulated: Sample) -> plt.Figure:
 
 
 def save(fig: plt.Figure, path: Path) -> None:
-    """Save and say where."""
+    """Save and print the path."""
     save_figure(fig, path)
     plt.close(fig)
     print(path)

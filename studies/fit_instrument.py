@@ -1,6 +1,6 @@
 """Fit throughputs and airglow strengths to the noise of real spectra; write simulate/data/*.ecsv.
 
-    python studies/fit_instrument.py ../shared/data
+    python studies/fit_instrument.py $DATA
 
 DESI: 25 spectra of quasarnp_fixture/test_coadd.fits give the shape (deep, many faint rows), the
 single-epoch healpix coadd gives the level of one exposure. SDSS: plate 7102. The noise model is
@@ -44,7 +44,7 @@ DESI_END_AA = 9824.0
 def main() -> None:
     """Fit and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder of real spectra (shared/data)")
+    parser.add_argument("data", type=Path, help="folder of real spectra")
     data = parser.parse_args().data
     lines: list[tuple[float, float]] = []
     curves: list[tuple[str, str, float, float]] = []

@@ -4,7 +4,7 @@
 
 A simulated sky is served by the real server in a process of its own; simulated inspectors log in,
 fetch objects and spectra and save verdicts at the given total rate. Prints JSON: how many verdicts
-the server said it saved, how many are in the database, and how long saves and spectra took.
+the server acknowledged, how many are in the database, and how long saves and spectra took.
 """
 
 import argparse

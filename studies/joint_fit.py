@@ -37,7 +37,7 @@ _ONE_SIGMA = 68.27
 
 
 class Answer(NamedTuple):
-    """What a network said of quasars, and what they are: rows agree."""
+    """Outputs of a network for quasars, and their truth; rows agree."""
 
     outputs: LineOutputs
     z: NDArray[np.float64]

@@ -1,6 +1,6 @@
 """One-line against joint redshifts: fit the calibration, print the tables of docs/redshifts.md.
 
-    python studies/joint_table.py fit --weights ../shared/data/quasarnp_fixture/test_weights.h5
+    python studies/joint_table.py fit --weights $DATA/quasarnp_fixture/test_weights.h5
     python studies/joint_table.py table --weights W.h5 --weights W2.h5 --out FILE.md
 
 Every sky is simulated in memory; `fit` and `table` never use the same seeds.
@@ -58,7 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("fit", "table"))
     parser.add_argument("--weights", type=Path, action="append", required=True)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--data", type=Path, help="folder of real sets, judged too")
     parser.add_argument("--objects", type=int, help="per sky; default 1000 to fit, 3000 to judge")
     parser.add_argument("--own", action="store_true", help="table: fit each network's own first")
     parser.add_argument("--boxes", action="store_true", help="table: also without redshift head")
@@ -112,7 +112,8 @@ def _tables(options: argparse.Namespace) -> Iterator[str]:
                 for sky_name, sky in zip(SKIES, skies_of[grid], strict=True)
             ]
             simulated += found
-            real += _real(options.shared / "data", name, predictor, way)
+            if options.data:
+                real += _real(options.data, name, predictor, way)
             if options.figures and not note:
                 draw(found, options.figures, f"redshifts_{path.stem}")
     yield from _errors("sky", simulated)
@@ -234,7 +235,7 @@ def _uncertainties(every: list[Judged]) -> Iterator[str]:
         )
     yield (
         f"\nQuasars called. Wanted: width 1, and {LEVELS[0]} and {LEVELS[1]} %. k: what the "
-        "weights say holds the latter, 2 without a redshift head."
+        "weights state for the latter, 2 without a redshift head."
     )
 
 

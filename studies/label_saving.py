@@ -9,7 +9,7 @@
         --poor-store poorstore --poor-truth poor/truth.csv
     python studies/label_saving.py page
 
-The runs of docs/label_saving.md stand in docs/label_saving_runs.jsonl, the default of --out: the
+The runs of docs/label_saving.md are in docs/label_saving_runs.jsonl, the default of --out: the
 same command adds those still missing. A run is one seed of one sky and one way of choosing.
 
 Sky "alike": the first truth table T is drawn from the survey itself. Sky "poor": T comes from

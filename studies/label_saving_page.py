@@ -23,7 +23,7 @@ Curves = dict[int, LearningCurve]
 
 
 def merged(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put records of one run together: labels judged at another time stand on another line."""
+    """Put records of one run together: labels judged at another time are on another line."""
     together: dict[tuple[str, int, str], dict[str, Any]] = {}
     for run in runs:
         key = run["sky"], run["seed"], run["arm"]

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("bench", type=Path, nargs="+", help="bench.json of `make bench`")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument(
-        "--cascade-work", type=float, default=0.2, help="part of all questions a cascade asks"
+        "--cascade-work", type=float, default=0.2, help="part of all votes a cascade casts"
     )
     parser.add_argument("--gpu-tflops", type=float, default=67.0, help="H100: peak float32")
     parser.add_argument("--gpu-part", type=float, default=0.2, help="part of that sustained")
@@ -102,7 +102,7 @@ def table(rates: dict[str, float], options: argparse.Namespace) -> str:
         "",
         f"Assumed: every core is as fast as the one measured and {MACHINES[0].efficiency:.0%} of "
         "that remains when all work at once; training uses at most as many cores as there are "
-        f"networks; a cascade asks {options.cascade_work:.0%} of all questions. The H100 is an "
+        f"networks; a cascade casts {options.cascade_work:.0%} of all votes. The H100 is an "
         f"estimate from its peak of {options.gpu_tflops:g} × 10¹² float32 operations per second, "
         f"{options.gpu_part:.0%} of it sustained: no GPU was there to measure with.",
     ]

@@ -1,6 +1,6 @@
-"""Classify every set of real spectra under ../shared/data and print a table for the docs.
+"""Classify every set of real spectra of a folder and print a table for the docs.
 
-    python studies/real_sky_table.py --shared ../shared --weights W.h5 --weights W2.h5 --out FILE.md
+    python studies/real_sky_table.py --data $DATA --weights W.h5 --weights W2.h5 --out FILE.md
 
 Repeats of one object are judged as the spectra they are.
 """
@@ -24,15 +24,15 @@ HEADER = (
 
 
 def main() -> int:
-    """Print the table, and write it if asked."""
+    """Print the table, and write it to --out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--data", type=Path, required=True, help="folder of real sets")
     parser.add_argument("--weights", type=Path, action="append", required=True)
     parser.add_argument("--threshold", type=float, default=CONFIDENCE_THRESHOLD)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = [
-        _row(options.shared / "data" / name, path, options.threshold)
+        _row(options.data / name, path, options.threshold)
         for name in REAL_SETS
         for path in options.weights
     ]

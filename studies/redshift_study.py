@@ -3,7 +3,7 @@
     python studies/redshift_study.py train --out study classic head        # some runs, or all
     python studies/redshift_study.py table --out study --doc table.md
 
-Runs that stand in the folder are not repeated; a killed one goes on from its last epoch. The
+Runs that are in the folder are not repeated; a killed one goes on from its last epoch. The
 skies are `studies/skies.py`'s, quasars only, with seeds that no other tool uses; completeness
 and purity are of a third sky, stars and galaxies among its targets. Half of each sky calibrates
 (temperature and error scale of a redshift head), all of it is judged but for pulls, which are
@@ -343,7 +343,7 @@ def _calibrated(
 
 
 def _averaged(predictor: Predictor, flux: NDArray[np.float32], moves: tuple[int, ...]) -> LineFinds:
-    """Move spectra by parts of a box, ask, move the answers back, take the median of each line."""
+    """Move spectra by parts of a box, predict, move back, take the median of each line."""
     config, n = predictor.config, len(flux)
     every = []
     for bins in moves:

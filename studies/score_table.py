@@ -5,13 +5,13 @@
     python studies/score_table.py run --store skystore --truth sky/truth.csv
     python studies/score_table.py table
 
-The runs of docs/selection.md stand in docs/score_runs.jsonl, the default of --out: the same command
+The runs of docs/selection.md are in docs/score_runs.jsonl, the default of --out: the same command
 adds the seeds and strategies that are still missing there.
 
 For every seed: a first truth table T of random objects; an ensemble on bootstrap samples of T
 votes on a pool; every strategy chooses the same number of new objects there, with the code of
 ``quasarloop select``; networks trained from nothing to convergence on T and the new labels are
-judged on objects nobody saw. Runs are added to the file one by one, and those that stand there
+judged on objects nobody saw. Runs are added to the file one by one, and those that are there
 are not made again.
 """
 
@@ -251,7 +251,7 @@ def training_data(world: World, rows: NDArray[np.int64]) -> TrainingData:
 
 
 def write_votes(path: Path, world: World, split: Split, members: list[Predictor]) -> None:
-    """Write votes of the whole store; only the pool is asked about, the rest has no score."""
+    """Write votes of the whole store; only the pool is predicted, the rest has no score."""
     n = len(world.spectra)
     settings = VoteSettings()
     finds = ask_members(world.spectra[split.pool], members, settings)
@@ -358,7 +358,7 @@ def with_error(values: list[float], sign: str = "") -> str:
 
 
 def note(text: str, start: float) -> None:
-    """Say on stderr how far the run is."""
+    """Report progress on stderr."""
     print(f"{text} ({time.perf_counter() - start:.0f} s)", file=sys.stderr, flush=True)
 
 

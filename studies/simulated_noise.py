@@ -1,6 +1,6 @@
 """Simulated noise beside real noise: a markdown table and a figure.
 
-python studies/simulated_noise.py ../shared/data --figure docs/figures/simulated_noise.png
+python studies/simulated_noise.py $DATA --figure docs/figures/simulated_noise.png
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Noise:
 def main() -> None:
     """Read, simulate, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder of real spectra (shared/data)")
+    parser.add_argument("data", type=Path, help="folder of real spectra")
     parser.add_argument("--figure", type=Path, help="figure to write")
     options = parser.parse_args()
     visit = real_desi(options.data / "desi_healpix9144" / "coadd-main-dark-9144.fits")

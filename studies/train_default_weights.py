@@ -63,7 +63,7 @@ def main() -> int:
     data = mixed_skies(options.objects, options.seed)
     print(f"simulated {len(data)} spectra in {time.monotonic() - started:.0f} s", flush=True)
 
-    def tell(record: EpochRecord) -> None:
+    def report(record: EpochRecord) -> None:
         seconds = time.monotonic() - started
         print(f"epoch {record.epoch}: loss {record.loss:.4f}, {seconds:.0f} s", flush=True)
 
@@ -81,7 +81,7 @@ def main() -> int:
         rows=_rows(len(data), options.held_out),
         seed=options.seed,
         out_dir=options.work,
-        on_epoch=tell,
+        on_epoch=report,
     )
     write_weights(result.weights, options.out)
     write_history(result.history, options.out.with_suffix(".history.parquet"))

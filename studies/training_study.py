@@ -7,7 +7,7 @@
 
 `--vary` names one setting of the training (or the network's ``dropout``, or ``precision``) and
 its values; `--set` fixes others. Every run has its own seed, the same for each value. Objects to
-judge on are held out once, for all runs. Finished runs stand in the folder and are not repeated.
+judge on are held out once, for all runs. Finished runs are in the folder and are not repeated.
 """
 
 import argparse
@@ -161,12 +161,12 @@ def _train(
     options: TrainingOptions,
     folder: Path,
 ) -> None:
-    def tell(record: EpochRecord) -> None:
+    def report(record: EpochRecord) -> None:
         if record.epoch % 10 == 0 or record.epoch == options.epochs:
             print(f"{run.name}: {record}", file=sys.stderr, flush=True)
 
     result = train(
-        data, config, options, seed=run.seed, rows=rows, out_dir=folder / run.name, on_epoch=tell
+        data, config, options, seed=run.seed, rows=rows, out_dir=folder / run.name, on_epoch=report
     )
     write_history(result.history, folder / f"{run.name}.history.parquet")
     last = result.history[-1]
