@@ -39,7 +39,7 @@ class Recorded:
     z_best: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        self.present = np.zeros(self.confidence.shape, dtype=bool)
+        self.asked = np.zeros(self.confidence.shape, dtype=bool)
 
     @property
     def chunk_sizes(self) -> list[int]:
@@ -48,13 +48,13 @@ class Recorded:
 
     def ask(self, _name: str, rows: dict[int, NDArray[np.int64]], first: int, stop: int) -> int:
         """Note who was asked."""
-        self.present[first:stop, rows[0]] = True
+        self.asked[first:stop, rows[0]] = True
         return len(rows[0]) * (stop - first)
 
     def finds(self, _chunk: int) -> MemberFinds:
         """Return what was said so far."""
-        said = np.where(self.present, self.confidence, np.nan).astype(np.float32)
-        z_best = np.where(self.present, self.z_best, np.nan)
+        said = np.where(self.asked, self.confidence, np.nan).astype(np.float32)
+        z_best = np.where(self.asked, self.z_best, np.nan)
         return MemberFinds(said, z_best, np.zeros((said.shape[1], 0)))
 
 
