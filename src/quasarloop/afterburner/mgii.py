@@ -204,7 +204,8 @@ def _fit_block(data: _Windows, options: MgIIOptions) -> Floats:
         centred = data.y - ((data.weight * data.y).sum(axis=1) / total)[:, None]
         sigma = _best_sigma(data, centred, options)
         shape = _gaussian(data.x, sigma)
-        amplitude, mean_shape = _amplitude(data.weight, shape, centred)
+        along, size, mean_shape = _projected(data.weight, shape, centred)
+        amplitude = along / size
         constant = (data.y - centred)[:, 0] - amplitude * mean_shape
         residual = data.y - amplitude[:, None] * shape - constant[:, None]
         chi2 = (data.weight * residual**2).sum(axis=1)
@@ -246,11 +247,7 @@ def _best_sigma(data: _Windows, centred: Floats, options: MgIIOptions) -> Floats
 
 def _gain(data: _Windows, centred: Floats, sigma: Floats) -> Floats:
     """Return by how much a line of this width lowers χ²; negative where it is an absorption."""
-    shape = _gaussian(data.x, sigma)
-    mean = (data.weight * shape).sum(axis=1) / data.weight.sum(axis=1)
-    shape -= mean[:, None]
-    along = (data.weight * shape * centred).sum(axis=1)
-    size = (data.weight * shape**2).sum(axis=1)
+    along, size, _ = _projected(data.weight, _gaussian(data.x, sigma), centred)
     gain = np.where(size > 0, np.sign(along) * along**2 / size, 0.0)
     # Below zero the order is turned round: without any emission, the best absorption wins.
     return np.asarray(np.where(gain < 0, -1.0 / -gain, gain))
@@ -260,10 +257,11 @@ def _gaussian(x: Floats, sigma: Floats) -> Floats:
     return np.asarray(np.exp(-0.5 * (x / sigma[:, None]) ** 2))
 
 
-def _amplitude(weight: Floats, shape: Floats, centred: Floats) -> tuple[Floats, Floats]:
+def _projected(weight: Floats, shape: Floats, centred: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return (n,) product with the data and norm of a shape less its mean, and that mean."""
     mean = (weight * shape).sum(axis=1) / weight.sum(axis=1)
     about = shape - mean[:, None]
-    return (weight * about * centred).sum(axis=1) / (weight * about**2).sum(axis=1), mean
+    return (weight * about * centred).sum(axis=1), (weight * about**2).sum(axis=1), mean
 
 
 def _variances(

@@ -157,14 +157,12 @@ def _spread(values: NDArray[np.float64], rows: NDArray[np.intp], n: int) -> NDAr
 
 
 def _blank(n: int, bits: NDArray[np.int32]) -> NewFits:
-    def missing() -> NDArray[np.float64]:
-        return np.full(n, np.nan)
-
+    z, zerr, chi2, deltachi2 = np.full((4, n), np.nan)
     return NewFits(
-        z=missing(),
-        zerr=missing(),
-        chi2=missing(),
-        deltachi2=missing(),
+        z,
+        zerr,
+        chi2,
+        deltachi2,
         zwarn=np.zeros(n, dtype=np.int64),
         spectype=np.full(n, "", dtype="U6"),
         subtype=np.full(n, "", dtype="U20"),

@@ -130,21 +130,9 @@ def write_priors(path: Path, target_id: NDArray[np.int64], z: Floats, width: Flo
             f"{path}: {len(target_id)} priors, {np.sum(~good)} of them not finite, "
             f"{len(np.unique(target_id))} different targets; expected one finite prior per target"
         )
-    table = np.zeros(
-        len(target_id),
-        dtype=[
-            ("TARGETID", "i8"),
-            ("FUNCTION", f"S{len(_FUNCTION)}"),
-            ("Z", "f8"),
-            ("SIGMA", "f8"),
-        ],
-    )
     # The reader takes the function of row 0 for all rows.
-    table["TARGETID"], table["FUNCTION"], table["Z"], table["SIGMA"] = (
-        target_id,
-        _FUNCTION,
-        z,
-        width,
-    )
+    function = np.full(len(target_id), _FUNCTION)
+    dtype = [("TARGETID", "i8"), ("FUNCTION", function.dtype), ("Z", "f8"), ("SIGMA", "f8")]
+    table = np.rec.fromarrays([target_id, function, z, width], dtype=np.dtype(dtype))
     with new_fits(path) as fits:
         fits.write(table, extname=_HDU)

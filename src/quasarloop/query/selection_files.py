@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from quasarloop.classes import Vote
 from quasarloop.ensemble.votes import count_column
 from quasarloop.lines import NETWORK_LINES
 from quasarloop.query.select import Selection
+from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store, read_shard
 from quasarloop.tables import write_table
 
@@ -117,21 +118,30 @@ def store_features(store: Store, rows: pl.DataFrame) -> NDArray[np.float32]:
         rows: columns `SHARD`, `ROW`.
     """
     flux = np.zeros((len(rows), store.grid.n_bins), dtype=np.float32)
-    for (shard,), group in rows.with_row_index("PLACE").group_by("SHARD"):
-        spectra = read_shard(store.shard(str(shard)), rows=group["ROW"].to_numpy())
-        flux[group["PLACE"].to_numpy()] = spectra.flux
+    for place, spectra in _by_shard(rows, store):
+        flux[place] = spectra.flux
     return flux
+
+
+def _by_shard(
+    rows: pl.DataFrame, store: Store, *, with_flux: bool = True
+) -> Iterator[tuple[NDArray[np.integer], RebinnedSpectra]]:
+    """Read rows shard by shard; yield their places in the table, and the spectra."""
+    places = rows.select("SHARD", "ROW").with_row_index("PLACE")
+    for (shard,), group in places.group_by("SHARD"):
+        wanted = group["ROW"].to_numpy()
+        yield (
+            group["PLACE"].to_numpy(),
+            read_shard(store.shard(str(shard)), with_flux=with_flux, rows=wanted),
+        )
 
 
 def _located(frame: pl.DataFrame, store: Store) -> pl.DataFrame:
     source = np.full(len(frame), "", dtype=object)
     row = np.full(len(frame), -1, dtype=np.int64)
-    places = frame.select("SHARD", "ROW").with_row_index("PLACE")
-    for (shard,), group in places.group_by("SHARD"):
-        wanted = group["ROW"].to_numpy()
-        spectra = read_shard(store.shard(str(shard)), with_flux=False, rows=wanted)
-        source[group["PLACE"].to_numpy()] = spectra.source
-        row[group["PLACE"].to_numpy()] = spectra.row
+    for place, spectra in _by_shard(frame, store, with_flux=False):
+        source[place] = spectra.source
+        row[place] = spectra.row
     return frame.with_columns(
         SOURCE=pl.Series([str(path) for path in source], dtype=pl.String),
         SOURCE_ROW=pl.Series(row, dtype=pl.Int64),
