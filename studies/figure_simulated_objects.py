@@ -29,7 +29,7 @@ from quasarloop.simulate.model import observed_flux
 from quasarloop.simulate.noise import blur, draw_conditions, observe
 from quasarloop.simulate.objects import Objects
 from quasarloop.simulate.population import Population
-from quasarloop.simulate.templates import load_library
+from quasarloop.simulate.templates import read_templates
 from quasarloop.truth import SpecType
 
 Rows = NDArray[np.bool_]
@@ -91,7 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     objects = draw_objects(Population(), 60_000, np.random.SeedSequence(options.seed))
     instrument = instrument_named("desi")
-    library = load_library(options.templates)
+    library = read_templates(options.templates) if options.templates else None
     name = "templates" if options.templates else "simulated"
     options.out.mkdir(parents=True, exist_ok=True)
     for group, panels in FIGURES.items():

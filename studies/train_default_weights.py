@@ -29,7 +29,6 @@ from quasarloop.simulate.instrument import instrument_named
 from quasarloop.simulate.model import observed_flux
 from quasarloop.simulate.noise import blur, draw_conditions, observe
 from quasarloop.simulate.population import Distribution, Population
-from quasarloop.simulate.templates import load_library
 from quasarloop.truth import SpecType
 
 BLOCK = 512
@@ -132,7 +131,7 @@ def _block(
 ) -> dict[str, np.ndarray]:
     survey = instrument_named(instrument)
     objects = draw_objects(population, n, np.random.SeedSequence(seed), first_index=start)
-    light = observed_flux(objects, survey.wave_aa, load_library(None))
+    light = observed_flux(objects, survey.wave_aa)
     rng = np.random.default_rng(np.random.SeedSequence((seed, start)))
     conditions = draw_conditions(rng, n, len(survey.arms))
     arms = []

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from quasarloop.errors import DataFormatError
 from quasarloop.simulate.draw import draw_objects, quasars_at
 from quasarloop.simulate.lattice import fine_lattice
-from quasarloop.simulate.model import known_truth, observed_flux
+from quasarloop.simulate.model import observed_flux
 from quasarloop.simulate.population import Population, QuasarPopulation
 from quasarloop.simulate.templates import (
     TemplateLibrary,
-    load_library,
     read_template,
     read_templates,
     template_quasars,
+    template_truth,
 )
 from quasarloop.truth import SpecType
 
@@ -135,10 +135,10 @@ def test_a_folder_with_one_quasar_template_uses_it_everywhere(folder: Path) -> N
 
 
 def test_truth_of_templates_says_only_what_holds(folder: Path) -> None:
-    library = load_library(folder)
+    library = read_templates(folder)
     assert isinstance(library, TemplateLibrary)
     objects = draw_objects(Population(), 600, np.random.SeedSequence(6))
-    known = known_truth(objects, library)
+    known = template_truth(objects, library)
     star = known.spectype == SpecType.STAR
     assert set(known.subtype[star]) == {"K", "CV"}
     assert np.isnan(known.quasar.slope).all()
@@ -146,7 +146,7 @@ def test_truth_of_templates_says_only_what_holds(folder: Path) -> None:
     assert not known.quasar.weak_line.any()
     assert np.array_equal(known.quasar.bal.is_bal, objects.quasar.bal.is_bal)
     assert np.array_equal(known.z, objects.z)
-    assert known_truth(objects) is objects
+    assert template_truth(objects, None) is objects
     flux = observed_flux(objects, OBSERVED, library)
     assert np.isfinite(flux).all()
     assert (flux >= 0).all()

@@ -59,7 +59,7 @@ _CONTINUUM_PART: Final = 0.9
 def draw_bal(
     fraction: float, mini_fraction: float, lobal_share: float, n: int, rng: np.random.Generator
 ) -> BalTraits:
-    """Draw which of n quasars have troughs, and what troughs.
+    """Draw which of n quasars have troughs, and their shapes.
 
     Args:
         fraction: share with BI > 0.

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.forest import draw_absorbers
 from quasarloop.simulate.galaxies import draw_galaxy_traits
 from quasarloop.simulate.objects import (
@@ -26,7 +27,7 @@ from quasarloop.simulate.population import (
     distance_modulus,
 )
 from quasarloop.simulate.quasar_traits import draw_quasar_traits
-from quasarloop.simulate.stars import draw_star_traits, star_velocity_redshift
+from quasarloop.simulate.stars import draw_star_traits
 from quasarloop.truth import SpecType
 
 __all__ = ["BLOCK_OBJECTS", "draw_objects", "quasars_at"]
@@ -42,7 +43,7 @@ _SUBTYPE_DTYPE: Final = "<U16"
 
 
 class _Common(NamedTuple):
-    """What every class has: (n,) arrays."""
+    """Properties of every class: (n,) arrays."""
 
     subtype: NDArray[np.str_]
     z: Floats64
@@ -74,7 +75,7 @@ def draw_objects(
 def quasars_at(
     config: QuasarPopulation, z: ArrayLike, r_mag: ArrayLike, rng: np.random.Generator
 ) -> Objects:
-    """Draw one quasar at each given redshift and magnitude (to set beside real ones).
+    """Draw one quasar at each given redshift and magnitude (to compare with real ones).
 
     Args:
         config: how often each oddity occurs.
@@ -181,7 +182,7 @@ def _draw_stars(
     kind = _choose(rng, [config.kinds.get(name, 0.0) for name in names], n)
     traits = draw_star_traits(kind, rng)
     r_mag = _f32(config.r_mag.quantile(rng.random(n)))
-    z = star_velocity_redshift(traits.velocity_kms)
+    z = traits.velocity_kms.astype(np.float64) / SPEED_OF_LIGHT_KMS
     # Dust in front of stars is the Galaxy's, which surveys correct for: none is left here.
     return _Common(np.array(names)[kind], z, r_mag, np.zeros(n, np.float32)), traits
 

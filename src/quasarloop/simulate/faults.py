@@ -1,4 +1,4 @@
-"""What goes wrong with spectra, at stated rates, each case written into the truth."""
+"""Faults of spectra, at stated rates, each case written into the truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -139,7 +139,7 @@ def draw_faults(rng: Rng, n: int, rates: FaultRates, n_arms: int = len(ARM_NAMES
 
 
 def disturb_light(flux: Array32, faults: Faults) -> Array32:
-    """Apply, before any noise, what changes the light itself: blends, boosts, sky fibres.
+    """Apply, before any noise, the faults of the light itself: blends, boosts, sky fibres.
 
     Args:
         flux: (n, n_pix) noiseless; changed in place and returned.
@@ -168,7 +168,7 @@ def disturb_arm(
     *,
     cosmic_rays: bool,
 ) -> NoisyArm:
-    """Apply, after the noise, what goes wrong in the spectrograph and the reduction.
+    """Apply, after the noise, the faults of spectrograph and reduction.
 
     Args:
         arm: one exposure of one arm; its arrays are changed in place.

@@ -1,4 +1,4 @@
-"""What lies between a quasar and us: forest, damped systems, Lyman limits, metals.
+"""Intervening absorption of quasars: forest, damped systems, Lyman limits, metals.
 
 Metal lines are in ``data/absorption_lines.ecsv``.
 """
@@ -372,7 +372,7 @@ def _field_power(k: Floats64) -> Floats64:
 
 @lru_cache(maxsize=1)
 def _depth_law() -> _Law:
-    """Mean and scatter of ln τ by redshift, so that the mean transmission comes out right."""
+    """Mean and scatter of ln τ by redshift, that give the mean transmission."""
     z = _FIELD.wave_aa / LYA_AA - 1.0
     k = np.linspace(1e-6, np.pi / PIXEL_KMS, 20_000)
     unit = float(np.trapezoid(_field_power(k), k) / np.pi)

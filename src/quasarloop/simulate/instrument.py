@@ -70,7 +70,7 @@ _HC_ERG_AA: Final = 1.98644586e-8  # Planck's constant × speed of light, erg Å
 
 @dataclass(frozen=True)
 class Telescope:
-    """What collects the light.
+    """A telescope and its fibres.
 
     Attributes:
         survey: ``"desi"`` or ``"sdss"``.
@@ -124,7 +124,7 @@ class ArmModel:
 
     @property
     def pixels(self) -> slice:
-        """Where the arm lies on the instrument's grid."""
+        """The arm's pixels on the instrument's grid."""
         return slice(self.start, self.start + len(self.wave_aa))
 
 
@@ -154,11 +154,7 @@ def desi_instrument() -> Instrument:
     """
     wave = np.asarray(3600.0 + 0.8 * np.arange(7781), dtype=np.float64)
     ranges = {"b": (0, 2751, 0.88), "r": (2700, 2326, 0.80), "z": (4900, 2881, 0.91)}
-    arms = tuple(
-        _arm(DESI_TELESCOPE, name, wave, (start, n_pix), sigma)
-        for name, (start, n_pix, sigma) in ranges.items()
-    )
-    return Instrument("desi", wave, arms, DESI_TELESCOPE)
+    return _instrument(DESI_TELESCOPE, wave, ranges)
 
 
 @cache
@@ -171,12 +167,8 @@ def sdss_instrument() -> Instrument:
     wave = np.asarray(10 ** (3.5526 + 1e-4 * np.arange(4620)), dtype=np.float64)
     last_blue = int(np.searchsorted(wave, 6350.0))
     first_red = int(np.searchsorted(wave, 5650.0))
-    edges = {"b": (0, last_blue, 1.07), "r": (first_red, len(wave) - first_red, 0.85)}
-    arms = tuple(
-        _arm(SDSS_TELESCOPE, name, wave, (start, n_pix), sigma)
-        for name, (start, n_pix, sigma) in edges.items()
-    )
-    return Instrument("sdss", wave, arms, SDSS_TELESCOPE)
+    ranges = {"b": (0, last_blue, 1.07), "r": (first_red, len(wave) - first_red, 0.85)}
+    return _instrument(SDSS_TELESCOPE, wave, ranges)
 
 
 def instrument_named(name: str) -> Instrument:
@@ -202,21 +194,25 @@ def photons_per_flux(wave_aa: Floats, telescope: Telescope) -> Floats:
     return 1e-17 * telescope.area_cm2 * telescope.exposure_s * width / energy_erg
 
 
-def _arm(
-    telescope: Telescope, name: str, wave: Floats, pixels: tuple[int, int], sigma_pixels: float
-) -> ArmModel:
-    part = wave[pixels[0] : pixels[0] + pixels[1]]
-    table = published("throughput")
-    anchors = table[(table.survey == telescope.survey) & (table.arm == name)]
-    throughput = np.interp(part, anchors.wave_aa, anchors.throughput)
-    sigma_aa = sigma_pixels * np.gradient(part)
-    sky = sky_spectrum(part, sigma_aa) * telescope.fibre_arcsec2 / telescope.acceptance
-    return ArmModel(
-        name=name,
-        wave_aa=part,
-        start=pixels[0],
-        sigma_pixels=sigma_pixels,
-        electrons=photons_per_flux(part, telescope) * throughput,
-        sky=sky,
-        read_variance=telescope.read_variance,
-    )
+def _instrument(
+    telescope: Telescope, wave: Floats, ranges: dict[str, tuple[int, int, float]]
+) -> Instrument:
+    """Cut arms out of the common pixels: first pixel, number of pixels, resolution (pixels)."""
+    table, arms = published("throughput"), []
+    for name, (start, n_pix, sigma_pixels) in ranges.items():
+        part = wave[start : start + n_pix]
+        anchors = table[(table.survey == telescope.survey) & (table.arm == name)]
+        throughput = np.interp(part, anchors.wave_aa, anchors.throughput)
+        sky = sky_spectrum(part, sigma_pixels * np.gradient(part))
+        arms.append(
+            ArmModel(
+                name=name,
+                wave_aa=part,
+                start=start,
+                sigma_pixels=sigma_pixels,
+                electrons=photons_per_flux(part, telescope) * throughput,
+                sky=sky * telescope.fibre_arcsec2 / telescope.acceptance,
+                read_variance=telescope.read_variance,
+            )
+        )
+    return Instrument(telescope.survey, wave, tuple(arms), telescope)

@@ -1,7 +1,7 @@
 """The fine log-wavelength lattice on which noiseless spectra are made, and line profiles on it.
 
 Pixel ``j`` of the lattice is at 10**(1e-4 j) Å, so a redshift is a shift by a number of pixels,
-and an object has the same forest whatever wavelengths it is observed at. Lines are added to many
+and an object has the same forest at all wavelengths it is observed at. Lines are added to many
 spectra at once, each in its own window of pixels.
 """
 
@@ -184,7 +184,7 @@ def shifted_mix(table: RestTable, z: Floats64, weights: Floats32, lattice: Latti
 # wings. Source of the wings, straight in log λ: Nagao, Marconi & Maiolino 2006 (A&A 447, 157).
 # Wings are followed down to exp(-6) = 0.25 % of the peak.
 _REACH_BROAD: Final = 6.0
-# A row's line ends there whatever the others' widths: spectra do not depend on their company.
+# A row's line ends there for any width of the others: spectra do not depend on other rows.
 _BROAD_END: Final = np.float32(np.exp(-_REACH_BROAD))
 _REACH_GAUSSIAN: Final = 4.0  # σ
 # No narrow line reaches further than this, pixels: 4 σ at a FWHM of 1700 km/s.

@@ -21,9 +21,8 @@ from quasarloop.simulate.population import Population
 from quasarloop.simulate.quasars import bare_quasars, base_continuum, dust
 from quasarloop.simulate.stars import star_spectra
 from quasarloop.simulate.templates import (
-    Library,
     TemplateLibrary,
-    load_library,
+    read_templates,
     template_galaxies,
     template_quasars,
     template_stars,
@@ -31,7 +30,7 @@ from quasarloop.simulate.templates import (
 )
 from quasarloop.truth import SpecType
 
-__all__ = ["R_BAND_AA", "ModelSky", "known_truth", "observed_flux", "scale_to_magnitude"]
+__all__ = ["R_BAND_AA", "ModelSky", "observed_flux", "scale_to_magnitude"]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
@@ -52,14 +51,16 @@ _BLOCK_ROWS: Final = 64
 _HOST_AA: Final = 5100.0
 
 
-def observed_flux(objects: Objects, wave_aa: ArrayLike, library: Library = "builtin") -> Floats32:
+def observed_flux(
+    objects: Objects, wave_aa: ArrayLike, library: TemplateLibrary | None = None
+) -> Floats32:
     """Return noiseless observed spectra of infinite resolution.
 
     Args:
         objects: (n) rows.
         wave_aa: (n_pix,) increasing vacuum wavelengths, Å. Pixels of the lattice
             (`lattice.fine_lattice`) need no interpolation.
-        library: ``"builtin"`` or a `templates.TemplateLibrary`.
+        library: templates to make them of; None is the built-in library.
 
     Returns:
         (n, n_pix) float32 flux density, 1e-17 erg/s/cm²/Å, of the objects' r magnitudes (AB).
@@ -101,16 +102,6 @@ def scale_to_magnitude(flux: Floats32, lattice: Lattice, r_mag: ArrayLike) -> No
     flux *= scale.astype(np.float32)[:, None]
 
 
-def known_truth(objects: Objects, library: Library = "builtin") -> Objects:
-    """Return the objects as a library makes them: what a truth table may contain of its spectra.
-
-    Args:
-        objects: (n) rows as drawn.
-        library: the one their spectra are made with.
-    """
-    return template_truth(objects, library) if isinstance(library, TemplateLibrary) else objects
-
-
 @lru_cache(maxsize=8)
 def _band_weight(lattice: Lattice) -> Floats32:
     """Photon-counting weights with Σ weight = 1, (n_pix,)."""
@@ -128,23 +119,23 @@ def _ab_flux(r_mag: ArrayLike) -> Floats64:
 
 
 def _spectra_of(
-    spectype: SpecType, objects: Objects, lattice: Lattice, library: Library
+    spectype: SpecType, objects: Objects, lattice: Lattice, library: TemplateLibrary | None
 ) -> Floats32:
     if spectype == SpecType.QSO:
         return _quasars(objects, lattice, library)
-    if isinstance(library, TemplateLibrary):
-        make = template_stars if spectype == SpecType.STAR else template_galaxies
-        return make(objects, library, lattice)
-    return (star_spectra if spectype == SpecType.STAR else galaxy_spectra)(objects, lattice)
+    is_star = spectype == SpecType.STAR
+    if library is None:
+        return (star_spectra if is_star else galaxy_spectra)(objects, lattice)
+    return (template_stars if is_star else template_galaxies)(objects, library, lattice)
 
 
-def _quasars(objects: Objects, lattice: Lattice, library: Library) -> Floats32:
+def _quasars(objects: Objects, lattice: Lattice, library: TemplateLibrary | None) -> Floats32:
     spectra = bare_quasars(objects, lattice)
-    if isinstance(library, TemplateLibrary):
+    if library is not None:
         spectra = template_quasars(spectra, objects, library, lattice)
     spectra *= dust(objects, lattice)
     absorb_bal(spectra, lattice, objects.z, objects.quasar.bal)
-    if library == "builtin":  # the low-redshift templates contain their hosts
+    if library is None:  # the low-redshift templates contain their hosts
         _add_host(spectra, objects, lattice)
     absorb_forest(spectra, objects, lattice)
     return spectra
@@ -184,9 +175,9 @@ class ModelSky:
     templates: Path | None = None
 
     @cached_property
-    def library(self) -> Library:
-        """The spectra all objects are made of, loaded once per worker."""
-        return load_library(self.templates)
+    def library(self) -> TemplateLibrary | None:
+        """The templates all objects are made of, loaded once per worker."""
+        return None if self.templates is None else read_templates(self.templates)
 
     def __call__(self, seed: int, first: int, n: int, wave_aa: NDArray[np.float64]) -> Light:
         """Return the light of objects first … first + n − 1; each depends on its number alone."""
@@ -199,11 +190,11 @@ class ModelSky:
             z=objects.z,
             bal=bal.astype(np.int8),
             # Templates do not follow every property of the objects drawn.
-            hidden=_hidden(known_truth(objects, self.library).columns()),
+            hidden=_hidden(template_truth(objects, self.library).columns()),
         )
 
     def options(self) -> dict[str, Any]:
-        """Return what the light depends on, for the manifest."""
+        """Return population and templates, for the manifest."""
         return {
             "population": self.population.model_dump(mode="json"),
             "templates": None if self.templates is None else self.templates.name,

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import pdtr
 
 from quasarloop.artefacts import checksum
 from quasarloop.errors import DataFormatError
@@ -51,7 +52,7 @@ _BLOCK_ROWS: Final = 32
 
 @dataclass(frozen=True)
 class Conditions:
-    """How one exposure went.
+    """Seeing, sky and calibration of one exposure.
 
     Attributes:
         time: exposure time over the nominal one.
@@ -95,7 +96,7 @@ class RealNoise:
 
 
 def draw_conditions(rng: Rng, n: int, n_arms: int, depth: float = 1.0) -> Conditions:
-    """Draw how one exposure goes.
+    """Draw the conditions of one exposure.
 
     Args:
         rng: generator of this exposure.
@@ -193,11 +194,11 @@ def observe(
     # In blocks that stay in the cache; the random numbers are the same as in one go.
     for start in range(0, len(flux), _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        how = replace(conditions, fibre=conditions.fibre[rows])
+        of_rows = replace(conditions, fibre=conditions.fibre[rows])
         if background is None:
-            spread = variance(arm, flux[rows], how)
+            spread = variance(arm, flux[rows], of_rows)
         else:
-            spread = _real_variance(arm, flux[rows], how, background[rows])
+            spread = _real_variance(arm, flux[rows], of_rows, background[rows])
         noise_rng.standard_normal(out=noisy[rows], dtype=np.float32)
         np.reciprocal(spread, out=ivar[rows])
         noisy[rows] *= np.sqrt(spread, out=spread)
@@ -238,8 +239,7 @@ def _mask_hits(flux: Array32, ivar: Array32, mask: NDArray[np.int32], name: str,
 
 def _poisson_quantile(uniform: Array32, mean: float) -> NDArray[np.int64]:
     counts = np.arange(int(mean + 8 * np.sqrt(mean)) + 8)
-    log_p = counts * np.log(mean) - mean - np.cumsum(np.log(np.maximum(counts, 1)))
-    return np.searchsorted(np.cumsum(np.exp(log_p)), uniform)
+    return np.searchsorted(pdtr(counts, mean), uniform)
 
 
 def read_real_noise(path: str | Path, instrument: Instrument) -> RealNoise:

@@ -221,7 +221,7 @@ class StarPopulation(_Frozen):
 
 
 class Population(_Frozen):
-    """What is on the sky: three classes with weights; defaults are DESI's quasar targets.
+    """Objects on the sky: three classes with weights; defaults are DESI's quasar targets.
 
     >>> Population().quasars.weight
     0.6

@@ -1,4 +1,4 @@
-"""What makes one quasar unlike another: traits drawn from published distributions."""
+"""Traits of quasars, drawn from published distributions."""
 
 from typing import Final
 
@@ -34,7 +34,7 @@ _WIDTH_KMS: Final = 4200.0
 _WIDTH_SCATTER_DEX: Final = 0.13
 _WIDTH_EIGEN1_DEX: Final = -0.09  # Source: Boroson & Green 1992, sign; size ours
 _LINE_WIDTH_SCATTER_DEX: Final = 0.06
-# C IV and its like are near this width whatever Hβ's. Source: Shen et al. 2011.
+# C IV and its like are near this width for any width of Hβ. Source: Shen et al. 2011.
 _HIGH_IONISATION_KMS: Final = 4600.0
 _WIDTH_LIMITS_KMS: Final = (1100.0, 14_000.0)
 # Narrow lines: FWHM near 400 km/s. Source: Shen et al. 2011 ([O III] cores).

@@ -25,7 +25,6 @@ __all__ = [
     "normal_star",
     "planck",
     "star_spectra",
-    "star_velocity_redshift",
 ]
 
 Floats32 = NDArray[np.float32]
@@ -127,11 +126,6 @@ def star_spectra(objects: Objects, lattice: Lattice) -> Floats32:
         )
         np.dot(weights, window[start : start + 4], out=spectra[row])
     return spectra
-
-
-def star_velocity_redshift(velocity_kms: Floats32) -> Floats64:
-    """Return z = v/c of radial velocities."""
-    return np.asarray(velocity_kms, dtype=np.float64) / SPEED_OF_LIGHT_KMS
 
 
 def _metal_part(metals: Floats32) -> Floats32:

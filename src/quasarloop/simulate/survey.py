@@ -76,7 +76,7 @@ class SurveyOptions:
         return read_real_noise(self.noise_from, instrument_named(self.survey_format))
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for tiles on disk to be kept, as JSON values."""
+        """Return the options that must be equal for tiles on disk to be kept, as JSON values."""
         return {
             "seed": self.seed,
             "format": self.survey_format,
@@ -89,7 +89,7 @@ class SurveyOptions:
 
 @dataclass(frozen=True)
 class SurveyReport:
-    """What a run did.
+    """Numbers of a run.
 
     Attributes:
         out: the survey's folder.
@@ -145,7 +145,18 @@ def simulate_survey(
     )
     report.complete()
     rows = join_truth_files([_truth_file(options, tile) for tile in tiles], options.out)
-    _record(options, n_objects, len(tiles), rows)
+    write_manifest(
+        options.out / MANIFEST,
+        {
+            "simulation": options.identity(),
+            "complete": True,
+            "n_objects": n_objects,
+            "n_tiles": len(tiles),
+            "n_truth": rows,
+            "truth": checksum(options.out / "truth.fits"),
+            "versions": versions(),
+        },
+    )
     return SurveyReport(options.out, n_objects, len(tiles), len(tiles) - len(missing), rows)
 
 
@@ -162,21 +173,6 @@ def _check_same(options: SurveyOptions) -> None:
             f"{options.out} holds another simulation ({', '.join(different)} differ: see "
             f"{path.name}); give an empty folder, or remove that one"
         )
-
-
-def _record(options: SurveyOptions, n_objects: int, n_tiles: int, n_truth: int) -> None:
-    write_manifest(
-        options.out / MANIFEST,
-        {
-            "simulation": options.identity(),
-            "complete": True,
-            "n_objects": n_objects,
-            "n_tiles": n_tiles,
-            "n_truth": n_truth,
-            "truth": checksum(options.out / "truth.fits"),
-            "versions": versions(),
-        },
-    )
 
 
 def _make_tile(tile: Tile, options: SurveyOptions) -> int:
@@ -274,7 +270,7 @@ def _desi_folder(options: SurveyOptions, tile: Tile) -> Path:
     return options.out / "tiles" / "cumulative" / str(tile.tile_id) / str(tile.night)
 
 
-# Sections of ours; everything else belongs to the population.
+# Sections of the observing options; all others belong to the population.
 _OWN_SECTIONS: Final = ("observing", "faults", "redrock")
 
 

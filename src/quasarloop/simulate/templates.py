@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from astropy.io import fits
@@ -15,10 +15,8 @@ from quasarloop.simulate.objects import GALAXY_KINDS, Objects, blank
 from quasarloop.truth import SpecType
 
 __all__ = [
-    "Library",
     "Template",
     "TemplateLibrary",
-    "load_library",
     "read_template",
     "read_templates",
     "template_galaxies",
@@ -108,24 +106,8 @@ class TemplateLibrary:
     stars: dict[str, Template]
 
 
-# The built-in library of published numbers, or a folder of templates.
-Library = Literal["builtin"] | TemplateLibrary
-
-
-def load_library(folder: Path | str | None) -> Library:
-    """Return the templates of a folder, or the built-in library without one.
-
-    Args:
-        folder: a redrock-templates folder (``rrtemplate-*.fits``), or None.
-
-    Raises:
-        DataFormatError: no template of some class there, or a file that is not a template.
-    """
-    return "builtin" if folder is None else read_templates(folder)
-
-
 def read_templates(folder: Path | str) -> TemplateLibrary:
-    """Read every ``rrtemplate-*.fits`` of a folder.
+    """Read every ``rrtemplate-*.fits`` of a redrock-templates folder.
 
     Where a class has several files (``QSO-None`` beside ``QSO-LOZ``), the split ones win; where
     one file is there in several versions, the name that sorts last.
@@ -332,13 +314,19 @@ def _star_templates(subtype: NDArray[np.str_], library: TemplateLibrary) -> NDAr
     return np.array([chosen[str(kind)] for kind in subtype], dtype=subtype.dtype)
 
 
-def template_truth(objects: Objects, library: TemplateLibrary) -> Objects:
+def template_truth(objects: Objects, library: TemplateLibrary | None) -> Objects:
     """Return objects without the hidden properties that templates do not follow.
 
-    Redshift, magnitude, dust, broad absorption and absorbing systems hold whatever the library.
+    Redshift, magnitude, dust, broad absorption and absorbing systems hold for every library.
     Stars get the template's subtype; strengths and shapes of the built-in spectra become NaN, weak
     lines and double peaks False and 0.
+
+    Args:
+        objects: (n) rows as drawn.
+        library: of their spectra; None is the built-in one, which follows every property.
     """
+    if library is None:
+        return objects
     is_star = objects.spectype == SpecType.STAR
     subtype = np.where(np.isin(objects.subtype, _BUILTIN_SUBTYPES), "", objects.subtype)
     subtype[is_star] = _star_templates(objects.subtype[is_star], library)

@@ -2,10 +2,11 @@
 
 SDSS keeps one file per spectrum, the headers of which differ in a few cards only. They are put
 together here from bytes: 0.36 ms of CPU time per file (three tables), against 5.2 ms with fitsio
-and 29 ms with astropy; simulating the object itself takes about 2 ms.
+and 29 ms with astropy; all else of simulating an object takes about 1 ms.
 """
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -121,7 +122,7 @@ _BRIGHT_OVER_CONTINUUM: Final = 4.0
 
 @dataclass(frozen=True)
 class Plate:
-    """How SDSS names a tile.
+    """PLATE, MJD, FIBERID and THING_ID of a tile.
 
     Attributes:
         plate, mjd: PLATE and MJD.
@@ -253,13 +254,13 @@ def _coadd_rows(instrument: Instrument, whole: NoisyArm) -> NDArray[np.void]:
     rows["and_mask"] = bright | lost
     rows["or_mask"] = bright | lost | struck
     rows["wdisp"], rows["sky"] = width, sky
-    # The survey keeps its best template here; we keep a smooth version of what was seen.
+    # The survey keeps its best template here; here it is the smoothed spectrum.
     rows["model"] = _smooth(whole)
     return rows
 
 
 def _by_light(instrument: Instrument, what: str) -> NDArray[np.float64]:
-    """Sky or resolution where arms overlap: each weighs as the electrons it collects."""
+    """Sky or resolution where arms overlap: mean weighted by the electrons each collects."""
     total = np.zeros(len(instrument.wave_aa))
     weight = np.zeros_like(total)
     for arm in instrument.arms:
@@ -309,16 +310,17 @@ def _object_rows(
 
 @contextmanager
 def _folder_atomically(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes the place of `folder` once the block ends well."""
+    """Yield a temporary folder that replaces `folder` when the block ends without an error."""
     temporary = folder.with_name(f".{folder.name}.part")
     try:
-        _remove(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
         # All written first, then flushed: the disk takes 500 small files in one go.
         for path in sorted(temporary.iterdir()):
             _flush(path)
-        _remove(folder)
+        if folder.exists():
+            shutil.rmtree(folder)
         temporary.rename(folder)
     except OSError as exc:
         raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
@@ -330,10 +332,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        for old in folder.iterdir():
-            old.unlink()
-        folder.rmdir()
