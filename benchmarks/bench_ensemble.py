@@ -63,7 +63,7 @@ def _against_reference(
         counts, usable, said_by = _reference_counts(ensemble, store.shards[0])
     theirs_s = time.process_time() - started
     ours = pl.read_parquet(votes.files[0])
-    found = ours.select([count_column(one) for one in Vote]).to_numpy()
+    found = ours.select([count_column(one, 0.95) for one in Vote]).to_numpy()
     different = np.count_nonzero((found != counts).any(axis=1))
     entropy = ours["ENTROPY"].to_numpy()
     wrong = np.count_nonzero(entropy[usable] != vote_entropy(counts)[usable])

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from quasarloop.classes import Vote
 from quasarloop.ensemble.entropy import vote_entropy
-from quasarloop.ensemble.votes import DEFAULT_THRESHOLDS, count_column
+from quasarloop.ensemble.votes import COUNTED_AT, count_column
 from quasarloop.query.som import CellGrid
 
 ROWS = 3_600_000
@@ -116,7 +116,7 @@ def _shard(rng, start, n, n_objects, grid):
         "N_NETWORKS": np.full(n, NETWORKS, np.uint16),
         "N_ASKED": np.full(n, NETWORKS, np.uint16),
     }
-    for threshold in DEFAULT_THRESHOLDS:
+    for threshold in COUNTED_AT:
         for vote in Vote:
             columns[count_column(vote, threshold)] = by_class[:, vote].astype(np.uint16)
     columns["ENTROPY"] = vote_entropy(by_class)

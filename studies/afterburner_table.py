@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.network_step import load_network
-from quasarloop.afterburner.reruns import POLICIES, selection_named
+from quasarloop.afterburner.reruns import POLICIES, Selection, published_threshold
 from quasarloop.afterburner.tile import Settings, run_tile
 from quasarloop.artefacts import check_folder, checksum, write_atomically
 from quasarloop.network.weights import default_weights_path
@@ -158,7 +158,7 @@ def burn(
     path = weights.parent / f"qso_qn-{policy}-{threshold}.fits"
     clock = path.with_suffix(".seconds")
     if not clock.exists():
-        selection = selection_named(threshold)
+        selection = Selection(published_threshold(threshold))
         # Its Python: redrock 0.21.0 under numpy 2 cannot read priors by itself.
         python = str(rrdesi.parent / "python")
         settings = Settings.make(selection, policy, rrdesi=python, templates=[templates])

@@ -18,10 +18,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.classes import Thresholds
 from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
 from quasarloop.ensemble.forecast import Score
+from quasarloop.ensemble.member_record import read_member_record
 from quasarloop.ensemble.votes import MemberFinds
-from quasarloop.ensemble.votes_folder import members_file, open_votes, read_member_record
+from quasarloop.ensemble.votes_folder import members_file, open_votes
 from quasarloop.evaluate.figures import use_style
 
 LOSSES = (0.001, 0.005, 0.02, 0.1, 0.3)
@@ -83,10 +85,10 @@ def main() -> None:
     records = [read_member_record(members_file(votes.folder, path)) for path in votes.files]
     confidence = np.concatenate([record.confidence for record in records]).T
     z_best = np.concatenate([record.z for record in records]).T
-    high_z_min = votes.settings.high_z_min
+    decision = votes.rule.decision
     default = CascadeOptions(score=options.score)
     points = [
-        replay(confidence, z_best, high_z_min, replace(default, top_k=k, first=f, max_loss=loss))
+        replay(confidence, z_best, decision, replace(default, top_k=k, first=f, max_loss=loss))
         for k, f, loss in product(options.top, options.first, LOSSES)
     ]
     print(table(points, *confidence.shape))
@@ -97,17 +99,17 @@ def main() -> None:
 def replay(
     confidence: NDArray[np.float32],
     z_best: NDArray[np.float64],
-    high_z_min: float,
+    decision: Thresholds,
     options: CascadeOptions,
 ) -> Point:
     """Run one cascade on the record and compare with asking everybody."""
     n_networks, n = confidence.shape
     respondents = Recorded(confidence, z_best)
-    run = CascadeRun(respondents, options, high_z_min, n_networks)
+    run = CascadeRun(respondents, options, decision, n_networks)
     report = run.find()
     everybody = Recorded(confidence, z_best)
     everybody.asked[:] = True
-    exact = CascadeRun(everybody, options, high_z_min, n_networks).exact_scores()
+    exact = CascadeRun(everybody, options, decision, n_networks).exact_scores()
     found = np.where(run.asked == n_networks, run.score, -1.0)
     return Point(
         options,

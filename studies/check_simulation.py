@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.evaluate.metrics import RIGHT_WITHIN, share
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.network.decode import Classification, classify_finds, decode
@@ -107,7 +106,7 @@ def _judge_tiles(
 def classify(predictor: Predictor, flux: NDArray[np.float32]) -> Classification:
     """Apply the network as the survey does."""
     finds = decode(predictor.predict(flux), predictor.config)
-    return classify_finds(finds, predictor.config, threshold=CONFIDENCE_THRESHOLD)
+    return classify_finds(finds, predictor.config)
 
 
 def summary(rows: dict[str, Judged]) -> None:

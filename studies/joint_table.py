@@ -149,7 +149,7 @@ def _judge(label: str, sky: Sky, predictor: Predictor, way: Way) -> Judged:
     config = predictor.config
     outputs = predictor.predict(sky.flux, redshifts=way.head)
     finds = decode(outputs, config)
-    classic = classify_finds(finds, config, threshold=CONFIDENCE_THRESHOLD)
+    classic = classify_finds(finds, config)
     joint = joint_redshifts(outputs, config, way.trust)
     return Judged(label, config, sky.z, sky.sn, classic.is_qso, classic.z_best, finds, joint)
 

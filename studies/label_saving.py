@@ -46,9 +46,9 @@ from label_saving_page import (
 )
 from label_saving_skies import SKIES, SMALL, Draw, Setting, draw_sets, joined, read_labelled
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote
-from quasarloop.ensemble.member_votes import ask_members
 from quasarloop.ensemble.train import bootstrap_rows, member_seeds
-from quasarloop.ensemble.votes import VoteSettings
+from quasarloop.ensemble.vote import apply_members
+from quasarloop.ensemble.votes import VoteRule
 from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.network.config import preset
 from quasarloop.network.labelled import TrainingData
@@ -292,7 +292,7 @@ def judged(
     result: dict[str, list[float]] = {name: [] for name in measures}
     for judge in range(setting.judges):
         predictor = network(data, np.random.SeedSequence([draw.seed, judge, 77]), setting)
-        finds = ask_members(world.spectra[test], [predictor], VoteSettings())
+        finds = apply_members(world.spectra[test], [predictor], VoteRule())
         confidence = finds.confidence[0]
         found = confidence > CONFIDENCE_THRESHOLD
         result["at_threshold"].append(float(found[true].mean()))

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from quasarloop.catalogue import classify_to_file, line_columns, read_catalogue
-from quasarloop.classes import CONFIDENCE_THRESHOLD
+from quasarloop.classes import Thresholds
 from quasarloop.errors import QuasarloopError
 from quasarloop.evaluate.judge import Judgement, judge_catalogue
 from quasarloop.read import read_truth
@@ -28,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of real sets")
     parser.add_argument("--weights", type=Path, action="append", required=True)
-    parser.add_argument("--threshold", type=float, default=CONFIDENCE_THRESHOLD)
+    parser.add_argument("--threshold", type=float, default=Thresholds().confidence)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = [
@@ -66,7 +66,9 @@ def _judge(folder: Path, weights: Path, threshold: float) -> Judgement:
         classify_to_file([folder], made, weights=weights)
         block = read_catalogue(made)
     truth = read_truth(folder / "truth.csv")
-    return judge_catalogue(block, truth, lines=line_columns(block), threshold=threshold)
+    return judge_catalogue(
+        block, truth, lines=line_columns(block), thresholds=Thresholds(threshold)
+    )
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ import torch
 from numpy.typing import NDArray
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote
-from quasarloop.ensemble.member_votes import ask_members
 from quasarloop.ensemble.train import bootstrap_rows, member_seeds
-from quasarloop.ensemble.votes import MemberFinds, VoteSettings, vote_columns
+from quasarloop.ensemble.vote import apply_members
+from quasarloop.ensemble.votes import MemberFinds, VoteRule, vote_columns
 from quasarloop.ensemble.votes_folder import votes_table
 from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.network.config import preset
@@ -253,8 +253,8 @@ def training_data(world: World, rows: NDArray[np.int64]) -> TrainingData:
 def write_votes(path: Path, world: World, split: Split, members: list[Predictor]) -> None:
     """Write votes of the whole store; only the pool is predicted, the rest has no score."""
     n = len(world.spectra)
-    settings = VoteSettings()
-    finds = ask_members(world.spectra[split.pool], members, settings)
+    settings = VoteRule()
+    finds = apply_members(world.spectra[split.pool], members, settings)
     shape = (len(members), n)
     confidence, z = np.full(shape, np.nan, np.float32), np.full(shape, np.nan)
     confidence[:, split.pool], z[:, split.pool] = finds.confidence, finds.z_best
@@ -262,8 +262,9 @@ def write_votes(path: Path, world: World, split: Split, members: list[Predictor]
     line_mean[split.pool] = finds.line_mean
     columns = vote_columns(MemberFinds(confidence, z, line_mean), settings, members[0].config.lines)
     keys, flags = world.spectra.keys, world.spectra.flags
-    table = votes_table(keys, flags, "", 0, columns, len(members)).to_pydict()
-    table["SHARD"], table["ROW"] = world.shard.tolist(), world.row.tolist()
+    table = votes_table(
+        keys, flags, world.shard.tolist(), world.row, columns, len(members)
+    ).to_pydict()
     pq.write_table(pl.DataFrame(table).to_arrow(), path)
 
 
@@ -303,7 +304,7 @@ def judged(
     predictor = network(
         training_data(world, labelled), np.random.SeedSequence([seed, judge, 77]), options
     )
-    finds = ask_members(world.spectra[held_out], [predictor], VoteSettings())
+    finds = apply_members(world.spectra[held_out], [predictor], VoteRule())
     confidence = finds.confidence[0]
     true = world.labels.is_qso[held_out]
     found = confidence > CONFIDENCE_THRESHOLD

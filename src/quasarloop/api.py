@@ -19,9 +19,14 @@ from quasarloop.campaign.run import (
 )
 from quasarloop.campaign.state import StepState, damaged_files, round_folder
 from quasarloop.campaign.steps.report import REPORT_NAME
-from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra, line_columns
+from quasarloop.catalogue.classify import (
+    ClassifyOptions,
+    catalogue_header,
+    catalogue_thresholds,
+    classify_spectra,
+    line_columns,
+)
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
-from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.columns import catalogue_columns
 from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import Ensemble
@@ -79,6 +84,7 @@ def classify(
     *,
     threshold: float | None = None,
     n_lines: int | None = None,
+    high_z_min: float | None = None,
     device: str = "auto",
 ) -> Table:
     """Find the quasars in survey files, folders of them, or a store.
@@ -86,27 +92,33 @@ def classify(
     Args:
         paths: one or several.
         weights: weights file; None takes the one shipped with the package.
-        threshold: a line counts if its confidence is strictly above; default 0.95.
-        n_lines: lines that must count; default one.
+        threshold: a line counts if its confidence is strictly above; default: the weights'.
+        n_lines: lines that must count; default: the weights'.
+        high_z_min: lowest redshift of class HIGH_Z; default: the weights'.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
 
     Returns:
-        One row per spectrum, in order, with units; the columns of ``quasarloop classify``. For
-        more spectra than fit into memory use `quasarloop.catalogue.classify_to_file`.
+        One row per spectrum, in order, with units; the columns of ``quasarloop classify``, and
+        its record in ``.meta``. For more spectra than fit into memory use
+        `quasarloop.catalogue.classify_to_file`.
 
     Raises:
         DataFormatError: no spectra, or a broken file.
         WeightsError: weights that cannot be read.
     """
-    chosen = {"threshold": threshold, "n_lines": n_lines}
-    options = ClassifyOptions(**{k: v for k, v in chosen.items() if v is not None})  # type: ignore[arg-type]  # mixed
-    predictor = Predictor(read_weights(weights or default_weights_path()), device=device)
+    options = ClassifyOptions(threshold, n_lines, high_z_min)
+    path = Path(weights or default_weights_path())
+    network = read_weights(path)
+    predictor = Predictor(network, device=device)
     grid, columns = predictor.config.grid, catalogue_columns(predictor.config.lines)
     blocks = [
         classify_spectra(spectra, predictor, options)
         for spectra in iter_inputs(find_inputs(listed(paths)), grid)
     ]
-    table = Table({c.name: np.concatenate([b[c.name] for b in blocks]) for c in columns})
+    table = Table(
+        {c.name: np.concatenate([b[c.name] for b in blocks]) for c in columns},
+        meta=catalogue_header(path, network, options),
+    )
     for column in columns:
         table[column.name].unit = column.unit or None
         table[column.name].description = column.text
@@ -342,18 +354,22 @@ def judge(
     catalogue: Table | Mapping[str, Any],
     truth: TruthTable,
     *,
-    threshold: float = CONFIDENCE_THRESHOLD,
+    threshold: float | None = None,
+    n_lines: int | None = None,
 ) -> Judgement:
     """Judge a catalogue: ``.completeness``, ``.purity``, redshift errors, threshold curve.
 
     Args:
         catalogue: what `classify` returned.
         truth: secure labels by TARGETID.
-        threshold: confidence of the quoted numbers.
+        threshold: confidence of the quoted numbers; default: the one the catalogue was made with.
+        n_lines: lines that must count; default likewise.
 
     Raises:
         TruthError: no row has a secure label.
     """
     names = catalogue.colnames if isinstance(catalogue, Table) else list(catalogue)
     columns = {name: np.asarray(catalogue[name]) for name in names}
-    return judge_catalogue(columns, truth, lines=line_columns(columns), threshold=threshold)
+    meta = catalogue.meta if isinstance(catalogue, Table) else {}
+    thresholds = catalogue_thresholds(meta).replaced(threshold, n_lines)
+    return judge_catalogue(columns, truth, lines=line_columns(columns), thresholds=thresholds)

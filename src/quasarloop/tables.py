@@ -8,6 +8,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -27,6 +28,7 @@ __all__ = [
     "UNREADABLE",
     "new_fits",
     "open_writer",
+    "read_record",
     "read_table",
     "write_table",
 ]
@@ -264,20 +266,43 @@ def read_table(path: str | Path, *, as_text: bool = False) -> Block:
         OSError, ValueError, PolarsError: see `UNREADABLE`.
     """
     file = Path(path)
-    with file.open("rb") as stream:
-        start = stream.read(len(_ECSV_START))
-    if start.startswith((b"SIMPLE", b"\x1f\x8b")):
+    kind = _kind_of(file)
+    if kind == "fits":
         return _read_fits(file)
-    if start.startswith(b"PAR1"):
+    if kind == "parquet":
         return _from_polars(pl.read_parquet(file))
-    if start == _ECSV_START:
+    if kind == "ecsv":
         return _read_ecsv(file)
     if as_text:
         return _from_polars(pl.read_csv(file, infer_schema=False))
     return _from_polars(pl.read_csv(file, comment_prefix="#", infer_schema_length=None))
 
 
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read the provenance that `open_writer` was given; empty in tables of others.
+
+    Args:
+        path: of a catalogue.
+    """
+    file = Path(path)
+    try:
+        record = _RECORDS[_kind_of(file)](file)
+    except (*UNREADABLE, KeyError, TypeError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 _ECSV_START: Final = b"# %ECSV"
+
+
+def _kind_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        start = stream.read(len(_ECSV_START))
+    if start.startswith((b"SIMPLE", b"\x1f\x8b")):
+        return "fits"
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    return "ecsv" if start == _ECSV_START else "csv"
 
 
 def _read_fits(path: Path) -> Block:
@@ -311,3 +336,32 @@ def _native(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind == "U":
         return np.char.rstrip(values)
     return values.astype(values.dtype.newbyteorder("="))
+
+
+def _fits_record(path: Path) -> Any:
+    header = fitsio.read_header(str(path), ext=1)
+    return json.loads("".join(str(r["value"]) for r in header.records() if r["name"] == "HISTORY"))
+
+
+def _parquet_record(path: Path) -> Any:
+    return json.loads(pq.read_schema(path).metadata[b"quasarloop"])
+
+
+def _csv_record(path: Path) -> Any:
+    with path.open(encoding="utf-8") as stream:
+        comments = takewhile(lambda line: line.startswith("#"), stream)
+        return json.loads("".join(line.removeprefix("#") for line in comments))
+
+
+def _ecsv_record(path: Path) -> Any:
+    from astropy.io import ascii as astropy_ascii  # noqa: PLC0415 -- as in `_ecsv`
+
+    return dict(astropy_ascii.read(path, format="ecsv").meta)
+
+
+_RECORDS: Final[Mapping[str, Callable[[Path], Any]]] = {
+    "fits": _fits_record,
+    "parquet": _parquet_record,
+    "csv": _csv_record,
+    "ecsv": _ecsv_record,
+}

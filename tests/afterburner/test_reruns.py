@@ -15,7 +15,7 @@ from quasarloop.afterburner.reruns import (
     Why,
     plan_reruns,
     policy_named,
-    selection_named,
+    published_threshold,
     unfit_rows,
 )
 from quasarloop.errors import SelectionError
@@ -149,14 +149,14 @@ def test_priors_no_template_reaches():
 
 
 def test_thresholds_have_names():
-    assert [selection_named(n).c_thresh for n in ("pipeline", "paper", "catalogue")] == [
+    assert [published_threshold(n) for n in ("pipeline", "paper", "catalogue")] == [
         0.5,
         0.95,
         0.99,
     ]
     with pytest.raises(SelectionError, match="known: pipeline, paper, catalogue"):
-        selection_named("mine")
-    with pytest.raises(SelectionError, match="c_thresh 2"):
-        Selection(c_thresh=2)
+        published_threshold("mine")
+    with pytest.raises(SelectionError, match="a confidence lies between 0 and 1"):
+        Selection(threshold=2)
     with pytest.raises(SelectionError, match="known: paper, today, ours"):
         policy_named("theirs")

@@ -210,7 +210,9 @@ def test_the_header_says_what_made_it(tile, network, template_files, fake_rrdesi
     ]
     assert recipe["redrock"]["version"] == "0.21.0"
     assert recipe["inputs"]["first_version"] == "simulated"
-    assert recipe["selection"]["c_thresh"] == 0.5
+    # The weights' own: --thresholds pipeline would give 0.5.
+    assert recipe["selection"]["c_thresh"] == network.predictor.thresholds.confidence == 0.95
+    assert recipe["options"]["thresholds_from"]["confidence"] == "weights"
     assert recipe["options"]["flag_bits"]["NO_DATA"] == Flag.NO_DATA
     with fitsio.FITS(output) as fits:
         header = fits["QN_RR"].read_header()

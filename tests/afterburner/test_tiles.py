@@ -73,7 +73,7 @@ def test_resumed_and_the_same_on_any_engine(reduction, tmp_path):
 def test_outputs_of_another_recipe_are_not_taken_for_done(reduction, tmp_path):
     tiles = find_tiles(reduction, tmp_path / "out")[:1]
     run_tiles(tiles, work()).complete()
-    other = Work(Settings.make(Selection(0.99, 1, ("BGS_ANY",)), rerun="later"))
+    other = Work(Settings.make(Selection(0.99, target_classes=("BGS_ANY",)), rerun="later"))
     with pytest.raises(TaskError, match="made with another selection"):
         run_tiles(tiles, other).complete()
     redone = Work(other.settings, overwrite=True)

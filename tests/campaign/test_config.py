@@ -26,7 +26,7 @@ def test_defaults_are_the_papers():
     config = CampaignOptions()
     assert (config.ensemble.networks, config.rounds, config.selection.n) == (200, 2, 1000)
     assert (config.map.rows, config.map.columns, config.map.percentile) == (45, 45, 15.0)
-    assert (config.evaluation.validation, config.evaluation.threshold) == (0.3, 0.95)
+    assert (config.evaluation.validation, config.evaluation.threshold) == (0.3, None)
 
 
 def test_every_setting_has_its_meaning_in_the_file():
@@ -41,7 +41,8 @@ def test_every_setting_has_its_meaning_in_the_file():
             else:
                 comment = described[field.name][1].comment
                 assert comment, f"{field.name} is not explained"
-                assert f"# {comment}\n{field.name} = " in text
+                key = f"# {field.name} =" if value is None else f"{field.name} = "
+                assert f"# {comment}\n{key}" in text
 
     check(CampaignOptions())
 

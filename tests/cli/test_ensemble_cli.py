@@ -64,7 +64,7 @@ def test_vote_writes_votes_at_the_thresholds_asked_for(folder):
     assert result.exit_code == 0, result.output
     assert "130 spectra, 2 networks" in result.output
     votes = open_votes(folder / "votes")
-    assert votes.settings.thresholds == (0.3, 0.95)
+    assert votes.rule.thresholds == (0.3, 0.95)
     assert {"N_LOW_Z_030", "N_LOW_Z_095"} <= set(pl.read_parquet_schema(votes.files[0]))
     assert len(list((folder / "votes" / "members").glob("*.parquet"))) == 2
 

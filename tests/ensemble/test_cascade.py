@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from quasarloop.classes import Thresholds
 from quasarloop.engine import Engine
 from quasarloop.ensemble.cascade import cascade_vote
 from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
@@ -28,13 +29,13 @@ def answers(fakes):
 def ask_everybody(fakes, answers, options):
     members = fakes.RecordedMembers(*answers)
     members.asked[:] = True
-    return CascadeRun(members, options, 2.1, M).exact_scores()
+    return CascadeRun(members, options, Thresholds(), M).exact_scores()
 
 
 def run_cascade(fakes, answers, **changes):
     options = CascadeOptions(**({"top_k": K} | changes))
     members = fakes.RecordedMembers(*answers)
-    run = CascadeRun(members, options, 2.1, M)
+    run = CascadeRun(members, options, Thresholds(), M)
     return run, run.find(), members, ask_everybody(fakes, answers, options)
 
 
@@ -88,7 +89,7 @@ def test_a_top_larger_than_the_sky_asks_everybody(fakes, answers):
 
 def test_an_ensemble_smaller_than_the_first_stage_is_asked_whole(fakes, answers):
     members = fakes.RecordedMembers(answers[0][:3, :500], answers[1][:3, :500])
-    run = CascadeRun(members, CascadeOptions(top_k=10), 2.1, 3)
+    run = CascadeRun(members, CascadeOptions(top_k=10), Thresholds(), 3)
     assert run.find()["work"] == 1.0
     assert members.asked.all()
 

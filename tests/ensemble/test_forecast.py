@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from quasarloop.classes import Thresholds
 from quasarloop.ensemble.entropy import (
     entropy_bits,
     mutual_information,
@@ -22,14 +23,14 @@ def answers(fakes):
 
 def forecast(answers, asked, score="entropy", n_networks=M):
     confidence, z = answers[0][:asked], answers[1][:asked]
-    scatter = measure_scatter(confidence, z, high_z_min=2.1, score=score)
-    return Forecaster(scatter, n_networks, 2.1, score).draws(confidence, z)
+    scatter = measure_scatter(confidence, z, decision=Thresholds(), score=score)
+    return Forecaster(scatter, n_networks, Thresholds(), score).draws(confidence, z)
 
 
 def exact(answers, score="entropy"):
     if score == "entropy":
-        return vote_entropy(vote_counts(*answers))
-    soft = soft_classes(*answers)
+        return vote_entropy(vote_counts(*answers, Thresholds()))
+    soft = soft_classes(*answers, high_z_min=2.1)
     if score == "mutual_information":
         return mutual_information(soft)
     return entropy_bits(soft.mean(axis=0))
@@ -76,7 +77,7 @@ def test_everybody_asked_leaves_no_doubt(answers):
 
 def test_a_spectrum_has_its_draws_whoever_stands_beside_it(answers):
     confidence, z = answers[0][:6], answers[1][:6]
-    forecaster = Forecaster(measure_scatter(confidence, z, high_z_min=2.1), M, 2.1)
+    forecaster = Forecaster(measure_scatter(confidence, z, decision=Thresholds()), M, Thresholds())
     whole = forecaster.draws(confidence, z)
     alone = forecaster.draws(confidence[:, 70:73], z[:, 70:73])
     assert whole.shape == (6000, N_DRAWS)
@@ -86,10 +87,10 @@ def test_a_spectrum_has_its_draws_whoever_stands_beside_it(answers):
 
 def test_scatter_of_parts_is_the_scatter_of_the_whole(answers):
     confidence, z = answers[0][:6], answers[1][:6]
-    whole = measure_scatter(confidence, z, high_z_min=2.1)
+    whole = measure_scatter(confidence, z, decision=Thresholds())
     parts = Scatter.empty()
     for rows in (slice(0, 1000), slice(1000, 6000)):
-        parts += measure_scatter(confidence[:, rows], z[:, rows], high_z_min=2.1)
+        parts += measure_scatter(confidence[:, rows], z[:, rows], decision=Thresholds())
     assert np.allclose(parts.variance, whole.variance)
     assert np.allclose(parts.shares, whole.shares)
     # Made with widths from 0.4 to 1: the mean square is 0.52.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN
-from quasarloop.ensemble.votes_folder import (
+from quasarloop.ensemble.member_record import (
     BYTES_PER_MEMBER,
     confidence_edges,
     decode_confidence,

@@ -13,17 +13,17 @@ import polars as pl
 import pytest
 from benchmarks.plain_network import plain_predict
 
-from quasarloop.classes import Vote
+from quasarloop.classes import Thresholds, Vote
 from quasarloop.engine import Engine
 from quasarloop.ensemble.entropy import count_votes, vote_entropy
 from quasarloop.ensemble.manifest import load_members
-from quasarloop.ensemble.member_votes import PIECE_ROWS, best_line, cut_pieces
-from quasarloop.ensemble.vote import VoteOptions, on_device, vote
-from quasarloop.ensemble.votes import VoteSettings, count_column
-from quasarloop.ensemble.votes_folder import members_file, open_votes, read_member_record
+from quasarloop.ensemble.member_record import read_member_record
+from quasarloop.ensemble.vote import PIECE_ROWS, VoteOptions, cut_pieces, on_device, vote
+from quasarloop.ensemble.votes import VoteRule, count_column
+from quasarloop.ensemble.votes_folder import members_file, open_votes
 from quasarloop.errors import DataFormatError, GridError, OutputError, TaskError, WeightsError
 from quasarloop.grid import LINEAR_GRID
-from quasarloop.network.decode import classify_finds, decode
+from quasarloop.network.decode import best_lines, classify_finds, decode
 from quasarloop.quality import UNUSABLE
 from quasarloop.store import create_store, iter_store, read_shard
 
@@ -61,12 +61,13 @@ def test_votes_are_those_of_the_plain_networks(undisturbed, ensemble, store):
     spectra = [s for s in iter_store(store) if len(s)]
     flux = np.concatenate([s.flux for s in spectra])
     usable = (np.concatenate([s.flags for s in spectra]) & UNUSABLE) == 0
-    settings = undisturbed.settings
+    settings = undisturbed.rule
     votes = {t: [] for t in settings.thresholds}
     for weights in load_members(ensemble):
         finds = decode(plain_predict(weights, flux), weights.config)
         for threshold in settings.thresholds:
-            votes[threshold].append(classify_finds(finds, weights.config, threshold).vote)
+            found = classify_finds(finds, weights.config, Thresholds(threshold))
+            votes[threshold].append(found.vote)
     for threshold in settings.thresholds:
         counts = count_votes(votes[threshold]) * usable[:, None]
         for one in Vote:
@@ -86,7 +87,7 @@ def test_unusable_rows_are_kept_and_say_nothing(undisturbed, ensemble):
     assert unusable["C_LYA"].is_nan().all()
     asked = table.filter(pl.col("FLAGS") == 0)
     assert asked["N_ASKED"].unique().to_list() == [len(ensemble)]
-    counts = sum(asked[count_column(one)].cast(int) for one in Vote)
+    counts = sum(asked[count_column(one, 0.95)].cast(int) for one in Vote)
     assert counts.unique().to_list() == [len(ensemble)]
 
 
@@ -98,7 +99,7 @@ def test_the_record_of_members_gives_all_votes_back(undisturbed, store):
         record = read_member_record(kept)
         asked = ~np.isnan(record.confidence)
         assert asked.sum(axis=1).tolist() == table["N_ASKED"].to_list()
-        for threshold in undisturbed.settings.thresholds:
+        for threshold in undisturbed.rule.thresholds:
             quasar = record.confidence > threshold
             high = (quasar & (record.z >= 2.1)).sum(axis=1)
             assert high.tolist() == table[count_column(Vote.HIGH_Z, threshold)].to_list()
@@ -110,7 +111,7 @@ def test_manifest_names_files_settings_and_ensemble(undisturbed, ensemble, store
     votes = open_votes(undisturbed.folder)
     assert votes == undisturbed
     assert votes.record["ensemble"] == ensemble.identity
-    assert votes.settings == VoteSettings()
+    assert votes.rule == VoteRule()
     assert not votes.is_cascade
     assert len(votes.files) == sum(n > 0 for n in SIZES)
     votes.files[0].rename(votes.files[0].with_suffix(".away"))
@@ -148,7 +149,7 @@ def test_other_votes_in_the_folder_are_refused(undisturbed, ensemble, store, tmp
             ensemble,
             store,
             undisturbed.folder,
-            options=VoteOptions(settings=VoteSettings(thresholds=(0.3,))),
+            options=VoteOptions(counted_at=(0.3,)),
         )
     (tmp_path / "other.parquet").touch()
     with pytest.raises(OutputError, match=r"holds Parquet files but no plan\.json"):
@@ -196,8 +197,8 @@ def test_pieces_hold_every_row_once_and_never_too_many():
 def test_the_line_that_decides_is_the_kth_best():
     confidence = np.array([[0.1, 0.9, 0.5]], dtype=np.float32)
     z = np.array([[1.0, 2.0, 3.0]])
-    assert best_line(confidence, z, 1) == (np.float32(0.9), 2.0)
-    assert best_line(confidence, z, 2) == (np.float32(0.5), 2.0)
+    assert best_lines(confidence, z, 1) == (np.float32(0.9), 2.0, 1)
+    assert best_lines(confidence, z, 2) == (np.float32(0.5), 2.0, 1)
 
 
 _MAIN = """

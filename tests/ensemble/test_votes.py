@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from quasarloop.classes import Vote
-from quasarloop.ensemble.votes import MemberFinds, VoteSettings, count_column, vote_columns
+from quasarloop.ensemble.votes import MemberFinds, VoteRule, count_column, vote_columns
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import NETWORK_LINES
 
@@ -23,10 +23,10 @@ def finds(confidence, z):
 def test_one_spectrum_by_hand():
     # Five members: two sure of z≈3, one sure of z=1, one at 0.96 (z=3.2), one at 0.6 (z=1).
     said = finds([[0.999], [0.997], [0.999], [0.96], [0.6]], [[3.0], [3.1], [1.0], [3.2], [1.0]])
-    columns = vote_columns(said, VoteSettings(), NETWORK_LINES)
+    columns = vote_columns(said, VoteRule(), NETWORK_LINES)
     assert columns["N_ASKED"].tolist() == [5]
     assert [columns[count_column(v, 0.5)][0] for v in Vote] == [0, 2, 3]
-    assert [columns[count_column(v)][0] for v in Vote] == [1, 1, 3]
+    assert [columns[count_column(v, 0.95)][0] for v in Vote] == [1, 1, 3]
     assert [columns[count_column(v, 0.99)][0] for v in Vote] == [2, 1, 2]
     assert columns["ENTROPY"][0] == pytest.approx(-2 * 0.2 * math.log2(0.2) - 0.6 * math.log2(0.6))
     p_high = (0.999 + 0.997 + 0.96) / 5
@@ -43,19 +43,19 @@ def test_one_spectrum_by_hand():
 
 def test_exactly_on_a_threshold_is_not_above_it():
     on = [[0.95]]
-    columns = vote_columns(finds(on, [[1.0]]), VoteSettings(), NETWORK_LINES)
-    assert columns[count_column(Vote.NOT_QSO)].tolist() == [1]
+    columns = vote_columns(finds(on, [[1.0]]), VoteRule(), NETWORK_LINES)
+    assert columns[count_column(Vote.NOT_QSO, 0.95)].tolist() == [1]
     above = [[np.nextafter(np.float32(0.95), np.float32(1))]]
-    columns = vote_columns(finds(above, [[1.0]]), VoteSettings(), NETWORK_LINES)
-    assert columns[count_column(Vote.LOW_Z)].tolist() == [1]
+    columns = vote_columns(finds(above, [[1.0]]), VoteRule(), NETWORK_LINES)
+    assert columns[count_column(Vote.LOW_Z, 0.95)].tolist() == [1]
 
 
 def test_rows_nobody_was_asked_about_count_zero_and_score_nan():
     nan = np.nan
     said = finds([[0.99, nan], [0.2, nan]], [[1.0, nan], [1.0, nan]])
-    columns = vote_columns(said, VoteSettings(), NETWORK_LINES)
+    columns = vote_columns(said, VoteRule(), NETWORK_LINES)
     assert columns["N_ASKED"].tolist() == [2, 0]
-    assert all(columns[count_column(v)][1] == 0 for v in Vote)
+    assert all(columns[count_column(v, 0.95)][1] == 0 for v in Vote)
     for name in ("ENTROPY", "MUTUAL_INFORMATION", "SOFT_ENTROPY", "P_LOW_Z", "Z_MEAN", "Z_Q84"):
         assert np.isnan(columns[name][1]), name
         assert not np.isnan(columns[name][0]), name
@@ -65,15 +65,15 @@ def test_members_not_asked_are_left_out_of_counts_and_means():
     nan = np.nan
     partly = finds([[0.99], [nan], [0.2]], [[3.0], [nan], [1.0]])
     without = finds([[0.99], [0.2]], [[3.0], [1.0]])
-    left = vote_columns(partly, VoteSettings(), NETWORK_LINES)
-    right = vote_columns(without, VoteSettings(), NETWORK_LINES)
+    left = vote_columns(partly, VoteRule(), NETWORK_LINES)
+    right = vote_columns(without, VoteRule(), NETWORK_LINES)
     assert {name: c.tolist() for name, c in left.items()} == {
         name: c.tolist() for name, c in right.items()
     }
 
 
 def test_nobody_says_quasar_so_there_is_no_redshift():
-    columns = vote_columns(finds([[0.1], [0.9]], [[1.0], [1.0]]), VoteSettings(), NETWORK_LINES)
+    columns = vote_columns(finds([[0.1], [0.9]], [[1.0], [1.0]]), VoteRule(), NETWORK_LINES)
     assert columns["ENTROPY"].tolist() == [0.0]
     assert np.isnan([columns[n][0] for n in ("Z_MEAN", "Z_STD", "Z_Q16", "Z_Q50", "Z_Q84")]).all()
 
@@ -83,7 +83,7 @@ def test_nobody_says_quasar_so_there_is_no_redshift():
     hnp.arrays(np.float64, (7, 5), elements=st.floats(0, 7)),
 )
 def test_columns_equal_a_written_out_loop(confidence, z):
-    settings = VoteSettings()
+    settings = VoteRule()
     columns = vote_columns(finds(confidence, z), settings, NETWORK_LINES)
     for row in range(5):
         for threshold in settings.thresholds:
@@ -104,17 +104,17 @@ def test_columns_equal_a_written_out_loop(confidence, z):
 def test_long_shards_are_the_sum_of_their_blocks():
     rng = np.random.default_rng(3)
     said = finds(rng.random((3, 2500)), rng.random((3, 2500)) * 5)
-    whole = vote_columns(said, VoteSettings(), NETWORK_LINES)
+    whole = vote_columns(said, VoteRule(), NETWORK_LINES)
     tail = finds(said.confidence[:, 2400:], said.z_best[:, 2400:])
-    part = vote_columns(tail, VoteSettings(), NETWORK_LINES)
+    part = vote_columns(tail, VoteRule(), NETWORK_LINES)
     assert all(np.array_equal(whole[n][2400:], part[n], equal_nan=True) for n in part)
-    empty = vote_columns(finds(np.empty((3, 0)), np.empty((3, 0))), VoteSettings(), NETWORK_LINES)
+    empty = vote_columns(finds(np.empty((3, 0)), np.empty((3, 0))), VoteRule(), NETWORK_LINES)
     assert {n: c.dtype for n, c in empty.items()} == {n: c.dtype for n, c in whole.items()}
 
 
 def test_settings_always_hold_the_papers_threshold_and_travel_as_json():
-    settings = VoteSettings(thresholds=(0.99, 0.5))
+    settings = VoteRule(thresholds=(0.99, 0.5))
     assert settings.thresholds == (0.5, 0.95, 0.99)
-    assert VoteSettings.from_dict(settings.to_dict()) == settings
+    assert VoteRule.from_dict(settings.to_dict()) == settings
     with pytest.raises(DataFormatError, match="between 0 and 1"):
-        VoteSettings(thresholds=(0.5, 1.0))
+        VoteRule(thresholds=(0.5, 1.0))

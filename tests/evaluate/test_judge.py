@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from quasarloop.classes import Thresholds
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.figures import judgement_figure, save_figure
 from quasarloop.evaluate.judge import judge_catalogue, judgement_record
@@ -26,7 +27,7 @@ CATALOGUE = {
 
 
 def test_counts_by_hand():
-    j = judge_catalogue(CATALOGUE, TRUTH, lines=LINES, threshold=0.95)
+    j = judge_catalogue(CATALOGUE, TRUTH, lines=LINES, thresholds=Thresholds(0.95))
     assert (j.n_rows, j.n_judged, j.n_true) == (7, 5, 3)  # insecure and unlabelled left out
     assert (j.completeness.part, j.completeness.whole) == (2, 3)  # targets 3 and 1
     assert (j.purity.part, j.purity.whole) == (2, 3)  # the star is the third
@@ -38,28 +39,28 @@ def test_counts_by_hand():
 
 
 def test_two_lines_are_stricter():
-    j = judge_catalogue(CATALOGUE, TRUTH, lines=LINES, threshold=0.95, n_lines=2)
+    j = judge_catalogue(CATALOGUE, TRUTH, lines=LINES, thresholds=Thresholds(0.95, 2))
     assert (j.completeness.part, j.purity.whole) == (1, 1)
-    with pytest.raises(TruthError, match="3 lines asked for, the catalogue has 2"):
-        judge_catalogue(CATALOGUE, TRUTH, lines=LINES, threshold=0.95, n_lines=3)
+    with pytest.raises(TruthError, match="3 lines must count; the catalogue has 2"):
+        judge_catalogue(CATALOGUE, TRUTH, lines=LINES, thresholds=Thresholds(0.95, 3))
 
 
 def test_repeated_target_is_judged_each_time():
     twice = {name: np.concatenate([values, values]) for name, values in CATALOGUE.items()}
-    j = judge_catalogue(twice, TRUTH, lines=LINES, threshold=0.95)
+    j = judge_catalogue(twice, TRUTH, lines=LINES, thresholds=Thresholds(0.95))
     assert (j.n_judged, j.n_true, j.completeness.part) == (10, 6, 4)
 
 
 def test_no_common_target_is_refused():
     with pytest.raises(TruthError, match="do both use the same TARGETIDs"):
-        judge_catalogue(CATALOGUE, TRUTH[3:4], lines=LINES, threshold=0.95)
+        judge_catalogue(CATALOGUE, TRUTH[3:4], lines=LINES, thresholds=Thresholds(0.95))
 
 
 def test_record_is_json_and_figure_draws(tmp_path):
     import json
 
-    j = judge_catalogue(CATALOGUE, TRUTH, lines=LINES, threshold=0.95)
-    nothing = judge_catalogue(CATALOGUE, TRUTH, lines=LINES, threshold=1.0)
+    j = judge_catalogue(CATALOGUE, TRUTH, lines=LINES, thresholds=Thresholds(0.95))
+    nothing = judge_catalogue(CATALOGUE, TRUTH, lines=LINES, thresholds=Thresholds(1.0))
     record = json.loads(json.dumps(judgement_record(nothing), allow_nan=False))
     assert record["purity"]["value"] is None
     assert record["completeness"]["part"] == 0

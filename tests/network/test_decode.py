@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quasarloop.classes import Vote
+from quasarloop.classes import Thresholds, Vote
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
@@ -99,8 +99,13 @@ def test_threshold_is_strict_and_lines_are_counted():
         ]
     )
     threshold = float(at)
-    assert classify_finds(finds, CONFIG, threshold).is_qso.tolist() == [False, True, True, False]
-    assert classify_finds(finds, CONFIG, threshold, n_lines=2).is_qso.tolist() == [
+    assert classify_finds(finds, CONFIG, Thresholds(threshold)).is_qso.tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert classify_finds(finds, CONFIG, Thresholds(threshold, n_lines=2)).is_qso.tolist() == [
         False,
         False,
         True,
@@ -123,7 +128,7 @@ def test_votes_split_at_high_z():
         np.array([[2.0] + [9] * 6, [2.1] + [0] * 6, [3.0] + [0] * 6]),
     )
     assert classify_finds(finds, CONFIG).vote.tolist() == [Vote.LOW_Z, Vote.HIGH_Z, Vote.NOT_QSO]
-    assert classify_finds(finds, CONFIG, high_z_min=1.9).vote.tolist()[0] == Vote.HIGH_Z
+    assert classify_finds(finds, CONFIG, Thresholds(high_z_min=1.9)).vote.tolist()[0] == Vote.HIGH_Z
 
 
 def test_a_network_without_bal_finder_says_nan_and_order_of_lines_is_free():
@@ -168,10 +173,11 @@ def test_encode_then_decode_gives_the_redshift_back(z, grid, n_boxes):
 def test_a_higher_threshold_never_makes_a_quasar(confidence, low, high, n_lines):
     low, high = sorted((low, high))
     finds = finds_of(confidence)
-    loose = classify_finds(finds, CONFIG, low, n_lines).is_qso
-    strict = classify_finds(finds, CONFIG, high, n_lines).is_qso
+    loose = classify_finds(finds, CONFIG, Thresholds(low, n_lines)).is_qso
+    strict = classify_finds(finds, CONFIG, Thresholds(high, n_lines)).is_qso
     assert not (strict & ~loose).any()
-    assert not (classify_finds(finds, CONFIG, low, n_lines + 1).is_qso & ~loose).any()
+    stricter = classify_finds(finds, CONFIG, Thresholds(low, n_lines + 1)).is_qso
+    assert not (stricter & ~loose).any()
 
 
 @given(

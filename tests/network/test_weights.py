@@ -12,6 +12,7 @@ import pytest
 import torch
 from benchmarks.plain_network import plain_predict
 
+from quasarloop.classes import Thresholds
 from quasarloop.errors import OutputError, WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
 from quasarloop.lines import EMISSION_LINES, NETWORK_LINES
@@ -21,7 +22,6 @@ from quasarloop.network.keras_layout import quasarnp_obstacles
 from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import (
-    Thresholds,
     Weights,
     default_weights_path,
     from_module,

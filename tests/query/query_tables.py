@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quasarloop.ensemble.entropy import vote_entropy
-from quasarloop.ensemble.votes import MemberFinds, VoteSettings, vote_columns
+from quasarloop.ensemble.votes import MemberFinds, VoteRule, vote_columns
 from quasarloop.lines import NETWORK_LINES as LINES
 from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import CellsFile, read_cells
@@ -24,7 +24,7 @@ def random_votes(rng, n, n_networks=8):
     confidence = 1 / (1 + np.exp(-(centre + rng.normal(0, 2, (n_networks, n)))))
     z = np.abs(rng.uniform(0, 4, n) + rng.normal(0, 0.3, (n_networks, n)))
     finds = MemberFinds(confidence.astype(np.float32), z, np.full((n, len(LINES)), 0.5))
-    return vote_columns(finds, VoteSettings(THRESHOLDS), LINES)
+    return vote_columns(finds, VoteRule(THRESHOLDS), LINES)
 
 
 def write_votes(path, columns, **keys) -> VotesTable:

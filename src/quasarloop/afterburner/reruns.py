@@ -1,7 +1,7 @@
 """Which rows redrock fits again, with which priors, and the bits that record it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final
 
@@ -18,7 +18,7 @@ from quasarloop.afterburner.priors import (
 )
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.survey_targets import target_mask
-from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
+from quasarloop.classes import CONFIDENCE_THRESHOLD, ThresholdOptions, Thresholds
 from quasarloop.errors import SelectionError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.read.desi import TARGET_TYPE
@@ -33,7 +33,7 @@ __all__ = [
     "Why",
     "plan_reruns",
     "policy_named",
-    "selection_named",
+    "published_threshold",
     "unfit_rows",
 ]
 
@@ -231,7 +231,7 @@ POLICIES: Final[Mapping[str, RerunPolicy]] = {
 }
 
 
-# Source: INTEROP.md, "DESI afterburner": the pipeline's rerun, the paper, today's quasar catalogue.
+# Source: docs/reference/desi.md, "Thresholds": the pipeline's rerun, the paper, today's catalogue.
 THRESHOLDS: Final[Mapping[str, float]] = {
     "pipeline": 0.5,
     "paper": CONFIDENCE_THRESHOLD,
@@ -240,39 +240,43 @@ THRESHOLDS: Final[Mapping[str, float]] = {
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Who may be rerun.
+class Selection(ThresholdOptions):
+    """Which rows may be rerun.
+
+    Thresholds that are not given are those of the weights. Where those have no confidence, it is
+    the pipeline's; `THRESHOLDS` holds all published ones.
 
     Attributes:
-        c_thresh: a line counts if its confidence is strictly above.
-        n_thresh: lines that must count.
         target_classes: only targets of these classes (desitarget's names); empty means all.
     """
 
-    c_thresh: float = THRESHOLDS["pipeline"]
-    n_thresh: int = N_LINES_THRESHOLD
     target_classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.c_thresh <= 1 or self.n_thresh < 1:
-            raise SelectionError(
-                f"c_thresh {self.c_thresh}, n_thresh {self.n_thresh}; expected a confidence from 0 "
-                "to 1 and at least one line"
-            )
+        try:
+            super().__post_init__()
+        except ValueError as exc:
+            raise SelectionError(str(exc)) from exc
+
+    def over(self, own: Thresholds) -> Thresholds:
+        """Return the thresholds to use, given those of the weights."""
+        if own.origins["confidence"] == "default":
+            own = own.replaced(THRESHOLDS["pipeline"], origin="default")
+        return super().over(own)
 
 
-def selection_named(name: str, **changes: object) -> Selection:
-    """Return the selection ``"pipeline"``, ``"paper"`` or ``"catalogue"``, with changes.
+def published_threshold(name: str) -> float:
+    """Return the confidence ``"pipeline"``, ``"paper"`` or ``"catalogue"``.
 
     Raises:
         SelectionError: no such name.
 
-    >>> selection_named("catalogue").c_thresh
+    >>> published_threshold("catalogue")
     0.99
     """
     if name not in THRESHOLDS:
         raise SelectionError(f"no thresholds named {name!r}; known: {', '.join(THRESHOLDS)}")
-    return replace(Selection(c_thresh=THRESHOLDS[name]), **changes)  # type: ignore[arg-type]  # by name
+    return THRESHOLDS[name]
 
 
 def unfit_rows(

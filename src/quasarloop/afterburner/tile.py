@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,9 +152,8 @@ def run_tile(
     target = check_output(output, overwrite=overwrite)
     rows = read_redrock_rows(redrock)
     selection = settings.selection
-    options = ClassifyOptions(
-        threshold=selection.c_thresh, n_lines=selection.n_thresh, red_end=settings.red_end
-    )
+    used = selection.over(network.predictor.thresholds)
+    options = ClassifyOptions(used.confidence, used.n_lines, used.high_z_min, settings.red_end)
     answer = ask_network(coadd, rows.target_id, network, options)
     plan = plan_reruns(
         policy_named(settings.policy),
@@ -174,7 +173,8 @@ def run_tile(
     else:
         results = run_redrock(Path(coadd).resolve(), runs, settings.call)
         new = merge_runs(plan, before, runs, results)
-    recipe = recipe_of(network, settings) | {"options": dict(options_record(options))}
+    record = {**options_record(options, used), "thresholds_from": used.origins}
+    recipe = recipe_of(network, settings) | {"options": record}
     recipe["inputs"] = {
         "coadd": Path(coadd).name,
         "redrock": Path(redrock).name,
@@ -194,6 +194,7 @@ def recipe_of(network: Network, settings: Settings) -> dict[str, Any]:
     """Return what must be equal for an output to be kept, as JSON values, and the versions."""
     config = network.predictor.config
     policy = policy_named(settings.policy)
+    used = settings.selection.over(network.predictor.thresholds)
     return {
         "network": {
             "weights": network.name,
@@ -202,8 +203,11 @@ def recipe_of(network: Network, settings: Settings) -> dict[str, Any]:
             "grid": config.grid.describe(),
             "red_end": settings.red_end,
         },
-        "selection": asdict(settings.selection)
-        | {"target_classes": list(settings.selection.target_classes)},
+        "selection": {
+            "c_thresh": used.confidence,
+            "n_thresh": used.n_lines,
+            "target_classes": list(settings.selection.target_classes),
+        },
         "policy": {"name": policy.name, "text": policy.text},
         "redrock": {
             "version": "not run",

@@ -11,7 +11,6 @@ from typing import Any, Final, Literal, get_args
 import tomlkit
 
 from quasarloop.artefacts import write_atomically
-from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.ensemble.forecast import Score
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.errors import CampaignError
@@ -227,8 +226,13 @@ class EvaluationSection(_Section):
         low=0,
         high=1,
     )
-    threshold: float = option(
-        CONFIDENCE_THRESHOLD, "Confidence threshold.", source="paper, Section 3", low=0, high=1
+    threshold: float | None = option(
+        None,
+        "Confidence threshold of votes and numbers; without it that of the weights, which is 0.95 "
+        "for networks trained here.",
+        source="paper, Section 3",
+        low=0,
+        high=1,
     )
     bootstraps: int = option(
         0,

@@ -13,6 +13,7 @@ from quasarloop.artefacts import checksum
 from quasarloop.campaign.config import CampaignOptions, LearningSection
 from quasarloop.campaign.ledger import active_truth, read_ledger
 from quasarloop.campaign.state import Context
+from quasarloop.classes import ThresholdOptions, Thresholds
 from quasarloop.engine import Engine
 from quasarloop.errors import CampaignError
 from quasarloop.grid import grid_named
@@ -39,6 +40,7 @@ __all__ = [
     "spectra_of_truth",
     "store_folder",
     "test_store",
+    "thresholds_of",
     "training_of",
     "truth_checksums",
     "truth_set",
@@ -74,7 +76,13 @@ def network_of(section: LearningSection, config: CampaignOptions) -> NetworkConf
 
 def training_of(section: LearningSection, config: CampaignOptions) -> TrainingOptions:
     """Return how they learn; the last epoch is kept, so that no label is spent on stopping."""
-    return common_options(TrainingOptions, section, threshold=config.evaluation.threshold)
+    threshold = thresholds_of(config).over(Thresholds()).confidence
+    return common_options(TrainingOptions, section, threshold=threshold)
+
+
+def thresholds_of(config: CampaignOptions) -> ThresholdOptions:
+    """Return what the campaign gives in place of the thresholds of its weights."""
+    return ThresholdOptions(config.evaluation.threshold)
 
 
 def seed_of(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import checksum, versions
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
-from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHOLD, Vote
+from quasarloop.classes import ThresholdOptions, Thresholds, Vote
 from quasarloop.columns import Block, catalogue_columns
 from quasarloop.errors import DataFormatError
 from quasarloop.network.decode import classify_finds, decode
@@ -26,6 +26,7 @@ __all__ = [
     "ClassifyOptions",
     "Summary",
     "catalogue_header",
+    "catalogue_thresholds",
     "classify_spectra",
     "classify_to_file",
     "line_columns",
@@ -35,28 +36,18 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class ClassifyOptions:
-    """What makes a quasar.
+class ClassifyOptions(ThresholdOptions):
+    """What makes a quasar; thresholds that are not given are those of the weights.
 
     Attributes:
-        threshold: a line counts if its confidence is strictly above this.
-        n_lines: how many lines must count.
         red_end: what a line past the red end of the grid gives (see `network.decode`).
         joint: add the redshift of all lines together (see `network.joint`).
         calibration: how far its lines are trusted.
     """
 
-    threshold: float = CONFIDENCE_THRESHOLD
-    n_lines: int = N_LINES_THRESHOLD
     red_end: Literal["clamp", "extrapolate"] = "extrapolate"
     joint: bool = True
     calibration: JointCalibration = CALIBRATION
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold is {self.threshold}; a confidence lies between 0 and 1")
-        if self.n_lines < 1:
-            raise ValueError(f"n_lines is {self.n_lines}; at least one line is needed")
 
 
 def classify_spectra(
@@ -67,18 +58,18 @@ def classify_spectra(
     Args:
         spectra: on the network's grid.
         predictor: the network.
-        options: thresholds.
+        options: thresholds in place of those of the weights, and what to add.
 
     Returns:
-        Columns as `catalogue_columns` lists them. Spectra no network can classify (no
-        data, constant flux) are not quasars, and their confidences and redshifts are NaN.
+        Columns as `catalogue_columns` lists them. Spectra without a prediction (no data, constant
+        flux) are not quasars, and their confidences and redshifts are NaN.
     """
     chosen = options or ClassifyOptions()
     config = predictor.config
     usable = np.flatnonzero((spectra.flags & UNUSABLE) == 0)
     outputs = predictor.predict(spectra.flux[usable], redshifts=chosen.joint)
     finds = decode(outputs, config, red_end=chosen.red_end)
-    result = classify_finds(finds, config, threshold=chosen.threshold, n_lines=chosen.n_lines)
+    result = classify_finds(finds, config, chosen.over(predictor.thresholds))
     n = len(spectra)
     line_names = np.array([line.name for line in config.lines])
     values: dict[str, NDArray[Any]] = spectra.columns()
@@ -104,13 +95,20 @@ def classify_spectra(
     }
 
 
-def options_record(options: ClassifyOptions) -> Mapping[str, Any]:
-    """Return what makes the same catalogue again, for a header."""
+def options_record(options: ClassifyOptions, own: Thresholds) -> Mapping[str, Any]:
+    """Return what a header needs to contain to make the same catalogue again.
+
+    Args:
+        options: as given.
+        own: thresholds of the weights.
+    """
+    used = options.over(own)
     return {
-        "threshold": options.threshold,
-        "n_lines": options.n_lines,
+        "threshold": used.confidence,
+        "n_lines": used.n_lines,
         "red_end": options.red_end,
-        "high_z_min": HIGH_Z_MIN,
+        "high_z_min": used.high_z_min,
+        "thresholds_from": used.origins,
         "joint": asdict(options.calibration) if options.joint else None,
         "flag_bits": {str(flag.name): int(flag) for flag in Flag},
     }
@@ -200,7 +198,7 @@ def classify_to_file(
 
 
 def catalogue_header(path: Path, weights: Weights, options: ClassifyOptions) -> dict[str, Any]:
-    """Return how a catalogue was made, for its header.
+    """Return the record of how a catalogue was made.
 
     Args:
         path: the weights file.
@@ -216,7 +214,7 @@ def catalogue_header(path: Path, weights: Weights, options: ClassifyOptions) -> 
         "lines": [line.name for line in weights.config.lines],
         # Which of two ways Z_JOINT was made: with a head, `options.joint` was not used.
         "redshift_head": asdict(head) if options.joint and head is not None else None,
-        "options": options_record(options),
+        "options": options_record(options, weights.thresholds),
         "versions": versions(),
     }
 
@@ -246,6 +244,17 @@ def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> Block:
             f"{path}: no column {', '.join(missing)}; expected a catalogue of quasarloop classify"
         )
     return block
+
+
+def catalogue_thresholds(record: Mapping[str, Any]) -> Thresholds:
+    """Return the thresholds a catalogue was made with; the package's where it has no record.
+
+    Args:
+        record: `catalogue_header`, or `quasarloop.tables.read_record` of the file.
+    """
+    options = record.get("options", {})
+    names = {"confidence": "threshold", "n_lines": "n_lines", "high_z_min": "high_z_min"}
+    return Thresholds.from_dict({n: options.get(key) for n, key in names.items()}, "catalogue")
 
 
 def line_columns(block: Block) -> list[str]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from quasarloop.classes import N_LINES_THRESHOLD
 from quasarloop.cli.common import console, progress_bar
 from quasarloop.errors import OutputError
 
@@ -32,16 +31,21 @@ def afterburner(
         ),
     ] = None,
     thresholds: Annotated[
-        Literal["pipeline", "paper", "catalogue"],
-        typer.Option(help="Confidence a line must exceed: 0.5, 0.95 or 0.99."),
-    ] = "pipeline",
+        Literal["pipeline", "paper", "catalogue"] | None,
+        typer.Option(
+            help="Confidence to exceed: 0.5, 0.95 or 0.99. Default: the weights', 0.5 without."
+        ),
+    ] = None,
     c_thresh: Annotated[
         float | None,
         typer.Option("--c-thresh", "--c_thresh", min=0, max=1, help="In place of --thresholds."),
     ] = None,
     n_thresh: Annotated[
-        int, typer.Option("--n-thresh", "--n_thresh", min=1, help="Lines that must count.")
-    ] = N_LINES_THRESHOLD,
+        int | None,
+        typer.Option(
+            "--n-thresh", "--n_thresh", min=1, help="Lines that must count. Default: the weights'."
+        ),
+    ] = None,
     target_selection: Annotated[
         str,
         typer.Option(
@@ -99,16 +103,15 @@ def afterburner(
     if finish:
         _finish(output, result or [])
         return
-    from quasarloop.afterburner.reruns import selection_named
+    from quasarloop.afterburner.reruns import Selection, published_threshold
     from quasarloop.afterburner.tile import Settings
 
-    changes: dict[str, object] = {"n_thresh": n_thresh}
-    if c_thresh is not None:
-        changes["c_thresh"] = c_thresh
-    if target_selection.lower() not in ("all", "all_targets"):
-        changes["target_classes"] = tuple(_class_names(target_selection))
+    if c_thresh is None and thresholds is not None:
+        c_thresh = published_threshold(thresholds)
+    all_targets = target_selection.lower() in ("all", "all_targets")
+    classes = () if all_targets else tuple(_class_names(target_selection))
     settings = Settings.make(
-        selection_named(thresholds, **changes),
+        Selection(c_thresh, n_thresh, target_classes=classes),
         policy,
         rerun=rerun,
         rrdesi=rrdesi,

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
-from quasarloop.cli.common import console, progress_bar
+from quasarloop.cli.common import HighZMin, NLines, Threshold, console, progress_bar
 from quasarloop.errors import DataFormatError
 
 __all__ = ["classify"]
@@ -22,10 +21,9 @@ def classify(
         Path | None,
         typer.Option(help="QuasarNET weights file (Keras HDF5). Default: those shipped inside."),
     ] = None,
-    threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="A line counts above this confidence.")
-    ] = CONFIDENCE_THRESHOLD,
-    n_lines: Annotated[int, typer.Option(min=1, help="Lines that must count.")] = N_LINES_THRESHOLD,
+    threshold: Threshold = None,
+    n_lines: NLines = None,
+    high_z_min: HighZMin = None,
     offsets: Annotated[
         Literal["auto", "rescaled", "plain"],
         typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
@@ -61,7 +59,7 @@ def classify(
             paths,
             out,
             weights=weights,
-            options=ClassifyOptions(threshold=threshold, n_lines=n_lines, joint=joint),
+            options=ClassifyOptions(threshold, n_lines, high_z_min, joint=joint),
             offsets=offsets,
             device=device,
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quasarloop.cli.common import (
+    HighZMin,
+    NLines,
     OptionsOf,
     Scheduler,
     Workers,
@@ -104,11 +106,21 @@ def vote(
     out: Annotated[Path, typer.Option(help="Folder of the votes.")],
     threshold: Annotated[
         list[float] | None,
-        typer.Option(help="Confidence to count votes at; give several. 0.95 is always there."),
+        typer.Option(
+            help="Confidence to count votes at; give several. The deciding one is always there."
+        ),
     ] = None,
-    n_lines: Annotated[int, typer.Option(min=1, help="Lines that must be above it.")] = 1,
+    deciding_threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Confidence of entropy and redshifts. Default: the members'."
+        ),
+    ] = None,
+    n_lines: NLines = None,
+    high_z_min: HighZMin = None,
     keep_members: Annotated[
-        bool, typer.Option(help="Keep the votes of each member: 3 bytes per member and spectrum.")
+        bool,
+        typer.Option(help="Keep every member's predictions: 3 bytes per member and spectrum."),
     ] = False,
     cascade: Annotated[
         bool, typer.Option(help="Few members first: exact for the top only, but faster.")
@@ -139,12 +151,18 @@ def vote(
     from quasarloop.engine import Engine
     from quasarloop.ensemble.manifest import open_ensemble
     from quasarloop.ensemble.vote import VoteOptions
-    from quasarloop.ensemble.votes import DEFAULT_THRESHOLDS, VoteSettings
+    from quasarloop.ensemble.votes import COUNTED_AT
     from quasarloop.store import open_store
 
     members, spectra = open_ensemble(ensemble), open_store(store)
-    settings = VoteSettings(tuple(threshold or DEFAULT_THRESHOLDS), n_lines)
-    options = VoteOptions(settings, keep_members, device)
+    options = VoteOptions(
+        deciding_threshold,
+        n_lines,
+        high_z_min,
+        counted_at=tuple(threshold or COUNTED_AT),
+        keep_members=keep_members,
+        device=device,
+    )
     engine = Engine(workers=workers, scheduler=scheduler)
     if cascade:
         how = {"top_k": top, "max_loss": max_loss, "score": score}

@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
 from quasarloop.lines import line_label
 
 __all__ = ["app", "compare", "oscillation", "repeats"]
@@ -34,11 +33,15 @@ def evaluate(
         "evaluation"
     ),
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Confidence threshold of the numbers.")
-    ] = CONFIDENCE_THRESHOLD,
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Confidence threshold of the numbers. Default: the catalogue's."
+        ),
+    ] = None,
     n_lines: Annotated[
-        int, typer.Option(min=1, help="Lines that must be above the threshold.")
-    ] = N_LINES_THRESHOLD,
+        int | None,
+        typer.Option(min=1, help="Lines that must be above the threshold. Default: likewise."),
+    ] = None,
 ) -> None:
     """Completeness, purity and redshift errors of a catalogue against a truth table.
 
@@ -50,9 +53,11 @@ def evaluate(
         raise typer.BadParameter("give --catalogue and --truth, or a subcommand; see --help")
     from quasarloop.artefacts import check_folder, checksum, versions, write_manifest
     from quasarloop.catalogue import line_columns, read_catalogue
+    from quasarloop.catalogue.classify import catalogue_thresholds
     from quasarloop.evaluate.figures import judgement_figure, save_figure
     from quasarloop.evaluate.judge import judge_catalogue, judgement_record
     from quasarloop.read import read_truth
+    from quasarloop.tables import read_record
     from quasarloop.truth import join_truth
 
     folder = check_folder(out)
@@ -60,8 +65,9 @@ def evaluate(
     judgements = {}
     for path in catalogue:
         block = read_catalogue(path, ["TARGETID"])
+        thresholds = catalogue_thresholds(read_record(path)).replaced(threshold, n_lines)
         judgements[path.stem] = judge_catalogue(
-            block, labels, lines=line_columns(block), threshold=threshold, n_lines=n_lines
+            block, labels, lines=line_columns(block), thresholds=thresholds
         )
     save_figure(judgement_figure(judgements), folder / "evaluation.png")
     numbers = {name: judgement_record(judgement) for name, judgement in judgements.items()}

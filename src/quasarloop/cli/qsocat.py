@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
-from quasarloop.cli.common import console, progress_bar
+from quasarloop.cli.common import NLines, Threshold, console, progress_bar
 from quasarloop.errors import QuasarloopError
 
 __all__ = ["app"]
@@ -163,10 +162,8 @@ def network(
     weights: Annotated[
         Path | None, typer.Option(help="QuasarNET weights file. Default: those shipped inside.")
     ] = None,
-    threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="A line counts above this confidence.")
-    ] = CONFIDENCE_THRESHOLD,
-    n_lines: Annotated[int, typer.Option(min=1, help="Lines that must count.")] = N_LINES_THRESHOLD,
+    threshold: Threshold = None,
+    n_lines: NLines = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     skip_bad_files: _SkipBad = False,
     overwrite: _Overwrite = False,
@@ -185,7 +182,7 @@ def network(
             paths,
             out,
             weights=weights,
-            options=ClassifyOptions(threshold=threshold, n_lines=n_lines),
+            options=ClassifyOptions(threshold, n_lines),
             device=device,
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
             on_step=lambda done, total, found: progress.update(

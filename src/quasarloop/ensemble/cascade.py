@@ -15,19 +15,16 @@ from quasarloop.engine import Engine, open_session
 from quasarloop.ensemble.cascade_asks import CHUNK_ROWS, Answers, answer
 from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
 from quasarloop.ensemble.manifest import Ensemble
-from quasarloop.ensemble.member_votes import Piece, cut_pieces
 from quasarloop.ensemble.vote import (
     VoteOptions,
-    finish_votes,
+    cut_pieces,
     load_voters,
     on_device,
-    start_votes,
+    read_piece,
+    vote_rule,
 )
-from quasarloop.ensemble.votes import MemberFinds
-from quasarloop.ensemble.votes_folder import MANIFEST, Votes, open_votes
-from quasarloop.ensemble.votes_writer import VotesWriter, part_votes
-from quasarloop.lines import Line
-from quasarloop.store import Store, read_shard
+from quasarloop.ensemble.votes_folder import MANIFEST, Votes, VotesWriter, open_votes, piece_votes
+from quasarloop.store import Store
 
 __all__ = ["CascadeOptions", "cascade_vote"]
 
@@ -67,12 +64,20 @@ def cascade_vote(
         GridError, OutputError, TaskError: as `vote`.
     """
     chosen, how = on_device(options or VoteOptions(), engine), cascade or CascadeOptions()
-    folder = Path(out)
-    writer = start_votes(ensemble, store, folder, chosen, cascade=asdict(how))
+    folder, rule = Path(out), vote_rule(ensemble, chosen)
+    writer = VotesWriter.start(
+        ensemble,
+        store,
+        folder,
+        rule,
+        keep_members=chosen.keep_members,
+        device=chosen.device,
+        cascade=asdict(how),
+    )
     chunks = cut_pieces(writer.shards, writer.n_rows, CHUNK_ROWS)
     if (folder / MANIFEST).exists() and not writer.missing(chunks):
         return open_votes(folder)
-    voters = load_voters(ensemble, chosen)
+    voters = load_voters(ensemble, chosen, rule)
     with open_session(answer, engine=engine, shared=voters) as session:
         answers = Answers(
             folder / _ANSWERS,
@@ -82,35 +87,19 @@ def cascade_vote(
             session,
             on_step or (lambda name, done, total: None),
         )
-        report = CascadeRun(answers, how, chosen.settings.high_z_min, len(ensemble)).find()
+        report = CascadeRun(answers, how, rule.decision, len(ensemble)).find()
     for chunk in chunks:
-        _write(writer, chunk, answers.finds(chunk.number), chosen, ensemble.config.lines)
-    votes = finish_votes(writer, {"cascade_report": report})
+        rows = read_piece(chunk, with_flux=False)
+        votes_on_chunk = piece_votes(
+            chunk,
+            rows.keys,
+            rows.flags,
+            answers.finds(chunk.number),
+            rule,
+            ensemble.config.lines,
+            keep_members=chosen.keep_members,
+        )
+        writer.take(chunk, votes_on_chunk)
+    votes = writer.finish(cascade_report=report)
     shutil.rmtree(answers.folder, ignore_errors=True)
     return votes
-
-
-def _write(
-    writer: VotesWriter,
-    chunk: Piece,
-    finds: MemberFinds,
-    options: VoteOptions,
-    lines: tuple[Line, ...],
-) -> None:
-    known = [read_shard(p.path, with_flux=False, rows=slice(p.first, p.stop)) for p in chunk.parts]
-    start = 0
-    for part, spectra in zip(chunk.parts, known, strict=True):
-        rows = slice(start, start + len(spectra))
-        start = rows.stop
-        said = MemberFinds(finds.confidence[:, rows], finds.z_best[:, rows], finds.line_mean[rows])
-        piece = Piece(chunk.number, (part,))
-        votes = part_votes(
-            piece,
-            spectra.keys,
-            spectra.flags,
-            said,
-            options.settings,
-            lines,
-            keep_members=options.keep_members,
-        )
-        writer.take(piece, votes)

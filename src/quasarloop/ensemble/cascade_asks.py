@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_folder, write_atomically
 from quasarloop.engine import Session
-from quasarloop.ensemble.member_votes import PIECE_ROWS, Piece, ask_members
-from quasarloop.ensemble.vote import Voters
+from quasarloop.ensemble.vote import PIECE_ROWS, Voters, apply_members
 from quasarloop.ensemble.votes import MemberFinds
+from quasarloop.ensemble.votes_folder import Piece
 from quasarloop.spectra import RebinnedSpectra, concatenate
 from quasarloop.store import read_shard
 
@@ -168,13 +168,12 @@ def answer(question: Question, voters: Voters) -> list[Answer]:
     """Ask members about rows: the task of a worker."""
     spectra = concatenate([_read_rows(chunk, rows) for chunk, rows in question.rows])
     members = voters.members[question.first : question.stop]
-    finds = ask_members(spectra, members, voters.options.settings)
+    finds = apply_members(spectra, members, voters.rule)
     answers, start = [], 0
     for chunk, rows in question.rows:
         part = slice(start, start + len(rows))
         start = part.stop
-        said = MemberFinds(finds.confidence[:, part], finds.z_best[:, part], finds.line_mean[part])
-        answers.append(Answer(chunk.number, rows, said))
+        answers.append(Answer(chunk.number, rows, finds.rows(part)))
     return answers
 
 

@@ -13,9 +13,10 @@ from typing import Any, Final, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.classes import Thresholds
 from quasarloop.ensemble.entropy import (
     entropy_bits,
-    mean_of_asked,
+    mean_over_members,
     mutual_information,
     soft_classes,
     vote_entropy,
@@ -108,7 +109,7 @@ class CascadeRun:
     Attributes:
         respondents: who is asked.
         options: how.
-        high_z_min: class border.
+        decision: what makes a quasar.
         n_networks: members of the ensemble.
         stages: what happened in each stage.
         questions: asked so far: one member, one spectrum each.
@@ -117,7 +118,7 @@ class CascadeRun:
 
     respondents: Respondents
     options: CascadeOptions
-    high_z_min: float
+    decision: Thresholds
     n_networks: int
     stages: list[dict[str, Any]] = field(default_factory=list)
     questions: int = 0
@@ -252,10 +253,10 @@ class CascadeRun:
             scatter += measure_scatter(
                 finds.confidence[:members, inside],
                 finds.z_best[:members, inside],
-                high_z_min=self.high_z_min,
+                decision=self.decision,
                 score=self.options.score,
             )
-        return Forecaster(scatter, self.n_networks, self.high_z_min, self.options.score)
+        return Forecaster(scatter, self.n_networks, self.decision, self.options.score)
 
     def _forecast(self, forecaster: Forecaster, members: int, floor: float | None) -> None:
         """Note mean scores, or with a floor the chances to reach it."""
@@ -284,11 +285,11 @@ class CascadeRun:
         self, confidence: NDArray[np.float32], z: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         if self.options.score == "entropy":
-            return vote_entropy(vote_counts(confidence, z, high_z_min=self.high_z_min))
-        soft = soft_classes(confidence, z, high_z_min=self.high_z_min)
+            return vote_entropy(vote_counts(confidence, z, self.decision))
+        soft = soft_classes(confidence, z, high_z_min=self.decision.high_z_min)
         if self.options.score == "mutual_information":
             return mutual_information(soft)
-        return entropy_bits(mean_of_asked(soft))
+        return entropy_bits(mean_over_members(soft))
 
     def _kth(self, scores: NDArray[np.float32]) -> float:
         """K-th largest score; 0 where there are fewer."""

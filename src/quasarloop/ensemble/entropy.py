@@ -1,7 +1,7 @@
 """How confused an ensemble is about a spectrum: from votes, and from soft confidences.
 
 Everything is in bits. Hard votes follow the paper; the soft scores use each member's
-confidence instead of its verdict, and so do not depend on one threshold.
+confidence instead of its class, and so do not depend on one threshold.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quasarloop.classes import HIGH_Z_MIN, Vote
+from quasarloop.classes import Vote
 
 __all__ = [
     "MAX_ENTROPY_BITS",
@@ -17,14 +17,13 @@ __all__ = [
     "class_fractions",
     "count_votes",
     "entropy_bits",
-    "mean_of_asked",
+    "mean_over_members",
     "mutual_information",
     "soft_classes",
     "vote_entropy",
 ]
 
 N_CLASSES: Final = len(Vote)
-# Source: INTEROP.md: 3-class maximum log2 3 = 1.585.
 MAX_ENTROPY_BITS: Final = float(np.log2(N_CLASSES))
 
 
@@ -45,7 +44,7 @@ def count_votes(votes: ArrayLike) -> NDArray[np.int64]:
 
 
 def class_fractions(counts: ArrayLike) -> NDArray[np.float64]:
-    """Return C_CLASS = N_CLASS / N_ENSEMBLE; NaN where no network was asked.
+    """Return C_CLASS = N_CLASS / N_ENSEMBLE; NaN where no network has a prediction.
 
     Args:
         counts: (..., k) votes per class.
@@ -81,7 +80,7 @@ def entropy_bits(probabilities: ArrayLike) -> NDArray[np.float64]:
 
 
 def vote_entropy(counts: ArrayLike) -> NDArray[np.float64]:
-    """Return the entropy of the vote, in bits; NaN where no network was asked.
+    """Return the entropy of the vote, in bits; NaN where no network has a prediction.
 
     Args:
         counts: (..., k) votes per class; k is 3 for the paper's query, 2 for its repeats.
@@ -95,7 +94,7 @@ def vote_entropy(counts: ArrayLike) -> NDArray[np.float64]:
 
 
 def soft_classes(
-    confidence: ArrayLike, z_best: ArrayLike, *, high_z_min: float = HIGH_Z_MIN
+    confidence: ArrayLike, z_best: ArrayLike, *, high_z_min: float
 ) -> NDArray[np.float64]:
     """Read each member's confidence as probabilities of the three classes.
 
@@ -120,11 +119,11 @@ def soft_classes(
 def mutual_information(probabilities: ArrayLike) -> NDArray[np.float64]:
     """Return what the members disagree about, in bits: H(mean) - mean(H), never negative.
 
-    Zero where all members say the same, however unsure they are; the entropy of the mean also
-    counts their shared doubt.
+    Zero where all members agree, however unsure they are; the entropy of the mean also counts
+    their shared doubt.
 
     Args:
-        probabilities: (n_networks, ..., k) of each member; members that are NaN were not asked.
+        probabilities: (n_networks, ..., k) of each member; members that are NaN are left out.
 
     Source: Houlsby et al. 2011, arXiv:1112.5745, Eq. 2 (BALD).
 
@@ -132,20 +131,20 @@ def mutual_information(probabilities: ArrayLike) -> NDArray[np.float64]:
     [1.0]
     """
     members = np.asarray(probabilities, dtype=np.float64)
-    shared_doubt = mean_of_asked(entropy_bits(members))
-    return np.asarray(np.maximum(entropy_bits(mean_of_asked(members)) - shared_doubt, 0.0))
+    shared_doubt = mean_over_members(entropy_bits(members))
+    return np.asarray(np.maximum(entropy_bits(mean_over_members(members)) - shared_doubt, 0.0))
 
 
-def mean_of_asked(values: ArrayLike) -> NDArray[np.float64]:
+def mean_over_members(values: ArrayLike) -> NDArray[np.float64]:
     """Return the mean over the first axis of all that is not NaN; NaN where all is.
 
-    >>> mean_of_asked([[1.0, np.nan], [np.nan, np.nan], [3.0, np.nan]]).tolist()
+    >>> mean_over_members([[1.0, np.nan], [np.nan, np.nan], [3.0, np.nan]]).tolist()
     [2.0, nan]
     """
     members = np.asarray(values, dtype=np.float64)
-    asked = ~np.isnan(members)
-    n_asked = np.count_nonzero(asked, axis=0)
-    total = np.where(asked, members, 0.0).sum(axis=0)
+    known = ~np.isnan(members)
+    n_known = np.count_nonzero(known, axis=0)
+    total = np.where(known, members, 0.0).sum(axis=0)
     mean = np.full(total.shape, np.nan)
-    np.divide(total, n_asked, out=mean, where=n_asked > 0)
+    np.divide(total, n_known, out=mean, where=n_known > 0)
     return mean

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from quasarloop.classes import CONFIDENCE_THRESHOLD
+from quasarloop.classes import Thresholds
 
 __all__ = ["N_DRAWS", "Forecaster", "Scatter", "Score", "measure_scatter"]
 
@@ -100,21 +100,21 @@ class Scatter:
 
 
 def measure_scatter(
-    confidence: NDArray[np.float32], z: Floats, *, high_z_min: float, score: Score = "entropy"
+    confidence: NDArray[np.float32], z: Floats, *, decision: Thresholds, score: Score = "entropy"
 ) -> Scatter:
     """Measure how members scatter over some spectra.
 
     Args:
         confidence: (m, n) of the members asked, none NaN, m at least 2.
         z: (m, n).
-        high_z_min: class border.
+        decision: what makes a quasar.
         score: that will be forecast.
     """
     logits = _logit(confidence)
     place = np.searchsorted(_LOGIT_BINS, logits.mean(axis=0))
     spread = logits.var(axis=0, ddof=1)
     variance = _sums(place, len(_LOGIT_BINS) + 1, [spread, np.ones_like(spread)])
-    n_like, n_high, border = _share_counts(confidence, z, high_z_min, score)
+    n_like, n_high, border = _share_counts(confidence, z, decision, score)
     pairs, both = n_like * (n_like - 1), n_high * (n_high - 1)
     counted = n_like >= 2  # noqa: PLR2004 -- a pair
     columns = [pairs, both, n_like, n_high, np.ones_like(pairs)]
@@ -129,14 +129,14 @@ class Forecaster:
     Attributes:
         scatter: measured over all spectra asked of so many members.
         n_networks: members of the whole ensemble.
-        high_z_min: class border.
-        score: ``"entropy"`` of the votes at 0.95, ``"soft_entropy"`` or ``"mutual_information"``.
+        decision: what makes a quasar.
+        score: ``"entropy"`` of the votes, ``"soft_entropy"`` or ``"mutual_information"``.
         n_draws: per spectrum, `N_DRAWS` at most: means need fewer than chances.
     """
 
     scatter: Scatter
     n_networks: int
-    high_z_min: float
+    decision: Thresholds
     score: Score = "entropy"
     n_draws: int = N_DRAWS
 
@@ -165,9 +165,9 @@ class Forecaster:
         self, confidence: NDArray[np.float32], z: Floats, mean: Floats, width: Floats
     ) -> NDArray[np.float32]:
         rest = self.n_networks - len(confidence)
-        above = (mean - special.logit(CONFIDENCE_THRESHOLD)) / width
+        above = (mean - special.logit(self.decision.confidence)) / width
         more = rest * _with_noise(special.ndtr(above), rest, self._normal[2])
-        votes = (confidence > np.float32(CONFIDENCE_THRESHOLD)).astype(np.float64)
+        votes = self.decision.is_quasar(confidence).astype(np.float64)
         n_quasar, n_high = self._sums(votes, more, confidence, z)
         # Whole votes: the drawn entropies tie with those of real ensembles.
         n_quasar, n_high = np.rint(n_quasar), np.rint(n_high)
@@ -194,7 +194,7 @@ class Forecaster:
         self, said: Floats, more: Floats, confidence: NDArray[np.float32], z: Floats
     ) -> tuple[Floats, Floats]:
         """(n, draws) votes for a quasar, and for a high redshift, of the whole ensemble."""
-        high = (said * (z >= self.high_z_min)).sum(axis=0)[:, None]
+        high = (said * (z >= self.decision.high_z_min)).sum(axis=0)[:, None]
         shares = _with_noise(self._shares(confidence, z), more, self._normal[6])
         return said.sum(axis=0)[:, None] + more, high + more * shares
 
@@ -212,7 +212,7 @@ class Forecaster:
 
     def _shares(self, confidence: NDArray[np.float32], z: Floats) -> Floats:
         """(n, draws) of the share of high redshifts among further votes for a quasar."""
-        n_like, n_high, border = _share_counts(confidence, z, self.high_z_min, self.score)
+        n_like, n_high, border = _share_counts(confidence, z, self.decision, self.score)
         cases, case = np.unique(np.stack([border, n_like, n_high]), axis=1, return_inverse=True)
         prior = self.scatter.prior_share[cases[0]]
         alpha, beta = prior[:, 0] + cases[2], prior[:, 1] + cases[1] - cases[2]
@@ -288,14 +288,15 @@ def _logit(confidence: NDArray[np.float32]) -> Floats:
 
 
 def _share_counts(
-    confidence: NDArray[np.float32], z: Floats, high_z_min: float, score: Score
+    confidence: NDArray[np.float32], z: Floats, decision: Thresholds, score: Score
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Members that see a quasar at all, those of them at high redshift, bin of the distance.
 
     The distance is that of the median: one member that takes a line for another must not move
     its spectrum towards the border, or those far from it would seem to agree always.
     """
-    like = confidence > _QUASAR_LIKE[score]
+    like = confidence > min(_QUASAR_LIKE[score], decision.confidence)
+    high_z_min = decision.high_z_min
     border = np.searchsorted(_BORDER_BINS, _median_log(z, confidence) - np.log1p(high_z_min))
     return like.sum(axis=0), (like & (z >= high_z_min)).sum(axis=0), border
 

@@ -1,19 +1,21 @@
-"""An ensemble on disk: ordinary weights files, and a manifest that says which and in what order."""
+"""An ensemble on disk: ordinary weights files, and a manifest that lists them in order."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from quasarloop.artefacts import checksum, read_manifest, versions, write_manifest
+from quasarloop.classes import ThresholdOptions, Thresholds
 from quasarloop.errors import WeightsError
 from quasarloop.network.config import NetworkConfig, config_from_dict, config_to_dict
-from quasarloop.network.weights import Weights, read_weights
+from quasarloop.network.weights import Weights, read_thresholds, read_weights
 
 __all__ = [
     "MANIFEST",
     "Ensemble",
     "load_members",
     "member_path",
+    "member_thresholds",
     "open_ensemble",
     "write_ensemble_manifest",
 ]
@@ -28,7 +30,7 @@ class Ensemble:
     """A finished ensemble.
 
     Attributes:
-        folder: where it stands.
+        folder: where it is.
         members: weights files, in order.
         checksums: SHA-256 of each file.
         config: the configuration all members share.
@@ -52,7 +54,7 @@ class Ensemble:
 
 
 def member_path(folder: Path, index: int) -> Path:
-    """Return where member ``index`` of an ensemble stands (or would stand)."""
+    """Return the path of member ``index`` of an ensemble, there or not."""
     return folder / _MEMBERS / f"{index:04d}.h5"
 
 
@@ -118,9 +120,7 @@ def load_members(ensemble: Ensemble, n_members: int | None = None) -> list[Weigh
     loaded = []
     chosen = list(zip(ensemble.members, ensemble.checksums, strict=True))[:n_members]
     for path, expected in chosen:
-        if not path.exists():
-            raise WeightsError(f"{path}: this member of the ensemble is missing; train it again")
-        if checksum(path) != expected:
+        if checksum(_present(path)) != expected:
             raise WeightsError(
                 f"{path} is not the file the manifest of {ensemble.folder} names (its checksum "
                 "differs); restore it, or train the ensemble anew"
@@ -132,3 +132,29 @@ def load_members(ensemble: Ensemble, n_members: int | None = None) -> list[Weigh
             raise WeightsError(f"{path} has other lines or another grid than its ensemble")
         loaded.append(weights)
     return loaded
+
+
+def member_thresholds(ensemble: Ensemble, options: ThresholdOptions) -> Thresholds:
+    """Return the thresholds all members have, with those given in their place.
+
+    Raises:
+        WeightsError: the members have different ones and none is given, or one is missing.
+    """
+    used = [options.over(read_thresholds(_present(path))) for path in ensemble.members]
+    for path, thresholds in zip(ensemble.members, used, strict=True):
+        if thresholds != used[0]:
+            raise WeightsError(
+                f"{ensemble.folder}: its members have different thresholds, {used[0].to_dict()} in "
+                f"{ensemble.members[0].name} and {thresholds.to_dict()} in {path.name}; give them "
+                "as options"
+            )
+    n_lines, n_finders = used[0].n_lines, len(ensemble.config.emission_index)
+    if n_lines > n_finders:
+        raise WeightsError(f"{n_lines} lines must count; the networks find {n_finders}")
+    return used[0]
+
+
+def _present(path: Path) -> Path:
+    if not path.exists():
+        raise WeightsError(f"{path}: this member of the ensemble is missing; train it again")
+    return path

@@ -1,51 +1,70 @@
-"""Voting: every member says what it makes of every spectrum of a store, shard by shard."""
+"""Voting: every member is applied to every spectrum of a store, shard by shard.
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+A piece of work is a few hundred rows, from one shard or from several small ones. Pieces are
+cut by the store's listing alone, never by the number of workers or by what is already done,
+so that every row is computed in the same company, and its numbers are the same bit for bit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Final, Literal
 
-from quasarloop.artefacts import check_folder
+import numpy as np
+
+from quasarloop.classes import ThresholdOptions
 from quasarloop.engine import Engine, run_tasks
-from quasarloop.ensemble.manifest import Ensemble, load_members
-from quasarloop.ensemble.member_votes import Piece, ask_members, count_rows, cut_pieces, read_piece
-from quasarloop.ensemble.votes import VoteSettings
+from quasarloop.ensemble.manifest import Ensemble, load_members, member_thresholds
+from quasarloop.ensemble.votes import COUNTED_AT, MemberFinds, VoteRule
 from quasarloop.ensemble.votes_folder import (
-    MANIFEST,
+    Part,
+    Piece,
+    PieceVotes,
     Votes,
-    claim_folder,
-    open_votes,
-    write_votes_manifest,
+    VotesWriter,
+    count_rows,
+    piece_votes,
 )
-from quasarloop.ensemble.votes_writer import PartVotes, VotesWriter, part_votes
-from quasarloop.errors import GridError, TaskError
+from quasarloop.errors import TaskError
+from quasarloop.network.decode import decode, emission_lines
 from quasarloop.network.model import pick_device
 from quasarloop.network.predict import Predictor
-from quasarloop.store import Store
+from quasarloop.quality import UNUSABLE
+from quasarloop.spectra import RebinnedSpectra, concatenate
+from quasarloop.store import Store, read_shard
 
 __all__ = [
+    "PIECE_ROWS",
     "VoteOptions",
     "Voters",
-    "finish_votes",
+    "apply_members",
+    "cut_pieces",
     "load_voters",
     "on_device",
-    "start_votes",
+    "read_piece",
     "vote",
+    "vote_rule",
 ]
+
+# Rows of one piece: enough to be worth sending, few enough to spread over a cluster and to
+# lose little by a kill. Source: our choice.
+PIECE_ROWS: Final = 512
 
 
 @dataclass(frozen=True)
-class VoteOptions:
-    """What to do besides asking.
+class VoteOptions(ThresholdOptions):
+    """How an ensemble votes; thresholds that are not given are those of the members' weights.
 
     Attributes:
-        settings: thresholds and class border.
-        keep_members: keep what each member said, 3 bytes per member and spectrum.
+        counted_at: confidences at which votes are counted; the deciding one is added.
+        red_end: redshift of a line past the red end of the grid (see `network.decode`).
+        keep_members: keep the predictions of every member, 3 bytes per member and spectrum.
         device: where members predict: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for the best
             there is. Anything but the CPU needs an engine of this process.
     """
 
-    settings: VoteSettings = field(default_factory=VoteSettings)
+    counted_at: tuple[float, ...] = COUNTED_AT
+    red_end: Literal["clamp", "extrapolate"] = "extrapolate"
     keep_members: bool = False
     device: str = "cpu"
 
@@ -56,11 +75,13 @@ class Voters:
 
     Attributes:
         members: ready to predict, in the ensemble's order.
-        options: of the vote.
+        rule: thresholds.
+        keep_members: also make the record of members.
     """
 
     members: tuple[Predictor, ...]
-    options: VoteOptions
+    rule: VoteRule
+    keep_members: bool
 
 
 def vote(
@@ -72,7 +93,7 @@ def vote(
     engine: Engine | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Votes:
-    """Ask all members about all spectra of a store and write the votes.
+    """Apply all members to all spectra of a store and write the votes.
 
     Killed at any moment and started again, it goes on with the shards that are not yet done; the
     finished bytes are the same, for any number of workers.
@@ -90,9 +111,19 @@ def vote(
         GridError: store and ensemble have different grids.
         OutputError: the folder holds other votes.
         TaskError: some piece failed for good; the rest is written.
+        WeightsError: members with different thresholds, or one that is missing or has changed.
     """
     chosen = on_device(options or VoteOptions(), engine)
-    writer = start_votes(ensemble, store, Path(out), chosen, cascade=None)
+    rule = vote_rule(ensemble, chosen)
+    writer = VotesWriter.start(
+        ensemble,
+        store,
+        Path(out),
+        rule,
+        keep_members=chosen.keep_members,
+        device=chosen.device,
+        cascade=None,
+    )
     writer.on_progress = on_progress
     todo = writer.missing(cut_pieces(writer.shards, writer.n_rows))
     if todo:
@@ -100,66 +131,27 @@ def vote(
             _vote_on_piece,
             todo,
             engine=engine,
-            shared=load_voters(ensemble, chosen),
+            shared=load_voters(ensemble, chosen, rule),
             name_of=Piece.name,
             on_result=writer.take,
             keep=False,
         ).complete()
-    return finish_votes(writer, {})
+    return writer.finish()
 
 
-def start_votes(
-    ensemble: Ensemble,
-    store: Store,
-    folder: Path,
-    options: VoteOptions,
-    *,
-    cascade: dict[str, Any] | None,
-) -> VotesWriter:
-    """Make the folder of the votes, or check that it is theirs, and return what fills it.
+def vote_rule(ensemble: Ensemble, options: VoteOptions) -> VoteRule:
+    """Return the thresholds of a vote: the members', with those given in their place.
 
-    Args:
-        ensemble: the members.
-        store: the spectra.
-        folder: of the votes.
-        options: of the vote.
-        cascade: its options, None for an exact vote.
+    Raises:
+        WeightsError: the members have different thresholds, and none is given.
     """
-    grid = ensemble.config.grid
-    if not grid.matches(store.grid):
-        raise GridError(
-            f"the ensemble reads a {grid.describe()}, the store holds a {store.grid.describe()}; "
-            "ingest the files on the ensemble's grid"
-        )
-    plan = {
-        "ensemble": ensemble.identity,
-        "n_networks": len(ensemble),
-        "settings": options.settings.to_dict(),
-        "keep_members": options.keep_members,
-        "device": options.device,
-        "cascade": cascade,
-        "grid": asdict(store.grid),
-        "lines": [line.column for line in ensemble.config.lines],
-    }
-    claim_folder(folder, plan)
-    if options.keep_members:
-        check_folder(folder / "members")
-    n_rows = tuple(count_rows(shard) for shard in store.shards)
-    return VotesWriter(folder, store.shards, n_rows, plan)
+    return VoteRule(options.counted_at, member_thresholds(ensemble, options), options.red_end)
 
 
-def finish_votes(writer: VotesWriter, extra: dict[str, Any]) -> Votes:
-    """Write the manifest that makes the votes finished."""
-    (writer.folder / MANIFEST).unlink(missing_ok=True)
-    rows = dict(zip(writer.shards, writer.n_rows, strict=True))
-    write_votes_manifest(writer.folder, writer.plan, rows, extra)
-    return open_votes(writer.folder)
-
-
-def load_voters(ensemble: Ensemble, options: VoteOptions) -> Voters:
+def load_voters(ensemble: Ensemble, options: VoteOptions, rule: VoteRule) -> Voters:
     """Read all members and make them ready to predict."""
     members = (Predictor(weights, options.device) for weights in load_members(ensemble))
-    return Voters(tuple(members), options)
+    return Voters(tuple(members), rule, options.keep_members)
 
 
 def on_device(options: VoteOptions, engine: Engine | None) -> VoteOptions:
@@ -183,15 +175,77 @@ def on_device(options: VoteOptions, engine: Engine | None) -> VoteOptions:
     return replace(options, device=str(pick_device(options.device)))
 
 
-def _vote_on_piece(piece: Piece, voters: Voters) -> list[PartVotes]:
+def cut_pieces(
+    shards: Sequence[Path], n_rows: Sequence[int] | None = None, piece_rows: int = PIECE_ROWS
+) -> list[Piece]:
+    """Cut a store into pieces: long shards into several, short neighbours into one.
+
+    Args:
+        shards: in the store's order.
+        n_rows: of each shard; read from the files' footers if not given.
+        piece_rows: most rows of a piece.
+
+    Returns:
+        Every row once, in order; shards without rows are left out.
+    """
+    sizes = [count_rows(shard) for shard in shards] if n_rows is None else n_rows
+    groups: list[list[Part]] = [[]]
+    filled = 0
+    for number, (path, size) in enumerate(zip(shards, sizes, strict=True)):
+        for first in range(0, size, piece_rows):
+            part = Part(number, path, first, min(first + piece_rows, size), size)
+            if filled + part.stop - part.first > piece_rows:
+                groups.append([])
+                filled = 0
+            groups[-1].append(part)
+            filled += part.stop - part.first
+    return [Piece(i, tuple(group)) for i, group in enumerate(g for g in groups if g)]
+
+
+def read_piece(piece: Piece, *, with_flux: bool = True) -> RebinnedSpectra:
+    """Read the rows of a piece."""
+    return concatenate(
+        [
+            read_shard(p.path, rows=slice(p.first, p.stop), with_flux=with_flux, with_ivar=False)
+            for p in piece.parts
+        ]
+    )
+
+
+def apply_members(
+    spectra: RebinnedSpectra, members: Sequence[Predictor], rule: VoteRule
+) -> MemberFinds:
+    """Predict every spectrum with every member; unusable spectra have no prediction (NaN).
+
+    Args:
+        spectra: on the members' grid.
+        members: in the ensemble's order.
+        rule: number of lines, red end.
+    """
+    n = len(spectra)
+    usable = np.flatnonzero((spectra.flags & UNUSABLE) == 0)
+    confidence = np.full((len(members), n), np.nan, dtype=np.float32)
+    z_best = np.full((len(members), n), np.nan)
+    line_sum = np.zeros((len(usable), members[0].config.n_lines))
+    flux = np.ascontiguousarray(spectra.flux[usable])
+    for index, member in enumerate(members if len(usable) else ()):
+        finds = decode(member.predict(flux), member.config, red_end=rule.red_end)
+        best = emission_lines(finds, member.config, rule.decision.n_lines)
+        confidence[index, usable], z_best[index, usable] = best.confidence, best.z
+        line_sum += finds.confidence  # float64, in the order of members
+    line_mean = np.full((n, line_sum.shape[1]), np.nan)
+    line_mean[usable] = line_sum / len(members)
+    return MemberFinds(confidence, z_best, line_mean)
+
+
+def _vote_on_piece(piece: Piece, voters: Voters) -> PieceVotes:
     spectra = read_piece(piece)
-    options = voters.options
-    return part_votes(
+    return piece_votes(
         piece,
         spectra.keys,
         spectra.flags,
-        ask_members(spectra, voters.members, options.settings),
-        options.settings,
+        apply_members(spectra, voters.members, voters.rule),
+        voters.rule,
         voters.members[0].config.lines,
-        keep_members=options.keep_members,
+        keep_members=voters.keep_members,
     )

@@ -1,19 +1,20 @@
-"""What an ensemble says of each spectrum, as columns: counts, entropies, redshifts.
+"""Votes of an ensemble on each spectrum, as columns: counts, entropies, redshifts.
 
 The columns are documented in ``docs/ensemble.md``; selection and reports are built on them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHOLD, Vote
+from quasarloop.classes import CONFIDENCE_THRESHOLD, Thresholds, Vote
 from quasarloop.ensemble.entropy import (
+    count_votes,
     entropy_bits,
-    mean_of_asked,
+    mean_over_members,
     mutual_information,
     soft_classes,
     vote_entropy,
@@ -22,39 +23,40 @@ from quasarloop.errors import DataFormatError
 from quasarloop.lines import Line
 
 __all__ = [
-    "DEFAULT_THRESHOLDS",
+    "COUNTED_AT",
     "MemberFinds",
-    "VoteSettings",
+    "VoteRule",
     "count_column",
     "vote_columns",
     "vote_counts",
 ]
 
-# Source: issue text and our choice; the paper's own threshold is always among them.
-DEFAULT_THRESHOLDS: Final = (0.5, 0.7, 0.8, 0.9, CONFIDENCE_THRESHOLD, 0.98, 0.99)
-# Quantiles of the redshift among members that say quasar: median and a Gaussian's ±1σ.
+# Confidences at which votes are counted besides the deciding one. Source: our choice.
+COUNTED_AT: Final = (0.5, 0.7, 0.8, 0.9, CONFIDENCE_THRESHOLD, 0.98, 0.99)
+# Quantiles of the redshift among members that vote for a quasar: median and a Gaussian's ±1σ.
 _Z_QUANTILES: Final = {"Z_Q16": 0.16, "Z_Q50": 0.50, "Z_Q84": 0.84}
 _BLOCK_ROWS: Final = 1024
 
 
 @dataclass(frozen=True)
-class VoteSettings:
+class VoteRule:
     """What makes a vote.
 
     Attributes:
-        thresholds: confidences at which votes are counted, increasing; 0.95 is added if absent.
-        n_lines: how many emission lines must be above a threshold.
-        high_z_min: lowest redshift of `Vote.HIGH_Z`.
-        red_end: what a line past the red end of the grid gives (see `network.decode`).
+        thresholds: confidences at which votes are counted, increasing; the deciding one is added.
+        decision: thresholds of the votes that entropy and redshifts are computed from.
+        red_end: redshift of a line past the red end of the grid (see `network.decode`).
+
+    Raises:
+        DataFormatError: a confidence outside 0 to 1.
     """
 
-    thresholds: tuple[float, ...] = DEFAULT_THRESHOLDS
-    n_lines: int = N_LINES_THRESHOLD
-    high_z_min: float = HIGH_Z_MIN
+    thresholds: tuple[float, ...] = COUNTED_AT
+    decision: Thresholds = field(default_factory=Thresholds)
     red_end: Literal["clamp", "extrapolate"] = "extrapolate"
 
     def __post_init__(self) -> None:
-        thresholds = tuple(sorted({*self.thresholds, CONFIDENCE_THRESHOLD}))
+        thresholds = tuple(sorted({*self.thresholds, self.decision.confidence}))
         if not 0 < thresholds[0] <= thresholds[-1] < 1:
             raise DataFormatError(
                 f"vote thresholds {thresholds} must lie between 0 and 1, both excluded"
@@ -63,35 +65,43 @@ class VoteSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON keeps."""
-        return {**asdict(self), "thresholds": list(self.thresholds)}
+        return {
+            "thresholds": list(self.thresholds),
+            **self.decision.to_dict(),
+            "red_end": self.red_end,
+        }
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "VoteSettings":
-        """Return the settings `to_dict` gave."""
-        return cls(**{**plain, "thresholds": tuple(plain["thresholds"])})
+    def from_dict(cls, plain: Mapping[str, Any]) -> "VoteRule":
+        """Return the rule `to_dict` gave."""
+        return cls(tuple(plain["thresholds"]), Thresholds.from_dict(plain), plain["red_end"])
 
 
 class MemberFinds(NamedTuple):
-    """What members said of the spectra of one shard.
+    """Predictions of the members for some spectra.
 
     Attributes:
         confidence: (n_networks, n) float32, of the line that decides: the largest over emission
-            lines (the k-th largest if k lines must count). NaN where a member was not asked.
+            lines (the k-th largest if k lines must count). NaN where there is no prediction.
         z_best: (n_networks, n) float64, redshift of the most confident emission line.
-        line_mean: (n, n_lines) float64 mean confidence of each line over the members asked,
-            NaN where none was.
+        line_mean: (n, n_lines) float64 mean confidence of each line over the members, NaN where
+            there is no prediction.
     """
 
     confidence: NDArray[np.float32]
     z_best: NDArray[np.float64]
     line_mean: NDArray[np.float64]
 
+    def rows(self, rows: slice) -> "MemberFinds":
+        """Return the predictions for some of the spectra."""
+        return MemberFinds(self.confidence[:, rows], self.z_best[:, rows], self.line_mean[rows])
 
-def count_column(vote: Vote, threshold: float = CONFIDENCE_THRESHOLD) -> str:
+
+def count_column(vote: Vote, threshold: float) -> str:
     """Return the name of the column that counts a class at a threshold.
 
-    >>> count_column(Vote.LOW_Z), count_column(Vote.NOT_QSO, 0.5), count_column(Vote.HIGH_Z, 0.995)
-    ('N_LOW_Z_095', 'N_NOT_QSO_050', 'N_HIGH_Z_0995')
+    >>> [count_column(Vote.LOW_Z, t) for t in (0.95, 0.5, 0.995)]
+    ['N_LOW_Z_095', 'N_LOW_Z_050', 'N_LOW_Z_0995']
     """
     two_decimals = f"{threshold:.2f}"
     text = two_decimals if float(two_decimals) == threshold else str(threshold)
@@ -99,50 +109,38 @@ def count_column(vote: Vote, threshold: float = CONFIDENCE_THRESHOLD) -> str:
 
 
 def vote_counts(
-    confidence: NDArray[np.float32],
-    z_best: NDArray[np.float64],
-    threshold: float = CONFIDENCE_THRESHOLD,
-    *,
-    high_z_min: float = HIGH_Z_MIN,
+    confidence: NDArray[np.float32], z_best: NDArray[np.float64], decision: Thresholds
 ) -> NDArray[np.int64]:
     """Count the members that vote for each class: N_CLASS of Eq. 3.1.
 
     Args:
-        confidence: (n_networks, n) of the line that decides; NaN where a member was not asked.
+        confidence: (n_networks, n) of the line that decides; NaN where there is no prediction.
         z_best: (n_networks, n) redshift of the most confident line.
-        threshold: a quasar is strictly above it.
-        high_z_min: lowest redshift of `Vote.HIGH_Z`.
+        decision: what makes a quasar.
 
     Returns:
-        (n, 3) in the order of `Vote`; they add up to the members asked.
+        (n, 3) in the order of `Vote`; they add up to the members with a prediction.
 
     Source: paper, Section 3 and Eq. 3.1.
     """
-    n_asked = np.count_nonzero(~np.isnan(confidence), axis=0)
-    quasar = confidence > np.float32(threshold)  # NaN is not
-    high = z_best >= high_z_min
-    n_high = np.count_nonzero(quasar & high, axis=0)
-    n_low = np.count_nonzero(quasar & ~high, axis=0)
-    return np.stack([n_asked - n_high - n_low, n_low, n_high], axis=1)
+    counts = count_votes(decision.vote(confidence, z_best))
+    counts[:, Vote.NOT_QSO] -= np.count_nonzero(np.isnan(confidence), axis=0)
+    return counts
 
 
 def vote_columns(
-    finds: MemberFinds, settings: VoteSettings, lines: Sequence[Line]
+    finds: MemberFinds, rule: VoteRule, lines: Sequence[Line]
 ) -> dict[str, NDArray[Any]]:
-    """Turn what members said into the score columns of the votes, in order.
+    """Return the score columns of the votes, in order.
 
     Args:
-        finds: of every row, also those not asked about (all NaN: counts 0, scores NaN).
-        settings: thresholds and class border.
+        finds: of every row; without a prediction (all NaN) counts are 0 and scores NaN.
+        rule: thresholds.
         lines: the networks' lines, in the order of ``finds.line_mean``.
     """
     n = finds.confidence.shape[1]
     blocks = [
-        _block_columns(
-            finds.confidence[:, start : start + _BLOCK_ROWS],
-            finds.z_best[:, start : start + _BLOCK_ROWS],
-            settings,
-        )
+        _block_columns(finds.rows(slice(start, start + _BLOCK_ROWS)), rule)
         for start in range(0, max(n, 1), _BLOCK_ROWS)
     ]
     columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
@@ -151,38 +149,36 @@ def vote_columns(
     return columns
 
 
-def _block_columns(
-    confidence: NDArray[np.float32], z_best: NDArray[np.float64], settings: VoteSettings
-) -> dict[str, NDArray[Any]]:
-    n_asked = np.count_nonzero(~np.isnan(confidence), axis=0)
-    columns: dict[str, NDArray[Any]] = {"N_ASKED": n_asked.astype(np.uint16)}
-    for threshold in settings.thresholds:
-        counts = vote_counts(confidence, z_best, threshold, high_z_min=settings.high_z_min)
+def _block_columns(finds: MemberFinds, rule: VoteRule) -> dict[str, NDArray[Any]]:
+    confidence, z_best, decision = finds.confidence, finds.z_best, rule.decision
+    n_predicted = np.count_nonzero(~np.isnan(confidence), axis=0)
+    columns: dict[str, NDArray[Any]] = {"N_ASKED": n_predicted.astype(np.uint16)}
+    for threshold in rule.thresholds:
+        counts = vote_counts(confidence, z_best, decision.replaced(threshold))
         for vote in Vote:
             columns[count_column(vote, threshold)] = counts[:, vote].astype(np.uint16)
-        if threshold == CONFIDENCE_THRESHOLD:
+        if threshold == decision.confidence:
             columns["ENTROPY"] = vote_entropy(counts)
-    soft = soft_classes(confidence, z_best, high_z_min=settings.high_z_min)  # (m, n, 3)
-    mean_soft = mean_of_asked(soft)  # (n, 3)
+    soft = soft_classes(confidence, z_best, high_z_min=decision.high_z_min)  # (m, n, 3)
+    mean_soft = mean_over_members(soft)  # (n, 3)
     columns["MUTUAL_INFORMATION"] = mutual_information(soft).astype(np.float32)
     columns["SOFT_ENTROPY"] = entropy_bits(mean_soft).astype(np.float32)
     for vote in Vote:
         columns[f"P_{vote.name}"] = mean_soft[:, vote].astype(np.float32)
-    quasar = confidence > np.float32(CONFIDENCE_THRESHOLD)
-    columns.update(_redshift_columns(np.where(quasar, z_best, np.nan)))
-    return columns
+    z_of_quasars = np.where(decision.is_quasar(confidence), z_best, np.nan)
+    return columns | _redshift_columns(z_of_quasars)
 
 
 def _redshift_columns(z: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     """Mean, scatter and quantiles of (n_networks, n) redshifts, NaN left out."""
-    mean = mean_of_asked(z)
-    scatter = np.sqrt(mean_of_asked(np.square(z - mean)))
+    mean = mean_over_members(z)
+    scatter = np.sqrt(mean_over_members(np.square(z - mean)))
     columns = {"Z_MEAN": mean.astype(np.float32), "Z_STD": scatter.astype(np.float32)}
     ordered = np.sort(z, axis=0)  # NaN last
     last = np.count_nonzero(~np.isnan(z), axis=0) - 1
     for name, part in _Z_QUANTILES.items():
-        # Always some member's redshift, never one between two peaks that nobody proposed.
+        # Always some member's redshift, never one between two peaks that no member has.
         rank = np.maximum(np.ceil(part * (last + 1)).astype(np.intp) - 1, 0)
         value = np.take_along_axis(ordered, rank[None], axis=0)[0]
-        columns[name] = value.astype(np.float32)  # NaN where no member says quasar
+        columns[name] = value.astype(np.float32)  # NaN where no member votes for a quasar
     return columns

@@ -1,15 +1,10 @@
-"""Votes on disk: one Parquet file per shard of the store, and a manifest that lists them.
-
-One byte holds the confidence, two the redshift. The steps are laid so that verdicts do not
-change: every vote threshold is an edge of the confidence code, and the border between the
-two redshift classes is an edge of the redshift code, so all votes follow exactly.
-"""
+"""Votes on disk: one Parquet file per shard of the store, and a manifest that lists them."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,101 +19,32 @@ from quasarloop.artefacts import (
     write_atomically,
     write_manifest,
 )
-from quasarloop.ensemble.votes import VoteSettings
-from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.ensemble.manifest import Ensemble
+from quasarloop.ensemble.member_record import METADATA_KEY, members_metadata, members_table
+from quasarloop.ensemble.votes import MemberFinds, VoteRule, vote_columns
+from quasarloop.errors import DataFormatError, GridError, OutputError
+from quasarloop.lines import Line
 from quasarloop.spectra import Keys
+from quasarloop.store import Store
 
 __all__ = [
-    "BYTES_PER_MEMBER",
     "MANIFEST",
-    "MemberRecord",
+    "Part",
+    "Piece",
+    "PieceVotes",
     "Votes",
-    "claim_folder",
-    "confidence_edges",
-    "decode_confidence",
-    "decode_z",
-    "encode_confidence",
-    "encode_z",
+    "VotesWriter",
+    "count_rows",
     "members_file",
     "open_votes",
-    "read_member_record",
+    "piece_votes",
     "votes_file",
     "votes_table",
-    "write_table",
-    "write_votes_manifest",
 ]
-
-BYTES_PER_MEMBER: Final = 3
-# Confidence is coded evenly in its logit, ln c/(1-c), between these: 0.0003 … 0.9997.
-# Source: our choice: steps of 0.065, about 0.003 in confidence at 0.95.
-_LOGIT_RANGE: Final = 8.0
-_N_EDGES: Final = 255
-# Redshift is coded evenly in ln(1+z), 13.8 km/s a step, from z = -0.55 to 8.15 (for a class
-# border of 2.1). Source: our choice; every line of both grids falls well inside.
-_Z_STEP: Final = 4.6e-5
-_Z_ZERO: Final = 42_000  # code of the first step at and above the class border
-
-
-def confidence_edges(thresholds: Sequence[float]) -> NDArray[np.float32]:
-    """Return the (255,) increasing edges of the confidence code.
-
-    Args:
-        thresholds: vote thresholds; each takes the place of the edge nearest to it.
-
-    Raises:
-        DataFormatError: thresholds too close to each other to have an edge each.
-    """
-    logits = np.linspace(-_LOGIT_RANGE, _LOGIT_RANGE, _N_EDGES)
-    edges = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
-    for threshold in thresholds:
-        edges[np.argmin(np.abs(logits - np.log(threshold / (1.0 - threshold))))] = threshold
-    wanted = np.array(thresholds, dtype=np.float32)
-    if not np.isin(wanted, edges).all() or np.any(np.diff(edges) <= 0):
-        raise DataFormatError(
-            f"thresholds {', '.join(map(str, thresholds))} lie too close together, or too near 0 "
-            f"or 1, for the record of members; its steps are {np.diff(logits)[0]:.3f} in logit"
-        )
-    return edges
-
-
-def encode_confidence(
-    confidence: NDArray[np.float32], edges: NDArray[np.float32]
-) -> NDArray[np.uint8]:
-    """Return the number of edges below each confidence: c > t keeps meaning code > place of t."""
-    return np.searchsorted(edges, confidence, side="left").astype(np.uint8)
-
-
-def decode_confidence(code: NDArray[np.uint8], edges: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the middle of each code's step in logit; the outermost steps end at 0 and 1."""
-    logits = np.log(edges.astype(np.float64) / (1.0 - edges))
-    step = 2.0 * _LOGIT_RANGE / (_N_EDGES - 1)
-    middles = np.concatenate(
-        [[logits[0] - step / 2], (logits[:-1] + logits[1:]) / 2, [logits[-1] + step / 2]]
-    )
-    values: NDArray[Any] = 1.0 / (1.0 + np.exp(-middles))
-    return values.astype(np.float32)[code]
-
-
-def encode_z(z: NDArray[np.floating], *, high_z_min: float) -> NDArray[np.uint16]:
-    """Return redshift codes; NaN becomes 0, and what lies outside the range its nearest end."""
-    with np.errstate(invalid="ignore"):
-        steps = np.floor((np.log1p(z) - np.log1p(high_z_min)) / _Z_STEP)
-    code = np.clip(_Z_ZERO + steps, 1, np.iinfo(np.uint16).max)
-    # Rounding of the logarithm must not carry a redshift over the class border.
-    code = np.where(z >= high_z_min, np.maximum(code, _Z_ZERO), np.minimum(code, _Z_ZERO - 1))
-    return np.where(np.isnan(z), 0, code).astype(np.uint16)
-
-
-def decode_z(code: NDArray[np.uint16], *, high_z_min: float) -> NDArray[np.float64]:
-    """Return the middle of each code's step; NaN for code 0."""
-    logs = np.log1p(high_z_min) + (code.astype(np.float64) - _Z_ZERO + 0.5) * _Z_STEP
-    return np.where(code == 0, np.nan, np.expm1(logs))
-
 
 MANIFEST: Final = "votes.json"
 _PLAN: Final = "plan.json"
 _FORMAT: Final = 1
-_METADATA_KEY: Final = b"quasarloop"
 _WORDS: Final = ("SHARD", "SURVEY", "PROGRAM")
 
 
@@ -127,36 +53,72 @@ class Votes:
     """A finished folder of votes.
 
     Attributes:
-        folder: where it stands.
+        folder: where it is.
         files: one per shard, in the store's order.
-        settings: thresholds and class border.
+        rule: thresholds.
         n_rows: spectra in all files.
         record: the whole manifest.
     """
 
     folder: Path
     files: tuple[Path, ...]
-    settings: VoteSettings
+    rule: VoteRule
     n_rows: int
     record: dict[str, Any]
 
     @property
     def is_cascade(self) -> bool:
-        """Whether most spectra were asked of some members only."""
+        """Whether most spectra have predictions of some members only."""
         return self.record.get("cascade") is not None
 
 
-@dataclass(frozen=True)
-class MemberRecord:
-    """What every member said, read back from the compact record.
+class Part(NamedTuple):
+    """Consecutive rows of one shard.
 
     Attributes:
-        confidence: (n, n_networks) float32; NaN where a member was not asked.
-        z: (n, n_networks) float64, of the most confident line; NaN where not asked.
+        shard: number of the shard in the store's order.
+        path: its file.
+        first, stop: rows.
+        n_shard_rows: rows of the whole shard.
     """
 
-    confidence: NDArray[np.float32]
-    z: NDArray[np.float64]
+    shard: int
+    path: Path
+    first: int
+    stop: int
+    n_shard_rows: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a store that are predicted together, in order.
+
+    Attributes:
+        number: place in the list of all pieces.
+        parts: where the rows are.
+    """
+
+    number: int
+    parts: tuple[Part, ...]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return sum(part.stop - part.first for part in self.parts)
+
+    def name(self) -> str:
+        """Return the first and last shard, for messages."""
+        first, last = self.parts[0], self.parts[-1]
+        rows = f"rows {first.first} to {first.stop - 1}"
+        if len(self.parts) == 1:
+            return f"shard {first.path.stem}, {rows}"
+        return f"shards {first.path.stem} to {last.path.stem}"
+
+
+class PieceVotes(NamedTuple):
+    """Votes on the rows of a piece, and the members' record of them if that is kept."""
+
+    votes: pa.Table
+    members: pa.Table | None
 
 
 def votes_file(folder: Path, shard: Path) -> Path:
@@ -169,100 +131,193 @@ def members_file(folder: Path, shard: Path) -> Path:
     return folder / "members" / f"{shard.stem}.parquet"
 
 
+def count_rows(shard: Path) -> int:
+    """Return the number of rows of a Parquet file, from its footer."""
+    return int(pq.read_metadata(shard).num_rows)
+
+
+def piece_votes(
+    piece: Piece,
+    keys: Keys,
+    flags: NDArray[np.int32],
+    finds: MemberFinds,
+    rule: VoteRule,
+    lines: Sequence[Line],
+    *,
+    keep_members: bool,
+) -> PieceVotes:
+    """Return the votes on a piece.
+
+    Args:
+        piece: the rows.
+        keys: of the rows.
+        flags: of the rows.
+        finds: predictions for them.
+        rule: thresholds.
+        lines: the networks' lines.
+        keep_members: also make the compact record.
+    """
+    columns = vote_columns(finds, rule, lines)
+    shard = [part.path.stem for part in piece.parts for _ in range(part.first, part.stop)]
+    row = np.concatenate([np.arange(part.first, part.stop) for part in piece.parts])
+    table = votes_table(keys, flags, shard, row, columns, len(finds.confidence))
+    return PieceVotes(table, members_table(finds, rule) if keep_members else None)
+
+
 def votes_table(
     keys: Keys,
     flags: NDArray[np.int32],
-    shard: str,
-    first_row: int,
+    shard: list[str],
+    row: NDArray[np.int64],
     columns: Mapping[str, NDArray[Any]],
     n_networks: int,
 ) -> pa.Table:
-    """Join identity and scores of consecutive rows of one shard.
+    """Join identity and scores of spectra.
 
     Args:
         keys: of the rows.
         flags: of the rows.
-        shard: its name.
-        first_row: row of the first in the shard.
+        shard: name of the shard of each.
+        row: (n,) row in the shard.
         columns: from `vote_columns`.
         n_networks: members of the ensemble.
     """
-    n = len(keys)
     identity: dict[str, Any] = {
         **keys.columns("TARGETID", "OBJECT_ID"),
-        "SHARD": pa.array([shard] * n, pa.string()),
-        "ROW": np.arange(first_row, first_row + n, dtype=np.int64),
+        "SHARD": pa.array(shard, pa.string()),
+        "ROW": row,
         "FLAGS": flags,
         **keys.columns("SURVEY", "PROGRAM"),
-        "N_NETWORKS": np.full(n, n_networks, dtype=np.uint16),
+        "N_NETWORKS": np.full(len(keys), n_networks, dtype=np.uint16),
     }
     return pa.table({**identity, **columns})
 
 
-def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write votes or a members' record, whole or not at all."""
-    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
-    with write_atomically(path) as temporary:
-        pq.write_table(
-            table.replace_schema_metadata({_METADATA_KEY: text.encode()}),
-            temporary,
-            compression="zstd",
-            use_dictionary=[name for name in _WORDS if name in table.column_names],
-            row_group_size=max(len(table), 1),
-        )
+@dataclass
+class VotesWriter:
+    """Collects votes on pieces and writes every shard as soon as it is complete.
 
-
-def claim_folder(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Make the folder of these votes, or check that it is theirs.
-
-    Raises:
-        OutputError: it holds votes of another ensemble, of other settings or of another kind.
-    """
-    check_folder(folder)
-    path = folder / _PLAN
-    if not path.exists():
-        if any(folder.glob("*.parquet")):
-            raise OutputError(f"{folder} holds Parquet files but no {_PLAN}; give another folder")
-        write_manifest(path, plan)
-    found = read_manifest(path)
-    different = sorted(
-        key for key in {*found, *plan} if found.get(key) != json.loads(json.dumps(plan.get(key)))
-    )
-    if different:
-        raise OutputError(
-            f"{folder} holds votes that differ in {', '.join(different)}; give another folder, or "
-            "delete this one"
-        )
-    for torn in [
-        *folder.glob(".*.parquet"),
-        *folder.glob("members/.*.parquet"),
-    ]:  # half-written when an earlier run was killed
-        torn.unlink()
-
-
-def write_votes_manifest(
-    folder: Path, plan: Mapping[str, Any], shards: Mapping[Path, int], extra: Mapping[str, Any]
-) -> Votes:
-    """Write the manifest that makes a folder of files finished votes.
-
-    Args:
+    Attributes:
         folder: of the votes.
-        plan: what `claim_folder` was given.
-        shards: path of every shard of the store and its rows, in order.
-        extra: more to record.
+        shards: files of the store, in order.
+        n_rows: rows of each.
+        rule: thresholds.
+        plan: what all files have in common; goes into every one.
+        on_progress: called with numbers of spectra done.
     """
-    files = [
-        {
-            "file": votes_file(folder, shard).name,
-            "n_rows": n_rows,
-            "sha256": checksum(votes_file(folder, shard)),
+
+    folder: Path
+    shards: tuple[Path, ...]
+    n_rows: tuple[int, ...]
+    rule: VoteRule
+    plan: Mapping[str, Any]
+    on_progress: Callable[[int], None] | None = None
+    _waiting: dict[int, list[tuple[int, PieceVotes]]] = field(default_factory=dict)
+
+    @classmethod
+    def start(
+        cls,
+        ensemble: Ensemble,
+        store: Store,
+        folder: Path,
+        rule: VoteRule,
+        *,
+        keep_members: bool,
+        **others: Any,
+    ) -> "VotesWriter":
+        """Make the folder of the votes, or check that it holds the same ones.
+
+        Args:
+            ensemble: the members.
+            store: the spectra.
+            folder: of the votes.
+            rule: thresholds.
+            keep_members: also write the compact record.
+            others: more that must be the same in all files.
+
+        Raises:
+            GridError: store and ensemble have different grids.
+            OutputError: the folder holds votes of another ensemble, with other options or of
+                another kind.
+        """
+        grid = ensemble.config.grid
+        if not grid.matches(store.grid):
+            raise GridError(
+                f"the ensemble reads a {grid.describe()}, the store holds a "
+                f"{store.grid.describe()}; ingest the files on the ensemble's grid"
+            )
+        plan = {
+            "ensemble": ensemble.identity,
+            "n_networks": len(ensemble),
+            "settings": rule.to_dict(),
+            "keep_members": keep_members,
+            **others,
+            "grid": asdict(store.grid),
+            "lines": [line.column for line in ensemble.config.lines],
         }
-        for shard, n_rows in shards.items()
-        if n_rows > 0
-    ]
-    content = {**plan, **extra, "format": _FORMAT, "files": files, "versions": versions()}
-    write_manifest(folder / MANIFEST, content)
-    return open_votes(folder)
+        _claim_folder(folder, plan)
+        if keep_members:
+            check_folder(folder / "members")
+        n_rows = tuple(count_rows(shard) for shard in store.shards)
+        return cls(folder, store.shards, n_rows, rule, plan)
+
+    def missing(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Return the pieces of which some shard is not yet written; report the others done."""
+        todo = [p for p in pieces if not all(self._written(part.shard) for part in p.parts)]
+        self._report(sum(map(len, pieces)) - sum(map(len, todo)))
+        return todo
+
+    def take(self, piece: Piece, result: PieceVotes) -> None:
+        """Take in a piece's votes, in any order."""
+        start = 0
+        for part in piece.parts:
+            n = part.stop - part.first
+            rows, start = start, start + n
+            if self._written(part.shard):
+                continue  # a neighbour in the piece was missing, not this one
+            own = PieceVotes(*(None if t is None else t.slice(rows, n) for t in result))
+            parts = self._waiting.setdefault(part.shard, [])
+            parts.append((part.first, own))
+            if sum(len(votes) for _, (votes, _) in parts) == part.n_shard_rows:
+                parts.sort(key=lambda entry: entry[0])
+                self._write(self.shards[part.shard], [own for _, own in parts])
+                del self._waiting[part.shard]
+        self._report(len(piece))
+
+    def finish(self, **extra: Any) -> Votes:
+        """Write the manifest that makes the votes finished, with more to record."""
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+        shards = zip(self.shards, self.n_rows, strict=True)
+        files = [(votes_file(self.folder, shard), n_rows) for shard, n_rows in shards if n_rows]
+        content = {
+            **self.plan,
+            "thresholds_from": self.rule.decision.origins,
+            **extra,
+            "format": _FORMAT,
+            "files": [
+                {"file": path.name, "n_rows": n_rows, "sha256": checksum(path)}
+                for path, n_rows in files
+            ],
+            "versions": versions(),
+        }
+        write_manifest(self.folder / MANIFEST, content)
+        return open_votes(self.folder)
+
+    def _write(self, shard: Path, parts: Sequence[PieceVotes]) -> None:
+        kept = [part.members for part in parts if part.members is not None]
+        if kept:
+            metadata = members_metadata(self.rule, self.plan["n_networks"])
+            _write_table(pa.concat_tables(kept), members_file(self.folder, shard), metadata)
+        # Last: a shard counts as done once its votes are there.
+        votes = pa.concat_tables([part.votes for part in parts])
+        _write_table(votes, votes_file(self.folder, shard), self.plan)
+
+    def _written(self, shard: int) -> bool:
+        return votes_file(self.folder, self.shards[shard]).exists()
+
+    def _report(self, n_spectra: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(n_spectra)
 
 
 def open_votes(folder: str | Path) -> Votes:
@@ -290,26 +345,34 @@ def open_votes(folder: str | Path) -> Votes:
             f"{missing[0]}); vote again into this folder after deleting {MANIFEST}"
         )
     n_rows = sum(int(entry["n_rows"]) for entry in record["files"])
-    return Votes(root, files, VoteSettings.from_dict(record["settings"]), n_rows, record)
+    return Votes(root, files, VoteRule.from_dict(record["settings"]), n_rows, record)
 
 
-def read_member_record(path: str | Path) -> MemberRecord:
-    """Read what every member said of one shard's spectra.
+def _claim_folder(folder: Path, plan: Mapping[str, Any]) -> None:
+    check_folder(folder)
+    path = folder / _PLAN
+    if not path.exists():
+        if any(folder.glob("*.parquet")):
+            raise OutputError(f"{folder} holds Parquet files but no {_PLAN}; give another folder")
+        write_manifest(path, plan)
+    found, wanted = read_manifest(path), json.loads(json.dumps(plan))
+    different = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    if different:
+        raise OutputError(
+            f"{folder} holds votes that differ in {', '.join(different)}; give another folder, or "
+            "delete this one"
+        )
+    for torn in (*folder.glob(".*.parquet"), *folder.glob("members/.*.parquet")):
+        torn.unlink()  # half-written when an earlier run was killed
 
-    Raises:
-        DataFormatError: no such record; votes keep it with ``--keep-members``.
-    """
-    try:
-        table = pq.read_table(path)
-        metadata = json.loads(table.schema.metadata[_METADATA_KEY])
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError) as exc:
-        raise DataFormatError(
-            f"{path}: no record of members ({exc}); vote again with --keep-members"
-        ) from exc
-    edges = np.array(metadata["confidence_edges"], dtype=np.float32)
-    shape = (len(table), int(metadata["n_networks"]))
-    codes = np.frombuffer(b"".join(table["CONFIDENCE"].to_pylist()), np.uint8).reshape(shape)
-    z_codes = np.frombuffer(b"".join(table["REDSHIFT"].to_pylist()), "<u2").reshape(shape)
-    z = decode_z(z_codes.astype(np.uint16), high_z_min=float(metadata["high_z_min"]))
-    confidence = np.where(z_codes == 0, np.float32(np.nan), decode_confidence(codes, edges))
-    return MemberRecord(confidence.astype(np.float32), z)
+
+def _write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
+    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
+    with write_atomically(path) as temporary:
+        pq.write_table(
+            table.replace_schema_metadata({METADATA_KEY: text.encode()}),
+            temporary,
+            compression="zstd",
+            use_dictionary=[name for name in _WORDS if name in table.column_names],
+            row_group_size=max(len(table), 1),
+        )

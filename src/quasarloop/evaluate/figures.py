@@ -108,7 +108,7 @@ def plot_thresholds(axes: Axes, judgements: Mapping[str, Judgement]) -> None:
     bottom = max(0.0, min(0.9, floor - 0.05))
     axes.set_xlim(bottom, 1.003)
     axes.set_ylim(bottom, 1.003)
-    threshold = next(iter(judgements.values())).threshold
+    threshold = next(iter(judgements.values())).thresholds.confidence
     axes.set_title(f"thresholds 0 to 1; dot: {threshold:g}", fontsize=10)
     axes.legend(loc="lower left", fontsize=8)
 

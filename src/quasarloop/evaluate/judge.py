@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.classes import Thresholds
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.metrics import (
     RedshiftErrors,
@@ -18,6 +19,7 @@ from quasarloop.evaluate.metrics import (
     redshift_errors,
     threshold_curve,
 )
+from quasarloop.network.decode import best_lines
 from quasarloop.truth import SpecType, TruthTable, match_truth
 
 __all__ = [
@@ -35,7 +37,7 @@ FIXED_PURITIES: Final = (0.99, 0.998)
 
 @dataclass(frozen=True)
 class Judgement:
-    """What truth says of a catalogue.
+    """A catalogue against truth.
 
     Attributes:
         n_rows: spectra in the catalogue.
@@ -47,7 +49,7 @@ class Judgement:
         false_found: wrongly found, by true class name.
         redshift: errors of quasars true and found.
         curve: completeness and purity over the threshold.
-        threshold: the catalogue's own threshold.
+        thresholds: what makes a quasar in these numbers.
         z, z_true: (m,) redshifts of quasars true and found.
     """
 
@@ -60,7 +62,7 @@ class Judgement:
     false_found: Mapping[str, int]
     redshift: RedshiftErrors
     curve: ThresholdCurve
-    threshold: float
+    thresholds: Thresholds
     z: NDArray[np.float64]
     z_true: NDArray[np.float64]
 
@@ -70,8 +72,7 @@ def judge_catalogue(
     truth: TruthTable,
     *,
     lines: list[str],
-    threshold: float,
-    n_lines: int = 1,
+    thresholds: Thresholds,
 ) -> Judgement:
     """Judge every spectrum of a catalogue whose target has a secure label.
 
@@ -79,8 +80,7 @@ def judge_catalogue(
         catalogue: columns TARGETID and, for each line, C_<line> and Z_<line>.
         truth: labels; low-quality ones judge nothing.
         lines: the emission lines' column names.
-        threshold: confidence threshold of the quoted numbers.
-        n_lines: lines that must be above it.
+        thresholds: what makes a quasar in the quoted numbers.
 
     Raises:
         TruthError: no row of the catalogue has a secure label.
@@ -98,8 +98,7 @@ def judge_catalogue(
         np.stack([catalogue[f"Z_{name}"][judged] for name in lines], axis=1),
         truth.spectype[known],
         truth.z[known],
-        threshold=threshold,
-        n_lines=n_lines,
+        thresholds=thresholds,
         n_rows=len(row),
     )
 
@@ -110,27 +109,28 @@ def judge_finds(
     spectype: NDArray[np.int8],
     z_true: NDArray[np.float64],
     *,
-    threshold: float,
-    n_lines: int = 1,
+    thresholds: Thresholds,
     n_rows: int | None = None,
 ) -> Judgement:
-    """Judge what a network says of labelled spectra.
+    """Judge the predictions of a network for labelled spectra.
 
     Args:
         confidence: (n, n_lines) of the emission lines; NaN where there is none.
         z_lines: (n, n_lines) redshift each line gives.
         spectype: (n,) true `SpecType`.
         z_true: (n,) true redshift.
-        threshold: confidence threshold of the quoted numbers.
-        n_lines: lines that must be above it.
+        thresholds: what makes a quasar in the quoted numbers.
         n_rows: spectra of which these are the labelled ones.
     """
     is_qso = np.asarray(spectype == SpecType.QSO)
-    score = _deciding_confidence(confidence, n_lines)
-    found = score > threshold
+    if thresholds.n_lines > confidence.shape[1]:
+        raise TruthError(
+            f"{thresholds.n_lines} lines must count; the catalogue has {confidence.shape[1]}"
+        )
+    best = best_lines(confidence.astype(np.float64), z_lines, thresholds.n_lines)
+    score, z_best = best.confidence, best.z
+    found = thresholds.is_quasar(score)
     both = found & is_qso
-    best = np.argmax(np.nan_to_num(confidence, nan=-1.0), axis=1)
-    z_best = np.take_along_axis(z_lines, best[:, None], axis=1)[:, 0].astype(np.float64)
     return Judgement(
         n_rows=len(score) if n_rows is None else n_rows,
         n_judged=len(score),
@@ -141,7 +141,7 @@ def judge_finds(
         false_found=_count_by_class(spectype[found & ~is_qso]),
         redshift=redshift_errors(z_best[both], z_true[both]),
         curve=threshold_curve(score, is_qso),
-        threshold=threshold,
+        thresholds=thresholds,
         z=z_best[both],
         z_true=z_true[both],
     )
@@ -154,7 +154,9 @@ def judgement_record(judgement: Judgement) -> dict[str, Any]:
         "n_rows": judgement.n_rows,
         "n_judged": judgement.n_judged,
         "n_true": judgement.n_true,
-        "threshold": judgement.threshold,
+        "threshold": judgement.thresholds.confidence,
+        "n_lines": judgement.thresholds.n_lines,
+        "thresholds_from": judgement.thresholds.origins,
         "completeness": _share_record(judgement.completeness),
         "purity": _share_record(judgement.purity),
         "completeness_at_purity": {
@@ -169,13 +171,6 @@ def judgement_record(judgement: Judgement) -> dict[str, Any]:
             "scatter": _number(z.scatter),
         },
     }
-
-
-def _deciding_confidence(confidence: NDArray[np.floating], n_lines: int) -> NDArray[np.float64]:
-    if n_lines > confidence.shape[1]:
-        raise TruthError(f"{n_lines} lines asked for, the catalogue has {confidence.shape[1]}")
-    known = np.nan_to_num(confidence.astype(np.float64), nan=-1.0)
-    return np.sort(known, axis=1)[:, -n_lines]
 
 
 def _count_by_class(spectype: NDArray[np.int8]) -> dict[str, int]:

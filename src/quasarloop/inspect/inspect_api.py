@@ -8,14 +8,12 @@ import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Request, Response
 from sqlalchemy.orm import Session
 
-from quasarloop.classes import HIGH_Z_MIN, Vote
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import progress
 from quasarloop.inspect.database import setting
 from quasarloop.inspect.fit import SEARCH, fit_redshift
 from quasarloop.inspect.ledger import (
     NotAssignedError,
-    Save,
     assignment_of,
     current_label,
     history,
@@ -29,6 +27,7 @@ from quasarloop.inspect.restframe import MARKS, rest_template
 from quasarloop.inspect.security import InCampaign, Inspector, Looker, Me, visitor_of
 from quasarloop.inspect.shapes import (
     FitIn,
+    SaveIn,
     SkipIn,
     TargetId,
     target_number,
@@ -37,7 +36,6 @@ from quasarloop.inspect.shapes import (
 from quasarloop.inspect.spectra_files import encode
 from quasarloop.inspect.tables import Assignment, Item, Label
 from quasarloop.labels.verdict import ClassWord, IssueLetters, Quality, is_complete
-from quasarloop.lines import NETWORK_LINES, line_label
 from quasarloop.truth import CLASSES, SpecType
 
 __all__ = ["router"]
@@ -57,7 +55,7 @@ def my_login(request: Request, campaign: InCampaign, me: Me) -> dict[str, str]:
 
 @router.get("/reference")
 def reference(_me: Looker) -> dict[str, Any]:
-    """Return what is drawn over every spectrum, and the names of lines and votes."""
+    """Return what is drawn over every spectrum: lines, and a template of each class."""
     templates = {}
     for spectype in CLASSES:
         template = rest_template(spectype)
@@ -67,16 +65,7 @@ def reference(_me: Looker) -> dict[str, Any]:
             "log_step": float(np.mean(np.diff(log_wave))),
             "flux": encode(template.flux, "<f4"),
         }
-    return {
-        "marks": [asdict(mark) for mark in MARKS],
-        "templates": templates,
-        "lines": {line.column: line_label(line.column) for line in NETWORK_LINES},
-        "votes": {
-            Vote.NOT_QSO.name: "not a QSO",
-            Vote.LOW_Z.name: f"QSO, z < {HIGH_Z_MIN}",
-            Vote.HIGH_Z.name: f"QSO, z ≥ {HIGH_Z_MIN}",
-        },
-    }
+    return {"marks": [asdict(mark) for mark in MARKS], "templates": templates}
 
 
 @router.get("/list")
@@ -180,14 +169,16 @@ def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, 
 
 
 @router.put("/objects/{target_id}/label")
-def label(target_id: TargetId, given: Save, campaign: InCampaign, me: Inspector) -> dict[str, Any]:
+def label(
+    target_id: TargetId, given: SaveIn, campaign: InCampaign, me: Inspector
+) -> dict[str, Any]:
     """Store a change to my label; 409 if it was changed elsewhere meanwhile."""
     with campaign.database.write() as session:
         item = item_of(session, target_number(target_id))
         if item is None:
             raise HTTPException(404, _NOT_YOURS)
         try:
-            return version_json(save_label(session, item, me.id, given))
+            return version_json(save_label(session, item, me.id, given.save()))
         except NotAssignedError as exc:
             raise HTTPException(404, _NOT_YOURS) from exc
 

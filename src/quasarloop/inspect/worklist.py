@@ -9,14 +9,13 @@ from typing import Any, Final
 
 import polars as pl
 
-from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote
+from quasarloop.classes import Thresholds, Vote
+from quasarloop.ensemble.votes import count_column
 from quasarloop.errors import InspectionError
 from quasarloop.lines import NETWORK_LINES
 
 __all__ = ["Entry", "neighbourhood", "read_worklist", "tidy_predictions"]
 
-# The threshold of the vote columns shown, as in their names: N_LOW_Z_095.
-_SUFFIX: Final = f"_{round(100 * CONFIDENCE_THRESHOLD):03d}"
 _QUANTILES: Final = (("z_q50", "median"), ("z_q16", "16 %"), ("z_q84", "84 %"), ("z_mean", "mean"))
 _PROPOSALS: Final = ("proposals", "redshifts", "z_proposals", "redshift_proposals", "z")
 _HIDDEN: Final = (
@@ -27,12 +26,13 @@ _HIDDEN: Final = (
 _SAME_Z: Final = 0.0033 / 2
 
 
-def tidy_predictions(raw: Mapping[str, Any]) -> dict[str, Any]:
+def tidy_predictions(raw: Mapping[str, Any], decision: Thresholds | None = None) -> dict[str, Any]:
     """Return a worklist entry's columns as the page shows them.
 
     Args:
         raw: names in small letters; votes as a mapping or as columns ``n_low_z_095``, redshifts
             as a list or as columns ``z_q50``, confidences as a mapping or ``c_lya``.
+        decision: whose confidence names the columns of votes; None takes the package's.
 
     Returns:
         JSON-ready: any of ``votes``, ``score``, ``entropy``, ``proposals``, ``confidences``,
@@ -40,7 +40,7 @@ def tidy_predictions(raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     used: set[str] = set()
     parts = {
-        "votes": _votes(raw, used),
+        "votes": _votes(raw, used, (decision or Thresholds()).confidence),
         "score": _take(raw, used, "score", "entropy", "entropy_bits"),
         "entropy": _take(raw, used, "entropy", "entropy_bits"),
         "proposals": _proposals(raw, used),
@@ -80,7 +80,7 @@ def neighbourhood(counts: Sequence[int], cell: Any, reach: int = 2) -> list[list
     return [[int(counts[number]) for number in numbers] for numbers in rows]
 
 
-def _votes(raw: Mapping[str, Any], used: set[str]) -> dict[str, float] | None:
+def _votes(raw: Mapping[str, Any], used: set[str], threshold: float) -> dict[str, float] | None:
     given = raw.get("votes")
     if isinstance(given, Mapping):
         used.add("votes")
@@ -89,8 +89,10 @@ def _votes(raw: Mapping[str, Any], used: set[str]) -> dict[str, float] | None:
     if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == len(Vote):
         used.add("votes")
         return {vote.name: count for vote, count in zip(Vote, given, strict=True)}
-    for suffix in (_SUFFIX, ""):
-        names = {vote.name: f"n_{vote.name.lower()}{suffix}" for vote in Vote}
+    for names in (
+        {vote.name: count_column(vote, threshold).lower() for vote in Vote},
+        {vote.name: f"n_{vote.name.lower()}" for vote in Vote},
+    ):
         if all(name in raw for name in names.values()):
             used.update(names.values())
             return {vote: raw[name] for vote, name in names.items()}
@@ -202,12 +204,13 @@ def read_worklist(path: str | Path) -> list[Entry]:
     file = Path(path)
     try:
         rows = _read_json(file) if file.suffix == ".json" else _read_table(file)
-        counts = _map_counts(file)
+        record = _selection_record(file)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, pl.exceptions.PolarsError) as exc:
         raise InspectionError(f"{file}: cannot be read as a worklist: {exc}") from exc
     entries: dict[int, Entry] = {}
+    counts, decision = record.get("counts", []), Thresholds().replaced(record.get("threshold"))
     for number, row in enumerate(rows):
-        entry = _entry(file, number, row)
+        entry = _entry(file, number, row, decision)
         around = neighbourhood(counts, entry.predictions.get("cell"))
         if around:
             entry.predictions["map"] = {"counts": around}
@@ -229,14 +232,11 @@ def _read_json(file: Path) -> Iterable[Mapping[str, Any]]:
     return [row if isinstance(row, dict) else {"TARGETID": row} for row in content]
 
 
-def _map_counts(file: Path) -> list[int]:
-    """How many spectra each map cell holds, from the record that a selection leaves beside it."""
+def _selection_record(file: Path) -> Mapping[str, Any]:
+    """The record that a selection leaves beside it: counts of map cells, threshold of votes."""
     record = file.with_name(_SELECTION_RECORD)
-    if not record.is_file():
-        return []
-    content = json.loads(record.read_text(encoding="utf-8"))
-    counts = content.get("counts") if isinstance(content, dict) else None
-    return counts if isinstance(counts, list) else []
+    content = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _read_table(file: Path) -> Iterable[Mapping[str, Any]]:
@@ -258,7 +258,7 @@ def _number_where_exact(words: pl.Series) -> pl.Series:
     return words
 
 
-def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Entry:
+def _entry(file: Path, number: int, row: Mapping[str, Any], decision: Thresholds) -> Entry:
     by_name = {str(key).lower(): value for key, value in row.items()}
     target = _first(by_name, _TARGET)
     if target is None or isinstance(target, float):
@@ -280,7 +280,7 @@ def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Entry:
         row=row_in_file,
         shard=shard,
         shard_row=shard_row,
-        predictions=tidy_predictions({k: v for k, v in given.items() if v is not None}),
+        predictions=tidy_predictions({k: v for k, v in given.items() if v is not None}, decision),
     )
 
 

@@ -1,28 +1,37 @@
-"""From what the heads say to lines, redshifts and quasars."""
+"""From the outputs of the heads to lines, redshifts and quasars."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHOLD, vote_class
+from quasarloop.classes import Thresholds
 from quasarloop.errors import WeightsError
 from quasarloop.network.config import NetworkConfig
 
-__all__ = ["Classification", "LineFinds", "LineOutputs", "classify_finds", "decode"]
+__all__ = [
+    "BestLines",
+    "Classification",
+    "LineFinds",
+    "LineOutputs",
+    "best_lines",
+    "classify_finds",
+    "decode",
+    "emission_lines",
+]
 
 
 @dataclass(frozen=True)
 class LineOutputs:
-    """What a network says of each spectrum, box by box.
+    """Outputs of a network for each spectrum, box by box.
 
     Attributes:
         confidence: (n, n_lines, n_boxes) in (0, 1). float64: in float32 every confidence
             above 1 - 3e-8 is 1, and which of two such lines is the best would be chance.
         offset: (n, n_lines, n_boxes) float32, place in each box, in boxes.
         log_p: (n, n_z) float32 ln p(z), up to a constant, of a redshift head; None without one,
-            or if it was not asked for.
+            or if it was not requested.
     """
 
     confidence: NDArray[np.floating]
@@ -62,7 +71,7 @@ class LineFinds:
 
 @dataclass(frozen=True)
 class Classification:
-    """What one network makes of each spectrum.
+    """The class one network gives each spectrum.
 
     Attributes:
         is_qso: (n,) bool, enough lines are confident.
@@ -92,7 +101,7 @@ def decode(
     """Return the most confident box of every line, and the redshift it means.
 
     Args:
-        outputs: what the network said.
+        outputs: of the network.
         config: its lines, boxes and grid.
         red_end: beyond the lower edge of the last bin ``"clamp"`` gives that edge (QuasarNP)
             and ``"extrapolate"`` follows the grid (QuasarNET; our default). A network whose
@@ -101,7 +110,7 @@ def decode(
     Raises:
         WeightsError: the outputs are not of a network of that shape.
 
-    Source: INTEROP.md, "Decode".
+    Source: docs/reference/network.md, "Lines and boxes"; QuasarNET and QuasarNP utils.py.
     """
     expected = (len(outputs), config.n_lines, config.n_boxes)
     if outputs.confidence.shape != expected or outputs.offset.shape != expected:
@@ -118,44 +127,79 @@ def decode(
     return LineFinds(confidence, wave_aa / rest_aa - 1.0)
 
 
+class BestLines(NamedTuple):
+    """What decides of each spectrum: whether it is a quasar, and at which redshift.
+
+    Attributes:
+        confidence: (n,) of the ``n_lines``-th most confident emission line, in the precision
+            given; -1 where there are fewer lines.
+        z: (n,) float64, redshift of the most confident one, the first where several are equal.
+        line: (n,) int64, its column.
+    """
+
+    confidence: NDArray[np.floating]
+    z: NDArray[np.float64]
+    line: NDArray[np.int64]
+
+
+def best_lines(
+    confidence: NDArray[np.floating], z: NDArray[np.floating], n_lines: int
+) -> BestLines:
+    """Find the confidence that decides, and the redshift of the most confident line.
+
+    At least ``n_lines`` lines are above a threshold just where the ``n_lines``-th most confident
+    one is: `quasarloop.classes.Thresholds.is_quasar` needs only that number.
+
+    Args:
+        confidence: (n, n_emission) of the emission lines; NaN where there is none.
+        z: (n, n_emission).
+        n_lines: lines that must count.
+
+    Source: docs/reference/network.md, "Lines and boxes"; paper, Section 1.
+    """
+    known = np.where(np.isnan(confidence), confidence.dtype.type(-1), confidence)
+    line = known.argmax(axis=1)
+    z_best = np.take_along_axis(z, line[:, None], axis=1)[:, 0].astype(np.float64)
+    if n_lines > known.shape[1]:
+        return BestLines(np.full(len(known), -1, known.dtype), z_best, line)
+    return BestLines(np.partition(known, -n_lines, axis=1)[:, -n_lines], z_best, line)
+
+
+def emission_lines(finds: LineFinds, config: NetworkConfig, n_lines: int) -> BestLines:
+    """Apply `best_lines` to the emission lines of a network; ``line`` is in `NetworkConfig.lines`.
+
+    Raises:
+        WeightsError: the network finds no emission line at all.
+    """
+    emission = np.array(config.emission_index, dtype=np.int64)
+    if not len(emission):
+        raise WeightsError("the network has no finder of an emission line: it cannot find quasars")
+    best = best_lines(finds.confidence[:, emission], finds.z[:, emission], n_lines)
+    return best._replace(line=emission[best.line])
+
+
 def classify_finds(
-    finds: LineFinds,
-    config: NetworkConfig,
-    threshold: float = CONFIDENCE_THRESHOLD,
-    n_lines: int = N_LINES_THRESHOLD,
-    *,
-    high_z_min: float = HIGH_Z_MIN,
+    finds: LineFinds, config: NetworkConfig, thresholds: Thresholds | None = None
 ) -> Classification:
-    """Call quasars: spectra with enough confident emission lines.
+    """Classify spectra: quasars have enough confident emission lines.
 
     Args:
         finds: the lines found.
         config: which of them are emission lines.
-        threshold: a line counts if its confidence is strictly above this.
-        n_lines: lines that must count.
-        high_z_min: lowest redshift of class HIGH_Z.
-
-    Returns:
-        One row per spectrum. The best line is the most confident emission line, the first of
-        them in the network's order where confidences are equal.
+        thresholds: what decides; None takes the package's.
 
     Raises:
         WeightsError: the network finds no emission line at all.
 
-    Source: INTEROP.md, "Decode"; paper, Sections 1 and 3.
+    Source: paper, Sections 1 and 3.
     """
-    emission = list(config.emission_index)
-    if not emission:
-        raise WeightsError("the network has no finder of an emission line: it cannot find quasars")
-    confidence = finds.confidence[:, emission]  # (n, n_emission)
-    best_line = np.array(emission)[confidence.argmax(axis=1)]
-    z_best = np.take_along_axis(finds.z, best_line[:, None], axis=1)[:, 0]
-    is_qso = (confidence > threshold).sum(axis=1) >= n_lines
+    limits = thresholds or Thresholds()
+    best = emission_lines(finds, config, limits.n_lines)
     bal = finds.confidence[:, list(config.bal_index)]
     return Classification(
-        is_qso=is_qso,
-        vote=vote_class(is_qso, z_best, high_z_min=high_z_min),
-        z_best=z_best,
-        best_line=best_line,
+        is_qso=limits.is_quasar(best.confidence),
+        vote=limits.vote(best.confidence, best.z),
+        z_best=best.z,
+        best_line=best.line,
         bal_confidence=bal.max(axis=1) if bal.shape[1] else np.full(len(finds), np.nan),
     )

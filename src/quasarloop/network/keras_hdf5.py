@@ -17,7 +17,14 @@ from quasarloop.errors import WeightsError
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.keras_layout import describe_model, head_shapes, weight_names
 
-__all__ = ["KerasFile", "KerasLayer", "keras_hdf5", "layers_from_json", "read_keras_hdf5"]
+__all__ = [
+    "KerasFile",
+    "KerasLayer",
+    "keras_hdf5",
+    "layers_from_json",
+    "read_keras_hdf5",
+    "read_note",
+]
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,20 @@ def read_keras_hdf5(path: Path) -> KerasFile:
             "is cut short; copy it again" if "truncated" in str(exc) else "cannot be read as HDF5"
         )
         raise WeightsError(f"{path} {what} ({exc}); expected a Keras 2 weights file") from exc
+
+
+def read_note(path: Path) -> Mapping[str, Any]:
+    """Read what quasarloop wrote beside the weights, and no array; empty in files of others.
+
+    Raises:
+        WeightsError: not an HDF5 file, or a damaged note.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            note: Mapping[str, Any] = json.loads(_text(file.attrs.get(_NOTE, "{}")))
+            return note
+    except (*_UNREADABLE, json.JSONDecodeError) as exc:
+        raise WeightsError(f"cannot be read as a Keras 2 weights file ({exc})") from exc
 
 
 def keras_hdf5(

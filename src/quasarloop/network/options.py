@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
-from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD
+from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD, Thresholds
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.network.config import NetworkConfig, preset
@@ -135,6 +135,11 @@ class TrainingOptions:
                 f"patience is {self.patience} but nothing is monitored; set monitor to 'loss' or "
                 "'completeness'"
             )
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What decides a quasar in training, and by default with the weights that come of it."""
+        return Thresholds(self.threshold, self.n_lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values that JSON keeps."""

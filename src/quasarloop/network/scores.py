@@ -59,9 +59,7 @@ def score(model: LineFinder, data: TrainingData, options: TrainingOptions) -> Sc
         box, offset, target_tensors(data, model, "cpu"), model.config, mean_over=options.mean_over
     )
     outputs = LineOutputs(model.confidences(box).numpy(), model.offsets(offset).numpy())
-    found = classify_finds(
-        decode(outputs, model.config), model.config, options.threshold, options.n_lines
-    )
+    found = classify_finds(decode(outputs, model.config), model.config, options.thresholds)
     both = found.is_qso & data.is_qso
     errors = (found.z_best[both] - data.z[both]) / (1 + data.z[both])
     return Scores(

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import versions
-from quasarloop.classes import HIGH_Z_MIN
 from quasarloop.errors import GridError, TruthError
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.history import EpochRecord
@@ -118,11 +117,7 @@ def provenance(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
     best = max((r.epoch for r in records if r.is_best), default=len(records))
     return {
         **run.identity,
-        "thresholds": {
-            "confidence": run.options.threshold,
-            "n_lines": run.options.n_lines,
-            "high_z_min": HIGH_Z_MIN,
-        },
+        "thresholds": run.options.thresholds.to_dict(),
         "versions": versions(),
         "epochs_trained": len(records),
         "epoch_kept": best,

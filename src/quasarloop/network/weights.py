@@ -9,49 +9,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import checksum, write_atomically
-from quasarloop.classes import CONFIDENCE_THRESHOLD, HIGH_Z_MIN, N_LINES_THRESHOLD
+from quasarloop.classes import Thresholds
 from quasarloop.errors import WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.lines import Line
 from quasarloop.network.config import NetworkConfig, config_to_dict
-from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5
+from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5, read_note
 from quasarloop.network.keras_layout import HEAD_PREFIX, array_shapes
 from quasarloop.network.keras_reading import FileFacts, Offsets, interpret
 from quasarloop.network.model import LineFinder
 
 __all__ = [
-    "Thresholds",
     "Weights",
     "default_weights_path",
     "from_module",
     "inspect_weights",
+    "read_thresholds",
     "read_weights",
     "to_module",
     "write_weights",
 ]
 
 _DEFAULT_FILE: Final = "default_weights.h5"
-
-
-class Thresholds(NamedTuple):
-    """What the authors of a network decide quasars with.
-
-    Attributes:
-        confidence: a line counts if its confidence is strictly above this.
-        n_lines: lines that must count.
-        high_z_min: lowest redshift of class HIGH_Z.
-    """
-
-    confidence: float = CONFIDENCE_THRESHOLD
-    n_lines: int = N_LINES_THRESHOLD
-    high_z_min: float = HIGH_Z_MIN
 
 
 @dataclass(frozen=True)
@@ -91,9 +77,12 @@ class Weights:
 
     @property
     def thresholds(self) -> Thresholds:
-        """The thresholds in the provenance; the paper's where it has none."""
-        stored = self.provenance.get("thresholds", {})
-        return Thresholds(**{name: stored[name] for name in Thresholds._fields if name in stored})
+        """The thresholds in the provenance; the package's where it has none.
+
+        Raises:
+            WeightsError: they are impossible.
+        """
+        return _thresholds(self.provenance)
 
     @property
     def n_parameters(self) -> int:
@@ -151,7 +140,24 @@ def inspect_weights(
     if provenance is None:
         origin = {"file": source.name, "sha256": checksum(source), "offsets": facts.offsets}
         provenance = {"origin": origin}
-    return Weights(config, arrays, provenance), facts
+    weights = Weights(config, arrays, provenance)
+    try:
+        weights.thresholds  # noqa: B018 -- impossible ones are an error here, with the file's name
+    except WeightsError as exc:
+        raise WeightsError(f"{source}: {exc}") from exc
+    return weights, facts
+
+
+def read_thresholds(path: str | Path) -> Thresholds:
+    """Read the thresholds of a weights file, and not its arrays; the package's if it has none.
+
+    Raises:
+        WeightsError: not a weights file, or impossible thresholds.
+    """
+    try:
+        return _thresholds(read_note(Path(path)).get("provenance") or {})
+    except WeightsError as exc:
+        raise WeightsError(f"{path}: {exc}") from exc
 
 
 def write_weights(weights: Weights, path: str | Path) -> None:
@@ -164,7 +170,7 @@ def write_weights(weights: Weights, path: str | Path) -> None:
         WeightsError: the provenance holds what JSON cannot.
         OutputError: the file cannot be written.
     """
-    provenance = {"thresholds": weights.thresholds._asdict(), **weights.provenance}
+    provenance = {"thresholds": weights.thresholds.to_dict(), **weights.provenance}
     content = keras_hdf5(weights.config, weights.arrays, provenance)
     with write_atomically(path) as temporary:
         temporary.write_bytes(content)
@@ -213,6 +219,17 @@ _NORM_NAMES: Final = {
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
+
+
+def _thresholds(provenance: Mapping[str, Any]) -> Thresholds:
+    stored = provenance.get("thresholds") or {}
+    try:
+        return Thresholds.from_dict(stored)
+    except (AttributeError, TypeError, ValueError) as exc:
+        raise WeightsError(
+            f"impossible thresholds in the provenance, {stored!r} ({exc}); expected confidence, "
+            "n_lines and high_z_min"
+        ) from exc
 
 
 def _to_torch(weights: Weights, name: str) -> NDArray[np.float32]:

@@ -144,7 +144,7 @@ SCORES: Final[dict[str, Score]] = {
     for score in (
         Score(
             PAPER_SCORE,
-            "entropy of the members' votes at 0.95 (paper, Eq. 3.2)",
+            "entropy of the members' votes (paper, Eq. 3.2)",
             "bits",
             lambda _: pl.col("ENTROPY"),
         ),

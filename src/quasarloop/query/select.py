@@ -37,6 +37,7 @@ class Selection(NamedTuple):
         counts: (n_cells,) what every cell holds; empty without a map.
         least_count: cells with fewer are outliers; NaN without a map.
         edges, histogram: (k+1,), (k,) scores of the objects that could be chosen (Fig. 3).
+        decision: confidence that decided the votes' entropy.
     """
 
     chosen: pl.DataFrame
@@ -47,6 +48,7 @@ class Selection(NamedTuple):
     least_count: float
     edges: NDArray[np.float64]
     histogram: NDArray[np.int64]
+    decision: float
 
     @property
     def score_cut(self) -> float:
@@ -111,6 +113,7 @@ def select(
         least,
         edges,
         histogram,
+        votes.decision,
     )
 
 

@@ -66,7 +66,7 @@ def write_selection(
     table = selection.chosen.select("TARGETID", "OBJECT_ID", "RANK", "SCORE", "REASON")
     _write_text(out / _TARGETS_NAME, table.write_csv())
     _write_text(out / _PROSPECT_NAME, "".join(f"{target}\n" for target in table["TARGETID"]))
-    both = worklist(pl.concat([selection.chosen, selection.outliers]))
+    both = worklist(pl.concat([selection.chosen, selection.outliers]), selection.decision)
     _write_text(out / WORKLIST_NAME, json.dumps(both, indent=1, ensure_ascii=False) + "\n")
     write_manifest(
         out / STEPS_NAME,
@@ -79,6 +79,7 @@ def selection_record(selection: Selection) -> dict[str, Any]:
     """Return the count table and what Figures 2 and 3 need, as plain values."""
     return {
         "n_spectra": selection.n_spectra,
+        "threshold": selection.decision,
         "steps": [
             {"what": step.sentence, "removed": step.removed, "left": step.left}
             for step in selection.steps
@@ -102,11 +103,17 @@ def with_sources(selection: Selection, store: Store) -> Selection:
     )
 
 
-def worklist(chosen: pl.DataFrame) -> dict[str, Any]:
-    """Return a selection as the inspection page opens it (schema: docs/selection.md)."""
+def worklist(chosen: pl.DataFrame, threshold: float) -> dict[str, Any]:
+    """Return a selection as the inspection page opens it (schema: docs/selection.md).
+
+    Args:
+        chosen: spectra with the columns of their votes.
+        threshold: confidence whose votes are shown.
+    """
+    counts = {vote.name: count_column(vote, threshold) for vote in Vote}
     return {
         "format": _WORKLIST_FORMAT,
-        "objects": [_entry(row) for row in chosen.iter_rows(named=True)],
+        "objects": [_entry(row, counts) for row in chosen.iter_rows(named=True)],
     }
 
 
@@ -148,7 +155,7 @@ def _located(frame: pl.DataFrame, store: Store) -> pl.DataFrame:
     )
 
 
-def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(row: Mapping[str, Any], counts: Mapping[str, str]) -> dict[str, Any]:
     entry = {
         "TARGETID": str(row["TARGETID"]),  # 64 bits do not fit a number of JavaScript
         "OBJECT_ID": str(row["OBJECT_ID"]),
@@ -159,7 +166,7 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
         "SCORE": _number(row["SCORE"]),
         "ENTROPY": _number(row["ENTROPY"]),
         "CELL": row["CELL"],
-        "VOTES": {vote.name: row[count_column(vote)] for vote in Vote if count_column(vote) in row},
+        "VOTES": {name: row[column] for name, column in counts.items() if column in row},
         "PROPOSALS": [
             {"z": row[name], "who": label} for name, label in _PROPOSALS if _number(row.get(name))
         ],

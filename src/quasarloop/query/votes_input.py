@@ -1,5 +1,6 @@
 """Votes and cells side by side, unread: what a selection works on."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import checksum
-from quasarloop.classes import Vote
+from quasarloop.classes import Thresholds, Vote
+from quasarloop.ensemble.member_record import METADATA_KEY
 from quasarloop.ensemble.votes import count_column
 from quasarloop.ensemble.votes_folder import MANIFEST, open_votes
 from quasarloop.errors import DataFormatError, SelectionError
@@ -33,12 +35,14 @@ class VotesTable:
     Attributes:
         frame: one row per spectrum, in the store's order.
         thresholds: confidences the votes were counted at.
+        decision: the one of them that decided entropy and redshifts.
         n_rows: spectra.
         record: where they came from, for manifests.
     """
 
     frame: pl.LazyFrame
     thresholds: tuple[float, ...]
+    decision: float
     n_rows: int
     record: dict[str, Any]
 
@@ -56,7 +60,10 @@ def read_votes_table(path: str | Path) -> VotesTable:
             raise DataFormatError(f"{file}: votes of an empty store; there is nothing to choose")
         record = {"path": str(file), "sha256": checksum(file / MANIFEST)}
         frame = pl.scan_parquet(list(votes.files))
-        return _checked(VotesTable(frame, votes.settings.thresholds, votes.n_rows, record), file)
+        rule = votes.rule
+        return _checked(
+            VotesTable(frame, rule.thresholds, rule.decision.confidence, votes.n_rows, record), file
+        )
     try:
         parquet = pq.ParquetFile(file)
     except (OSError, pa.ArrowInvalid) as exc:
@@ -64,9 +71,10 @@ def read_votes_table(path: str | Path) -> VotesTable:
             f"{file}: cannot be read as votes ({exc}); make them with `quasarloop ensemble vote`"
         ) from exc
     record = {"path": str(file), "sha256": checksum(file)}
-    thresholds = _thresholds_of(parquet.schema_arrow.names)
-    table = VotesTable(pl.scan_parquet(file), thresholds, parquet.metadata.num_rows, record)
-    return _checked(table, file)
+    plan = json.loads((parquet.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+    decision = Thresholds.from_dict(plan.get("settings", {})).confidence
+    counted, n_rows = _thresholds_of(parquet.schema_arrow.names), parquet.metadata.num_rows
+    return _checked(VotesTable(pl.scan_parquet(file), counted, decision, n_rows, record), file)
 
 
 def beside_cells(votes: VotesTable, cells_file: CellsFile | None) -> pl.LazyFrame:

@@ -17,12 +17,13 @@ from quasarloop.campaign.layout import (
 )
 from quasarloop.campaign.ledger import active_truth
 from quasarloop.campaign.state import Context, Step
+from quasarloop.classes import Thresholds
 from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
 from quasarloop.ensemble.forecast import Score
 from quasarloop.ensemble.manifest import open_ensemble
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.ensemble.train import train_ensemble
-from quasarloop.ensemble.vote import vote
+from quasarloop.ensemble.vote import VoteOptions, vote
 from quasarloop.network.labelled import label_spectra
 
 __all__ = ["ENSEMBLE", "VOTES"]
@@ -87,6 +88,7 @@ def _vote_at_once(context: Context) -> None:
         open_ensemble(context.step_folder("ensemble")),
         store,
         context.step_folder("votes"),
+        options=_vote_options(context.config),
         engine=engine_of(context),
         on_progress=progress,
     )
@@ -99,6 +101,7 @@ def _vote_in_stages(context: Context) -> None:
         pool_store(context),
         context.step_folder("votes"),
         cascade=options,
+        options=_vote_options(context.config),
         engine=engine_of(context),
         on_step=lambda name, done, total: context.report(f"{name}: {done} of {total} predictions"),
     )
@@ -114,12 +117,19 @@ def _cascade(selection: SelectionSection) -> CascadeOptions:
     return CascadeOptions(top_k=_SPARE * wanted, score=cast("Score", selection.score))
 
 
-def _vote_options(config: CampaignOptions) -> Mapping[str, Any]:
-    selection = config.selection
+def _vote_options(config: CampaignOptions) -> VoteOptions:
+    return VoteOptions(config.evaluation.threshold)
+
+
+def _vote_settings(config: CampaignOptions) -> Mapping[str, Any]:
+    selection, threshold = config.selection, config.evaluation.threshold
+    # Votes at the usual threshold stay valid: it was not recorded here at first.
+    usual = threshold in (None, Thresholds().confidence)
+    record = {} if usual else {"threshold": threshold}
     if not selection.cascade:
-        return {"cascade": False}
+        return {"cascade": False, **record}
     options = _cascade(selection)
-    return {"cascade": True, "top_k": options.top_k, "score": options.score}
+    return {"cascade": True, "top_k": options.top_k, "score": options.score, **record}
 
 
-VOTES = Step("votes", "Vote on the pool", _vote, _vote_options, needs=("ingest", "ensemble"))
+VOTES = Step("votes", "Vote on the pool", _vote, _vote_settings, needs=("ingest", "ensemble"))

@@ -10,16 +10,17 @@ import polars as pl
 
 from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.config import CampaignOptions
-from quasarloop.campaign.layout import network_of, read_truths, test_store
+from quasarloop.campaign.layout import network_of, read_truths, test_store, thresholds_of
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, validation_data
+from quasarloop.classes import Thresholds
 from quasarloop.errors import CampaignError, TruthError
 from quasarloop.evaluate.judge import Judgement, judge_finds, judgement_record
 from quasarloop.evaluate.oscillation import Oscillation, oscillation_of_best_lines
-from quasarloop.network.decode import decode
+from quasarloop.network.decode import best_lines, decode
 from quasarloop.network.labelled import TrainingData, label_spectra
 from quasarloop.network.predict import Predictor
-from quasarloop.network.weights import read_weights
+from quasarloop.network.weights import read_thresholds, read_weights
 from quasarloop.store import iter_store
 from quasarloop.tables import write_table
 from quasarloop.truth import SpecType
@@ -31,8 +32,8 @@ NUMBERS_NAME: Final = "numbers.json"
 SAMPLES: Final = ("validation", "test")
 
 
-def read_judgements(context: Context, sample: str, n_lines: int = 1) -> dict[str, Judgement]:
-    """Judge again from the predictions of the networks; empty where the sample does not exist."""
+def read_judgements(context: Context, sample: str) -> dict[str, Judgement]:
+    """Judge again from the networks' predictions; empty where the sample does not exist."""
     path = context.step_folder("evaluation") / f"{sample}.parquet"
     if not path.is_file():
         return {}
@@ -46,8 +47,7 @@ def read_judgements(context: Context, sample: str, n_lines: int = 1) -> dict[str
             rows.select(f"Z_{column}" for column in columns).to_numpy(),
             rows["SPECTYPE"].to_numpy(),
             rows["Z_TRUE"].to_numpy(),
-            threshold=context.config.evaluation.threshold,
-            n_lines=n_lines,
+            thresholds=_thresholds(context, name),
         )
     return judgements
 
@@ -96,24 +96,30 @@ def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
     lines = [line for line in network.lines if not line.is_bal]
     found = {}
     for (name,), rows in pl.read_parquet(path).group_by("NETWORK", maintain_order=True):
-        confidence = rows.select(f"C_{line.column}" for line in lines).to_numpy()
-        best = confidence.argmax(axis=1)
-        z = np.take_along_axis(
-            rows.select(f"Z_{line.column}" for line in lines).to_numpy(), best[:, None], axis=1
-        )[:, 0]
-        right = (confidence.max(axis=1) > context.config.evaluation.threshold) & (
+        thresholds = _thresholds(context, str(name))
+        best = best_lines(
+            rows.select(f"C_{line.column}" for line in lines).to_numpy(),
+            rows.select(f"Z_{line.column}" for line in lines).to_numpy(),
+            thresholds.n_lines,
+        )
+        right = thresholds.is_quasar(best.confidence) & (
             rows["SPECTYPE"].to_numpy() == SpecType.QSO
         )
         with suppress(TruthError):
             found[str(name)] = oscillation_of_best_lines(
-                z[right],
+                best.z[right],
                 rows["Z_TRUE"].to_numpy()[right],
-                best[right],
+                best.line[right],
                 lines,
                 network.grid,
                 network.n_boxes,
             )
     return found
+
+
+def _thresholds(context: Context, name: str) -> Thresholds:
+    path = context.step_folder("networks") / f"{name}.h5"
+    return thresholds_of(context.config).over(read_thresholds(path))
 
 
 def _outputs(path: Path, name: str, data: TrainingData) -> pl.DataFrame:

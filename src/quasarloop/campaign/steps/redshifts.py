@@ -135,7 +135,7 @@ class _Work:
     stores: tuple[Path, ...]
     weights: Mapping[str, Path]
     folder: Path
-    threshold: float
+    threshold: float | None
 
 
 def _classify(name: str, work: _Work) -> str:

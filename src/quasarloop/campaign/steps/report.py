@@ -41,7 +41,7 @@ def verdict_lines(context: Context) -> list[str]:
         f"Labels spent: {spent} in {context.round_number} "
         f"{'round' if context.round_number == 1 else 'rounds'}.",
         f"Judged on {newest.n_judged} {sample} spectra with {newest.n_true} quasars, at confidence "
-        f"{newest.threshold:g}:",
+        f"{newest.thresholds.confidence:g}:",
         f"  before: {_in_short(first)}",
         f"  after:  {_in_short(newest)}",
     ]
@@ -166,8 +166,8 @@ def _judgement_section(context: Context, sample: str) -> Section:
     picture = Picture(
         "Completeness against purity",
         threshold_figure(judged),
-        f"Thresholds from 0 to 1; the dot is at {any_one.threshold:g}, with binomial 68 % "
-        "intervals (paper, Fig. 7).",
+        f"Thresholds from 0 to 1; the dot is at {any_one.thresholds.confidence:g}, with binomial "
+        "68 % intervals (paper, Fig. 7).",
     )
     text = [
         f"{any_one.n_judged} spectra, {any_one.n_true} of them quasars. Completeness is quasars "

@@ -23,7 +23,6 @@ export class Workbench {
 
   async start() {
     const reference = await insist("/api/reference", this.report);
-    this.names = reference;
     this.plot = new SpectrumPlot(byId("plot"), byId("overlay"), byId("readout"), reference);
     await this.plot.start();
     this.options(this.stored());
