@@ -49,15 +49,15 @@ class Recorded:
         return [self.confidence.shape[1]]
 
     def ask(self, _name: str, rows: dict[int, NDArray[np.int64]], first: int, stop: int) -> int:
-        """Note who was asked."""
+        """Note which votes were cast."""
         self.asked[first:stop, rows[0]] = True
         return len(rows[0]) * (stop - first)
 
     def finds(self, _chunk: int) -> MemberFinds:
-        """Return what was said so far."""
-        said = np.where(self.asked, self.confidence, np.nan).astype(np.float32)
+        """Return the outputs so far."""
+        confidence = np.where(self.asked, self.confidence, np.nan).astype(np.float32)
         z_best = np.where(self.asked, self.z_best, np.nan)
-        return MemberFinds(said, z_best, np.zeros((said.shape[1], 0)))
+        return MemberFinds(confidence, z_best, np.zeros((confidence.shape[1], 0)))
 
 
 @dataclass(frozen=True)
