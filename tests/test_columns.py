@@ -20,7 +20,7 @@ from quasarloop.read import read_spectra
 from quasarloop.store import ingest, iter_store, open_store
 from quasarloop.store.schema import FLUX_COLUMNS, schema_of
 
-_NEW_LINE = '    lamp: Annotated[_Integers, Identity("LAMP", "i2", "", "calibration lamp")]\n'
+_NEW_LINE = '    lamp: Annotated[_Ints, Identity("LAMP", "i2", "calibration lamp")]\n'
 # What a user does, with the copy of the package that has the new line.
 _SCRIPT = """
 from quasarloop.catalogue import classify_to_file, read_catalogue

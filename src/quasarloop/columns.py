@@ -46,14 +46,14 @@ class Column:
     Attributes:
         name: survey style, upper case.
         dtype: numpy type; ``"U"`` columns get their width from the data's longest word.
-        unit: FITS unit, ``""`` for none.
         text: description.
+        unit: FITS unit, ``""`` for none.
     """
 
     name: str
     dtype: str
-    unit: str
     text: str
+    unit: str = ""
 
     @property
     def in_memory(self) -> str:
@@ -61,7 +61,7 @@ class Column:
         return self.dtype
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Identity(Column):
     """An identity column, with its names in DESI files.
 
@@ -83,8 +83,8 @@ class Identity(Column):
         return np.full(n, _IN_MEMORY[np.dtype(self.dtype).kind][1])
 
 
-_Integers = NDArray[np.int64]
-_Degrees = NDArray[np.float64]
+_Ints = NDArray[np.int64]
+_Floats = NDArray[np.float64]
 _Words = NDArray[np.str_]
 
 
@@ -97,54 +97,53 @@ class Keys:
     """
 
     target_id: Annotated[
-        _Integers, Identity("TARGETID", "i8", "", "survey's 64-bit target identifier", ())
+        _Ints, Identity("TARGETID", "i8", "survey's 64-bit target identifier", fibermap=())
     ]
     object_id: Annotated[
-        _Integers, Identity("OBJECT_ID", "i8", "", "equal for all spectra of one object", ())
+        _Ints, Identity("OBJECT_ID", "i8", "equal for all spectra of one object", fibermap=())
     ]
-    ra_deg: Annotated[_Degrees, Identity("TARGET_RA", "f8", "deg", "right ascension, ICRS")]
-    dec_deg: Annotated[_Degrees, Identity("TARGET_DEC", "f8", "deg", "declination, ICRS")]
-    survey: Annotated[_Words, Identity("SURVEY", "U10", "", "survey", cards=("SURVEY",))]
+    ra_deg: Annotated[_Floats, Identity("TARGET_RA", "f8", "right ascension, ICRS", "deg")]
+    dec_deg: Annotated[_Floats, Identity("TARGET_DEC", "f8", "declination, ICRS", "deg")]
+    survey: Annotated[_Words, Identity("SURVEY", "U10", "survey", cards=("SURVEY",))]
     program: Annotated[
-        _Words, Identity("PROGRAM", "U10", "", "program within the survey", cards=("PROGRAM",))
+        _Words, Identity("PROGRAM", "U10", "program within the survey", cards=("PROGRAM",))
     ]
     tile_id: Annotated[
-        _Integers,
-        Identity("TILEID", "i4", "", "tile (SDSS: plate), -1 unknown", cards=("TILEID",)),
+        _Ints, Identity("TILEID", "i4", "tile (SDSS: plate), -1 unknown", cards=("TILEID",))
     ]
     healpix: Annotated[
-        _Integers,
-        Identity("HEALPIX", "i4", "", "healpix pixel, -1 unknown", ("HPXPIXEL",), ("HPXPIXEL",)),
+        _Ints,
+        Identity(
+            "HEALPIX",
+            "i4",
+            "healpix pixel, -1 unknown",
+            fibermap=("HPXPIXEL",),
+            cards=("HPXPIXEL",),
+        ),
     ]
     night: Annotated[
-        _Integers, Identity("NIGHT", "i4", "", "night (SDSS: MJD), -1 unknown", cards=("NIGHT",))
+        _Ints, Identity("NIGHT", "i4", "night (SDSS: MJD), -1 unknown", cards=("NIGHT",))
     ]
-    exposure_id: Annotated[
-        _Integers, Identity("EXPID", "i8", "", "exposure, -1 unknown", cards=("EXPID",))
-    ]
+    exposure_id: Annotated[_Ints, Identity("EXPID", "i8", "exposure, -1 unknown", cards=("EXPID",))]
     petal: Annotated[
-        _Integers,
+        _Ints,
         Identity(
             "PETAL",
             "i2",
-            "",
             "petal or spectrograph, -1 unknown",
-            ("PETAL_LOC",),
-            ("PETAL", "SPECTRO"),
+            fibermap=("PETAL_LOC",),
+            cards=("PETAL", "SPECTRO"),
         ),
     ]
-    fiber: Annotated[_Integers, Identity("FIBER", "i4", "", "fibre, -1 unknown")]
-    object_type: Annotated[
-        _Words, Identity("OBJTYPE", "U4", "", "TGT, SKY, ... as the survey says")
-    ]
+    fiber: Annotated[_Ints, Identity("FIBER", "i4", "fibre, -1 unknown")]
+    object_type: Annotated[_Words, Identity("OBJTYPE", "U4", "TGT, SKY, ... as the survey says")]
     fiber_status: Annotated[
-        _Integers,
+        _Ints,
         Identity(
             "FIBERSTATUS",
             "i4",
-            "",
             "fibre bits of the survey, 0 good, -1 unknown",
-            ("COADD_FIBERSTATUS", "FIBERSTATUS"),
+            fibermap=("COADD_FIBERSTATUS", "FIBERSTATUS"),
         ),
     ]
 
@@ -204,34 +203,34 @@ IDENTITY: Final[Mapping[str, Identity]] = MappingProxyType(
 )
 
 _SN: Final = (
-    Column("SN_B", "f4", "", "median S/N per pixel, blue"),
-    Column("SN_R", "f4", "", "median S/N per pixel, red"),
-    Column("SN_Z", "f4", "", "median S/N per pixel, near infrared"),
+    Column("SN_B", "f4", "median S/N per pixel, blue"),
+    Column("SN_R", "f4", "median S/N per pixel, red"),
+    Column("SN_Z", "f4", "median S/N per pixel, near infrared"),
 )
 _TRACE: Final = (
-    Column("FLAGS", "i4", "", "quality bit mask, names in the header"),
-    Column("SOURCE", "U", "", "file the spectrum came from"),
-    Column("ROW", "i8", "", "row in that file"),
+    Column("FLAGS", "i4", "quality bit mask, names in the header"),
+    Column("SOURCE", "U", "file the spectrum came from"),
+    Column("ROW", "i8", "row in that file"),
 )
 # What a store holds of a spectrum besides flux and ivar; identity columns in memory's types.
 STORED: Final = (
     *IDENTITY.values(),
     *_SN,
-    Column("MEAN_FLUX", "f8", "", "mean removed by normalising"),
-    Column("RMS_FLUX", "f8", "", "rms removed by normalising"),
+    Column("MEAN_FLUX", "f8", "mean removed by normalising"),
+    Column("RMS_FLUX", "f8", "rms removed by normalising"),
     *_TRACE,
 )
 _RESULT: Final = (
-    Column("IS_QSO", "?", "", "enough lines above the threshold"),
-    Column("CLASS", "U7", "", "NOT_QSO, LOW_Z or HIGH_Z (redshift >= 2.1)"),
-    Column("Z_BEST", "f8", "", "redshift of the most confident line"),
-    Column("BEST_LINE", "U12", "", "the most confident line"),
+    Column("IS_QSO", "?", "enough lines above the threshold"),
+    Column("CLASS", "U7", "NOT_QSO, LOW_Z or HIGH_Z (redshift >= 2.1)"),
+    Column("Z_BEST", "f8", "redshift of the most confident line"),
+    Column("BEST_LINE", "U12", "the most confident line"),
 )
 _JOINT: Final = (
-    Column("Z_JOINT", "f8", "", "redshift of all lines together"),
-    Column("ZERR_JOINT", "f4", "", "standard deviation of Z_JOINT"),
-    Column("Z_ALT", "f8", "", "next likely redshift, NaN for none"),
-    Column("P_ALT", "f4", "", "probability of Z_ALT, at most 0.5"),
+    Column("Z_JOINT", "f8", "redshift of all lines together"),
+    Column("ZERR_JOINT", "f4", "standard deviation of Z_JOINT"),
+    Column("Z_ALT", "f8", "next likely redshift, NaN for none"),
+    Column("P_ALT", "f4", "probability of Z_ALT, at most 0.5"),
 )
 
 
@@ -248,10 +247,10 @@ def columns_named(*names: str) -> tuple[Column, ...]:
 def columns_of_lines(lines: Sequence[Line]) -> tuple[Column, ...]:
     """Return confidence and redshift columns, all confidences first, BAL last in each."""
     confidence = tuple(
-        Column(f"C_{line.column}", "f4", "", f"confidence of {_finder(line)}") for line in lines
+        Column(f"C_{line.column}", "f4", f"confidence of {_finder(line)}") for line in lines
     )
     redshift = tuple(
-        Column(f"Z_{line.column}", "f4", "", f"redshift if it is {line.name}") for line in lines
+        Column(f"Z_{line.column}", "f4", f"redshift if it is {line.name}") for line in lines
     )
     return confidence + redshift
 

@@ -155,7 +155,7 @@ def test_identical_repeats_are_merged_and_different_ones_named(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [
-        ("1,QUASAR,2.0,4\n", "row 0: class 'QUASAR' is none of STAR, GALAXY, QSO"),
+        ("1,QUASAR,2.0,4\n", "row 0: SPECTYPE class is 'QUASAR'; expected STAR, GALAXY, QSO"),
         ("1,QSO,2.0,4\n2,QSO,high,4\n", "row 1: Z 'high' is not a number"),
         ("1,QSO,21.0,4\n", "row 0: Z 21.0 is outside"),
         ("1,QSO,2.0,5\n", "row 0: QUALITY 5.0 is outside 0.0 … 4.0"),
@@ -172,7 +172,7 @@ def test_impossible_values_are_named_with_their_row(tmp_path, rows, complaint):
 
 def test_impossible_bal(tmp_path):
     path = write(tmp_path / "bad.csv", "TARGETID,SPECTYPE,Z,IS_BAL\n1,QSO,2,maybe\n")
-    with pytest.raises(TruthError, match="row 0: is_bal 'maybe'"):
+    with pytest.raises(TruthError, match="row 0: IS_BAL 'maybe'"):
         read_truth(path)
 
 

@@ -45,21 +45,19 @@ def _identify_coadd(fits: FitsFile) -> Identity:
 
 
 def _observe_coadd(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
-    arms = []
-    for name in _arm_names(fits):
-        prefix = name.upper()
-        wave_hdu = fits.need(f"{prefix}_WAVELENGTH")
-        mask = fits.named(f"{prefix}_MASK") if masks else None
-        arms.append(
-            Arm(
-                name=name,
-                wave_aa=wavelengths(fits, fits.image(wave_hdu), wave_hdu.label()),
-                flux=fits.image(fits.need(f"{prefix}_FLUX"), rows),
-                ivar=fits.image(fits.need(f"{prefix}_IVAR"), rows),
-                mask=None if mask is None else fits.image(mask, rows),
-            )
-        )
-    return tuple(arms)
+    return tuple(_arm(fits, name, f"{name.upper()}_", rows, masks) for name in _arm_names(fits))
+
+
+def _arm(fits: FitsFile, name: str, prefix: str, rows: slice, masks: bool) -> Arm:
+    wave_hdu = fits.need(f"{prefix}WAVELENGTH")
+    mask = fits.named(f"{prefix}MASK") if masks else None
+    return Arm(
+        name=name,
+        wave_aa=wavelengths(fits, fits.image(wave_hdu), wave_hdu.label()),
+        flux=fits.image(fits.need(f"{prefix}FLUX"), rows),
+        ivar=fits.image(fits.need(f"{prefix}IVAR"), rows),
+        mask=None if mask is None else fits.image(mask, rows),
+    )
 
 
 def _is_frame(fits: FitsFile) -> bool:
@@ -76,16 +74,7 @@ def _observe_frame(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
         raise DataFormatError(
             f"{fits.path}: keyword CAMERA is {camera!r}; expected b, r or z and a number"
         )
-    wave_hdu = fits.need("WAVELENGTH")
-    mask = fits.named("MASK") if masks else None
-    arm = Arm(
-        name=camera[:1],
-        wave_aa=wavelengths(fits, fits.image(wave_hdu), wave_hdu.label()),
-        flux=fits.image(fits.need("FLUX"), rows),
-        ivar=fits.image(fits.need("IVAR"), rows),
-        mask=None if mask is None else fits.image(mask, rows),
-    )
-    return (arm,)
+    return (_arm(fits, camera[:1], "", rows, masks),)
 
 
 def _arm_names(fits: FitsFile) -> list[str]:

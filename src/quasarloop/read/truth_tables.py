@@ -4,12 +4,13 @@ The kind is found from the columns. Nothing is guessed about a label: an unknown
 redshift that is no number or two different labels of one target stop the reading.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from quasarloop.errors import TruthError
 from quasarloop.read.fits_reader import open_fits
@@ -20,6 +21,7 @@ from quasarloop.truth import SECURE_QUALITY, SpecType, TruthTable
 __all__ = ["read_truth", "write_truth"]
 
 Table = Mapping[str, NDArray[Any]]  # names in capitals -> values; text where unsure
+Columns = dict[str, NDArray[Any]]  # fields of TruthTable; those a file lacks are left out
 
 # Our own columns, in the order written.
 _OWN_COLUMNS: Final = ("TARGETID", "OBJECT_ID", "SPECTYPE", "Z", "QUALITY", "IS_BAL", "SOURCE")
@@ -67,7 +69,8 @@ def read_truth(path: str | Path) -> TruthTable:
                 columns = convert(file, table)
             except (ValueError, TypeError, OverflowError) as exc:
                 raise TruthError(f"{file}: {exc}; correct that value or leave it empty") from exc
-            return _merge_repeats(file, columns)
+            source = np.full(len(columns["target_id"]), file.name)
+            return _merge_repeats(file, {"source": source} | columns)
     expected = "; or ".join(" ".join(sorted(marks)) for marks, _ in _KINDS)
     raise TruthError(f"{file}: found the columns {' '.join(table)}; expected {expected}")
 
@@ -78,11 +81,10 @@ def write_truth(truth: TruthTable, path: str | Path) -> None:
     Raises:
         OutputError: another suffix, or the file cannot be written.
     """
-    words = np.array([_word(value) for value in truth.spectype])
     values: tuple[NDArray[Any], ...] = (
         truth.target_id,
         truth.object_id,
-        words,
+        np.array([SpecType(int(value)).word for value in truth.spectype], np.str_),
         truth.z,
         truth.quality,
         truth.bal.astype(np.int16),
@@ -117,53 +119,30 @@ def _load_fits(file: Path) -> Table:
         return fits.columns(tables[0], simple)
 
 
-def _own(file: Path, table: Table) -> dict[str, NDArray[Any]]:
-    n = len(table["TARGETID"])
-    ids = _integers(table, "TARGETID")
-    return {
-        "target_id": ids,
-        "object_id": _integers(table, "OBJECT_ID") if "OBJECT_ID" in table else ids,
-        "spectype": _spectypes(table["SPECTYPE"]),
-        "z": _numbers(table, "Z", _Z_RANGE),
-        "quality": _numbers(table, "QUALITY", _QUALITY_RANGE, empty=0.0)
-        if "QUALITY" in table
-        else np.full(n, SECURE_QUALITY),
-        "bal": _bal(table["IS_BAL"]) if "IS_BAL" in table else np.full(n, -1),
-        "source": _text(table["SOURCE"]) if "SOURCE" in table else np.full(n, file.name),
-    }
+def _own(file: Path, table: Table) -> Columns:
+    return _labels(table, "SPECTYPE", "Z", "QUALITY") | _known(
+        table,
+        object_id=("OBJECT_ID", int, np.int64),
+        bal=("IS_BAL", _bal, np.int8),
+        source=("SOURCE", str, np.str_),
+    )
 
 
-def _merged_inspections(file: Path, table: Table) -> dict[str, NDArray[Any]]:
-    ids = _integers(table, "TARGETID")
-    return {
-        "target_id": ids,
-        "object_id": ids,
-        "spectype": _spectypes(table["BEST_SPECTYPE"]),
-        "z": _numbers(table, "BEST_Z", _Z_RANGE),
-        "quality": _numbers(table, "BEST_QUALITY", _QUALITY_RANGE, empty=0.0),
-        "bal": _bal(table["IS_BAL"]) if "IS_BAL" in table else np.full(len(ids), -1),
-        "source": np.full(len(ids), file.name),
-    }
+def _merged_inspections(file: Path, table: Table) -> Columns:
+    columns = _labels(table, "BEST_SPECTYPE", "BEST_Z", "BEST_QUALITY")
+    return columns | _known(table, bal=("IS_BAL", _bal, np.int8))
 
 
-def _inspections(file: Path, table: Table) -> dict[str, NDArray[Any]]:
+def _inspections(file: Path, table: Table) -> Columns:
     # A blank VI_z or VI_spectype means that the shown redrock value was accepted.
-    ids = _integers(table, "TARGETID")
-    blank = np.full(len(ids), "")
-    types = _accepted(table["VI_SPECTYPE"], table.get("REDROCK_SPECTYPE", blank))
-    shown_z = table.get("REDROCK_Z", blank)
-    return {
-        "target_id": ids,
-        "object_id": ids,
-        "spectype": _spectypes(types),
-        "z": _numbers({"VI_Z": _accepted(table["VI_Z"], shown_z)}, "VI_Z", _Z_RANGE),
-        "quality": _numbers(table, "VI_QUALITY", _QUALITY_RANGE, empty=0.0),
-        "bal": np.full(len(ids), -1),
-        "source": np.full(len(ids), file.name),
-    }
+    accepted = dict(table)
+    for name, shown in (("VI_SPECTYPE", "REDROCK_SPECTYPE"), ("VI_Z", "REDROCK_Z")):
+        words = _text(table[name])
+        accepted[name] = np.where(words == "", _text(table.get(shown, words)), words)
+    return _labels(accepted, "VI_SPECTYPE", "VI_Z", "VI_QUALITY")
 
 
-def _superset_dr12q(file: Path, table: Table) -> dict[str, NDArray[Any]]:
+def _superset_dr12q(file: Path, table: Table) -> Columns:
     ids = sdss_target_id(table["PLATE"], table["MJD"], table["FIBERID"])
     thing_id = np.asarray(table["THING_ID"], dtype=np.int64)
     person = np.asarray(table["CLASS_PERSON"])
@@ -197,7 +176,7 @@ def _superset_bal(
     return np.where(spectype == SpecType.QSO, known, -1).astype(np.int8)
 
 
-def _shared_truth(file: Path, table: Table) -> dict[str, NDArray[Any]]:
+def _shared_truth(file: Path, table: Table) -> Columns:
     ids = np.array([named_id(name) for name in table["TARGETID_OR_PLATE_MJD_FIBER"]], np.int64)
     # Groups are numbered within a data set, so the folder's name belongs to them.
     folder = file.resolve().parent.name
@@ -208,17 +187,14 @@ def _shared_truth(file: Path, table: Table) -> dict[str, NDArray[Any]]:
     return {
         "target_id": ids,
         "object_id": np.array(objects, dtype=np.int64),
-        "spectype": _spectypes(table["CLASS"]),
-        "z": _numbers(table, "Z", _Z_RANGE),
-        "quality": np.full(len(ids), SECURE_QUALITY),
-        "bal": _bal(table["IS_BAL"]),
+        "spectype": _each(table, "CLASS", SpecType.from_word, np.int8),
+        "z": _each(table, "Z", _redshift, np.float64),
+        "bal": _each(table, "IS_BAL", _bal, np.int8),
         "source": _text(table["SOURCE_OF_LABEL"]),
     }
 
 
-_KINDS: Final[
-    tuple[tuple[frozenset[str], Callable[[Path, Table], dict[str, NDArray[Any]]]], ...]
-] = (
+_KINDS: Final[tuple[tuple[frozenset[str], Callable[[Path, Table], Columns]], ...]] = (
     (frozenset({"TARGETID_OR_PLATE_MJD_FIBER", "CLASS", "Z", "OBJECT_GROUP"}), _shared_truth),
     (frozenset({"CLASS_PERSON", "Z_CONF_PERSON", "Z_VI", "PLATE"}), _superset_dr12q),
     (frozenset({"TARGETID", "BEST_SPECTYPE", "BEST_Z", "BEST_QUALITY"}), _merged_inspections),
@@ -233,7 +209,7 @@ _FITS_COLUMNS: Final = {
 }
 
 
-def _merge_repeats(file: Path, columns: dict[str, NDArray[Any]]) -> TruthTable:
+def _merge_repeats(file: Path, columns: Columns) -> TruthTable:
     ids = columns["target_id"]
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     original = first[inverse.ravel()]
@@ -253,27 +229,34 @@ def _merge_repeats(file: Path, columns: dict[str, NDArray[Any]]) -> TruthTable:
     return TruthTable.make(ids[keep], rest.pop("spectype"), rest.pop("z"), **rest)
 
 
-def _word(value: np.int8) -> str:
-    return "" if value == SpecType.UNKNOWN else SpecType(int(value)).name
+def _labels(table: Table, spectype: str, z: str, quality: str) -> Columns:
+    """Return the labels of targets named by TARGETID."""
+    return {
+        "target_id": _integers(table, "TARGETID"),
+        "spectype": _each(table, spectype, SpecType.from_word, np.int8),
+        "z": _each(table, z, _redshift, np.float64),
+        **_known(table, quality=(quality, _quality, np.float64)),
+    }
 
 
-def _spectypes(words: NDArray[Any]) -> NDArray[np.int8]:
-    known = {kind.name: int(kind) for kind in SpecType if kind != SpecType.UNKNOWN} | {"": -1}
-    result = []
-    for row, word in enumerate(_text(words).tolist()):
-        if word.upper() not in known:
-            raise ValueError(f"row {row}: class {word!r} is none of STAR, GALAXY, QSO")
-        result.append(known[word.upper()])
-    return np.array(result, dtype=np.int8)
+def _known(table: Table, **columns: tuple[str, Callable[[str], Any], Any]) -> Columns:
+    """Convert those columns that the table has: field -> name, conversion, type."""
+    return {
+        field: _integers(table, name) if convert is int else _each(table, name, convert, dtype)
+        for field, (name, convert, dtype) in columns.items()
+        if name in table
+    }
 
 
-def _bal(values: NDArray[Any]) -> NDArray[np.int8]:
-    result = []
-    for row, word in enumerate(_text(values).tolist()):
-        if word not in _BAL_WORDS:
-            raise ValueError(f"row {row}: is_bal {word!r} is none of 0, 1, empty or -1")
-        result.append(_BAL_WORDS[word])
-    return np.array(result, dtype=np.int8)
+def _each(table: Table, name: str, convert: Callable[[str], Any], dtype: DTypeLike) -> NDArray[Any]:
+    """Convert every word of a column; errors name the row."""
+    values = []
+    for row, word in enumerate(_text(table[name]).tolist()):
+        try:
+            values.append(convert(word))
+        except ValueError as exc:
+            raise ValueError(f"row {row}: {name} {exc}") from exc
+    return np.array(values, dtype)
 
 
 def _integers(table: Table, name: str) -> NDArray[np.int64]:
@@ -282,34 +265,39 @@ def _integers(table: Table, name: str) -> NDArray[np.int64]:
         raise ValueError(f"{name} is a floating-point column, which cannot hold 64-bit identifiers")
     if values.dtype.kind in "iu":
         return values.astype(np.int64)
-    result = []
-    for row, word in enumerate(_text(values).tolist()):
-        try:
-            result.append(int(word))
-        except ValueError as exc:
-            raise ValueError(f"row {row}: {name} {word!r} is not an integer") from exc
-    return np.array(result, dtype=np.int64)
+    return _each(table, name, _integer, np.int64)
 
 
-def _numbers(
-    table: Table, name: str, allowed: tuple[float, float], empty: float = np.nan
-) -> NDArray[np.float64]:
-    result = []
-    for row, value in enumerate(table[name]):
-        word = str(value).strip()
-        try:
-            number = float(word) if word not in ("", "None") else empty
-        except ValueError as exc:
-            raise ValueError(f"row {row}: {name} {word!r} is not a number") from exc
-        if not (np.isnan(number) or allowed[0] <= number <= allowed[1]):
-            raise ValueError(f"row {row}: {name} {number} is outside {allowed[0]} … {allowed[1]}")
-        result.append(empty if np.isnan(number) else number)
-    return np.array(result, dtype=np.float64)
+def _integer(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError as exc:
+        raise ValueError(f"{word!r} is not an integer") from exc
 
 
-def _accepted(given: NDArray[Any], shown: NDArray[Any]) -> NDArray[np.str_]:
-    words = _text(given)
-    return np.where(words == "", _text(shown), words)
+def _bal(word: str) -> int:
+    if word not in _BAL_WORDS:
+        raise ValueError(f"{word!r} is none of 0, 1, empty or -1")
+    return _BAL_WORDS[word]
+
+
+def _redshift(word: str) -> float:
+    return _number(word, _Z_RANGE)
+
+
+def _quality(word: str) -> float:
+    quality = _number(word, _QUALITY_RANGE)
+    return 0.0 if math.isnan(quality) else quality
+
+
+def _number(word: str, allowed: tuple[float, float]) -> float:
+    try:
+        number = float(word) if word not in ("", "None") else math.nan
+    except ValueError as exc:
+        raise ValueError(f"{word!r} is not a number") from exc
+    if not (math.isnan(number) or allowed[0] <= number <= allowed[1]):
+        raise ValueError(f"{number} is outside {allowed[0]} … {allowed[1]}")
+    return number
 
 
 def _text(values: NDArray[Any]) -> NDArray[np.str_]:

@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -171,7 +170,7 @@ def ingest_file(path: str | Path, store_dir: str | Path, grid: WaveGrid) -> Inge
         flags = read_shard(target, with_flux=False).flags
         return IngestReport(str(path), name, len(flags), count_flags(flags), skipped=True)
     source = {"path": str(path), "content_sha256": digest}
-    schema = schema_of(grid, {"source": source, "versions": _versions()})
+    schema = schema_of(grid, {"source": source, "versions": versions()})
     counts: Counter[str] = Counter()
     n_rows = 0
     target.parent.mkdir(exist_ok=True, parents=True)
@@ -193,11 +192,6 @@ def _ingest_task(path: str, shared: tuple[Path, WaveGrid]) -> IngestReport | str
         return ingest_file(path, *shared)
     except DataFormatError as exc:
         return str(exc)
-
-
-@lru_cache(maxsize=1)
-def _versions() -> dict[str, str]:
-    return versions()  # once: looking packages up takes as long as ingesting a spectrum
 
 
 def _shard_name(digest: str, grid: WaveGrid) -> str:
