@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quasarloop.api import (
-        Campaign,
         classify,
         judge,
         map_store,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
         train_ensemble,
     )
     from quasarloop.campaign.config import CampaignOptions
+    from quasarloop.campaign.run import Campaign
     from quasarloop.ensemble.manifest import Ensemble, open_ensemble
     from quasarloop.ensemble.vote import vote
     from quasarloop.network.options import TrainingOptions
@@ -60,7 +60,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Campaign": "quasarloop.api",
+    "Campaign": "quasarloop.campaign.run",
     "CampaignOptions": "quasarloop.campaign.config",
     "Ensemble": "quasarloop.ensemble.manifest",
     "SelectionOptions": "quasarloop.query.options",

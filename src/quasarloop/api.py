@@ -1,4 +1,7 @@
-"""What ``import quasarloop`` gives: single calls that do a whole step of the loop."""
+"""What ``import quasarloop`` gives: single calls that do a whole step of the loop.
+
+A campaign is `quasarloop.campaign.run.Campaign`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,17 +11,6 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
-from quasarloop.campaign.config import CONFIG_NAME, CampaignOptions, read_config
-from quasarloop.campaign.people import close_round, withdraw_targets
-from quasarloop.campaign.run import (
-    Progress,
-    campaign_status,
-    init_campaign,
-    next_round,
-    run_campaign,
-)
-from quasarloop.campaign.state import StepState, damaged_files, round_folder
-from quasarloop.campaign.steps.report import REPORT_NAME
 from quasarloop.catalogue.classify import (
     ClassifyOptions,
     catalogue_header,
@@ -35,7 +27,7 @@ from quasarloop.ensemble.train import train_ensemble as train_members
 from quasarloop.evaluate.judge import Judgement, judge_catalogue
 from quasarloop.network.config import preset
 from quasarloop.network.labelled import hold_out, label_spectra
-from quasarloop.network.options import RECOMMENDED, TrainingOptions
+from quasarloop.network.options import RECOMMENDED, PresetOptions, TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.training import TrainingResult
 from quasarloop.network.training import train as train_network
@@ -55,15 +47,10 @@ from quasarloop.query.som_files import (
 )
 from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
-from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import ObservingOptions
-from quasarloop.simulate.population import Population
-from quasarloop.simulate.survey import SurveyOptions, simulate_survey
 from quasarloop.store import Store
 from quasarloop.truth import TruthTable
 
 __all__ = [
-    "Campaign",
     "Paths",
     "classify",
     "judge",
@@ -129,7 +116,7 @@ def train(
     paths: Paths,
     truth: TruthTable,
     *,
-    network: str = "green2025",
+    network: str = PresetOptions.preset,
     options: TrainingOptions | None = None,
     validation: float = 0.0,
     seed: int = 0,
@@ -161,69 +148,6 @@ def train(
     return train_network(data, config, options or RECOMMENDED, seed=seed, rows=rows)
 
 
-class Campaign:
-    """A campaign's folder, and what one can do with it.
-
-    Args:
-        folder: where it is.
-
-    >>> campaign = Campaign("nowhere")
-    >>> campaign.exists
-    False
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-
-    @classmethod
-    def create(cls, folder: str | Path, config: CampaignOptions | None = None) -> "Campaign":
-        """Make a new one, with its commented ``campaign.toml``."""
-        init_campaign(folder, config)
-        return cls(folder)
-
-    @property
-    def exists(self) -> bool:
-        """Whether the folder holds a campaign."""
-        return (self.folder / CONFIG_NAME).is_file()
-
-    @property
-    def config(self) -> CampaignOptions:
-        """Its settings, as the file says now."""
-        return read_config(self.folder)
-
-    def run(self, **overrides: Any) -> Path:
-        """Go on until the rounds are done; return the report.
-
-        Raises:
-            Waiting: people have to label first; the message says how.
-        """
-        progress = overrides.pop("progress", Progress())
-        number = run_campaign(self.folder, progress=progress, **overrides)
-        return round_folder(self.folder, number) / "report" / REPORT_NAME
-
-    def status(self) -> list[tuple[int, str, StepState]]:
-        """Return round, step and state of every step."""
-        return [
-            (number, step.name, state) for number, step, state, _ in campaign_status(self.folder)
-        ]
-
-    def close(self, labels: str | Path | None = None, *, database: str | None = None) -> int:
-        """Bring merged labels of the present round in; return how many were asked for."""
-        return close_round(self.folder, labels, database=database)
-
-    def next(self) -> int:
-        """Begin one more round; return its number."""
-        return next_round(self.folder)
-
-    def withdraw(self, target_ids: Sequence[int], reason: str) -> None:
-        """Take targets out of T, with a reason."""
-        withdraw_targets(self.folder, target_ids, reason)
-
-    def verify(self) -> list[str]:
-        """Return files that are not as they were written."""
-        return damaged_files(self.folder)
-
-
 def listed(paths: Paths) -> list[str | Path]:
     """Return one path or several as a list."""
     return [paths] if isinstance(paths, str | Path) else list(paths)
@@ -244,6 +168,11 @@ def simulate_sky(
     Returns:
         The truth table.
     """
+    from quasarloop.simulate.model import ModelSky  # noqa: PLC0415 -- pydantic, needed here only
+    from quasarloop.simulate.observing import ObservingOptions  # noqa: PLC0415
+    from quasarloop.simulate.population import Population  # noqa: PLC0415
+    from quasarloop.simulate.survey import SurveyOptions, simulate_survey  # noqa: PLC0415
+
     sky = ModelSky(Population(), None)
     plan = SurveyOptions(
         Path(out),
@@ -261,7 +190,7 @@ def train_ensemble(
     out: str | Path,
     *,
     networks: int,
-    network: str = "green2025",
+    network: str = PresetOptions.preset,
     options: TrainingOptions | None = None,
     seed: int = 0,
     workers: int = 1,
@@ -294,9 +223,9 @@ def map_store(
     store: Store,
     out: str | Path,
     *,
-    rows: int = 45,
-    columns: int = 45,
-    epochs: int = 30,
+    rows: int = CellGrid.n_rows,
+    columns: int = CellGrid.n_columns,
+    epochs: int = SomOptions.n_epochs,
     seed: int = 0,
     workers: int = 1,
 ) -> CellsFile:

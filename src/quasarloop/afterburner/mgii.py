@@ -19,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.options import check_options, option
+
 __all__ = ["MGII_DOUBLET_AA", "MgIIFits", "MgIIOptions", "fit_mgii", "is_broad_line"]
 
 Floats = NDArray[np.float64]
@@ -40,28 +42,24 @@ _BLOCK_ROWS: Final = 512  # some 30 MB of windows at a time
 class MgIIOptions:
     """What is fitted, and what makes a broad line.
 
-    Attributes:
-        window_aa: full width of the fitted range, observed Å.
-        min_delta_chi2: the Gaussian must beat the reference by more than this.
-        min_significance: amplitude over its own error must exceed this.
-        min_amplitude: so must the amplitude itself (0: emission, not absorption).
-        min_sigma_aa, max_sigma_aa: the Gaussian's width must lie between, observed Å.
-
     Source: Chaussidon et al. 2023 and desispec; see the module.
     """
 
-    window_aa: float = 250.0
-    min_delta_chi2: float = 16.0
-    min_significance: float = 3.0
-    min_amplitude: float = 0.0
-    min_sigma_aa: float = 10.0
-    max_sigma_aa: float = 200.0
+    window_aa: float = option(250.0, "Full width of the fitted range, observed Å.", above=0)
+    min_delta_chi2: float = option(
+        16.0, "The Gaussian must improve on the reference by more than this χ²."
+    )
+    min_significance: float = option(3.0, "Amplitude over its own error must exceed this.")
+    # 0: emission, not absorption.
+    min_amplitude: float = option(0.0, "Amplitude must exceed this.")
+    min_sigma_aa: float = option(10.0, "Smallest width of the Gaussian, observed Å.", low=0)
+    max_sigma_aa: float = option(200.0, "Largest width of the Gaussian, observed Å.", above=0)
 
     def __post_init__(self) -> None:
-        if self.window_aa <= 0 or not 0 <= self.min_sigma_aa < self.max_sigma_aa:
+        check_options(self, ValueError)
+        if not self.min_sigma_aa < self.max_sigma_aa:
             raise ValueError(
-                f"window {self.window_aa} Å, widths {self.min_sigma_aa} to {self.max_sigma_aa} Å: "
-                "the window must be positive and the widths a range"
+                f"widths {self.min_sigma_aa} to {self.max_sigma_aa} Å: the widths must be a range"
             )
 
 

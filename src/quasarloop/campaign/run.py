@@ -2,18 +2,20 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from quasarloop.artefacts import check_folder, read_manifest, write_manifest
 from quasarloop.campaign.config import CONFIG_NAME, CampaignOptions, read_config, write_config
+from quasarloop.campaign.people import close_round, withdraw_targets
 from quasarloop.campaign.state import (
     MANIFEST,
     Context,
     Step,
     StepState,
+    damaged_files,
     finish_step,
     round_folder,
     round_numbers,
@@ -21,9 +23,10 @@ from quasarloop.campaign.state import (
     step_state,
 )
 from quasarloop.campaign.steps import STEPS
+from quasarloop.campaign.steps.report import REPORT_NAME
 from quasarloop.errors import CampaignError
 
-__all__ = ["Progress", "campaign_status", "init_campaign", "next_round", "run_campaign"]
+__all__ = ["Campaign", "Progress", "campaign_status", "init_campaign", "next_round", "run_campaign"]
 
 _LOG = logging.getLogger(__name__)
 _BEGUN: Final = ".begun.json"
@@ -162,3 +165,66 @@ def _begin(step: Step, context: Context) -> None:
 def _unjudged(step: Step, context: Context) -> tuple[StepState, str]:
     made = (context.step_folder(step.name) / MANIFEST).is_file()
     return (StepState.STALE, "a step before it is not done") if made else (StepState.MISSING, "")
+
+
+class Campaign:
+    """A campaign's folder, and what one can do with it.
+
+    Args:
+        folder: where it is.
+
+    >>> campaign = Campaign("nowhere")
+    >>> campaign.exists
+    False
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @classmethod
+    def create(cls, folder: str | Path, config: CampaignOptions | None = None) -> "Campaign":
+        """Make a new one, with its commented ``campaign.toml``."""
+        init_campaign(folder, config)
+        return cls(folder)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a campaign."""
+        return (self.folder / CONFIG_NAME).is_file()
+
+    @property
+    def config(self) -> CampaignOptions:
+        """Its options, as the file has them now."""
+        return read_config(self.folder)
+
+    def run(self, **overrides: Any) -> Path:
+        """Go on until the rounds are done; return the report.
+
+        Raises:
+            Waiting: people have to label first; the message names how.
+        """
+        progress = overrides.pop("progress", Progress())
+        number = run_campaign(self.folder, progress=progress, **overrides)
+        return round_folder(self.folder, number) / "report" / REPORT_NAME
+
+    def status(self) -> list[tuple[int, str, StepState]]:
+        """Return round, step and state of every step."""
+        return [
+            (number, step.name, state) for number, step, state, _ in campaign_status(self.folder)
+        ]
+
+    def close(self, labels: str | Path | None = None, *, database: str | None = None) -> int:
+        """Bring merged labels of the present round in; return how many of the chosen have one."""
+        return close_round(self.folder, labels, database=database)
+
+    def next(self) -> int:
+        """Begin one more round; return its number."""
+        return next_round(self.folder)
+
+    def withdraw(self, target_ids: Sequence[int], reason: str) -> None:
+        """Take targets out of T, with a reason."""
+        withdraw_targets(self.folder, target_ids, reason)
+
+    def verify(self) -> list[str]:
+        """Return files that are not as they were written."""
+        return damaged_files(self.folder)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from quasarloop.cli.common import console, progress_bar
+from quasarloop.cli.common import Device, Overwrite, console, progress_bar
 from quasarloop.errors import OutputError
 
 if TYPE_CHECKING:
@@ -79,18 +79,18 @@ def afterburner(
     ] = False,
     result: Annotated[
         list[Path] | None,
-        typer.Option(help="With --finish: redrock's result (repeat), if not where it was asked."),
+        typer.Option(help="With --finish: redrock's result (repeat), if not at its usual place."),
     ] = None,
     offsets: Annotated[
         Literal["auto", "rescaled", "plain"],
         typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
     ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
+    device: Device = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="With --reduction: processes.")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(help="With --reduction: address of a Dask scheduler.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace existing outputs.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find the quasars redrock missed, and run redrock on them again: one row per row.
 
@@ -130,7 +130,7 @@ def afterburner(
     from quasarloop.afterburner.tile import run_tile
 
     network_read = load_network(weights, offsets=offsets, device=device)
-    _tell(run_tile(coadd, redrock, output, network_read, settings, overwrite=overwrite))
+    _print_summary(run_tile(coadd, redrock, output, network_read, settings, overwrite=overwrite))
 
 
 def _finish(output: Path, results: list[Path]) -> None:
@@ -138,7 +138,7 @@ def _finish(output: Path, results: list[Path]) -> None:
     from quasarloop.afterburner.tiles import finish_all
 
     if not output.is_dir():
-        _tell(finish_tile(output, results))
+        _print_summary(finish_tile(output, results))
         return
     if results:
         raise OutputError("--result goes with one output; several look beside themselves")
@@ -186,7 +186,7 @@ def _many(
     report.complete()
 
 
-def _tell(summary: "TileSummary") -> None:
+def _print_summary(summary: "TileSummary") -> None:
     for name, count in summary.counts.items():
         if count:
             console.print(f"  {name}: {count}", highlight=False)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quasarloop.cli.common import console, progress_bar
+from quasarloop.cli.common import Scheduler, console, progress_bar
 
 __all__ = ["app", "run_with_progress"]
 
@@ -30,7 +30,7 @@ def init(folder: Folder) -> None:
 
 @app.command()
 def status(folder: Folder) -> None:
-    """Show where every step of every round stands.
+    """Show the state of every step of every round.
 
     Example: [bold]quasarloop campaign status my-campaign[/]
     """
@@ -51,10 +51,10 @@ def run(
         int | None, typer.Option(min=1, help="Rounds, instead of the file's.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
-    redo: Annotated[bool, typer.Option(help="Make stale steps again without asking.")] = False,
+    scheduler: Scheduler = None,
+    redo: Annotated[bool, typer.Option(help="Make stale steps again without a question.")] = False,
 ) -> None:
-    """Go on from wherever the campaign stands, until people are needed or it is done.
+    """Go on from where the campaign is, until people are needed or it is done.
 
     Example: [bold]quasarloop campaign run my-campaign --workers 2[/]
     """
@@ -146,7 +146,7 @@ def run_with_progress(folder: Path, *, redo: bool = False, **overrides: Any) -> 
         def on_step(number: int, step: Step, place: int) -> None:
             bar.update(task, description=f"round {number}: {step.title}", completed=place, note="")
 
-        def ask(question: str) -> bool:
+        def confirm(question: str) -> bool:
             if redo:
                 return True
             bar.stop()
@@ -156,7 +156,7 @@ def run_with_progress(folder: Path, *, redo: bool = False, **overrides: Any) -> 
 
         progress = Progress(on_step, lambda line: bar.update(task, note=line))
         try:
-            number = run_campaign(folder, progress=progress, redo=ask, **overrides)
+            number = run_campaign(folder, progress=progress, redo=confirm, **overrides)
         except Waiting as exc:
             bar.update(task, description="waiting for people", note="")
             bar.stop()

@@ -5,7 +5,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from quasarloop.cli.common import HighZMin, NLines, Threshold, console, progress_bar
+from quasarloop.cli.common import (
+    Device,
+    HighZMin,
+    NLines,
+    Overwrite,
+    SkipBad,
+    Threshold,
+    console,
+    name_bad_files,
+    progress_bar,
+)
 from quasarloop.errors import DataFormatError
 
 __all__ = ["classify"]
@@ -35,11 +45,9 @@ def classify(
             "the redshift head of the weights if they have one, else from boxes and offsets."
         ),
     ] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    skip_bad_files: Annotated[
-        bool, typer.Option(help="Go on past files that cannot be read; they are named at the end.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing catalogue.")] = False,
+    device: Device = "auto",
+    skip_bad_files: SkipBad = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find the quasars in spectra: one row per spectrum, in order.
 
@@ -66,14 +74,7 @@ def classify(
             on_step=step,
             overwrite=overwrite,
         )
-    _report(summary.flag_counts, bad)
-    typer.echo(f"{summary.n_spectra} spectra, {summary.n_quasars} quasars -> {out}")
-    if bad:
-        raise typer.Exit(1)
-
-
-def _report(flag_counts: dict[str, int], bad: list[tuple[Path, DataFormatError]]) -> None:
-    for name, count in flag_counts.items():
+    for name, count in summary.flag_counts.items():
         console.print(f"  flag {name}: {count}", highlight=False)
-    for path, exc in bad:
-        console.print(f"  [red]not read[/] {path}: {exc}", highlight=False, soft_wrap=True)
+    typer.echo(f"{summary.n_spectra} spectra, {summary.n_quasars} quasars -> {out}")
+    name_bad_files(bad)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quasarloop.cli.common import progress_bar
+from quasarloop.cli.common import Workers, progress_bar
 
 __all__ = ["demo"]
 
@@ -16,12 +16,12 @@ def demo(
     out: Annotated[
         Path, typer.Option(help="Folder for the sky, the campaign and the report.")
     ] = Path("demo"),
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    workers: Workers = 2,
     paper_scale: Annotated[
         bool,
-        typer.Option("--paper-scale", help="As large as the paper's; says what it takes first."),
+        typer.Option("--paper-scale", help="As large as the paper's; prints the cost first."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --paper-scale.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="--paper-scale without a question.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew instead of going on.")
     ] = False,
@@ -33,14 +33,14 @@ def demo(
     Example: [bold]quasarloop demo --out demo[/]
     """
     from quasarloop.campaign.config import read_config
-    from quasarloop.campaign.demo import PAPER_SCALE, SMALL, simulate_demo
+    from quasarloop.campaign.demo import PAPER_SCALE, SMALL, estimate_cost, simulate_demo
     from quasarloop.campaign.state import Context
     from quasarloop.campaign.steps.report import verdict_lines
     from quasarloop.cli.campaign import run_with_progress
 
     scale = PAPER_SCALE if paper_scale else SMALL
     if paper_scale:
-        _say_what_it_takes(workers)
+        typer.echo(estimate_cost(PAPER_SCALE, workers).describe())
         if not yes:
             typer.confirm("Do it?", abort=True)
     if overwrite and (out / "campaign").exists():
@@ -68,9 +68,3 @@ def demo(
     ):
         typer.echo(f"  {command}")
     typer.echo(f"\nThe report: {report}")
-
-
-def _say_what_it_takes(workers: int) -> None:
-    from quasarloop.campaign.demo import PAPER_SCALE, estimate_cost
-
-    typer.echo(estimate_cost(PAPER_SCALE, workers).describe())

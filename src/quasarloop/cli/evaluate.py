@@ -118,7 +118,7 @@ Catalogues = Annotated[
 ]
 Truth = Annotated[
     list[Path] | None,
-    typer.Option(help="Truth tables; they also say which targets are one object."),
+    typer.Option(help="Truth tables; they also name the targets that are one object."),
 ]
 Out = Annotated[Path, typer.Option(help="Folder for numbers and figures.")]
 Joint = Annotated[
@@ -189,7 +189,7 @@ def compare(
     _finish(folder, "compare", record, paths)
     confusions = record.pop("confusions")
     _print("comparison", tuple(record), {"": record})
-    table = Table(f"{a.stem} says", f"{b.stem} says", "spectra", title="line confusions")
+    table = Table(f"by {a.stem}", f"by {b.stem}", "spectra", title="line confusions")
     for row in confusions:
         table.add_row(line_label(row["a"]), line_label(row["b"]), str(row["n"]))
     Console().print(table)

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from quasarloop.cli.common import console, progress_bar
+from quasarloop.cli.common import Scheduler, Workers, console, progress_bar
 
 __all__ = ["ingest"]
 
-# Bad files named at the end; all of them stand in the log of a verbose run.
+# Bad files named at the end; the log of a verbose run names all.
 _NAMED_FAILURES = 20
 
 
@@ -22,10 +22,8 @@ def ingest(
     grid: Annotated[
         str, typer.Option(help="Wavelength bins of a new store: log (443) or linear (458).")
     ] = "",
-    workers: Annotated[int, typer.Option(min=1, help="Processes to work in.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler, in place of --workers.")
-    ] = None,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
 ) -> None:
     """Rebin spectra onto a network's grid, once, and keep them with flags and keys.
 

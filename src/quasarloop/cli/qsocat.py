@@ -6,7 +6,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from quasarloop.cli.common import NLines, Threshold, console, progress_bar
+from quasarloop.afterburner.mgii import MgIIOptions
+from quasarloop.cli.common import (
+    Device,
+    NLines,
+    OptionsOf,
+    Overwrite,
+    SkipBad,
+    Threshold,
+    Workers,
+    console,
+    name_bad_files,
+    progress_bar,
+    with_options,
+)
 from quasarloop.errors import QuasarloopError
 
 __all__ = ["app"]
@@ -14,14 +27,10 @@ __all__ = ["app"]
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Quasar catalogues: the opinions of redrock, Mg II and the network joined into one.",
+    help="Quasar catalogues: redrock, Mg II and the network joined into one.",
 )
 
 _Out = Annotated[Path, typer.Option(help="Catalogue to write: .fits, .parquet, .csv or .ecsv.")]
-_Overwrite = Annotated[bool, typer.Option(help="Replace an existing file.")]
-_SkipBad = Annotated[
-    bool, typer.Option(help="Go on past files that cannot be used; they are named at the end.")
-]
 _Templates = Annotated[
     Path | None,
     typer.Option(
@@ -37,7 +46,7 @@ def desi(
         list[Path],
         typer.Argument(
             help="redrock-*.fits or folders of them; qso_qn-*, and qso_mgii-* or coadd-*, of the "
-            "same name stand beside each.",
+            "same name are beside each.",
             metavar="REDROCK…",
         ),
     ],
@@ -72,12 +81,12 @@ def desi(
         Path | None,
         typer.Option(
             help="Table with the TARGETIDs of quasars variable in WISE, if the target "
-            "bits do not say."
+            "bits do not have it."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    skip_bad_files: _SkipBad = False,
-    overwrite: _Overwrite = False,
+    workers: Workers = 1,
+    skip_bad_files: SkipBad = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Join redrock, Mg II and the network (QSO_MASKBITS) into one catalogue of quasars.
 
@@ -117,31 +126,33 @@ def desi(
             "quasarloop afterburner --finish"
         )
     typer.echo(f"{summary.n_spectra} spectra, {summary.n_quasars} quasars -> {out}")
-    _tell_bad(bad)
+    name_bad_files(bad)
 
 
 @app.command("mgii")
+@with_options(
+    options=OptionsOf(
+        MgIIOptions(),
+        names={"window_aa": "--window"},
+        only=("window_aa", "min_delta_chi2", "min_significance"),
+    )
+)
 def mgii_command(
+    *,
     coadd: Annotated[Path, typer.Option(help="Coadded spectra.")],
     redrock: Annotated[Path, typer.Option(help="Redrock file of the same rows.")],
     out: Annotated[Path, typer.Option(help="qso_mgii-*.fits to write.")],
     templates: _Templates = None,
-    window: Annotated[float, typer.Option(min=1, help="Full width of the window, Å.")] = 250.0,
-    min_delta_chi2: Annotated[float, typer.Option(help="Improvement asked for.")] = 16.0,
-    min_significance: Annotated[float, typer.Option(help="Height over its error.")] = 3.0,
-    overwrite: _Overwrite = False,
+    options: MgIIOptions,
+    overwrite: Overwrite = False,
 ) -> None:
     """Look for broad Mg II at redrock's redshift; one row per row of the redrock file.
 
     Example: [bold]quasarloop qsocat mgii --coadd coadd-0-1.fits --redrock redrock-0-1.fits
     --out qso_mgii-0-1.fits[/]
     """
-    from quasarloop.afterburner.mgii import MgIIOptions
     from quasarloop.afterburner.mgii_file import fit_mgii_file
 
-    options = MgIIOptions(
-        window_aa=window, min_delta_chi2=min_delta_chi2, min_significance=min_significance
-    )
     block = fit_mgii_file(
         coadd, redrock, out, templates=templates, options=options, overwrite=overwrite
     )
@@ -164,11 +175,11 @@ def network(
     ] = None,
     threshold: Threshold = None,
     n_lines: NLines = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    skip_bad_files: _SkipBad = False,
-    overwrite: _Overwrite = False,
+    device: Device = "auto",
+    skip_bad_files: SkipBad = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """The same catalogue for SDSS, BOSS, LAMOST, …: no redrock, the network's opinion alone.
+    """The same catalogue for SDSS, BOSS, LAMOST, …: no redrock, the network alone.
 
     Example: [bold]quasarloop qsocat network spec-*.fits --out QSO_cat.fits[/]
     """
@@ -197,11 +208,4 @@ def network(
         f"{summary.n_spectra} spectra, {summary.n_quasars} quasars "
         f"({summary.n_objects} objects) -> {out}"
     )
-    _tell_bad(bad)
-
-
-def _tell_bad(bad: list[tuple[Path, QuasarloopError]]) -> None:
-    for path, exc in bad:
-        console.print(f"  [red]not used[/] {path}: {exc}", highlight=False, soft_wrap=True)
-    if bad:
-        raise typer.Exit(1)
+    name_bad_files(bad)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from quasarloop.cli.common import progress_bar
+from quasarloop.cli.common import Workers, progress_bar
 
 __all__ = ["simulate"]
 
@@ -30,13 +30,13 @@ def simulate(
     ] = None,
     population: Annotated[
         Path | None,
-        typer.Option(help="TOML: who is on the sky, how it is observed, what goes wrong."),
+        typer.Option(help="TOML: what is on the sky, how it is observed, what goes wrong."),
     ] = None,
     resolution: Annotated[
         bool,
         typer.Option("--resolution", help="Write RESOLUTION matrices (rrdesi needs them)."),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Workers = 1,
 ) -> None:
     """Make survey files of a sky whose every object is known.
 
@@ -51,18 +51,18 @@ def simulate(
     from quasarloop.simulate.population import Population
     from quasarloop.simulate.survey import SurveyOptions, read_survey_file, simulate_survey
 
-    who, how = Population(), ObservingOptions()
+    objects_on_sky, observing = Population(), ObservingOptions()
     if population is not None:
-        who, how = read_survey_file(population)
+        objects_on_sky, observing = read_survey_file(population)
     if exposures is not None:
-        how = how.model_copy(update={"exposures": exposures})
-    sky = ModelSky(who, templates)
+        observing = observing.model_copy(update={"exposures": exposures})
+    sky = ModelSky(objects_on_sky, templates)
     plan = SurveyOptions(
         out,
         seed=seed,
         survey_format=survey_format,
         source=sky,
-        observing=how,
+        observing=observing,
         noise_from=noise_from,
         with_resolution=resolution,
     )

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from quasarloop.cli.common import Overwrite
 from quasarloop.grid import WaveGrid, grid_named
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ app = typer.Typer(
 OffsetsOption = Annotated[
     str, typer.Option(help="auto decides from the file; rescaled or plain decide for it.")
 ]
-GridOption = Annotated[
-    str | None, typer.Option(help="log or linear, for a file that does not say.")
-]
+GridOption = Annotated[str | None, typer.Option(help="log or linear, for a file without its grid.")]
 
 
 @app.command("info")
@@ -60,7 +59,7 @@ def convert(
     out: Annotated[Path, typer.Argument(help="The file to write.", metavar="OUT")],
     offsets: OffsetsOption = "auto",
     grid: GridOption = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Rewrite a weights file so that QuasarNP, desispec and quasarloop agree about it.
 
