@@ -4,7 +4,7 @@ Published strengths of lines and bands are in ``data/star_strengths.ecsv``, ``st
 ``solar_lines.ecsv`` and ``molecular_bands.ecsv``.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -134,7 +134,7 @@ def _metal_part(metals: Floats32) -> Floats32:
     return np.asarray(part, dtype=np.float32)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _star_table() -> tuple[RestTable, list[int]]:
     """All tabulated stars, by kind, temperature, then metals; and each kind's first row."""
     rows: list[Floats64] = []
@@ -178,8 +178,7 @@ def normal_star(wave_aa: Floats64, temperature_k: float, metals: float = 1.0) ->
         temperature_k: effective temperature, 2500 to 45,000 K.
         metals: strength of metal lines relative to solar abundance.
     """
-    families = np.unique(published("star_strengths").family)
-    strength = {str(family): _strength(family, temperature_k) for family in families}
+    strength = {family: _strength(family, temperature_k) for family in _strengths()}
     flux = planck(wave_aa, max(strength["colour_k"], _COLOUR_FLOOR_K))
     flux *= 10.0 ** (-strength["balmer_jump"] * _edge(wave_aa, _BALMER_EDGE_AA))
     flux *= 10.0 ** (-_PASCHEN_PART * strength["balmer_jump"] * _edge(wave_aa, _PASCHEN_EDGE_AA))
@@ -250,17 +249,25 @@ def cataclysmic(wave_aa: Floats64, slope: float, strength: float, fwhm_kms: floa
 
 def _strength(family: str, temperature_k: float) -> float:
     """Return a value of ``star_strengths.ecsv``, interpolated linearly in log T."""
+    return float(np.interp(np.log(temperature_k), *_strengths()[family]))
+
+
+@cache
+def _strengths() -> dict[str, tuple[Floats64, Floats64]]:
+    """By family: natural logarithms of temperatures (K), and values."""
     table = published("star_strengths")
-    knots = table[table.family == family]
-    return float(np.interp(np.log(temperature_k), np.log(knots.temperature_k), knots.value))
+    parts = {str(family): table[table.family == family] for family in np.unique(table.family)}
+    return {family: (np.log(part.temperature_k), part.value) for family, part in parts.items()}
 
 
+@cache
 def _lines(star: str) -> list[tuple[str, float, float, float]]:
     """Family, wavelength (Å), strength and FWHM (Å) of the lines of one kind of star."""
     table = published("star_lines")
     return [(family, *numbers) for _, family, *numbers in table[table.star == star].tolist()]
 
 
+@cache
 def _bands(star: str) -> list[tuple[float, float, float, float]]:
     """Head (Å), end (Å), depth and highest temperature (K) of molecular bands."""
     table = published("molecular_bands")
