@@ -335,15 +335,11 @@ def _assigned(
 def _assign_shard(path: Path, som: SelfOrganizingMap) -> pa.Table:
     spectra = read_shard(path, with_ivar=False)
     found = find_winners(spectra.flux, som.weights, spectra.flags)
-    n, keys = len(spectra), spectra.keys
+    n = len(spectra)
     columns = [
         pa.array([path.stem] * n, pa.string()),
         np.arange(n),
-        keys.target_id,
-        keys.object_id,
-        keys.tile_id,
-        keys.night,
-        keys.exposure_id,
+        *spectra.keys.columns("TARGETID", "OBJECT_ID", "TILEID", "NIGHT", "EXPID").values(),
         spectra.flags,
         found.cell,
         found.distance,

@@ -5,7 +5,7 @@ is never stored twice and a half-finished ingest is simply continued.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,6 @@ from quasarloop.store.schema import (
     FLUX_COLUMNS,
     STORE_FORMAT,
     grid_from_dict,
-    grid_to_dict,
     metadata_of,
     schema_of,
     spectra_from_table,
@@ -102,7 +101,7 @@ def create_store(path: str | Path, grid: WaveGrid) -> Store:
         return store
     check_folder(folder)
     check_folder(folder / _SHARDS)
-    content = {"format": STORE_FORMAT, "grid": grid_to_dict(grid), "versions": versions()}
+    content = {"format": STORE_FORMAT, "grid": asdict(grid), "versions": versions()}
     write_manifest(folder / MANIFEST, content)
     return Store(folder, grid)
 

@@ -29,7 +29,6 @@ from quasarloop.store.files import create_store, read_shard, shard_path
 from quasarloop.store.schema import (
     FLUX_COLUMNS,
     STORE_FORMAT,
-    grid_to_dict,
     schema_of,
     table_from_spectra,
 )
@@ -195,7 +194,7 @@ def _ingest_task(path: str, shared: tuple[Path, WaveGrid]) -> IngestReport | str
 
 
 def _shard_name(digest: str, grid: WaveGrid) -> str:
-    content = json.dumps([digest, grid_to_dict(grid), STORE_FORMAT], sort_keys=True)
+    content = json.dumps([digest, asdict(grid), STORE_FORMAT], sort_keys=True)
     return sha256(content.encode()).hexdigest()[:_NAME_LENGTH]
 
 

@@ -18,7 +18,6 @@ __all__ = [
     "FLUX_COLUMNS",
     "STORE_FORMAT",
     "grid_from_dict",
-    "grid_to_dict",
     "metadata_of",
     "schema_of",
     "spectra_from_table",
@@ -42,7 +41,7 @@ def schema_of(grid: WaveGrid, metadata: Mapping[str, Any] | None = None) -> pa.S
     bins = pa.list_(pa.float32(), grid.n_bins)
     columns = [(c.name, pa.from_numpy_dtype(np.dtype(c.in_memory))) for c in STORED]
     columns += [(name, bins) for name in FLUX_COLUMNS]
-    content = {"format": STORE_FORMAT, "grid": grid_to_dict(grid)} | dict(metadata or {})
+    content = {"format": STORE_FORMAT, "grid": asdict(grid)} | dict(metadata or {})
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return pa.schema(columns, metadata={_METADATA_KEY: text.encode()})
 
@@ -97,13 +96,8 @@ def metadata_of(schema: pa.Schema, name: str) -> dict[str, Any]:
     return content
 
 
-def grid_to_dict(grid: WaveGrid) -> dict[str, Any]:
-    """Return a grid as JSON can hold it."""
-    return asdict(grid)
-
-
 def grid_from_dict(content: Mapping[str, Any], name: str) -> WaveGrid:
-    """Return the grid `grid_to_dict` described.
+    """Return the grid that `dataclasses.asdict` described.
 
     Raises:
         DataFormatError: fields missing or of another type.
