@@ -90,7 +90,7 @@ def test_final_labels_go_out_and_are_truth(db, tmp_path, suffix, form):
 def test_wrong_wishes_are_explained(db, tmp_path):
     with pytest.raises(InspectionError, match="expected merged, truth or prospect"):
         run("labels", "export", tmp_path / "x.csv", "--format", "best", "--db", db)
-    with pytest.raises(InspectionError, match=r"\.csv, \.fits or \.parquet"):
+    with pytest.raises(OutputError, match=r"\.csv, \.fits or \.parquet"):
         run("labels", "export", tmp_path / "x.txt", "--db", db)
     empty = f"sqlite:///{tmp_path / 'empty.db'}"
     with pytest.raises(InspectionError, match="no object has a final label"):

@@ -125,11 +125,11 @@ def status(
     from quasarloop.inspect.database import open_database
     from quasarloop.inspect.results import (
         agreement_of,
-        agreement_rows,
         people_rows,
         results,
         state_rows,
     )
+    from quasarloop.labels.agreement import agreement_table
     from quasarloop.labels.agreement_figure import agreement_figure
 
     with open_database(db).closing() as session:
@@ -138,7 +138,7 @@ def status(
     agreed = agreement_of(found)
     _print("Objects", state_rows(found))
     _print("People", people)
-    _print("Agreement", agreement_rows(agreed))
+    _print("Agreement", agreement_table(agreed))
     if figure is not None:
         from quasarloop.artefacts import write_atomically
 

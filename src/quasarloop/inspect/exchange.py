@@ -81,8 +81,8 @@ def import_inspections(session: Session, rows: Iterable[Inspection]) -> Imported
         if session.scalar(sa.select(Label.id).where(Label.save_id == save_id)) is not None:
             same += 1
             continue
-        save = Save(row.verdict, turn.version, save_id, note="import", extra=dict(row.columns))
-        save_label(session, item, user, save)
+        save = Save(row.verdict, turn.version, save_id)
+        save_label(session, item, user, save, imported=dict(row.columns))
         new += 1
     return Imported(new, same, objects)
 
@@ -104,8 +104,8 @@ def import_merged(session: Session, merged: Mapping[int, Merged], merger: str) -
             "all_VI_comments": label.comments,
             "merger_comment": label.comment,
         }
-        version = item.decision_version
-        save_decision(session, item, user, Save(label.verdict, version, save_id, extra=extra))
+        save = Save(label.verdict, item.decision_version, save_id)
+        save_decision(session, item, user, save, imported=extra)
         new += 1
     return Imported(new, same, objects)
 

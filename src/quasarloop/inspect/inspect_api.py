@@ -8,12 +8,14 @@ import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Request, Response
 from sqlalchemy.orm import Session
 
+from quasarloop.classes import HIGH_Z_MIN, Vote
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import progress
 from quasarloop.inspect.database import setting
 from quasarloop.inspect.fit import SEARCH, fit_redshift
 from quasarloop.inspect.ledger import (
     NotAssignedError,
+    Save,
     assignment_of,
     current_label,
     history,
@@ -27,7 +29,6 @@ from quasarloop.inspect.restframe import MARKS, rest_template
 from quasarloop.inspect.security import InCampaign, Inspector, Looker, Me, visitor_of
 from quasarloop.inspect.shapes import (
     FitIn,
-    SaveIn,
     SkipIn,
     TargetId,
     target_number,
@@ -36,6 +37,7 @@ from quasarloop.inspect.shapes import (
 from quasarloop.inspect.spectra_files import encode
 from quasarloop.inspect.tables import Assignment, Item, Label
 from quasarloop.labels.verdict import ClassWord, IssueLetters, Quality, is_complete
+from quasarloop.lines import NETWORK_LINES, line_label
 from quasarloop.truth import CLASSES, SpecType
 
 __all__ = ["router"]
@@ -55,7 +57,7 @@ def my_login(request: Request, campaign: InCampaign, me: Me) -> dict[str, str]:
 
 @router.get("/reference")
 def reference(_me: Looker) -> dict[str, Any]:
-    """Return what is drawn over every spectrum: lines, and a template of each class."""
+    """Return what is drawn over every spectrum, and the names of lines and votes."""
     templates = {}
     for spectype in CLASSES:
         template = rest_template(spectype)
@@ -65,7 +67,16 @@ def reference(_me: Looker) -> dict[str, Any]:
             "log_step": float(np.mean(np.diff(log_wave))),
             "flux": encode(template.flux, "<f4"),
         }
-    return {"marks": [asdict(mark) for mark in MARKS], "templates": templates}
+    return {
+        "marks": [asdict(mark) for mark in MARKS],
+        "templates": templates,
+        "lines": {line.column: line_label(line.column) for line in NETWORK_LINES},
+        "votes": {
+            Vote.NOT_QSO.name: "not a QSO",
+            Vote.LOW_Z.name: f"QSO, z < {HIGH_Z_MIN}",
+            Vote.HIGH_Z.name: f"QSO, z ≥ {HIGH_Z_MIN}",
+        },
+    }
 
 
 @router.get("/list")
@@ -169,16 +180,14 @@ def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, 
 
 
 @router.put("/objects/{target_id}/label")
-def label(
-    target_id: TargetId, given: SaveIn, campaign: InCampaign, me: Inspector
-) -> dict[str, Any]:
+def label(target_id: TargetId, given: Save, campaign: InCampaign, me: Inspector) -> dict[str, Any]:
     """Store a change to my label; 409 if it was changed elsewhere meanwhile."""
     with campaign.database.write() as session:
         item = item_of(session, target_number(target_id))
         if item is None:
             raise HTTPException(404, _NOT_YOURS)
         try:
-            return version_json(save_label(session, item, me.id, given.save()))
+            return version_json(save_label(session, item, me.id, given))
         except NotAssignedError as exc:
             raise HTTPException(404, _NOT_YOURS) from exc
 

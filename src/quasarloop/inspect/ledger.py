@@ -1,9 +1,10 @@
 """Saving labels, skips and decisions as versions; nothing is ever overwritten."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 import sqlalchemy as sa
+from pydantic import AfterValidator, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError
@@ -25,6 +26,9 @@ __all__ = [
     "save_label",
     "skip",
 ]
+
+
+Columns = dict[str, Any]
 
 
 class NotAssignedError(InspectionError):
@@ -50,25 +54,31 @@ class StaleError(InspectionError):
         )
 
 
+def _whole_quality(verdict: Verdict) -> Verdict:
+    if verdict.quality is not None and not verdict.quality.is_integer():
+        raise ValueError(f"quality is {verdict.quality}; inspectors give whole numbers")
+    return verdict
+
+
 @dataclass(frozen=True)
 class Save:
-    """One change to store.
+    """One change to store, as a request brings it.
 
     Attributes:
         verdict: the whole verdict after the change.
         base_version: the version it changes, 0 for the first.
         save_id: made by the sender, the same when a save is sent again.
         seconds: time spent on the object so far.
-        note: ``""``, ``"undo"``, ``"redo"`` or ``"import"``.
-        extra: an imported row, word for word.
+        note: ``""``, ``"undo"`` or ``"redo"``.
     """
 
-    verdict: Verdict
-    base_version: int
-    save_id: str
-    seconds: float = 0.0
-    note: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    verdict: Annotated[Verdict, AfterValidator(_whole_quality)]
+    base_version: Annotated[int, Field(ge=0, lt=2**31 - 1)]
+    save_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
+    seconds: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
+    note: Literal["", "undo", "redo"] = ""
 
 
 def item_of(session: Session, target_id: int) -> Item | None:
@@ -101,8 +111,17 @@ def history(session: Session, item_id: int, user_id: int | None = None) -> list[
     return list(session.scalars(query))
 
 
-def save_label(session: Session, item: Item, user_id: int, save: Save) -> Label:
+def save_label(
+    session: Session, item: Item, user_id: int, save: Save, *, imported: Columns | None = None
+) -> Label:
     """Add a version to an inspector's label; the same save sent twice is stored once.
+
+    Args:
+        session: to write with.
+        item: the object.
+        user_id: the inspector.
+        save: the change.
+        imported: the row of an imported file, word for word; later versions keep it.
 
     Raises:
         StaleError: `Save.base_version` is not the newest.
@@ -119,13 +138,12 @@ def save_label(session: Session, item: Item, user_id: int, save: Save) -> Label:
     if save.base_version != turn.version or known is not None:
         raise StaleError(current_label(session, item.id, user_id))
     before = current_label(session, item.id, user_id) if turn.version else None
-    if before is not None and not save.extra:
-        save = replace(save, extra=before.extra)
+    extra = imported or (before.extra if before is not None else {})
     label = Label(
-        **_columns(verdict, save, item.id, user_id),
+        **_columns(verdict, save, item.id, user_id, extra),
         source=item.source,
         row=item.row,
-        note=save.note,
+        note="import" if imported else save.note,
         saw_machine=turn.revealed,
         seconds=save.seconds,
     )
@@ -137,8 +155,10 @@ def save_label(session: Session, item: Item, user_id: int, save: Save) -> Label:
     return label
 
 
-def save_decision(session: Session, item: Item, user_id: int, save: Save) -> Decision:
-    """Add a version to the merger's decision on an object.
+def save_decision(
+    session: Session, item: Item, user_id: int, save: Save, *, imported: Columns | None = None
+) -> Decision:
+    """Add a version to the merger's decision on an object; arguments as in `save_label`.
 
     Raises:
         StaleError: another decision came in between.
@@ -154,7 +174,7 @@ def save_decision(session: Session, item: Item, user_id: int, save: Save) -> Dec
     if save.base_version != item.decision_version or known is not None:
         newest = sa.select(Decision).where(Decision.item_id == item.id)
         raise StaleError(session.scalar(newest.order_by(Decision.version.desc()).limit(1)))
-    decision = Decision(**_columns(verdict, save, item.id, user_id))
+    decision = Decision(**_columns(verdict, save, item.id, user_id, imported or {}))
     session.add(decision)
     item.decision_version = decision.version
     session.flush()
@@ -197,7 +217,7 @@ def _locked(session: Session, item_id: int, user_id: int) -> Assignment | None:
     )
 
 
-def _columns(verdict: Verdict, save: Save, item_id: int, user_id: int) -> dict[str, Any]:
+def _columns(verdict: Verdict, save: Save, item_id: int, user_id: int, extra: Columns) -> Columns:
     return {
         "item_id": item_id,
         "user_id": user_id,
@@ -205,5 +225,5 @@ def _columns(verdict: Verdict, save: Save, item_id: int, user_id: int) -> dict[s
         "created": now(),
         "save_id": save.save_id,
         "verdict": verdict,
-        "extra": save.extra,
+        "extra": extra,
     }

@@ -7,10 +7,10 @@ from typing import Any, Final, Literal
 import numpy as np
 from fastapi import APIRouter, HTTPException, Response
 
-from quasarloop.inspect.ledger import history, item_of, save_decision
+from quasarloop.inspect.ledger import Save, history, item_of, save_decision
 from quasarloop.inspect.results import Result, agreement_of, count_states, results
 from quasarloop.inspect.security import InCampaign, Merger, Overseer
-from quasarloop.inspect.shapes import SaveIn, TargetId, target_number, version_json
+from quasarloop.inspect.shapes import TargetId, target_number, version_json
 from quasarloop.inspect.tables import Item
 from quasarloop.labels.agreement_figure import agreement_svg
 from quasarloop.labels.merge import Merged, z_range
@@ -62,14 +62,14 @@ def all_verdicts(target_id: TargetId, campaign: InCampaign, _me: Merger) -> dict
 
 
 @router.put("/merge/{target_id}")
-def decide(target_id: TargetId, given: SaveIn, campaign: InCampaign, me: Merger) -> dict[str, Any]:
+def decide(target_id: TargetId, given: Save, campaign: InCampaign, me: Merger) -> dict[str, Any]:
     """Store the decision on an object; 409 if another came in between."""
     with campaign.database.write() as session:
         item = item_of(session, target_number(target_id))
         if item is None:
             raise HTTPException(404, "no such object")
         _check_inspected(session, item)
-        return version_json(save_decision(session, item, me.id, given.save()))
+        return version_json(save_decision(session, item, me.id, given))
 
 
 @router.get("/statistics")

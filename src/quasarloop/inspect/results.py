@@ -1,6 +1,5 @@
 """Results of a campaign: labels merged, in conflict or open, and how far it is."""
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from quasarloop.labels.verdict import Verdict, is_complete
 __all__ = [
     "Result",
     "agreement_of",
-    "agreement_rows",
     "count_states",
     "final_labels",
     "inspections",
@@ -216,33 +214,3 @@ def people_rows(session: Session) -> Rows:
         numbers = (str(work.todo), str(work.skipped), str(work.done), pace)
         rows.append((user.name, user.role if user.active else f"{user.role}, out", *numbers))
     return rows
-
-
-def agreement_rows(agreed: Agreement) -> Rows:
-    """List agreement over all and per pair."""
-    names = ("pair", "n", "α class", "α quality", "same class", "Δ quality")
-    rows: Rows = [(*names, "z scatter / km/s", "z apart")]
-    for pair in agreed.pairs:
-        rows.append(
-            (
-                f"{pair.first} – {pair.second}",
-                str(pair.n_common),
-                _number(pair.alpha_class, ".3f"),
-                _number(pair.alpha_quality, ".3f"),
-                _percent(pair.same_class),
-                _number(pair.quality_difference, "+.2f"),
-                _number(pair.z_scatter_kms, ".0f"),
-                _percent(pair.z_outliers),
-            )
-        )
-    alphas = (_number(agreed.alpha_class, ".3f"), _number(agreed.alpha_quality, ".3f"))
-    scatter = (_number(agreed.z_scatter_kms, ".0f"), _percent(agreed.z_outliers))
-    return [*rows, ("all", str(agreed.n_objects), *alphas, "", "", *scatter)]
-
-
-def _number(value: float, form: str) -> str:
-    return format(value, form) if math.isfinite(value) else "–"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if math.isfinite(share) else "–"

@@ -1,13 +1,12 @@
 """Bodies of requests, checked, and of answers."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import HTTPException, Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from quasarloop.inspect.assign import MAX_PER_OBJECT
 from quasarloop.inspect.database import BLINDNESS
-from quasarloop.inspect.ledger import Save
 from quasarloop.inspect.people import ROLES
 from quasarloop.inspect.tables import Decision, Label
 from quasarloop.labels.verdict import ClassWord, Redshift, Verdict, verdict_json
@@ -17,7 +16,6 @@ __all__ = [
     "FitIn",
     "InviteIn",
     "PersonIn",
-    "SaveIn",
     "SettingsIn",
     "SkipIn",
     "TargetId",
@@ -31,26 +29,6 @@ TargetId = Annotated[str, Path(pattern=r"^-?[0-9]{1,19}$", description="TARGETID
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-def _whole_quality(verdict: Verdict) -> Verdict:
-    if verdict.quality is not None and not verdict.quality.is_integer():
-        raise ValueError(f"quality is {verdict.quality}; inspectors give whole numbers")
-    return verdict
-
-
-class SaveIn(_Strict):
-    """One change to a verdict or a decision."""
-
-    verdict: Annotated[Verdict, AfterValidator(_whole_quality)]
-    base_version: Annotated[int, Field(ge=0, lt=2**31 - 1)]
-    save_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
-    seconds: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
-    note: Literal["", "undo", "redo"] = ""
-
-    def save(self) -> Save:
-        """Return it as the ledger takes it."""
-        return Save(self.verdict, self.base_version, self.save_id, self.seconds, self.note)
 
 
 class SkipIn(_Strict):

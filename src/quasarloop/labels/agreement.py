@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Final, Literal
 
 import krippendorff
 import numpy as np
@@ -14,59 +14,69 @@ from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.labels.verdict import Verdict, is_complete
 from quasarloop.truth import CLASSES, SpecType
 
-__all__ = ["Agreement", "PairAgreement", "agreement", "krippendorff_alpha"]
+__all__ = ["Agreement", "PairAgreement", "agreement", "agreement_table", "krippendorff_alpha"]
 
 Level = Literal["nominal", "ordinal", "interval"]
+# Columns of the table of pairs: attribute and format.
+_COLUMNS: Final = {
+    "same class": ("same_class", ".3f"),
+    "α class": ("alpha_class", ".3f"),
+    "α quality": ("alpha_quality", ".3f"),
+    "Δ quality": ("quality_difference", "+.2f"),
+    "z scatter / km/s": ("z_scatter_kms", ".0f"),
+    "z apart": ("z_outliers", ".3f"),
+}
 
 
 @dataclass(frozen=True)
-class PairAgreement:
+class _Statistics:
+    """What is known of every group of inspectors.
+
+    Attributes:
+        alpha_class: Krippendorff's alpha of the class, nominal; NaN if undefined.
+        alpha_quality: the same of the quality, ordinal.
+        z_scatter_kms: 1.48 times the median absolute velocity difference of two redshifts of one
+            object, km/s; NaN for none.
+        z_outliers: share of those that differ by the merge rule's limit or more.
+        confusion: (3, 3) counts in the order of `CLASSES`: a pair's first by its second
+            inspector; over all pairs, symmetric.
+    """
+
+    alpha_class: float
+    alpha_quality: float
+    z_scatter_kms: float
+    z_outliers: float
+    confusion: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PairAgreement(_Statistics):
     """How two inspectors agree on the objects both labelled.
 
     Attributes:
         first, second: their names.
         n_common: objects with complete verdicts of both.
-        alpha_class, alpha_quality: Krippendorff's alpha of the two, as in `Agreement`.
         same_class: share of those with the same class.
         quality_difference: mean of first minus second.
-        z_scatter_kms: 1.48 times the median absolute velocity difference, km/s, where both
-            gave a redshift; NaN for none.
-        z_outliers: share of those whose redshifts differ by the merge rule's limit or more.
-        confusion: (3, 3) counts, first's class by second's, in the order of `CLASSES`.
     """
 
     first: str
     second: str
     n_common: int
-    alpha_class: float
-    alpha_quality: float
     same_class: float
     quality_difference: float
-    z_scatter_kms: float
-    z_outliers: float
-    confusion: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(_Statistics):
     """How all inspectors agree.
 
     Attributes:
         n_objects: objects with at least two complete verdicts.
-        alpha_class: Krippendorff's alpha of the class, nominal; NaN if undefined.
-        alpha_quality: the same of the quality, ordinal.
-        z_scatter_kms: over all pairs of verdicts, as in `PairAgreement`.
-        z_outliers: over all pairs of verdicts.
-        confusion: (3, 3) counts over all pairs, symmetric.
         pairs: per pair of inspectors with common objects, by name.
     """
 
     n_objects: int
-    alpha_class: float
-    alpha_quality: float
-    z_scatter_kms: float
-    z_outliers: float
-    confusion: NDArray[np.int64]
     pairs: tuple[PairAgreement, ...]
 
 
@@ -88,17 +98,40 @@ def agreement(verdicts: Mapping[int, Mapping[str, Verdict]]) -> Agreement:
         for i, j in combinations(range(len(names)), 2)
         if np.any(np.isfinite(quality[i]) & np.isfinite(quality[j]))
     )
-    velocity = _velocities(z)
     confusion = sum((p.confusion for p in pairs), start=np.zeros((3, 3), dtype=np.int64))
     return Agreement(
-        n_objects=len(known),
-        alpha_class=krippendorff_alpha(spectype, "nominal"),
-        alpha_quality=krippendorff_alpha(quality, "ordinal"),
-        z_scatter_kms=_scatter(velocity),
-        z_outliers=_outliers(velocity),
+        **_statistics(spectype, quality, z),
         confusion=confusion + confusion.T,
+        n_objects=len(known),
         pairs=pairs,
     )
+
+
+def agreement_table(found: Agreement) -> list[tuple[str, ...]]:
+    """Return, as text, the heading, a row for every pair, and a row for all inspectors."""
+
+    def row(name: str, n: int, part: Agreement | PairAgreement) -> tuple[str, ...]:
+        values = ((getattr(part, key, np.nan), form) for key, form in _COLUMNS.values())
+        cells = (format(value, form) if np.isfinite(value) else "–" for value, form in values)
+        return (name, str(n), *cells)
+
+    pairs = [row(f"{pair.first} – {pair.second}", pair.n_common, pair) for pair in found.pairs]
+    heading = ("inspectors", "objects", *_COLUMNS)
+    return [heading, *pairs, row("all", found.n_objects, found)]
+
+
+def _statistics(
+    spectype: NDArray[np.float64], quality: NDArray[np.float64], z: NDArray[np.float64]
+) -> dict[str, float]:
+    velocity = _velocities(z)
+    some = len(velocity) > 0
+    scatter = MAD_TO_SIGMA * SPEED_OF_LIGHT_KMS * np.median(velocity) if some else np.nan
+    return {
+        "alpha_class": krippendorff_alpha(spectype, "nominal"),
+        "alpha_quality": krippendorff_alpha(quality, "ordinal"),
+        "z_scatter_kms": float(scatter),
+        "z_outliers": float(np.mean(velocity >= MAX_Z_RANGE)) if some else float("nan"),
+    }
 
 
 def krippendorff_alpha(values: ArrayLike, level: Level) -> float:
@@ -154,18 +187,14 @@ def _pair(
     np.add.at(confusion, tuple(spectype[:, classed].astype(np.int64)), 1)
     # A class left open by both is agreement too; by one of them, it is not.
     same = (spectype[0] == spectype[1]) | np.isnan(spectype).all(axis=0)
-    velocity = _velocities(z)
     return PairAgreement(
+        **_statistics(spectype, quality, z),
+        confusion=confusion,
         first=first,
         second=second,
         n_common=int(both.sum()),
-        alpha_class=krippendorff_alpha(spectype, "nominal"),
-        alpha_quality=krippendorff_alpha(quality, "ordinal"),
         same_class=float(same[both].mean()),
         quality_difference=float((quality[0] - quality[1])[both].mean()),
-        z_scatter_kms=_scatter(velocity),
-        z_outliers=_outliers(velocity),
-        confusion=confusion,
     )
 
 
@@ -177,15 +206,3 @@ def _velocities(z: NDArray[np.float64]) -> NDArray[np.float64]:
     ]
     joined = np.concatenate(parts) if parts else np.zeros(0)
     return np.asarray(joined[np.isfinite(joined)])
-
-
-def _scatter(velocity: NDArray[np.float64]) -> float:
-    return (
-        float(MAD_TO_SIGMA * SPEED_OF_LIGHT_KMS * np.median(velocity))
-        if len(velocity)
-        else float("nan")
-    )
-
-
-def _outliers(velocity: NDArray[np.float64]) -> float:
-    return float(np.mean(velocity >= MAX_Z_RANGE)) if len(velocity) else float("nan")

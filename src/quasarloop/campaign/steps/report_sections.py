@@ -28,7 +28,7 @@ from quasarloop.evaluate.repeats import scatter_in_bins
 from quasarloop.evaluate.report import Picture, Section, Table
 from quasarloop.evaluate.selection_figures import outlier_panels, outliers_figure, score_figure
 from quasarloop.evaluate.som_figures import chosen_figure, counts_by_class, counts_figure
-from quasarloop.labels.agreement import agreement
+from quasarloop.labels.agreement import agreement, agreement_table
 from quasarloop.labels.agreement_figure import agreement_figure
 from quasarloop.labels.verdict import Verdict
 from quasarloop.lines import line_label
@@ -46,33 +46,13 @@ def agreement_sections(verdicts: Mapping[int, Mapping[str, Verdict]]) -> list[Se
     found = agreement(verdicts)
     if not found.pairs:
         return []
-    rows = [
-        [
-            f"{pair.first} – {pair.second}",
-            str(pair.n_common),
-            f"{pair.same_class:.3f}",
-            f"{pair.alpha_class:.3f}",
-            f"{pair.alpha_quality:.3f}",
-            f"{pair.z_scatter_kms:.0f}",
-            f"{pair.z_outliers:.3f}",
-        ]
-        for pair in found.pairs
-    ]
-    header = [
-        "inspectors",
-        "objects of both",
-        "same class",
-        "α of the class",
-        "α of the quality",
-        "redshift scatter, km/s",
-        "redshifts apart",
-    ]
+    heading, *rows = agreement_table(found)
     picture = Picture(
         "Agreement",
         agreement_figure(found),
         "Krippendorff's α over all inspectors, per pair, and which classes are confused.",
     )
-    table = Table("Every pair", header, rows)
+    table = Table("Every pair", list(heading), [list(row) for row in rows])
     return [Section("How the inspectors agree", [], [table], [picture])]
 
 

@@ -114,7 +114,7 @@ export class InspectorDesk extends Desk {
       const { predictions } = await post(`/api/objects/${target}/machine`);
       if (this.current.target_id !== target) return;
       this.revealed = true;
-      const chips = showPredictions(predictions, (chip) => this.bench.tryOut(chip));
+      const chips = showPredictions(predictions, (chip) => this.bench.tryOut(chip), this.bench.names);
       this.bench.offer(chips);
       if (move && chips.length) this.bench.tryOut(chips[0]);
     } catch (error) {

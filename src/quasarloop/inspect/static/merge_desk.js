@@ -38,7 +38,7 @@ export class MergerDesk extends Desk {
     this.step = 0;
     this.adopted = -1;
     this.showVerdicts();
-    const predicted = showPredictions(object.predictions, (chip) => this.bench.tryOut(chip));
+    const predicted = showPredictions(object.predictions, (chip) => this.bench.tryOut(chip), this.bench.names);
     const given = object.verdicts.map((v) => v.verdict).filter(({ z }) => z !== null);
     const byZ = new Map([...predicted, ...given].map((chip) => [chip.z, chip]));
     this.bench.offer([...new Set([...given, ...predicted].map(({ z }) => z))].map((z) => byZ.get(z)));

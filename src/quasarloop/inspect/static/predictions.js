@@ -2,9 +2,6 @@
 
 import { byId, el, formatZ } from "./api.js";
 
-const VOTES = { NOT_QSO: "not a QSO", LOW_Z: "QSO, z < 2.1", HIGH_Z: "QSO, z ≥ 2.1" };
-const LINES = { LYA: "Lyα", CIV: "C IV", CIII: "C III]", MgII: "Mg II", Hbeta: "Hβ", Halpha: "Hα", BAL: "BAL" };
-
 export function hidePredictions(closed) {
   const button = closed
     ? el("p", { class: "hint" }, "shown after your first verdict")
@@ -12,15 +9,18 @@ export function hidePredictions(closed) {
   byId("machine").replaceChildren(button);
 }
 
-/** Show predictions; `take(chip)` is called for a chip. Returns them ({z, spectype}), for the chip key. */
-export function showPredictions(predictions, take) {
+/**
+ * Show predictions; `take(chip)` is called for a chip. `names` are those of lines and votes. Returns
+ * the chips ({z, spectype}), for the chip key.
+ */
+export function showPredictions(predictions, take, names) {
   const parts = [];
-  if (predictions.votes) parts.push(voteBars(predictions.votes));
+  if (predictions.votes) parts.push(voteBars(predictions.votes, names.votes));
   const proposals = (predictions.proposals ?? []).map((chip) => ({ ...chip, from: "networks" }));
   const fits = (predictions.redrock ?? []).map((fit) => ({ ...fit, from: "redrock" }));
   const chips = [...proposals, ...fits];
   if (chips.length) parts.push(el("div", { class: "chips" }, ...chips.map((chip) => chipButton(chip, take))));
-  if (predictions.confidences) parts.push(confidences(predictions.confidences));
+  if (predictions.confidences) parts.push(confidences(predictions.confidences, names.lines));
   const facts = [];
   const number = (value) => (typeof value === "number" ? value.toPrecision(3) : value);
   if (predictions.entropy !== undefined) facts.push(["entropy", `${number(predictions.entropy)} bits`]);
@@ -35,9 +35,9 @@ export function showPredictions(predictions, take) {
   return chips;
 }
 
-function voteBars(votes) {
+function voteBars(votes, names) {
   const total = Object.values(votes).reduce((sum, n) => sum + n, 0) || 1;
-  const rows = Object.entries(VOTES).flatMap(([name, label]) => {
+  const rows = Object.entries(names).flatMap(([name, label]) => {
     const count = votes[name] ?? 0;
     const bar = el("span", { class: "bar-fill", style: `width:${(100 * count) / total}%` });
     return [el("dt", {}, label), el("dd", {}, el("span", { class: "bar-track" }, bar), ` ${count}`)];
@@ -58,10 +58,10 @@ function chipButton(chip, take) {
   return button;
 }
 
-function confidences(values) {
+function confidences(values, names) {
   const known = Object.entries(values).filter(([, value]) => value >= 0.05);
   if (!known.length) return null;
-  const text = known.map(([line, value]) => `${LINES[line] ?? line} ${value.toFixed(2)}`).join(" · ");
+  const text = known.map(([line, value]) => `${names[line] ?? line} ${value.toFixed(2)}`).join(" · ");
   return el("p", { class: "hint" }, `lines: ${text}`);
 }
 

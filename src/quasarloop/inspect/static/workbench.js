@@ -23,6 +23,7 @@ export class Workbench {
 
   async start() {
     const reference = await insist("/api/reference", this.report);
+    this.names = reference;
     this.plot = new SpectrumPlot(byId("plot"), byId("overlay"), byId("readout"), reference);
     await this.plot.start();
     this.options(this.stored());
