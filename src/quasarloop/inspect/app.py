@@ -25,6 +25,7 @@ from quasarloop.inspect.pages import make_router
 from quasarloop.inspect.people import ROLES
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
+from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.labels.verdict import verdict_definition, verdict_json
 
 __all__ = ["create_app"]
@@ -93,6 +94,7 @@ def _templates() -> Jinja2Templates:
         blindness=BLINDNESS,
         roles=ROLES,
         max_per_object=MAX_PER_OBJECT,
+        max_z_range=MAX_Z_RANGE,
     )
     return templates
 

@@ -19,7 +19,6 @@ from quasarloop.inspect.ledger import (
     assignment_of,
     current_label,
     history,
-    item_of,
     reveal_predictions,
     save_label,
     skip,
@@ -31,7 +30,7 @@ from quasarloop.inspect.shapes import (
     FitIn,
     SkipIn,
     TargetId,
-    target_number,
+    find_item,
     version_json,
 )
 from quasarloop.inspect.spectra_files import encode
@@ -183,9 +182,7 @@ def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, 
 def label(target_id: TargetId, given: Save, campaign: InCampaign, me: Inspector) -> dict[str, Any]:
     """Store a change to my label; 409 if it was changed elsewhere meanwhile."""
     with campaign.database.write() as session:
-        item = item_of(session, target_number(target_id))
-        if item is None:
-            raise HTTPException(404, _NOT_YOURS)
+        item = find_item(session, target_id, _NOT_YOURS)
         try:
             return version_json(save_label(session, item, me.id, given))
         except NotAssignedError as exc:
@@ -215,9 +212,9 @@ def fit(target_id: TargetId, given: FitIn, campaign: InCampaign, me: Looker) -> 
 
 
 def _mine(session: Session, target_id: str, me: Person) -> tuple[Item, Assignment]:
-    item = item_of(session, target_number(target_id))
-    turn = None if item is None else assignment_of(session, item.id, me.id)
-    if item is None or turn is None:
+    item = find_item(session, target_id, _NOT_YOURS)
+    turn = assignment_of(session, item.id, me.id)
+    if turn is None:
         raise HTTPException(404, _NOT_YOURS)
     return item, turn
 
@@ -225,10 +222,7 @@ def _mine(session: Session, target_id: str, me: Person) -> tuple[Item, Assignmen
 def _visible(session: Session, target_id: str, me: Person) -> Item:
     if me.role == "inspector":
         return _mine(session, target_id, me)[0]
-    item = item_of(session, target_number(target_id))
-    if item is None:
-        raise HTTPException(404, "no such object")
-    return item
+    return find_item(session, target_id)
 
 
 def _machine_access(blind: str, turn: Assignment, complete: bool) -> str:

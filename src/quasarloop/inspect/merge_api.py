@@ -7,11 +7,10 @@ from typing import Any, Final, Literal
 import numpy as np
 from fastapi import APIRouter, HTTPException, Response
 
-from quasarloop.inspect.ledger import Save, history, item_of, save_decision
+from quasarloop.inspect.ledger import Save, history, save_decision
 from quasarloop.inspect.results import Result, agreement_of, count_states, results
 from quasarloop.inspect.security import InCampaign, Merger, Overseer
-from quasarloop.inspect.shapes import TargetId, target_number, version_json
-from quasarloop.inspect.tables import Item
+from quasarloop.inspect.shapes import TargetId, find_item, version_json
 from quasarloop.labels.agreement_figure import agreement_svg
 from quasarloop.labels.merge import Merged, z_range
 from quasarloop.labels.verdict import verdict_json
@@ -37,9 +36,7 @@ def queue(campaign: InCampaign, _me: Merger, state: QueueState = "conflict") -> 
 def all_verdicts(target_id: TargetId, campaign: InCampaign, _me: Merger) -> dict[str, Any]:
     """Return every inspector's verdict on an object, with its history, and the decision."""
     with campaign.database.read() as session:
-        item = item_of(session, target_number(target_id))
-        if item is None:
-            raise HTTPException(404, "no such object")
+        item = find_item(session, target_id)
         (result,) = results(session, items=[item.id])
         versions = history(session, item.id)
     verdicts = [
@@ -65,10 +62,10 @@ def all_verdicts(target_id: TargetId, campaign: InCampaign, _me: Merger) -> dict
 def decide(target_id: TargetId, given: Save, campaign: InCampaign, me: Merger) -> dict[str, Any]:
     """Store the decision on an object; 409 if another came in between."""
     with campaign.database.write() as session:
-        item = item_of(session, target_number(target_id))
-        if item is None:
-            raise HTTPException(404, "no such object")
-        _check_inspected(session, item)
+        item = find_item(session, target_id)
+        (result,) = results(session, items=[item.id])
+        if not result.labels and result.decision is None:
+            raise HTTPException(409, "nobody has inspected this object yet; wait for an inspector")
         return version_json(save_decision(session, item, me.id, given))
 
 
@@ -88,12 +85,6 @@ def figure(campaign: InCampaign, _me: Overseer) -> Response:
     with campaign.database.read() as session:
         found = agreement_of(results(session))
     return Response(agreement_svg(found), media_type="image/svg+xml")
-
-
-def _check_inspected(session: Any, item: Item) -> None:
-    (result,) = results(session, items=[item.id])
-    if not result.labels and result.decision is None:
-        raise HTTPException(409, "nobody has inspected this object yet; wait for an inspector")
 
 
 def _row(result: Result) -> dict[str, Any]:

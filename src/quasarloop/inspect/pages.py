@@ -22,9 +22,9 @@ from quasarloop.inspect.people import (
 )
 from quasarloop.inspect.security import (
     CSRF_FIELD,
-    Campaign,
     InCampaign,
     Me,
+    Visitor,
     campaign_of,
     fresh_visitor,
     require,
@@ -149,14 +149,11 @@ def _outside(
     status: int = 200,
     **more: Any,
 ) -> Response:
-    visitor, campaign = visitor_of(request), campaign_of(request)
+    visitor = visitor_of(request)
     context = {
-        "message": message,
-        "csrf": visitor.csrf(campaign.secret),
-        "csrf_field": CSRF_FIELD,
+        **_context(request, visitor),
         "min_password": MIN_PASSWORD,
-        "person": None,
-        "title": _title(campaign),
+        "message": message,
         **more,
     }
     response = templates.TemplateResponse(request, page, context, status_code=status)
@@ -167,17 +164,12 @@ def _outside(
 def _inside(
     request: Request, templates: Jinja2Templates, page: str, me: Person, **more: Any
 ) -> Response:
-    campaign = campaign_of(request)
-    context = {
-        "csrf": visitor_of(request).csrf(campaign.secret),
-        "csrf_field": CSRF_FIELD,
-        "person": me,
-        "title": _title(campaign),
-        **more,
-    }
+    context = {**_context(request, visitor_of(request)), "person": me, **more}
     return templates.TemplateResponse(request, page, context)
 
 
-def _title(campaign: Campaign) -> str:
+def _context(request: Request, visitor: Visitor) -> dict[str, Any]:
+    campaign = campaign_of(request)
     with campaign.database.read() as session:
-        return setting(session, "title")
+        title = setting(session, "title")
+    return {"csrf": visitor.csrf(campaign.secret), "csrf_field": CSRF_FIELD, "title": title}

@@ -4,11 +4,13 @@ from typing import Annotated, Any
 
 from fastapi import HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
 from quasarloop.inspect.assign import MAX_PER_OBJECT
 from quasarloop.inspect.database import BLINDNESS
+from quasarloop.inspect.ledger import item_of
 from quasarloop.inspect.people import ROLES
-from quasarloop.inspect.tables import Decision, Label
+from quasarloop.inspect.tables import Decision, Item, Label
 from quasarloop.labels.verdict import ClassWord, Redshift, Verdict, verdict_json
 from quasarloop.truth import SpecType
 
@@ -19,7 +21,7 @@ __all__ = [
     "SettingsIn",
     "SkipIn",
     "TargetId",
-    "target_number",
+    "find_item",
     "version_json",
 ]
 
@@ -66,16 +68,17 @@ class SettingsIn(_Strict):
     title: Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._-]{1,40}$")] | None = None
 
 
-def target_number(target_id: str) -> int:
-    """Return a TARGETID as a number.
+def find_item(session: Session, target_id: str, missing: str = "no such object") -> Item:
+    """Return the worklist's entry for a TARGETID.
 
     Raises:
-        HTTPException: 404, no 64-bit integer.
+        HTTPException: 404 with the message `missing`.
     """
     number = int(target_id)
-    if not -(2**63) <= number < 2**63:
-        raise HTTPException(404, "no such object")
-    return number
+    item = item_of(session, number) if -(2**63) <= number < 2**63 else None
+    if item is None:
+        raise HTTPException(404, missing)
+    return item
 
 
 def version_json(version: Label | Decision | None) -> dict[str, Any]:

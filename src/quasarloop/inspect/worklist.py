@@ -12,6 +12,7 @@ import polars as pl
 from quasarloop.classes import Thresholds, Vote
 from quasarloop.ensemble.votes import count_column
 from quasarloop.errors import InspectionError
+from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.lines import NETWORK_LINES
 
 __all__ = ["Entry", "neighbourhood", "read_worklist", "tidy_predictions"]
@@ -23,7 +24,7 @@ _HIDDEN: Final = (
     *("rank", "survey", "program", "distance", "z_std"),
 )
 # Proposals closer than this are one chip: half of what the merge rule calls a conflict.
-_SAME_Z: Final = 0.0033 / 2
+_SAME_Z: Final = MAX_Z_RANGE / 2
 
 
 def tidy_predictions(raw: Mapping[str, Any], decision: Thresholds | None = None) -> dict[str, Any]:

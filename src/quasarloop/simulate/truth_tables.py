@@ -27,9 +27,6 @@ _VI_COLUMNS: Final = {
     "QUALITY": "best_quality",
     "SPECTYPE": "best_spectype",
 }
-_SPECTYPE_NAMES: Final = {
-    kind: ("" if kind == SpecType.UNKNOWN else kind.name) for kind in SpecType
-}
 
 
 def truth_columns(
@@ -48,7 +45,7 @@ def truth_columns(
     """
     light, sites = seen.light, seen.assignment.sites
     known = light.spectype != SpecType.UNKNOWN
-    names = [_SPECTYPE_NAMES[SpecType(int(kind))] for kind in light.spectype]
+    names = [SpecType(kind).word for kind in light.spectype.tolist()]
     blend = seen.faults.blend_with
     return {
         "TARGETID": target_id,
