@@ -46,7 +46,7 @@ class SpecType(IntEnum):
         known = {kind.word: kind for kind in cls}
         name = word.strip().upper()
         if name not in known:
-            raise ValueError(f"class {word!r} is none of STAR, GALAXY, QSO")
+            raise ValueError(f"class is {word!r}; expected STAR, GALAXY, QSO or nothing")
         return known[name]
 
 

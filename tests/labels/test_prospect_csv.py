@@ -103,7 +103,7 @@ def test_only_a_clear_word_makes_a_bal(tmp_path, comment, bal):
         ("9223372036854775808,ada,4,2.1,QSO,", "64 bits"),
         ("7,ada,7,2.1,QSO,", "quality is 7"),
         ("7,ada,4,two,QSO,", "line 2.*float"),
-        ("7,ada,4,2.1,AGN,", "class 'AGN'"),
+        ("7,ada,4,2.1,AGN,", "class is 'AGN'"),
         ("7,ada,4,2.1,QSO,a,b", "fields than the header"),
         ("7,ada,4,2.1", "fields than the header"),
     ],
