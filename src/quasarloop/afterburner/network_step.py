@@ -1,4 +1,4 @@
-"""The network's part: its result for every row of a coadd, and the rows that may be rerun."""
+"""The network's part: its results for every row of a coadd."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ __all__ = ["Network", "NetworkAnswer", "ask_network", "load_network"]
 
 @dataclass(frozen=True)
 class Network:
-    """A network ready to be asked, and which one it is.
+    """A network ready for use, and its weights file.
 
     Attributes:
         predictor: the network.
@@ -36,7 +36,7 @@ class Network:
 
 @dataclass(frozen=True)
 class NetworkAnswer:
-    """What a network says of each row; (n,) each.
+    """Results of a network, (n,) each.
 
     Attributes:
         usable: bool, there was a spectrum to read.
@@ -85,12 +85,12 @@ def ask_network(
     network: Network,
     options: ClassifyOptions,
 ) -> NetworkAnswer:
-    """Read a coadd, ask the network, and put its answers into redrock's order.
+    """Read and classify a coadd; return the results in redrock's order.
 
     Args:
         coadd: DESI coadd; arms may be missing or masked.
         target_id: (n,) of redrock's rows.
-        network: whom to ask.
+        network: from `load_network`.
         options: thresholds.
 
     Raises:
