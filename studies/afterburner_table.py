@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from quasarloop.afterburner.network_step import load_network
 from quasarloop.afterburner.reruns import POLICIES, Selection, published_threshold
-from quasarloop.afterburner.tile import Settings, run_tile
+from quasarloop.afterburner.tile import AfterburnerOptions, run_tile
 from quasarloop.artefacts import check_folder, checksum, write_atomically
 from quasarloop.network.weights import default_weights_path
 from quasarloop.simulate.model import ModelSky
@@ -161,7 +161,7 @@ def burn(
         selection = Selection(published_threshold(threshold))
         # Its Python: redrock 0.21.0 under numpy 2 cannot read priors by itself.
         python = str(rrdesi.parent / "python")
-        settings = Settings.make(selection, policy, rrdesi=python, templates=[templates])
+        settings = AfterburnerOptions.make(selection, policy, rrdesi=python, templates=[templates])
         start = time.monotonic()
         summary = run_tile(coadd, redrock, path, load_network(weights), settings, overwrite=True)
         clock.write_text(str(time.monotonic() - start))

@@ -6,7 +6,7 @@ from pathlib import Path
 import fitsio
 import numpy as np
 
-from quasarloop.afterburner.network_step import NetworkAnswer
+from quasarloop.afterburner.network_step import NetworkResult
 from quasarloop.afterburner.redrock_file import RedrockFits, RedrockRows
 from quasarloop.afterburner.survey_targets import phase_of
 from quasarloop.read import read_spectra
@@ -84,7 +84,7 @@ def network_answer(z_qn, **changes):
     """Quasars all, Mg II the best line, joint redshift the same with an error of 0.001 (1 + z)."""
     z = np.asarray(z_qn, dtype=np.float64)
     n = len(z)
-    answer = NetworkAnswer(
+    answer = NetworkResult(
         usable=np.ones(n, dtype=bool),
         is_qso=np.ones(n, dtype=bool),
         z_qn=z,

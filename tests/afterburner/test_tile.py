@@ -21,7 +21,7 @@ from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_file import read_redrock_rows
 from quasarloop.afterburner.redrock_run import later_folder
 from quasarloop.afterburner.reruns import Selection, Why
-from quasarloop.afterburner.tile import Settings, finish_tile, run_tile
+from quasarloop.afterburner.tile import AfterburnerOptions, finish_tile, run_tile
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
 from quasarloop.quality import prepare
 from quasarloop.read import read_spectra
@@ -80,7 +80,7 @@ def own_settings(fake_rrdesi, template_files):
 
 
 def settings_of(program, template_files, **changes):
-    return Settings.make(rrdesi=program, templates=[template_files], **changes)
+    return AfterburnerOptions.make(rrdesi=program, templates=[template_files], **changes)
 
 
 def assert_same(a, b):
@@ -260,7 +260,7 @@ class TestFailures:
 
     def test_library_is_not_there(self, tile, network, template_files, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "redrock", None)
-        settings = Settings.make(rerun="library", templates=[template_files])
+        settings = AfterburnerOptions.make(rerun="library", templates=[template_files])
         self.check(tile, network, settings, tmp_path, "redrock cannot be imported")
 
 
@@ -303,7 +303,7 @@ def test_left_for_later_and_finished(tile, network, template_files, fake_rrdesi,
 
 def test_results_of_an_earlier_rerun_are_not_taken(tile, network, template_files, tmp_path):
     output = tmp_path / "later.fits"
-    settings = Settings.make(rerun="later", templates=[template_files])
+    settings = AfterburnerOptions.make(rerun="later", templates=[template_files])
     run_tile(tile.coadd, tile.redrock, output, network, settings)
     stale = later_folder(output) / "redrock-1.fits"
     write_redrock_of(stale, fitsio.read(later_folder(output) / "priors-1.fits")["TARGETID"])
@@ -328,7 +328,7 @@ def test_results_of_other_targets_are_refused(tile, network, template_files, fak
 def test_nothing_selected(tile, network, tmp_path):
     """An empty selection needs no redrock at all, and all rows are there."""
     output = tmp_path / "out.fits"
-    settings = Settings.make(Selection(target_classes=("BGS_ANY",)), rerun="later")
+    settings = AfterburnerOptions.make(Selection(target_classes=("BGS_ANY",)), rerun="later")
     run_tile(tile.coadd, tile.redrock, output, network, settings)
     table = read_output(output).table
     assert len(table) == 120
@@ -397,7 +397,7 @@ def test_rows_in_another_order_are_matched(tile, network, tmp_path):
         new.write(None)
         new.write(old["REDSHIFTS"].read()[order], extname="REDSHIFTS")
         new.write(old["FIBERMAP"].read(), extname="FIBERMAP")
-    settings = Settings.make(rerun="later")
+    settings = AfterburnerOptions.make(rerun="later")
     for name, path in (("a", tile.redrock), ("b", redrock)):
         run_tile(tile.coadd, path, tmp_path / f"{name}.fits", network, settings)
     a, b = (read_output(tmp_path / f"{name}.fits").table for name in "ab")
@@ -407,16 +407,28 @@ def test_rows_in_another_order_are_matched(tile, network, tmp_path):
 def test_files_that_do_not_belong_together(tile, network, tmp_path, shared_data):
     other = shared_data / "desi_redrock" / "coadd-4-80613-thru20210324.fits"
     with pytest.raises(DataFormatError, match=r"TARGETID .* is not in the coadd"):
-        run_tile(other, tile.redrock, tmp_path / "o.fits", network, Settings.make(rerun="later"))
+        run_tile(
+            other,
+            tile.redrock,
+            tmp_path / "o.fits",
+            network,
+            AfterburnerOptions.make(rerun="later"),
+        )
     with pytest.raises(DataFormatError, match="no HDU named REDSHIFTS"):
-        run_tile(tile.coadd, tile.coadd, tmp_path / "o.fits", network, Settings.make(rerun="later"))
+        run_tile(
+            tile.coadd,
+            tile.coadd,
+            tmp_path / "o.fits",
+            network,
+            AfterburnerOptions.make(rerun="later"),
+        )
 
 
 def test_an_output_is_not_overwritten_unasked(tile, network, tmp_path):
     output = tmp_path / "out.fits"
     output.write_text("precious")
     with pytest.raises(OutputError, match="exists"):
-        run_tile(tile.coadd, tile.redrock, output, network, Settings.make(rerun="later"))
+        run_tile(tile.coadd, tile.redrock, output, network, AfterburnerOptions.make(rerun="later"))
     assert output.read_text() == "precious"
     with pytest.raises(DataFormatError, match="no afterburner output"):
         read_output(output)
@@ -429,7 +441,7 @@ class TestRealFiles:
             folder / f"{kind}-4-80613-thru20210324.fits" for kind in ("coadd", "redrock")
         )
         output = tmp_path / "qso_qn.fits"
-        run_tile(coadd, redrock, output, network, Settings.make(rerun="later"))
+        run_tile(coadd, redrock, output, network, AfterburnerOptions.make(rerun="later"))
         table = read_output(output).table
         real = fitsio.read(redrock, ext="REDSHIFTS")
         assert schema(output)[: len(documented())] == documented("SV1_DESI_TARGET")

@@ -13,8 +13,8 @@ from afterburner_rows import write_redrock_of
 
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.reruns import Selection
-from quasarloop.afterburner.tile import Settings
-from quasarloop.afterburner.tiles import Work, find_tiles, run_tiles
+from quasarloop.afterburner.tile import AfterburnerOptions
+from quasarloop.afterburner.tiles import RunOptions, find_tiles, run_tiles
 from quasarloop.cli import app
 from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, TaskError
@@ -35,7 +35,9 @@ def reduction(tile, tmp_path):
 
 
 def work(**changes):
-    return Work(Settings.make(Selection(target_classes=("BGS_ANY",)), rerun="later"), **changes)
+    return RunOptions(
+        AfterburnerOptions.make(Selection(target_classes=("BGS_ANY",)), rerun="later"), **changes
+    )
 
 
 def test_pairs_are_found(reduction, tmp_path, caplog):
@@ -73,10 +75,12 @@ def test_resumed_and_the_same_on_any_engine(reduction, tmp_path):
 def test_outputs_of_another_recipe_are_not_taken_for_done(reduction, tmp_path):
     tiles = find_tiles(reduction, tmp_path / "out")[:1]
     run_tiles(tiles, work()).complete()
-    other = Work(Settings.make(Selection(0.99, target_classes=("BGS_ANY",)), rerun="later"))
+    other = RunOptions(
+        AfterburnerOptions.make(Selection(0.99, target_classes=("BGS_ANY",)), rerun="later")
+    )
     with pytest.raises(TaskError, match="made with another selection"):
         run_tiles(tiles, other).complete()
-    redone = Work(other.settings, overwrite=True)
+    redone = RunOptions(other.tile, overwrite=True)
     run_tiles(tiles, redone).complete()
     assert read_output(tiles[0].output).recipe["selection"]["c_thresh"] == 0.99
 

@@ -16,7 +16,7 @@ from quasarloop.network.weights import default_weights_path, read_weights
 from quasarloop.quality import UNUSABLE, prepare
 from quasarloop.read import iter_spectra
 
-__all__ = ["Network", "NetworkAnswer", "ask_network", "load_network"]
+__all__ = ["Network", "NetworkResult", "classify_coadd", "load_network"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class NetworkAnswer:
+class NetworkResult:
     """Results of a network, (n,) each.
 
     Attributes:
@@ -79,12 +79,12 @@ def load_network(
     return Network(predictor, path.name, checksum(path))
 
 
-def ask_network(
+def classify_coadd(
     coadd: str | Path,
     target_id: NDArray[np.int64],
     network: Network,
     options: ClassifyOptions,
-) -> NetworkAnswer:
+) -> NetworkResult:
     """Read and classify a coadd; return the results in redrock's order.
 
     Args:
@@ -107,7 +107,7 @@ def ask_network(
     rest = {line.name: line.wave_rest_aa for line in config.lines}
     usable = (columns["FLAGS"].astype(np.int64) & UNUSABLE) == 0
     lines = columns["BEST_LINE"].astype(np.str_).tolist()
-    return NetworkAnswer(
+    return NetworkResult(
         usable=usable,
         is_qso=columns["IS_QSO"].astype(np.bool_),
         z_qn=columns["Z_BEST"].astype(np.float64),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.file_columns import MOST_PRIORS, documented_columns, own_columns
-from quasarloop.afterburner.network_step import NetworkAnswer
+from quasarloop.afterburner.network_step import NetworkResult
 from quasarloop.afterburner.new_fits import NewFits
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import RerunPlan, Why
@@ -34,7 +34,7 @@ HDU: Final = "QN_RR"
 
 
 def build_table(
-    redrock: RedrockRows, network: NetworkAnswer, plan: RerunPlan, new: NewFits
+    redrock: RedrockRows, network: NetworkResult, plan: RerunPlan, new: NewFits
 ) -> NDArray[np.void]:
     """Return the output's rows, as redrock's.
 

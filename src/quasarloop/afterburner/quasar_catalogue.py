@@ -14,7 +14,7 @@ from quasarloop.afterburner.maskbits import BIT_TEXT, QsoBit
 from quasarloop.afterburner.mgii_file import mgii_block
 from quasarloop.afterburner.quasar_inputs import (
     find_redrocks,
-    opinion_files,
+    input_files,
     read_mgii_file,
     read_network_file,
     read_redrock_file,
@@ -100,13 +100,13 @@ def write_quasar_catalogue(
     chosen = options or CatalogueOptions()
     paths = find_redrocks(redrocks)
     variable = read_target_ids(wise_variable) if wise_variable is not None else _NO_IDS
-    work = _Work(network_dir, variable, chosen)
+    shared = _Shared(network_dir, variable, chosen)
     counts: Counter[str] = Counter()
     seen: set[int] = set()
     header = _header(chosen, wise_variable)
     with (
         open_writer(out, DESI_COLUMNS, header, overwrite=overwrite) as append,
-        open_session(_petal, engine=engine, shared=work) as session,
+        open_session(_petal, engine=engine, shared=shared) as session,
     ):
         for start in range(0, len(paths), _LOT):
             for path, petal in zip(
@@ -131,7 +131,7 @@ def write_quasar_catalogue(
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Shared:
     """What all files share."""
 
     network_dir: str | Path | None
@@ -148,19 +148,19 @@ class _Petal:
     error: QuasarloopError | None = None
 
 
-def _petal(path: Path, work: _Work) -> _Petal:
+def _petal(path: Path, shared: _Shared) -> _Petal:
     # Errors travel as values: a file that does not fit today will not fit when tried again.
     try:
         redrock = read_redrock_file(path)
-        network, fitted, coadd = opinion_files(path, work.network_dir, work.options.mgii)
+        network, fitted, coadd = input_files(path, shared.network_dir, shared.options.mgii)
         network_rows = read_network_file(network, redrock.target_id)
         mgii = None
         if fitted is not None:
             mgii = read_mgii_file(fitted, redrock.target_id)
         elif coadd is not None:
-            chosen = work.options
+            chosen = shared.options
             mgii = mgii_block(coadd, redrock, chosen.mgii_templates, chosen.mgii_options)
-        rows = quasar_rows(redrock, network_rows, mgii, work.wise_variable, work.options)
+        rows = quasar_rows(redrock, network_rows, mgii, shared.wise_variable, shared.options)
     except QuasarloopError as exc:
         return _Petal(0, {}, exc)
     return _Petal(len(redrock), rows)

@@ -20,7 +20,7 @@ from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits
 __all__ = [
     "companion",
     "find_redrocks",
-    "opinion_files",
+    "input_files",
     "read_mgii_file",
     "read_network_file",
     "read_redrock_file",
@@ -224,7 +224,7 @@ def companion(redrock: Path, prefix: str, folder: str | Path | None = None) -> P
     return next((path for path in candidates if path.is_file()), folders[-1] / plain)
 
 
-def opinion_files(
+def input_files(
     redrock: Path,
     network_dir: str | Path | None,
     mgii: Literal["auto", "file", "fit", "none"],

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.network_step import NetworkAnswer
+from quasarloop.afterburner.network_step import NetworkResult
 from quasarloop.afterburner.priors import (
     PAPER_WIDTH,
     Priors,
@@ -100,7 +100,7 @@ class RerunPolicy:
     name: str
     text: str
     classes: tuple[str, ...]
-    priors: Callable[[NetworkAnswer, NetworkConfig], Priors]
+    priors: Callable[[NetworkResult, NetworkConfig], Priors]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class RerunPlan:
 def plan_reruns(
     policy: RerunPolicy,
     redrock: RedrockRows,
-    network: NetworkAnswer,
+    network: NetworkResult,
     config: NetworkConfig,
     unfit: NDArray[np.int32],
     grids: tuple[Floats, ...] | None = None,
@@ -169,17 +169,17 @@ def policy_named(name: str) -> RerunPolicy:
     return POLICIES[name]
 
 
-def _papers_priors(network: NetworkAnswer, _config: NetworkConfig) -> Priors:
+def _papers_priors(network: NetworkResult, _config: NetworkConfig) -> Priors:
     z = network.z_qn[:, None]
     return Priors(z, np.where(np.isfinite(z), PAPER_WIDTH, np.nan))
 
 
-def _todays_priors(network: NetworkAnswer, config: NetworkConfig) -> Priors:
+def _todays_priors(network: NetworkResult, config: NetworkConfig) -> Priors:
     z = network.z_qn[:, None]
     return Priors(z, todays_width(config) * (1 + z))
 
 
-def _our_priors(network: NetworkAnswer, config: NetworkConfig) -> Priors:
+def _our_priors(network: NetworkResult, config: NetworkConfig) -> Priors:
     joint = np.isfinite(network.z_joint)
     z = np.where(joint, network.z_joint, network.z_qn)
     # Without a joint redshift the reach is the box itself.
@@ -280,13 +280,13 @@ def published_threshold(name: str) -> float:
 
 
 def unfit_rows(
-    redrock: RedrockRows, network: NetworkAnswer, selection: Selection
+    redrock: RedrockRows, network: NetworkResult, selection: Selection
 ) -> NDArray[np.int32]:
-    """Say why rows may not be rerun, whatever redrock said of them.
+    """Return why rows may not be rerun, whatever redrock's fits are.
 
     Args:
         redrock: redrock's rows.
-        network: what the network said of the same rows.
+        network: the network's results, same rows.
         selection: thresholds (already in `network.is_qso`) and target classes.
 
     Returns:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.network_step import Network, ask_network
+from quasarloop.afterburner.network_step import Network, classify_coadd
 from quasarloop.afterburner.new_fits import FirstFits, merge_runs, wait_for_runs
 from quasarloop.afterburner.output import build_table, put_fits, read_output, write_output
 from quasarloop.afterburner.priors import Priors
@@ -36,18 +36,18 @@ from quasarloop.artefacts import check_output, checksum, versions
 from quasarloop.catalogue.classify import ClassifyOptions, options_record
 from quasarloop.errors import RedrockError
 
-__all__ = ["Settings", "TileSummary", "finish_tile", "recipe_of", "run_tile", "summarise"]
+__all__ = ["AfterburnerOptions", "TileSummary", "finish_tile", "recipe_of", "run_tile", "summarise"]
 
 
 RerunMode = Literal["auto", "library", "program", "later"]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a tile is done with, apart from the network.
+class AfterburnerOptions:
+    """How a tile is done, apart from the network.
 
     Attributes:
-        selection: who may be rerun.
+        selection: which rows may be rerun.
         policy: name of the rerun policy.
         call: how redrock is run.
         templates: the quasar templates of `call`; empty if not known.
@@ -72,11 +72,11 @@ class Settings:
         processes: int = 1,
         scratch: Path | None = None,
         red_end: Literal["extrapolate", "clamp"] = "extrapolate",
-    ) -> "Settings":
-        """Settle how redrock will be run, and find its templates, before any work.
+    ) -> "AfterburnerOptions":
+        """Decide how redrock is run, and find its templates, before any work.
 
         Args:
-            selection: who may be rerun; None is the pipeline's.
+            selection: which rows may be rerun; None is the pipeline's.
             policy: ``"paper"``, ``"today"`` or ``"ours"``.
             rerun: ``"auto"`` takes the program if one is named, else the library if it is
                 installed, else leaves the rerun for later.
@@ -130,18 +130,18 @@ def run_tile(
     redrock: str | Path,
     output: str | Path,
     network: Network,
-    settings: Settings,
+    options: AfterburnerOptions,
     *,
     overwrite: bool = False,
 ) -> TileSummary:
-    """Ask the network about every spectrum of a coadd, rerun redrock where the policy says so.
+    """Classify every spectrum of a coadd, rerun redrock where the policy requires it.
 
     Args:
         coadd: DESI coadd, tile or healpix.
         redrock: redrock's results of the same rows.
         output: file to write, one row per row of `redrock`, in its order.
         network: from `load_network`.
-        settings: from `Settings.make`.
+        options: from `AfterburnerOptions.make`.
         overwrite: replace an existing output.
 
     Raises:
@@ -151,30 +151,30 @@ def run_tile(
     """
     target = check_output(output, overwrite=overwrite)
     rows = read_redrock_rows(redrock)
-    selection = settings.selection
+    selection = options.selection
     used = selection.over(network.predictor.thresholds)
-    options = ClassifyOptions(used.confidence, used.n_lines, used.high_z_min, settings.red_end)
-    answer = ask_network(coadd, rows.target_id, network, options)
+    classify = ClassifyOptions(used.confidence, used.n_lines, used.high_z_min, options.red_end)
+    result = classify_coadd(coadd, rows.target_id, network, classify)
     plan = plan_reruns(
-        policy_named(settings.policy),
+        policy_named(options.policy),
         rows,
-        answer,
+        result,
         network.predictor.config,
-        unfit_rows(rows, answer, selection),
-        tuple(template.redshifts for template in settings.templates) or None,
+        unfit_rows(rows, result, selection),
+        tuple(template.redshifts for template in options.templates) or None,
     )
     runs = plan_runs(rows.target_id, plan.priors)
-    before = FirstFits(rows.target_id, rows.fits.z, rows.fits.spectype)
+    first = FirstFits(rows.target_id, rows.fits.z, rows.fits.spectype)
     script: Path | None = None
     results: Sequence[RedrockFits] = ()
-    if runs and settings.call.how == "later":
-        script = write_for_later(target, Path(coadd), runs, settings.call)
+    if runs and options.call.how == "later":
+        script = write_for_later(target, Path(coadd), runs, options.call)
         new = wait_for_runs(plan)
     else:
-        results = run_redrock(Path(coadd).resolve(), runs, settings.call)
-        new = merge_runs(plan, before, runs, results)
-    record = {**options_record(options, used), "thresholds_from": used.origins}
-    recipe = recipe_of(network, settings) | {"options": record}
+        results = run_redrock(Path(coadd).resolve(), runs, options.call)
+        new = merge_runs(plan, first, runs, results)
+    record = {**options_record(classify, used), "thresholds_from": used.origins}
+    recipe = recipe_of(network, options) | {"options": record}
     recipe["inputs"] = {
         "coadd": Path(coadd).name,
         "redrock": Path(redrock).name,
@@ -185,35 +185,35 @@ def run_tile(
     if results:
         recipe["redrock"]["version"] = results[0].version
         recipe["redrock"]["used"] = list(results[0].templates)
-    table = build_table(rows, answer, plan, new)
+    table = build_table(rows, result, plan, new)
     write_output(target, table, recipe)
     return replace(summarise(target, table), script=script)
 
 
-def recipe_of(network: Network, settings: Settings) -> dict[str, Any]:
+def recipe_of(network: Network, options: AfterburnerOptions) -> dict[str, Any]:
     """Return what must be equal for an output to be kept, as JSON values, and the versions."""
     config = network.predictor.config
-    policy = policy_named(settings.policy)
-    used = settings.selection.over(network.predictor.thresholds)
+    policy = policy_named(options.policy)
+    used = options.selection.over(network.predictor.thresholds)
     return {
         "network": {
             "weights": network.name,
             "sha256": network.sha256,
             "offsets_rescaled": config.rescales_offsets,
             "grid": config.grid.describe(),
-            "red_end": settings.red_end,
+            "red_end": options.red_end,
         },
         "selection": {
             "c_thresh": used.confidence,
             "n_thresh": used.n_lines,
-            "target_classes": list(settings.selection.target_classes),
+            "target_classes": list(options.selection.target_classes),
         },
         "policy": {"name": policy.name, "text": policy.text},
         "redrock": {
             "version": "not run",
             "templates": [
                 {"name": t.path.name, "version": t.version, "sha256": t.sha256}
-                for t in settings.templates
+                for t in options.templates
             ],
         },
         "versions": versions(),

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from quasarloop.afterburner.network_step import Network, load_network
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.tile import (
-    Settings,
+    AfterburnerOptions,
     TileSummary,
     finish_tile,
     recipe_of,
@@ -21,7 +21,7 @@ from quasarloop.artefacts import check_folder
 from quasarloop.engine import Engine, TaskReport, run_tasks
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
 
-__all__ = ["Tile", "Work", "find_tiles", "finish_all", "run_tiles"]
+__all__ = ["RunOptions", "Tile", "find_tiles", "finish_all", "run_tiles"]
 
 
 logger = logging.getLogger(__name__)
@@ -47,18 +47,18 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Work:
+class RunOptions:
     """What all tiles share; the network is read once per worker.
 
     Attributes:
-        settings: how a tile is done.
+        tile: how a tile is done.
         weights: weights file; None is the one shipped.
         offsets: how its line offsets are read.
         device: where the network runs.
         overwrite: do tiles again whose output is there.
     """
 
-    settings: Settings
+    tile: AfterburnerOptions
     weights: Path | None = None
     offsets: Literal["auto", "rescaled", "plain"] = "auto"
     device: str = "cpu"
@@ -103,7 +103,7 @@ def find_tiles(reduction: str | Path, out: str | Path) -> list[Tile]:
 
 def run_tiles(
     tiles: Sequence[Tile],
-    work: Work,
+    options: RunOptions,
     *,
     engine: Engine | None = None,
     on_tile: Callable[[Tile, TileSummary], None] | None = None,
@@ -112,7 +112,7 @@ def run_tiles(
 
     Args:
         tiles: from `find_tiles`, or named one by one.
-        work: what they share.
+        options: what they share.
         engine: where to run; None is this process.
         on_tile: called with each tile done or found done.
 
@@ -125,25 +125,25 @@ def run_tiles(
         _do_tile,
         tiles,
         engine=engine,
-        shared=work,
+        shared=options,
         name_of=lambda tile: tile.coadd.name,
         on_result=on_tile,
         retries=1,  # a pure function of files: what fails once fails again
     )
 
 
-def _do_tile(tile: Tile, work: Work) -> TileSummary:
-    if tile.output.exists() and not work.overwrite:
-        return _kept(tile, work)
+def _do_tile(tile: Tile, options: RunOptions) -> TileSummary:
+    if tile.output.exists() and not options.overwrite:
+        return _kept(tile, options)
     return run_tile(
-        tile.coadd, tile.redrock, tile.output, work.network, work.settings, overwrite=True
+        tile.coadd, tile.redrock, tile.output, options.network, options.tile, overwrite=True
     )
 
 
-def _kept(tile: Tile, work: Work) -> TileSummary:
+def _kept(tile: Tile, options: RunOptions) -> TileSummary:
     """Return the summary of an output that is there, if it was made the same way."""
     there = read_output(tile.output)
-    wanted: dict[str, Any] = recipe_of(work.network, work.settings)
+    wanted: dict[str, Any] = recipe_of(options.network, options.tile)
     for name in _IDENTITY:
         if there.recipe.get(name) != wanted[name]:
             raise OutputError(

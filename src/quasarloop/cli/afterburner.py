@@ -10,7 +10,7 @@ from quasarloop.cli.common import Device, Overwrite, console, progress_bar
 from quasarloop.errors import OutputError
 
 if TYPE_CHECKING:
-    from quasarloop.afterburner.tile import Settings, TileSummary
+    from quasarloop.afterburner.tile import AfterburnerOptions, TileSummary
 
 __all__ = ["afterburner"]
 
@@ -104,13 +104,13 @@ def afterburner(
         _finish(output, result or [])
         return
     from quasarloop.afterburner.reruns import Selection, published_threshold
-    from quasarloop.afterburner.tile import Settings
+    from quasarloop.afterburner.tile import AfterburnerOptions
 
     if c_thresh is None and thresholds is not None:
         c_thresh = published_threshold(thresholds)
     all_targets = target_selection.lower() in ("all", "all_targets")
     classes = () if all_targets else tuple(_class_names(target_selection))
-    settings = Settings.make(
+    options = AfterburnerOptions.make(
         Selection(c_thresh, n_thresh, target_classes=classes),
         policy,
         rerun=rerun,
@@ -118,11 +118,11 @@ def afterburner(
         templates=templates or [],
         processes=processes,
     )
-    if settings.call.how == "later":
+    if options.call.how == "later":
         console.print("redrock is not here: its reruns are left for later", highlight=False)
     if reduction is not None:
         network = {"weights": weights, "offsets": offsets, "device": device}
-        _many(reduction, output, settings, network, (workers, scheduler), overwrite=overwrite)
+        _many(reduction, output, options, network, (workers, scheduler), overwrite=overwrite)
         return
     if coadd is None or redrock is None:
         raise OutputError("give --coadd and --redrock, or --reduction with a folder of pairs")
@@ -130,7 +130,7 @@ def afterburner(
     from quasarloop.afterburner.tile import run_tile
 
     network_read = load_network(weights, offsets=offsets, device=device)
-    _print_summary(run_tile(coadd, redrock, output, network_read, settings, overwrite=overwrite))
+    _print_summary(run_tile(coadd, redrock, output, network_read, options, overwrite=overwrite))
 
 
 def _finish(output: Path, results: list[Path]) -> None:
@@ -151,17 +151,17 @@ def _finish(output: Path, results: list[Path]) -> None:
 def _many(
     reduction: Path,
     out: Path,
-    settings: "Settings",
+    options: "AfterburnerOptions",
     network: Mapping[str, object],
     where: tuple[int, str | None],
     *,
     overwrite: bool,
 ) -> None:
-    from quasarloop.afterburner.tiles import Tile, Work, find_tiles, run_tiles
+    from quasarloop.afterburner.tiles import RunOptions, Tile, find_tiles, run_tiles
     from quasarloop.engine import Engine
 
     tiles = find_tiles(reduction, out)
-    work = Work(settings, overwrite=overwrite, **network)  # type: ignore[arg-type]  # by name
+    run_options = RunOptions(options, overwrite=overwrite, **network)  # type: ignore[arg-type]  # by name
     kept = 0
     with progress_bar() as progress:
         task = progress.add_task("afterburner", total=len(tiles), note="")
@@ -172,7 +172,7 @@ def _many(
             progress.update(task, advance=1, note=f"{kept} were there")
 
         engine = Engine(workers=where[0], scheduler=where[1])
-        report = run_tiles(tiles, work, engine=engine, on_tile=done)
+        report = run_tiles(tiles, run_options, engine=engine, on_tile=done)
     summaries = [summary for summary in report.results if summary is not None]
     rows, quasars = (sum(getattr(s, name) for s in summaries) for name in ("n_rows", "n_quasars"))
     again = sum(s.counts["RERUN"] for s in summaries)

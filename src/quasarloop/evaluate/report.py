@@ -45,7 +45,7 @@ class Picture:
     Attributes:
         title: what it shows.
         figure: drawn already.
-        caption: what to see in it; also the text for those who cannot see it.
+        caption: what to see in it; also the text for screen readers.
     """
 
     title: str
