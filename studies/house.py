@@ -1,9 +1,7 @@
 """Count what a house holds: lines, files, names, and the places where a fact is written.
 
-    python studies/house.py                  # this checkout
-    python studies/house.py 3dc0f74 main     # two git revisions, before and after
-    python studies/house.py ../old .         # or two checkouts
-    python studies/house.py --where          # every place that was counted
+    python studies/house.py 3dc0f74 main     # two git revisions or checkouts, before and after
+    python studies/house.py --where          # this checkout: every place that was counted
 
 prints Markdown tables; docs/development/house.md has the ones of the renovation. Everything is read
 from text and syntax trees, nothing is imported; the rules are the constants below.
@@ -47,12 +45,7 @@ _TRIVIAL = (None, True, False, 0, 1, -1, "", 0.0, 1.0)
 
 @dataclass(frozen=True)
 class House:
-    """Texts of one package.
-
-    Attributes:
-        name: of the package.
-        texts: path below the package -> text, Python and page files.
-    """
+    """One package: its name, and path below it -> text of Python and page files."""
 
     name: str
     texts: Mapping[str, str]
@@ -96,11 +89,11 @@ class House:
     @cached_property
     def importers(self) -> dict[str, set[str]]:
         """Path -> the other files that import it."""
-        found: dict[str, set[str]] = {path: set() for path in self.python}
+        found: dict[str, set[str]] = defaultdict(set)
         for user, tree in self.trees.items():
             for module, name in _references(tree):
                 path = self.modules.get(f"{module}.{name}") or self.modules.get(module)
-                if path is not None and path != user:
+                if path not in (None, user) and not path.endswith("__init__.py"):
                     found[path].add(user)
         return found
 
@@ -269,11 +262,7 @@ def _lines(texts: Mapping[str, str]) -> int:
 
 
 def _single(house: House) -> list[str]:
-    return [
-        path
-        for path, users in house.importers.items()
-        if len(users) == 1 and not path.endswith("__init__.py")
-    ]
+    return [path for path, users in house.importers.items() if len(users) == 1]
 
 
 def _little_used(house: House) -> list[str]:
