@@ -4,7 +4,7 @@ import pytest
 from quasarloop.errors import GridError
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.lattice import fine_lattice
-from quasarloop.simulate.model import R_BAND_AA, observed_flux
+from quasarloop.simulate.model import R_BAND_AA, observed_flux, scale_to_magnitude
 from quasarloop.simulate.objects import Objects
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
@@ -76,3 +76,21 @@ def test_a_thousand_objects_take_less_than_a_second_of_one_core(objects: Objects
         observed_flux(many, wave)
         times.append(time.process_time() - start)
     assert min(times) < 1.0
+
+
+def test_a_nanomaggie_is_magnitude_22_5() -> None:
+    # f_ν = 3.631e-29 erg/s/cm²/Hz everywhere: f_λ = f_ν c / λ².
+    lattice = fine_lattice(5000.0, 8000.0)
+    f_lambda = 3.631e-29 * 2.99792458e18 / lattice.wave_aa**2 / 1e-17
+    flux = np.stack([7 * f_lambda, 0.3 * f_lambda]).astype(np.float32)
+    scale_to_magnitude(flux, lattice, np.array([22.5, 20.0]))
+    assert flux[0] == pytest.approx(f_lambda, rel=0.01)
+    assert flux[1] == pytest.approx(10 * f_lambda, rel=0.01)
+
+
+def test_no_light_in_the_band_stays_finite() -> None:
+    lattice = fine_lattice(5000.0, 8000.0)
+    flux = np.zeros((2, lattice.n_pix), np.float32)
+    flux[1, lattice.wave_aa > 7500] = 1.0
+    scale_to_magnitude(flux, lattice, np.array([20.0, 20.0]))
+    assert np.isfinite(flux).all()

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.cosmology import FlatLambdaCDM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -235,3 +236,10 @@ def test_any_population_gives_finite_light_and_truth_for_every_row(
     assert np.isfinite(objects.r_mag).all()
     assert np.isin(objects.spectype, [0, 1, 2]).all()
     assert all(len(values) == 40 for values in objects.columns().values())
+
+
+def test_distances_agree_with_astropy() -> None:
+    z = np.array([0.01, 0.1, 0.5, 1.0, 2.0, 3.5, 6.0])
+    expected = FlatLambdaCDM(H0=70.0, Om0=0.3).distmod(z).value
+    assert distance_modulus(z) == pytest.approx(expected, abs=2e-3)
+    assert np.isnan(distance_modulus(0.0))

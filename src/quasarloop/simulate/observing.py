@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.simulate.faults import (
     Fault,
     FaultRates,
@@ -91,7 +92,7 @@ _SITES, _FAULTS, _CONDITIONS, _ARMS, _DISTURB, _REAL_NOISE, _IMAGING = range(1, 
 _BANDS_AA: Final = {"G": (4000.0, 5500.0), "R": (5650.0, 7150.0), "Z": (8400.0, 9800.0)}
 _IMAGING_ERROR: Final = 0.03
 # f_λ of AB magnitude 22.5, 1e-17 erg/s/cm²/Å, times λ² in Å²: 3.631e-29 erg/s/cm²/Hz × c.
-_NANOMAGGIE: Final = 3.631e-29 * 2.99792458e18 / 1e-17
+_NANOMAGGIE: Final = 3.631e-29 * (SPEED_OF_LIGHT_KMS * 1e13) / 1e-17
 # Every eighth pixel is enough for a median S/N.
 _SN_STEP: Final = 8
 

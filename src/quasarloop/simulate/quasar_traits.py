@@ -165,7 +165,6 @@ def _draw_widths(rng: np.random.Generator, width: Floats64) -> Floats32:
     n_broad = len(BROAD_LINES)
     relative = np.array([line.width for line in QUASAR_LINES])
     fwhm = np.empty((n, len(QUASAR_LINES)))
-    fwhm[:, :n_broad] = width[:, None]
     # Ultraviolet lines follow Hβ's width with half the slope.
     # Source: Shen & Liu 2012 (ApJ 753, 125).
     high = np.array([line.wave_aa < HIGH_IONISATION_AA for line in BROAD_LINES])
