@@ -17,9 +17,9 @@ import numpy as np
 
 from quasarloop.grid import LOG_GRID, normalise, rebin
 from quasarloop.network.config import preset
-from quasarloop.network.history import EpochRecord, write_history
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.options import TrainingOptions
+from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.redshift_reading import calibrate
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows

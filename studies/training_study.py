@@ -27,10 +27,10 @@ from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
 from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.decode import decode
-from quasarloop.network.history import EpochRecord, read_history, write_history
 from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
+from quasarloop.network.records import EpochRecord, read_history, write_history
 from quasarloop.network.training import TrainingResult, train
 from quasarloop.network.training_run import Rows
 from quasarloop.read import read_truth

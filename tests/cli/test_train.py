@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from quasarloop.cli import app, main
 from quasarloop.grid import LOG_GRID
-from quasarloop.network.history import read_history
+from quasarloop.network.records import read_history
 from quasarloop.network.weights import read_weights
 from quasarloop.store import ingest
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from quasarloop.evaluate.figures import bootstrap_figure, learning_figure, save_figure
-from quasarloop.network.history import EpochRecord
+from quasarloop.network.records import EpochRecord
 
 
 def history(shift=0.0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quasarloop.evaluate.figures import history_figure, save_figure
-from quasarloop.network.history import EpochRecord
+from quasarloop.network.records import EpochRecord
 
 
 def judged(epoch):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from quasarloop.errors import GridError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
-from quasarloop.network.augment import shift_flux, shift_randomly
+from quasarloop.network.training_run import shift_flux, shift_randomly
 
 
 def test_shift_by_hand_both_ways():

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from quasarloop.errors import DataFormatError, WeightsError
-from quasarloop.network.checkpoint import (
+from quasarloop.network.records import (
     Checkpoint,
-    optimizer_arrays,
+    EpochRecord,
     read_checkpoint,
-    restore_optimizer,
+    read_history,
     write_checkpoint,
+    write_history,
 )
-from quasarloop.network.history import EpochRecord, read_history, write_history
+from quasarloop.network.training import optimizer_arrays, restore_optimizer
 
 RUN = {"options": {"epochs": 3, "learning_rate": 0.1}, "seed": {"entropy": "1"}}
 RECORDS = (

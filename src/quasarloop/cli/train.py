@@ -11,7 +11,7 @@ from quasarloop.network.options import RECOMMENDED, PresetOptions, TrainingOptio
 
 if TYPE_CHECKING:
     from quasarloop.network.config import NetworkConfig
-    from quasarloop.network.history import EpochRecord
+    from quasarloop.network.records import EpochRecord
     from quasarloop.network.train_files import TrainedFiles, TrainingPlan
     from quasarloop.network.weights import Weights
 

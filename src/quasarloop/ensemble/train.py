@@ -24,10 +24,10 @@ from quasarloop.ensemble.manifest import (
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.errors import DataFormatError, OutputError, TruthError, WeightsError
 from quasarloop.network.config import NetworkConfig, config_to_dict
-from quasarloop.network.history import write_history
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.model import pick_device
 from quasarloop.network.options import Device
+from quasarloop.network.records import write_history
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import read_weights, write_weights

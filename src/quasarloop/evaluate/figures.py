@@ -16,7 +16,7 @@ from quasarloop.artefacts import write_atomically
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.evaluate.judge import Judgement
 from quasarloop.evaluate.metrics import RIGHT_WITHIN
-from quasarloop.network.history import EpochRecord
+from quasarloop.network.records import EpochRecord
 
 __all__ = [
     "COLOURS",

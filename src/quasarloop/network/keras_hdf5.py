@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quasarloop.errors import WeightsError
 from quasarloop.network.config import NetworkConfig, config_to_dict
-from quasarloop.network.keras_layout import describe_model, head_shapes, weight_names
+from quasarloop.network.keras_layout import array_shapes, describe_model, head_shapes
 
 __all__ = [
     "KerasFile",
@@ -46,7 +46,7 @@ class KerasLayer:
 
 @dataclass(frozen=True)
 class KerasFile:
-    """What matters of a weights file.
+    """The content of a weights file.
 
     Attributes:
         name: the file's name, for messages.
@@ -95,7 +95,7 @@ class KerasFile:
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
-# Files cut down to what QuasarNP reads lack class names; QuasarNET's own names tell them.
+# Files cut down to what QuasarNP reads lack class names; QuasarNET's own names imply them.
 _KIND_BY_PREFIX = {
     "conv": "Conv1D",
     "batch_normalization": "BatchNormalization",
@@ -213,8 +213,8 @@ def keras_hdf5(
         groups.attrs["layer_names"] = _bytes_array(names)
         groups.attrs["backend"] = "tensorflow"
         groups.attrs["keras_version"] = _KERAS_VERSION
-        for name in names:
-            _write_layer(groups, name, arrays)
+        for layer in names:
+            _write_layer(groups.create_group(layer), layer, config, arrays)
         for name in head_shapes(config):
             file.create_dataset(f"{_HEAD_GROUP}/{name}", data=arrays[name])
     return memory.getvalue()
@@ -276,12 +276,13 @@ def _layer_arrays(group: h5py.Group, layer: str, path: Path) -> dict[str, NDArra
     return found
 
 
-def _write_layer(groups: h5py.Group, layer: str, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    group = groups.create_group(layer)
-    names = [f"{layer}/{weight}:0" for weight in weight_names(layer)]
-    group.attrs["weight_names"] = _bytes_array(names)
-    for weight in weight_names(layer):
-        group.create_dataset(f"{layer}/{weight}:0", data=arrays[f"{layer}/{weight}"])
+def _write_layer(
+    group: h5py.Group, layer: str, config: NetworkConfig, arrays: Mapping[str, NDArray[np.float32]]
+) -> None:
+    names = [name for name in array_shapes(config) if name.startswith(f"{layer}/")]
+    group.attrs["weight_names"] = _bytes_array([f"{name}:0" for name in names])
+    for name in names:
+        group.create_dataset(f"{name}:0", data=arrays[name])
 
 
 def _bytes_array(names: list[str]) -> NDArray[Any]:

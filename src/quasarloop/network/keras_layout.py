@@ -1,9 +1,10 @@
-"""Names, shapes and description of a network as Keras 2 lays it down in a file.
+"""The layout of a network: its layers as a Keras 2 model, their arrays, and torch's names of them.
 
-Everything here is plain Python: `weights` puts it into HDF5.
+`describe_model` lists the layers once; names, order and shapes of all arrays follow from it.
+Plain Python: `keras_hdf5` reads and writes the files.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from quasarloop.network.config import (
     BATCH_NORM_EPS,
@@ -15,11 +16,12 @@ from quasarloop.network.config import (
 __all__ = [
     "HEAD_PREFIX",
     "LAMBDA_GROUP",
+    "ModulePlace",
     "array_shapes",
     "describe_model",
     "head_shapes",
+    "module_places",
     "quasarnp_obstacles",
-    "weight_names",
 ]
 
 # QuasarNP rescales offsets if, and only if, an empty group of this name is in the file.
@@ -27,8 +29,13 @@ LAMBDA_GROUP: Final = "lambda"
 # Layers of our redshift head. They are no layers of the Keras model: other readers pass by.
 HEAD_PREFIX: Final = "redshift_"
 
-_BATCH_NORM: Final = ("gamma", "beta", "moving_mean", "moving_variance")
-_KERNEL: Final = ("kernel", "bias")
+# Arrays of a batch normalisation: Keras' name -> torch's.
+_NORM_NAMES: Final = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 # QuasarNP builds every model with seven lines and decodes thirteen boxes.
 _QUASARNP_LINES: Final = 7
 _QUASARNP_BOXES: Final = 13
@@ -43,19 +50,18 @@ def array_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     >>> shapes["conv_2/kernel"], shapes["fc_common/kernel"], shapes["fc_box_6/bias"]
     ((10, 100, 100), (700, 100), (13,))
     """
-    filters, dense, boxes = config.n_filters, config.n_dense, config.n_boxes
     shapes: dict[str, tuple[int, ...]] = {}
-    for number in range(1, config.n_conv + 1):
-        n_in = 1 if number == 1 else filters
-        shapes[f"conv_{number}/kernel"] = (config.kernel_width, n_in, filters)
-        shapes[f"conv_{number}/bias"] = (filters,)
-        shapes |= {f"batch_normalization_{number}/{name}": (filters,) for name in _BATCH_NORM}
-    shapes |= {"fc_common/kernel": (config.n_flat, dense), "fc_common/bias": (dense,)}
-    shapes |= {f"batch_normalization_{config.n_conv + 1}/{n}": (dense,) for n in _BATCH_NORM}
-    for head in ("fc_offset", "fc_box"):
-        for line in range(config.n_lines):
-            shapes[f"{head}_{line}/kernel"] = (dense, boxes)
-            shapes[f"{head}_{line}/bias"] = (boxes,)
+    size = {"input_1": 1}  # channels, or numbers, that leave each layer
+    for layer in describe_model(config)["config"]["layers"][1:]:
+        kind, name, settings = layer["class_name"], layer["name"], layer["config"]
+        n_in = size[layer["inbound_nodes"][0][0][0]]
+        size[name] = config.n_flat if kind == "Flatten" else n_in
+        if kind == "BatchNormalization":
+            shapes |= {f"{name}/{weight}": (n_in,) for weight in _NORM_NAMES}
+        elif kind in ("Conv1D", "Dense"):
+            size[name] = n_out = settings["filters" if kind == "Conv1D" else "units"]
+            shapes[f"{name}/kernel"] = (*settings.get("kernel_size", ()), n_in, n_out)
+            shapes[f"{name}/bias"] = (n_out,)
     return shapes | head_shapes(config)
 
 
@@ -76,17 +82,50 @@ def head_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def weight_names(layer: str) -> tuple[str, ...]:
-    """Return the weights of a layer of that name, in Keras' order; none for the other kinds."""
-    if layer.startswith("batch_normalization"):
-        return _BATCH_NORM
-    return _KERNEL if layer.startswith(("conv_", "fc_common", "fc_box_", "fc_offset_")) else ()
+class ModulePlace(NamedTuple):
+    """Where the state of a `LineFinder` holds an array, its axes in reverse order.
+
+    Attributes:
+        name: in its ``state_dict``.
+        rows: of that tensor; one tensor holds the heads of all lines.
+    """
+
+    name: str
+    rows: slice
+
+
+def module_places(config: NetworkConfig) -> dict[str, ModulePlace]:
+    """Return the place in a `LineFinder` of every array of `array_shapes`.
+
+    >>> module_places(NetworkConfig())["fc_box_2/bias"]
+    ModulePlace(name='box.bias', rows=slice(26, 39, None))
+    """
+    names = _NORM_NAMES | {"kernel": "weight", "bias": "bias"}
+    places = {}
+    for array in array_shapes(config):
+        layer, _, weight = array.partition("/")
+        stem, _, number = layer.rpartition("_")
+        rows = slice(None)
+        if layer.startswith(HEAD_PREFIX):
+            module = layer.replace(HEAD_PREFIX, "redshift.")
+        elif layer == "fc_common":
+            module = "common"
+        elif stem == "conv":
+            module = f"convs.{int(number) - 1}"
+        elif stem == "batch_normalization":
+            last = int(number) > config.n_conv
+            module = "common_norm" if last else f"conv_norms.{int(number) - 1}"
+        else:
+            module = stem.removeprefix("fc_")
+            rows = slice(int(number) * config.n_boxes, (int(number) + 1) * config.n_boxes)
+        places[array] = ModulePlace(f"{module}.{names[weight]}", rows)
+    return places
 
 
 def describe_model(config: NetworkConfig) -> dict[str, Any]:
     """Return the ``model_config`` of a network: a Keras 2 functional model.
 
-    Where offsets are rescaled, a Lambda layer stands behind each. Its function is a name, not
+    Where offsets are rescaled, a Lambda layer follows each. Its function is a name, not
     Python bytecode: Keras loads the file with ``custom_objects={"rescale_offset": ...}``.
     """
     layers = [_layer("InputLayer", "input_1", [], batch_input_shape=[None, config.grid.n_bins, 1])]

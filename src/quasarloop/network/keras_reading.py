@@ -1,4 +1,4 @@
-"""What a Keras 2 weights file holds, in every variant QuasarNET's history has left.
+"""The network in a Keras 2 weights file, in every variant QuasarNET's history has left.
 
 QuasarNET puts a Lambda layer, -0.1 + 1.2 x, behind every offset. QuasarNP looks for one
 empty group named exactly ``lambda``; files whose Lambda layers are numbered from 0, or from
@@ -29,12 +29,12 @@ from quasarloop.network.config import (
     NetworkConfig,
     config_from_dict,
 )
-from quasarloop.network.keras_hdf5 import KerasFile, KerasLayer
+from quasarloop.network.keras_hdf5 import KerasFile, KerasLayer, layers_from_json
 from quasarloop.network.keras_layout import (
+    HEAD_PREFIX,
     LAMBDA_GROUP,
     array_shapes,
-    head_shapes,
-    weight_names,
+    describe_model,
 )
 
 __all__ = ["FileFacts", "OffsetSpan", "Offsets", "decide_offsets", "interpret"]
@@ -43,17 +43,17 @@ Offsets = Literal["auto", "rescaled", "plain"]
 
 
 class OffsetSpan(NamedTuple):
-    """What was decided.
+    """The range of the offsets of a file.
 
     Attributes:
         low: smallest offset, in boxes.
         high: largest offset, in boxes.
-        why: a sentence for reports.
+        reason: a sentence for reports.
     """
 
     low: float
     high: float
-    why: str
+    reason: str
 
 
 # How Python's marshal writes the two numbers of "-0.1 + 1.2 x" in a Lambda's bytecode.
@@ -63,23 +63,23 @@ _LAMBDA_NUMBERS: Final = tuple(
 )
 
 
-def decide_offsets(file: KerasFile, n_lines: int, asked: Offsets = "auto") -> OffsetSpan:
+def decide_offsets(file: KerasFile, n_lines: int, requested: Offsets = "auto") -> OffsetSpan:
     """Decide how the offsets of a file are meant.
 
     Args:
         file: what was read.
         n_lines: number of line finders.
-        asked: ``"auto"`` decides from the file, the others for it.
+        requested: ``"auto"`` decides from the file, the others for it.
 
     Raises:
         WeightsError: the file contradicts itself; the message says how, and how to decide.
     """
-    if asked == "rescaled":
-        return OffsetSpan(*OFFSET_RANGE, "rescaled, as asked for")
-    if asked == "plain":
-        return OffsetSpan(*PLAIN_OFFSET_RANGE, "plain, as asked for")
-    if asked != "auto":
-        raise WeightsError(f"offsets={asked!r}; expected 'auto', 'rescaled' or 'plain'")
+    if requested == "rescaled":
+        return OffsetSpan(*OFFSET_RANGE, "rescaled, as requested")
+    if requested == "plain":
+        return OffsetSpan(*PLAIN_OFFSET_RANGE, "plain, as requested")
+    if requested != "auto":
+        raise WeightsError(f"offsets={requested!r}; expected 'auto', 'rescaled' or 'plain'")
     lambdas = file.of_kind("Lambda")
     if not lambdas:
         groups = [group for group in file.groups if group.split("_")[0] == LAMBDA_GROUP]
@@ -120,9 +120,9 @@ def _span_of(file: KerasFile, layer: KerasLayer) -> tuple[float, float]:
 
 def _undecided(file: KerasFile, found: str) -> WeightsError:
     return WeightsError(
-        f"{file.name}: cannot tell whether offsets are rescaled (-0.1 + 1.2 x): {found}. Ask who "
-        "trained the network, then pass offsets='rescaled' or 'plain' (--offsets); the wrong one "
-        "shifts redshifts by up to 0.1 of a box"
+        f"{file.name}: cannot decide whether offsets are rescaled (-0.1 + 1.2 x): {found}. Find "
+        "out how the network was trained, then pass offsets='rescaled' or 'plain' (--offsets); the "
+        "wrong one shifts redshifts by up to 0.1 of a box"
     )
 
 
@@ -161,39 +161,46 @@ def interpret(
     Args:
         file: what was read.
         offsets: ``"auto"`` decides from the Lambda layers of ``model_config``.
-        lines: what the heads look for, if the file does not say and they are not seven.
-        grid: the bins of the input, if the file does not say.
+        lines: what the heads look for, if the file does not name them and they are not seven.
+        grid: the bins of the input, if the file has none.
 
     Raises:
         WeightsError: a layer or array is missing or has another shape, or the file
             contradicts itself; the message names the layer and the way out.
     """
-    trunk = _trunk(file)
+    _check_all_named(file)
+    stored = config_from_dict(file.note["config"]) if "config" in file.note else None
+    if stored is None:
+        _trunk(file)  # other networks are refused before anything is decided about them
     n_lines = _count_lines(file)
     span = decide_offsets(file, n_lines, offsets)
     used_grid, grid_source = _decide_grid(file, grid)
-    config = _config(file, trunk, used_grid, _decide_lines(file, n_lines, lines), span)
-    renamed = _renamed(trunk, n_lines)
-    arrays = _collect(file, config, renamed)
+    used_lines = _decide_lines(file, n_lines, lines or (stored.lines if stored else None))
+    config = _checked(file, stored, used_grid) if stored else _deduced(file, used_grid)
+    config = replace(config, lines=used_lines, offset_low=span.low, offset_high=span.high)
+    renamed = _renamed(file, config)
     facts = FileFacts(
         layers=tuple(renamed.items()),
-        offsets=span.why,
+        offsets=span.reason,
         quasarnp_rescales=LAMBDA_GROUP in file.groups and LAMBDA_GROUP not in file.arrays,
         grid=grid_source,
         keras_version=file.keras_version,
     )
-    return config, arrays, facts
+    return config, _collect(file, config, renamed), facts
 
 
-def _trunk(file: KerasFile) -> _Trunk:
-    convs, norms = file.of_kind("Conv1D"), file.of_kind("BatchNormalization")
-    names = {layer.name for layer in file.layers}
-    unknown = sorted(set(file.arrays) - names)
+def _check_all_named(file: KerasFile) -> None:
+    unknown = sorted(set(file.arrays) - {layer.name for layer in file.layers})
     if unknown:
         raise WeightsError(
             f"{file.name}: weights of layer {unknown[0]} are there, but model_config does not "
             "name it; the file was put together from two models"
         )
+
+
+def _trunk(file: KerasFile) -> _Trunk:
+    convs, norms = file.of_kind("Conv1D"), file.of_kind("BatchNormalization")
+    names = {layer.name for layer in file.layers}
     if not convs or "fc_common" not in names:
         missing = "fc_common" if convs else "any convolution"
         raise WeightsError(f"{file.name}: model_config lacks {missing}; not a QuasarNET network")
@@ -235,12 +242,11 @@ def _count_lines(file: KerasFile) -> int:
 def _decide_lines(
     file: KerasFile, n_lines: int, given: tuple[Line, ...] | None
 ) -> tuple[Line, ...]:
-    if given is None:
-        stored = config_from_dict(file.note["config"]).lines if "config" in file.note else None
-        given = stored or (NETWORK_LINES if n_lines == len(NETWORK_LINES) else None)
+    if given is None and n_lines == len(NETWORK_LINES):
+        given = NETWORK_LINES
     if given is None:
         raise WeightsError(
-            f"{file.name}: {n_lines} line finders, and the file does not say of which lines "
+            f"{file.name}: {n_lines} line finders, and the file does not name their lines "
             f"({len(NETWORK_LINES)} would be QuasarNET's own); pass lines=(...)"
         )
     if len(given) != n_lines:
@@ -249,7 +255,7 @@ def _decide_lines(
 
 
 def _decide_grid(file: KerasFile, given: WaveGrid | None) -> tuple[WaveGrid, str]:
-    grid, source = given or LOG_GRID, "as asked for" if given else "assumed, for the file has none"
+    grid, source = given or LOG_GRID, "as requested" if given else "assumed, for the file has none"
     if file.model_grid is not None:
         try:
             grid, source = grid_from_edges(file.model_grid), "model_grid in the file"
@@ -268,13 +274,9 @@ def _decide_grid(file: KerasFile, given: WaveGrid | None) -> tuple[WaveGrid, str
     return grid, source
 
 
-def _config(
-    file: KerasFile,
-    trunk: _Trunk,
-    grid: WaveGrid,
-    lines: tuple[Line, ...],
-    span: OffsetSpan,
-) -> NetworkConfig:
+def _deduced(file: KerasFile, grid: WaveGrid) -> NetworkConfig:
+    """Return the configuration of a file of others, lines and offsets apart."""
+    trunk = _trunk(file)
     kernel = file.array(trunk.convs[0].name, "kernel")
     if kernel.ndim != 3:  # noqa: PLR2004 -- width, channels, filters
         raise WeightsError(
@@ -287,7 +289,7 @@ def _config(
     for what, values in (("strides", strides), ("paddings", paddings)):
         if len(values) != 1:
             raise WeightsError(f"{file.name}: convolutions of different {what}: {sorted(values)}")
-    config = NetworkConfig(
+    return NetworkConfig(
         n_conv=len(trunk.convs),
         n_filters=kernel.shape[2],
         kernel_width=kernel.shape[0],
@@ -296,27 +298,21 @@ def _config(
         n_dense=file.array("fc_common", "bias").size,
         dropout=max(rates, default=0.0),
         n_boxes=file.array("fc_box_0", "bias").size,
-        lines=lines,
         grid=grid,
-        offset_low=span.low,
-        offset_high=span.high,
     )
-    return _as_stored(file, config)
 
 
-def _as_stored(file: KerasFile, config: NetworkConfig) -> NetworkConfig:
-    """Take what quasarloop stored, digits and all, after checking that it is the same network."""
-    if "config" not in file.note:
-        return config
-    stored = replace(
-        config_from_dict(file.note["config"]),
-        lines=config.lines,
-        offset_low=config.offset_low,
-        offset_high=config.offset_high,
+# The settings of a layer that shape a network.
+_SHAPING: Final = ("filters", "kernel_size", "strides", "padding", "units", "rate")
+
+
+def _checked(file: KerasFile, stored: NetworkConfig, grid: WaveGrid) -> NetworkConfig:
+    """Return the configuration quasarloop stored, after checking that it is the same network."""
+    found, expected = (
+        [(one.name, one.kind, *map(one.settings.get, _SHAPING)) for one in layers]
+        for layers in (file.layers, layers_from_json(describe_model(stored)))
     )
-    if replace(stored, grid=config.grid, redshift=None) != config or not stored.grid.matches(
-        config.grid
-    ):
+    if found != expected or not stored.grid.matches(grid):
         raise WeightsError(
             f"{file.name}: the configuration quasarloop stored does not fit the layers beside it; "
             "the file was changed by another program"
@@ -324,35 +320,37 @@ def _as_stored(file: KerasFile, config: NetworkConfig) -> NetworkConfig:
     return stored
 
 
-def _renamed(trunk: _Trunk, n_lines: int) -> dict[str, str]:
+def _renamed(file: KerasFile, config: NetworkConfig) -> dict[str, str]:
+    """Return the name here of every layer with weights, by its name in the file."""
+    ours = layers_from_json(describe_model(config))
+    there = {kind: iter(file.of_kind(kind)) for kind in ("Conv1D", "BatchNormalization")}
     renamed = {}
-    for number, norm in enumerate(trunk.norms, 1):
-        if number <= len(trunk.convs):
-            renamed[trunk.convs[number - 1].name] = f"conv_{number}"
-        else:
-            renamed["fc_common"] = "fc_common"
-        renamed[norm.name] = f"batch_normalization_{number}"
-    heads = [f"fc_{kind}_{line}" for kind in ("offset", "box") for line in range(n_lines)]
-    return renamed | {head: head for head in heads}
+    for layer in ours:
+        if layer.kind in there:  # whatever their numbers: in the order of model_config
+            renamed[next(there[layer.kind]).name] = layer.name
+        elif layer.kind == "Dense":
+            renamed[layer.name] = layer.name
+    return renamed
 
 
 def _collect(
     file: KerasFile, config: NetworkConfig, renamed: Mapping[str, str]
 ) -> dict[str, NDArray[np.float32]]:
-    shapes = array_shapes(config)
-    arrays = {name: _head_array(file, name, shape) for name, shape in head_shapes(config).items()}
-    for there, here in renamed.items():
-        for weight in weight_names(here):
-            array = file.array(there, weight)
-            expected = shapes[f"{here}/{weight}"]
-            if array.shape != expected:
-                grid = f" (the {config.grid.describe()})" if there == "fc_common" else ""
-                raise WeightsError(
-                    f"{file.name}: {weight} of layer {there} has shape {array.shape}; "
-                    f"expected {expected}{grid}"
-                )
-            arrays[f"{here}/{weight}"] = array
-    return {name: arrays[name] for name in shapes}
+    there = {here: name for name, here in renamed.items()}
+    arrays = {}
+    for name, expected in array_shapes(config).items():
+        layer, _, weight = name.partition("/")
+        if layer.startswith(HEAD_PREFIX):
+            arrays[name] = _head_array(file, name, expected)
+            continue
+        array = arrays[name] = file.array(there[layer], weight)
+        if array.shape != expected:
+            grid = f" (the {config.grid.describe()})" if layer == "fc_common" else ""
+            raise WeightsError(
+                f"{file.name}: {weight} of layer {there[layer]} has shape {array.shape}; "
+                f"expected {expected}{grid}"
+            )
+    return arrays
 
 
 def _head_array(file: KerasFile, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import check_output, checksum, versions, write_manifest
 from quasarloop.errors import GridError, OutputError
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.history import EpochRecord, write_history
 from quasarloop.network.labelled import LabelCounts, TrainingData, hold_out, label_spectra
 from quasarloop.network.options import TrainingOptions
+from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.training import CHECKPOINT_NAME, TrainingResult, train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import Weights, write_weights

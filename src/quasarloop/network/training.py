@@ -1,9 +1,9 @@
-"""Train one network: same data, settings and seed, same bytes, even after a kill."""
+"""Train one network: same data, options and seed, same bytes, even after a kill."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,28 +12,39 @@ import torch
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_folder
+from quasarloop.constants import nmad
 from quasarloop.errors import WeightsError
-from quasarloop.network.augment import shift_randomly
-from quasarloop.network.checkpoint import (
-    Checkpoint,
-    optimizer_arrays,
-    read_checkpoint,
-    restore_optimizer,
-    write_checkpoint,
-)
 from quasarloop.network.config import NetworkConfig
+from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.dropout import DropoutSource
-from quasarloop.network.history import EpochRecord
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.loss import line_finder_loss, redshift_loss, redshift_targets
+from quasarloop.network.loss import (
+    TargetTensors,
+    line_finder_loss,
+    make_targets,
+    redshift_loss,
+    redshift_targets,
+)
 from quasarloop.network.model import LineFinder, Logits, fold_biases, use_mean_statistics
 from quasarloop.network.options import TrainingOptions, learning_rate
+from quasarloop.network.records import (
+    Arrays,
+    Checkpoint,
+    EpochRecord,
+    read_checkpoint,
+    write_checkpoint,
+)
 from quasarloop.network.redshift_reading import calibrate
-from quasarloop.network.scores import score, target_tensors
 from quasarloop.network.training_run import Rows, Run, prepare_run, provenance
 from quasarloop.network.weights import Weights, from_module, to_module
 
-__all__ = ["CHECKPOINT_NAME", "TrainingResult", "train"]
+__all__ = [
+    "CHECKPOINT_NAME",
+    "TrainingResult",
+    "optimizer_arrays",
+    "restore_optimizer",
+    "train",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +52,6 @@ CHECKPOINT_NAME: Final = "checkpoint.npz"
 
 # Keras's default, and QuasarNET's; torch's own is 1e-8.
 _ADAM_EPS: Final = 1e-7
-# Training batches that calibrate the statistics of batch normalisation: 4096 spectra measure a
-# variance to 2 %, more only cost time.
-_CALIBRATION_BATCHES: Final = 16
-# Keys that spawn seeds from the root; far from the small ones its owner may have spawned.
-_FIRST_WEIGHTS, _SHUFFLE, _SHIFT, _DROPOUT = (2**31 + key for key in range(4))
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,10 @@ def train(
     Args:
         data: labelled spectra on the network's grid.
         network: a configuration to start anew, or weights to start from.
-        options: how.
+        options: of the training.
         seed: of first weights, order, shifts and dropout.
-        rows: which to train and validate with; None trains with all usable ones.
-        out_dir: folder of a checkpoint after every epoch. If one of the same run stands there,
+        rows: of training and validation; None trains with all usable ones.
+        out_dir: folder of a checkpoint after every epoch. If it contains one of the same run,
             training goes on from it, and ends with the bytes of an undisturbed one.
         on_epoch: called after every epoch.
 
@@ -89,7 +95,7 @@ def train(
         WeightsError: the loss became infinite, the device is missing, or the checkpoint
             belongs to another run.
 
-    Source: INTEROP.md, "Networks" and "Loss of a line"; Busca & Balland 2018.
+    Source: Busca & Balland 2018; docs/reference/network.md, "Training in the released code".
     """
     run = prepare_run(data, network, options, seed, rows)
     checkpoint = None if out_dir is None else check_folder(out_dir) / CHECKPOINT_NAME
@@ -101,10 +107,8 @@ def train(
             records.append(record)
             best = _arrays(model) if record.is_best else best
             if checkpoint is not None:
-                stand = Checkpoint(
-                    run.identity, tuple(records), _arrays(model), optimizer_arrays(optimizer), best
-                )
-                write_checkpoint(stand, checkpoint)
+                state = _arrays(model), optimizer_arrays(optimizer), best
+                write_checkpoint(Checkpoint(run.identity, tuple(records), *state), checkpoint)
             if on_epoch is not None:
                 on_epoch(record)
         if best:
@@ -119,8 +123,7 @@ def _start(run: Run, network: NetworkConfig | Weights) -> tuple[LineFinder, torc
     if isinstance(network, Weights):
         model = to_module(network)
     else:
-        first = int(run.seeds(_FIRST_WEIGHTS).generate_state(1, np.uint64)[0])
-        model = LineFinder(run.config, torch.Generator().manual_seed(first))
+        model = LineFinder(run.config, torch.Generator().manual_seed(run.first_weights_seed))
     fold_biases(model)
     model.to(run.device).train()
     optimizer = torch.optim.Adam(
@@ -135,49 +138,55 @@ def _start(run: Run, network: NetworkConfig | Weights) -> tuple[LineFinder, torc
 
 def _resume(
     run: Run, model: LineFinder, optimizer: torch.optim.Optimizer, path: Path | None
-) -> tuple[list[EpochRecord], Mapping[str, NDArray[Any]]]:
+) -> tuple[list[EpochRecord], Arrays]:
     if path is None or not path.exists():
         return [], {}
-    stand = read_checkpoint(path, run.identity)
-    _load(model, stand.model)
-    restore_optimizer(optimizer, stand.optimizer)
-    logger.info("resumed after epoch %d from %s", len(stand.records), path)
-    return list(stand.records), stand.best
+    checkpoint = read_checkpoint(path, run.identity)
+    _load(model, checkpoint.model)
+    restore_optimizer(optimizer, checkpoint.optimizer)
+    logger.info("resumed after epoch %d from %s", len(checkpoint.records), path)
+    return list(checkpoint.records), checkpoint.best
 
 
 def _one_epoch(
     run: Run, model: LineFinder, optimizer: torch.optim.Optimizer, records: list[EpochRecord]
 ) -> EpochRecord:
     options, epoch = run.options, len(records) + 1
-    order = np.random.default_rng(run.seeds(_SHUFFLE, epoch)).permutation(run.rows.train)
-    shifts = np.random.default_rng(run.seeds(_SHIFT, epoch))
-    dropout = run.seeds(_DROPOUT, epoch)
-    source = DropoutSource(dropout)
-    torch.manual_seed(int(dropout.generate_state(1, np.uint64)[0]))  # for devices but the CPU
-    batches = _batches(order, options.batch_size)
+    seeds, torch_seed = run.dropout_seeds(epoch)
+    source = DropoutSource(seeds)
+    torch.manual_seed(torch_seed)  # for devices but the CPU
+    n_batches, batches = run.batches(epoch)
     losses = [r.judged_loss for r in records]
-    parts = []
-    rate = options.learning_rate
+    terms, rate = [], options.learning_rate
     for number, batch in enumerate(batches):
-        progress = (epoch - 1 + number / len(batches)) / options.epochs
+        progress = (epoch - 1 + number / n_batches) / options.epochs
         rate = learning_rate(options.schedule, options.learning_rate, progress, losses)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        parts.append(_step(run, model, optimizer, _shifted(run, batch, shifts), source))
+        terms.append(_step(run, model, optimizer, batch, source))
     # Fetched once an epoch: a device need not wait for us after every step.
-    terms = torch.stack(parts).cpu().double().mean(0).tolist()
-    if not np.isfinite(terms).all():
+    means = torch.stack(terms).cpu().double().mean(0).tolist()
+    if not np.isfinite(means).all():
         raise WeightsError(
-            f"the loss became {sum(terms)} in epoch {epoch}; lower the learning rate "
+            f"the loss became {sum(means)} in epoch {epoch}; lower the learning rate "
             f"({options.learning_rate})"
         )
-    *boxes, redshift = terms
-    record = replace(EpochRecord(epoch, rate, sum(terms), *boxes), loss_redshift=redshift)
+    positive, negative, offset, redshift = means
+    record = EpochRecord(
+        epoch, rate, sum(means), positive, negative, offset, loss_redshift=redshift
+    )
     if options.statistics == "calibrated" and (
         run.validation is not None or epoch == options.epochs
     ):
-        use_mean_statistics(model, _calibration(run))
-    return record if run.validation is None else _judged(run, model, record, records)
+        flux = (torch.from_numpy(part).to(run.device) for part in run.calibration_flux())
+        use_mean_statistics(model, flux)
+    if run.validation is None:
+        return record
+    judged = _validated(record, model, run.validation, options)
+    merit = _merit(judged, options)
+    earlier = [_merit(r, options) for r in records if r.is_best]
+    better = options.monitor != "none" and all(merit > other for other in earlier)
+    return replace(judged, is_best=better)
 
 
 def _step(
@@ -187,49 +196,79 @@ def _step(
     batch: TrainingData,
     source: DropoutSource,
 ) -> torch.Tensor:
+    """Take one step; return the terms of the loss: of boxes, empty ones, offsets, redshifts."""
     flux = torch.from_numpy(batch.flux).to(run.device)
-    targets = target_tensors(batch, model, run.device)
+    targets = _targets(batch, run.config, run.device)
     optimizer.zero_grad()
     low = torch.autocast(run.device.type, torch.bfloat16) if run.low_precision else nullcontext()
     with low:
         logits: Logits = model(flux, dropout=run.config.dropout, source=source)
-    parts = line_finder_loss(
-        logits.box.float(),
-        logits.offset.float(),
-        targets,
-        run.config,
-        mean_over=run.options.mean_over,
-    )
-    redshift = torch.zeros_like(parts.total)
-    if logits.log_p is not None and run.config.redshift is not None:
-        head = run.config.redshift
-        true = redshift_targets(batch.spectype, batch.z, batch.trains, head)
-        redshift = head.loss_weight * redshift_loss(logits.log_p, true)
+    box, offset = logits.box.float(), logits.offset.float()
+    parts = line_finder_loss(box, offset, targets, run.config, mean_over=run.options.mean_over)
+    redshift = _redshift_loss(logits, batch, run.config)
     (parts.total + redshift).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return torch.stack([*parts, redshift]).detach()
 
 
-def _judged(
-    run: Run, model: LineFinder, record: EpochRecord, records: list[EpochRecord]
+def _targets(
+    data: TrainingData, config: NetworkConfig, device: torch.device | str
+) -> TargetTensors:
+    made = make_targets(data.spectype, data.z, data.bal, data.trains, config)
+    arrays = (made.box, made.offset, made.weight)
+    return TargetTensors(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+def _redshift_loss(logits: Logits, batch: TrainingData, config: NetworkConfig) -> torch.Tensor:
+    """Return the weighted loss of the redshift head; 0 without one."""
+    if logits.log_p is None or config.redshift is None:
+        return torch.zeros((), device=logits.box.device)
+    targets = redshift_targets(batch.spectype, batch.z, batch.trains, config.redshift)
+    return config.redshift.loss_weight * redshift_loss(logits.log_p, targets)
+
+
+def _validated(
+    record: EpochRecord, model: LineFinder, data: TrainingData, options: TrainingOptions
 ) -> EpochRecord:
-    assert run.validation is not None
-    found = score(model, run.validation, run.options)
-    plain = {f.name: getattr(record, f.name) for f in fields(record)} | {
-        "validation_loss": found.loss,
-        "validation_positive": found.positive,
-        "validation_negative": found.negative,
-        "validation_offset": found.offset,
-        "validation_redshift": found.redshift,
-        "completeness": found.completeness,
-        "purity": found.purity,
-        "z_nmad": found.z_nmad,
-        "z_scatter": found.z_scatter,
-    }
-    merit = _merit(EpochRecord(**plain), run.options)
-    earlier = [_merit(r, run.options) for r in records if r.is_best]
-    better = run.options.monitor != "none" and all(merit > other for other in earlier)
-    return EpochRecord(**(plain | {"is_best": better}))
+    """Return a record with the scores of a model, left in training mode, on spectra held out.
+
+    Source: the paper, Eq. 4.1 (true AND found over true) and 4.2.
+    """
+    device, config = model.box.weight.device, model.config
+    outputs: list[list[torch.Tensor]] = []
+    redshift = 0.0
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, len(data), options.batch_size):
+            batch = data[slice(start, start + options.batch_size)]
+            logits: Logits = model(torch.from_numpy(batch.flux).to(device))
+            outputs.append([logits.box.float().cpu(), logits.offset.float().cpu()])
+            redshift += float(_redshift_loss(logits, batch, config)) * len(batch)
+    model.train()
+    redshift /= len(data)
+    box, offset = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+    targets = _targets(data, config, "cpu")
+    parts = line_finder_loss(box, offset, targets, config, mean_over=options.mean_over)
+    positive, negative, misplaced = (float(term) for term in parts)
+    finds = decode(
+        LineOutputs(model.confidences(box).numpy(), model.offsets(offset).numpy()), config
+    )
+    found = classify_finds(finds, config, options.thresholds)
+    both = found.is_qso & data.is_qso
+    errors = (found.z_best[both] - data.z[both]) / (1 + data.z[both])
+    n_both, n_true, n_found = (int(one.sum()) for one in (both, data.is_qso, found.is_qso))
+    return replace(
+        record,
+        validation_loss=positive + negative + misplaced + redshift,
+        validation_positive=positive,
+        validation_negative=negative,
+        validation_offset=misplaced,
+        validation_redshift=redshift,
+        completeness=n_both / n_true if n_true else np.nan,
+        purity=n_both / n_found if n_found else np.nan,
+        z_nmad=nmad(errors),
+        z_scatter=float(np.std(errors)) if len(errors) else np.nan,
+    )
 
 
 def _merit(record: EpochRecord, options: TrainingOptions) -> tuple[float, float]:
@@ -245,35 +284,6 @@ def _is_finished(records: list[EpochRecord], options: TrainingOptions) -> bool:
     if options.patience is None or best is None:
         return False
     return len(records) - best >= options.patience
-
-
-def _batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    parts = [order[start : start + size] for start in range(0, len(order), size)]
-    if len(parts) > 1 and len(parts[-1]) == 1:  # a lone spectrum has no batch to be normalised in
-        parts[-2:] = [np.concatenate(parts[-2:])]
-    return parts
-
-
-def _shifted(run: Run, batch: NDArray[np.int64], rng: np.random.Generator) -> TrainingData:
-    data = run.data[batch]
-    if run.options.shift_bins == 0:
-        return data
-    moved = shift_randomly(
-        data.flux, data.z, data.empty, run.config.grid, run.options.shift_bins, rng
-    )
-    return TrainingData(
-        **{f.name: getattr(data, f.name) for f in fields(data)} | {"flux": moved.flux, "z": moved.z}
-    )
-
-
-def _calibration(run: Run) -> Iterator[torch.Tensor]:
-    rows = np.unique(run.rows.train)
-    most = _CALIBRATION_BATCHES * run.options.batch_size
-    if len(rows) > most:
-        rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
-    # Parts of equal size: a short last one would be normalised by a poor mean.
-    for batch in np.array_split(rows, -(-len(rows) // run.options.batch_size)):
-        yield torch.from_numpy(run.data.flux[batch]).to(run.device)
 
 
 @contextmanager
@@ -300,5 +310,25 @@ def _arrays(model: LineFinder) -> dict[str, NDArray[Any]]:
     return {name: value.cpu().numpy().copy() for name, value in model.state_dict().items()}
 
 
-def _load(model: LineFinder, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _load(model: LineFinder, arrays: Arrays) -> None:
     model.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()})
+
+
+def optimizer_arrays(optimizer: torch.optim.Optimizer) -> dict[str, NDArray[Any]]:
+    """Return the state of an optimizer: Adam's moments by parameter number and name."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}/{name}": value.detach().cpu().numpy()
+        for number, memory in state.items()
+        for name, value in memory.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, arrays: Arrays) -> None:
+    """Load the state of an optimizer of the same parameters."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, array in arrays.items():
+        number, _, name = key.partition("/")
+        state.setdefault(int(number), {})[name] = torch.from_numpy(np.array(array))
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

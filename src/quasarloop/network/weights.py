@@ -22,7 +22,7 @@ from quasarloop.grid import WaveGrid
 from quasarloop.lines import Line
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5, read_note
-from quasarloop.network.keras_layout import HEAD_PREFIX, array_shapes
+from quasarloop.network.keras_layout import array_shapes, module_places
 from quasarloop.network.keras_reading import FileFacts, Offsets, interpret
 from quasarloop.network.model import LineFinder
 
@@ -127,7 +127,7 @@ def inspect_weights(
     lines: tuple[Line, ...] | None = None,
     grid: WaveGrid | None = None,
 ) -> tuple[Weights, FileFacts]:
-    """Read a weights file and say which variant it is; arguments as `read_weights`."""
+    """Read a weights file and report which variant it is; arguments as `read_weights`."""
     source = Path(path)
     file = read_keras_hdf5(source)
     try:
@@ -180,22 +180,22 @@ def to_module(weights: Weights) -> LineFinder:
     """Return the network as a torch module, in evaluation mode."""
     module = LineFinder(weights.config, torch.Generator())
     state = module.state_dict()
-    for name, tensor in state.items():
-        if not name.endswith("num_batches_tracked"):
-            tensor.copy_(torch.tensor(_to_torch(weights, name)))
-    module.load_state_dict(state)
+    for name, place in module_places(weights.config).items():
+        state[place.name][place.rows] = torch.tensor(weights.arrays[name].transpose())
     return module.eval()
 
 
 def from_module(module: LineFinder, provenance: Mapping[str, Any] | None = None) -> Weights:
-    """Return a module's weights, copied, with a story of how they came to be."""
-    config = module.config
+    """Return a copy of a module's weights, with a record of how they came to be."""
     state = {
-        name: tensor.detach().to("cpu", torch.float32).numpy().copy()
+        name: tensor.detach().to("cpu", torch.float32).numpy()
         for name, tensor in module.state_dict().items()
     }
-    arrays = {name: _from_torch(state, name, config) for name in array_shapes(config)}
-    return Weights(config, arrays, dict(provenance or {}))
+    arrays = {
+        name: np.array(state[place.name][place.rows].transpose(), order="C")
+        for name, place in module_places(module.config).items()
+    }
+    return Weights(module.config, arrays, dict(provenance or {}))
 
 
 def default_weights_path() -> Path:
@@ -213,14 +213,6 @@ def default_weights_path() -> Path:
     return path
 
 
-_NORM_NAMES: Final = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
-
-
 def _thresholds(provenance: Mapping[str, Any]) -> Thresholds:
     stored = provenance.get("thresholds") or {}
     try:
@@ -230,50 +222,3 @@ def _thresholds(provenance: Mapping[str, Any]) -> Thresholds:
             f"impossible thresholds in the provenance, {stored!r} ({exc}); expected confidence, "
             "n_lines and high_z_min"
         ) from exc
-
-
-def _to_torch(weights: Weights, name: str) -> NDArray[np.float32]:
-    """Return the array a module's state calls ``name``."""
-    layer, _, weight = name.rpartition(".")
-    arrays, config = weights.arrays, weights.config
-    if layer.startswith("convs."):
-        array = arrays[f"conv_{int(layer[6:]) + 1}/{'kernel' if weight == 'weight' else 'bias'}"]
-        return np.ascontiguousarray(array.transpose() if weight == "weight" else array)
-    if layer.startswith("conv_norms."):
-        return arrays[f"batch_normalization_{int(layer[11:]) + 1}/{_NORM_NAMES[weight]}"]
-    if layer == "common_norm":
-        return arrays[f"batch_normalization_{config.n_conv + 1}/{_NORM_NAMES[weight]}"]
-    kind = "kernel" if weight == "weight" else "bias"
-    if layer.startswith("redshift."):
-        array = arrays[f"{HEAD_PREFIX}{layer[9:]}/{kind}"]
-        return np.ascontiguousarray(array.transpose())
-    if layer == "common":
-        return np.ascontiguousarray(arrays[f"fc_common/{kind}"].transpose())
-    heads = [arrays[f"fc_{layer}_{line}/{kind}"] for line in range(config.n_lines)]
-    return np.concatenate([head.transpose() for head in heads])
-
-
-def _from_torch(
-    state: Mapping[str, NDArray[np.float32]], name: str, config: NetworkConfig
-) -> NDArray[np.float32]:
-    """Return the array Keras calls ``name``."""
-    layer, _, weight = name.partition("/")
-    stem, _, number = layer.rpartition("_")
-    kind = "weight" if weight == "kernel" else "bias"
-    if layer.startswith(HEAD_PREFIX):
-        head = layer.removeprefix(HEAD_PREFIX)
-        return np.ascontiguousarray(state[f"redshift.{head}.{kind}"].transpose())
-    if stem == "batch_normalization":
-        last = int(number) == config.n_conv + 1
-        norm = "common_norm" if last else f"conv_norms.{int(number) - 1}"
-        return state[f"{norm}.{_TORCH_NORM_NAMES[weight]}"]
-    if stem == "conv":
-        return np.ascontiguousarray(state[f"convs.{int(number) - 1}.{kind}"].transpose())
-    if layer == "fc_common":
-        return np.ascontiguousarray(state[f"common.{kind}"].transpose())
-    finder = stem.removeprefix("fc_")
-    rows = slice(int(number) * config.n_boxes, (int(number) + 1) * config.n_boxes)
-    return np.ascontiguousarray(state[f"{finder}.{kind}"][rows].transpose())
-
-
-_TORCH_NORM_NAMES: Final = {keras: torch_name for torch_name, keras in _NORM_NAMES.items()}

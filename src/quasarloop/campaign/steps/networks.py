@@ -31,9 +31,9 @@ from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.labels import read_control
 from quasarloop.engine import run_tasks
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.history import write_history
 from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
 from quasarloop.network.options import TrainingOptions
+from quasarloop.network.records import write_history
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import write_weights

@@ -23,7 +23,7 @@ from quasarloop.campaign.steps.report_sections import (
 from quasarloop.evaluate.figures import bootstrap_figure, learning_figure, threshold_figure
 from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement
 from quasarloop.evaluate.report import Picture, Report, Section, Table, write_html, write_pdf
-from quasarloop.network.history import EpochRecord, read_history
+from quasarloop.network.records import EpochRecord, read_history
 from quasarloop.truth import SpecType, TruthTable
 
 __all__ = ["REPORT", "REPORT_NAME", "verdict_lines"]
