@@ -1,6 +1,6 @@
 """The afterburner without its rerun: a DESI tile of 500 fibres, from files to file.
 
-Ours reads coadd and redrock file, rebins, asks the network, decides and writes. The reference
+Ours reads coadd and redrock file, rebins, applies the network, decides and writes. The reference
 does the spectra's part alone in plain numpy and the plain torch module: astropy reads, every
 spectrum is rebinned by itself as QuasarNP does, `plain_predict` classifies.
 """

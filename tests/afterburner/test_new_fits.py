@@ -12,7 +12,7 @@ from afterburner_rows import redrock_fits
 from quasarloop.afterburner.new_fits import FirstFits, merge_runs, wait_for_runs
 from quasarloop.afterburner.priors import Priors
 from quasarloop.afterburner.redrock_run import plan_runs
-from quasarloop.afterburner.reruns import RerunPlan, Why
+from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 
 IDS = np.array([11, 12, 13, 14])
 NAN = np.nan
@@ -32,8 +32,8 @@ def test_matched_by_targetid_whatever_the_order():
     new = merge_runs(plan, before, runs, [result])
     assert new.z.tolist() == pytest.approx([2.01, NAN, 1.01, 3.01], nan_ok=True)
     assert new.zwarn.tolist() == [0, 0, 0, 32]
-    done = Why.RERUN | Why.CHANGED
-    assert new.bits.tolist() == [done, 0, done, done | Why.WARNED]
+    done = RerunBit.RERUN | RerunBit.CHANGED
+    assert new.bits.tolist() == [done, 0, done, done | RerunBit.WARNED]
     assert new.coeff[0].tolist() == [4, 5, 6, 7, 0, 0, 0, 0, 0, 0]
     assert np.isnan(new.coeff[1]).all()
     assert new.spectype.tolist() == ["QSO", "", "QSO", "QSO"]
@@ -42,7 +42,10 @@ def test_matched_by_targetid_whatever_the_order():
 def test_a_target_redrock_left_out_is_said_so():
     plan, before, runs = setup([[2.0], [2.0], [NAN], [NAN]])
     new = merge_runs(plan, before, runs, [redrock_fits([12], [2.0])])
-    assert new.bits.tolist()[:2] == [Why.RERUN | Why.NO_ANSWER, Why.RERUN | Why.CHANGED]
+    assert new.bits.tolist()[:2] == [
+        RerunBit.RERUN | RerunBit.NO_ANSWER,
+        RerunBit.RERUN | RerunBit.CHANGED,
+    ]
     assert new.taken.tolist() == [False, True, False, False]
 
 
@@ -59,7 +62,7 @@ def test_the_better_of_two_priors_is_kept_with_its_own_warning():
     new = merge_runs(plan, before, runs, [first, second])
     assert new.z.tolist() == pytest.approx([2.0, 0.7, 2.0, NAN], nan_ok=True)
     assert new.zerr[1] == 0.5
-    won = [bool(bits & Why.SECOND_WON) for bits in new.bits]
+    won = [bool(bits & RerunBit.SECOND_WON) for bits in new.bits]
     assert won == [False, True, False, False]
     # the other prior's fit is a rival: 40 worse where redrock's own was 100 worse
     assert new.deltachi2.tolist() == pytest.approx([100.0, 40.0, 100.0, NAN], nan_ok=True)
@@ -74,7 +77,7 @@ def test_a_close_rival_is_warned_of_as_redrock_would():
     new = merge_runs(plan, before, runs, results)
     assert new.deltachi2[0] == 4.0
     assert new.zwarn[0] == 4  # SMALL_DELTA_CHI2
-    assert new.bits[0] & Why.WARNED
+    assert new.bits[0] & RerunBit.WARNED
     # the same minimum found under both priors is no rival
     overlapping, before, runs = setup([[2.0, 2.1], [NAN, NAN], [NAN, NAN], [NAN, NAN]])
     results = [redrock_fits([11], [2.05]), redrock_fits([11], [2.0501], chi2=np.array([9001.0]))]
@@ -102,9 +105,9 @@ def test_answers_outside_the_prior_or_without_data_are_shown_but_not_taken():
     new = merge_runs(plan, before, runs, [result])
     assert new.z[:3].tolist() == [2.4, 0.0, 2.0]
     assert new.taken.tolist() == [False, False, True, False]
-    assert new.bits[0] & Why.OUTSIDE_PRIOR
-    assert new.bits[1] & Why.NO_ANSWER
-    assert not (new.bits[:2] & Why.CHANGED).any()
+    assert new.bits[0] & RerunBit.OUTSIDE_PRIOR
+    assert new.bits[1] & RerunBit.NO_ANSWER
+    assert not (new.bits[:2] & RerunBit.CHANGED).any()
 
 
 def test_unchanged_within_redrocks_own_tolerance():
@@ -112,12 +115,12 @@ def test_unchanged_within_redrocks_own_tolerance():
     before = FirstFits(IDS, np.array([2.0, 2.0, 0, 0]), np.full(4, "QSO"))
     new = merge_runs(plan, before, runs, [redrock_fits([11, 12], [2.009, 2.011])])
     # 1000 km/s at z = 2 is 0.01
-    assert [bool(b & Why.CHANGED) for b in new.bits] == [False, True, False, False]
+    assert [bool(b & RerunBit.CHANGED) for b in new.bits] == [False, True, False, False]
 
 
 def test_waiting_rows_are_not_rerun_rows():
     plan, _, _ = setup([[2.0], [NAN], [NAN], [2.0]])
     new = wait_for_runs(plan)
-    assert new.bits.tolist() == [Why.WAITING, 0, 0, Why.WAITING]
+    assert new.bits.tolist() == [RerunBit.WAITING, 0, 0, RerunBit.WAITING]
     assert not new.taken.any()
     assert np.isnan(new.z).all()

@@ -11,7 +11,7 @@ import pytest
 from quasarloop.afterburner.network_step import load_network
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_run import has_redrock
-from quasarloop.afterburner.reruns import Why
+from quasarloop.afterburner.reruns import RerunBit
 from quasarloop.afterburner.tile import AfterburnerOptions, run_tile
 from quasarloop.errors import RedrockError
 from quasarloop.network.weights import default_weights_path
@@ -111,7 +111,7 @@ def test_missed_quasars_come_back_at_their_redshifts(by_library, survey):
     assert 3 <= quasar.sum() < N  # and at least one sky fibre
     assert (table["SPECTYPE_RR"].astype(str) == "GALAXY").all()
     assert table["IS_QSO_QN_NEW_RR"].tolist() == quasar.tolist()
-    assert (table["RERUN_BITS"][~quasar] & Why.NOT_TARGET).all()
+    assert (table["RERUN_BITS"][~quasar] & RerunBit.NOT_TARGET).all()
     assert (table["SPECTYPE"][quasar].astype(str) == "QSO").all()
     away = np.abs(table["Z"] - truth.z)[quasar] / (1 + truth.z[quasar])
     assert (away < 0.01).all(), away
@@ -156,10 +156,10 @@ def test_a_missing_arm_is_no_obstacle(files, qso_templates, tmp_path):
     run_tile(coadd, files[1], tmp_path / "o.fits", load_network(), settings)
     table = read_output(tmp_path / "o.fits").table
     assert len(table) == N
-    assert (table["RERUN_BITS"] & Why.RERUN).any()
+    assert (table["RERUN_BITS"] & RerunBit.RERUN).any()
     again = table["IS_QSO_QN_NEW_RR"]
     assert np.isfinite(table["Z_NEW"][again]).all()
-    assert not (table["RERUN_BITS"] & Why.NO_ANSWER).any()
+    assert not (table["RERUN_BITS"] & RerunBit.NO_ANSWER).any()
 
 
 def copy_without(old_path, new_path, left_out):

@@ -11,8 +11,8 @@ from afterburner_rows import network_answer, redrock_rows
 
 from quasarloop.afterburner.priors import box_widths, todays_width
 from quasarloop.afterburner.reruns import (
+    RerunBit,
     Selection,
-    Why,
     plan_reruns,
     policy_named,
     published_threshold,
@@ -49,7 +49,7 @@ def test_paper_reruns_galaxies_only():
     redrock = redrock_rows(["GALAXY", "STAR", "QSO", ""], [0.5, 0.0, 0.5, 0.5])
     found = plan("paper", redrock, network_answer([2.0] * 4))
     assert found.chosen.tolist() == [True, False, False, False]
-    assert found.bits.tolist() == [0, *[Why.CLASS_EXEMPT] * 3]
+    assert found.bits.tolist() == [0, *[RerunBit.CLASS_EXEMPT] * 3]
     assert found.priors.z[0, 0] == 2.0
     assert found.priors.width[0, 0] == 0.1
     assert np.isnan(found.priors.z[1:]).all()
@@ -60,7 +60,7 @@ def test_today_reruns_what_disagrees_within_half_the_width():
     redrock = redrock_rows(["QSO", "QSO", "STAR", "GALAXY"], [near, far, 2.0, 2.0])
     found = plan("today", redrock, network_answer([2.0] * 4))
     assert found.chosen.tolist() == [False, True, True, True]
-    assert found.bits[0] == Why.REDROCK_AGREES
+    assert found.bits[0] == RerunBit.REDROCK_AGREES
     assert found.priors.width[1:, 0] == pytest.approx(3 * A, rel=1e-4)
 
 
@@ -95,14 +95,14 @@ def test_two_peaks_two_priors():
     found = plan("ours", redrock, answer)
     assert found.priors.present.tolist() == [[True, True], [True, False], [True, False]]
     assert found.priors.z[0].tolist() == [2.0, 0.7]
-    assert found.bits.tolist() == [Why.TWO_PRIORS, 0, 0]
+    assert found.bits.tolist() == [RerunBit.TWO_PRIORS, 0, 0]
 
 
 def test_a_quasar_at_either_peak_is_left_alone():
     answer = network_answer([2.0, 2.0], z_alt=np.array([0.7, 0.7]), p_alt=np.array([0.3, 0.3]))
     found = plan("ours", redrock_rows(["QSO", "QSO"], [0.7, 1.3]), answer)
     assert found.chosen.tolist() == [False, True]
-    assert found.bits[0] == Why.REDROCK_AGREES
+    assert found.bits[0] == RerunBit.REDROCK_AGREES
 
 
 def test_only_science_targets_with_spectra_of_the_asked_classes():
@@ -119,11 +119,11 @@ def test_only_science_targets_with_spectra_of_the_asked_classes():
     )
     unfit = unfit_rows(redrock, answer, Selection(target_classes=("QSO",)))
     assert unfit.tolist() == [
-        Why.NOT_TARGET,
-        Why.NOT_TARGET,
-        Why.CLASS_NOT_ASKED,
-        Why.NOT_QUASAR,
-        Why.NO_SPECTRUM,
+        RerunBit.NOT_TARGET,
+        RerunBit.NOT_TARGET,
+        RerunBit.CLASS_NOT_ASKED,
+        RerunBit.NOT_QUASAR,
+        RerunBit.NO_SPECTRUM,
     ]
     for policy in ("paper", "today", "ours"):
         assert not plan_reruns(policy_named(policy), redrock, answer, LOG, unfit).chosen.any()
@@ -140,7 +140,7 @@ def test_priors_no_template_reaches():
     redrock = redrock_rows(["GALAXY"] * 3, [0.5] * 3)
     answer = network_answer([0.01, 2.0, 7.5], z_joint=np.array([0.01, 2.0, 7.5]))
     found = plan("ours", redrock, answer, grids=grid)
-    assert found.bits.tolist() == [Why.NO_TEMPLATE, 0, Why.NO_TEMPLATE]
+    assert found.bits.tolist() == [RerunBit.NO_TEMPLATE, 0, RerunBit.NO_TEMPLATE]
     # the second peak takes the place of a first one out of reach
     answer = network_answer([7.5], z_alt=np.array([2.0]), p_alt=np.array([0.4]))
     found = plan("ours", redrock_rows(["GALAXY"], [0.5]), answer, grids=grid)

@@ -20,7 +20,7 @@ from quasarloop.afterburner.file_columns import documented_columns, own_columns
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_file import read_redrock_rows
 from quasarloop.afterburner.redrock_run import later_folder
-from quasarloop.afterburner.reruns import Selection, Why
+from quasarloop.afterburner.reruns import RerunBit, Selection
 from quasarloop.afterburner.tile import AfterburnerOptions, finish_tile, run_tile
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
 from quasarloop.quality import prepare
@@ -130,7 +130,7 @@ def test_a_tile_with_every_fault(tile, network, template_files, fake_rrdesi, tmp
     # sky fibres are never rerun, whatever the network thinks
     sky = fibermap["OBJTYPE"].astype(str) == "SKY"
     assert sky.sum() > 3
-    assert ((table["RERUN_BITS"][sky] & Why.NOT_TARGET) != 0).all()
+    assert ((table["RERUN_BITS"][sky] & RerunBit.NOT_TARGET) != 0).all()
     assert not table["IS_QSO_QN_NEW_RR"][sky].any()
     # what was rerun has all of it; what was not has none of it
     again = table["IS_QSO_QN_NEW_RR"]
@@ -223,7 +223,7 @@ def test_the_header_says_what_made_it(tile, network, template_files, fake_rrdesi
     }
     assert known["QN_MODEL_FILE"] == network.name
     assert known["RR_TEMPLATE_1"] == "rrtemplate-QSO-LOZ-v1.1.fits"
-    assert [header[f"RBIT{i:02d}"] for i in range(len(Why))] == [bit.name for bit in Why]
+    assert [header[f"RBIT{i:02d}"] for i in range(len(RerunBit))] == [bit.name for bit in RerunBit]
 
 
 class TestFailures:
@@ -332,7 +332,7 @@ def test_nothing_selected(tile, network, tmp_path):
     run_tile(tile.coadd, tile.redrock, output, network, settings)
     table = read_output(output).table
     assert len(table) == 120
-    assert (table["RERUN_BITS"] & Why.CLASS_NOT_ASKED).all()
+    assert (table["RERUN_BITS"] & RerunBit.CLASS_NOT_ASKED).all()
     assert np.isfinite(table["C_LYA"]).sum() > 100  # the network's columns are there all the same
     assert not later_folder(output).exists()
 
@@ -384,7 +384,7 @@ def test_all_masked(tile, network, template_files, fake_rrdesi, tmp_path):
     run_tile(coadd, tile.redrock, output, network, settings_of(fake_rrdesi(), template_files))
     table = read_output(output).table
     assert len(table) == 120
-    assert (table["RERUN_BITS"] & Why.NO_SPECTRUM).all()
+    assert (table["RERUN_BITS"] & RerunBit.NO_SPECTRUM).all()
     assert np.isnan(table["Z_QN"]).all()
     assert (table["Z"] == table["Z_RR"]).all()
 

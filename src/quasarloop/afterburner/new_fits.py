@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from quasarloop.afterburner.redrock_file import RedrockFits
 from quasarloop.afterburner.redrock_run import Run
-from quasarloop.afterburner.reruns import RerunPlan, Why
+from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.zwarn import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, Zwarn
 
@@ -37,7 +37,7 @@ class NewFits:
         zwarn: (n,) int64, of `z`, 0 none.
         spectype, subtype: (n,) words, ``""`` none.
         coeff: (n, 10) float64, NaN none; 0 beyond the template's.
-        bits: (n,) int32 of `Why`, complete.
+        bits: (n,) int32 of `RerunBit`, complete.
     """
 
     z: NDArray[np.float64]
@@ -53,8 +53,8 @@ class NewFits:
     @property
     def taken(self) -> NDArray[np.bool_]:
         """(n,) True where the new fit takes the place of the old one."""
-        refused = Why.NO_ANSWER | Why.OUTSIDE_PRIOR
-        return np.asarray(((self.bits & Why.RERUN) != 0) & ((self.bits & refused) == 0))
+        refused = RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR
+        return np.asarray(((self.bits & RerunBit.RERUN) != 0) & ((self.bits & refused) == 0))
 
 
 def merge_runs(
@@ -79,23 +79,23 @@ def merge_runs(
         _take(new, plan, first.target_id, run, result)
     chosen = plan.chosen
     got = chosen & np.isfinite(new.chi2)
-    new.bits[chosen] |= Why.RERUN
-    new.bits[chosen & ~got] |= Why.NO_ANSWER
-    new.bits[got & ((new.zwarn & Zwarn.NODATA) != 0)] |= Why.NO_ANSWER
+    new.bits[chosen] |= RerunBit.RERUN
+    new.bits[chosen & ~got] |= RerunBit.NO_ANSWER
+    new.bits[got & ((new.zwarn & Zwarn.NODATA) != 0)] |= RerunBit.NO_ANSWER
     inside = plan.priors.contain(new.z).any(axis=1)
-    new.bits[got & ~inside & ((new.bits & Why.NO_ANSWER) == 0)] |= Why.OUTSIDE_PRIOR
+    new.bits[got & ~inside & ((new.bits & RerunBit.NO_ANSWER) == 0)] |= RerunBit.OUTSIDE_PRIOR
     small = got & (new.deltachi2 < LEAST_DELTA_CHI2)
     new.zwarn[small] |= Zwarn.SMALL_DELTA_CHI2
-    new.bits[got & (new.zwarn != 0)] |= Why.WARNED
+    new.bits[got & (new.zwarn != 0)] |= RerunBit.WARNED
     moved = np.abs(new.z - first.z) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (1 + first.z)
-    new.bits[new.taken & (moved | (new.spectype != first.spectype))] |= Why.CHANGED
+    new.bits[new.taken & (moved | (new.spectype != first.spectype))] |= RerunBit.CHANGED
     return new
 
 
 def wait_for_runs(plan: RerunPlan) -> NewFits:
     """Return blank fits whose bits mark the rows that wait for redrock."""
     new = _blank(len(plan.bits), plan.bits)
-    new.bits[plan.chosen] |= Why.WAITING
+    new.bits[plan.chosen] |= RerunBit.WAITING
     return new
 
 
@@ -134,7 +134,7 @@ def _take(
     new.coeff[rows] = 0.0
     new.coeff[rows, :n_coeff] = result.coeff[place, :n_coeff]
     if run.prior > 0:
-        new.bits[rows] |= Why.SECOND_WON
+        new.bits[rows] |= RerunBit.SECOND_WON
 
 
 class _Rank(NamedTuple):

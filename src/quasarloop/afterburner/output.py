@@ -14,7 +14,7 @@ from quasarloop.afterburner.file_columns import MOST_PRIORS, documented_columns,
 from quasarloop.afterburner.network_step import NetworkResult
 from quasarloop.afterburner.new_fits import NewFits
 from quasarloop.afterburner.redrock_file import RedrockRows
-from quasarloop.afterburner.reruns import RerunPlan, Why
+from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 from quasarloop.afterburner.survey_targets import phase_of
 from quasarloop.columns import Column
 from quasarloop.errors import DataFormatError
@@ -77,7 +77,7 @@ def put_fits(table: NDArray[np.void], new: NewFits) -> None:
         new: second fits of the same rows.
     """
     # While redrock's result is not in, readers must not look for one.
-    table["IS_QSO_QN_NEW_RR"] = (new.bits & Why.RERUN) != 0
+    table["IS_QSO_QN_NEW_RR"] = (new.bits & RerunBit.RERUN) != 0
     table["RERUN_BITS"] = new.bits
     for name in ("Z", "ZERR", "ZWARN", "SPECTYPE", "SUBTYPE", "CHI2", "DELTACHI2", "COEFF"):
         _put(table, f"{name}_NEW", getattr(new, name.lower()))
@@ -125,7 +125,7 @@ class OutputFile:
     @property
     def waiting(self) -> bool:
         """True if rows wait for redrock."""
-        return bool(((self.table["RERUN_BITS"] & Why.WAITING) != 0).any())
+        return bool(((self.table["RERUN_BITS"] & RerunBit.WAITING) != 0).any())
 
 
 def write_output(path: Path, table: NDArray[np.void], recipe: Mapping[str, Any]) -> None:
@@ -175,7 +175,7 @@ def _write_header(hdu: Any, table: NDArray[np.void], recipe: Mapping[str, Any]) 
     for number, (name, value) in enumerate(_dependencies(recipe)):
         hdu.write_key(f"DEPNAM{number:02d}", name)
         hdu.write_key(f"DEPVER{number:02d}", value)
-    for number, bit in enumerate(Why):
+    for number, bit in enumerate(RerunBit):
         hdu.write_key(f"RBIT{number:02d}", bit.name, comment=f"bit {number} of RERUN_BITS")
     hdu.write_history(_OPEN)
     text = json.dumps(recipe, sort_keys=True, ensure_ascii=True)

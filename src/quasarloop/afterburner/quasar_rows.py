@@ -27,7 +27,7 @@ from quasarloop.afterburner.maskbits import (
 from quasarloop.afterburner.mgii import MgIIOptions
 from quasarloop.afterburner.priors import PAPER_WIDTH
 from quasarloop.afterburner.redrock_file import RedrockRows
-from quasarloop.afterburner.reruns import Why
+from quasarloop.afterburner.reruns import RerunBit
 from quasarloop.afterburner.survey_targets import SECONDARY_COLUMNS, target_mask
 from quasarloop.columns import Block
 from quasarloop.errors import SelectionError
@@ -140,7 +140,7 @@ def _waits(
     """
     z, _ = _network_redshift(network)
     apart = np.abs(redrock.fits.z - z) > PAPER_WIDTH / 2 * (1 + z)
-    waiting = (network["RERUN_BITS"].astype(np.int64) & Why.WAITING) != 0
+    waiting = (network["RERUN_BITS"].astype(np.int64) & RerunBit.WAITING) != 0
     decided = ((bits & QsoBit.REDROCK) != 0) & ~waiting
     return np.asarray(((bits & QsoBit.NETWORK) != 0) & ~taken & apart & ~decided)
 
@@ -192,7 +192,9 @@ def _evidence(
     options: CatalogueOptions,
 ) -> Evidence:
     confidence = np.stack([network[f"C_{line.column}"] for line in EMISSION_LINES])
-    refused = (network["RERUN_BITS"].astype(np.int64) & (Why.NO_ANSWER | Why.OUTSIDE_PRIOR)) != 0
+    refused = (
+        network["RERUN_BITS"].astype(np.int64) & (RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR)
+    ) != 0
     n = len(redrock)
     return Evidence(
         **_classes(redrock, options),

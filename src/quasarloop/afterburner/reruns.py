@@ -27,10 +27,10 @@ __all__ = [
     "AGAINST",
     "POLICIES",
     "THRESHOLDS",
+    "RerunBit",
     "RerunPlan",
     "RerunPolicy",
     "Selection",
-    "Why",
     "plan_reruns",
     "policy_named",
     "published_threshold",
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-class Why(IntFlag):
+class RerunBit(IntFlag):
     """Bits of column RERUN_BITS; a row can have several. Their names are in the file's header."""
 
     RERUN = 1  # redrock was run again, with a prior
@@ -60,13 +60,13 @@ class Why(IntFlag):
 
 # Any of these keeps a row from being rerun.
 AGAINST: Final = (
-    Why.NOT_TARGET
-    | Why.CLASS_NOT_ASKED
-    | Why.NO_SPECTRUM
-    | Why.NOT_QUASAR
-    | Why.REDROCK_AGREES
-    | Why.CLASS_EXEMPT
-    | Why.NO_TEMPLATE
+    RerunBit.NOT_TARGET
+    | RerunBit.CLASS_NOT_ASKED
+    | RerunBit.NO_SPECTRUM
+    | RerunBit.NOT_QUASAR
+    | RerunBit.REDROCK_AGREES
+    | RerunBit.CLASS_EXEMPT
+    | RerunBit.NO_TEMPLATE
 )
 
 
@@ -108,7 +108,7 @@ class RerunPlan:
     """Which rows are rerun, and how.
 
     Attributes:
-        bits: (n,) int32 of `Why`, so far.
+        bits: (n,) int32 of `RerunBit`, so far.
         priors: of the rows to rerun; none for the others.
     """
 
@@ -136,7 +136,7 @@ def plan_reruns(
         redrock: its first fits.
         network: the network's results, same rows.
         config: the network's shape.
-        unfit: (n,) int32 of `Why`, rows that may not be rerun.
+        unfit: (n,) int32 of `RerunBit`, rows that may not be rerun.
         grids: redshifts redrock tries its quasar templates at; None if not known.
     """
     bits = unfit.copy()
@@ -144,17 +144,17 @@ def plan_reruns(
     quasar = redrock.fits.spectype == "QSO"
     open_ = (unfit & AGAINST) == 0
     if policy.classes:
-        bits[open_ & ~np.isin(redrock.fits.spectype, policy.classes)] |= Why.CLASS_EXEMPT
+        bits[open_ & ~np.isin(redrock.fits.spectype, policy.classes)] |= RerunBit.CLASS_EXEMPT
     agrees = quasar & priors.contain(redrock.fits.z).any(axis=1)
-    bits[open_ & agrees] |= Why.REDROCK_AGREES
+    bits[open_ & agrees] |= RerunBit.REDROCK_AGREES
     if grids is not None:
         priors = clear_priors(priors, grids, least=_LEAST_STEPS)
     priors = _first_first(priors)
-    bits[((bits & AGAINST) == 0) & ~priors.present[:, 0]] |= Why.NO_TEMPLATE
+    bits[((bits & AGAINST) == 0) & ~priors.present[:, 0]] |= RerunBit.NO_TEMPLATE
     chosen = (bits & AGAINST) == 0
     priors = priors.only(chosen)
     if priors.z.shape[1] > 1:
-        bits[priors.present[:, 1]] |= Why.TWO_PRIORS
+        bits[priors.present[:, 1]] |= RerunBit.TWO_PRIORS
     return RerunPlan(bits, priors)
 
 
@@ -290,18 +290,18 @@ def unfit_rows(
         selection: thresholds (already in `network.is_qso`) and target classes.
 
     Returns:
-        (n,) int32 of `Why`; 0 where a row may be rerun.
+        (n,) int32 of `RerunBit`; 0 where a row may be rerun.
 
     Raises:
         SelectionError: a target class the survey's phase does not have.
     """
     bits = np.zeros(len(redrock), dtype=np.int32)
-    bits[~_is_target(redrock)] |= Why.NOT_TARGET
+    bits[~_is_target(redrock)] |= RerunBit.NOT_TARGET
     if selection.target_classes:
         mask = target_mask(redrock.phase, selection.target_classes)
-        bits[(redrock.target_bits & mask) == 0] |= Why.CLASS_NOT_ASKED
-    bits[~network.usable] |= Why.NO_SPECTRUM
-    bits[network.usable & ~network.is_qso] |= Why.NOT_QUASAR
+        bits[(redrock.target_bits & mask) == 0] |= RerunBit.CLASS_NOT_ASKED
+    bits[~network.usable] |= RerunBit.NO_SPECTRUM
+    bits[network.usable & ~network.is_qso] |= RerunBit.NOT_QUASAR
     return bits
 
 

@@ -24,9 +24,9 @@ from quasarloop.afterburner.redrock_run import (
     write_for_later,
 )
 from quasarloop.afterburner.reruns import (
+    RerunBit,
     RerunPlan,
     Selection,
-    Why,
     plan_reruns,
     policy_named,
     unfit_rows,
@@ -112,7 +112,7 @@ class TileSummary:
         output: the file.
         n_rows: rows, as redrock's.
         n_quasars: rows the network calls quasars.
-        counts: `Why` name -> rows.
+        counts: `RerunBit` name -> rows.
         script: commands to run where rows wait for redrock, else None.
         kept: found done from an earlier run.
     """
@@ -223,7 +223,7 @@ def recipe_of(network: Network, options: AfterburnerOptions) -> dict[str, Any]:
 def summarise(output: Path, table: NDArray[np.void]) -> TileSummary:
     """Count the rows of an output."""
     bits = table["RERUN_BITS"]
-    counts = {str(why.name): int(np.count_nonzero(bits & why)) for why in Why}
+    counts = {str(bit.name): int(np.count_nonzero(bits & bit)) for bit in RerunBit}
     return TileSummary(output, len(table), int(table["IS_QSO_QN"].sum()), counts)
 
 
@@ -255,7 +255,7 @@ def finish_tile(output: str | Path, results: Sequence[str | Path] = ()) -> TileS
     table = before.table
     if not before.waiting:
         return summarise(path, table)
-    bits = table["RERUN_BITS"] & ~np.int32(Why.WAITING)
+    bits = table["RERUN_BITS"] & ~np.int32(RerunBit.WAITING)
     plan = RerunPlan(bits, Priors(table["PRIOR_Z"], table["PRIOR_WIDTH"]))
     runs = plan_runs(table["TARGETID"], plan.priors)
     found = _read(path, runs, results)
