@@ -16,7 +16,8 @@ from quasarloop.catalogue.classify import catalogue_thresholds, read_catalogue
 from quasarloop.classes import ThresholdOptions, Thresholds, Vote
 from quasarloop.cli import app
 from quasarloop.ensemble.manifest import open_ensemble, write_ensemble_manifest
-from quasarloop.ensemble.vote import VoteOptions, vote
+from quasarloop.ensemble.options import VoteOptions
+from quasarloop.ensemble.vote import vote
 from quasarloop.ensemble.votes import count_column
 from quasarloop.errors import WeightsError
 from quasarloop.network.decode import best_lines

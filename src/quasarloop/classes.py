@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasarloop.options import option
+
 __all__ = [
     "CONFIDENCE_THRESHOLD",
     "HIGH_Z_MIN",
@@ -153,17 +155,15 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class ThresholdOptions:
-    """Thresholds given in place of those of the weights; None leaves those.
+    """Thresholds given in place of those of the weights (`Thresholds`); None leaves those."""
 
-    Attributes:
-        threshold: a line counts if its confidence is strictly above this.
-        n_lines: emission lines that must count.
-        high_z_min: lowest redshift of class HIGH_Z.
-    """
-
-    threshold: float | None = None
-    n_lines: int | None = None
-    high_z_min: float | None = None
+    threshold: float | None = option(
+        None, "A line counts above this confidence; default: the weights'.", low=0, high=1
+    )
+    n_lines: int | None = option(None, "Lines that must count; default: the weights'.", low=1)
+    high_z_min: float | None = option(
+        None, "Lowest redshift of class HIGH_Z; default: the weights'.", low=0
+    )
 
     def __post_init__(self) -> None:
         self.over(Thresholds())

@@ -15,7 +15,8 @@ from quasarloop.classes import Thresholds
 from quasarloop.engine import Engine
 from quasarloop.ensemble.cascade import cascade_vote
 from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
-from quasarloop.ensemble.vote import VoteOptions, vote
+from quasarloop.ensemble.options import VoteOptions
+from quasarloop.ensemble.vote import vote
 from quasarloop.errors import OutputError, SelectionError
 
 M, N, K = 48, 5000, 100
@@ -189,7 +190,7 @@ def test_two_workers_of_a_cluster_give_the_same_bytes(
 _MAIN = """
 from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
 from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.vote import VoteOptions
+from quasarloop.ensemble.options import VoteOptions
 from quasarloop.store import open_store
 if __name__ == "__main__":
     cascade_vote(open_ensemble({ensemble!r}), open_store({store!r}), {out!r},

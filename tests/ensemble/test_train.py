@@ -94,7 +94,7 @@ def test_a_damaged_member_is_trained_anew(undisturbed, fakes, settings, tmp_path
 def test_another_ensemble_in_the_folder_is_refused(undisturbed, fakes, settings):
     with pytest.raises(
         OutputError,
-        match=r"differs in seed \(11, asked for 12\), training.epochs \(2, asked for 3\);",
+        match=r"differs in seed \(11, requested 12\), training.epochs \(2, requested 3\);",
     ):
         train_ensemble(
             fakes.small_sky(),

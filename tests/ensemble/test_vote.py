@@ -18,7 +18,9 @@ from quasarloop.engine import Engine
 from quasarloop.ensemble.entropy import count_votes, vote_entropy
 from quasarloop.ensemble.manifest import load_members
 from quasarloop.ensemble.member_record import read_member_record
-from quasarloop.ensemble.vote import PIECE_ROWS, VoteOptions, cut_pieces, on_device, vote
+from quasarloop.ensemble.options import VoteOptions
+from quasarloop.ensemble.pieces import PIECE_ROWS, cut_pieces
+from quasarloop.ensemble.vote import on_device, vote
 from quasarloop.ensemble.votes import VoteRule, count_column
 from quasarloop.ensemble.votes_folder import members_file, open_votes
 from quasarloop.errors import DataFormatError, GridError, OutputError, TaskError, WeightsError
@@ -206,7 +208,8 @@ import sys
 from pathlib import Path
 from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.vote import VoteOptions, on_device, vote
+from quasarloop.ensemble.options import VoteOptions
+from quasarloop.ensemble.vote import on_device, vote
 from quasarloop.store import open_store
 if __name__ == "__main__":
     engine = Engine(workers={workers}, scheduler={scheduler!r})

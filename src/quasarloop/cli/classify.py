@@ -5,23 +5,25 @@ from typing import Annotated, Literal
 
 import typer
 
+from quasarloop.classes import ThresholdOptions
 from quasarloop.cli.common import (
     Device,
-    HighZMin,
-    NLines,
+    OptionsOf,
     Overwrite,
     SkipBad,
-    Threshold,
     console,
     name_bad_files,
     progress_bar,
+    with_options,
 )
 from quasarloop.errors import DataFormatError
 
 __all__ = ["classify"]
 
 
+@with_options(thresholds=OptionsOf(ThresholdOptions))
 def classify(
+    *,
     paths: Annotated[
         list[Path],
         typer.Argument(help="Survey files, folders of them, or a store.", metavar="PATH…"),
@@ -31,9 +33,7 @@ def classify(
         Path | None,
         typer.Option(help="QuasarNET weights file (Keras HDF5). Default: those shipped inside."),
     ] = None,
-    threshold: Threshold = None,
-    n_lines: NLines = None,
-    high_z_min: HighZMin = None,
+    thresholds: ThresholdOptions,
     offsets: Annotated[
         Literal["auto", "rescaled", "plain"],
         typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
@@ -67,7 +67,7 @@ def classify(
             paths,
             out,
             weights=weights,
-            options=ClassifyOptions(threshold, n_lines, high_z_min, joint=joint),
+            options=ClassifyOptions(**vars(thresholds), joint=joint),
             offsets=offsets,
             device=device,
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,

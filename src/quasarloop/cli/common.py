@@ -25,13 +25,10 @@ from quasarloop.options import Described, described_fields, field_types
 
 __all__ = [
     "Device",
-    "HighZMin",
-    "NLines",
     "OptionsOf",
     "Overwrite",
     "Scheduler",
     "SkipBad",
-    "Threshold",
     "Truth",
     "Workers",
     "console",
@@ -54,19 +51,6 @@ Truth = Annotated[
     list[Path] | None, typer.Option(help="Truth table: CSV, FITS or Parquet; several join.")
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Single-thread processes: one per core.")]
-
-# Of decisions; without them those of the weights decide.
-Threshold = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="A line counts above this confidence. Default: the weights'."),
-]
-NLines = Annotated[
-    int | None, typer.Option(min=1, help="Lines that must count. Default: the weights'.")
-]
-HighZMin = Annotated[
-    float | None,
-    typer.Option(min=0, help="Lowest redshift of class HIGH_Z. Default: the weights'."),
-]
 
 # Results go to stdout; everything a person reads along the way goes to stderr.
 console = Console(stderr=True)

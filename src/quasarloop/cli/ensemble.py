@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quasarloop.cli.common import (
-    HighZMin,
-    NLines,
     OptionsOf,
     Scheduler,
     Workers,
@@ -17,13 +15,12 @@ from quasarloop.cli.common import (
     progress_bar,
     with_options,
 )
-from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.network.options import PresetOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from quasarloop.engine import Engine
     from quasarloop.ensemble.manifest import Ensemble
-    from quasarloop.ensemble.vote import VoteOptions
     from quasarloop.ensemble.votes_folder import Votes
     from quasarloop.store import Store
 
@@ -100,28 +97,19 @@ def train(
 
 
 @app.command()
+@with_options(
+    options=OptionsOf(
+        VoteOptions,
+        names={"threshold": "--deciding-threshold", "counted_at": "--threshold"},
+        leave_out=("red_end",),
+    )
+)
 def vote(
+    *,
     ensemble: Annotated[Path, typer.Option(help="Folder of the ensemble.")],
     store: StoreFolder,
     out: Annotated[Path, typer.Option(help="Folder of the votes.")],
-    threshold: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Confidence to count votes at; give several. The deciding one is always there."
-        ),
-    ] = None,
-    deciding_threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Confidence of entropy and redshifts. Default: the members'."
-        ),
-    ] = None,
-    n_lines: NLines = None,
-    high_z_min: HighZMin = None,
-    keep_members: Annotated[
-        bool,
-        typer.Option(help="Keep every member's predictions: 3 bytes per member and spectrum."),
-    ] = False,
+    options: VoteOptions,
     cascade: Annotated[
         bool, typer.Option(help="Few members first: exact for the top only, but faster.")
     ] = False,
@@ -135,9 +123,6 @@ def vote(
         str,
         typer.Option(help="Cascade: entropy, soft_entropy or mutual_information ranks spectra."),
     ] = "entropy",
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or mps; all but cpu work in one process.")
-    ] = "cpu",
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
@@ -150,19 +135,9 @@ def vote(
     """
     from quasarloop.engine import Engine
     from quasarloop.ensemble.manifest import open_ensemble
-    from quasarloop.ensemble.vote import VoteOptions
-    from quasarloop.ensemble.votes import COUNTED_AT
     from quasarloop.store import open_store
 
     members, spectra = open_ensemble(ensemble), open_store(store)
-    options = VoteOptions(
-        deciding_threshold,
-        n_lines,
-        high_z_min,
-        counted_at=tuple(threshold or COUNTED_AT),
-        keep_members=keep_members,
-        device=device,
-    )
     engine = Engine(workers=workers, scheduler=scheduler)
     if cascade:
         how = {"top_k": top, "max_loss": max_loss, "score": score}

@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 import typer
 
 from quasarloop.afterburner.mgii import MgIIOptions
+from quasarloop.classes import ThresholdOptions
 from quasarloop.cli.common import (
     Device,
-    NLines,
     OptionsOf,
     Overwrite,
     SkipBad,
-    Threshold,
     Workers,
     console,
     name_bad_files,
@@ -164,7 +163,9 @@ def mgii_command(
 
 
 @app.command("network")
+@with_options(thresholds=OptionsOf(ThresholdOptions))
 def network(
+    *,
     paths: Annotated[
         list[Path],
         typer.Argument(help="Survey files, folders of them, or a store.", metavar="PATH…"),
@@ -173,8 +174,7 @@ def network(
     weights: Annotated[
         Path | None, typer.Option(help="QuasarNET weights file. Default: those shipped inside.")
     ] = None,
-    threshold: Threshold = None,
-    n_lines: NLines = None,
+    thresholds: ThresholdOptions,
     device: Device = "auto",
     skip_bad_files: SkipBad = False,
     overwrite: Overwrite = False,
@@ -193,7 +193,7 @@ def network(
             paths,
             out,
             weights=weights,
-            options=ClassifyOptions(threshold, n_lines),
+            options=ClassifyOptions(**vars(thresholds)),
             device=device,
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
             on_step=lambda done, total, found: progress.update(

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_folder, write_atomically
 from quasarloop.engine import Session
-from quasarloop.ensemble.vote import PIECE_ROWS, Voters, apply_members
+from quasarloop.ensemble.pieces import PIECE_ROWS, Piece
+from quasarloop.ensemble.vote import Voters, apply_members
 from quasarloop.ensemble.votes import MemberFinds
-from quasarloop.ensemble.votes_folder import Piece
 from quasarloop.spectra import RebinnedSpectra, concatenate
 from quasarloop.store import read_shard
 

@@ -1,8 +1,10 @@
-"""Options of an ensemble; read without torch, so that the command line stays quick."""
+"""Options of an ensemble and of its votes; read without torch: the command line stays quick."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from quasarloop.classes import ThresholdOptions
+from quasarloop.ensemble.votes import COUNTED_AT
 from quasarloop.errors import WeightsError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.options import PresetOptions, TrainingOptions
@@ -11,7 +13,7 @@ from quasarloop.options import check_options, option
 if TYPE_CHECKING:
     from quasarloop.ensemble.manifest import Ensemble
 
-__all__ = ["EnsembleOptions"]
+__all__ = ["EnsembleOptions", "VoteOptions"]
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,21 @@ class EnsembleOptions:
 
     def __post_init__(self) -> None:
         check_options(self, WeightsError)
+
+
+@dataclass(frozen=True)
+class VoteOptions(ThresholdOptions):
+    """How an ensemble votes; thresholds that are not given are those of the members' weights."""
+
+    threshold: float | None = option(
+        None, "Confidence that decides entropy and redshifts; default: the members'.", low=0, high=1
+    )
+    counted_at: tuple[float, ...] = option(
+        COUNTED_AT, "Confidence to count votes at; give several. The deciding one is always there."
+    )
+    # Redshift of a line past the red end of the grid (see `network.decode`).
+    red_end: Literal["clamp", "extrapolate"] = option("extrapolate", "Past the grid's red end.")
+    keep_members: bool = option(
+        False, "Keep the predictions of each member: 3 bytes per member and spectrum."
+    )
+    device: str = option("cpu", "auto, cpu, cuda or mps; all but cpu work in one process.")

@@ -153,11 +153,11 @@ def train_ensemble(
     _claim(folder, plan)
     course = _Course(folder, data, options, _digest(plan))
     (folder / MANIFEST).unlink(missing_ok=True)
-    tell = on_member or (lambda index: None)
+    report = on_member or (lambda index: None)
     todo = []
     for index in range(options.n_networks):
         if _is_ours(member_path(folder, index), index, course.plan_sha256):
-            tell(index)
+            report(index)
         else:
             todo.append(index)
     if todo and options.start_from is not None:
@@ -169,7 +169,7 @@ def train_ensemble(
         engine=engine,
         shared=course,
         name_of=lambda index: f"member {index}",
-        on_result=lambda index, _: tell(index),
+        on_result=lambda index, _: report(index),
     ).complete()
     shutil.rmtree(folder / _WORK, ignore_errors=True)
     for torn in (folder / "members").glob(".*"):  # half-written when a worker was killed
@@ -222,7 +222,7 @@ def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
     if found == wanted:
         return []
     plain = all(value is None or isinstance(value, str | int | float) for value in (found, wanted))
-    return [f"{name} ({found}, asked for {wanted})" if plain else name]
+    return [f"{name} ({found}, requested {wanted})" if plain else name]
 
 
 def _is_ours(path: Path, index: int, plan_sha256: str) -> bool:

@@ -1,72 +1,33 @@
-"""Voting: every member is applied to every spectrum of a store, shard by shard.
-
-A piece of work is a few hundred rows, from one shard or from several small ones. Pieces are
-cut by the store's listing alone, never by the number of workers or by what is already done,
-so that every row is computed in the same company, and its numbers are the same bit for bit.
-"""
+"""Voting: every member is applied to every spectrum of a store, piece by piece."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
 
 import numpy as np
 
-from quasarloop.classes import ThresholdOptions
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.ensemble.manifest import Ensemble, load_members, member_thresholds
-from quasarloop.ensemble.votes import COUNTED_AT, MemberFinds, VoteRule
-from quasarloop.ensemble.votes_folder import (
-    Part,
-    Piece,
-    PieceVotes,
-    Votes,
-    VotesWriter,
-    count_rows,
-    piece_votes,
-)
+from quasarloop.ensemble.options import VoteOptions
+from quasarloop.ensemble.pieces import Piece, cut_pieces, read_piece
+from quasarloop.ensemble.votes import MemberFinds, VoteRule
+from quasarloop.ensemble.votes_folder import PieceVotes, Votes, VotesWriter, piece_votes
 from quasarloop.errors import TaskError
 from quasarloop.network.decode import decode, emission_lines
 from quasarloop.network.model import pick_device
 from quasarloop.network.predict import Predictor
 from quasarloop.quality import UNUSABLE
-from quasarloop.spectra import RebinnedSpectra, concatenate
-from quasarloop.store import Store, read_shard
+from quasarloop.spectra import RebinnedSpectra
+from quasarloop.store import Store
 
 __all__ = [
-    "PIECE_ROWS",
-    "VoteOptions",
     "Voters",
     "apply_members",
-    "cut_pieces",
     "load_voters",
     "on_device",
-    "read_piece",
     "vote",
     "vote_rule",
 ]
-
-# Rows of one piece: enough to be worth sending, few enough to spread over a cluster and to
-# lose little by a kill. Source: our choice.
-PIECE_ROWS: Final = 512
-
-
-@dataclass(frozen=True)
-class VoteOptions(ThresholdOptions):
-    """How an ensemble votes; thresholds that are not given are those of the members' weights.
-
-    Attributes:
-        counted_at: confidences at which votes are counted; the deciding one is added.
-        red_end: redshift of a line past the red end of the grid (see `network.decode`).
-        keep_members: keep the predictions of every member, 3 bytes per member and spectrum.
-        device: where members predict: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for the best
-            there is. Anything but the CPU needs an engine of this process.
-    """
-
-    counted_at: tuple[float, ...] = COUNTED_AT
-    red_end: Literal["clamp", "extrapolate"] = "extrapolate"
-    keep_members: bool = False
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -173,43 +134,6 @@ def on_device(options: VoteOptions, engine: Engine | None) -> VoteOptions:
             "one process; leave out --workers and --scheduler"
         )
     return replace(options, device=str(pick_device(options.device)))
-
-
-def cut_pieces(
-    shards: Sequence[Path], n_rows: Sequence[int] | None = None, piece_rows: int = PIECE_ROWS
-) -> list[Piece]:
-    """Cut a store into pieces: long shards into several, short neighbours into one.
-
-    Args:
-        shards: in the store's order.
-        n_rows: of each shard; read from the files' footers if not given.
-        piece_rows: most rows of a piece.
-
-    Returns:
-        Every row once, in order; shards without rows are left out.
-    """
-    sizes = [count_rows(shard) for shard in shards] if n_rows is None else n_rows
-    groups: list[list[Part]] = [[]]
-    filled = 0
-    for number, (path, size) in enumerate(zip(shards, sizes, strict=True)):
-        for first in range(0, size, piece_rows):
-            part = Part(number, path, first, min(first + piece_rows, size), size)
-            if filled + part.stop - part.first > piece_rows:
-                groups.append([])
-                filled = 0
-            groups[-1].append(part)
-            filled += part.stop - part.first
-    return [Piece(i, tuple(group)) for i, group in enumerate(g for g in groups if g)]
-
-
-def read_piece(piece: Piece, *, with_flux: bool = True) -> RebinnedSpectra:
-    """Read the rows of a piece."""
-    return concatenate(
-        [
-            read_shard(p.path, rows=slice(p.first, p.stop), with_flux=with_flux, with_ivar=False)
-            for p in piece.parts
-        ]
-    )
 
 
 def apply_members(

@@ -21,6 +21,7 @@ from quasarloop.artefacts import (
 )
 from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.member_record import METADATA_KEY, members_metadata, members_table
+from quasarloop.ensemble.pieces import Piece, count_rows
 from quasarloop.ensemble.votes import MemberFinds, VoteRule, vote_columns
 from quasarloop.errors import DataFormatError, GridError, OutputError
 from quasarloop.lines import Line
@@ -29,12 +30,9 @@ from quasarloop.store import Store
 
 __all__ = [
     "MANIFEST",
-    "Part",
-    "Piece",
     "PieceVotes",
     "Votes",
     "VotesWriter",
-    "count_rows",
     "members_file",
     "open_votes",
     "piece_votes",
@@ -72,48 +70,6 @@ class Votes:
         return self.record.get("cascade") is not None
 
 
-class Part(NamedTuple):
-    """Consecutive rows of one shard.
-
-    Attributes:
-        shard: number of the shard in the store's order.
-        path: its file.
-        first, stop: rows.
-        n_shard_rows: rows of the whole shard.
-    """
-
-    shard: int
-    path: Path
-    first: int
-    stop: int
-    n_shard_rows: int
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Rows of a store that are predicted together, in order.
-
-    Attributes:
-        number: place in the list of all pieces.
-        parts: where the rows are.
-    """
-
-    number: int
-    parts: tuple[Part, ...]
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return sum(part.stop - part.first for part in self.parts)
-
-    def name(self) -> str:
-        """Return the first and last shard, for messages."""
-        first, last = self.parts[0], self.parts[-1]
-        rows = f"rows {first.first} to {first.stop - 1}"
-        if len(self.parts) == 1:
-            return f"shard {first.path.stem}, {rows}"
-        return f"shards {first.path.stem} to {last.path.stem}"
-
-
 class PieceVotes(NamedTuple):
     """Votes on the rows of a piece, and the members' record of them if that is kept."""
 
@@ -129,11 +85,6 @@ def votes_file(folder: Path, shard: Path) -> Path:
 def members_file(folder: Path, shard: Path) -> Path:
     """Return the members' record of a shard."""
     return folder / "members" / f"{shard.stem}.parquet"
-
-
-def count_rows(shard: Path) -> int:
-    """Return the number of rows of a Parquet file, from its footer."""
-    return int(pq.read_metadata(shard).num_rows)
 
 
 def piece_votes(

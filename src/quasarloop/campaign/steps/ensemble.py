@@ -21,9 +21,9 @@ from quasarloop.classes import Thresholds
 from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
 from quasarloop.ensemble.forecast import Score
 from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.ensemble.train import train_ensemble
-from quasarloop.ensemble.vote import VoteOptions, vote
+from quasarloop.ensemble.vote import vote
 from quasarloop.network.labelled import label_spectra
 
 __all__ = ["ENSEMBLE", "VOTES"]

@@ -1,0 +1,105 @@
+"""Pieces of a store: a few hundred rows, from one shard or from several small ones.
+
+Pieces are cut by the store's listing alone, never by the number of workers or by what is already
+done, so that every row is computed in the same company, and its numbers are the same bit for bit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pyarrow.parquet as pq
+
+from quasarloop.spectra import RebinnedSpectra, concatenate
+from quasarloop.store import read_shard
+
+__all__ = ["PIECE_ROWS", "Part", "Piece", "count_rows", "cut_pieces", "read_piece"]
+
+# Rows of one piece: enough to be worth sending, few enough to spread over a cluster and to
+# lose little by a kill. Source: our choice.
+PIECE_ROWS: Final = 512
+
+
+class Part(NamedTuple):
+    """Consecutive rows of one shard.
+
+    Attributes:
+        shard: number of the shard in the store's order.
+        path: its file.
+        first, stop: rows.
+        n_shard_rows: rows of the whole shard.
+    """
+
+    shard: int
+    path: Path
+    first: int
+    stop: int
+    n_shard_rows: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a store that are predicted together, in order.
+
+    Attributes:
+        number: place in the list of all pieces.
+        parts: where the rows are.
+    """
+
+    number: int
+    parts: tuple[Part, ...]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return sum(part.stop - part.first for part in self.parts)
+
+    def name(self) -> str:
+        """Return the first and last shard, for messages."""
+        first, last = self.parts[0], self.parts[-1]
+        rows = f"rows {first.first} to {first.stop - 1}"
+        if len(self.parts) == 1:
+            return f"shard {first.path.stem}, {rows}"
+        return f"shards {first.path.stem} to {last.path.stem}"
+
+
+def cut_pieces(
+    shards: Sequence[Path], n_rows: Sequence[int] | None = None, piece_rows: int = PIECE_ROWS
+) -> list[Piece]:
+    """Cut a store into pieces: long shards into several, short neighbours into one.
+
+    Args:
+        shards: in the store's order.
+        n_rows: of each shard; read from the files' footers if not given.
+        piece_rows: most rows of a piece.
+
+    Returns:
+        Every row once, in order; shards without rows are left out.
+    """
+    sizes = [count_rows(shard) for shard in shards] if n_rows is None else n_rows
+    groups: list[list[Part]] = [[]]
+    filled = 0
+    for number, (path, size) in enumerate(zip(shards, sizes, strict=True)):
+        for first in range(0, size, piece_rows):
+            part = Part(number, path, first, min(first + piece_rows, size), size)
+            if filled + part.stop - part.first > piece_rows:
+                groups.append([])
+                filled = 0
+            groups[-1].append(part)
+            filled += part.stop - part.first
+    return [Piece(i, tuple(group)) for i, group in enumerate(g for g in groups if g)]
+
+
+def read_piece(piece: Piece, *, with_flux: bool = True) -> RebinnedSpectra:
+    """Read the rows of a piece."""
+    return concatenate(
+        [
+            read_shard(p.path, rows=slice(p.first, p.stop), with_flux=with_flux, with_ivar=False)
+            for p in piece.parts
+        ]
+    )
+
+
+def count_rows(shard: Path) -> int:
+    """Return the number of rows of a Parquet file, from its footer."""
+    return int(pq.read_metadata(shard).num_rows)
