@@ -29,8 +29,8 @@ def make(config, seed=0):
     return model
 
 
-def outputs(said):
-    return [out for out in said if out is not None]
+def outputs(logits):
+    return [out for out in logits if out is not None]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -76,17 +76,17 @@ def test_planted_evidence_adds_up_where_the_lines_meet(config):
         position = config.grid.position_of(line.wave_rest_aa * (1 + z))
         if np.isfinite(position):
             evidence[0, int(position) - first, i] = 1.0
-    said = Reader.of(config).log_p(evidence, torch.zeros(1, HEAD.n_knots))[0].numpy()
-    best = HEAD.z[said.argmax()]
+    outputs = Reader.of(config).log_p(evidence, torch.zeros(1, HEAD.n_knots))[0].numpy()
+    best = HEAD.z[outputs.argmax()]
     assert np.log10((1 + best) / (1 + z)) == pytest.approx(0, abs=1.5e-3)
-    assert said.max() > 2.2  # of 4, by linear interpolation between places
-    assert np.sort(said[np.abs(HEAD.z - z) > 0.1])[-1] <= 1.0 + 1e-6
+    assert outputs.max() > 2.2  # of 4, by linear interpolation between places
+    assert np.sort(outputs[np.abs(HEAD.z - z) > 0.1])[-1] <= 1.0 + 1e-6
 
 
 def test_the_coarse_part_runs_straight_between_knots():
     knots = torch.arange(47.0)[None] ** 2
-    said = Reader.of(CONFIG).log_p(torch.zeros(1, 444, 6), knots)[0].numpy()
-    assert said[[0, 20, 30, 903]].tolist() == pytest.approx(
+    outputs = Reader.of(CONFIG).log_p(torch.zeros(1, 444, 6), knots)[0].numpy()
+    assert outputs[[0, 20, 30, 903]].tolist() == pytest.approx(
         [0, 1, 2.5, 0.85 * 45**2 + 0.15 * 46**2]
     )
 
@@ -126,15 +126,15 @@ def test_the_fast_predictor_says_what_the_plain_network_says(config):
 def test_joint_redshifts_come_from_the_head_if_there_is_one():
     weights = from_module(LineFinder(CONFIG, torch.Generator().manual_seed(1)))
     flux = np.random.default_rng(0).normal(size=(5, 443)).astype(np.float32)
-    said = Predictor(weights).predict(flux, redshifts=True)
-    log_p = np.full_like(said.log_p, -30)
+    outputs = Predictor(weights).predict(flux, redshifts=True)
+    log_p = np.full_like(outputs.log_p, -30)
     log_p[:, 500] = 0
-    found = joint_redshifts(replace(said, log_p=log_p), CONFIG)
+    found = joint_redshifts(replace(outputs, log_p=log_p), CONFIG)
     np.testing.assert_allclose(found.z, HEAD.z[500])
     boxes_only = joint_redshifts(Predictor(weights).predict(flux), CONFIG)
     assert not np.allclose(boxes_only.z, HEAD.z[500])
-    assert len(said[1:3]) == 2
-    np.testing.assert_array_equal(said[1:3].log_p, said.log_p[1:3])
+    assert len(outputs[1:3]) == 2
+    np.testing.assert_array_equal(outputs[1:3].log_p, outputs.log_p[1:3])
 
 
 def test_in_doubt_the_boxes_say_which_peak():
@@ -207,8 +207,8 @@ def test_other_kernels_know_where_their_cells_lie():
     reader = Reader.of(config)
     evidence = torch.zeros(1, 90, 6)
     evidence[0, 30, 3] = 1
-    said = reader.log_p(evidence, torch.zeros(1, config.redshift.n_knots))[0]
-    z = config.redshift.z[int(said.argmax())]
+    outputs = reader.log_p(evidence, torch.zeros(1, config.redshift.n_knots))[0]
+    z = config.redshift.z[int(outputs.argmax())]
     assert grid.position_of(2796.3511 * (1 + z)) == pytest.approx(30.5, abs=0.51)
 
 
@@ -235,7 +235,7 @@ def test_ln_p_is_the_sum_of_what_lies_at_each_lines_place():
     lines = [CONFIG.lines[i] for i in CONFIG.emission_index]
     draw = np.random.default_rng(5)
     evidence = draw.normal(size=(3, 444, len(lines))).astype(np.float32)
-    said = Reader.of(CONFIG).log_p(torch.from_numpy(evidence), torch.zeros(3, HEAD.n_knots))
+    outputs = Reader.of(CONFIG).log_p(torch.from_numpy(evidence), torch.zeros(3, HEAD.n_knots))
     total = np.zeros((3, HEAD.n_z))
     for i, line in enumerate(lines):
         wave = line.wave_rest_aa * (1 + HEAD.z)
@@ -243,4 +243,4 @@ def test_ln_p_is_the_sum_of_what_lies_at_each_lines_place():
         for row in range(3):
             ends = np.concatenate([[0], evidence[row, :, i], [0]])
             total[row] += np.interp(place, np.arange(-1, 445), ends)
-    np.testing.assert_allclose(said.numpy(), total, atol=5e-3)  # the last 0.1 % is never left
+    np.testing.assert_allclose(outputs.numpy(), total, atol=5e-3)  # the last 0.1 % is never left

@@ -81,13 +81,13 @@ def test_a_redshift_head_learns_and_is_calibrated():
     assert head.error_scale != 1.0
     fresh = toy_sky(600, seed=5)
     quasars = fresh[np.flatnonzero(fresh.is_qso)]
-    said = Predictor(result.weights).predict(quasars.flux, redshifts=True)
-    found = joint_redshifts(said, result.weights.config)
+    outputs = Predictor(result.weights).predict(quasars.flux, redshifts=True)
+    found = joint_redshifts(outputs, result.weights.config)
     right = np.abs(np.log((1 + found.z) / (1 + quasars.z))) < CONFUSION
     assert right.mean() > 0.97
     pull = ((found.z - quasars.z) / found.z_err)[right]
     assert 0.55 < np.mean(np.abs(pull) < 1) < 0.8
-    one_line = classify_finds(decode(said, result.weights.config), result.weights.config).z_best
+    one_line = classify_finds(decode(outputs, result.weights.config), result.weights.config).z_best
     joint_scatter, scatter = (
         np.median(np.abs(np.log((1 + z) / (1 + quasars.z)))) for z in (found.z, one_line)
     )

@@ -130,10 +130,10 @@ def test_six_layer_fixture_gives_what_tensorflow_gave(fixture_dir, coadd):
 
 def test_decoding_gives_quasarnets_stored_confidences_and_redshifts(fixture_dir):
     # Made by QuasarNET itself, which goes on in a straight line past the red end.
-    said = np.load(fixture_dir / "predict_data.npy").transpose(1, 0, 2)
+    outputs = np.load(fixture_dir / "predict_data.npy").transpose(1, 0, 2)
     from quasarloop.network.decode import LineOutputs
 
-    outputs = LineOutputs(said[..., :13], said[..., 13:])
+    outputs = LineOutputs(outputs[..., :13], outputs[..., 13:])
     finds = decode(outputs, NetworkConfig())
     lines = np.load(fixture_dir / "predict_lya.npy").T
     np.testing.assert_allclose(finds.confidence[:, :6], lines, atol=1e-12)
@@ -155,8 +155,8 @@ def test_the_rescale_trap_from_first_principles(fixture_dir, coadd):
     right, as_quasarnp = read_weights(path), read_weights(path, "plain")
     assert right.rescaled
     assert not as_quasarnp.rescaled
-    said = Predictor(as_quasarnp).predict(coadd)
-    np.testing.assert_allclose(said.offset, sigmoid, atol=1e-5)
+    outputs = Predictor(as_quasarnp).predict(coadd)
+    np.testing.assert_allclose(outputs.offset, sigmoid, atol=1e-5)
     # -0.1 + 1.2 s differs from s by at most a tenth of a box; here by 0.096
     assert np.abs(-0.1 + 0.2 * sigmoid).max() == pytest.approx(0.0957, abs=1e-4)
 
@@ -255,9 +255,9 @@ def test_written_files_read_back_digit_by_digit(tmp_path, config):
     flux = np.random.default_rng(0).normal(size=(9, config.grid.n_bins)).astype(np.float32)
     if (config.offset_low, config.offset_high) in ((-0.1, 1.1), (0, 1)):
         found = numpy_network(tmp_path / "w.h5", flux, rescale=config.rescales_offsets)
-        said = Predictor(back).predict(flux)
-        np.testing.assert_allclose(said.confidence, found[0], atol=1e-5)
-        np.testing.assert_allclose(said.offset, found[1], atol=1e-5)
+        outputs = Predictor(back).predict(flux)
+        np.testing.assert_allclose(outputs.confidence, found[0], atol=1e-5)
+        np.testing.assert_allclose(outputs.offset, found[1], atol=1e-5)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """ReLU and dropout in one step, at a small part of the cost of torch's own on a CPU.
 
 torch draws one floating-point number per activation, which takes a quarter of a whole
-training step. Sixteen random bits say "keep" or "drop" as well, and once ReLU and dropout
-are one function the output itself tells, on the way back, which activations lived.
+training step. Sixteen random bits decide "keep" or "drop" as well, and once ReLU and dropout
+are one function the output itself shows, on the way back, which activations were kept.
 """
 
 from typing import Any, Final
@@ -63,7 +63,7 @@ def relu_dropout(x: Tensor, rate: float, source: DropoutSource | None) -> Tensor
 
 
 def rounded_rate(rate: float) -> float:
-    """Return the rate really used on a CPU, within 1/131072 of the one asked for."""
+    """Return the rate used on a CPU, within 1/131072 of the one requested."""
     return _dropped_levels(rate) / _LEVELS
 
 

@@ -1,8 +1,8 @@
 """One redshift from all lines together: p(z) from every line's boxes, offsets and absence.
 
 The classic redshift is that of the most confident line; if that line is mistaken for another,
-the redshift is wrong, and where it lies in its box clumps. Here every line has a say at every
-redshift: where it falls into the grid, its boxes tell how likely it is there; where it does not,
+the redshift is wrong, and where it lies in its box clumps. Here every line counts at every
+redshift: where it falls into the grid, its boxes give its probability there; where it does not,
 its empty boxes count. Only outputs are read, so any weights file serves.
 """
 
@@ -38,10 +38,10 @@ class LineTrust(NamedTuple):
 
     Attributes:
         width: scale of the place error of a line found with confidence 1, boxes.
-        tempering: power of the line's say: the heads of a network read the same features and
+        tempering: power of the line's density: the heads of a network read the same features and
             are wrong together, some more than others.
         absence: weight of "no line in the grid" against one box, when a quasar's line is outside.
-        floor: density per box left where a head says there is nothing; no head can veto alone.
+        floor: density per box left where a head finds nothing; no head can veto alone.
     """
 
     width: Number
@@ -74,7 +74,7 @@ class JointCalibration:
 
 
 # Source: our fit, `python studies/joint_table.py fit` with QuasarNP's four- and six-layer weights
-# (../shared/data/quasarnp_fixture) on 2000 simulated quasars, half of them with DESI's n(z), half
+# (its test data) on 2000 simulated quasars, half of them with DESI's n(z), half
 # flat in z. What it gives on other quasars: docs/redshifts.md.
 CALIBRATION: Final = JointCalibration(
     lines={
@@ -112,13 +112,13 @@ _SCALE_MAX: Final = 0.12
 # A line's presence fades over this many boxes at the ends of the grid, as places are uncertain.
 _EDGE: Final = 0.2
 _TINY: Final = 1e-12
-# Where the second peak of a redshift head has more than this, boxes have a say in its peaks, with
+# Where the second peak of a redshift head has more than this, boxes are weighed in its peaks, with
 # this power. Source: our choice: half their own weight saved five of ten wrong redshifts of real
 # quasars unlike those simulated, and cost no significant number on the simulated sky.
 _DOUBT: Final = 1e-3
-_BOX_SAY: Final = 0.5
+_BOX_POWER: Final = 0.5
 _BLOCK_ROWS: Final = 64  # the arrays of a block stay in the processor's cache
-_HEAD_ROWS: Final = 512  # as well where only a head's few peaks are asked about
+_HEAD_ROWS: Final = 512  # as well where only a head's few peaks are evaluated
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class JointRedshifts:
 
 
 class LineEvidence(NamedTuple):
-    """What the lines of some spectra say, made ready to be asked at any redshift.
+    """Evidence of the lines of some spectra, ready to be evaluated at any redshift.
 
     Attributes:
         log_z1: (n, n_lines, k) ln(1 + z) that each of the k likeliest boxes means.
@@ -254,8 +254,8 @@ def joint_redshifts(
     """Return the redshift that all lines together point to.
 
     Args:
-        outputs: what the network said; rows that are not finite come back as NaN. If they hold
-            what a redshift head said, that is read; boxes and `calibration` only where it is in
+        outputs: of the network; rows that are not finite come back as NaN. If they hold
+            ln p(z) of a redshift head, that is read; boxes and `calibration` only where it is in
             doubt between two peaks.
         config: its lines, boxes and grid.
         calibration: how far lines are trusted.
@@ -285,7 +285,7 @@ def joint_redshifts(
 def _of_head(
     outputs: LineOutputs, config: NetworkConfig, calibration: JointCalibration
 ) -> JointRedshifts:
-    """Read p(z) of the head; in doubt let boxes and offsets have a say about its peaks."""
+    """Read p(z) of the head; in doubt weigh its peaks with boxes and offsets."""
     assert outputs.log_p is not None  # for mypy
     assert config.redshift is not None
     peaks = read_peaks(outputs.log_p, config.redshift)
@@ -293,10 +293,10 @@ def _of_head(
     boxes &= np.isfinite(outputs.offset).all(axis=(1, 2))
     doubt = np.partition(peaks.mass, -2, axis=1)[:, -2] > _DOUBT
     for rows in _blocks(np.flatnonzero(doubt & boxes), _HEAD_ROWS):
-        said_there = LineOutputs(outputs.confidence[rows], outputs.offset[rows])
-        evidence = LineEvidence.of(said_there, config, calibration)
-        said = evidence.log_density(np.maximum(peaks.log_z1[rows], 0.0))
-        factor = np.exp(_BOX_SAY * (said - said.max(axis=1, keepdims=True)))
+        doubtful = LineOutputs(outputs.confidence[rows], outputs.offset[rows])
+        evidence = LineEvidence.of(doubtful, config, calibration)
+        log_density = evidence.log_density(np.maximum(peaks.log_z1[rows], 0.0))
+        factor = np.exp(_BOX_POWER * (log_density - log_density.max(axis=1, keepdims=True)))
         before = peaks.mass[rows]
         after = before * factor
         # What lies outside all peaks keeps its share.
@@ -307,7 +307,7 @@ def _of_head(
 
 def _of_block(evidence: LineEvidence, calibration: JointCalibration) -> JointRedshifts:
     centre, step = _highest_peaks(evidence)  # (n, p)
-    # Points around every peak, all asked at once; places of peaks that are none are any number.
+    # Points around every peak, all evaluated at once; places of peaks that are none are any number.
     ladder = np.arange(_N_POINTS) - (_N_POINTS - 1) / 2
     points = np.nan_to_num(centre)[..., None] + step[..., None] * ladder  # (n, p, points)
     log_p = evidence.log_density(points.reshape(len(points), -1)).reshape(points.shape)

@@ -72,7 +72,7 @@ def decide_offsets(file: KerasFile, n_lines: int, requested: Offsets = "auto") -
         requested: ``"auto"`` decides from the file, the others for it.
 
     Raises:
-        WeightsError: the file contradicts itself; the message says how, and how to decide.
+        WeightsError: the file contradicts itself; the message names the way out.
     """
     if requested == "rescaled":
         return OffsetSpan(*OFFSET_RANGE, "rescaled, as requested")

@@ -42,7 +42,7 @@ class Targets:
     Attributes:
         box: (n, n_lines, n_boxes) float32, 1 in the box that holds the line, else 0.
         offset: (n, n_lines) float32, place of the line within its box, in [0, 1); 0 without one.
-        has_box: (n, n_lines) bool, True where the line stands on the grid and shall be found.
+        has_box: (n, n_lines) bool, True where the line is on the grid, to be found.
         weight: (n, n_lines) float32, 1 where the label may train this line finder, else 0.
     """
 
@@ -63,7 +63,7 @@ class Targets:
 def make_targets(
     spectype: ArrayLike, z: ArrayLike, bal: ArrayLike, trains: ArrayLike, config: NetworkConfig
 ) -> Targets:
-    """Return what every line finder shall say of labelled spectra.
+    """Return the targets of every line finder for labelled spectra.
 
     A quasar's line has one box with its offset, if it falls on the grid. Stars, galaxies and
     lines off the grid have none: all boxes are trained to 0. The finder of broad absorption
@@ -77,7 +77,7 @@ def make_targets(
         trains: (n,) bool, False for labels of low quality (`TruthTable.trains`).
         config: lines, grid and boxes.
 
-    Source: INTEROP.md, "Target"; QuasarNET, ``io.objective``.
+    Source: docs/reference/network.md, "Lines and boxes"; QuasarNET, ``io.objective``.
 
     >>> config = NetworkConfig()
     >>> targets = make_targets([SpecType.QSO], [2.0], [-1], [True], config)
@@ -104,12 +104,12 @@ def make_targets(
 def line_positions(
     spectype: ArrayLike, z: ArrayLike, bal: ArrayLike, config: NetworkConfig
 ) -> NDArray[np.float64]:
-    """Return where every line stands on the grid, in bins from its blue end.
+    """Return the position of every line on the grid, in bins from its blue end.
 
     Args:
         spectype: (n,) `SpecType`.
         z: (n,) redshift; read for quasars only.
-        bal: (n,) 1 where the finder of broad absorption shall find some.
+        bal: (n,) 1 where the finder of broad absorption has a target.
         config: lines and grid.
 
     Returns:
@@ -209,7 +209,7 @@ def line_finder_loss(
         config: for the range of the offsets.
         mean_over: what the boxes are averaged over.
 
-    Source: Busca & Balland 2018, eq. 1; INTEROP.md, "Loss of a line"; QuasarNET,
+    Source: Busca & Balland 2018, eq. 1; QuasarNET,
     ``models.custom_loss`` (axis=1 today, none in 2018). There, probabilities are clipped at
     1e-7; here nothing is.
     """
@@ -235,7 +235,7 @@ def _mean_per_spectrum(value: Tensor, counted: Tensor, weight: Tensor) -> Tensor
 def _mean_per_batch(value: Tensor, counted: Tensor, weight: Tensor) -> Tensor:
     total = (value.sum(2) * weight).sum(0)  # (n_lines,)
     number = (counted.sum(2) * weight).sum(0)
-    # A line without a single such box in the batch has nothing to say.
+    # A line without a single such box in the batch adds nothing.
     return (total / number.where(number > 0, 1.0)).sum()
 
 
@@ -256,7 +256,7 @@ class RedshiftTargets(NamedTuple):
 def redshift_targets(
     spectype: ArrayLike, z: ArrayLike, trains: ArrayLike, head: RedshiftGrid
 ) -> RedshiftTargets:
-    """Return what p(z) shall say of labelled spectra.
+    """Return the targets of p(z) for labelled spectra.
 
     Args:
         spectype: (n,) `SpecType`; all but quasars have weight 0.

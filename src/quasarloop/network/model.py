@@ -93,7 +93,7 @@ def forward(layers: Layers, config: NetworkConfig, flux: Tensor, activate: Activ
     n, n_bins = flux.shape
     read = () if layers.redshift is None or config.redshift is None else config.redshift.maps
     cells = []  # the maps the redshift head reads, (n, width, n_filters) each
-    # With a single channel both memory orders fit; these strides say which one is meant, or the
+    # With a single channel both memory orders fit; these strides decide which one is meant, or the
     # first, largest activations would be in the other.
     x = flux.contiguous().as_strided((n, 1, 1, n_bins), (n_bins, 1, n_bins, 1))
     for number, (conv, pad) in enumerate(zip(convs, config.paddings(), strict=True)):

@@ -1,10 +1,10 @@
 """A redshift head: one p(z) from a map of the spectrum, trained on redshifts themselves.
 
-Boxes and offsets are guessed from a hundred numbers that have forgotten places; so offsets
-clump. The map of an early convolution still knows them. Every cell of it, told what the whole
-network makes of the spectrum, gives evidence for each emission line, bin by bin. At a trial
-redshift the lines' evidence is read where they would stand and added up; outside the map it is
-0. What the whole network thinks of the redshift, coarsely, is added. The sum is ln p(z).
+Boxes and offsets are computed from a hundred features without positions; so offsets clump. The
+map of an early convolution still has positions. Every cell of it, together with the features of
+the whole spectrum, gives evidence for each emission line, bin by bin. At a trial redshift the
+evidence of each line is read at its position and added up; outside the map it is 0. A coarse
+ln p(z) from the features of the whole spectrum is added. The sum is ln p(z).
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class LineReads(NamedTuple):
 def line_reads(
     head: RedshiftGrid, lines: tuple[Line, ...], grid: WaveGrid, first_bin: float, n_places: int
 ) -> LineReads:
-    """Return where in their maps the lines stand at every redshift.
+    """Return the positions of the lines in their maps at every redshift.
 
     Args:
         head: the redshifts.
@@ -53,7 +53,7 @@ def line_reads(
         position = np.log10(wave / grid.start_aa) / grid.step
     else:
         position = (wave - grid.start_aa) / grid.step
-    # Half a bin: a place stands for the middle of its bin. One: for the place before the first.
+    # Half a bin: a place is the middle of its bin. One: for the place before the first.
     place = np.clip(position - 0.5 - first_bin + 1.0, 0.0, n_places + 0.999)
     lower = np.floor(place).astype(np.int64)
     return LineReads(lower, (place - lower).astype(np.float32))
@@ -96,7 +96,7 @@ class Reader(NamedTuple):
 
     @classmethod
     def of(cls, config: NetworkConfig) -> "Reader":
-        """Work out a network's."""
+        """Return the reader of a network."""
         head = config.redshift
         assert head is not None  # for mypy: only networks with a head come here
         lines = tuple(config.lines[i] for i in config.emission_index)
@@ -197,7 +197,7 @@ def head_logits(
     features = sum(spread[1:], spread[0]) if spread else whole.unsqueeze(1)
     features = _plus_linear(features, cells[0], kernels[0])
     features.relu_()  # (n, width, n_channels)
-    # Half precision would round evidence to parts of what tells neighbouring bins apart.
+    # Half precision would round evidence to parts of the difference of neighbouring bins.
     with torch.autocast(features.device.type, enabled=False):
         evidence = functional.linear(features.float(), arrays.lines, arrays.lines_bias)
         knots = functional.linear(hidden.float(), arrays.knots, arrays.knots_bias)
@@ -247,7 +247,7 @@ def _under(config: NetworkConfig, finest: int, conv: int) -> NDArray[np.int64]:
 
 
 def _first_bin(config: NetworkConfig, conv: int) -> float:
-    """Return the bin that the first place of a convolution's map stands for.
+    """Return the bin of the first place of a convolution's map.
 
     The middle of what a convolution's first output reads, in bins, is found layer by layer;
     the bins of its cell lie around that.

@@ -30,7 +30,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-# Peaks nearer than this in ln(1 + z) are one: 15,000 km/s, the bound of a confusion.
+# Peaks nearer than this in ln(1 + z) are one: 15,000 km/s. Source: our choice.
 CONFUSION: Final = 0.05
 _N_PEAKS: Final = 3
 # A peak is measured this far to both sides, in ln(1 + z): 6000 km/s. Our choice.
@@ -118,7 +118,7 @@ def _of_block(log_p: NDArray[np.float32], head: RedshiftGrid) -> Peaks:
         mean[:, peak] = best + middle
         spread[:, peak] = near @ around**2 / norm - middle**2
         windows[row, best] = 0.0
-    # Between two neighbours of the grid p(z) cannot say more: a twelfth of a step squared.
+    # Between two neighbours of the grid p(z) has no more detail: a twelfth of a step squared.
     sigma = head.error_scale * np.sqrt(np.maximum(spread, 1 / 12)) * log_step
     return Peaks(mean * log_step, sigma, mass / whole[:, None])
 
@@ -129,9 +129,9 @@ def _blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
 
 logger = logging.getLogger(__name__)
 
-# Fewer quasars than this cannot say how wide p(z) should be.
+# Fewer quasars than this do not constrain the width of p(z).
 _MIN_QUASARS: Final = 100
-# The range of temperatures tried: half as sure to five times less sure than the head says.
+# The range of temperatures tried: from half to five times the width of the p(z) of the head.
 _TEMPERATURES: Final = (0.5, 5.0)
 _ONE_SIGMA: Final = 68.27  # per cent
 _TWO_SIGMA: Final = 95.45
@@ -175,13 +175,13 @@ def fit_temperature(
     lower = np.floor(place).astype(np.int64)
     row = np.arange(len(z))
     share = place - lower
-    said = (1 - share) * log_p[row, lower] + share * log_p[row, lower + 1]
+    at_truth = (1 - share) * log_p[row, lower] + share * log_p[row, lower + 1]
     top = log_p.max(axis=1)
 
     def surprise(log_t: float) -> float:
         cold = np.float32(np.exp(-log_t))
         norm = np.log(np.exp((log_p - top[:, None]) * cold).sum(axis=1, dtype=np.float64))
-        return float(np.mean(norm - (said - top) * cold))
+        return float(np.mean(norm - (at_truth - top) * cold))
 
     bounds = tuple(np.log(_TEMPERATURES))
     return float(np.exp(minimize_scalar(surprise, bounds=bounds, method="bounded").x))

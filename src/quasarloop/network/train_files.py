@@ -33,11 +33,11 @@ class TrainingPlan:
     Attributes:
         store: folder of the store.
         truth: truth tables; of one target's labels the last table's counts.
-        out: weights file to write; history, figure and manifest stand beside it.
+        out: weights file to write; history, figure and manifest are written beside it.
         validation: part of the objects held out; 0 trains with all and keeps the last epoch.
         seed: of the split and of the training.
         resume: go on from the checkpoint of a killed training.
-        overwrite: replace what stands there.
+        overwrite: replace existing files.
     """
 
     store: Path
@@ -71,7 +71,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainedFiles:
-    """What came of a training.
+    """The result of a training.
 
     Attributes:
         result: the network and its history.
@@ -99,13 +99,13 @@ def train_to_files(
     Args:
         plan: inputs and outputs.
         network: a configuration to start anew, or weights to start from.
-        options: how.
-        on_start: told, before the first epoch, which spectra train.
-        on_epoch: told of every epoch.
+        options: of the training.
+        on_start: called before the first epoch with the counts and the rows.
+        on_epoch: called after every epoch.
 
     Raises:
-        OutputError: the output exists, or a checkpoint stands there and neither `resume` nor
-            `overwrite` was asked for.
+        OutputError: the output exists, or a checkpoint exists and neither `resume` nor
+            `overwrite` is set.
         GridError: store and network are on different grids.
         TruthError: nothing to train with.
     """

@@ -115,7 +115,7 @@ def read_weights(
         grid: the grid of the input, needed if the file has none and it is not the log grid.
 
     Raises:
-        WeightsError: not such a file, incomplete, or ambiguous; the message says what to do.
+        WeightsError: not such a file, incomplete, or ambiguous; the message names the remedy.
     """
     return inspect_weights(path, offsets, lines=lines, grid=grid)[0]
 
@@ -163,7 +163,7 @@ def read_thresholds(path: str | Path) -> Thresholds:
 def write_weights(weights: Weights, path: str | Path) -> None:
     """Write the file every reader understands alike; the same weights give the same bytes.
 
-    Layers are numbered from 1, an empty group ``lambda`` stands for the rescaling, and the
+    Layers are numbered from 1, an empty group ``lambda`` marks the rescaling, and the
     grid, lines, thresholds and provenance are inside.
 
     Raises:
