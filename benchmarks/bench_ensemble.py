@@ -19,10 +19,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks.bench_classify import _reference
 from benchmarks.ensemble_inputs import Inputs, first_shards, inputs
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote, vote_class
-from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
+from quasarloop.ensemble.cascade import cascade_vote
 from quasarloop.ensemble.entropy import count_votes, vote_entropy
 from quasarloop.ensemble.manifest import Ensemble
-from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.options import CascadeOptions, EnsembleOptions
 from quasarloop.ensemble.train import train_ensemble
 from quasarloop.ensemble.vote import vote
 from quasarloop.ensemble.votes import count_column

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.classes import Thresholds
-from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
-from quasarloop.ensemble.forecast import Score
+from quasarloop.ensemble.cascade_run import CascadeRun
 from quasarloop.ensemble.member_record import read_member_record
+from quasarloop.ensemble.options import CascadeOptions, Score
 from quasarloop.ensemble.votes import MemberFinds
 from quasarloop.ensemble.votes_folder import members_file, open_votes
 from quasarloop.evaluate.figures import use_style

@@ -76,7 +76,7 @@ def test_cascade_says_what_it_asked_and_may_have_lost(folder):
     assert "expected loss among the top 5" in result.output
     assert open_votes(folder / "cascade").record["cascade"]["top_k"] == 5
     wrong = run(*words, "--out", folder / "other", "--cascade", "--score", "luck")
-    assert "a cascade ranks by entropy, soft_entropy" in str(wrong.exception)
+    assert "known: entropy, soft_entropy" in str(wrong.exception)
 
 
 def test_info_shows_what_it_is_made_of(folder):

@@ -14,8 +14,8 @@ import pytest
 from quasarloop.classes import Thresholds
 from quasarloop.engine import Engine
 from quasarloop.ensemble.cascade import cascade_vote
-from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
-from quasarloop.ensemble.options import VoteOptions
+from quasarloop.ensemble.cascade_run import CascadeRun
+from quasarloop.ensemble.options import CascadeOptions, VoteOptions
 from quasarloop.ensemble.vote import vote
 from quasarloop.errors import OutputError, SelectionError
 
@@ -103,7 +103,7 @@ def test_unusable_spectra_are_not_asked_again(fakes, answers):
 
 
 def test_impossible_options_are_refused():
-    with pytest.raises(SelectionError, match="first >= 2"):
+    with pytest.raises(SelectionError, match="first is 1; it must be at least 2"):
         CascadeOptions(first=1)
     with pytest.raises(SelectionError, match="max_loss is 0"):
         CascadeOptions(max_loss=0)
@@ -188,9 +188,10 @@ def test_two_workers_of_a_cluster_give_the_same_bytes(
 
 
 _MAIN = """
-from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
+from quasarloop.ensemble.cascade import cascade_vote
+from quasarloop.ensemble.options import CascadeOptions
 from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.options import VoteOptions
+from quasarloop.ensemble.options import CascadeOptions, VoteOptions
 from quasarloop.store import open_store
 if __name__ == "__main__":
     cascade_vote(open_ensemble({ensemble!r}), open_store({store!r}), {out!r},

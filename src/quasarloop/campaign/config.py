@@ -11,8 +11,7 @@ from typing import Any, Final, Literal, get_args
 import tomlkit
 
 from quasarloop.artefacts import write_atomically
-from quasarloop.ensemble.forecast import Score
-from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.options import EnsembleOptions, Score
 from quasarloop.errors import CampaignError
 from quasarloop.network.options import PresetOptions, TrainingOptions
 from quasarloop.options import check_options, described_fields, like, option, options_from_dict

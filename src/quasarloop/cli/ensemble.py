@@ -15,7 +15,7 @@ from quasarloop.cli.common import (
     progress_bar,
     with_options,
 )
-from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
+from quasarloop.ensemble.options import CascadeOptions, EnsembleOptions, VoteOptions
 from quasarloop.network.options import PresetOptions, TrainingOptions
 
 if TYPE_CHECKING:
@@ -102,7 +102,10 @@ def train(
         VoteOptions,
         names={"threshold": "--deciding-threshold", "counted_at": "--threshold"},
         leave_out=("red_end",),
-    )
+    ),
+    cascade_options=OptionsOf(
+        CascadeOptions, names={"top_k": "--top"}, only=("top_k", "max_loss", "score")
+    ),
 )
 def vote(
     *,
@@ -113,16 +116,7 @@ def vote(
     cascade: Annotated[
         bool, typer.Option(help="Few members first: exact for the top only, but faster.")
     ] = False,
-    top: Annotated[
-        int, typer.Option(min=1, help="Cascade: how many of the most confused must be exact.")
-    ] = 1000,
-    max_loss: Annotated[
-        float, typer.Option(help="Cascade: part of the top that may be lost, by its forecast.")
-    ] = 0.02,
-    score: Annotated[
-        str,
-        typer.Option(help="Cascade: entropy, soft_entropy or mutual_information ranks spectra."),
-    ] = "entropy",
+    cascade_options: CascadeOptions,
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
@@ -140,15 +134,14 @@ def vote(
     members, spectra = open_ensemble(ensemble), open_store(store)
     engine = Engine(workers=workers, scheduler=scheduler)
     if cascade:
-        how = {"top_k": top, "max_loss": max_loss, "score": score}
-        votes = _cascade(members, spectra, out, options, engine, how)
+        votes = _cascade(members, spectra, out, options, engine, cascade_options)
     else:
         votes = _exact(members, spectra, out, options, engine)
     typer.echo(f"{votes.n_rows} spectra, {len(members)} networks -> {out}")
     if report := votes.record.get("cascade_report"):
         typer.echo(
             f"{report['work']:.1%} of all predictions made; {report['n_exact']} spectra exact; "
-            f"expected loss among the top {top}: {report['expected_loss']:.2%}"
+            f"expected loss among the top {cascade_options.top_k}: {report['expected_loss']:.2%}"
         )
 
 
@@ -208,9 +201,9 @@ def _cascade(
     out: Path,
     options: "VoteOptions",
     engine: "Engine",
-    how: dict[str, Any],
+    cascade: CascadeOptions,
 ) -> "Votes":
-    from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
+    from quasarloop.ensemble.cascade import cascade_vote
 
     bars: dict[str, tuple[Any, _Rate, int]] = {}
     with progress_bar() as progress:
@@ -227,7 +220,7 @@ def _cascade(
             members,
             spectra,
             out,
-            cascade=CascadeOptions(**how),
+            cascade=cascade,
             options=options,
             engine=engine,
             on_step=step,

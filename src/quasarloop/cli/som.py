@@ -54,10 +54,8 @@ def fit(
     from quasarloop.engine import Engine
     from quasarloop.errors import DataFormatError
     from quasarloop.query.som_files import (
-        assign_store,
         cells_name,
         fingerprint,
-        read_map,
         write_map,
     )
     from quasarloop.store import open_store
@@ -74,16 +72,7 @@ def fit(
     write_map(out, som, opened.grid, {"data": fingerprint(opened), "seed": seed, **record})
     typer.echo(f"map of {cells.describe()} -> {out}")
     if assign_too:
-        with progress_bar() as progress:
-            task = progress.add_task("cells", total=len(opened.shards), note="")
-            found = assign_store(
-                read_map(out),
-                opened,
-                cells_name(out),
-                engine=engine,
-                on_shard=lambda: progress.advance(task),
-            )
-        _print_cells(found)
+        _assign(out, opened, cells_name(out), engine)
 
 
 @app.command()
@@ -106,22 +95,12 @@ def assign(
     """
     from quasarloop.artefacts import check_output
     from quasarloop.engine import Engine
-    from quasarloop.query.som_files import assign_store, cells_name, read_map
+    from quasarloop.query.som_files import cells_name
     from quasarloop.store import open_store
 
     path = check_output(out or cells_name(som), overwrite=overwrite)
-    opened = open_store(store)
-    with progress_bar() as progress:
-        task = progress.add_task("cells", total=len(opened.shards), note="")
-        found = assign_store(
-            read_map(som),
-            opened,
-            path,
-            engine=Engine(workers=workers, scheduler=scheduler),
-            other_data=other_data,
-            on_shard=lambda: progress.advance(task),
-        )
-    _print_cells(found)
+    engine = Engine(workers=workers, scheduler=scheduler)
+    _assign(som, open_store(store), path, engine, other_data=other_data)
 
 
 @app.command()
@@ -210,9 +189,19 @@ def _fit_sequential(store: Any, cells: Any, seed: int) -> tuple[Any, dict[str, A
     return som, {"options": asdict(options)}
 
 
-def _print_cells(found: Any) -> None:
-    from quasarloop.query.som_files import count_cells
+def _assign(som: Path, store: Any, out: Path, engine: Any, *, other_data: bool = False) -> None:
+    from quasarloop.query.som_files import assign_store, count_cells, read_map
 
+    with progress_bar() as progress:
+        task = progress.add_task("cells", total=len(store.shards), note="")
+        found = assign_store(
+            read_map(som),
+            store,
+            out,
+            engine=engine,
+            other_data=other_data,
+            on_shard=lambda: progress.advance(task),
+        )
     counts = count_cells(found)
     typer.echo(
         f"{int(counts.sum()):,} spectra in {np.count_nonzero(counts)} of {len(counts)} cells "

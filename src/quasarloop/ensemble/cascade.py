@@ -13,9 +13,9 @@ from typing import Final
 
 from quasarloop.engine import Engine, open_session
 from quasarloop.ensemble.cascade_asks import CHUNK_ROWS, Answers, answer
-from quasarloop.ensemble.cascade_run import CascadeOptions, CascadeRun
+from quasarloop.ensemble.cascade_run import CascadeRun
 from quasarloop.ensemble.manifest import Ensemble
-from quasarloop.ensemble.options import VoteOptions
+from quasarloop.ensemble.options import CascadeOptions, VoteOptions
 from quasarloop.ensemble.pieces import cut_pieces, read_piece
 from quasarloop.ensemble.vote import load_voters, on_device, vote_rule
 from quasarloop.ensemble.votes_folder import MANIFEST, Votes, VotesWriter, open_votes, piece_votes

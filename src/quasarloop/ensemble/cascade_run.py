@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Final, Protocol, get_args
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +21,14 @@ from quasarloop.ensemble.entropy import (
     soft_classes,
     vote_entropy,
 )
-from quasarloop.ensemble.forecast import Forecaster, Scatter, Score, measure_scatter
+from quasarloop.ensemble.forecast import Forecaster, Scatter, measure_scatter
+from quasarloop.ensemble.options import CascadeOptions
 from quasarloop.ensemble.votes import MemberFinds, vote_counts
-from quasarloop.errors import SelectionError
 
-__all__ = ["CascadeOptions", "CascadeRun", "Respondents"]
+__all__ = ["CascadeRun", "Respondents"]
 
 Rows = NDArray[np.int64]
 
-# How many times more members each stage has asked. Source: our choice, as `CascadeOptions`.
-_GROWTH: Final = 1.4
 # Draws that tell a mean score well enough to choose the leaders.
 _DRAWS_OF_MEANS: Final = 32
 # Scores this close are equal: they come from float32 draws.
@@ -51,55 +49,6 @@ class Respondents(Protocol):
 
     def finds(self, chunk: int) -> MemberFinds:
         """Return all that was said of a chunk so far, NaN where a member was not asked."""
-
-
-@dataclass(frozen=True)
-class CascadeOptions:
-    """How to ask.
-
-    Attributes:
-        top_k: so many spectra of highest score are to be found.
-        max_loss: part of them that may be lost, by the forecast, over all stages.
-        first: members asked about every spectrum; each stage asks `_GROWTH` times as many.
-        lead: after each stage the best ``lead × top_k`` are asked of all members at once: their
-            scores tell what the others must reach.
-        n_audit: so many of the dropped spectra, the likeliest ones, are asked of all members in
-            the end, to check the forecast.
-        score: what ranks spectra.
-
-    Source: our choice, from studies/cascade_curve.py; see docs/ensemble.md.
-    """
-
-    top_k: int = 1000
-    max_loss: float = 0.02
-    first: int = 4
-    lead: float = 1.0
-    n_audit: int = 100
-    score: Score = "entropy"
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1 or self.first < 2 or self.lead < 0 or self.n_audit < 0:  # noqa: PLR2004 -- two members scatter
-            raise SelectionError(
-                f"a cascade needs top_k >= 1, first >= 2, lead >= 0 and n_audit >= 0; found {self}"
-            )
-        if self.score not in get_args(Score):
-            raise SelectionError(
-                f"score is {self.score!r}; a cascade ranks by {', '.join(get_args(Score))}"
-            )
-        if not 0 < self.max_loss < 1:
-            raise SelectionError(f"max_loss is {self.max_loss}; a part between 0 and 1 is needed")
-
-    def stages(self, n_networks: int) -> list[int]:
-        """Return how many members have been asked after each stage, the last one left out.
-
-        >>> CascadeOptions().stages(64)
-        [4, 6, 8, 11, 15, 22, 30, 42, 59]
-        """
-        stages, members = [], float(self.first)
-        while round(members) < n_networks:
-            stages.append(round(members))
-            members *= _GROWTH
-        return stages
 
 
 @dataclass

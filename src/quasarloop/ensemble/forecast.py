@@ -8,17 +8,17 @@ spectra alike where few were asked. The guess is a set of draws of the final ent
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from quasarloop.classes import Thresholds
+from quasarloop.ensemble.options import Score
 
-__all__ = ["N_DRAWS", "Forecaster", "Scatter", "Score", "measure_scatter"]
+__all__ = ["N_DRAWS", "Forecaster", "Scatter", "measure_scatter"]
 
-Score = Literal["entropy", "soft_entropy", "mutual_information"]
 Floats = NDArray[np.float64]
 
 # Draws per spectrum. Chances are known to steps of one over this, and thousands of spectra of a

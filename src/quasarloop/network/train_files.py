@@ -43,10 +43,10 @@ class TrainingPlan:
     store: Path
     truth: Sequence[Path]
     out: Path
-    validation: float = 0.3
-    seed: int = 0
-    resume: bool = False
-    overwrite: bool = False
+    validation: float
+    seed: int
+    resume: bool
+    overwrite: bool
 
     @property
     def history(self) -> Path:

@@ -18,10 +18,9 @@ from quasarloop.campaign.layout import (
 from quasarloop.campaign.ledger import active_truth
 from quasarloop.campaign.state import Context, Step
 from quasarloop.classes import Thresholds
-from quasarloop.ensemble.cascade import CascadeOptions, cascade_vote
-from quasarloop.ensemble.forecast import Score
+from quasarloop.ensemble.cascade import cascade_vote
 from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
+from quasarloop.ensemble.options import CascadeOptions, EnsembleOptions, Score, VoteOptions
 from quasarloop.ensemble.train import train_ensemble
 from quasarloop.ensemble.vote import vote
 from quasarloop.network.labelled import label_spectra
