@@ -28,8 +28,8 @@ from quasarloop.store import (
     load_targets,
     open_store,
     read_shard,
-    shard_source,
 )
+from quasarloop.store.schema import metadata_of
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_what_goes_in_comes_out(tmp_path, survey, grid):
 def test_shards_say_where_they_come_from(tmp_path, survey):
     report = ingest(survey[:1], tmp_path / "store").reports[0]
     store = open_store(tmp_path / "store")
-    content = shard_source(store.shard(report.shard))
+    content = metadata_of(pq.read_schema(store.shard(report.shard)), report.shard)
     assert content["source"]["path"] == str(survey[0])
     assert content["source"]["content_sha256"] == content_digest(survey[0])
     assert content["versions"]["numpy"] == np.__version__

@@ -26,7 +26,6 @@ __all__ = [
     "write_manifest",
 ]
 
-_CHUNK_BYTES: Final = 1 << 20
 # Packages whose version can change a result.
 _RECORDED: Final = ("numpy", "torch", "scipy", "polars", "pyarrow")
 
@@ -51,7 +50,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     temporary = _temporary_beside(target)
     try:
         yield temporary
-        _flush(temporary)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
         temporary.replace(target)
         _flush_folder(target.parent)
     except OSError as exc:
@@ -97,23 +97,15 @@ def checksum(path: str | Path) -> str:
     Raises:
         DataFormatError: the file cannot be read.
     """
-    digest = hashlib.sha256()
     try:
         with Path(path).open("rb") as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as exc:
         raise DataFormatError(f"{path}: cannot be read ({exc.strerror})") from exc
-    return digest.hexdigest()
 
 
 def write_manifest(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a manifest as sorted, indented JSON, atomically.
-
-    Args:
-        path: the file.
-        content: what JSON can hold; same content, same bytes.
-    """
+    """Write a manifest as sorted, indented JSON, atomically: same content, same bytes."""
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with write_atomically(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -161,19 +153,10 @@ def _temporary_beside(target: Path) -> Path:
         raise _output_error(target, exc) from exc
     os.close(handle)
     temporary = Path(name)
-    temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; results are not
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; results are not
     return temporary
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

@@ -24,7 +24,6 @@ from quasarloop.columns import Block, Column
 from quasarloop.errors import OutputError
 
 __all__ = [
-    "CATALOGUE_HDU",
     "UNREADABLE",
     "new_fits",
     "open_writer",
@@ -141,13 +140,15 @@ def open_writer(
 
 @contextmanager
 def _fits(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
-    dtype = np.dtype(
-        [(c.name, f"S{_NAME_WIDTH}" if c.dtype == "U" else _ascii(c)) for c in columns]
-    )
+    widths = {"U": f"S{_NAME_WIDTH}"}
+    dtype = np.dtype([(c.name, widths.get(c.dtype, c.dtype.replace("U", "S"))) for c in columns])
     with new_fits(path) as fits:
         fits.create_table_hdu(dtype=dtype, units=[c.unit for c in columns], extname=CATALOGUE_HDU)
         hdu = fits[CATALOGUE_HDU]
-        _fits_header(hdu, columns, header)
+        for number, column in enumerate(columns, start=1):
+            hdu.write_key(f"TCOMM{number}", column.text)
+        for line in json.dumps(header, sort_keys=True, indent=0, ensure_ascii=True).splitlines():
+            hdu.write_history(line)
 
         def append(block: Block) -> None:
             rows = np.empty(len(block[columns[0].name]), dtype)
@@ -159,18 +160,12 @@ def _fits(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> I
         yield append
 
 
-def _fits_header(hdu: Any, columns: Sequence[Column], header: Mapping[str, Any]) -> None:
-    for number, column in enumerate(columns, start=1):
-        hdu.write_key(f"TCOMM{number}", column.text)
-    for line in json.dumps(header, sort_keys=True, indent=0, ensure_ascii=True).splitlines():
-        hdu.write_history(line)
-
-
 @contextmanager
 def _parquet(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
+    types = [pa.from_numpy_dtype(np.dtype(c.dtype)) for c in columns]
     fields = [
-        pa.field(c.name, _arrow_type(c), metadata={"unit": c.unit, "description": c.text})
-        for c in columns
+        pa.field(c.name, kind, metadata={"unit": c.unit, "description": c.text})
+        for c, kind in zip(columns, types, strict=True)
     ]
     schema = pa.schema(fields, metadata={"quasarloop": json.dumps(header, sort_keys=True)})
     with (
@@ -179,7 +174,7 @@ def _parquet(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -
     ):
 
         def append(block: Block) -> None:
-            arrays = [pa.array(block[c.name], type=_arrow_type(c)) for c in columns]
+            arrays = [pa.array(block[field.name], field.type) for field in schema]
             if len(arrays[0]):
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
@@ -228,18 +223,10 @@ def _values(values: NDArray[Any]) -> list[Any]:
     return [float(str(v)) for v in values] if values.dtype.kind == "f" else list(values.tolist())
 
 
-def _ascii(column: Column) -> str:
-    return column.dtype.replace("U", "S")
-
-
 def _ascii_values(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind != "U":
         return values
     return np.array([v[-_NAME_WIDTH:].encode("ascii", "replace") for v in values.tolist()], "S")
-
-
-def _arrow_type(column: Column) -> pa.DataType:
-    return pa.from_numpy_dtype(np.dtype(column.dtype))
 
 
 _Writer = Callable[[Path, Sequence[Column], Mapping[str, Any]], AbstractContextManager[Append]]
@@ -272,21 +259,17 @@ def read_table(path: str | Path, *, as_text: bool = False) -> Block:
     if kind == "parquet":
         return _from_polars(pl.read_parquet(file))
     if kind == "ecsv":
-        return _read_ecsv(file)
+        table = _ecsv_table(file)
+        return {name: np.asarray(table[name]) for name in table.colnames}
     if as_text:
         return _from_polars(pl.read_csv(file, infer_schema=False))
     return _from_polars(pl.read_csv(file, comment_prefix="#", infer_schema_length=None))
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read the provenance that `open_writer` was given; empty in tables of others.
-
-    Args:
-        path: of a catalogue.
-    """
-    file = Path(path)
+    """Read the provenance that `open_writer` was given; empty in tables of others."""
     try:
-        record = _RECORDS[_kind_of(file)](file)
+        record = _record(Path(path))
     except (*UNREADABLE, KeyError, TypeError):
         return {}
     return record if isinstance(record, dict) else {}
@@ -314,22 +297,18 @@ def _read_fits(path: Path) -> Block:
     return {name: _native(rows[name]) for name in rows.dtype.names}
 
 
-def _read_ecsv(path: Path) -> Block:
+def _ecsv_table(path: Path) -> Any:
     from astropy.io import ascii as astropy_ascii  # noqa: PLC0415 -- as in `_ecsv`
 
-    table = astropy_ascii.read(path, format="ecsv", fill_values=[])  # empty words are words
-    return {name: np.asarray(table[name]) for name in table.colnames}
+    return astropy_ascii.read(path, format="ecsv", fill_values=[])  # empty words are words
 
 
 def _from_polars(frame: pl.DataFrame) -> Block:
-    block: Block = {}
-    for name in frame.columns:
-        column = frame[name]
-        if column.dtype == pl.String:
-            block[name] = np.array(column.fill_null("").to_list(), dtype=np.str_)
-        else:
-            block[name] = column.to_numpy()
-    return block
+    words = frame.with_columns(pl.selectors.string().fill_null(""))
+    return {
+        c.name: np.array(c.to_list(), np.str_) if c.dtype == pl.String else c.to_numpy()
+        for c in words
+    }
 
 
 def _native(values: NDArray[Any]) -> NDArray[Any]:
@@ -338,30 +317,15 @@ def _native(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="))
 
 
-def _fits_record(path: Path) -> Any:
-    header = fitsio.read_header(str(path), ext=1)
-    return json.loads("".join(str(r["value"]) for r in header.records() if r["name"] == "HISTORY"))
-
-
-def _parquet_record(path: Path) -> Any:
-    return json.loads(pq.read_schema(path).metadata[b"quasarloop"])
-
-
-def _csv_record(path: Path) -> Any:
-    with path.open(encoding="utf-8") as stream:
+def _record(file: Path) -> Any:
+    kind = _kind_of(file)
+    if kind == "fits":
+        cards = fitsio.read_header(str(file), ext=1).records()
+        return json.loads("".join(str(c["value"]) for c in cards if c["name"] == "HISTORY"))
+    if kind == "parquet":
+        return json.loads(pq.read_schema(file).metadata[b"quasarloop"])
+    if kind == "ecsv":
+        return dict(_ecsv_table(file).meta)
+    with file.open(encoding="utf-8") as stream:
         comments = takewhile(lambda line: line.startswith("#"), stream)
         return json.loads("".join(line.removeprefix("#") for line in comments))
-
-
-def _ecsv_record(path: Path) -> Any:
-    from astropy.io import ascii as astropy_ascii  # noqa: PLC0415 -- as in `_ecsv`
-
-    return dict(astropy_ascii.read(path, format="ecsv").meta)
-
-
-_RECORDS: Final[Mapping[str, Callable[[Path], Any]]] = {
-    "fits": _fits_record,
-    "parquet": _parquet_record,
-    "csv": _csv_record,
-    "ecsv": _ecsv_record,
-}

@@ -80,10 +80,9 @@ class TruthTable:
         lengths = {f.name: len(getattr(self, f.name)) for f in fields(self)}
         if len(set(lengths.values())) > 1:
             raise TruthError(f"truth columns differ in length: {lengths}")
-        _, counts = np.unique(self.target_id, return_counts=True)
-        if np.any(counts > 1):
-            values, counts = np.unique(self.target_id, return_counts=True)
-            repeated = values[counts > 1]
+        values, counts = np.unique(self.target_id, return_counts=True)
+        repeated = values[counts > 1]
+        if len(repeated):
             raise TruthError(
                 f"{len(repeated)} TARGETIDs are more than once in the truth table (first: "
                 f"{repeated[0]}); merge them first: one row per target"

@@ -55,11 +55,6 @@ def classify_spectra(
 ) -> Block:
     """Classify spectra with one network.
 
-    Args:
-        spectra: on the network's grid.
-        predictor: the network.
-        options: thresholds in place of those of the weights, and what to add.
-
     Returns:
         Columns as `catalogue_columns` lists them. Spectra without a prediction (no data, constant
         flux) are not quasars, and their confidences and redshifts are NaN.
@@ -80,12 +75,10 @@ def classify_spectra(
     values["BEST_LINE"] = _spread(line_names[result.best_line], usable, n, fill="")
     if chosen.joint:
         found = joint_redshifts(outputs, config, chosen.calibration)
-        for name, column in zip(
-            ("Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT"),
-            (found.z, found.z_err, found.z_alt, found.p_alt),
-            strict=True,
-        ):
-            values[name] = _spread(column, usable, n, fill=np.nan)
+        values["Z_JOINT"] = _spread(found.z, usable, n, fill=np.nan)
+        values["ZERR_JOINT"] = _spread(found.z_err, usable, n, fill=np.nan)
+        values["Z_ALT"] = _spread(found.z_alt, usable, n, fill=np.nan)
+        values["P_ALT"] = _spread(found.p_alt, usable, n, fill=np.nan)
     for index, line in enumerate(config.lines):
         values[f"C_{line.column}"] = _spread(finds.confidence[:, index], usable, n, fill=np.nan)
         values[f"Z_{line.column}"] = _spread(finds.z[:, index], usable, n, fill=np.nan)
@@ -96,12 +89,7 @@ def classify_spectra(
 
 
 def options_record(options: ClassifyOptions, own: Thresholds) -> Mapping[str, Any]:
-    """Return what a header needs to contain to make the same catalogue again.
-
-    Args:
-        options: as given.
-        own: thresholds of the weights.
-    """
+    """Return what makes the same catalogue again; ``own`` are the thresholds of the weights."""
     used = options.over(own)
     return {
         "threshold": used.confidence,
@@ -123,13 +111,7 @@ def _spread(values: NDArray[Any], rows: NDArray[np.intp], n: int, *, fill: objec
 
 @dataclass(frozen=True)
 class Summary:
-    """What a catalogue holds.
-
-    Attributes:
-        n_spectra: rows written.
-        n_quasars: rows with IS_QSO.
-        flag_counts: rows per quality flag.
-    """
+    """What a catalogue holds: rows, rows with IS_QSO, rows per quality flag."""
 
     n_spectra: int
     n_quasars: int
@@ -198,13 +180,7 @@ def classify_to_file(
 
 
 def catalogue_header(path: Path, weights: Weights, options: ClassifyOptions) -> dict[str, Any]:
-    """Return the record of how a catalogue was made.
-
-    Args:
-        path: the weights file.
-        weights: as read from it.
-        options: thresholds.
-    """
+    """Return the record of how a catalogue was made; ``path`` is the weights file."""
     head = weights.config.redshift
     return {
         "weights": path.name,

@@ -68,7 +68,14 @@ def iter_inputs(
         GridError: a store on another grid.
         DataFormatError: a broken file, unless `on_bad` takes it.
     """
-    yield from _gather(_iter_parts(inputs, grid, on_bad, on_done))
+    waiting: list[RebinnedSpectra] = []
+    for part in _iter_parts(inputs, grid, on_bad, on_done):
+        waiting.append(part)
+        if sum(map(len, waiting)) >= _GATHER_ROWS:
+            yield concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield concatenate(waiting)
 
 
 def _iter_parts(
@@ -96,14 +103,3 @@ def _iter_parts(
                 raise
             on_bad(path, exc)
         on_done()
-
-
-def _gather(parts: Iterator[RebinnedSpectra]) -> Iterator[RebinnedSpectra]:
-    waiting: list[RebinnedSpectra] = []
-    for part in parts:
-        waiting.append(part)
-        if sum(map(len, waiting)) >= _GATHER_ROWS:
-            yield concatenate(waiting)
-            waiting = []
-    if waiting:
-        yield concatenate(waiting)

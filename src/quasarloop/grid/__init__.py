@@ -1,13 +1,11 @@
 """Uniform wavelength grids, and spectra brought onto them."""
 
-from quasarloop.grid.rebin import Normalised, Rebinned, normalise, rebin
+from quasarloop.grid.rebin import normalise, rebin
 from quasarloop.grid.waves import LINEAR_GRID, LOG_GRID, WaveGrid, grid_from_edges, grid_named
 
 __all__ = [
     "LINEAR_GRID",
     "LOG_GRID",
-    "Normalised",
-    "Rebinned",
     "WaveGrid",
     "grid_from_edges",
     "grid_named",

@@ -52,8 +52,7 @@ class WaveGrid:
     @cached_property
     def lower_edges_aa(self) -> NDArray[np.float64]:
         """(n_bins,) lower edge of every bin, Å (QuasarNET's grid values)."""
-        index = np.arange(self.n_bins)
-        return self._law_aa(index)
+        return self._law_aa(np.arange(self.n_bins))
 
     @property
     def end_aa(self) -> float:
@@ -62,12 +61,6 @@ class WaveGrid:
 
     def bin_of(self, wave_aa: ArrayLike) -> NDArray[np.int64]:
         """Return the bin each wavelength falls into; outside bins are < 0 or >= n_bins.
-
-        Args:
-            wave_aa: (n,) wavelengths, Å.
-
-        Returns:
-            (n,) int64 bin numbers.
 
         Source: docs/reference/spectra.md, "Wavelength grids".
 
@@ -114,16 +107,10 @@ class WaveGrid:
 
     def matches(self, other: "WaveGrid") -> bool:
         """Return whether both grids have the same bins to within a thousandth of a bin."""
-        return (
-            self.kind == other.kind
-            and self.n_bins == other.n_bins
-            and bool(
-                np.all(
-                    np.abs(self.lower_edges_aa - other.lower_edges_aa)
-                    < _UNIFORM_TOLERANCE * np.gradient(self.lower_edges_aa)
-                )
-            )
-        )
+        if (self.kind, self.n_bins) != (other.kind, other.n_bins):
+            return False
+        apart = np.abs(self.lower_edges_aa - other.lower_edges_aa)
+        return bool(np.all(apart < _UNIFORM_TOLERANCE * np.gradient(self.lower_edges_aa)))
 
     def describe(self) -> str:
         """Return one line for messages and manifests."""
@@ -160,10 +147,7 @@ def grid_named(name: str) -> WaveGrid:
 
 
 def grid_from_edges(lower_edges_aa: ArrayLike) -> WaveGrid:
-    """Recognise a uniform grid from its lower edges (a file's ``model_grid``).
-
-    Args:
-        lower_edges_aa: (n_bins,) Å, strictly increasing.
+    """Recognise a uniform grid from its (n_bins,) lower edges (a file's ``model_grid``).
 
     Raises:
         GridError: fewer than two edges, not increasing, or uniform in neither λ nor log λ.

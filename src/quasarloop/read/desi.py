@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quasarloop.columns import IDENTITY
 from quasarloop.errors import DataFormatError
-from quasarloop.read.fits_reader import FitsFile, Hdu
+from quasarloop.read.fits_reader import FitsFile
 from quasarloop.read.formats import Format, Identity, integer_column, wavelengths
 from quasarloop.spectra import Arm, Keys
 
@@ -35,15 +35,6 @@ _KEY_COLUMNS: Final = {
 _KEY_CARDS: Final = {card: key for key, column in IDENTITY.items() for card in column.cards}
 
 
-def _is_coadd(fits: FitsFile) -> bool:
-    return bool(_arm_names(fits))
-
-
-def _identify_coadd(fits: FitsFile) -> Identity:
-    n_rows = fits.need(f"{_arm_names(fits)[0].upper()}_FLUX").n_rows
-    return _identify(fits, n_rows)
-
-
 def _observe_coadd(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     return tuple(_arm(fits, name, f"{name.upper()}_", rows, masks) for name in _arm_names(fits))
 
@@ -58,14 +49,6 @@ def _arm(fits: FitsFile, name: str, prefix: str, rows: slice, masks: bool) -> Ar
         ivar=fits.image(fits.need(f"{prefix}IVAR"), rows),
         mask=None if mask is None else fits.image(mask, rows),
     )
-
-
-def _is_frame(fits: FitsFile) -> bool:
-    return fits.named("FLUX") is not None and fits.named("WAVELENGTH") is not None
-
-
-def _identify_frame(fits: FitsFile) -> Identity:
-    return _identify(fits, fits.need("FLUX").n_rows)
 
 
 def _observe_frame(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
@@ -92,7 +75,10 @@ def _identify(fits: FitsFile, n_rows: int) -> Identity:
         target_id = np.full(n_rows, -1, dtype=np.int64)
     else:
         target_id = integer_column(fits, fibermap, "TARGETID")
-        known = _fibermap_keys(fits, fibermap)
+        columns = fits.columns(fibermap, list(_KEY_COLUMNS))
+        for column, key in _KEY_COLUMNS.items():
+            if column in columns:
+                known.setdefault(key, columns[column])
     if len(target_id) != n_rows:
         raise DataFormatError(
             f"{fits.path}: FIBERMAP has {len(target_id)} rows but the flux {n_rows}; "
@@ -117,15 +103,6 @@ def _identify(fits: FitsFile, n_rows: int) -> Identity:
     return Identity(keys, np.asarray(not_target))
 
 
-def _fibermap_keys(fits: FitsFile, fibermap: Hdu) -> dict[str, NDArray[Any]]:
-    columns = fits.columns(fibermap, list(_KEY_COLUMNS))
-    known: dict[str, NDArray[Any]] = {}
-    for column, key in _KEY_COLUMNS.items():
-        if column in columns:
-            known.setdefault(key, columns[column])
-    return known
-
-
 def _tiles_of_exposures(fits: FitsFile, target_id: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Tile of each target, if all its exposures are of one tile (-1 otherwise)."""
     exposures = fits.named("EXP_FIBERMAP")
@@ -143,25 +120,22 @@ def _tiles_of_exposures(fits: FitsFile, target_id: NDArray[np.int64]) -> dict[st
 
 def _card(fits: FitsFile, keyword: str) -> Any:
     """First value of a keyword in the headers of the whole file's HDUs that describe it."""
-    for name in (None, "FLUX", "FIBERMAP"):
-        hdu = fits.hdus[0] if name is None else fits.named(name)
-        if hdu is not None and keyword in hdu.header:
-            return hdu.header[keyword]
-    return None
+    hdus = (fits.hdus[0], fits.named("FLUX"), fits.named("FIBERMAP"))
+    return next((h.header[keyword] for h in hdus if h is not None and keyword in h.header), None)
 
 
 DESI_COADD: Final = Format(
     "DESI coadd or spectra file",
     "HDUs B_WAVELENGTH, B_FLUX, B_IVAR, … and a FIBERMAP",
-    _is_coadd,
-    _identify_coadd,
+    lambda fits: bool(_arm_names(fits)),
+    lambda fits: _identify(fits, fits.need(f"{_arm_names(fits)[0].upper()}_FLUX").n_rows),
     _observe_coadd,
 )
 DESI_FRAME: Final = Format(
     "DESI cframe file",
     "HDUs FLUX, IVAR, WAVELENGTH and a FIBERMAP",
-    _is_frame,
-    _identify_frame,
+    lambda fits: fits.named("FLUX") is not None and fits.named("WAVELENGTH") is not None,
+    lambda fits: _identify(fits, fits.need("FLUX").n_rows),
     _observe_frame,
 )
 
@@ -175,16 +149,12 @@ def _targets(fits: FitsFile) -> dict[str, int]:
     return {name: int(match[1]) for name, match in matches.items() if match}
 
 
-def _matches(fits: FitsFile) -> bool:
-    return bool(_targets(fits)) and "WAVELENGTH" in fits.hdus[1].columns
-
-
 def _identify_table(fits: FitsFile) -> Identity:
     target_id = np.array(list(_targets(fits).values()), dtype=np.int64)
     return Identity(Keys.make(target_id), np.zeros(len(target_id), dtype=bool))
 
 
-def _observe(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
+def _observe_table(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     names = list(_targets(fits))[rows]
     columns = fits.columns(fits.hdus[1], ["WAVELENGTH", *names])
     wave = wavelengths(fits, columns["WAVELENGTH"], "column WAVELENGTH")
@@ -196,7 +166,7 @@ def _observe(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
 DESI_TABLE: Final = Format(
     "DESI andes table",
     "HDU 1 a table with WAVELENGTH and columns TARGETnnn",
-    _matches,
+    lambda fits: bool(_targets(fits)) and "WAVELENGTH" in fits.hdus[1].columns,
     _identify_table,
-    _observe,
+    _observe_table,
 )

@@ -99,8 +99,7 @@ class Hdu:
     def shape(self) -> tuple[int, ...]:
         """Shape of the data in C order: rows first; () without data."""
         key = "ZNAXIS" if self.is_compressed else "NAXIS"
-        axes = [self._integer(f"{key}{i}") for i in range(self._integer(key), 0, -1)]
-        return tuple(axes)
+        return tuple(self._integer(f"{key}{i}") for i in range(self._integer(key), 0, -1))
 
     @cached_property
     def columns(self) -> Mapping[str, int]:
@@ -349,12 +348,10 @@ def _parse_value(text: bytes) -> _Value | None:
     if logical is not None:
         return bool(logical == b"T")
     try:
-        return int(number)
+        whole = number.lstrip(b"+-").isdigit()
+        return int(number) if whole else float(number.upper().replace(b"D", b"E"))
     except ValueError:
-        try:
-            return float(number.upper().replace(b"D", b"E"))
-        except ValueError:
-            return None
+        return None
 
 
 def _column_format(tform: str) -> tuple[str | None, int]:

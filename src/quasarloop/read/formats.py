@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,6 @@ __all__ = [
     "sdss_target_id",
     "wavelengths",
 ]
-
-# Source: the convention of redrock's BOSS reader: plate·10⁹ + mjd·10⁴ + fiber.
-_PLATE_FACTOR: Final = 10**9
-_MJD_FACTOR: Final = 10**4
-_HASH_BITS: Final = 62  # a positive 64-bit integer with room to spare
 
 
 @dataclass(frozen=True)
@@ -150,14 +145,13 @@ def integer_column(fits: FitsFile, hdu: Hdu, name: str) -> NDArray[np.int64]:
 def sdss_target_id(plate: Any, mjd: Any, fiber: Any) -> NDArray[np.int64]:
     """Return plate·10⁹ + mjd·10⁴ + fiber, the target identifier of an SDSS spectrum.
 
+    Source: the convention of redrock's BOSS reader.
+
     >>> int(sdss_target_id(7102, 56666, 82))
     7102566660082
     """
-    return np.asarray(
-        np.asarray(plate, np.int64) * _PLATE_FACTOR
-        + np.asarray(mjd, np.int64) * _MJD_FACTOR
-        + np.asarray(fiber, np.int64)
-    )
+    of_plate, of_night, of_fiber = (np.asarray(part, np.int64) for part in (plate, mjd, fiber))
+    return np.asarray(of_plate * 10**9 + of_night * 10**4 + of_fiber)
 
 
 def named_id(name: str) -> int:
@@ -175,7 +169,7 @@ def named_id(name: str) -> int:
     if parts:
         return int(sdss_target_id(*(int(part) for part in parts.groups())))
     digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:8]) >> (64 - _HASH_BITS)
+    return int.from_bytes(digest[:8]) >> 2
 
 
 def _check_shapes(fits: FitsFile, arm: Arm, n_rows: int) -> None:

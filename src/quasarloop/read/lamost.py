@@ -1,6 +1,6 @@
 """LAMOST spectra (DR1): one image of five rows per file."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -30,9 +30,12 @@ def _identify(fits: FitsFile) -> Identity:
         target_id = observation
     else:
         target_id = named_id(_observation_name(fits))
+    # The designation is made of the coordinates: equal for repeats of one object.
+    named = header.get("DESIG")
+    object_id = named_id(named) if isinstance(named, str) and named else target_id
     keys = Keys.make(
         np.array([target_id]),
-        object_id=np.array([_object_id(header.get("DESIG"), target_id)]),
+        object_id=np.array([object_id]),
         ra_deg=np.array([header.get("RA", np.nan)]),
         dec_deg=np.array([header.get("DEC", np.nan)]),
         survey=np.array(["lamost"]),
@@ -69,11 +72,6 @@ def _observation_name(fits: FitsFile) -> str:
         )
     night, plan, spectrograph, fiber = parts
     return f"{night}-{str(plan).strip()}_sp{spectrograph:02d}-{fiber:03d}"
-
-
-def _object_id(designation: Any, target_id: int) -> int:
-    # The designation is made of the coordinates: equal for repeats of one object.
-    return named_id(designation) if isinstance(designation, str) and designation else target_id
 
 
 LAMOST_DR1: Final = Format(

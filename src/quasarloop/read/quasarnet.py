@@ -15,23 +15,18 @@ from quasarloop.read.fits_reader import FitsFile
 from quasarloop.read.formats import Format, Identity, integer_column, sdss_target_id
 from quasarloop.spectra import Arm, Keys
 
-__all__ = ["QUASARNET_DATA", "bin_centres_aa"]
+__all__ = ["QUASARNET_DATA"]
 
-_GRIDS: Final = {2 * grid.n_bins: grid for grid in (LOG_GRID, LINEAR_GRID)}
+# Shape of a row of the image -> its grid.
+_GRIDS: Final[dict[tuple[int, ...], WaveGrid]] = {
+    (2 * grid.n_bins,): grid for grid in (LOG_GRID, LINEAR_GRID)
+}
 _PLATE_COLUMNS: Final = ("PLATE", "MJD", "FIBERID")
-_IMAGE_AXES: Final = 2
-
-
-def bin_centres_aa(grid: WaveGrid) -> NDArray[np.float64]:
-    """Middle of every bin, Å: where a bin's flux falls back into the same bin."""
-    return grid.wave_at(np.arange(grid.n_bins) + 0.5)
 
 
 def _matches(fits: FitsFile) -> bool:
-    first = fits.hdus[0]
     return (
-        len(first.shape) == _IMAGE_AXES
-        and first.shape[1] in _GRIDS
+        fits.hdus[0].shape[1:] in _GRIDS
         and len(fits.hdus) > 1
         and "TARGETID" in fits.hdus[1].columns
     )
@@ -40,7 +35,7 @@ def _matches(fits: FitsFile) -> bool:
 def _identify(fits: FitsFile) -> Identity:
     table = fits.hdus[1]
     n_rows = fits.hdus[0].n_rows
-    thing_id = _any_integer_column(fits, "TARGETID")
+    thing_id = _thing_id(fits)
     if len(thing_id) != n_rows or n_rows == 0:
         raise DataFormatError(
             f"{fits.path}: {len(thing_id)} rows of metadata for {n_rows} spectra; expected the "
@@ -64,21 +59,20 @@ def _identify(fits: FitsFile) -> Identity:
 
 
 def _observe(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
-    grid = _GRIDS[fits.hdus[0].shape[1]]
+    grid = _GRIDS[fits.hdus[0].shape[1:]]
     image = fits.image(fits.hdus[0], rows)
     flux, ivar = image[:, : grid.n_bins], image[:, grid.n_bins :]
-    return (Arm("brz", bin_centres_aa(grid), flux, ivar),)
+    middle = grid.wave_at(np.arange(grid.n_bins) + 0.5)  # falls back into the same bin
+    return (Arm("brz", middle, flux, ivar),)
 
 
-def _any_integer_column(fits: FitsFile, name: str) -> NDArray[np.int64]:
+def _thing_id(fits: FitsFile) -> NDArray[np.int64]:
     # Old files hold THING_ID as a float; it fits in 32 bits, so nothing is lost.
-    values = fits.columns(fits.hdus[1], [name])[name]
-    whole = values.dtype.kind in "iu" or (
-        values.dtype.kind == "f" and bool(np.all(values == np.round(values)))
-    )
+    values = fits.columns(fits.hdus[1], ["TARGETID"])["TARGETID"]
+    whole = values.dtype.kind in "iuf" and bool(np.all(values == np.round(values)))
     if not whole or values.ndim != 1:
         raise DataFormatError(
-            f"{fits.path}: column {name} is of type {values.dtype}; expected one integer per row"
+            f"{fits.path}: column TARGETID is of type {values.dtype}; expected one integer per row"
         )
     return values.astype(np.int64)
 

@@ -23,15 +23,10 @@ _SPEC_COLUMNS: Final = ("FLUX", "LOGLAM", "IVAR", "AND_MASK")
 _OBJECT_HDU: Final = 2
 _OBJECT_COLUMNS: Final = ("PLATE", "MJD", "FIBERID", "THING_ID", "PLUG_RA", "PLUG_DEC")
 _TYPE_COLUMNS: Final = ("OBJTYPE", "SOURCETYPE")
-_SKY: Final = "SKY"
 # An spPlate file: flux, ivar, and-mask, or-mask, dispersion, plug map, …
 _PLUGMAP_HDU: Final = 5
 # First plate of the BOSS spectrographs. Source: docs/reference/spectra.md, "Survey files".
 _FIRST_BOSS_PLATE: Final = 3510
-
-
-def _is_spec(fits: FitsFile) -> bool:
-    return len(fits.hdus) > 1 and {"FLUX", "LOGLAM", "IVAR"} <= set(fits.hdus[1].columns)
 
 
 def _identify_spec(fits: FitsFile) -> Identity:
@@ -52,7 +47,7 @@ def _identify_spec(fits: FitsFile) -> Identity:
             )
     one = {name: np.array([value]) for name, value in found.items()}
     object_type = next((str(found[name]).strip() for name in _TYPE_COLUMNS if name in found), "")
-    return _identity(one, _survey(fits), np.array([object_type]), len(one["PLATE"]))
+    return _identity(fits, one, np.array([object_type]))
 
 
 def _observe_spec(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
@@ -102,7 +97,7 @@ def _identify_plate(fits: FitsFile) -> Identity:
     renamed = {"RA": "PLUG_RA", "DEC": "PLUG_DEC"}
     columns = {renamed.get(name, name): values for name, values in found.items()}
     object_type = np.char.strip(columns.get("OBJTYPE", np.full(n_rows, "")))
-    return _identity(columns, _survey(fits), object_type, n_rows)
+    return _identity(fits, columns, object_type)
 
 
 def _observe_plate(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
@@ -113,9 +108,12 @@ def _observe_plate(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
 
 
 def _identity(
-    found: dict[str, NDArray[Any]], survey: str, object_type: NDArray[np.str_], n_rows: int
+    fits: FitsFile, found: dict[str, NDArray[Any]], object_type: NDArray[np.str_]
 ) -> Identity:
     target_id = sdss_target_id(found["PLATE"], found["MJD"], found["FIBERID"])
+    n_rows = len(target_id)
+    plate = fits.hdus[0].header.get("PLATEID", 0)
+    survey = "boss" if isinstance(plate, int) and plate >= _FIRST_BOSS_PLATE else "sdss"
     thing_id = np.asarray(found.get("THING_ID", np.full(n_rows, -1)), dtype=np.int64)
     keys = Keys.make(
         target_id,
@@ -128,18 +126,13 @@ def _identity(
         fiber=found["FIBERID"],
         object_type=object_type,
     )
-    return Identity(keys, np.char.startswith(np.char.upper(object_type), _SKY))
-
-
-def _survey(fits: FitsFile) -> str:
-    plate = fits.hdus[0].header.get("PLATEID", 0)
-    return "boss" if isinstance(plate, int) and plate >= _FIRST_BOSS_PLATE else "sdss"
+    return Identity(keys, np.char.startswith(np.char.upper(object_type), "SKY"))
 
 
 SDSS_SPEC: Final = Format(
     "SDSS spec file",
     "HDU 1 a table with FLUX, LOGLAM and IVAR",
-    _is_spec,
+    lambda fits: len(fits.hdus) > 1 and {"FLUX", "LOGLAM", "IVAR"} <= set(fits.hdus[1].columns),
     _identify_spec,
     _observe_spec,
 )

@@ -43,7 +43,6 @@ _BAL_WORDS: Final = {
     **dict.fromkeys(("0", "0.0", "False"), 0),
     **dict.fromkeys(("1", "1.0", "True"), 1),
 }
-_SHOWN: Final = 5  # clashing targets named in a message
 
 
 def read_truth(path: str | Path) -> TruthTable:
@@ -129,8 +128,8 @@ def _own(file: Path, table: Table) -> Columns:
 
 
 def _merged_inspections(file: Path, table: Table) -> Columns:
-    columns = _labels(table, "BEST_SPECTYPE", "BEST_Z", "BEST_QUALITY")
-    return columns | _known(table, bal=("IS_BAL", _bal, np.int8))
+    bal = _known(table, bal=("IS_BAL", _bal, np.int8))
+    return _labels(table, "BEST_SPECTYPE", "BEST_Z", "BEST_QUALITY") | bal
 
 
 def _inspections(file: Path, table: Table) -> Columns:
@@ -188,7 +187,7 @@ def _shared_truth(file: Path, table: Table) -> Columns:
         "target_id": ids,
         "object_id": np.array(objects, dtype=np.int64),
         "spectype": _each(table, "CLASS", SpecType.from_word, np.int8),
-        "z": _each(table, "Z", _redshift, np.float64),
+        "z": _each(table, "Z", _number, np.float64),
         "bal": _each(table, "IS_BAL", _bal, np.int8),
         "source": _text(table["SOURCE_OF_LABEL"]),
     }
@@ -219,7 +218,7 @@ def _merge_repeats(file: Path, columns: Columns) -> TruthTable:
         same &= (a == b) | ((a != a) & (b != b))  # noqa: PLR0124 -- NaN equals NaN here
     if not same.all():
         clashing = np.unique(ids[~same])
-        names = ", ".join(str(value) for value in clashing[:_SHOWN])
+        names = ", ".join(str(value) for value in clashing[:5])
         raise TruthError(
             f"{file}: {len(clashing)} TARGETIDs have two different labels (first: {names}); "
             "merge inspections first, one row per target"
@@ -234,7 +233,7 @@ def _labels(table: Table, spectype: str, z: str, quality: str) -> Columns:
     return {
         "target_id": _integers(table, "TARGETID"),
         "spectype": _each(table, spectype, SpecType.from_word, np.int8),
-        "z": _each(table, z, _redshift, np.float64),
+        "z": _each(table, z, _number, np.float64),
         **_known(table, quality=(quality, _quality, np.float64)),
     }
 
@@ -281,16 +280,12 @@ def _bal(word: str) -> int:
     return _BAL_WORDS[word]
 
 
-def _redshift(word: str) -> float:
-    return _number(word, _Z_RANGE)
-
-
 def _quality(word: str) -> float:
     quality = _number(word, _QUALITY_RANGE)
     return 0.0 if math.isnan(quality) else quality
 
 
-def _number(word: str, allowed: tuple[float, float]) -> float:
+def _number(word: str, allowed: tuple[float, float] = _Z_RANGE) -> float:
     try:
         number = float(word) if word not in ("", "None") else math.nan
     except ValueError as exc:

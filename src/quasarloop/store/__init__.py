@@ -9,7 +9,6 @@ from quasarloop.store.files import (
     open_store,
     read_shard,
     shard_path,
-    shard_source,
 )
 from quasarloop.store.ingestion import IngestReport, IngestSummary, ingest, ingest_file
 
@@ -26,5 +25,4 @@ __all__ = [
     "open_store",
     "read_shard",
     "shard_path",
-    "shard_source",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,6 @@ __all__ = [
     "open_store",
     "read_shard",
     "shard_path",
-    "shard_source",
 ]
 
 MANIFEST: Final = "store.json"
@@ -132,11 +131,7 @@ def open_store(path: str | Path) -> Store:
 
 
 def read_shard(
-    path: str | Path,
-    with_flux: bool = True,
-    rows: Rows | None = None,
-    *,
-    with_ivar: bool = True,
+    path: str | Path, with_flux: bool = True, rows: Rows | None = None, *, with_ivar: bool = True
 ) -> RebinnedSpectra:
     """Read a shard, or some of its rows.
 
@@ -161,10 +156,9 @@ def read_shard(
         return spectra_from_table(table.take(pa.array(wanted - first)), grid)
 
 
-def iter_store(store: Store, with_flux: bool = True) -> Iterator[RebinnedSpectra]:
+def iter_store(store: Store) -> Iterator[RebinnedSpectra]:
     """Read shard after shard, in the order of `Store.shards`."""
-    for shard in store.shards:
-        yield read_shard(shard, with_flux=with_flux)
+    return map(read_shard, store.shards)
 
 
 def load_targets(store: Store, target_ids: ArrayLike) -> RebinnedSpectra:
@@ -191,12 +185,6 @@ def shard_path(folder: Path, name: str) -> Path:
     """Return the path of the shard of that name in a store, present or not."""
     stem = name.removesuffix(_SUFFIX)
     return folder / _SHARDS / stem[:2] / f"{stem}{_SUFFIX}"
-
-
-def shard_source(path: str | Path) -> dict[str, Any]:
-    """Return a shard's metadata: grid, versions, path and checksum of its source."""
-    with _opened(Path(path)) as parquet:
-        return metadata_of(parquet.schema_arrow, str(path))
 
 
 def _opened(file: Path) -> pq.ParquetFile:

@@ -26,12 +26,7 @@ from quasarloop.quality import count_flags, prepare
 from quasarloop.read import content_digest, iter_spectra
 from quasarloop.spectra import Flag
 from quasarloop.store.files import create_store, read_shard, shard_path
-from quasarloop.store.schema import (
-    FLUX_COLUMNS,
-    STORE_FORMAT,
-    schema_of,
-    table_from_spectra,
-)
+from quasarloop.store.schema import FLUX_COLUMNS, STORE_FORMAT, schema_of, table_from_spectra
 
 __all__ = ["IngestReport", "IngestSummary", "ingest", "ingest_file"]
 

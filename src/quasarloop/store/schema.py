@@ -103,12 +103,8 @@ def grid_from_dict(content: Mapping[str, Any], name: str) -> WaveGrid:
         DataFormatError: fields missing or of another type.
     """
     try:
-        return WaveGrid(
-            content["kind"],
-            float(content["start_aa"]),
-            float(content["step"]),
-            int(content["n_bins"]),
-        )
+        start_aa, step = float(content["start_aa"]), float(content["step"])
+        return WaveGrid(content["kind"], start_aa, step, int(content["n_bins"]))
     except (KeyError, TypeError, ValueError) as exc:
         raise DataFormatError(f"{name}: no wavelength grid in it ({content!r})") from exc
 
