@@ -19,7 +19,7 @@ from quasarloop.simulate.footprint import Tile
 from quasarloop.simulate.instrument import desi_instrument, sdss_instrument
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.noise import NoisyArm
-from quasarloop.simulate.observing import ObservingOptions, Setup, coadd_exposures, observe_tile
+from quasarloop.simulate.observing import ObservingOptions, coadd_exposures, observe_tile
 from quasarloop.simulate.population import Population
 from quasarloop.simulate.write_sdss import combine_arms
 from quasarloop.spectra import Arm
@@ -108,7 +108,7 @@ def simulated(survey: str, exposures: int) -> dict[str, Noise]:
     instrument = desi_instrument() if survey == "desi" else sdss_instrument()
     light = ModelSky(Population())(1, 0, N_OBJECTS, instrument.wave_aa)
     observing = ObservingOptions(exposures=exposures, faults=NO_FAULTS)
-    seen = observe_tile(Tile(0, N_OBJECTS), light, Setup(1, instrument, observing))
+    seen = observe_tile(Tile(0, N_OBJECTS), light, 1, instrument, observing)
     coadd: dict[str, NoisyArm] = coadd_exposures(seen.exposures)
     if survey == "sdss":
         whole = combine_arms(instrument, coadd)

@@ -15,7 +15,7 @@ from quasarloop.simulate.faults import FaultRates
 from quasarloop.simulate.footprint import plan_tiles
 from quasarloop.simulate.instrument import desi_instrument
 from quasarloop.simulate.model import ModelSky
-from quasarloop.simulate.observing import Observation, ObservingOptions, Setup, observe_tile
+from quasarloop.simulate.observing import Observation, ObservingOptions, observe_tile
 from quasarloop.simulate.population import Distribution, Population, QuasarPopulation
 from quasarloop.spectra import Arm, Keys, RebinnedSpectra, Spectra, concatenate
 from quasarloop.truth import match_truth
@@ -44,10 +44,9 @@ def observed_tiles(
 ) -> Iterator[tuple[Spectra, Observation]]:
     """Simulate objects in memory as DESI sees them: spectra, and what they are of."""
     instrument = desi_instrument()
-    setup = Setup(seed, instrument, ObservingOptions(faults=faults))
     for tile in plan_tiles(n_objects):
         light = source(seed, tile.first_object, tile.n_objects, instrument.wave_aa)
-        seen = observe_tile(tile, light, setup)
+        seen = observe_tile(tile, light, seed, instrument, ObservingOptions(faults=faults))
         arms = tuple(
             Arm(m.name, m.wave_aa, seen.coadd[m.name].flux, seen.coadd[m.name].ivar)
             for m in instrument.arms

@@ -19,7 +19,6 @@ from quasarloop.simulate.observing import (
     Observation,
     ObservingOptions,
     RedrockMistakes,
-    Setup,
     observe_tile,
 )
 from quasarloop.spectra import Arm, Flag, Keys, Spectra
@@ -33,7 +32,7 @@ def observed(source: LightSource, n: int = 12, exposures: int = 1, **rates: floa
     instrument = desi_instrument()
     observing = ObservingOptions(exposures=exposures, faults=FaultRates(**{**NONE, **rates}))
     light = source(0, 0, n, instrument.wave_aa)
-    return observe_tile(Tile(0, n), light, Setup(11, instrument, observing))
+    return observe_tile(Tile(0, n), light, 11, instrument, observing)
 
 
 def as_spectra(seen: Observation) -> Spectra:
@@ -134,7 +133,7 @@ class TestEffects:
         light = known_light(0, 0, 6, instrument.wave_aa)
         clean = light.flux.copy()
         observing = ObservingOptions(faults=FaultRates(**{**NONE, "blend": 1.0}))
-        seen = observe_tile(Tile(0, 6), light, Setup(1, instrument, observing))
+        seen = observe_tile(Tile(0, 6), light, 1, instrument, observing)
         assert seen.faults.blend_with.tolist() == [-1, 0, 1, 2, 3, 4]
         assert_allclose(light.flux[0], clean[0])
         # All spectra have one shape here, so a blend of equal levels is the object itself.
@@ -179,7 +178,7 @@ class TestEffects:
             flux.astype(np.float32), np.zeros(5, np.int8), np.zeros(5), np.zeros(5, np.int8), {}
         )
         observing = ObservingOptions(exposures=2, faults=FaultRates(**rates))
-        seen = observe_tile(Tile(0, 5), light, Setup(seed, instrument, observing))
+        seen = observe_tile(Tile(0, 5), light, seed, instrument, observing)
         for arms in (seen.coadd, *(exposure.arms for exposure in seen.exposures)):
             for arm in arms.values():
                 _, _, flags = clean_pixels(arm.flux, arm.ivar)

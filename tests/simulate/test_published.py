@@ -29,7 +29,7 @@ def test_tables_explain_themselves(path: Path) -> None:
 def test_published_is_read_once_and_keeps_numbers() -> None:
     table = published("star_lines")
     assert table is published("star_lines")
-    assert table.tolist()[0] == ("dwarf", "calcium_ii", 3934.78, 1.0, 11.0)
+    assert table.row(0) == ("dwarf", "calcium_ii", 3934.78, 1.0, 11.0)
 
 
 def test_every_quasar_line_has_a_wavelength_and_every_wavelength_a_line() -> None:

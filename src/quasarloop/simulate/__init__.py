@@ -2,22 +2,17 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from astropy.table import Table
+import polars as pl
 
 __all__ = ["published"]
 
 
 @cache
-def published(name: str) -> np.recarray[Any, Any]:
+def published(name: str) -> pl.DataFrame:
     """Return a table of published or measured numbers, ``data/<name>.ecsv``.
 
     Units, meanings and sources of the columns are in the file's header.
     """
     path = Path(__file__).parent / "data" / f"{name}.ecsv"
-    table: np.recarray[Any, Any] = (
-        Table.read(path, format="ascii.ecsv").as_array().view(np.recarray)
-    )
-    return table
+    return pl.read_csv(path, comment_prefix="#", separator=" ", infer_schema_length=None)

@@ -304,19 +304,13 @@ def _add_limit(tau: Floats32, z_lls: float, depth: float) -> None:
 def _absorb_metals(spectra: Floats32, objects: Objects, lattice: Lattice) -> None:
     systems = objects.absorbers
     for slot in range(systems.metal_z.shape[1]):
-        for is_low, lines in ((True, _metal_lines("low")), (False, _metal_lines("high"))):
+        for is_low, system in ((True, "low"), (False, "high")):
+            lines = published("absorption_lines").filter(system=system)
             z_abs = systems.metal_z[:, slot].astype(np.float64)
             rows = np.flatnonzero(np.isfinite(z_abs) & (systems.metal_is_low[:, slot] == is_low))
-            for wave_aa, relative in lines:
+            for wave_aa, relative in lines.select("wave_aa", "strength").rows():
                 ew = np.float32(relative / wave_aa) * systems.metal_ew_aa[rows, slot]
                 _cut_lines(spectra, lattice, rows, wave_aa * (1.0 + z_abs[rows]), ew)
-
-
-@lru_cache(maxsize=2)
-def _metal_lines(system: str) -> list[tuple[float, float]]:
-    """Rest wavelengths (Å) and relative strengths of the lines of low or high ionisation."""
-    table = published("absorption_lines")
-    return [(wave_aa, strength) for name, _, wave_aa, strength in table.tolist() if name == system]
 
 
 def _cut_lines(

@@ -55,7 +55,7 @@ def sky_spectrum(wave_aa: Floats, sigma_aa: Floats) -> Floats:
         (n,) 1e-17 erg/s/cm²/Å/arcsec².
     """
     sky = sky_continuum(wave_aa)
-    for centre, flux in published("sky_lines").tolist():
+    for centre, flux in published("sky_lines").rows():
         sigma = float(np.interp(centre, wave_aa, sigma_aa))
         first, last = np.searchsorted(
             wave_aa, [centre - _REACH_SIGMA * sigma, centre + _REACH_SIGMA * sigma]
@@ -198,11 +198,11 @@ def _instrument(
     telescope: Telescope, wave: Floats, ranges: dict[str, tuple[int, int, float]]
 ) -> Instrument:
     """Cut arms out of the common pixels: first pixel, number of pixels, resolution (pixels)."""
-    table, arms = published("throughput"), []
+    arms = []
     for name, (start, n_pix, sigma_pixels) in ranges.items():
         part = wave[start : start + n_pix]
-        anchors = table[(table.survey == telescope.survey) & (table.arm == name)]
-        throughput = np.interp(part, anchors.wave_aa, anchors.throughput)
+        anchors = published("throughput").filter(survey=telescope.survey, arm=name)
+        throughput = np.interp(part, anchors["wave_aa"], anchors["throughput"])
         sky = sky_spectrum(part, sigma_pixels * np.gradient(part))
         arms.append(
             ArmModel(

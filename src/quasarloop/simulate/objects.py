@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.lines import NEBULAR_AA
+from quasarloop.simulate import published
 from quasarloop.simulate.quasar_lines import QUASAR_LINES
 
 __all__ = [
@@ -40,6 +41,8 @@ class StarKind(NamedTuple):
         low_k, high_k: temperatures it occurs at.
         n_grid: temperatures tabulated, evenly in log T.
         dispersion_kms: scatter of its radial velocities.
+        weight: default share among stars.
+        templates: redrock templates to make it of, the best first, with blanks between.
     """
 
     name: str
@@ -47,23 +50,11 @@ class StarKind(NamedTuple):
     high_k: float
     n_grid: int
     dispersion_kms: float
+    weight: float
+    templates: str
 
 
-# Limits of the spectral classes: Gray & Corbally 2009, Appendix B (dwarfs); velocities: halo 110
-# and disc 40 km/s along the line of sight, Bland-Hawthorn & Gerhard 2016 (ARA&A 54, 529).
-STAR_KINDS: Final = (
-    StarKind("O", 30_000.0, 42_000.0, 3, 110.0),
-    StarKind("B", 10_500.0, 30_000.0, 7, 110.0),
-    StarKind("A", 7400.0, 10_500.0, 8, 110.0),
-    StarKind("F", 6000.0, 7400.0, 6, 90.0),
-    StarKind("G", 5300.0, 6000.0, 5, 70.0),
-    StarKind("K", 3950.0, 5300.0, 7, 50.0),
-    StarKind("M", 2650.0, 3950.0, 9, 40.0),
-    StarKind("DA", 6500.0, 40_000.0, 10, 40.0),
-    StarKind("DB", 12_000.0, 24_000.0, 5, 40.0),
-    StarKind("C", 2800.0, 4600.0, 5, 90.0),
-    StarKind("CV", 1.0, 8.0, 8, 60.0),
-)
+STAR_KINDS: Final = tuple(StarKind(*row) for row in published("star_kinds").rows())
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """One tile observed: faults in the light, exposures with independent noise, their coadd."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -36,7 +37,6 @@ __all__ = [
     "Observation",
     "ObservingOptions",
     "RedrockMistakes",
-    "Setup",
     "coadd_arm",
     "coadd_exposures",
     "observe_tile",
@@ -163,23 +163,6 @@ class ObservingOptions(BaseModel):
 
 
 @dataclass(frozen=True)
-class Setup:
-    """Common to all tiles of a survey.
-
-    Attributes:
-        seed: root of all random numbers.
-        instrument: the spectrograph.
-        observing: depth, exposures, faults.
-        real_noise: real inverse variances to use in place of the instrument's own noise.
-    """
-
-    seed: int
-    instrument: Instrument
-    observing: ObservingOptions
-    real_noise: RealNoise | None = None
-
-
-@dataclass(frozen=True)
 class Observation:
     """One tile observed.
 
@@ -200,24 +183,42 @@ class Observation:
     sn: NDArray[np.float32]
 
 
-def observe_tile(tile: Tile, light: Light, setup: Setup) -> Observation:
+def observe_tile(
+    tile: Tile,
+    light: Light,
+    seed: int,
+    instrument: Instrument,
+    observing: ObservingOptions,
+    real_noise: RealNoise | None = None,
+) -> Observation:
     """Observe a tile: faults in the light, exposures with independent noise, coadd.
 
     Args:
         tile: the tile.
         light: of its objects; the flux is changed in place.
-        setup: of the survey.
+        seed: root of all random numbers of the survey.
+        instrument: the spectrograph.
+        observing: depth, exposures, faults.
+        real_noise: real inverse variances to use in place of the instrument's own noise.
     """
-    seed, instrument, observing = setup.seed, setup.instrument, setup.observing
-    every = draw_faults(
-        stream(seed, tile, _FAULTS), PETAL_FIBRES, observing.faults, len(instrument.arms)
-    )
+    rng = partial(stream, seed, tile)
+    every = draw_faults(rng(_FAULTS), PETAL_FIBRES, observing.faults, len(instrument.arms))
     faults = every[: tile.n_objects]
     flux = disturb_light(light.flux, faults)
     blurred = {arm.name: blur(flux[:, arm.pixels], arm.sigma_pixels) for arm in instrument.arms}
-    exposures = [
-        _expose(number, tile, setup, blurred, faults) for number in range(observing.exposures)
-    ]
+    background = {}
+    if real_noise is not None:
+        # One fibre per object, the same in all its arms and exposures.
+        draws = rng(_REAL_NOISE).random(PETAL_FIBRES)[: tile.n_objects]
+        for name, ivar in real_noise.ivar.items():
+            background[name] = ivar[(draws * len(ivar)).astype(np.int64)]
+    exposures = []
+    for number in range(observing.exposures):
+        conditions = draw_conditions(
+            rng(_CONDITIONS, number), tile.n_objects, len(instrument.arms), observing.depth
+        )
+        arms = _expose(number, rng, instrument, conditions, blurred, background, faults=faults)
+        exposures.append(Exposure(arms, conditions))
     coadd = coadd_exposures(exposures)
     sky = faults.has(Fault.SKY_FIBRE)
     assignment = Assignment(
@@ -225,7 +226,7 @@ def observe_tile(tile: Tile, light: Light, setup: Setup) -> Observation:
         sites=sites(seed, tile, _SITES),
         is_sky=sky,
         fiberstatus=faults.fiberstatus(),
-        band_flux=_imaging(stream(seed, tile, _IMAGING), flux, instrument),
+        band_flux=_imaging(rng(_IMAGING), flux, instrument),
     )
     # A sky fibre has no class, no redshift, no BAL flag.
     seen = replace(
@@ -239,38 +240,27 @@ def observe_tile(tile: Tile, light: Light, setup: Setup) -> Observation:
 
 def _expose(
     number: int,
-    tile: Tile,
-    setup: Setup,
+    rng: Callable[..., np.random.Generator],
+    instrument: Instrument,
+    conditions: Conditions,
     blurred: Mapping[str, NDArray[np.float32]],
+    background: Mapping[str, NDArray[np.float32]],
+    *,
     faults: Faults,
-) -> Exposure:
-    seed, instrument = setup.seed, setup.instrument
-    rng = stream(seed, tile, _CONDITIONS, number)
-    conditions = draw_conditions(rng, tile.n_objects, len(instrument.arms), setup.observing.depth)
+) -> dict[str, NoisyArm]:
     arms = {}
     for position, model in enumerate(instrument.arms):
-        background = None
-        if setup.real_noise is not None:
-            real = setup.real_noise.ivar[model.name]
-            background = real[_real_rows(seed, tile, len(real))] * np.float32(conditions.time)
         true = blurred[model.name] * conditions.calibration[:, position, None]
+        real = background.get(model.name)
+        if real is not None:
+            real = real * np.float32(conditions.time)
+        arm = observe(model, true, conditions, rng(_ARMS, number, position), real)
+        disturb_rng = rng(_DISTURB, number, position)
+        # A hit strikes one exposure only.
         arms[model.name] = disturb_arm(
-            observe(
-                model, true, conditions, stream(seed, tile, _ARMS, number, position), background
-            ),
-            model,
-            instrument,
-            faults,
-            stream(seed, tile, _DISTURB, number, position),
-            cosmic_rays=number == 0,  # a hit strikes one exposure only
+            arm, model, instrument, faults, disturb_rng, cosmic_rays=number == 0
         )
-    return Exposure(arms, conditions)
-
-
-def _real_rows(seed: int, tile: Tile, n_fibres: int) -> NDArray[np.int64]:
-    # One fibre per object, the same in all its arms and exposures.
-    draws = stream(seed, tile, _REAL_NOISE).random(PETAL_FIBRES)[: tile.n_objects]
-    return (draws * n_fibres).astype(np.int64)
+    return arms
 
 
 def _imaging(

@@ -184,30 +184,11 @@ class GalaxyPopulation(_Frozen):
 
 
 class StarPopulation(_Frozen):
-    """Stars, by kind.
-
-    Shares among quasar targets are ours, after the contaminants of SDSS and DESI quasar selection
-    (Myers et al. 2015, ApJS 221, 27; Alexander et al. 2023): F to K dwarfs first, then A
-    stars and white dwarfs, M dwarfs, and a few of all else.
-    """
+    """Stars; shares of the kinds among quasar targets as in ``data/star_kinds.ecsv``."""
 
     weight: Weight = 0.27
     r_mag: Distribution = _OTHER_R
-    kinds: dict[str, Weight] = Field(
-        default={
-            "O": 0.005,
-            "B": 0.02,
-            "A": 0.13,
-            "F": 0.22,
-            "G": 0.14,
-            "K": 0.14,
-            "M": 0.15,
-            "DA": 0.12,
-            "DB": 0.025,
-            "C": 0.015,
-            "CV": 0.035,
-        }
-    )
+    kinds: dict[str, Weight] = {kind.name: kind.weight for kind in STAR_KINDS}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -56,10 +56,9 @@ class QuasarLine(NamedTuple):
 
 
 def _lines(region: str) -> tuple[QuasarLine, ...]:
-    table = published("quasar_lines")
     return tuple(
         QuasarLine(name, QUASAR_AA[name.removesuffix("_n")], *numbers)
-        for _, name, *numbers, _ in table[table.region == region].tolist()
+        for _, name, *numbers, _ in published("quasar_lines").filter(region=region).rows()
     )
 
 

@@ -263,7 +263,7 @@ def _balmer_continuum(wave: Floats64) -> Floats64:
 
 def _ultraviolet_iron(wave: Floats64) -> Floats64:
     total = np.zeros_like(wave)
-    for centre, fwhm, height in published("iron_ultraviolet").tolist():
+    for centre, fwhm, height in published("iron_ultraviolet").rows():
         total += height * np.exp(-0.5 * ((wave - centre) * FWHM_OF_SIGMA / fwhm) ** 2)
     return np.asarray(total / total.max())
 
@@ -271,7 +271,7 @@ def _ultraviolet_iron(wave: Floats64) -> Floats64:
 def _optical_iron(wave: Floats64, fwhm_kms: float) -> Floats64:
     total = np.zeros_like(wave)
     sigma = fwhm_kms / FWHM_OF_SIGMA / SPEED_OF_LIGHT_KMS
-    for air, strength in published("iron_optical").tolist():
+    for air, strength in published("iron_optical").rows():
         total += (
             strength / sigma * np.exp(-0.5 * (np.log(wave / (air * AIR_TO_VACUUM)) / sigma) ** 2)
         )

@@ -86,7 +86,7 @@ def draw_star_traits(kind: NDArray[np.int64], rng: np.random.Generator) -> StarT
         rng: source of randomness.
     """
     n = len(kind)
-    low, high, n_grid, dispersion = np.array([k[1:] for k in STAR_KINDS])[kind].T
+    low, high, n_grid, dispersion = np.array([k[1:5] for k in STAR_KINDS])[kind].T
     part = rng.random(n)
     temperature = np.exp(np.log(low) + part * (np.log(high) - np.log(low)))
     is_cv = kind == _KIND_NUMBERS["CV"]
@@ -189,7 +189,7 @@ def normal_star(wave_aa: Floats64, temperature_k: float, metals: float = 1.0) ->
     for family, line_aa, relative, fwhm in _lines("dwarf"):
         scale = 1.0 if family.startswith("helium") else metals**0.7
         flux *= _absorption(wave_aa, line_aa, scale * relative * strength[family], fwhm)
-    for air_aa, ew in published("solar_lines").tolist():
+    for air_aa, ew in published("solar_lines").rows():
         total = ew * metals**0.7 * strength["metals"]
         flux *= _absorption(wave_aa, air_aa * AIR_TO_VACUUM, total, _METAL_FWHM_AA)
     return flux * _m_bands(wave_aa, temperature_k)
@@ -255,23 +255,22 @@ def _strength(family: str, temperature_k: float) -> float:
 @cache
 def _strengths() -> dict[str, tuple[Floats64, Floats64]]:
     """By family: natural logarithms of temperatures (K), and values."""
-    table = published("star_strengths")
-    parts = {str(family): table[table.family == family] for family in np.unique(table.family)}
-    return {family: (np.log(part.temperature_k), part.value) for family, part in parts.items()}
+    return {
+        str(family): (np.log(table["temperature_k"].to_numpy()), table["value"].to_numpy())
+        for (family,), table in published("star_strengths").group_by("family")
+    }
 
 
 @cache
 def _lines(star: str) -> list[tuple[str, float, float, float]]:
     """Family, wavelength (Å), strength and FWHM (Å) of the lines of one kind of star."""
-    table = published("star_lines")
-    return [(family, *numbers) for _, family, *numbers in table[table.star == star].tolist()]
+    return published("star_lines").filter(star=star).drop("star").rows()
 
 
 @cache
 def _bands(star: str) -> list[tuple[float, float, float, float]]:
     """Head (Å), end (Å), depth and highest temperature (K) of molecular bands."""
-    table = published("molecular_bands")
-    return [tuple(numbers) for _, *numbers in table[table.star == star].tolist()]
+    return published("molecular_bands").filter(star=star).drop("star").rows()
 
 
 def _edge(wave: Floats64, edge_aa: float) -> Floats64:

@@ -20,7 +20,6 @@ from quasarloop.simulate.observing import (
     LightSource,
     Observation,
     ObservingOptions,
-    Setup,
     observe_tile,
 )
 from quasarloop.simulate.population import Population
@@ -184,7 +183,7 @@ def _make_tile(tile: Tile, options: SurveyOptions) -> int:
     instrument = instrument_named(options.survey_format)
     light = options.source(options.seed, tile.first_object, tile.n_objects, instrument.wave_aa)
     seen = observe_tile(
-        tile, light, Setup(options.seed, instrument, options.observing, options.real_noise)
+        tile, light, options.seed, instrument, options.observing, options.real_noise
     )
     result = imitate_redrock(
         stream(options.seed, tile, _REDROCK),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import BALMER_AA, NEBULAR_AA
 from quasarloop.simulate.lattice import LATTICE_DEX, Lattice, RestTable, shifted_mix
-from quasarloop.simulate.objects import GALAXY_KINDS, Objects, blank
+from quasarloop.simulate.objects import GALAXY_KINDS, STAR_KINDS, Objects, blank
 from quasarloop.truth import SpecType
 
 __all__ = [
@@ -46,20 +46,6 @@ _GALAXY_PART: Final = {
     "star_forming": (0.40, 0.90),
     "type2_agn": (0.60, 0.95),
     "strong_line": (0.88, 1.0),
-}
-# Template of each kind of star; a folder without it gives the nearest it has.
-_STAR_TEMPLATES: Final = {
-    "O": ("B", "A"),
-    "B": ("B", "A"),
-    "A": ("A", "B", "F"),
-    "F": ("F", "A", "G"),
-    "G": ("G", "F", "K"),
-    "K": ("K", "G", "M"),
-    "M": ("M", "K"),
-    "DA": ("WD", "A"),
-    "DB": ("WD", "A"),
-    "C": ("K", "M"),
-    "CV": ("CV", "WD"),
 }
 # Share of the second stored mixture in a spectrum, so that no two are alike.
 _BLEND: Final = 0.25
@@ -305,12 +291,11 @@ def template_stars(objects: Objects, library: TemplateLibrary, lattice: Lattice)
 
 
 def _star_templates(subtype: NDArray[np.str_], library: TemplateLibrary) -> NDArray[np.str_]:
-    """Return the library's star template of each kind of star."""
+    """Return the star template of each kind: the best in the library, else any it has."""
     chosen = {}
-    for kind in np.unique(subtype):
-        wanted = _STAR_TEMPLATES.get(str(kind), ())
-        have = [name for name in wanted if name in library.stars]
-        chosen[str(kind)] = have[0] if have else next(iter(library.stars))
+    for kind in STAR_KINDS:
+        have = [name for name in kind.templates.split() if name in library.stars]
+        chosen[kind.name] = [*have, *library.stars][0]
     return np.array([chosen[str(kind)] for kind in subtype], dtype=subtype.dtype)
 
 

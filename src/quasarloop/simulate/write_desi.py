@@ -235,7 +235,7 @@ def _scores(target_id: NDArray[np.int64], arms: Mapping[str, NoisyArm], *, coadd
 
 def file_columns(table: str) -> list[tuple[str, str, str]]:
     """Return name, type and usual value of the columns of a table of ``file_columns.ecsv``."""
-    return [column for name, *column in published("file_columns").tolist() if name == table]
+    return published("file_columns").filter(table=table).drop("table").rows()
 
 
 def usual_rows(columns: Sequence[tuple[str, str, str]], n: int) -> Table:
