@@ -83,9 +83,9 @@ def test_a_broad_line_has_its_equivalent_width_and_fwhm(
 ) -> None:
     spectra = np.zeros((2, 6001), np.float32)
     profile = BroadProfile(
-        *(np.array([value], np.float32) for value in (fwhm, strength, skew, roundness))
+        *(np.full(2, value, np.float32) for value in (fwhm, strength, skew, roundness))
     )
-    add_broad_lines(spectra, np.array([1]), np.array([3000.0]), profile)
+    add_broad_lines(spectra, np.array([np.nan, 3000.0]), profile)
     assert not spectra[0].any()
     # The wings end at a four-hundredth of the peak: 1.5 % of the light is beyond.
     assert np.sum(spectra[1]) * LN_PER_PIXEL == pytest.approx(strength, rel=0.03)
@@ -97,14 +97,12 @@ def test_a_broad_line_has_its_equivalent_width_and_fwhm(
 
 def test_lines_at_the_ends_stay_in_their_row() -> None:
     spectra = np.zeros((3, 500), np.float32)
-    rows = np.array([1, 1])
     for centre in (-40.0, 540.0, 1e5):
         add_gaussians(
             spectra,
-            rows[:1],
-            np.array([centre]),
-            np.array([3000.0], np.float32),
-            np.ones(1, np.float32),
+            np.array([np.nan, centre, np.nan]),
+            np.full(3, 3000.0, np.float32),
+            np.ones(3, np.float32),
         )
     assert not spectra[0].any()
     assert not spectra[2].any()
@@ -128,7 +126,7 @@ def test_the_company_of_wider_lines_changes_nothing() -> None:
     for spectra, fwhm in ((alone, one), (together, wide)):
         n = len(fwhm)
         profile = BroadProfile(fwhm, half[:n], np.zeros(n, np.float32), half[:n])
-        add_broad_lines(spectra, np.arange(n), np.full(n, 450.3), profile)
+        add_broad_lines(spectra, np.full(n, 450.3), profile)
     assert np.array_equal(alone[0], together[0])
 
 

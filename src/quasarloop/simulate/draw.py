@@ -1,6 +1,8 @@
 """Objects drawn from a population, reproducibly and in any division of the work."""
 
-from typing import Final, NamedTuple
+from dataclasses import replace
+from functools import cache
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,13 +13,9 @@ from quasarloop.simulate.galaxies import draw_galaxy_traits
 from quasarloop.simulate.objects import (
     GALAXY_KINDS,
     STAR_KINDS,
-    AbsorberTraits,
-    GalaxyTraits,
     Objects,
-    QuasarTraits,
-    StarTraits,
+    blank,
     concatenate,
-    spread,
 )
 from quasarloop.simulate.population import (
     GalaxyPopulation,
@@ -38,17 +36,7 @@ Floats64 = NDArray[np.float64]
 # Objects are always drawn in blocks that start at multiples of this number, each block with a
 # seed of its own: object i is the same whichever objects are drawn with it.
 BLOCK_OBJECTS: Final = 256
-_CLASSES: Final = (SpecType.QSO, SpecType.GALAXY, SpecType.STAR)
 _SUBTYPE_DTYPE: Final = "<U16"
-
-
-class _Common(NamedTuple):
-    """Properties of every class: (n,) arrays."""
-
-    subtype: NDArray[np.str_]
-    z: Floats64
-    r_mag: Floats32
-    ebv: Floats32
 
 
 def draw_objects(
@@ -83,23 +71,9 @@ def quasars_at(
         r_mag: (n,) AB magnitudes.
         rng: source of randomness.
     """
-    redshift = np.asarray(z, dtype=np.float64)
-    n, no_rows = len(redshift), np.empty(0, dtype=np.int64)
-    common, quasar, absorbers = _quasars_at(config, redshift, _f32(np.asarray(r_mag)), rng)
-    galaxy, _ = draw_galaxy_traits(no_rows, rng)
-    return Objects(
-        index=np.arange(n, dtype=np.int64),
-        spectype=np.full(n, SpecType.QSO, dtype=np.int8),
-        subtype=common.subtype.astype(_SUBTYPE_DTYPE),
-        z=common.z,
-        r_mag=common.r_mag,
-        ebv=common.ebv,
-        seed=rng.integers(0, 2**63, n, dtype=np.uint64),
-        quasar=quasar,
-        absorbers=absorbers,
-        galaxy=spread(galaxy, no_rows, n),
-        star=spread(draw_star_traits(no_rows, rng), no_rows, n),
-    )
+    redshift, magnitude = np.asarray(z, dtype=np.float64), np.asarray(r_mag, dtype=np.float32)
+    objects = _quasars_at(config, redshift, magnitude, rng)
+    return replace(objects, seed=rng.integers(0, 2**63, len(redshift), dtype=np.uint64))
 
 
 def _draw_block(
@@ -110,45 +84,64 @@ def _draw_block(
     n = BLOCK_OBJECTS
     number = _choose(rng, population.class_weights(), n)
     seed = rng.integers(0, 2**63, n, dtype=np.uint64)
-    rows = [np.flatnonzero(number == k) for k in range(len(_CLASSES))]
-    quasars, quasar, absorbers = _draw_quasars(population.quasars, len(rows[0]), rng)
-    galaxies, galaxy = _draw_galaxies(population.galaxies, len(rows[1]), rng)
-    stars, star = _draw_stars(population.stars, len(rows[2]), rng)
-    parts = (quasars, galaxies, stars)
+    rows = [np.flatnonzero(number == k) for k in range(3)]
+    parts = [
+        _draw_quasars(population.quasars, len(rows[0]), rng),
+        _draw_galaxies(population.galaxies, len(rows[1]), rng),
+        _draw_stars(population.stars, len(rows[2]), rng),
+    ]
     # Every row is of exactly one class: sorting the joined rows puts them back in place.
-    order = np.argsort(np.concatenate(rows))
-    common = _Common(
-        *(np.concatenate([part[k] for part in parts])[order] for k in range(len(_Common._fields)))
-    )
+    objects = concatenate(parts)[np.argsort(np.concatenate(rows))]
+    return replace(objects, index=block * n + np.arange(n, dtype=np.int64), seed=seed)
+
+
+def _objects(
+    spectype: SpecType,
+    subtype: NDArray[np.str_],
+    z: Floats64,
+    r_mag: Floats64 | Floats32,
+    ebv: Floats64 | Floats32,
+    **traits: Any,
+) -> Objects:
+    """Return objects of one class, still without seeds; the traits of the others are blank."""
+    n = len(z)
     return Objects(
-        index=block * n + np.arange(n, dtype=np.int64),
-        spectype=np.array(_CLASSES, dtype=np.int8)[number],
-        subtype=common.subtype.astype(_SUBTYPE_DTYPE),
-        z=common.z,
-        r_mag=common.r_mag,
-        ebv=common.ebv,
-        seed=seed,
-        quasar=spread(quasar, rows[0], n),
-        absorbers=spread(absorbers, rows[0], n),
-        galaxy=spread(galaxy, rows[1], n),
-        star=spread(star, rows[2], n),
+        index=np.arange(n, dtype=np.int64),
+        spectype=np.full(n, spectype, dtype=np.int8),
+        subtype=subtype.astype(_SUBTYPE_DTYPE),
+        z=z,
+        r_mag=r_mag.astype(np.float32),
+        ebv=ebv.astype(np.float32),
+        seed=np.zeros(n, dtype=np.uint64),
+        **{name: blank(part, n) for name, part in _no_traits().items()} | traits,
     )
 
 
-def _draw_quasars(
-    config: QuasarPopulation, n: int, rng: np.random.Generator
-) -> tuple[_Common, QuasarTraits, AbsorberTraits]:
+@cache
+def _no_traits() -> dict[str, Any]:
+    """Traits of each class, no rows."""
+    rng, z = np.random.default_rng(0), np.empty(0)
+    config, no_kind = QuasarPopulation(), np.empty(0, dtype=np.int64)
+    return {
+        "quasar": draw_quasar_traits(config, z, z.astype(np.float32), rng),
+        "absorbers": draw_absorbers(config, z, rng),
+        "galaxy": draw_galaxy_traits(no_kind, rng)[0],
+        "star": draw_star_traits(no_kind, rng),
+    }
+
+
+def _draw_quasars(config: QuasarPopulation, n: int, rng: np.random.Generator) -> Objects:
     z = config.redshift.quantile(rng.random(n))
     # Brighter than the faintest nucleus counted as a quasar at this redshift.
     faintest = config.faintest_absolute_mag + distance_modulus(np.maximum(z, 1e-3))
     bright = config.r_mag.share_below(faintest)
-    r_mag = _f32(config.r_mag.quantile(rng.random(n) * bright))
+    r_mag = config.r_mag.quantile(rng.random(n) * bright).astype(np.float32)
     return _quasars_at(config, z, r_mag, rng)
 
 
 def _quasars_at(
     config: QuasarPopulation, z: Floats64, r_mag: Floats32, rng: np.random.Generator
-) -> tuple[_Common, QuasarTraits, AbsorberTraits]:
+) -> Objects:
     traits = draw_quasar_traits(config, z, r_mag, rng)
     bal, low = traits.bal.is_bal, traits.bal.is_lobal
     mean = np.where(low, config.ebv_mean_lobal, config.ebv_mean)
@@ -156,13 +149,11 @@ def _quasars_at(
     ebv = rng.exponential(1.0, len(z)) * mean
     names = [bal & low, bal, traits.weak_line, traits.peak_separation_kms > 0]
     subtype = np.select(names, ["LoBAL", "BAL", "WLQ", "double-peaked"], default="")
-    common = _Common(subtype, z, r_mag, _f32(ebv))
-    return common, traits, draw_absorbers(config, z, rng)
+    absorbers = draw_absorbers(config, z, rng)
+    return _objects(SpecType.QSO, subtype, z, r_mag, ebv, quasar=traits, absorbers=absorbers)
 
 
-def _draw_galaxies(
-    config: GalaxyPopulation, n: int, rng: np.random.Generator
-) -> tuple[_Common, GalaxyTraits]:
+def _draw_galaxies(config: GalaxyPopulation, n: int, rng: np.random.Generator) -> Objects:
     kinds = config.kinds()
     kind = _choose(rng, [k.weight for k in kinds], n)
     u = rng.random(n)
@@ -170,21 +161,20 @@ def _draw_galaxies(
     z = np.take_along_axis(redshifts, kind[None, :], axis=0)[0]
     brightest = config.brightest_absolute_mag + distance_modulus(np.maximum(z, 1e-3))
     too_bright = config.r_mag.share_below(brightest)
-    r_mag = _f32(config.r_mag.quantile(too_bright + (1.0 - too_bright) * rng.random(n)))
+    r_mag = config.r_mag.quantile(too_bright + (1.0 - too_bright) * rng.random(n))
     traits, ebv = draw_galaxy_traits(kind, rng)
-    return _Common(np.array(GALAXY_KINDS)[kind], z, r_mag, ebv), traits
+    subtype = np.array(GALAXY_KINDS)[kind]
+    return _objects(SpecType.GALAXY, subtype, z, r_mag, ebv, galaxy=traits)
 
 
-def _draw_stars(
-    config: StarPopulation, n: int, rng: np.random.Generator
-) -> tuple[_Common, StarTraits]:
+def _draw_stars(config: StarPopulation, n: int, rng: np.random.Generator) -> Objects:
     names = [kind.name for kind in STAR_KINDS]
     kind = _choose(rng, [config.kinds.get(name, 0.0) for name in names], n)
     traits = draw_star_traits(kind, rng)
-    r_mag = _f32(config.r_mag.quantile(rng.random(n)))
+    r_mag = config.r_mag.quantile(rng.random(n))
     z = traits.velocity_kms.astype(np.float64) / SPEED_OF_LIGHT_KMS
     # Dust in front of stars is the Galaxy's, which surveys correct for: none is left here.
-    return _Common(np.array(names)[kind], z, r_mag, np.zeros(n, np.float32)), traits
+    return _objects(SpecType.STAR, np.array(names)[kind], z, r_mag, np.zeros(n), star=traits)
 
 
 def _choose(
@@ -193,7 +183,3 @@ def _choose(
     cumulative = np.cumsum(np.asarray(weights, dtype=np.float64))
     chosen = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
     return np.asarray(np.minimum(chosen, int(np.flatnonzero(weights)[-1])), dtype=np.int64)
-
-
-def _f32(values: Floats64) -> Floats32:
-    return np.asarray(values, dtype=np.float32)

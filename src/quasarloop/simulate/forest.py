@@ -322,7 +322,7 @@ def _cut_lines(
 ) -> None:
     """Cut a narrow line of equivalent width `ew_part` · λ into rows; black lines grow wider."""
     centre = lattice.position(observed_aa)
-    seen = gaussian_seen(centre, lattice)
+    seen = gaussian_seen(centre, lattice.n_pix)
     if not seen.any():
         return
     sigma = np.float32(_METAL_FWHM_KMS / (FWHM_OF_SIGMA * PIXEL_KMS))

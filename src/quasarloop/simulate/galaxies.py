@@ -12,7 +12,6 @@ from quasarloop.simulate.lattice import (
     Lattice,
     RestTable,
     add_gaussians,
-    gaussian_seen,
     line_centre,
     shifted_mix,
 )
@@ -111,13 +110,11 @@ def galaxy_spectra(objects: Objects, lattice: Lattice) -> Floats32:
     per_hbeta = traits.halpha_ew_aa * continuum / traits.line_ratio[:, halpha]
     for number, wave_aa in enumerate(NEBULAR_AA.values()):
         centre = line_centre(lattice, wave_aa, z, np.zeros(len(z), np.float32))
-        rows = np.flatnonzero(gaussian_seen(centre, lattice))
-        if len(rows):
-            fwhm = traits.line_fwhm_kms[rows]
-            sigma_aa = np.float32(wave_aa / (FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)) * fwhm
-            flux = per_hbeta[rows] * traits.line_ratio[rows, number]
-            height = flux / (np.float32(np.sqrt(2.0 * np.pi)) * sigma_aa)
-            add_gaussians(spectra, rows, centre[rows], fwhm, height)
+        fwhm = traits.line_fwhm_kms
+        sigma_aa = np.float32(wave_aa / (FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)) * fwhm
+        flux = per_hbeta * traits.line_ratio[:, number]
+        height = flux / (np.float32(np.sqrt(2.0 * np.pi)) * sigma_aa)
+        add_gaussians(spectra, centre, fwhm, height)
     spectra *= _dust(objects, lattice)
     return spectra
 

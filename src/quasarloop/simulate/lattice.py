@@ -184,6 +184,8 @@ def shifted_mix(table: RestTable, z: Floats64, weights: Floats32, lattice: Latti
 # wings. Source of the wings, straight in log λ: Nagao, Marconi & Maiolino 2006 (A&A 447, 157).
 # Wings are followed down to exp(-6) = 0.25 % of the peak.
 _REACH_BROAD: Final = 6.0
+# A line is drawn if its centre is within this many FWHM of the spectrum.
+_SEEN_FWHM: Final = np.float32(6.0)
 # A row's line ends there for any width of the others: spectra do not depend on other rows.
 _BROAD_END: Final = np.float32(np.exp(-_REACH_BROAD))
 _REACH_GAUSSIAN: Final = 4.0  # σ
@@ -195,7 +197,7 @@ _LN_PER_PIXEL: Final = LATTICE_DEX * float(np.log(10.0))
 
 
 class BroadProfile(NamedTuple):
-    """Shapes of one line in several objects, (m,) each.
+    """Shapes of one line in several objects, (n,) each.
 
     Attributes:
         fwhm_kms: full width at half maximum.
@@ -211,22 +213,26 @@ class BroadProfile(NamedTuple):
     roundness: Floats32
 
 
-def add_broad_lines(spectra: Floats32, rows: Rows, centre: Floats64, profile: BroadProfile) -> None:
-    """Add one broad line to each of some rows, in place.
+def add_broad_lines(spectra: Floats32, centre: Floats64, profile: BroadProfile) -> None:
+    """Add one broad line to each spectrum that it reaches, in place.
 
     Args:
         spectra: (n, n_pix) C-contiguous.
-        rows: (m,) rows to add to, no row twice.
-        centre: (m,) pixel position of the peak, may lie outside.
-        profile: (m,) shapes.
+        centre: (n,) pixel position of the peak; outside or NaN for no line.
+        profile: (n,) shapes.
     """
-    fwhm_kms, strength, skew, roundness = profile
+    reach = _SEEN_FWHM * profile.fwhm_kms / np.float32(PIXEL_KMS)
+    seen = (centre > -reach) & (centre < spectra.shape[1] + reach) & (profile.strength > 0)
+    rows = np.flatnonzero(seen)
+    if len(rows) == 0:
+        return
+    fwhm_kms, strength, skew, roundness = (values[rows] for values in profile)
     fwhm_of_scale = 2.0 * np.sqrt(_LN2**2 + 2.0 * _LN2 * roundness)
     area_of_scale = 2.0 * roundness * k1e(roundness)  # ∫ of the profile: 2 ε K1(ε) e^ε
     scale = fwhm_kms / (fwhm_of_scale * PIXEL_KMS)  # pixels
     height = strength / (area_of_scale * scale * (1.0 + 0.5 * skew) * _LN_PER_PIXEL)
     wing = scale * (1.0 + skew) * np.sqrt(_REACH_BROAD**2 + 2.0 * _REACH_BROAD * roundness)
-    index, offset = window_pixels(rows, centre, float(np.max(wing)), spectra.shape[1])
+    index, offset = window_pixels(rows, centre[rows], float(np.max(wing)), spectra.shape[1])
     side = np.where(offset < 0, (scale * (1.0 + skew))[:, None], scale[:, None])
     np.divide(offset, side, out=offset)
     np.square(offset, out=offset)
@@ -240,33 +246,35 @@ def add_broad_lines(spectra: Floats32, rows: Rows, centre: Floats64, profile: Br
 
 
 def add_gaussians(
-    spectra: Floats32, rows: Rows, centre: Floats64, fwhm_kms: Floats32, height: Floats32
+    spectra: Floats32, centre: Floats64, fwhm_kms: Floats32, height: Floats32
 ) -> None:
-    """Add one Gaussian of given height to each of some rows, in place.
+    """Add one Gaussian of given height to each spectrum that it reaches, in place.
 
     Args:
         spectra: (n, n_pix) C-contiguous.
-        rows: (m,) rows to add to, no row twice.
-        centre: (m,) pixel position of the peak.
-        fwhm_kms: (m,) full width at half maximum.
-        height: (m,) value at the peak.
+        centre: (n,) pixel position of the peak; outside or NaN for no line.
+        fwhm_kms: (n,) full width at half maximum.
+        height: (n,) value at the peak.
     """
-    sigma = fwhm_kms / (FWHM_OF_SIGMA * PIXEL_KMS)
-    index, offset = window_pixels(
-        rows, centre, float(np.max(sigma)) * _REACH_GAUSSIAN, spectra.shape[1]
-    )
+    n_pix = spectra.shape[1]
+    rows = np.flatnonzero(gaussian_seen(centre, n_pix) & (height > 0))
+    if len(rows) == 0:
+        return
+    sigma = fwhm_kms[rows] / (FWHM_OF_SIGMA * PIXEL_KMS)
+    reach = float(np.max(sigma)) * _REACH_GAUSSIAN
+    index, offset = window_pixels(rows, centre[rows], reach, n_pix)
     offset /= sigma[:, None]
     np.square(offset, out=offset)
     offset *= np.float32(-0.5)
     np.exp(offset, out=offset)
     offset *= offset > _GAUSSIAN_END
-    offset *= height[:, None]
+    offset *= height[rows, None]
     spectra.reshape(-1)[index] += offset
 
 
-def gaussian_seen(centre: Floats64, lattice: Lattice) -> NDArray[np.bool_]:
-    """Return which narrow lines touch a lattice, (m,) bool, given their pixels."""
-    return np.asarray((centre > -_NARROW_REACH) & (centre < lattice.n_pix + _NARROW_REACH))
+def gaussian_seen(centre: Floats64, n_pix: int) -> NDArray[np.bool_]:
+    """Return which narrow lines reach spectra of n_pix pixels, (m,) bool, given their centres."""
+    return np.asarray((centre > -_NARROW_REACH) & (centre < n_pix + _NARROW_REACH))
 
 
 def window_pixels(

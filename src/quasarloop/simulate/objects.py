@@ -23,7 +23,6 @@ __all__ = [
     "StarTraits",
     "blank",
     "concatenate",
-    "spread",
 ]
 
 Floats32 = NDArray[np.float32]
@@ -224,26 +223,14 @@ class Objects:
         return dict(_flat_columns("", self))
 
 
-def spread(part: Traits, rows: NDArray[np.integer], n: int) -> Traits:
-    """Put traits of some rows into arrays of n rows, the rest NaN, 0 or False.
+def blank(traits: Traits, n: int | None = None) -> Traits:
+    """Return traits with nothing in them (NaN, 0 or False), of n rows or of as many as before."""
 
-    Args:
-        part: a traits dataclass of len(rows) rows.
-        rows: (m,) where they belong.
-        n: rows of the result.
-    """
+    def nothing(values: NDArray[Any]) -> NDArray[Any]:
+        shape = values.shape if n is None else (n, *values.shape[1:])
+        return np.full(shape, np.nan if values.dtype.kind == "f" else 0, dtype=values.dtype)
 
-    def place(values: NDArray[Any]) -> NDArray[Any]:
-        whole = _nothing(values.dtype, (n, *values.shape[1:]))
-        whole[rows] = values
-        return whole
-
-    return _map_arrays(part, place)
-
-
-def blank(traits: Traits) -> Traits:
-    """Return traits of the same shape with nothing in them: NaN, 0 or False."""
-    return _map_arrays(traits, lambda values: _nothing(values.dtype, values.shape))
+    return _map_arrays(traits, nothing)
 
 
 def concatenate(parts: Sequence[Traits]) -> Traits:
@@ -253,10 +240,6 @@ def concatenate(parts: Sequence[Traits]) -> Traits:
         values = [getattr(part, f.name) for part in parts]
         joined[f.name] = concatenate(values) if is_dataclass(values[0]) else np.concatenate(values)
     return type(parts[0])(**joined)
-
-
-def _nothing(dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype=dtype)
 
 
 def _map_arrays(part: Traits, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Traits:

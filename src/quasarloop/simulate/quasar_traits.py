@@ -95,7 +95,7 @@ def draw_quasar_traits(
     slope = np.clip(rng.normal(config.slope_mean, config.slope_scatter, n), -2.2, 1.0)
     log_l = log_luminosity(z, r_mag, slope)
     weak = rng.random(n) < config.weak_line_fraction
-    width = _WIDTH_KMS * _lognormal(rng, _WIDTH_SCATTER_DEX, _WIDTH_EIGEN1_DEX * eigen1)
+    width = _WIDTH_KMS * 10.0 ** rng.normal(_WIDTH_EIGEN1_DEX * eigen1, _WIDTH_SCATTER_DEX)
     width = np.clip(width, *_WIDTH_LIMITS_KMS)
     blueshift = (
         _BLUESHIFT_KMS
@@ -104,7 +104,7 @@ def draw_quasar_traits(
         + rng.normal(0.0, _BLUESHIFT_SCATTER_KMS, n)
         + np.where(weak, _BLUESHIFT_KMS, 0.0)
     )
-    iron = _lognormal(rng, _IRON_SCATTER_DEX, _IRON_EIGEN1_DEX * eigen1)
+    iron = 10.0 ** rng.normal(_IRON_EIGEN1_DEX * eigen1, _IRON_SCATTER_DEX)
     peaks = (z < _DOUBLE_PEAKED_Z_MAX) & (rng.random(n) < config.double_peaked_fraction)
     host, young = _draw_host(rng, log_l)
     return QuasarTraits(
@@ -112,9 +112,9 @@ def draw_quasar_traits(
         eigen1=_f32(eigen1),
         slope=_f32(slope),
         curvature=_f32(rng.normal(0.0, _CURVATURE_SCATTER, n)),
-        roundness=_f32(_ROUNDNESS * _lognormal(rng, _ROUNDNESS_SCATTER_DEX, np.zeros(n))),
-        balmer=_f32(_BALMER * _lognormal(rng, 0.2, np.zeros(n))),
-        iron_uv=_f32(_IRON_UV * iron**0.6 * _lognormal(rng, 0.1, np.zeros(n))),
+        roundness=_f32(_ROUNDNESS * 10.0 ** rng.normal(0.0, _ROUNDNESS_SCATTER_DEX, n)),
+        balmer=_f32(_BALMER * 10.0 ** rng.normal(0.0, 0.2, n)),
+        iron_uv=_f32(_IRON_UV * iron**0.6 * 10.0 ** rng.normal(0.0, 0.1, n)),
         iron_optical=_f32(_IRON_OPTICAL * iron),
         host_fraction=_f32(host),
         host_young=_f32(young),
@@ -170,7 +170,7 @@ def _draw_widths(rng: np.random.Generator, width: Floats64) -> Floats32:
     high = np.array([line.wave_aa < HIGH_IONISATION_AA for line in BROAD_LINES])
     middle = np.sqrt(width * _HIGH_IONISATION_KMS)
     fwhm[:, :n_broad] = np.where(high, middle[:, None], width[:, None])
-    narrow = np.clip(_NARROW_KMS * _lognormal(rng, _NARROW_SCATTER_DEX, np.zeros(n)), 200.0, 1000.0)
+    narrow = np.clip(_NARROW_KMS * 10.0 ** rng.normal(0.0, _NARROW_SCATTER_DEX, n), 200.0, 1000.0)
     fwhm[:, n_broad:] = narrow[:, None]
     scatter = rng.normal(0.0, _LINE_WIDTH_SCATTER_DEX, fwhm.shape)
     scatter[:, n_broad:] *= 0.3
@@ -193,15 +193,9 @@ def _draw_host(rng: np.random.Generator, log_l3000: Floats64) -> tuple[Floats64,
     ratio = np.polyval(_HOST_CUBIC, x)
     ratio = np.where(log_l5100 < _HOST_LOG_L_MAX, ratio, 0.0)
     ratio = (
-        _HOST_IN_FIBRE
-        * np.maximum(ratio, 0.0)
-        * _lognormal(rng, _HOST_SCATTER_DEX, np.zeros(len(x)))
+        _HOST_IN_FIBRE * np.maximum(ratio, 0.0) * 10.0 ** rng.normal(0.0, _HOST_SCATTER_DEX, len(x))
     )
     return ratio / (1.0 + ratio), rng.beta(2.0, 4.0, len(x))
-
-
-def _lognormal(rng: np.random.Generator, scatter_dex: float, mean_dex: Floats64) -> Floats64:
-    return np.asarray(10.0 ** (mean_dex + rng.normal(0.0, scatter_dex, len(mean_dex))))
 
 
 def _f32(values: Floats64) -> Floats32:

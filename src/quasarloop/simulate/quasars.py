@@ -5,7 +5,7 @@ iron complexes are in ``data/iron_ultraviolet.ecsv`` and ``iron_optical.ecsv``.
 """
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,13 +19,11 @@ from quasarloop.constants import (
 )
 from quasarloop.simulate import published
 from quasarloop.simulate.lattice import (
-    PIXEL_KMS,
     BroadProfile,
     Lattice,
     RestTable,
     add_broad_lines,
     add_gaussians,
-    gaussian_seen,
     line_centre,
     shifted_mix,
 )
@@ -43,8 +41,6 @@ __all__ = ["bare_quasars", "base_continuum", "continuum_table", "dust", "smc_ext
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 
-# Order of the spectra in `continuum_table`.
-CONTINUUM_ROWS: Final = ("power_law", "balmer", "iron_uv", "iron_narrow", "iron_broad")
 # f_λ ∝ λ^slope up to each wavelength (Å). Source: Lusso et al. 2015 (MNRAS 449, 4204):
 # α_ν = -1.70 below 912 Å; Vanden Berk et al. 2001 (AJ 122, 549): α_λ = -1.54 up to
 # 4661 Å and -0.42 beyond, half of which flattening we leave to the host light added separately.
@@ -83,8 +79,6 @@ _BALMER_LINES: Final = ("halpha", "hbeta", "hgamma", "hdelta")
 _BLUE_PEAK_SHARE: Final = 0.55
 # A peak of a disc is narrower than the whole line.
 _PEAK_WIDTH: Final = 0.7
-# A line is drawn if its centre is within this many FWHM of the spectrum.
-_SEEN_FWHM: Final = np.float32(6.0)
 
 
 def bare_quasars(objects: Objects, lattice: Lattice) -> Floats32:
@@ -114,7 +108,7 @@ def dust(objects: Objects, lattice: Lattice) -> Floats32:
 
 
 def _weights(traits: QuasarTraits) -> Floats32:
-    """(n, 5) weights of `CONTINUUM_ROWS`."""
+    """(n, 5) weights of the rows of `continuum_table`."""
     low, high = _IRON_LOG_WIDTHS
     broad = np.clip((np.log10(traits.width_kms) - low) / (high - low), 0.0, 1.0)
     return np.stack(
@@ -140,57 +134,26 @@ def _tilt(objects: Objects, lattice: Lattice) -> Floats32:
     return np.asarray(np.exp(exponent, out=exponent))
 
 
-class _Line(NamedTuple):
-    """One line in every object: (n,) arrays, and its rest wavelength, Å."""
-
-    wave_aa: float
-    shift_kms: Floats32
-    fwhm_kms: Floats32
-    strength: Floats32
-
-
 def _add_lines(spectra: Floats32, lattice: Lattice, z: Floats64, traits: QuasarTraits) -> None:
-    n_broad = len(BROAD_LINES)
     per_ew = _continuum_per_wavelength()
     for number, law in enumerate(QUASAR_LINES):
-        line = _Line(
-            law.wave_aa,
-            traits.line_shift_kms[:, number],
-            traits.line_fwhm_kms[:, number],
-            traits.line_ew_aa[:, number] * per_ew[number],
-        )
-        if number >= n_broad:
-            _add_narrow(spectra, lattice, z, line)
-        elif law.name in _BALMER_LINES:
-            for peak in _disc_peaks(line, traits.peak_separation_kms):
-                _add_broad(spectra, lattice, z, peak, traits.roundness)
-        else:
-            is_high = law.wave_aa < HIGH_IONISATION_AA
-            peaked = np.float32(_HIGH_ROUNDNESS if is_high else 1.0)
-            _add_broad(spectra, lattice, z, line, peaked * traits.roundness)
-
-
-def _add_broad(
-    spectra: Floats32, lattice: Lattice, z: Floats64, line: _Line, roundness: Floats32
-) -> None:
-    centre = line_centre(lattice, line.wave_aa, z, line.shift_kms)
-    reach = _SEEN_FWHM * line.fwhm_kms / np.float32(PIXEL_KMS)
-    seen = (centre > -reach) & (centre < lattice.n_pix + reach) & (line.strength > 0)
-    rows = np.flatnonzero(seen)
-    if len(rows):
-        skew = np.clip(-line.shift_kms[rows] * np.float32(_SKEW_PER_KMS), 0.0, _SKEW_MAX)
-        profile = BroadProfile(line.fwhm_kms[rows], line.strength[rows], skew, roundness[rows])
-        add_broad_lines(spectra, rows, centre[rows], profile)
-
-
-def _add_narrow(spectra: Floats32, lattice: Lattice, z: Floats64, line: _Line) -> None:
-    centre = line_centre(lattice, line.wave_aa, z, line.shift_kms)
-    rows = np.flatnonzero(gaussian_seen(centre, lattice) & (line.strength > 0))
-    if len(rows):
-        fwhm = line.fwhm_kms[rows]
-        sigma_ln = fwhm / np.float32(FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)
-        height = line.strength[rows] / (np.float32(np.sqrt(2.0 * np.pi)) * sigma_ln)
-        add_gaussians(spectra, rows, centre[rows], fwhm, height)
+        shift_kms, fwhm_kms = traits.line_shift_kms[:, number], traits.line_fwhm_kms[:, number]
+        strength = traits.line_ew_aa[:, number] * per_ew[number]
+        if number >= len(BROAD_LINES):
+            sigma_ln = fwhm_kms / np.float32(FWHM_OF_SIGMA * SPEED_OF_LIGHT_KMS)
+            height = strength / (np.float32(np.sqrt(2.0 * np.pi)) * sigma_ln)
+            centre = line_centre(lattice, law.wave_aa, z, shift_kms)
+            add_gaussians(spectra, centre, fwhm_kms, height)
+            continue
+        peaks, roundness = [(shift_kms, fwhm_kms, strength)], traits.roundness
+        if law.name in _BALMER_LINES:
+            peaks = _disc_peaks(shift_kms, fwhm_kms, strength, traits.peak_separation_kms)
+        elif law.wave_aa < HIGH_IONISATION_AA:
+            roundness = np.float32(_HIGH_ROUNDNESS) * roundness
+        for shift, fwhm, light in peaks:
+            skew = np.clip(-shift * np.float32(_SKEW_PER_KMS), 0.0, _SKEW_MAX)
+            centre = line_centre(lattice, law.wave_aa, z, shift)
+            add_broad_lines(spectra, centre, BroadProfile(fwhm, light, skew, roundness))
 
 
 @lru_cache(maxsize=1)
@@ -200,15 +163,16 @@ def _continuum_per_wavelength() -> Floats32:
     return np.asarray(base_continuum(wave_aa) / wave_aa, dtype=np.float32)
 
 
-def _disc_peaks(line: _Line, separation_kms: Floats32) -> list[_Line]:
+def _disc_peaks(
+    shift_kms: Floats32, fwhm_kms: Floats32, strength: Floats32, separation_kms: Floats32
+) -> list[tuple[Floats32, Floats32, Floats32]]:
     """Split a line into blue and red peak where the object has a double-peaked disc."""
     half = np.float32(0.5) * separation_kms
     double = half > 0
-    width = np.where(double, np.float32(_PEAK_WIDTH) * line.fwhm_kms, line.fwhm_kms)
+    width = np.where(double, np.float32(_PEAK_WIDTH) * fwhm_kms, fwhm_kms)
     share = np.where(double, np.float32(_BLUE_PEAK_SHARE), np.float32(1.0))
-    blue = _Line(line.wave_aa, line.shift_kms - half, width, share * line.strength)
-    red = _Line(line.wave_aa, line.shift_kms + half, width, (1 - share) * line.strength)
-    return [blue, red] if np.any(double) else [blue]
+    blue = (shift_kms - half, width, share * strength)
+    return [blue, (shift_kms + half, width, (1 - share) * strength)]
 
 
 def base_continuum(wave_aa: ArrayLike) -> Floats64:
@@ -229,7 +193,7 @@ def smc_extinction(wave_aa: ArrayLike) -> Floats64:
 
 @lru_cache(maxsize=1)
 def continuum_table() -> RestTable:
-    """Return the smooth components as rows `CONTINUUM_ROWS`.
+    """Return power law, Balmer continuum, ultraviolet, narrow and broad optical iron as rows.
 
     Power law and Balmer continuum are 1 at 3000 Å; iron is relative to the power law, ultraviolet
     iron 1 at its highest, optical iron at the highest of its narrow form.
