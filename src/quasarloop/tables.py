@@ -23,14 +23,7 @@ from quasarloop.artefacts import check_output, write_atomically
 from quasarloop.columns import Block, Column
 from quasarloop.errors import OutputError
 
-__all__ = [
-    "UNREADABLE",
-    "new_fits",
-    "open_writer",
-    "read_record",
-    "read_table",
-    "write_table",
-]
+__all__ = ["UNREADABLE", "new_fits", "open_writer", "read_record", "read_table", "write_table"]
 
 CATALOGUE_HDU: Final = "QSO_CAT"
 # What `read_table` raises for a file that is missing, damaged or no table.

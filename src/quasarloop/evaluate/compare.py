@@ -1,6 +1,6 @@
 """Two weights files on the same spectra: agreement of their redshifts, and line confusions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, Final
@@ -78,7 +78,6 @@ def compare_redshifts(
     z_b: ArrayLike,
     *,
     cosmology: str = DEFAULT_COSMOLOGY,
-    lines: Sequence[Line] = EMISSION_LINES,
 ) -> Comparison:
     """Compare two catalogues of the same spectra, row by row.
 
@@ -87,8 +86,7 @@ def compare_redshifts(
         z_a: (n,) its redshifts.
         qso_b: (n,) bool, quasars of the second file.
         z_b: (n,) its redshifts.
-        cosmology: for recession velocities (see `velocity`).
-        lines: lines that can be confused.
+        cosmology: for recession velocities (see `recession_velocity_kms`).
 
     Raises:
         TruthError: different lengths.
@@ -114,7 +112,7 @@ def compare_redshifts(
         dz=(second - first) / (1 + first),
         dv_kms=dv,
         within=tuple(share(count, len(first)) for count in near),
-        confusions=count_confusions(first, second, cosmology=cosmology, lines=lines),
+        confusions=count_confusions(first, second, cosmology=cosmology),
     )
 
 
@@ -130,25 +128,15 @@ def confused_redshift(z_a: ArrayLike, line_a: Line, line_b: Line) -> NDArray[np.
 
 
 def count_confusions(
-    z_a: ArrayLike,
-    z_b: ArrayLike,
-    *,
-    cosmology: str = DEFAULT_COSMOLOGY,
-    lines: Sequence[Line] = EMISSION_LINES,
+    z_a: ArrayLike, z_b: ArrayLike, *, cosmology: str = DEFAULT_COSMOLOGY
 ) -> tuple[Confusion, ...]:
     """Count spectra near every ordered pair of confused lines, most frequent first.
-
-    Args:
-        z_a: (m,) redshifts of the first file.
-        z_b: (m,) redshifts of the second.
-        cosmology: for recession velocities.
-        lines: lines that can be confused.
 
     Source: paper, Table 1.
     """
     velocity_b = recession_velocity_kms(z_b, cosmology)
     found = []
-    for line_a, line_b in permutations(lines, 2):
+    for line_a, line_b in permutations(EMISSION_LINES, 2):
         expected = recession_velocity_kms(confused_redshift(z_a, line_a, line_b), cosmology)
         near = np.abs(velocity_b - expected) <= CONFUSION_KMS
         found.append(Confusion(line_a, line_b, int(np.count_nonzero(near))))
@@ -158,12 +146,7 @@ def count_confusions(
 def comparison_record(result: Comparison, label_a: str, label_b: str) -> dict[str, Any]:
     """Return a comparison as plain values, for JSON and tables.
 
-    Confusions that occur are a list under ``"confusions"``.
-
-    Args:
-        result: what was found.
-        label_a: name of the first weights file.
-        label_b: name of the second.
+    Confusions that occur are a list under ``"confusions"``; labels name the weights files.
     """
     return {
         "spectra": result.n_spectra,

@@ -20,12 +20,10 @@ from quasarloop.network.records import EpochRecord
 
 __all__ = [
     "COLOURS",
-    "IMPURITY_SCALE",
     "bootstrap_figure",
     "history_figure",
     "judgement_figure",
     "learning_figure",
-    "plot_thresholds",
     "save_figure",
     "threshold_figure",
     "use_style",
@@ -49,7 +47,7 @@ _SMALLEST_ERROR: Final = 1e-4
 
 @contextmanager
 def use_style() -> Iterator[None]:
-    """Draw in the house's style while the block lasts."""
+    """Draw in the house's style: for a block, or as decorator."""
     style: Any = {
         "axes.prop_cycle": cycler(color=COLOURS),
         "axes.grid": True,
@@ -75,20 +73,20 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, metadata={key: None})
 
 
+@use_style()
 def judgement_figure(judgements: Mapping[str, Judgement]) -> Figure:
     """Draw completeness against purity, and redshift against truth.
 
     Args:
         judgements: label -> judgement; redshifts are drawn for the last one.
     """
-    with use_style():
-        figure = Figure(figsize=(11, 4.2))
-        left, middle, right = figure.subplots(1, 3)
-        plot_thresholds(left, judgements)
-        last = list(judgements.values())[-1]
-        _plot_redshifts(middle, last.z, last.z_true)
-        _plot_errors(right, last.z, last.z_true)
-        return figure
+    figure = Figure(figsize=(11, 4.2))
+    left, middle, right = figure.subplots(1, 3)
+    plot_thresholds(left, judgements)
+    last = list(judgements.values())[-1]
+    _plot_redshifts(middle, last.z, last.z_true)
+    _plot_errors(right, last.z, last.z_true)
+    return figure
 
 
 def plot_thresholds(axes: Axes, judgements: Mapping[str, Judgement]) -> None:
@@ -143,26 +141,26 @@ IMPURITY_SCALE = 5.0
 Histories = Mapping[str, Sequence[EpochRecord]]
 
 
+@use_style()
 def learning_figure(histories: Histories) -> Figure:
     """Draw completeness (solid) and 5 × impurity (dashed) per epoch (paper, Fig. 5).
 
-    Args:
-        histories: label of the truth set -> its epochs on the common validation set.
+    All truth sets are judged on the common validation set.
     """
-    with use_style():
-        figure = Figure(figsize=(7.5, 4.6))
-        axes = figure.subplots()
-        for (label, epochs), colour in zip(histories.items(), COLOURS * 3, strict=False):
-            axes.plot(*_curve(epochs, "completeness"), color=colour, label=label)
-            axes.plot(*_impurity(epochs), "--", color=colour, lw=1)
-        axes.plot([], [], "--", color="0.4", lw=1, label=f"{IMPURITY_SCALE:g} × impurity")
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(f"completeness, {IMPURITY_SCALE:g} × impurity")
-        axes.legend(fontsize=8, loc="center right")
-        return figure
+    figure = Figure(figsize=(7.5, 4.6))
+    axes = figure.subplots()
+    for (label, epochs), colour in zip(histories.items(), COLOURS * 3, strict=False):
+        axes.plot(*_curve(epochs, "completeness"), color=colour, label=label)
+        axes.plot(*_impurity(epochs), "--", color=colour, lw=1)
+    axes.plot([], [], "--", color="0.4", lw=1, label=f"{IMPURITY_SCALE:g} × impurity")
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"completeness, {IMPURITY_SCALE:g} × impurity")
+    axes.legend(fontsize=8, loc="center right")
+    return figure
 
 
+@use_style()
 def bootstrap_figure(
     histories: Histories, bootstraps: Mapping[str, Sequence[Sequence[EpochRecord]]]
 ) -> Figure:
@@ -172,57 +170,52 @@ def bootstrap_figure(
         histories: label -> epochs.
         bootstraps: label of a smaller set -> epochs of each of its bootstraps.
     """
-    with use_style():
-        figure = Figure(figsize=(7.5, 4.6))
-        axes = figure.subplots()
-        for (label, epochs), colour in zip(histories.items(), COLOURS * 3, strict=False):
-            repeats = bootstraps.get(label, [])
-            for repeat in repeats:
-                axes.plot(*_curve(repeat, "completeness"), "--", color=colour, lw=0.7, alpha=0.6)
-            text = f"{label}, dashed: {len(repeats)} bootstraps" if repeats else label
-            axes.plot(*_curve(epochs, "completeness"), color=colour, label=text)
-        lowest = [
-            e.completeness for epochs in histories.values() for e in epochs[len(epochs) // 4 :]
-        ]
-        axes.set_ylim(max(0.0, float(np.nanmin(lowest, initial=1.0)) - 0.1), 1.01)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("completeness")
-        axes.legend(fontsize=8, loc="lower right")
-        return figure
+    figure = Figure(figsize=(7.5, 4.6))
+    axes = figure.subplots()
+    for (label, epochs), colour in zip(histories.items(), COLOURS * 3, strict=False):
+        repeats = bootstraps.get(label, [])
+        for repeat in repeats:
+            axes.plot(*_curve(repeat, "completeness"), "--", color=colour, lw=0.7, alpha=0.6)
+        text = f"{label}, dashed: {len(repeats)} bootstraps" if repeats else label
+        axes.plot(*_curve(epochs, "completeness"), color=colour, label=text)
+    lowest = [e.completeness for epochs in histories.values() for e in epochs[len(epochs) // 4 :]]
+    axes.set_ylim(max(0.0, float(np.nanmin(lowest, initial=1.0)) - 0.1), 1.01)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("completeness")
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
 
 
+@use_style()
 def threshold_figure(judgements: Mapping[str, Judgement]) -> Figure:
     """Draw completeness against purity over thresholds from 0 to 1 (paper, Fig. 7)."""
-    with use_style():
-        figure = Figure(figsize=(6, 5))
-        plot_thresholds(figure.subplots(), judgements)
-        return figure
+    figure = Figure(figsize=(6, 5))
+    plot_thresholds(figure.subplots(), judgements)
+    return figure
 
 
+@use_style()
 def history_figure(epochs: Sequence[EpochRecord], title: str = "") -> Figure:
     """Draw what happened in each epoch of one training.
 
     Without validation rows only the training loss is drawn.
 
-    Args:
-        epochs: the history.
-        title: e.g. the name of the weights file.
-
     Source: paper, Fig. 5, for completeness and 5 × impurity.
     """
     judged = not np.isnan([epoch.validation_loss for epoch in epochs]).all()
-    with use_style():
-        figure = Figure(figsize=(12, 3.9) if judged else (5, 3.9))
-        panels = figure.subplots(1, 3 if judged else 1, squeeze=False)[0]
-        _plot_loss(panels[0], epochs, judged=judged)
-        if judged:
-            _plot_shares(panels[1], epochs)
-            _plot_scatter(panels[2], epochs)
-        for axes in panels:
-            axes.set_xlabel("epoch")
-            _mark_best(axes, epochs)
-        figure.suptitle(title, fontsize=10)
-        return figure
+    figure = Figure(figsize=(12, 3.9) if judged else (5, 3.9))
+    panels = figure.subplots(1, 3 if judged else 1, squeeze=False)[0]
+    _plot_loss(panels[0], epochs, judged=judged)
+    if judged:
+        _plot_shares(panels[1], epochs)
+        _plot_scatter(panels[2], epochs)
+    best = [epoch.epoch for epoch in epochs if epoch.is_best][-1:]
+    for axes in panels:
+        axes.set_xlabel("epoch")
+        for number in best:
+            axes.axvline(number, color="0.7", lw=1, ls=":")
+    figure.suptitle(title, fontsize=10)
+    return figure
 
 
 def _plot_loss(axes: Axes, epochs: Sequence[EpochRecord], *, judged: bool) -> None:
@@ -263,12 +256,6 @@ def _plot_scatter(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
 def _impurity(epochs: Sequence[EpochRecord]) -> tuple[list[int], list[float]]:
     number, purity = _curve(epochs, "purity")
     return number, [IMPURITY_SCALE * (1 - value) for value in purity]
-
-
-def _mark_best(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
-    best = [epoch.epoch for epoch in epochs if epoch.is_best]
-    if best:
-        axes.axvline(best[-1], color="0.7", lw=1, ls=":")
 
 
 def _curve(epochs: Sequence[EpochRecord], name: str) -> tuple[list[int], list[float]]:

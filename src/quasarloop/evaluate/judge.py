@@ -1,7 +1,7 @@
 """Hold a catalogue against truth: how complete, how pure, how right in redshift."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -22,13 +22,7 @@ from quasarloop.evaluate.metrics import (
 from quasarloop.network.decode import best_lines
 from quasarloop.truth import SpecType, TruthTable, match_truth
 
-__all__ = [
-    "FIXED_PURITIES",
-    "Judgement",
-    "judge_catalogue",
-    "judge_finds",
-    "judgement_record",
-]
+__all__ = ["FIXED_PURITIES", "Judgement", "judge_catalogue", "judge_finds", "judgement_record"]
 
 # Purities at which completeness is compared, whatever the threshold. Source: our choice,
 # around the purity of today's quasar catalogues.
@@ -128,9 +122,10 @@ def judge_finds(
             f"{thresholds.n_lines} lines must count; the catalogue has {confidence.shape[1]}"
         )
     best = best_lines(confidence.astype(np.float64), z_lines, thresholds.n_lines)
-    score, z_best = best.confidence, best.z
+    score = best.confidence
     found = thresholds.is_quasar(score)
     both = found & is_qso
+    wrong = spectype[found & ~is_qso]
     return Judgement(
         n_rows=len(score) if n_rows is None else n_rows,
         n_judged=len(score),
@@ -138,11 +133,14 @@ def judge_finds(
         completeness=completeness(found, is_qso),
         purity=purity(found, is_qso),
         at_purity=tuple(completeness_at_purity(score, is_qso, p) for p in FIXED_PURITIES),
-        false_found=_count_by_class(spectype[found & ~is_qso]),
-        redshift=redshift_errors(z_best[both], z_true[both]),
+        false_found={
+            kind.name: int(np.count_nonzero(wrong == kind))
+            for kind in (SpecType.STAR, SpecType.GALAXY)
+        },
+        redshift=redshift_errors(best.z[both], z_true[both]),
         curve=threshold_curve(score, is_qso),
         thresholds=thresholds,
-        z=z_best[both],
+        z=best.z[both],
         z_true=z_true[both],
     )
 
@@ -157,37 +155,22 @@ def judgement_record(judgement: Judgement) -> dict[str, Any]:
         "threshold": judgement.thresholds.confidence,
         "n_lines": judgement.thresholds.n_lines,
         "thresholds_from": judgement.thresholds.origins,
-        "completeness": _share_record(judgement.completeness),
-        "purity": _share_record(judgement.purity),
+        "completeness": _record(judgement.completeness),
+        "purity": _record(judgement.purity),
         "completeness_at_purity": {
             str(p): value for p, value in zip(FIXED_PURITIES, judgement.at_purity, strict=True)
         },
         "false_found": dict(judgement.false_found),
         "redshift": {
             "n": z.n,
-            "right": _share_record(z.right),
-            "bias": _number(z.bias),
-            "nmad": _number(z.nmad),
-            "scatter": _number(z.scatter),
+            "right": _record(z.right),
+            **{name: _number(getattr(z, name)) for name in ("bias", "nmad", "scatter")},
         },
     }
 
 
-def _count_by_class(spectype: NDArray[np.int8]) -> dict[str, int]:
-    return {
-        kind.name: int(np.count_nonzero(spectype == kind))
-        for kind in (SpecType.STAR, SpecType.GALAXY)
-    }
-
-
-def _share_record(share: Share) -> dict[str, Any]:
-    return {
-        "value": _number(share.value),
-        "low": share.low,
-        "high": share.high,
-        "part": share.part,
-        "whole": share.whole,
-    }
+def _record(share: Share) -> dict[str, Any]:
+    return asdict(share) | {"value": _number(share.value)}
 
 
 def _number(value: float) -> float | None:

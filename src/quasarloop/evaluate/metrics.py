@@ -16,7 +16,6 @@ from quasarloop.constants import SPEED_OF_LIGHT_KMS, nmad
 from quasarloop.errors import TruthError
 
 __all__ = [
-    "CONFIDENCE_LEVEL",
     "RIGHT_WITHIN",
     "RedshiftErrors",
     "Share",

@@ -33,6 +33,7 @@ __all__ = [
 
 # Bins of the position in the box; enough for three harmonics, few enough to be filled.
 _N_BINS: Final = 20
+_CENTRES: Final = (np.arange(_N_BINS) + 0.5) / _N_BINS
 _N_HARMONICS: Final = 3
 _N_BOOTSTRAPS: Final = 200
 # Redshift errors beyond this are line confusions, not clumping. Source: paper, Section 4.3.2,
@@ -68,14 +69,7 @@ class Oscillation:
 
 
 def position_in_box(z: ArrayLike, line: Line, grid: WaveGrid, n_boxes: int) -> NDArray[np.float64]:
-    """Return where in its box a line at redshift z falls, 0 to 1; NaN outside the grid.
-
-    Args:
-        z: (n,) redshifts.
-        line: whose wavelength.
-        grid: the network's bins.
-        n_boxes: boxes across them.
-    """
+    """Return where in its box a line at (n,) redshifts falls, 0 to 1; NaN outside the grid."""
     wave = line.wave_rest_aa * (1 + np.asarray(z, dtype=np.float64))
     boxes = grid.position_of(wave) / grid.n_bins * n_boxes
     return np.asarray(boxes - np.floor(boxes))
@@ -84,15 +78,7 @@ def position_in_box(z: ArrayLike, line: Line, grid: WaveGrid, n_boxes: int) -> N
 def oscillation_with_truth(
     z: ArrayLike, z_true: ArrayLike, line: Line, grid: WaveGrid, n_boxes: int, *, seed: int = 0
 ) -> Oscillation:
-    """Measure redshift error against the true position in the box.
-
-    Args:
-        z: (n,) redshifts from this line alone.
-        z_true: (n,) true redshifts.
-        line: the line.
-        grid: the network's bins.
-        n_boxes: boxes across them.
-        seed: of the bootstrap.
+    """Measure the error of (n,) redshifts from one line against its true position in the box.
 
     Raises:
         TruthError: fewer lines than a fit over one box needs.
@@ -144,13 +130,6 @@ def oscillation_without_truth(
     without changing their order, the predicted position g was F(g) in truth, F being the
     cumulative density of predictions; its displacement is g − F(g) boxes.
 
-    Args:
-        z: (n,) redshifts from this line alone.
-        line: the line.
-        grid: the network's bins.
-        n_boxes: boxes across them.
-        seed: of the bootstrap.
-
     Raises:
         TruthError: fewer lines than needed.
     """
@@ -159,14 +138,13 @@ def oscillation_without_truth(
     _check_enough(len(position), line.name)
     rng = np.random.default_rng(seed)
     box_kms = _box_width_kms(grid, n_boxes)
-    centres = (np.arange(_N_BINS) + 0.5) / _N_BINS
-    bias = _displacement(position, centres) * box_kms
+    bias = _displacement(position) * box_kms
 
     def amplitude(positions: NDArray[np.float64]) -> float:
-        return _half_range(_displacement(positions, centres)) * box_kms
+        return _half_range(_displacement(positions)) * box_kms
 
     return _with_errors(
-        (centres, bias, bias, np.full(_N_BINS, np.nan)),
+        (_CENTRES, bias, bias, np.full(_N_BINS, np.nan)),
         lambda rows: amplitude(position[rows]),
         lambda: amplitude(rng.random(len(position))),
         len(position),
@@ -220,11 +198,9 @@ def _profile(
     order = np.argsort(number, kind="stable")
     groups = np.split(error[order], np.searchsorted(number[order], np.arange(1, _N_BINS)))
     filled = [len(group) > 0 for group in groups]
-    centres = ((np.arange(_N_BINS) + 0.5) / _N_BINS)[filled]
-    some = [group for group in groups if len(group)]
-    bias = np.array([np.median(group) for group in some])
-    scatter = np.array([nmad(g) for g in some])
-    return centres, bias, scatter
+    bias = np.array([np.median(group) for group in groups if len(group)])
+    scatter = np.array([nmad(group) for group in groups if len(group)])
+    return _CENTRES[filled], bias, scatter
 
 
 def _smooth(position: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -235,11 +211,8 @@ def _smooth(position: NDArray[np.float64], values: NDArray[np.float64]) -> NDArr
     return np.asarray(basis @ coefficients)
 
 
-def _displacement(
-    position: NDArray[np.float64], centres: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    cumulative = np.searchsorted(np.sort(position), centres, side="right") / len(position)
-    displaced = centres - cumulative
+def _displacement(position: NDArray[np.float64]) -> NDArray[np.float64]:
+    displaced = _CENTRES - np.searchsorted(np.sort(position), _CENTRES, "right") / len(position)
     return np.asarray(displaced - displaced.mean())  # a constant shift is no clumping
 
 

@@ -15,12 +15,7 @@ from quasarloop.evaluate.oscillation import Oscillation
 from quasarloop.evaluate.repeats import ObjectRepeats, ScatterBins
 from quasarloop.lines import line_label
 
-__all__ = [
-    "comparison_figure",
-    "confusion_figure",
-    "oscillation_figure",
-    "scatter_figure",
-]
+__all__ = ["comparison_figure", "confusion_figure", "oscillation_figure", "scatter_figure"]
 
 # Line confusions drawn in the comparison, most frequent first; more would hide the points.
 _CONFUSIONS_DRAWN: Final = 7
@@ -28,6 +23,7 @@ _LABEL_ROOM: Final = (0.17, 0.03)  # of a confusion's label, in parts of the pan
 _ENTROPY_BINS: Final = np.linspace(0, 1, 21)
 
 
+@use_style()
 def confusion_figure(repeats: Mapping[str, ObjectRepeats]) -> Figure:
     """Draw how confused repeat exposures are: 2-D and 1-D histograms (paper, Fig. 8).
 
@@ -35,100 +31,92 @@ def confusion_figure(repeats: Mapping[str, ObjectRepeats]) -> Figure:
         repeats: label -> repeats; the 2-D panel compares the first two.
     """
     labels = list(repeats)
-    with use_style():
-        figure = Figure(figsize=(10, 4.2))
-        left, right = figure.subplots(1, 2)
-        _plot_pair(left, repeats, labels)
-        most = 0.0
-        for label, colour in zip(labels, COLOURS * 2, strict=False):
-            entropy = repeats[label].entropy_bits
-            confused = entropy[entropy > 0]
-            text = f"{label}: {len(confused)} of {len(entropy)} confused"
-            counts, *_ = right.hist(
-                confused,
-                bins=_ENTROPY_BINS.tolist(),
-                histtype="step",
-                lw=2,
-                color=colour,
-                label=text,
-            )
-            most = max(most, float(np.max(counts)))
-        right.set_xlim(0, 1.02)
-        if most:
-            right.set_yscale("log")
-            right.set_ylim(0.5, 4 * most)  # a single object is seen, and the legend hides none
-        right.set_xlabel("confusion of exposures, bits (zeros not drawn)")
-        right.set_ylabel("objects")
-        right.legend(fontsize=8)
-        return figure
+    figure = Figure(figsize=(10, 4.2))
+    left, right = figure.subplots(1, 2)
+    _plot_pair(left, repeats, labels)
+    most = 0.0
+    for label, colour in zip(labels, COLOURS * 2, strict=False):
+        entropy = repeats[label].entropy_bits
+        confused = entropy[entropy > 0]
+        text = f"{label}: {len(confused)} of {len(entropy)} confused"
+        counts, *_ = right.hist(
+            confused, bins=_ENTROPY_BINS.tolist(), histtype="step", lw=2, color=colour, label=text
+        )
+        most = max(most, float(np.max(counts)))
+    right.set_xlim(0, 1.02)
+    if most:
+        right.set_yscale("log")
+        right.set_ylim(0.5, 4 * most)  # a single object is seen, and the legend hides none
+    right.set_xlabel("confusion of exposures, bits (zeros not drawn)")
+    right.set_ylabel("objects")
+    right.legend(fontsize=8)
+    return figure
 
 
+@use_style()
 def scatter_figure(bins: Mapping[str, ScatterBins]) -> Figure:
     """Draw the mean redshift scatter of repeat exposures against redshift (paper, Fig. 9)."""
-    with use_style():
-        figure = Figure(figsize=(7, 4.2))
-        axes = figure.subplots()
-        for (label, one), colour in zip(bins.items(), COLOURS * 2, strict=False):
-            axes.errorbar(
-                one.z, one.scatter, yerr=one.error, fmt="o-", color=colour, capsize=2, label=label
-            )
-        if any((one.scatter > 0).any() for one in bins.values()):
-            axes.set_yscale("log")
-        axes.set_xlabel("redshift")
-        axes.set_ylabel("mean standard deviation of redshift")
-        axes.legend(fontsize=8)
-        return figure
+    figure = Figure(figsize=(7, 4.2))
+    axes = figure.subplots()
+    for (label, one), colour in zip(bins.items(), COLOURS * 2, strict=False):
+        axes.errorbar(
+            one.z, one.scatter, yerr=one.error, fmt="o-", color=colour, capsize=2, label=label
+        )
+    if any((one.scatter > 0).any() for one in bins.values()):
+        axes.set_yscale("log")
+    axes.set_xlabel("redshift")
+    axes.set_ylabel("mean standard deviation of redshift")
+    axes.legend(fontsize=8)
+    return figure
 
 
+@use_style()
 def comparison_figure(comparison: Comparison, label_a: str, label_b: str) -> Figure:
     """Draw redshift against redshift, with line confusions, and Δz/(1+z) (paper, Fig. 10)."""
-    with use_style():
-        figure = Figure(figsize=(6.5, 8.5))
-        top, bottom = figure.subplots(2, 1, height_ratios=[3, 1.3], sharex=True)
-        top.plot(comparison.z_a, comparison.z_b, ".", ms=2, alpha=0.5, rasterized=True)
-        limit = float(np.nanmax([*comparison.z_a, *comparison.z_b, 1.0])) * 1.03
-        _plot_confusions(top, comparison, limit)
-        top.set_xlim(0, limit)
-        top.set_ylim(0, limit)
-        top.set_ylabel(f"redshift, {label_b}")
-        bottom.plot(comparison.z_a, comparison.dz, ".", ms=2, alpha=0.5, rasterized=True)
-        for limit_kms, style in zip(AGREEMENT_KMS, ("--", "-"), strict=True):
-            for sign in (-1, 1):
-                bottom.axhline(
-                    sign * limit_kms / SPEED_OF_LIGHT_KMS, color=COLOURS[1], ls=style, lw=1
-                )
-        bottom.set_ylim(-0.025, 0.025)
-        bottom.set_xlabel(f"redshift, {label_a}")
-        bottom.set_ylabel("Δz / (1 + z)")
-        shares = ", ".join(
-            f"{share.value:.1%} within {limit_kms:,.0f} km/s"
-            for share, limit_kms in zip(comparison.within, AGREEMENT_KMS, strict=True)
-        )
-        bottom.set_title(shares, fontsize=9)
-        return figure
+    figure = Figure(figsize=(6.5, 8.5))
+    top, bottom = figure.subplots(2, 1, height_ratios=[3, 1.3], sharex=True)
+    top.plot(comparison.z_a, comparison.z_b, ".", ms=2, alpha=0.5, rasterized=True)
+    limit = float(np.nanmax([*comparison.z_a, *comparison.z_b, 1.0])) * 1.03
+    _plot_confusions(top, comparison, limit)
+    top.set_xlim(0, limit)
+    top.set_ylim(0, limit)
+    top.set_ylabel(f"redshift, {label_b}")
+    bottom.plot(comparison.z_a, comparison.dz, ".", ms=2, alpha=0.5, rasterized=True)
+    for limit_kms, style in zip(AGREEMENT_KMS, ("--", "-"), strict=True):
+        for sign in (-1, 1):
+            bottom.axhline(sign * limit_kms / SPEED_OF_LIGHT_KMS, color=COLOURS[1], ls=style, lw=1)
+    bottom.set_ylim(-0.025, 0.025)
+    bottom.set_xlabel(f"redshift, {label_a}")
+    bottom.set_ylabel("Δz / (1 + z)")
+    shares = ", ".join(
+        f"{share.value:.1%} within {limit_kms:,.0f} km/s"
+        for share, limit_kms in zip(comparison.within, AGREEMENT_KMS, strict=True)
+    )
+    bottom.set_title(shares, fontsize=9)
+    return figure
 
 
+@use_style()
 def oscillation_figure(oscillations: Mapping[str, Mapping[str, Oscillation]]) -> Figure:
     """Draw bias against the position in the box: a panel per line, a curve per weights file.
 
     Args:
         oscillations: line name -> label -> oscillation.
     """
-    with use_style():
-        n = max(len(oscillations), 1)
-        figure = Figure(figsize=(4.2 * n, 3.8))
-        panels: Sequence[Axes] = figure.subplots(1, n, sharey=True, squeeze=False)[0]
-        for axes, (line, by_label) in zip(panels, oscillations.items(), strict=False):
-            for (label, one), colour in zip(by_label.items(), COLOURS * 2, strict=False):
-                text = f"{label}: {one.half_amplitude_kms:.0f} ± {one.error_kms:.0f} km/s"
-                axes.plot(one.position, one.bias_kms, "o", ms=4, color=colour)
-                axes.plot(one.position, one.curve_kms, "-", color=colour, label=text)
-            axes.axhline(0, color="0.6", lw=1)
-            axes.set_title(line_label(line), fontsize=10)
-            axes.set_xlabel("position in the box")
-            axes.legend(fontsize=8, title="half amplitude", title_fontsize=8)
-        panels[0].set_ylabel("redshift bias, km/s")
-        return figure
+    n = max(len(oscillations), 1)
+    figure = Figure(figsize=(4.2 * n, 3.8))
+    panels: Sequence[Axes] = figure.subplots(1, n, sharey=True, squeeze=False)[0]
+    for axes, (line, by_label) in zip(panels, oscillations.items(), strict=False):
+        for (label, one), colour in zip(by_label.items(), COLOURS * 2, strict=False):
+            text = f"{label}: {one.half_amplitude_kms:.0f} ± {one.error_kms:.0f} km/s"
+            axes.plot(one.position, one.bias_kms, "o", ms=4, color=colour)
+            axes.plot(one.position, one.curve_kms, "-", color=colour, label=text)
+        axes.axhline(0, color="0.6", lw=1)
+        axes.set_title(line_label(line), fontsize=10)
+        axes.set_xlabel("position in the box")
+        axes.legend(fontsize=8, title="half amplitude", title_fontsize=8)
+    panels[0].set_ylabel("redshift bias, km/s")
+    return figure
 
 
 def _plot_pair(axes: Axes, repeats: Mapping[str, ObjectRepeats], labels: Sequence[str]) -> None:

@@ -13,7 +13,6 @@ from quasarloop.quality import UNUSABLE
 from quasarloop.truth import TruthTable, match_truth
 
 __all__ = [
-    "DEFAULT_Z_EDGES",
     "ObjectRepeats",
     "ScatterBins",
     "catalogue_repeats",
@@ -120,12 +119,7 @@ def repeat_objects(
 def scatter_in_bins(
     repeats: ObjectRepeats, z_edges: Sequence[float] = DEFAULT_Z_EDGES
 ) -> ScatterBins:
-    """Average the redshift scatter of consistent quasars in bins of redshift (Fig. 9).
-
-    Args:
-        repeats: of one weights file.
-        z_edges: bin edges, increasing.
-    """
+    """Average the redshift scatter of consistent quasars in bins of redshift (Fig. 9)."""
     rows = np.flatnonzero(repeats.always_qso)
     bins = np.digitize(repeats.z_mean[rows], z_edges)
     inside = (bins > 0) & (bins < len(z_edges))
@@ -143,12 +137,7 @@ def scatter_in_bins(
 
 
 def repeats_record(repeats: ObjectRepeats, bins: ScatterBins) -> dict[str, Any]:
-    """Return the numbers of one weights file as plain values, for JSON and tables.
-
-    Args:
-        repeats: of objects with several exposures.
-        bins: its scatter (`scatter_in_bins`).
-    """
+    """Return the numbers of one weights file as plain values, for JSON and tables."""
     scatter = repeats.z_std[repeats.always_qso]
     return {
         "objects": len(repeats.object_id),

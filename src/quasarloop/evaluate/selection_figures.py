@@ -21,10 +21,8 @@ from quasarloop.spectra import Spectra
 
 __all__ = ["SpectrumPanel", "outlier_panels", "outliers_figure", "score_figure", "smooth"]
 
-_BAR: Final = COLOURS[0]
-_CUT: Final = COLOURS[1]
 
-
+@use_style()
 def score_figure(
     edges: NDArray[np.floating], histogram: NDArray[np.integer], cut: float, score: str
 ) -> Figure:
@@ -38,32 +36,31 @@ def score_figure(
 
     Source: paper, Figure 3.
     """
-    with use_style():
-        figure = Figure(figsize=(6.4, 4.0))
-        axes = figure.subplots()
-        axes.stairs(histogram, edges, fill=True, color=_BAR, alpha=0.35)
-        axes.stairs(histogram, edges, color=_BAR, lw=1.2)
-        if histogram.any():
-            axes.set_yscale("log")
-            axes.set_ylim(bottom=0.7, top=3.0 * int(histogram.max()))
-        axes.set_xlim(float(edges[0]), float(edges[-1]))
-        axes.set_xlabel(_label(score))
-        axes.set_ylabel("objects")
-        axes.set_title(f"{int(histogram.sum()):,} objects that could be chosen", fontsize=10)
-        if np.isfinite(cut):
-            axes.axvline(cut, color=_CUT, lw=1.8)
-            left = cut > 0.5 * (edges[0] + edges[-1])
-            axes.annotate(
-                f"chosen from\n{cut:.4g}",
-                (cut, 0.97),
-                xycoords=("data", "axes fraction"),
-                xytext=(-6 if left else 6, 0),
-                textcoords="offset points",
-                ha="right" if left else "left",
-                va="top",
-                color=_CUT,
-            )
-        return figure
+    figure = Figure(figsize=(6.4, 4.0))
+    axes = figure.subplots()
+    axes.stairs(histogram, edges, fill=True, color=COLOURS[0], alpha=0.35)
+    axes.stairs(histogram, edges, color=COLOURS[0], lw=1.2)
+    if histogram.any():
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7, top=3.0 * int(histogram.max()))
+    axes.set_xlim(float(edges[0]), float(edges[-1]))
+    axes.set_xlabel(_label(score))
+    axes.set_ylabel("objects")
+    axes.set_title(f"{int(histogram.sum()):,} objects that could be chosen", fontsize=10)
+    if np.isfinite(cut):
+        axes.axvline(cut, color=COLOURS[1], lw=1.8)
+        left = cut > 0.5 * (edges[0] + edges[-1])
+        axes.annotate(
+            f"chosen from\n{cut:.4g}",
+            (cut, 0.97),
+            xycoords=("data", "axes fraction"),
+            xytext=(-6 if left else 6, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="top",
+            color=COLOURS[1],
+        )
+    return figure
 
 
 def _label(score: str) -> str:
@@ -142,6 +139,7 @@ def outlier_panels(outliers: pl.DataFrame, n: int = MAX_PANELS) -> list[Spectrum
     return panels
 
 
+@use_style()
 def outliers_figure(panels: Sequence[SpectrumPanel]) -> Figure:
     """Draw spectra as observed (light) and smoothed (dark).
 
@@ -151,18 +149,17 @@ def outliers_figure(panels: Sequence[SpectrumPanel]) -> Figure:
     Source: paper, Figure 4.
     """
     panels = panels[:MAX_PANELS]
-    with use_style():
-        n_columns = next(k for most, k in _COLUMNS if len(panels) <= most)
-        n_rows = -(-len(panels) // n_columns)
-        figure = Figure(figsize=(_WIDTHS[n_columns] * n_columns, 2.0 * n_rows + 0.5))
-        axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, n_columns, sharex=True)))
-        for index, (place, panel) in enumerate(zip(axes.ravel(), panels, strict=False)):
-            _draw(place, panel, COLOURS[index % 6])
-        for place in axes.ravel()[len(panels) :]:
-            place.set_axis_off()
-        figure.supxlabel("observed wavelength (Å)", fontsize=10)
-        figure.supylabel("flux (10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹)", fontsize=10)
-        return figure
+    n_columns = next(k for most, k in _COLUMNS if len(panels) <= most)
+    n_rows = -(-len(panels) // n_columns)
+    figure = Figure(figsize=(_WIDTHS[n_columns] * n_columns, 2.0 * n_rows + 0.5))
+    axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, n_columns, sharex=True)))
+    for index, (place, panel) in enumerate(zip(axes.ravel(), panels, strict=False)):
+        _draw(place, panel, COLOURS[index % 6])
+    for place in axes.ravel()[len(panels) :]:
+        place.set_axis_off()
+    figure.supxlabel("observed wavelength (Å)", fontsize=10)
+    figure.supylabel("flux (10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹)", fontsize=10)
+    return figure
 
 
 def _draw(axes: Axes, panel: SpectrumPanel, colour: str) -> None:

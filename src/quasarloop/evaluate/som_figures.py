@@ -24,8 +24,6 @@ Counts = NDArray[np.integer]
 # Perceptually uniform, and read alike with every kind of colour vision.
 _MAP_COLOURS: Final = "cividis"
 _OUTLINE: Final = COLOURS[1]
-_FAINT_OUTLINE: Final = "0.75"
-_CHOSEN: Final = COLOURS[1]
 _HIGHEST_WALL: Final = 99.5  # percentile
 _PANEL_INCHES: Final = 3.2
 _BAND: Final = (16, 84)
@@ -61,6 +59,7 @@ def counts_by_class(
     }
 
 
+@use_style()
 def counts_figure(
     total: Counts, by_class: Mapping[str, Counts], cells: CellGrid, least_count: float
 ) -> Figure:
@@ -76,40 +75,40 @@ def counts_figure(
     """
     panels: dict[str, Counts] = {"all spectra": total, **by_class}
     norm = _log_norm(*panels.values())
-    with use_style():
-        n_columns = min(3, len(panels))
-        n_rows = -(-len(panels) // n_columns)
-        figure = Figure(figsize=(_PANEL_INCHES * n_columns + 0.8, _PANEL_INCHES * n_rows + 0.4))
-        axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, n_columns))).ravel()
-        for panel, (name, counts) in zip(axes, panels.items(), strict=False):
-            image = _draw_map(panel, np.where(counts > 0, counts, np.nan), cells, norm)
-            panel.set_title(f"{name} ({int(counts.sum()):,})", fontsize=10)
-            _outline(panel, total < least_count, cells, _OUTLINE)
-        for panel in axes[len(panels) :]:
-            panel.set_axis_off()
-        figure.colorbar(image, ax=list(axes), shrink=0.6).set_label("spectra per cell")
-        if np.isfinite(least_count):
-            n_out = int(np.count_nonzero(total < least_count))
-            text = f"outlined: {n_out} cells with fewer than {least_count:g} spectra; white: empty"
-            figure.supxlabel(text, fontsize=9, color=_OUTLINE)
-        return figure
+    n_columns = min(3, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    figure = Figure(figsize=(_PANEL_INCHES * n_columns + 0.8, _PANEL_INCHES * n_rows + 0.4))
+    axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, n_columns))).ravel()
+    for panel, (name, counts) in zip(axes, panels.items(), strict=False):
+        image = _draw_map(panel, np.where(counts > 0, counts, np.nan), cells, norm)
+        panel.set_title(f"{name} ({int(counts.sum()):,})", fontsize=10)
+        _outline(panel, total < least_count, cells, _OUTLINE)
+    for panel in axes[len(panels) :]:
+        panel.set_axis_off()
+    figure.colorbar(image, ax=list(axes), shrink=0.6).set_label("spectra per cell")
+    if np.isfinite(least_count):
+        n_out = int(np.count_nonzero(total < least_count))
+        text = f"outlined: {n_out} cells with fewer than {least_count:g} spectra; white: empty"
+        figure.supxlabel(text, fontsize=9, color=_OUTLINE)
+    return figure
 
 
+@use_style()
 def walls_figure(som: SelfOrganizingMap) -> Figure:
     """Draw the U-matrix: bright walls part regions of unlike spectra."""
-    with use_style():
-        figure = Figure(figsize=(_PANEL_INCHES + 1.4, _PANEL_INCHES + 0.6))
-        axes = figure.subplots()
-        walls = u_matrix(som).ravel()
-        # A few cells of broken spectra are so far off that the rest would look flat.
-        norm = Normalize(vmin=0, vmax=float(np.percentile(walls, _HIGHEST_WALL)))
-        image = _draw_map(axes, walls, som.cells, norm)
-        bar = figure.colorbar(image, ax=axes, shrink=0.85, extend="max")
-        bar.set_label("mean distance to touching cells")
-        axes.set_title(f"walls of the map ({som.cells.describe()})", fontsize=10)
-        return figure
+    figure = Figure(figsize=(_PANEL_INCHES + 1.4, _PANEL_INCHES + 0.6))
+    axes = figure.subplots()
+    walls = u_matrix(som).ravel()
+    # A few cells of broken spectra are so far off that the rest would look flat.
+    norm = Normalize(vmin=0, vmax=float(np.percentile(walls, _HIGHEST_WALL)))
+    image = _draw_map(axes, walls, som.cells, norm)
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, extend="max")
+    bar.set_label("mean distance to touching cells")
+    axes.set_title(f"walls of the map ({som.cells.describe()})", fontsize=10)
+    return figure
 
 
+@use_style()
 def chosen_figure(
     counts: Counts, cells: CellGrid, least_count: float, chosen_cell: Counts
 ) -> Figure:
@@ -121,30 +120,30 @@ def chosen_figure(
         least_count: cells with fewer are outliers'; they are outlined.
         chosen_cell: (n,) cell of every chosen spectrum; -1 is not drawn.
     """
-    with use_style():
-        figure = Figure(figsize=(_PANEL_INCHES + 1.8, _PANEL_INCHES + 0.9))
-        axes = figure.subplots()
-        filled = np.where(counts > 0, counts, np.nan)
-        image = _draw_map(axes, filled, cells, _log_norm(counts))
-        figure.colorbar(image, ax=axes, shrink=0.85).set_label("spectra per cell")
-        _outline(axes, counts < least_count, cells, _FAINT_OUTLINE)
-        number = np.bincount(chosen_cell[chosen_cell >= 0], minlength=cells.n_cells)
-        cell = np.flatnonzero(number)
-        axes.scatter(
-            cell % cells.n_columns,
-            cell // cells.n_columns,
-            s=7 * number[cell],
-            color=_CHOSEN,
-            edgecolor="white",
-            lw=0.4,
-        )
-        axes.set_title(
-            f"{int(number.sum()):,} chosen, in {len(cell)} cells (at most {number.max(initial=0)})",
-            fontsize=10,
-        )
-        return figure
+    figure = Figure(figsize=(_PANEL_INCHES + 1.8, _PANEL_INCHES + 0.9))
+    axes = figure.subplots()
+    filled = np.where(counts > 0, counts, np.nan)
+    image = _draw_map(axes, filled, cells, _log_norm(counts))
+    figure.colorbar(image, ax=axes, shrink=0.85).set_label("spectra per cell")
+    _outline(axes, counts < least_count, cells, "0.75")
+    number = np.bincount(chosen_cell[chosen_cell >= 0], minlength=cells.n_cells)
+    cell = np.flatnonzero(number)
+    axes.scatter(
+        cell % cells.n_columns,
+        cell // cells.n_columns,
+        s=7 * number[cell],
+        color=COLOURS[1],
+        edgecolor="white",
+        lw=0.4,
+    )
+    axes.set_title(
+        f"{int(number.sum()):,} chosen, in {len(cell)} cells (at most {number.max(initial=0)})",
+        fontsize=10,
+    )
+    return figure
 
 
+@use_style()
 def cell_figure(
     wave_aa: NDArray[np.floating],
     weights: NDArray[np.floating],
@@ -159,21 +158,20 @@ def cell_figure(
         flux: (n, n_bins) normalised spectra of the cell; n may be 0.
         cell: its number, for the title.
     """
-    with use_style():
-        figure = Figure(figsize=(7.2, 3.4))
-        axes = figure.subplots()
-        if len(flux):
-            low, high = np.percentile(flux, _BAND, axis=0)
-            band = f"{_BAND[0]} to {_BAND[1]} % of its spectra"
-            axes.fill_between(wave_aa, low, high, color=COLOURS[5], alpha=0.35, lw=0, label=band)
-            axes.plot(wave_aa, flux.mean(axis=0), color=COLOURS[0], lw=1.4, label="their mean")
-        axes.plot(wave_aa, weights, color="0.15", lw=0.9, ls="--", label="the cell's weights")
-        axes.set_xlim(float(wave_aa[0]), float(wave_aa[-1]))
-        axes.set_xlabel("observed wavelength (Å)")
-        axes.set_ylabel("normalised flux")
-        axes.set_title(f"cell {cell}: {len(flux):,} spectra", fontsize=10)
-        axes.legend(fontsize=8)
-        return figure
+    figure = Figure(figsize=(7.2, 3.4))
+    axes = figure.subplots()
+    if len(flux):
+        low, high = np.percentile(flux, _BAND, axis=0)
+        band = f"{_BAND[0]} to {_BAND[1]} % of its spectra"
+        axes.fill_between(wave_aa, low, high, color=COLOURS[5], alpha=0.35, lw=0, label=band)
+        axes.plot(wave_aa, flux.mean(axis=0), color=COLOURS[0], lw=1.4, label="their mean")
+    axes.plot(wave_aa, weights, color="0.15", lw=0.9, ls="--", label="the cell's weights")
+    axes.set_xlim(float(wave_aa[0]), float(wave_aa[-1]))
+    axes.set_xlabel("observed wavelength (Å)")
+    axes.set_ylabel("normalised flux")
+    axes.set_title(f"cell {cell}: {len(flux):,} spectra", fontsize=10)
+    axes.legend(fontsize=8)
+    return figure
 
 
 def _log_norm(*counts: Counts) -> LogNorm:

@@ -9,13 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.errors import GridError
 
-__all__ = [
-    "LINEAR_GRID",
-    "LOG_GRID",
-    "WaveGrid",
-    "grid_from_edges",
-    "grid_named",
-]
+__all__ = ["LINEAR_GRID", "LOG_GRID", "WaveGrid", "grid_from_edges", "grid_named"]
 
 # Decimals kept of a bin number before floor, so that a pixel on an edge does not fall one bin
 # low by rounding. Source: quasarnp.utils.regrid for the linear grid; our choice for the log one.

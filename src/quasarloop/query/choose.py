@@ -15,7 +15,6 @@ from quasarloop.query.votes_input import INDEX
 
 __all__ = [
     "POOL",
-    "Choice",
     "Features",
     "choose",
     "class_quotas",

@@ -16,7 +16,7 @@ from quasarloop.query.scores import score_expression
 from quasarloop.query.som_files import CellsFile, count_cells
 from quasarloop.query.votes_input import VotesTable, beside_cells
 
-__all__ = ["Prepared", "Reason", "Step", "prepare", "row_reason", "steps_table"]
+__all__ = ["Reason", "Step", "prepare", "steps_table"]
 
 
 class Reason(IntEnum):
@@ -68,22 +68,16 @@ class Step:
         return _SENTENCES[self.reason]
 
 
-def row_reason(
+def _row_reason(
     options: SelectionOptions,
     excluded: NDArray[np.int64],
     sparse_cells: NDArray[np.int64],
     farthest: float,
 ) -> pl.Expr:
-    """Return the first rule each row breaks, `Reason.ELIGIBLE` if none; needs column `SCORE`.
-
-    Args:
-        options: refused flags, allowed surveys and programs.
-        excluded: (k,) `OBJECT_ID` on exclusion lists.
-        sparse_cells: (k,) cells whose spectra are outliers.
-        farthest: spectra at a larger `DISTANCE` from their cell are outliers too.
-    """
+    """Return the first rule each row breaks, `Reason.ELIGIBLE` if none; needs column `SCORE`."""
+    missing = pl.col("SCORE").is_null() | pl.col("SCORE").is_nan()
     rules: list[tuple[Reason, pl.Expr]] = [
-        (Reason.NO_SCORE, _missing("SCORE") | ((pl.col("FLAGS") & int(UNUSABLE)) != 0)),
+        (Reason.NO_SCORE, missing | ((pl.col("FLAGS") & int(UNUSABLE)) != 0)),
         (Reason.FLAGGED, (pl.col("FLAGS") & int(options.refused)) != 0),
     ]
     for column, allowed in (("SURVEY", options.surveys), ("PROGRAM", options.programs)):
@@ -114,10 +108,6 @@ def steps_table(n_spectra: int, removed: Sequence[tuple[Reason, int]]) -> tuple[
     return tuple(steps)
 
 
-def _missing(column: str) -> pl.Expr:
-    return pl.col(column).is_null() | pl.col(column).is_nan()
-
-
 class Prepared(NamedTuple):
     """Votes ready to be chosen from.
 
@@ -146,7 +136,7 @@ def prepare(
     counts, least, sparse = _sparse_cells(cells_file, options)
     frame = beside_cells(votes, cells_file)
     farthest = _farthest(cells_file, options.far_percentile)
-    reason = row_reason(options, _objects(frame, excluded), sparse, farthest)
+    reason = _row_reason(options, _objects(frame, excluded), sparse, farthest)
     score = score_expression(options.score, votes.thresholds, seed=options.seed)
     scored = frame.with_columns(SCORE=score.cast(pl.Float64))
     return Prepared(scored.with_columns(REASON=reason), _objects(frame, truth), counts, least)

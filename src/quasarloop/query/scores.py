@@ -17,7 +17,6 @@ from quasarloop.ensemble.votes import count_column
 from quasarloop.errors import SelectionError
 
 __all__ = [
-    "PAPER_SCORE",
     "SCORES",
     "Score",
     "in_proportion",
@@ -25,8 +24,6 @@ __all__ = [
     "random_number",
     "score_expression",
 ]
-
-PAPER_SCORE: Final = "entropy"
 
 # Constants of the 64-bit finaliser. Source: Steele, Lea & Flood 2014, "Fast splittable
 # pseudorandom number generators", OOPSLA (splitmix64).
@@ -84,17 +81,16 @@ def random_number(seed: int) -> pl.Expr:
     )
 
 
-def in_proportion(score: pl.Expr, *, seed: int, power: float = 1.0) -> pl.Expr:
+def in_proportion(score: pl.Expr, *, seed: int) -> pl.Expr:
     """Turn a score into a key whose largest values are a random draw in proportion to it.
 
-    The objects of the n largest keys are n draws without replacement, each in proportion to
-    ``score ** power``. Scores of 0 are drawn last.
+    The objects of the n largest keys are n draws without replacement. Scores of 0 are drawn last.
 
     Source: Kool, van Hoof & Welling 2019, arXiv:1903.06059 (Gumbel-top-k).
     """
     tiny = float(np.finfo(np.float64).tiny)
     noise = -(-(random_number(seed).clip(tiny, 1.0).log())).clip(tiny, None).log()
-    return power * score.clip(1e-12, None).log() + noise
+    return score.clip(1e-12, None).log() + noise
 
 
 def predicted_class() -> pl.Expr:
@@ -143,7 +139,7 @@ SCORES: Final[dict[str, Score]] = {
     score.name: score
     for score in (
         Score(
-            PAPER_SCORE,
+            "entropy",
             "entropy of the members' votes (paper, Eq. 3.2)",
             "bits",
             lambda _: pl.col("ENTROPY"),

@@ -97,9 +97,10 @@ def select(
     outliers = ranked(rejected, pl.col("SCORE"), taken, options.n_outliers)
     outliers = outliers.head(options.n_outliers).with_columns(HOW=pl.lit("outlier"))
     histogram, edges = np.histogram(free["SCORE"].to_numpy(), bins=_HISTOGRAM_BINS)
-    *removed, (_, n_eligible) = _removed_by_rule(counted)
+    by_rule = dict(counted.iter_rows())
+    removed = [(r, by_rule.get(int(r), 0)) for r in Reason if Reason.ELIGIBLE < r < Reason.REPEAT]
     removed += [
-        (Reason.REPEAT, n_eligible - len(objects)),
+        (Reason.REPEAT, by_rule.get(int(Reason.ELIGIBLE), 0) - len(objects)),
         (Reason.IN_TRUTH, len(objects) - len(free)),
         (Reason.CELL_FULL, choice.n_full),
         (Reason.BELOW_CUT, len(free) - len(choice.rows) - choice.n_full),
@@ -121,14 +122,6 @@ def _with_reason(frame: pl.LazyFrame, reason: Reason) -> pl.LazyFrame:
     return frame.filter(pl.col("REASON") == int(reason))
 
 
-def _removed_by_rule(counted: pl.DataFrame) -> list[tuple[Reason, int]]:
-    """Count rows by the rule they broke; the last count is of those that broke none."""
-    by_reason = dict(counted.iter_rows())
-    rules = [reason for reason in Reason if Reason.ELIGIBLE < reason < Reason.REPEAT]
-    removed = [(reason, int(by_reason.get(int(reason), 0))) for reason in rules]
-    return [*removed, (Reason.ELIGIBLE, int(by_reason.get(int(Reason.ELIGIBLE), 0)))]
-
-
 def _whole_rows(frame: pl.LazyFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """Read all columns of a few rows, in their rank's order."""
     ranks = rows.select(INDEX, pl.col("HOW").alias("REASON")).with_row_index("RANK", offset=1)
@@ -138,9 +131,6 @@ def _whole_rows(frame: pl.LazyFrame, rows: pl.DataFrame) -> pl.DataFrame:
         .collect(engine="streaming")
     )
     return whole.join(ranks, on=INDEX, how="inner").sort("RANK")
-
-
-_NAMES: Final = {int(reason): reason.name for reason in Reason}
 
 
 def reasons_of(
@@ -153,13 +143,7 @@ def reasons_of(
 ) -> pl.LazyFrame:
     """Return `SHARD`, `ROW`, `TARGETID`, `SCORE` and `REASON` of every spectrum, unread.
 
-    Args:
-        votes: as given to `select`.
-        cells_file: as given to `select`.
-        selection: what `select` returned.
-        truth: as given to `select`.
-        excluded: as given to `select`.
-        options: as given to `select`.
+    All is as given to `select`; ``selection`` is what it returned.
     """
     frame, in_truth, *_ = prepare(votes, cells_file, truth, excluded, options)
     eligible = pl.col("REASON") == int(Reason.ELIGIBLE)
@@ -182,7 +166,8 @@ def reasons_of(
         .then(int(Reason.CELL_FULL))
         .otherwise(int(Reason.BELOW_CUT))
     )
-    words = reason.replace_strict(_NAMES, return_dtype=pl.String)
+    names = {int(member): member.name for member in Reason}
+    words = reason.replace_strict(names, return_dtype=pl.String)
     return frame.with_columns(REASON=words).select("SHARD", "ROW", "TARGETID", "SCORE", "REASON")
 
 

@@ -24,7 +24,6 @@ __all__ = [
     "OUTLIERS_NAME",
     "STEPS_NAME",
     "WORKLIST_NAME",
-    "selection_record",
     "store_features",
     "with_sources",
     "worklist",
@@ -60,22 +59,19 @@ def write_selection(
         OutputError: the folder cannot be written.
     """
     out = check_folder(folder)
-    frames = {CHOSEN_NAME: selection.chosen, OUTLIERS_NAME: selection.outliers}
-    for name, frame in frames.items():
-        write_table(frame, out / name, statistics=False)
+    write_table(selection.chosen, out / CHOSEN_NAME, statistics=False)
+    write_table(selection.outliers, out / OUTLIERS_NAME, statistics=False)
     table = selection.chosen.select("TARGETID", "OBJECT_ID", "RANK", "SCORE", "REASON")
     _write_text(out / _TARGETS_NAME, table.write_csv())
     _write_text(out / _PROSPECT_NAME, "".join(f"{target}\n" for target in table["TARGETID"]))
     both = worklist(pl.concat([selection.chosen, selection.outliers]), selection.decision)
     _write_text(out / WORKLIST_NAME, json.dumps(both, indent=1, ensure_ascii=False) + "\n")
-    write_manifest(
-        out / STEPS_NAME,
-        {**selection_record(selection), **dict(record or {}), "versions": versions()},
-    )
+    content = _record(selection) | dict(record or {}) | {"versions": versions()}
+    write_manifest(out / STEPS_NAME, content)
     return out
 
 
-def selection_record(selection: Selection) -> dict[str, Any]:
+def _record(selection: Selection) -> dict[str, Any]:
     """Return the count table and what Figures 2 and 3 need, as plain values."""
     return {
         "n_spectra": selection.n_spectra,
@@ -104,11 +100,9 @@ def with_sources(selection: Selection, store: Store) -> Selection:
 
 
 def worklist(chosen: pl.DataFrame, threshold: float) -> dict[str, Any]:
-    """Return a selection as the inspection page opens it (schema: docs/selection.md).
+    """Return chosen spectra as the inspection page opens them (schema: docs/selection.md).
 
-    Args:
-        chosen: spectra with the columns of their votes.
-        threshold: confidence whose votes are shown.
+    Shown are the votes counted at the confidence ``threshold``.
     """
     counts = {vote.name: count_column(vote, threshold) for vote in Vote}
     return {
@@ -118,12 +112,7 @@ def worklist(chosen: pl.DataFrame, threshold: float) -> dict[str, Any]:
 
 
 def store_features(store: Store, rows: pl.DataFrame) -> NDArray[np.float32]:
-    """Read the normalised flux of some rows, in their order.
-
-    Args:
-        store: where they are.
-        rows: columns `SHARD`, `ROW`.
-    """
+    """Read the normalised flux of some rows (`SHARD`, `ROW`), in their order."""
     flux = np.zeros((len(rows), store.grid.n_bins), dtype=np.float32)
     for place, spectra in _by_shard(rows, store):
         flux[place] = spectra.flux

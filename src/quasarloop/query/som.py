@@ -16,15 +16,7 @@ from quasarloop.errors import SelectionError
 from quasarloop.options import check_options, option
 from quasarloop.quality import UNUSABLE
 
-__all__ = [
-    "NO_CELL",
-    "CellGrid",
-    "SelfOrganizingMap",
-    "Winners",
-    "find_winners",
-    "nearest_two",
-    "u_matrix",
-]
+__all__ = ["NO_CELL", "CellGrid", "SelfOrganizingMap", "find_winners", "nearest_two", "u_matrix"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +36,17 @@ class CellGrid:
         return self.n_rows * self.n_columns
 
     @cached_property
+    def _axes(self) -> list[NDArray[np.float64]]:
+        """Distances between rows, and between columns, in cells."""
+        apart = [
+            np.abs(np.arange(n)[:, None] - np.arange(n)) for n in (self.n_rows, self.n_columns)
+        ]
+        return [(np.minimum(a, len(a) - a) if self.torus else a).astype(np.float64) for a in apart]
+
+    @cached_property
     def separations(self) -> NDArray[np.float64]:
         """(n_cells, n_cells) distance between cells, in cells, the short way round a torus."""
-        rows = _axis_separation(self.n_rows, torus=self.torus)
-        columns = _axis_separation(self.n_columns, torus=self.torus)
+        rows, columns = self._axes
         squared = rows[:, None, :, None] ** 2 + columns[None, :, None, :] ** 2
         return np.asarray(np.sqrt(squared).reshape(self.n_cells, self.n_cells))
 
@@ -72,22 +71,15 @@ class CellGrid:
             The same shape: ``sum over j of exp(-separation_ij² / 2 width²) · values_j``. A Gaussian
             of a sum of squares is a product, so each axis is smoothed by itself.
         """
-        rows = _gaussian(_axis_separation(self.n_rows, torus=self.torus), width)
-        columns = _gaussian(_axis_separation(self.n_columns, torus=self.torus), width)
+        rows, columns = (np.exp(-0.5 * np.square(apart / width)) for apart in self._axes)
         stacked = values.reshape(self.n_rows, self.n_columns, -1)
         along_columns = np.matmul(columns, stacked)  # (n_rows, n_columns, d)
         spread = rows @ along_columns.reshape(self.n_rows, -1)
         return np.asarray(spread.reshape(values.shape))
 
     def touching(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which pairs of cells touch, corners included; a cell touches itself.
-
-        Args:
-            first: (n,) cells.
-            second: (n,) cells.
-        """
-        rows = _axis_separation(self.n_rows, torus=self.torus)
-        columns = _axis_separation(self.n_columns, torus=self.torus)
+        """Return which pairs of (n,) cells touch, corners included; a cell touches itself."""
+        rows, columns = self._axes
         apart_rows = rows[first // self.n_columns, second // self.n_columns]
         apart_columns = columns[first % self.n_columns, second % self.n_columns]
         return np.asarray(np.maximum(apart_rows, apart_columns) <= 1)
@@ -95,16 +87,6 @@ class CellGrid:
     def describe(self) -> str:
         """Return one line for messages and manifests."""
         return f"{self.n_rows} x {self.n_columns} {'torus' if self.torus else 'sheet'}"
-
-
-def _axis_separation(n: int, *, torus: bool) -> NDArray[np.float64]:
-    index = np.arange(n)
-    apart = np.abs(index[:, None] - index).astype(np.float64)
-    return np.asarray(np.minimum(apart, n - apart)) if torus else apart
-
-
-def _gaussian(separation: NDArray[np.float64], width: float) -> NDArray[np.float64]:
-    return np.asarray(np.exp(-0.5 * np.square(separation / width)))
 
 
 # Cell of a spectrum that cannot be mapped: no data, or no variation.
@@ -156,9 +138,6 @@ def find_winners(
         flux: (n, n_bins) float32, normalised.
         weights: (n_cells, n_bins) float32.
         flags: (n,) `Flag` bits; rows no network could use (`UNUSABLE`) get no cell.
-
-    Returns:
-        Cells and distances.
 
     Raises:
         SelectionError: spectra and map differ in bins, or a weight is not finite.

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,9 +23,7 @@ from quasarloop.query.som import NO_CELL, CellGrid, SelfOrganizingMap, find_winn
 from quasarloop.store import Store, read_shard
 
 __all__ = [
-    "COUNT_BY",
     "CellsFile",
-    "MapFile",
     "assign_store",
     "cells_beside",
     "cells_name",
@@ -74,11 +72,7 @@ def write_map(
 ) -> None:
     """Write a map; the same map and record give the same bytes.
 
-    Args:
-        path: ends in ``.npz``.
-        som: the map.
-        grid: the bins of its weights.
-        record: anything JSON can hold; ``data`` from `fingerprint` lets readers refuse others.
+    The record is anything JSON can hold; ``data`` from `fingerprint` lets readers refuse others.
 
     Raises:
         GridError: the weights do not have the grid's bins.
@@ -124,10 +118,7 @@ def read_map(path: str | Path) -> MapFile:
 def check_fits(map_file: MapFile, store: Store, *, other_data: bool = False) -> None:
     """Refuse to use a map on spectra it was not made from.
 
-    Args:
-        map_file: the map.
-        store: the spectra.
-        other_data: allow another store (spectra that came later); the grid must still agree.
+    Other data (spectra that came later) may be allowed; the grid must still agree.
 
     Raises:
         GridError: map and store have different grids.
@@ -198,17 +189,11 @@ def assign_store(
     *,
     engine: Engine | None = None,
     other_data: bool = False,
-    on_shard: Callable[[], None] | None = None,
+    on_shard: Callable[[], None] = lambda: None,
 ) -> CellsFile:
     """Find every spectrum's cell and write the assignment.
 
-    Args:
-        map_file: the map.
-        store: its spectra.
-        path: the Parquet file to write.
-        engine: where shards are worked on; any number of workers gives the same rows.
-        other_data: see `check_fits`.
-        on_shard: called for every finished shard.
+    Any number of workers gives the same rows; ``on_shard`` is called for every finished shard.
 
     Raises:
         GridError: map and store have different grids.
@@ -227,8 +212,17 @@ def assign_store(
     text = json.dumps(record, sort_keys=True, ensure_ascii=False)
     schema = _SCHEMA.with_metadata({_METADATA_KEY: text.encode()})
     with write_atomically(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for table in _assigned(map_file.som, store, engine, on_shard):
-            writer.write_table(table.cast(schema))
+        for start in range(0, len(store.shards), _BATCH):
+            tables = run_tasks(
+                _assign_shard,
+                store.shards[start : start + _BATCH],
+                engine=engine,
+                shared=map_file.som,
+                name_of=lambda path: path.stem,
+                on_result=lambda _path, _table: on_shard(),
+            ).complete()
+            # One row group, however small the shards.
+            writer.write_table(pa.concat_tables(tables).cast(schema))
     return CellsFile(Path(path), map_file.som.cells, record)
 
 
@@ -309,36 +303,12 @@ def count_cells(cells_file: CellsFile, by: CountBy = "spectrum") -> NDArray[np.i
     return counts
 
 
-def _assigned(
-    som: SelfOrganizingMap,
-    store: Store,
-    engine: Engine | None,
-    on_shard: Callable[[], None] | None,
-) -> Iterator[pa.Table]:
-    def report(_path: Path, _table: pa.Table) -> None:
-        if on_shard is not None:
-            on_shard()
-
-    for start in range(0, len(store.shards), _BATCH):
-        batch = store.shards[start : start + _BATCH]
-        tables = run_tasks(
-            _assign_shard,
-            batch,
-            engine=engine,
-            shared=som,
-            name_of=lambda p: p.stem,
-            on_result=report,
-        ).complete()
-        yield pa.concat_tables(tables)  # one row group, however small the shards
-
-
 def _assign_shard(path: Path, som: SelfOrganizingMap) -> pa.Table:
     spectra = read_shard(path, with_ivar=False)
     found = find_winners(spectra.flux, som.weights, spectra.flags)
-    n = len(spectra)
     columns = [
-        pa.array([path.stem] * n, pa.string()),
-        np.arange(n),
+        pa.array([path.stem] * len(spectra), pa.string()),
+        np.arange(len(spectra)),
         *spectra.keys.columns("TARGETID", "OBJECT_ID", "TILEID", "NIGHT", "EXPID").values(),
         spectra.flags,
         found.cell,

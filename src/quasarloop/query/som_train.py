@@ -27,9 +27,7 @@ __all__ = [
     "Epoch",
     "Part",
     "StorePart",
-    "TrainedMap",
     "fit_map",
-    "name_of_part",
     "parts_of_array",
     "parts_of_shards",
     "start_on_plane",
@@ -78,12 +76,7 @@ class StorePart:
 def parts_of_array(
     flux: NDArray[np.float32], flags: NDArray[np.integer] | None = None
 ) -> list[ArrayPart]:
-    """Cut spectra in memory into parts.
-
-    Args:
-        flux: (n, n_bins) float32, normalised.
-        flags: (n,) `Flag` bits.
-    """
+    """Cut (n, n_bins) normalised spectra in memory, and (n,) flags, into parts."""
     step = max(_ARRAY_PART_ROWS, -(-len(flux) // _MAX_PARTS))
     return [
         ArrayPart(flux[i : i + step], None if flags is None else flags[i : i + step])
@@ -177,7 +170,7 @@ def fit_map(
     *,
     seed: int = 0,
     engine: Engine | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> TrainedMap:
     """Train a map by the batch rule.
 
@@ -204,8 +197,7 @@ def fit_map(
         weights = _updated(weights, sums, cells, width)
         history.append(epoch)
         log.debug("epoch %d, width %.2f cells: %s", number, width, epoch.describe())
-        if on_epoch is not None:
-            on_epoch(epoch)
+        on_epoch(epoch)
     last = _pass(parts, weights, cells, engine)
     n = int(last.members.sum())
     som = SelfOrganizingMap(cells, weights)
@@ -237,10 +229,7 @@ def _some_rows(part: Part, most: int, rng: np.random.Generator) -> NDArray[np.fl
 
 
 def _pass(
-    parts: Sequence[Part],
-    weights: NDArray[np.float32],
-    cells: CellGrid,
-    engine: Engine | None,
+    parts: Sequence[Part], weights: NDArray[np.float32], cells: CellGrid, engine: Engine | None
 ) -> _Sums:
     report = run_tasks(
         _part_sums,
@@ -256,8 +245,6 @@ def _pass(
         members += other.members
         distance += other.distance
         misses += other.misses
-    if not members.any():
-        raise SelectionError("no usable spectrum to train a map on; check the store's flags")
     return _Sums(flux, members, distance, misses)
 
 
@@ -269,7 +256,8 @@ def _part_sums(part: Part, som: SelfOrganizingMap) -> _Sums:
     for flux in part.blocks():
         first, second = nearest_two(flux, weights)
         members += np.bincount(first, minlength=len(weights))
-        flux_sum += _sum_by_cell(flux, first, len(weights))
+        of_cell = (np.ones(len(flux), dtype=np.float32), (first, np.arange(len(flux))))
+        flux_sum += sparse.csr_array(of_cell, shape=(len(weights), len(flux))) @ flux
         misses += int(np.count_nonzero(~som.cells.touching(first, second)))
         distance += float(
             sum(
@@ -278,16 +266,6 @@ def _part_sums(part: Part, som: SelfOrganizingMap) -> _Sums:
             )
         )
     return _Sums(flux_sum, members, distance, misses)
-
-
-def _sum_by_cell(
-    flux: NDArray[np.float32], cell: NDArray[np.int32], n_cells: int
-) -> NDArray[np.floating]:
-    member = sparse.csr_array(
-        (np.ones(len(cell), dtype=np.float32), (cell, np.arange(len(cell)))),
-        shape=(n_cells, len(cell)),
-    )
-    return np.asarray(member @ flux)  # (n_cells, n_bins)
 
 
 def _updated(
@@ -308,16 +286,7 @@ _LARGEST_NORM: Final = 3.0
 def start_on_rows(
     sample: NDArray[np.float32], cells: CellGrid, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Take random spectra, with repeats only where there are fewer than cells.
-
-    Args:
-        sample: (n, n_bins) float32.
-        cells: the map's cells.
-        rng: source of randomness.
-
-    Returns:
-        (n_cells, n_bins) float32.
-    """
+    """Take (n_cells, n_bins) random spectra, with repeats only where there are fewer than cells."""
     chosen = rng.choice(len(sample), cells.n_cells, replace=len(sample) < cells.n_cells)
     return sample[chosen].copy()
 
@@ -342,7 +311,9 @@ def start_on_plane(sample: NDArray[np.float32], cells: CellGrid) -> NDArray[np.f
     mean = values.mean(axis=0)
     variance, axes = np.linalg.eigh(np.cov(values - mean, rowvar=False, bias=True))
     directions = axes.T[::-1] * np.sqrt(np.maximum(variance[::-1], 0.0))[:, None]
-    directions *= _signs(directions)[:, None]
+    # An eigenvector's sign is free; fix it so that every machine starts alike.
+    largest = np.abs(directions).argmax(axis=1)[:, None]
+    directions *= np.where(np.take_along_axis(directions, largest, axis=1) < 0, -1.0, 1.0)
     row, column = np.divmod(np.arange(cells.n_cells), cells.n_columns)
     if cells.torus:
         angles = 2 * np.pi * np.stack([row / cells.n_rows, column / cells.n_columns])
@@ -357,9 +328,3 @@ def start_on_plane(sample: NDArray[np.float32], cells: CellGrid) -> NDArray[np.f
 
 def _centred(index: NDArray[np.int64], n: int) -> NDArray[np.float64]:
     return 2.0 * index / max(1, n - 1) - 1.0
-
-
-def _signs(directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    # An eigenvector's sign is free; fix it so that every machine starts alike.
-    largest = np.abs(directions).argmax(axis=1)
-    return np.where(directions[np.arange(len(directions)), largest] < 0, -1.0, 1.0)

@@ -58,23 +58,29 @@ def read_votes_table(path: str | Path) -> VotesTable:
         votes = open_votes(file)
         if not votes.files:
             raise DataFormatError(f"{file}: votes of an empty store; there is nothing to choose")
-        record = {"path": str(file), "sha256": checksum(file / MANIFEST)}
-        frame = pl.scan_parquet(list(votes.files))
-        rule = votes.rule
-        return _checked(
-            VotesTable(frame, rule.thresholds, rule.decision.confidence, votes.n_rows, record), file
-        )
-    try:
-        parquet = pq.ParquetFile(file)
-    except (OSError, pa.ArrowInvalid) as exc:
+        frame, n_rows, described = pl.scan_parquet(list(votes.files)), votes.n_rows, file / MANIFEST
+        counted, decision = votes.rule.thresholds, votes.rule.decision.confidence
+    else:
+        try:
+            parquet = pq.ParquetFile(file)
+        except (OSError, pa.ArrowInvalid) as exc:
+            raise DataFormatError(
+                f"{file}: cannot be read as votes ({exc}); make them with "
+                "`quasarloop ensemble vote`"
+            ) from exc
+        frame, n_rows, described = pl.scan_parquet(file), parquet.metadata.num_rows, file
+        plan = json.loads((parquet.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+        counted = _thresholds_of(parquet.schema_arrow.names)
+        decision = Thresholds.from_dict(plan.get("settings", {})).confidence
+    wanted = {*_KEYS, "N_ASKED", "ENTROPY", "SOFT_ENTROPY", "MUTUAL_INFORMATION"}
+    missing = sorted(wanted.difference(frame.collect_schema().names()))
+    if missing:
         raise DataFormatError(
-            f"{file}: cannot be read as votes ({exc}); make them with `quasarloop ensemble vote`"
-        ) from exc
-    record = {"path": str(file), "sha256": checksum(file)}
-    plan = json.loads((parquet.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
-    decision = Thresholds.from_dict(plan.get("settings", {})).confidence
-    counted, n_rows = _thresholds_of(parquet.schema_arrow.names), parquet.metadata.num_rows
-    return _checked(VotesTable(pl.scan_parquet(file), counted, decision, n_rows, record), file)
+            f"{file}: columns {', '.join(missing)} are missing; these are no votes of "
+            "`quasarloop ensemble vote`"
+        )
+    record = {"path": str(file), "sha256": checksum(described)}
+    return VotesTable(frame, counted, decision, n_rows, record)
 
 
 def beside_cells(votes: VotesTable, cells_file: CellsFile | None) -> pl.LazyFrame:
@@ -83,9 +89,7 @@ def beside_cells(votes: VotesTable, cells_file: CellsFile | None) -> pl.LazyFram
     Both were written in the store's order, so no join is needed; that they agree is checked row
     by row.
 
-    Args:
-        votes: the votes.
-        cells_file: the assignment of the same store; None gives every row cell -1.
+    Without an assignment every row has cell -1.
 
     Raises:
         SelectionError: votes and cells are of different stores.
@@ -153,15 +157,3 @@ def _thresholds_of(names: Iterable[str]) -> tuple[float, ...]:
     prefix = count_column(Vote.NOT_QSO, 0.5).removesuffix("050")
     digits = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
     return tuple(sorted(float(f"0.{text[1:]}") for text in digits))
-
-
-def _checked(votes: VotesTable, file: Path) -> VotesTable:
-    names = set(votes.frame.collect_schema().names())
-    wanted = {*_KEYS, "N_ASKED", "ENTROPY", "SOFT_ENTROPY", "MUTUAL_INFORMATION"}
-    missing = sorted(wanted - names)
-    if missing:
-        raise DataFormatError(
-            f"{file}: columns {', '.join(missing)} are missing; these are no votes of "
-            "`quasarloop ensemble vote`"
-        )
-    return votes

@@ -26,12 +26,7 @@ Columns = dict[str, NDArray[Any]]  # fields of TruthTable; those a file lacks ar
 # Our own columns, in the order written.
 _OWN_COLUMNS: Final = ("TARGETID", "OBJECT_ID", "SPECTYPE", "Z", "QUALITY", "IS_BAL", "SOURCE")
 # Source: docs/reference/labels.md, "Truth tables": SDSS Superset DR12Q (Pâris et al. 2017).
-_PERSON_CLASS: Final = {
-    1: SpecType.STAR,
-    3: SpecType.QSO,
-    30: SpecType.QSO,
-    4: SpecType.GALAXY,
-}
+_PERSON_CLASS: Final = {1: SpecType.STAR, 3: SpecType.QSO, 30: SpecType.QSO, 4: SpecType.GALAXY}
 _PERSON_BAL: Final = 30
 _PERSON_SURE: Final = 3
 # Redshifts outside this range are typing errors. Our choice.
