@@ -81,7 +81,7 @@ def _ours(coadd: Path, redrock: Path, folder: Path, network: Network) -> None:
         redrock,
         folder / "qso_qn.fits",
         network,
-        AfterburnerOptions.make(rerun="later"),
+        AfterburnerOptions(rerun="later"),
         overwrite=True,
     )
 

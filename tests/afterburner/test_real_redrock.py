@@ -95,7 +95,7 @@ def by_library(files, qso_templates, tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     scratch = folder / "scratch"
     scratch.mkdir()
-    settings = AfterburnerOptions.make(
+    settings = AfterburnerOptions(
         policy="ours", rerun="library", templates=qso_templates, scratch=scratch
     )
     run_tile(*files, folder / "qso_qn.fits", load_network(), settings)
@@ -129,7 +129,7 @@ def test_the_header_names_redrock_and_its_templates(by_library):
 
 
 def test_the_program_says_the_same(by_library, files, qso_templates, tmp_path):
-    settings = AfterburnerOptions.make(rrdesi=sys.executable, templates=qso_templates)
+    settings = AfterburnerOptions(rrdesi=sys.executable, templates=qso_templates)
     run_tile(*files, tmp_path / "o.fits", load_network(), settings)
     table = read_output(tmp_path / "o.fits").table
     for name in table.dtype.names:
@@ -140,7 +140,7 @@ def test_what_redrock_cannot_read_is_said(files, qso_templates, tmp_path):
     """Without RESOLUTION matrices redrock stops; nothing is left behind."""
     coadd = tmp_path / "coadd.fits"
     copy_without(files[0], coadd, lambda name: name.endswith("RESOLUTION"))
-    settings = AfterburnerOptions.make(
+    settings = AfterburnerOptions(
         policy="today", rerun="library", templates=qso_templates, scratch=tmp_path
     )
     before = sorted(tmp_path.iterdir())
@@ -152,7 +152,7 @@ def test_what_redrock_cannot_read_is_said(files, qso_templates, tmp_path):
 def test_a_missing_arm_is_no_obstacle(files, qso_templates, tmp_path):
     coadd = tmp_path / "coadd.fits"
     copy_without(files[0], coadd, lambda name: name.startswith("B_"))
-    settings = AfterburnerOptions.make(policy="today", rerun="library", templates=qso_templates)
+    settings = AfterburnerOptions(policy="today", rerun="library", templates=qso_templates)
     run_tile(coadd, files[1], tmp_path / "o.fits", load_network(), settings)
     table = read_output(tmp_path / "o.fits").table
     assert len(table) == N
@@ -202,7 +202,7 @@ def test_desispecs_own_step_writes_the_same_columns(files, qso_templates, tmp_pa
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    settings = AfterburnerOptions.make(
+    settings = AfterburnerOptions(
         policy="today", rerun="library", templates=qso_templates, red_end="clamp"
     )
     run_tile(*files, ours, load_network(), settings)

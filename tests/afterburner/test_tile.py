@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import make_tile, write_redrock_of
 
-from quasarloop.afterburner.file_columns import documented_columns, own_columns
+from quasarloop.afterburner.file_columns import output_columns
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_file import read_redrock_rows
 from quasarloop.afterburner.redrock_run import later_folder
@@ -80,7 +80,7 @@ def own_settings(fake_rrdesi, template_files):
 
 
 def settings_of(program, template_files, **changes):
-    return AfterburnerOptions.make(rrdesi=program, templates=[template_files], **changes)
+    return AfterburnerOptions(rrdesi=program, templates=[template_files], **changes)
 
 
 def assert_same(a, b):
@@ -104,7 +104,8 @@ def documented(target="DESI_TARGET"):
 
 def test_the_column_list_is_the_documented_one():
     forms = {"i8": "K", "f8": "D", "f4": "E", "?": "L", "i4": "J"}
-    split = [(c.name, *re.fullmatch(r"(\d*)(.+)", c.dtype).groups()) for c in documented_columns()]
+    columns = output_columns()[: len(documented())]
+    split = [(c.name, *re.fullmatch(r"(\d*)(.+)", c.dtype).groups()) for c in columns]
     ours = [f"{name} {n}" + (forms.get(kind) or f"{kind[1:]}A") for name, n, kind in split]
     assert ours == documented()
 
@@ -120,7 +121,7 @@ def test_a_tile_with_every_fault(tile, network, template_files, fake_rrdesi, tmp
     # row-matched, in the documented form, ours after it
     assert schema(output)[: len(documented())] == documented()
     assert [w.split()[0] for w in schema(output)[len(documented()) :]] == [
-        c.name for c in own_columns()
+        c.name for c in output_columns()[len(documented()) :]
     ]
     assert table["TARGETID"].tolist() == redrock["TARGETID"].tolist()
     assert table["RA"].tolist() == fibermap["TARGET_RA"].tolist()
@@ -232,7 +233,7 @@ class TestFailures:
     def check(self, tile, network, settings, tmp_path, message):
         scratch = tmp_path / "scratch"
         scratch.mkdir()
-        settings = replace(settings, call=replace(settings.call, scratch=scratch))
+        settings = replace(settings, scratch=scratch)
         before = sorted(tile.coadd.parent.iterdir())
         with pytest.raises(RedrockError, match=message):
             run_tile(tile.coadd, tile.redrock, tmp_path / "out.fits", network, settings)
@@ -260,7 +261,7 @@ class TestFailures:
 
     def test_library_is_not_there(self, tile, network, template_files, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "redrock", None)
-        settings = AfterburnerOptions.make(rerun="library", templates=[template_files])
+        settings = AfterburnerOptions(rerun="library", templates=[template_files])
         self.check(tile, network, settings, tmp_path, "redrock cannot be imported")
 
 
@@ -303,7 +304,7 @@ def test_left_for_later_and_finished(tile, network, template_files, fake_rrdesi,
 
 def test_results_of_an_earlier_rerun_are_not_taken(tile, network, template_files, tmp_path):
     output = tmp_path / "later.fits"
-    settings = AfterburnerOptions.make(rerun="later", templates=[template_files])
+    settings = AfterburnerOptions(rerun="later", templates=[template_files])
     run_tile(tile.coadd, tile.redrock, output, network, settings)
     stale = later_folder(output) / "redrock-1.fits"
     write_redrock_of(stale, fitsio.read(later_folder(output) / "priors-1.fits")["TARGETID"])
@@ -328,7 +329,7 @@ def test_results_of_other_targets_are_refused(tile, network, template_files, fak
 def test_nothing_selected(tile, network, tmp_path):
     """An empty selection needs no redrock at all, and all rows are there."""
     output = tmp_path / "out.fits"
-    settings = AfterburnerOptions.make(Selection(target_classes=("BGS_ANY",)), rerun="later")
+    settings = AfterburnerOptions(Selection(target_classes=("BGS_ANY",)), rerun="later")
     run_tile(tile.coadd, tile.redrock, output, network, settings)
     table = read_output(output).table
     assert len(table) == 120
@@ -397,7 +398,7 @@ def test_rows_in_another_order_are_matched(tile, network, tmp_path):
         new.write(None)
         new.write(old["REDSHIFTS"].read()[order], extname="REDSHIFTS")
         new.write(old["FIBERMAP"].read(), extname="FIBERMAP")
-    settings = AfterburnerOptions.make(rerun="later")
+    settings = AfterburnerOptions(rerun="later")
     for name, path in (("a", tile.redrock), ("b", redrock)):
         run_tile(tile.coadd, path, tmp_path / f"{name}.fits", network, settings)
     a, b = (read_output(tmp_path / f"{name}.fits").table for name in "ab")
@@ -412,7 +413,7 @@ def test_files_that_do_not_belong_together(tile, network, tmp_path, shared_data)
             tile.redrock,
             tmp_path / "o.fits",
             network,
-            AfterburnerOptions.make(rerun="later"),
+            AfterburnerOptions(rerun="later"),
         )
     with pytest.raises(DataFormatError, match="no HDU named REDSHIFTS"):
         run_tile(
@@ -420,7 +421,7 @@ def test_files_that_do_not_belong_together(tile, network, tmp_path, shared_data)
             tile.coadd,
             tmp_path / "o.fits",
             network,
-            AfterburnerOptions.make(rerun="later"),
+            AfterburnerOptions(rerun="later"),
         )
 
 
@@ -428,7 +429,7 @@ def test_an_output_is_not_overwritten_unasked(tile, network, tmp_path):
     output = tmp_path / "out.fits"
     output.write_text("precious")
     with pytest.raises(OutputError, match="exists"):
-        run_tile(tile.coadd, tile.redrock, output, network, AfterburnerOptions.make(rerun="later"))
+        run_tile(tile.coadd, tile.redrock, output, network, AfterburnerOptions(rerun="later"))
     assert output.read_text() == "precious"
     with pytest.raises(DataFormatError, match="no afterburner output"):
         read_output(output)
@@ -441,7 +442,7 @@ class TestRealFiles:
             folder / f"{kind}-4-80613-thru20210324.fits" for kind in ("coadd", "redrock")
         )
         output = tmp_path / "qso_qn.fits"
-        run_tile(coadd, redrock, output, network, AfterburnerOptions.make(rerun="later"))
+        run_tile(coadd, redrock, output, network, AfterburnerOptions(rerun="later"))
         table = read_output(output).table
         real = fitsio.read(redrock, ext="REDSHIFTS")
         assert schema(output)[: len(documented())] == documented("SV1_DESI_TARGET")

@@ -36,7 +36,7 @@ def reduction(tile, tmp_path):
 
 def work(**changes):
     return RunOptions(
-        AfterburnerOptions.make(Selection(target_classes=("BGS_ANY",)), rerun="later"), **changes
+        AfterburnerOptions(Selection(target_classes=("BGS_ANY",)), rerun="later"), **changes
     )
 
 
@@ -76,7 +76,7 @@ def test_outputs_of_another_recipe_are_not_taken_for_done(reduction, tmp_path):
     tiles = find_tiles(reduction, tmp_path / "out")[:1]
     run_tiles(tiles, work()).complete()
     other = RunOptions(
-        AfterburnerOptions.make(Selection(0.99, target_classes=("BGS_ANY",)), rerun="later")
+        AfterburnerOptions(Selection(0.99, target_classes=("BGS_ANY",)), rerun="later")
     )
     with pytest.raises(TaskError, match="made with another selection"):
         run_tiles(tiles, other).complete()

@@ -127,10 +127,6 @@ class Evidence:
     confidence: NDArray[np.floating]
     rerun: Bools
 
-    def __len__(self) -> int:
-        """Return the number of objects."""
-        return len(self.confidence)
-
 
 def maskbits(evidence: Evidence, recipe: Recipe, usable: Bools) -> NDArray[np.int32]:
     """Return (n,) QSO_MASKBITS: 0 for whatever is no quasar, or not usable.
@@ -140,7 +136,7 @@ def maskbits(evidence: Evidence, recipe: Recipe, usable: Bools) -> NDArray[np.in
         recipe: whose numbers.
         usable: (n,) False sets all bits to 0 (see `is_usable` and `spurious_redshift`).
     """
-    bits = np.zeros(len(evidence), dtype=np.int32)
+    bits = np.zeros(len(usable), dtype=np.int32)
     for bit, rows in _rules(evidence, recipe).items():
         bits[rows & usable] |= bit
     return bits

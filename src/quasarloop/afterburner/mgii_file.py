@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,7 @@ from quasarloop.afterburner.mgii import (
 )
 from quasarloop.afterburner.quasar_inputs import read_redrock_file
 from quasarloop.afterburner.redrock_file import RedrockRows
-from quasarloop.afterburner.templates import (
-    basis_of,
-    model_flux,
-    read_bases,
-    with_resolution,
-)
+from quasarloop.afterburner.templates import basis_of, model_flux, read_bases, with_resolution
 from quasarloop.artefacts import check_output, versions
 from quasarloop.columns import Block
 from quasarloop.errors import DataFormatError
@@ -32,7 +27,7 @@ from quasarloop.read.fits_reader import FitsFile, open_fits
 from quasarloop.spectra import Arm, Spectra
 from quasarloop.tables import new_fits
 
-__all__ = ["fit_mgii_file", "mgii_block", "write_mgii_file"]
+__all__ = ["fit_mgii_file", "mgii_block"]
 
 _HDU: Final = "MGII"
 # Pixels beyond the window that the resolution of its last pixels needs.
@@ -90,31 +85,23 @@ def fit_mgii_file(
         OutputError: the file cannot be written.
     """
     check_output(out, overwrite=overwrite)
+    chosen = options or MgIIOptions()
     rows = read_redrock_file(redrock)
-    block = mgii_block(coadd, rows, templates, options)
+    block = mgii_block(coadd, rows, templates, chosen)
+    numbers = enumerate(asdict(chosen).items())
     cards = {
         "COADD": Path(coadd).name,
         "REDROCK": Path(redrock).name,
         "MGIIREF": "redrock" if templates is not None else "constant",
         "QLVER": versions()["quasarloop"],
+        **{f"MGII_{i}": f"{key}={value:g}" for i, (key, value) in numbers},
     }
-    write_mgii_file(block, rows, out, options or MgIIOptions(), cards)
+    _write(block, rows, out, cards)
     return block
 
 
-def write_mgii_file(
-    block: Block,
-    redrock: RedrockRows,
-    out: str | Path,
-    options: MgIIOptions,
-    cards: Mapping[str, Any],
-) -> None:
-    """Write the columns of desispec's qso_mgii file, every row of the redrock file.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    n = len(redrock)
+def _write(block: Block, redrock: RedrockRows, out: str | Path, cards: Mapping[str, str]) -> None:
+    """Write the columns of desispec's qso_mgii file, every row of the redrock file."""
     table: Block = {
         "TARGETID": redrock.target_id,
         "RA": redrock.ra_deg,
@@ -126,17 +113,13 @@ def write_mgii_file(
         "SPECTYPE": redrock.fits.spectype.astype("S10"),
     }
     table |= {name: block[name] for name in block if name not in table}
-    rows = np.empty(n, np.dtype([(name, values.dtype) for name, values in table.items()]))
-    for name, values in table.items():
-        rows[name] = values
-    numbers = {
-        f"MGII_{i}": f"{key}={value:g}" for i, (key, value) in enumerate(asdict(options).items())
-    }
+    dtype = np.dtype([(name, values.dtype) for name, values in table.items()])
+    rows = np.rec.fromarrays(list(table.values()), dtype=dtype)
     with new_fits(out) as fits:
         fits.create_table_hdu(dtype=rows.dtype, extname=_HDU)
-        if n:
+        if len(rows):
             fits[_HDU].append(rows)
-        for key, value in {**cards, **numbers}.items():
+        for key, value in cards.items():
             fits[_HDU].write_key(key, value)
 
 

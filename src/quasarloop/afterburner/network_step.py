@@ -58,10 +58,6 @@ class NetworkResult:
     p_alt: NDArray[np.float64]
     columns: Block
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.usable)
-
 
 def load_network(
     weights: str | Path | None = None,

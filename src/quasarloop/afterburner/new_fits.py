@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.redrock_file import RedrockFits
+from quasarloop.afterburner.priors import Priors
+from quasarloop.afterburner.redrock_file import RedrockFits, find_rows
 from quasarloop.afterburner.redrock_run import Run
 from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
@@ -106,25 +107,25 @@ def _take(
     run: Run,
     result: RedrockFits,
 ) -> None:
-    order = np.argsort(result.target_id, kind="stable")
-    ids = result.target_id[order]
     rows = np.flatnonzero(plan.priors.present[:, run.prior] & np.isin(target_id, run.target_id))
-    place = np.minimum(np.searchsorted(ids, target_id[rows]), max(len(ids) - 1, 0))
-    there = ids[place] == target_id[rows] if len(ids) else np.zeros(len(rows), dtype=bool)
-    rows, place = rows[there], order[place[there]]
+    place = find_rows(target_id[rows], result.target_id)
+    rows, place = rows[place >= 0], place[place >= 0]
+    priors = Priors(plan.priors.z[rows], plan.priors.width[rows])
+    chi2, old_chi2 = result.chi2[place], new.chi2[rows]
     poor = (result.zwarn[place] & BAD_FIT) != 0
-    poor |= ~plan.priors.contain(_spread(result.z[place], rows, len(target_id)))[rows, run.prior]
-    rank = _Rank(poor, result.chi2[place])
-    old_poor = (new.zwarn & BAD_FIT) != 0
-    old_poor |= ~plan.priors.contain(new.z).any(axis=1)
-    old = _Rank(old_poor[rows], new.chi2[rows])
-    better = rank.beats(old)
+    poor |= ~priors.contain(result.z[place])[:, run.prior]
+    old_poor = (new.zwarn[rows] & BAD_FIT) != 0
+    old_poor |= ~priors.contain(new.z[rows]).any(axis=1)
+    # Sound fits first, then by chi², as redrock sorts its minima; a row's first fit is taken.
+    better = ~np.isfinite(old_chi2) | (old_poor & ~poor)
+    better |= (poor == old_poor) & (chi2 < old_chi2)
+    better &= np.isfinite(chi2)
     apart = np.abs(result.z[place] - new.z[rows]) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (
         1 + result.z[place]
     )
     # What the two fits differ by, for the one that is kept; one minimum found twice is no rival.
-    rivals = apart & np.isfinite(old.chi2) & ~rank.poor & ~old.poor
-    rival = np.where(rivals, np.abs(rank.chi2 - old.chi2), np.inf)
+    rivals = apart & np.isfinite(old_chi2) & ~poor & ~old_poor
+    rival = np.where(rivals, np.abs(chi2 - old_chi2), np.inf)
     kept = np.where(better, result.deltachi2[place], new.deltachi2[rows])
     new.deltachi2[rows] = np.minimum(kept, rival)
     rows, place = rows[better], place[better]
@@ -135,25 +136,6 @@ def _take(
     new.coeff[rows, :n_coeff] = result.coeff[place, :n_coeff]
     if run.prior > 0:
         new.bits[rows] |= RerunBit.SECOND_WON
-
-
-class _Rank(NamedTuple):
-    """How good fits are: sound ones first, then by chi², as redrock sorts its minima."""
-
-    poor: NDArray[np.bool_]
-    chi2: NDArray[np.float64]
-
-    def beats(self, other: "_Rank") -> NDArray[np.bool_]:
-        """Return which are finite and better than the others, or alone."""
-        alone = ~np.isfinite(other.chi2)
-        lower = (self.poor == other.poor) & (self.chi2 < other.chi2)
-        return np.asarray(np.isfinite(self.chi2) & (alone | (other.poor & ~self.poor) | lower))
-
-
-def _spread(values: NDArray[np.float64], rows: NDArray[np.intp], n: int) -> NDArray[np.float64]:
-    out = np.full(n, np.nan)
-    out[rows] = values
-    return out
 
 
 def _blank(n: int, bits: NDArray[np.int32]) -> NewFits:

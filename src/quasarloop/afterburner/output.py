@@ -10,7 +10,7 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.file_columns import MOST_PRIORS, documented_columns, own_columns
+from quasarloop.afterburner.file_columns import output_columns
 from quasarloop.afterburner.network_step import NetworkResult
 from quasarloop.afterburner.new_fits import NewFits
 from quasarloop.afterburner.redrock_file import RedrockRows
@@ -21,16 +21,9 @@ from quasarloop.errors import DataFormatError
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
 from quasarloop.tables import new_fits
 
-__all__ = [
-    "HDU",
-    "OutputFile",
-    "build_table",
-    "put_fits",
-    "read_output",
-    "write_output",
-]
+__all__ = ["build_table", "put_fits", "read_output", "write_output"]
 
-HDU: Final = "QN_RR"
+_HDU: Final = "QN_RR"
 
 
 def build_table(
@@ -44,7 +37,7 @@ def build_table(
         plan: what was to be rerun, with which priors.
         new: second fits; their bits are the final ones.
     """
-    columns = (*documented_columns(redrock.phase.column), *own_columns())
+    columns = output_columns(redrock.phase.column)
     values: dict[str, NDArray[Any]] = {
         redrock.phase.column: redrock.target_bits,
         "TARGETID": redrock.target_id,
@@ -52,8 +45,6 @@ def build_table(
         "DEC": redrock.dec_deg,
         "IS_QSO_QN": network.is_qso,
         "Z_QN": network.z_qn,
-        "PRIOR_Z": _two(plan.priors.z),
-        "PRIOR_WIDTH": _two(plan.priors.width),
     }
     for name in ("Z", "SPECTYPE", "ZERR", "ZWARN", "DELTACHI2"):
         values[f"{name}_RR"] = getattr(redrock.fits, name.lower())
@@ -65,6 +56,9 @@ def build_table(
     table = np.zeros(len(redrock), dtype=[(c.name, c.dtype) for c in columns])
     for name, given in values.items():
         _put(table, name, given)
+    for name, given in (("PRIOR_Z", plan.priors.z), ("PRIOR_WIDTH", plan.priors.width)):
+        table[name] = np.nan
+        table[name][:, : given.shape[1]] = given
     put_fits(table, new)
     return table
 
@@ -97,11 +91,6 @@ def _put(
         words = [word.encode("ascii", "replace") for word in values.tolist()]
         values = np.array(words, dtype=table.dtype[name])
     table[name][rows] = values[rows]
-
-
-def _two(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    missing = np.full((len(values), MOST_PRIORS - values.shape[1]), np.nan)
-    return np.concatenate([values, missing], axis=1)
 
 
 # History lines between these hold the recipe as JSON.
@@ -140,8 +129,8 @@ def write_output(path: Path, table: NDArray[np.void], recipe: Mapping[str, Any])
         OutputError: cannot be written.
     """
     with new_fits(path) as out:
-        out.write(table, extname=HDU)
-        _write_header(out[HDU], table, recipe)
+        out.write(table, extname=_HDU)
+        _write_header(out[_HDU], table, recipe)
 
 
 def read_output(path: str | Path) -> OutputFile:
@@ -152,9 +141,11 @@ def read_output(path: str | Path) -> OutputFile:
     """
     try:
         with fitsio.FITS(str(path)) as file:
-            table, header = file[HDU].read(), file[HDU].read_header()
+            table, header = file[_HDU].read(), file[_HDU].read_header()
     except (OSError, ValueError) as exc:
-        raise DataFormatError(f"{path}: no afterburner output ({exc}); expected HDU {HDU}") from exc
+        raise DataFormatError(
+            f"{path}: no afterburner output ({exc}); expected HDU {_HDU}"
+        ) from exc
     columns = _columns_of(table)
     missing = [column.name for column in columns if column.name not in (table.dtype.names or ())]
     recipe = _recipe(header)
@@ -187,7 +178,7 @@ def _write_header(hdu: Any, table: NDArray[np.void], recipe: Mapping[str, Any]) 
 
 def _columns_of(table: NDArray[np.void]) -> tuple[Column, ...]:
     """Return an output's columns; the one of target bits is called as the survey's phase does."""
-    return (*documented_columns(phase_of(table.dtype.names or ()).column), *own_columns())
+    return output_columns(phase_of(table.dtype.names or ()).column)
 
 
 def _dependencies(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -11,14 +11,7 @@ from quasarloop.errors import RedrockError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.tables import new_fits
 
-__all__ = [
-    "PAPER_WIDTH",
-    "Priors",
-    "box_widths",
-    "clear_priors",
-    "todays_width",
-    "write_priors",
-]
+__all__ = ["PAPER_WIDTH", "Priors", "box_widths", "clear_priors", "todays_width", "write_priors"]
 
 Floats = NDArray[np.float64]
 
@@ -40,10 +33,6 @@ class Priors:
     z: Floats
     width: Floats
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.z)
-
     @property
     def present(self) -> NDArray[np.bool_]:
         """(n, k) True where there is a prior."""
@@ -58,9 +47,9 @@ class Priors:
         with np.errstate(invalid="ignore"):
             return np.asarray(np.abs(z[:, None] - self.z) <= self.width / 2)
 
-    def only(self, rows: NDArray[np.bool_]) -> "Priors":
-        """Return the same rows with the priors of some of them alone."""
-        return Priors(*(np.where(rows[:, None], part, np.nan) for part in (self.z, self.width)))
+    def only(self, kept: NDArray[np.bool_]) -> "Priors":
+        """Return the same rows with some priors alone; ``kept`` (n, k) or (n, 1)."""
+        return Priors(*(np.where(kept, part, np.nan) for part in (self.z, self.width)))
 
 
 def todays_width(config: NetworkConfig) -> float:
@@ -109,7 +98,7 @@ def clear_priors(priors: Priors, grids: tuple[Floats, ...], *, least: int) -> Pr
         ordered = np.sort(grid)
         inside = np.searchsorted(ordered, high, "left") - np.searchsorted(ordered, low, "right")
         reached |= inside >= least
-    return Priors(*(np.where(reached, part, np.nan) for part in (priors.z, priors.width)))
+    return priors.only(reached)
 
 
 def write_priors(path: Path, target_id: NDArray[np.int64], z: Floats, width: Floats) -> None:

@@ -1,7 +1,7 @@
 """From redrock, qso_qn and qso_mgii files to the DESI quasar catalogue, on the engine."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,18 +32,10 @@ from quasarloop.network.weights import default_weights_path, read_weights
 from quasarloop.spectra import Flag
 from quasarloop.tables import open_writer
 
-__all__ = [
-    "CatalogueSummary",
-    "NetworkSummary",
-    "network_quasar_rows",
-    "write_network_catalogue",
-    "write_quasar_catalogue",
-]
-
+__all__ = ["network_quasar_rows", "write_network_catalogue", "write_quasar_catalogue"]
 
 # Files whose quasars are held in memory until they are written, in order.
 _LOT: Final = 64
-_NO_IDS: Final = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -99,78 +91,64 @@ def write_quasar_catalogue(
     """
     chosen = options or CatalogueOptions()
     paths = find_redrocks(redrocks)
-    variable = read_target_ids(wise_variable) if wise_variable is not None else _NO_IDS
-    shared = _Shared(network_dir, variable, chosen)
+    variable = np.empty(0, np.int64) if wise_variable is None else read_target_ids(wise_variable)
     counts: Counter[str] = Counter()
     seen: set[int] = set()
     header = _header(chosen, wise_variable)
     with (
         open_writer(out, DESI_COLUMNS, header, overwrite=overwrite) as append,
-        open_session(_petal, engine=engine, shared=shared) as session,
+        open_session(_petal, engine=engine, shared=(network_dir, variable, chosen)) as session,
     ):
         for start in range(0, len(paths), _LOT):
             for path, petal in zip(
                 paths[start:], session.run(paths[start : start + _LOT]).complete(), strict=False
             ):
-                if petal.error is not None:
-                    if on_bad is None:
-                        raise petal.error
-                    on_bad(path, petal.error)
-                    continue
-                append(petal.rows)
-                _count(counts, seen, petal)
+                if not isinstance(petal, QuasarloopError):
+                    n_spectra, rows = petal
+                    append(rows)
+                    _count(counts, seen, rows)
+                    counts["spectra"] += n_spectra
+                elif on_bad is None:
+                    raise petal
+                else:
+                    on_bad(path, petal)
             on_step(min(start + _LOT, len(paths)), len(paths), counts["quasars"])
-    names = [str(bit.name) for bit in QsoBit]
+    bits = {str(bit.name): counts[str(bit.name)] for bit in QsoBit}
     return CatalogueSummary(
         counts["spectra"],
         counts["quasars"],
         counts["repeated"],
         counts["waiting"],
-        {name: counts[name] for name in names if counts[name]},
+        {name: count for name, count in bits.items() if count},
     )
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """What all files share."""
+def _petal(
+    path: Path, shared: tuple[str | Path | None, NDArray[np.int64], CatalogueOptions]
+) -> tuple[int, Block] | QuasarloopError:
+    """Return a redrock file's number of spectra, and its quasars.
 
-    network_dir: str | Path | None
-    wise_variable: NDArray[np.int64]
-    options: CatalogueOptions
-
-
-@dataclass(frozen=True)
-class _Petal:
-    """What became of one redrock file."""
-
-    n_spectra: int
-    rows: Block
-    error: QuasarloopError | None = None
-
-
-def _petal(path: Path, shared: _Shared) -> _Petal:
-    # Errors travel as values: a file that does not fit today will not fit when tried again.
+    Errors are values: a file that does not fit today will not fit when tried again.
+    """
+    network_dir, wise_variable, options = shared
     try:
         redrock = read_redrock_file(path)
-        network, fitted, coadd = input_files(path, shared.network_dir, shared.options.mgii)
+        network, fitted, coadd = input_files(path, network_dir, options.mgii)
         network_rows = read_network_file(network, redrock.target_id)
         mgii = None
         if fitted is not None:
             mgii = read_mgii_file(fitted, redrock.target_id)
         elif coadd is not None:
-            chosen = shared.options
-            mgii = mgii_block(coadd, redrock, chosen.mgii_templates, chosen.mgii_options)
-        rows = quasar_rows(redrock, network_rows, mgii, shared.wise_variable, shared.options)
+            mgii = mgii_block(coadd, redrock, options.mgii_templates, options.mgii_options)
+        rows = quasar_rows(redrock, network_rows, mgii, wise_variable, options)
     except QuasarloopError as exc:
-        return _Petal(0, {}, exc)
-    return _Petal(len(redrock), rows)
+        return exc
+    return len(redrock), rows
 
 
-def _count(counts: Counter[str], seen: set[int], petal: _Petal) -> None:
-    rows = petal.rows
+def _count(counts: Counter[str], seen: set[int], rows: Block) -> None:
     bits = rows["QSO_MASKBITS"].astype(np.int64)
     ids = rows["TARGETID"].tolist()
-    counts["spectra"] += petal.n_spectra
     counts["quasars"] += len(bits)
     counts["repeated"] += sum(target in seen for target in ids)
     seen.update(ids)
@@ -287,12 +265,9 @@ def network_quasar_rows(block: Block) -> Block:
     Returns:
         `NETWORK_COLUMNS`.
     """
-    values: dict[str, NDArray[Any]] = dict(block)
-    n = len(values["TARGETID"])
-    nothing: Mapping[str, NDArray[Any]] = {
-        name: np.full(n, np.nan) for name in ("Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT", "C_BAL")
-    }
-    values = {**nothing, **values}
+    n = len(block["TARGETID"])
+    optional = ("Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT", "C_BAL")
+    values = {**{name: np.full(n, np.nan) for name in optional}, **block}
     joint = np.isfinite(values["Z_JOINT"])
     values["Z"] = np.where(joint, values["Z_JOINT"], values["Z_BEST"])
     values["ZERR"] = values["ZERR_JOINT"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.file_columns import MGII_COLUMNS
-from quasarloop.afterburner.redrock_file import RedrockRows, read_redrock_rows
+from quasarloop.afterburner.redrock_file import RedrockRows, find_rows, read_redrock_rows
 from quasarloop.afterburner.survey_targets import PHASES, SECONDARY_COLUMNS
 from quasarloop.catalogue import read_catalogue
 from quasarloop.columns import Block, columns_of_lines
@@ -116,15 +116,13 @@ def _read_matched(
     with open_fits(path) as fits:
         found = next((hdu for name in hdus if (hdu := fits.named(name)) is not None), None)
         block = _columns(fits, found or fits.need(hdus[0]), (*needed, *extra), needed)
-    theirs = block["TARGETID"]
+    theirs = block["TARGETID"].astype(np.int64)
     if np.array_equal(theirs, target_id):
         return block
     # Some pipelines write only part of the targets, or in another order: then by TARGETID.
     _refuse_duplicates(path, hdus[0], theirs)
-    order = np.argsort(target_id, kind="stable")
-    place = np.minimum(np.searchsorted(target_id, theirs, sorter=order), len(target_id) - 1)
-    row = order[place] if len(target_id) else place
-    strangers = theirs[target_id[row] != theirs] if len(target_id) else theirs
+    row = find_rows(theirs, target_id)
+    strangers = theirs[row < 0]
     if len(strangers):
         raise DataFormatError(
             f"{path}: {len(strangers)} of {len(theirs)} targets are not in the redrock file "

@@ -92,7 +92,10 @@ def quasar_rows(
     """
     evidence = _evidence(redrock, network, mgii, wise_variable, options)
     recipe = options.recipe
-    usable = is_usable(_known(redrock, "COADD_FIBERSTATUS", 0), _science(redrock), recipe)
+    # Files without OBJTYPE are of targets only; sky fibres there have negative identifiers.
+    kind = redrock.object_type
+    science = np.where(kind == "", redrock.target_id > 0, kind == TARGET_TYPE)
+    usable = is_usable(_known(redrock, "COADD_FIBERSTATUS"), science, recipe)
     bits = maskbits(evidence, recipe, usable)
     taken = takes_rerun(evidence, recipe)
     values = _redshifts(
@@ -115,11 +118,10 @@ def quasar_rows(
     }
     if mgii is not None:
         values |= {f"{name}_MGII": mgii[name] for name in MGII_COLUMNS[2:]}
-    quasar = bits > 0
-    return {
-        column.name: _filled(column.name, column.dtype, values, network, redrock)[quasar]
-        for column in DESI_COLUMNS
-    }
+    missing = {c.name: np.nan if c.dtype.startswith("f") else 0 for c in DESI_COLUMNS}
+    unknown = {name: np.full(len(redrock), value) for name, value in missing.items()}
+    known = {**unknown, **redrock.known, **network, **values}
+    return {c.name: known[c.name].astype(c.dtype)[bits > 0] for c in DESI_COLUMNS}
 
 
 def network_zwarn(p_alt: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -195,12 +197,14 @@ def _evidence(
     refused = (
         network["RERUN_BITS"].astype(np.int64) & (RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR)
     ) != 0
-    n = len(redrock)
+    secondary = np.stack([_known(redrock, name) for name in SECONDARY_COLUMNS])
+    broad_line = np.zeros(len(redrock)) if mgii is None else mgii["IS_QSO_MGII"]
+    wise = ((secondary >> _WISE_VARIABLE_BIT) & 1).any(axis=0)
     return Evidence(
         **_classes(redrock, options),
-        wise_variable=_wise_targets(redrock) | np.isin(redrock.target_id, wise_variable),
+        wise_variable=wise | np.isin(redrock.target_id, wise_variable),
         redrock_qso=redrock.fits.spectype == "QSO",
-        mgii=np.zeros(n, dtype=bool) if mgii is None else mgii["IS_QSO_MGII"].astype(bool),
+        mgii=broad_line.astype(bool),
         # A line that cannot be judged is NaN; the others still count.
         confidence=np.fmax.reduce(confidence, axis=0),
         rerun=network["IS_QSO_QN_NEW_RR"].astype(bool) & np.isfinite(network["Z_NEW"]) & ~refused,
@@ -212,7 +216,7 @@ def _classes(redrock: RedrockRows, options: CatalogueOptions) -> dict[str, NDArr
     none = np.zeros(n, dtype=bool)
     if options.targets == "all":
         return {"qso_target": np.ones(n, dtype=bool), "bgs_target": none, "elg_target": none}
-    if not redrock.has_targets:
+    if redrock.phase.column not in redrock.known:
         raise SelectionError(
             f"{redrock.path}: no column {redrock.phase.column}, so quasar targets are not "
             "known; choose targets 'all' to treat every science fibre as one"
@@ -222,32 +226,5 @@ def _classes(redrock: RedrockRows, options: CatalogueOptions) -> dict[str, NDArr
     return {key: (bits & target_mask(phase, [name])) != 0 for key, name in names.items()}
 
 
-def _wise_targets(redrock: RedrockRows) -> NDArray[np.bool_]:
-    found = np.zeros(len(redrock), dtype=bool)
-    for name in SECONDARY_COLUMNS:
-        found |= (_known(redrock, name, 0).astype(np.int64) >> _WISE_VARIABLE_BIT) & 1 != 0
-    return found
-
-
-def _science(redrock: RedrockRows) -> NDArray[np.bool_]:
-    # Files without OBJTYPE are of targets only; sky fibres there have negative identifiers.
-    kind = redrock.object_type
-    return np.asarray(np.where(kind == "", redrock.target_id > 0, kind == TARGET_TYPE))
-
-
-def _known(redrock: RedrockRows, name: str, missing: float) -> NDArray[Any]:
-    return redrock.known.get(name, np.full(len(redrock), missing))
-
-
-def _filled(
-    name: str,
-    dtype: str,
-    values: Block,
-    network: Block,
-    redrock: RedrockRows,
-) -> NDArray[Any]:
-    for block in (values, network, redrock.known):
-        if name in block:
-            return np.asarray(block[name]).astype(dtype)
-    missing = np.nan if dtype.startswith("f") else 0
-    return np.full(len(redrock), missing, dtype=dtype)
+def _known(redrock: RedrockRows, name: str) -> NDArray[np.int64]:
+    return redrock.known.get(name, np.zeros(len(redrock))).astype(np.int64)

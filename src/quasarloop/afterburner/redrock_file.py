@@ -15,7 +15,14 @@ from quasarloop.errors import DataFormatError
 from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits
 from quasarloop.read.formats import integer_column
 
-__all__ = ["RedrockFits", "RedrockRows", "match_rows", "read_fits", "read_redrock_rows"]
+__all__ = [
+    "RedrockFits",
+    "RedrockRows",
+    "find_rows",
+    "match_rows",
+    "read_fits",
+    "read_redrock_rows",
+]
 
 _HDU: Final = "REDSHIFTS"
 _FIT_COLUMNS: Final = (
@@ -87,11 +94,6 @@ class RedrockRows:
         """(n,) int64 TARGETID."""
         return self.fits.target_id
 
-    @property
-    def has_targets(self) -> bool:
-        """True if the phase's column of target bits is among the further ones."""
-        return self.phase.column in self.known
-
 
 def read_redrock_rows(
     path: str | Path, further: Mapping[str, Sequence[str]] = MappingProxyType({})
@@ -118,18 +120,15 @@ def read_redrock_rows(
             hdu = file.named(name)
             if hdu is not None:
                 known |= _in_rows(file, hdu, columns, fits.target_id)
-    n = len(fits)
-
-    def column(name: str, missing: object) -> NDArray[Any]:
-        return found.get(name, np.full(n, missing))
-
+    unknown = {"TARGET_RA": np.nan, "TARGET_DEC": np.nan, "OBJTYPE": "", phase.column: 0}
+    found = {name: np.full(len(fits), value) for name, value in unknown.items()} | found
     return RedrockRows(
         fits=fits,
-        ra_deg=column("TARGET_RA", np.nan).astype(np.float64),
-        dec_deg=column("TARGET_DEC", np.nan).astype(np.float64),
-        object_type=np.char.strip(column("OBJTYPE", "").astype(np.str_)),
+        ra_deg=found["TARGET_RA"].astype(np.float64),
+        dec_deg=found["TARGET_DEC"].astype(np.float64),
+        object_type=np.char.strip(found["OBJTYPE"].astype(np.str_)),
         phase=phase,
-        target_bits=column(phase.column, 0).astype(np.int64),
+        target_bits=found[phase.column].astype(np.int64),
         path=Path(path),
         known=known,
     )
@@ -145,6 +144,13 @@ def read_fits(path: str | Path) -> RedrockFits:
         return _fits(file)
 
 
+def find_rows(wanted: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the first row of each wanted TARGETID in `ids`, -1 where it is not there."""
+    order = np.argsort(ids, kind="stable")
+    rows = np.append(order, -1)[np.searchsorted(ids, wanted, sorter=order)]
+    return np.where(np.append(ids, 0)[rows] == wanted, rows, -1)
+
+
 def match_rows(
     wanted: NDArray[np.int64], ids: NDArray[np.int64], path: str, where: str
 ) -> NDArray[np.intp]:
@@ -157,11 +163,10 @@ def match_rows(
     """
     if np.array_equal(wanted, ids):
         return np.arange(len(ids))
-    order = np.argsort(ids, kind="stable")
-    place = np.minimum(np.searchsorted(ids[order], wanted), max(len(ids) - 1, 0))
-    missing = ids[order][place] != wanted if len(ids) else np.ones(len(wanted), dtype=bool)
+    rows = find_rows(wanted, ids)
+    missing = rows < 0
     if missing.any():
-        row = int(np.flatnonzero(missing)[0])
+        row = int(np.argmax(missing))
         raise DataFormatError(
             f"{path}: TARGETID {wanted[row]} (row {row} of REDSHIFTS, one of {missing.sum()}) is "
             f"not in {where}; give the coadd and the redrock file of the same spectra"
@@ -173,7 +178,7 @@ def match_rows(
             f"{path}: TARGETID {twice[0]} (one of {len(twice)}) is in {where} more than once "
             "and in another order; give the coadd, not the single exposures"
         )
-    return np.asarray(order[place])
+    return rows
 
 
 def _in_rows(file: FitsFile, hdu: Hdu, names: Sequence[str], target_id: NDArray[np.int64]) -> Block:
@@ -192,29 +197,23 @@ def _fits(file: FitsFile) -> RedrockFits:
             f"{file.path}: {_HDU} has no column {', '.join(missing)}; expected a redrock file"
         )
     header = file.hdus[0].header
+    types = {"ZWARN": np.int64, "SPECTYPE": np.str_, "SUBTYPE": np.str_}
+    fits: dict[str, Any] = {
+        name.lower(): found[name].astype(types.get(name, np.float64)) for name in _FIT_COLUMNS
+    }
+    fits["coeff"] = fits["coeff"].reshape(len(ids), -1)
     return RedrockFits(
         target_id=ids,
-        z=_number(found, "Z"),
-        zerr=_number(found, "ZERR"),
-        zwarn=found["ZWARN"].astype(np.int64),
-        spectype=found["SPECTYPE"].astype(np.str_),
-        subtype=found["SUBTYPE"].astype(np.str_),
-        chi2=_number(found, "CHI2"),
-        deltachi2=_number(found, "DELTACHI2"),
-        coeff=_number(found, "COEFF").reshape(len(ids), -1),
+        **fits,
         version=str(header.get("RRVER", "unknown")),
-        templates=tuple(_templates(header)),
+        templates=_templates(header),
     )
 
 
-def _number(found: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64]:
-    return found[name].astype(np.float64)
-
-
-def _templates(header: Mapping[str, Any]) -> Sequence[str]:
-    names = (f"{i:02d}" for i in range(_MOST_TEMPLATES))
-    return [
+def _templates(header: Mapping[str, Any]) -> tuple[str, ...]:
+    numbers = (f"{i:02d}" for i in range(_MOST_TEMPLATES))
+    return tuple(
         f"{header[f'TEMNAM{number}']} {header.get(f'TEMVER{number}', 'unknown')}"
-        for number in names
+        for number in numbers
         if f"TEMNAM{number}" in header
-    ]
+    )

@@ -8,10 +8,10 @@ import shlex
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from quasarloop.afterburner import launch_redrock
 from quasarloop.afterburner.priors import Priors, write_priors
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits
+from quasarloop.afterburner.templates import Template
 from quasarloop.artefacts import check_folder, write_atomically
 from quasarloop.errors import RedrockError
 
 __all__ = [
-    "COMMANDS",
     "RedrockCall",
     "Run",
     "has_redrock",
@@ -31,7 +31,6 @@ __all__ = [
     "plan_runs",
     "run_redrock",
     "write_for_later",
-    "write_run",
 ]
 
 logger = logging.getLogger(__name__)
@@ -49,14 +48,14 @@ class RedrockCall:
         how: ``"library"``: in this process; ``"program"``: as `program`; ``"later"``: not now,
             prior files and commands are written.
         program: path of ``rrdesi``, or of a ``python`` that has redrock.
-        templates: quasar template files.
+        templates: quasar templates; empty if not known.
         processes: redrock's own processes per run.
         scratch: where private folders are made; None is the system's place.
     """
 
     how: Literal["library", "program", "later"]
     program: str = "rrdesi"
-    templates: tuple[Path, ...] = ()
+    templates: tuple[Template, ...] = ()
     processes: int = 1
     scratch: Path | None = None
 
@@ -125,42 +124,34 @@ def run_redrock(coadd: Path, runs: Sequence[Run], call: RedrockCall) -> list[Red
     if not runs:
         return []
     with tempfile.TemporaryDirectory(prefix="quasarloop-redrock-", dir=call.scratch) as name:
-        folder = Path(name)
+        folder, log = Path(name), Path(name, "log.txt")
         results = []
         for run in runs:
-            arguments = write_run(folder, coadd, run, call)
-            _start(arguments, call, folder / "log.txt")
-            results.append(_result(folder / run.result_name, run, folder / "log.txt"))
+            arguments = _write_run(folder, coadd, run, call)
+            logger.info("redrock: %s %s", call.program, shlex.join(arguments))
+            if call.how == "library":
+                _as_library(arguments, log)
+            else:
+                _as_program(call.program, arguments, log)
+            result = folder / run.result_name
+            if not result.is_file():
+                raise RedrockError(f"redrock wrote no result for run {run.number}{_tail(log)}")
+            results.append(read_fits(result))
         return results
 
 
-def write_run(folder: Path, coadd: Path, run: Run, call: RedrockCall) -> list[str]:
+def _write_run(folder: Path, coadd: Path, run: Run, call: RedrockCall) -> list[str]:
     """Write the prior file of a run; return rrdesi's arguments."""
     write_priors(folder / run.prior_name, run.target_id, run.z, run.width)
     return [
         "--infiles", str(coadd),
-        "--templates", *(str(path) for path in call.templates),
+        "--templates", *(str(template.path.resolve()) for template in call.templates),
         # Negative numbers look like options: hence the space before the first one.
         "--targetids", " " + ",".join(map(str, run.target_id.tolist())),
         "--priors", str(folder / run.prior_name),
         "--mp", str(call.processes),
         "--outfile", str(folder / run.result_name),
     ]  # fmt: skip
-
-
-def _start(arguments: list[str], call: RedrockCall, log: Path) -> None:
-    logger.info("redrock: %s %s", call.program, shlex.join(arguments))
-    if call.how == "library":
-        _as_library(arguments, log)
-    else:
-        _as_program([*_program(call), *arguments], log)
-
-
-def _program(call: RedrockCall) -> list[str]:
-    """Return rrdesi, or another environment's Python with the launcher."""
-    if Path(call.program).name.startswith("python"):
-        return [call.program, launch_redrock.__file__]
-    return [call.program]
 
 
 def _as_library(arguments: list[str], log: Path) -> None:
@@ -180,7 +171,10 @@ def _as_library(arguments: list[str], log: Path) -> None:
             raise RedrockError(f"redrock failed: {exc!r}{_tail(log)}") from exc
 
 
-def _as_program(command: list[str], log: Path) -> None:
+def _as_program(program: str, arguments: list[str], log: Path) -> None:
+    command = [program, *arguments]
+    if Path(program).name.startswith("python"):  # of another environment: with the launcher
+        command.insert(1, launch_redrock.__file__)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
         with log.open("ab") as stream:
@@ -189,7 +183,7 @@ def _as_program(command: list[str], log: Path) -> None:
             )
     except OSError as exc:
         raise RedrockError(
-            f"cannot run {command[0]} ({exc.strerror}); give the path of rrdesi with --rrdesi"
+            f"cannot run {program} ({exc.strerror}); give the path of rrdesi with --rrdesi"
         ) from exc
     if done.returncode != 0:
         tail = _tail(log)
@@ -199,13 +193,7 @@ def _as_program(command: list[str], log: Path) -> None:
                 ". This redrock cannot read priors under its numpy 2: give its environment's "
                 "python, not its rrdesi, with --rrdesi"
             )
-        raise RedrockError(f"{command[0]} ended with status {done.returncode}{hint}{tail}")
-
-
-def _result(path: Path, run: Run, log: Path) -> RedrockFits:
-    if not path.is_file():
-        raise RedrockError(f"redrock wrote no result for run {run.number}{_tail(log)}")
-    return read_fits(path)
+        raise RedrockError(f"{program} ended with status {done.returncode}{hint}{tail}")
 
 
 def _tail(log: Path) -> str:
@@ -213,8 +201,8 @@ def _tail(log: Path) -> str:
     return f". Its output ends:\n{text[-_LOG_TAIL:]}" if text else ""
 
 
-COMMANDS: Final = "redrock.sh"
-_OURS: Final = ("priors-*.fits", "targets-*.txt", "redrock-*.fits", COMMANDS)
+_COMMANDS: Final = "redrock.sh"
+_OURS: Final = ("priors-*.fits", "targets-*.txt", "redrock-*.fits", _COMMANDS)
 _TEMPLATES_HERE: Final = '"${RR_TEMPLATE_DIR:?}"/rrtemplate-QSO-*.fits'
 
 
@@ -247,21 +235,16 @@ def write_for_later(output: Path, coadd: Path, runs: Sequence[Run], call: Redroc
         'cd "$(dirname "$0")"',
     ]
     for run in runs:
-        arguments = write_run(folder, coadd.resolve(), run, call)
+        arguments = _write_run(folder, coadd.resolve(), run, call)
         listed = "\n".join(map(str, run.target_id.tolist())) + "\n"
         with write_atomically(folder / f"targets-{run.number}.txt") as temporary:
             temporary.write_text(listed, encoding="ascii")
-        lines.append(_command(arguments, call, {"folder": folder, "run": run}))
-    script = folder / COMMANDS
+        words = [shlex.quote(word.removeprefix(f"{folder}/")) for word in arguments]
+        if not call.templates:
+            # Not known here: the place the survey's environments name.
+            words.insert(words.index("--templates") + 1, _TEMPLATES_HERE)
+        lines.append(" ".join([shlex.quote(call.program), *words]))
+    script = folder / _COMMANDS
     with write_atomically(script) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return script
-
-
-def _command(arguments: list[str], call: RedrockCall, names: Mapping[str, Any]) -> str:
-    folder = f"{names['folder']}/"
-    words = [shlex.quote(word.removeprefix(folder)) for word in arguments]
-    if not call.templates:
-        # Not known here: the place the survey's environments name.
-        words.insert(words.index("--templates") + 1, _TEMPLATES_HERE)
-    return " ".join([shlex.quote(call.program), *words])

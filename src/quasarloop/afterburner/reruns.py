@@ -24,12 +24,10 @@ from quasarloop.network.config import NetworkConfig
 from quasarloop.read.desi import TARGET_TYPE
 
 __all__ = [
-    "AGAINST",
     "POLICIES",
     "THRESHOLDS",
     "RerunBit",
     "RerunPlan",
-    "RerunPolicy",
     "Selection",
     "plan_reruns",
     "policy_named",
@@ -59,7 +57,7 @@ class RerunBit(IntFlag):
 
 
 # Any of these keeps a row from being rerun.
-AGAINST: Final = (
+_AGAINST: Final = (
     RerunBit.NOT_TARGET
     | RerunBit.CLASS_NOT_ASKED
     | RerunBit.NO_SPECTRUM
@@ -91,13 +89,11 @@ class RerunPolicy:
     """One way to choose.
 
     Attributes:
-        name: ``"paper"``, ``"today"`` or ``"ours"``.
         text: one line for people.
         classes: redrock's classes that are rerun; empty means all.
         priors: network's result and shape -> priors of every row.
     """
 
-    name: str
     text: str
     classes: tuple[str, ...]
     priors: Callable[[NetworkResult, NetworkConfig], Priors]
@@ -142,7 +138,7 @@ def plan_reruns(
     bits = unfit.copy()
     priors = policy.priors(network, config)
     quasar = redrock.fits.spectype == "QSO"
-    open_ = (unfit & AGAINST) == 0
+    open_ = (unfit & _AGAINST) == 0
     if policy.classes:
         bits[open_ & ~np.isin(redrock.fits.spectype, policy.classes)] |= RerunBit.CLASS_EXEMPT
     agrees = quasar & priors.contain(redrock.fits.z).any(axis=1)
@@ -150,9 +146,9 @@ def plan_reruns(
     if grids is not None:
         priors = clear_priors(priors, grids, least=_LEAST_STEPS)
     priors = _first_first(priors)
-    bits[((bits & AGAINST) == 0) & ~priors.present[:, 0]] |= RerunBit.NO_TEMPLATE
-    chosen = (bits & AGAINST) == 0
-    priors = priors.only(chosen)
+    bits[((bits & _AGAINST) == 0) & ~priors.present[:, 0]] |= RerunBit.NO_TEMPLATE
+    chosen = (bits & _AGAINST) == 0
+    priors = priors.only(chosen[:, None])
     if priors.z.shape[1] > 1:
         bits[priors.present[:, 1]] |= RerunBit.TWO_PRIORS
     return RerunPlan(bits, priors)
@@ -207,27 +203,19 @@ def _first_first(priors: Priors) -> Priors:
 
 
 POLICIES: Final[Mapping[str, RerunPolicy]] = {
-    policy.name: policy
-    for policy in (
-        RerunPolicy(
-            "paper",
-            "where redrock says galaxy; flat prior of width 0.1",
-            ("GALAXY",),
-            _papers_priors,
-        ),
-        RerunPolicy(
-            "today",
-            "wherever redrock has no quasar near the network's redshift; width a (1 + z)",
-            (),
-            _todays_priors,
-        ),
-        RerunPolicy(
-            "ours",
-            "the same, with the joint redshift and its uncertainty; two priors for two peaks",
-            (),
-            _our_priors,
-        ),
-    )
+    "paper": RerunPolicy(
+        "where redrock says galaxy; flat prior of width 0.1", ("GALAXY",), _papers_priors
+    ),
+    "today": RerunPolicy(
+        "wherever redrock has no quasar near the network's redshift; width a (1 + z)",
+        (),
+        _todays_priors,
+    ),
+    "ours": RerunPolicy(
+        "the same, with the joint redshift and its uncertainty; two priors for two peaks",
+        (),
+        _our_priors,
+    ),
 }
 
 
@@ -296,16 +284,13 @@ def unfit_rows(
         SelectionError: a target class the survey's phase does not have.
     """
     bits = np.zeros(len(redrock), dtype=np.int32)
-    bits[~_is_target(redrock)] |= RerunBit.NOT_TARGET
+    kind = redrock.object_type
+    # Where OBJTYPE is unknown, science fibres are those that have a target's number.
+    target = np.where(kind == "", redrock.target_id >= 0, kind == TARGET_TYPE)
+    bits[~target] |= RerunBit.NOT_TARGET
     if selection.target_classes:
         mask = target_mask(redrock.phase, selection.target_classes)
         bits[(redrock.target_bits & mask) == 0] |= RerunBit.CLASS_NOT_ASKED
     bits[~network.usable] |= RerunBit.NO_SPECTRUM
     bits[network.usable & ~network.is_qso] |= RerunBit.NOT_QUASAR
     return bits
-
-
-def _is_target(redrock: RedrockRows) -> NDArray[np.bool_]:
-    """Science fibres; where OBJTYPE is unknown, those that have a target's number."""
-    unknown = redrock.object_type == ""
-    return np.asarray(np.where(unknown, redrock.target_id >= 0, redrock.object_type == TARGET_TYPE))

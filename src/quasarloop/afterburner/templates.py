@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import cumulative_trapezoid
+from scipy.sparse import dia_array
 
 from quasarloop.artefacts import checksum
 from quasarloop.errors import DataFormatError, RedrockError
@@ -44,7 +46,7 @@ class Template:
     """One quasar template file.
 
     Attributes:
-        path: the file.
+        path: the file, absolute.
         subtype: ``"LOZ"``, ``"HIZ"``.
         version: of the template.
         sha256: of the file.
@@ -72,15 +74,10 @@ def find_quasar_templates(given: Sequence[str | Path] = ()) -> tuple[Template, .
         RedrockError: a file is missing or is no quasar template, or a folder has not exactly one
             template of each subtype: redrock would run with too few, without a warning.
     """
-    paths = [Path(path) for path in given]
-    if len(paths) == 1 and paths[0].is_dir():
-        return _of_folder(paths[0])
-    if paths:
+    paths = [Path(path) for path in given] or [_usual_folder()]
+    if len(paths) != 1 or not paths[0].is_dir():
         return tuple(sorted((_read(path) for path in paths), key=lambda t: t.subtype))
-    return _of_folder(_usual_folder())
-
-
-def _of_folder(folder: Path) -> tuple[Template, ...]:
+    folder = paths[0]
     found = [_read(path) for path in _files_in(folder)]
     chosen = []
     for subtype in _SUBTYPES:
@@ -130,13 +127,16 @@ def _read(path: Path) -> Template:
     with open_fits(path) as file:
         header: dict[str, Any] = dict(file.hdus[0].header)
         redshifts = file.named("REDSHIFTS")
-        tried = _default_scan() if redshifts is None else file.image(redshifts).astype(np.float64)
+        low, high, step = _SCAN
+        tried = 10 ** np.arange(np.log10(1 + low), np.log10(1 + high), step) - 1
+        if redshifts is not None:
+            tried = file.image(redshifts).astype(np.float64)
     if str(header.get("RRTYPE", "")).strip().upper() != "QSO":
         raise RedrockError(
             f"{path}: template of {header.get('RRTYPE', 'nothing')!r}; expected a quasar template"
         )
     return Template(
-        path=path,
+        path=path.absolute(),
         subtype=str(header.get("RRSUBTYP", "")).strip(),
         version=str(header.get("VERSION", "unknown")),
         sha256=checksum(path),
@@ -144,17 +144,11 @@ def _read(path: Path) -> Template:
     )
 
 
-def _default_scan() -> NDArray[np.float64]:
-    low, high, step = _SCAN
-    return np.asarray(10 ** np.arange(np.log10(1 + low), np.log10(1 + high), step) - 1)
-
-
 Floats = NDArray[np.float64]
 
 _TEMPLATE_PATTERN: Final = "rrtemplate-*.fits"
 # Redrock's word for the version of a template without a VERSION card.
 _UNKNOWN: Final = "unknown"
-_NOT_LISTED: Final = "not in its own list"
 
 
 @dataclass(frozen=True)
@@ -208,7 +202,7 @@ def basis_of(
     """
     full = f"{spectype}:::{subtype}" if subtype else spectype
     listed = dict(entry.rsplit(" ", 1) for entry in templates)
-    wanted = listed.get(full, _NOT_LISTED if listed else _UNKNOWN)
+    wanted = listed.get(full, "not in its own list" if listed else _UNKNOWN)
     same = [basis for basis in bases if (basis.spectype, basis.subtype) == (spectype, subtype)]
     usable = [basis for basis in same if wanted in (_UNKNOWN, basis.version)]
     if len(usable) != 1:
@@ -247,7 +241,7 @@ def model_flux(basis: Basis, coefficients: NDArray[Any], z: float, wave_aa: Floa
     # trapezium rule is exact.
     points = np.union1d(wave[inside], edges)
     height = np.interp(points, wave, flux, left=0.0, right=0.0)
-    area = np.concatenate([[0.0], np.cumsum(0.5 * (height[1:] + height[:-1]) * np.diff(points))])
+    area = cumulative_trapezoid(height, points, initial=0)
     return np.asarray(np.diff(area[np.searchsorted(points, edges)]) / np.diff(edges))
 
 
@@ -263,13 +257,8 @@ def with_resolution(flux: NDArray[Any], resolution: NDArray[Any]) -> Floats:
         (n_pix,) float64.
     """
     n_diagonals, n = resolution.shape
-    out = np.zeros(n)
-    product = resolution.astype(np.float64) * flux  # column j of the matrix, times flux j
-    for diagonal in range(n_diagonals):
-        offset = n_diagonals // 2 - diagonal  # column less row
-        row = np.arange(max(0, -offset), min(n, n - offset))
-        out[row] += product[diagonal, row + offset]
-    return out
+    offsets = n_diagonals // 2 - np.arange(n_diagonals)  # column less row
+    return np.asarray(dia_array((resolution.astype(np.float64), offsets), shape=(n, n)) @ flux)
 
 
 def _read_basis(path: Path) -> Basis:

@@ -1,8 +1,7 @@
 """One tile: coadd and redrock file in, a row-matched output out."""
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +30,7 @@ from quasarloop.afterburner.reruns import (
     policy_named,
     unfit_rows,
 )
-from quasarloop.afterburner.templates import Template, find_quasar_templates
+from quasarloop.afterburner.templates import find_quasar_templates
 from quasarloop.artefacts import check_output, checksum, versions
 from quasarloop.catalogue.classify import ClassifyOptions, options_record
 from quasarloop.errors import RedrockError
@@ -39,69 +38,47 @@ from quasarloop.errors import RedrockError
 __all__ = ["AfterburnerOptions", "TileSummary", "finish_tile", "recipe_of", "run_tile", "summarise"]
 
 
-RerunMode = Literal["auto", "library", "program", "later"]
-
-
 @dataclass(frozen=True)
 class AfterburnerOptions:
-    """How a tile is done, apart from the network.
+    """How a tile is done, apart from the network; redrock is looked for before any work.
 
     Attributes:
         selection: which rows may be rerun.
-        policy: name of the rerun policy.
-        call: how redrock is run.
-        templates: the quasar templates of `call`; empty if not known.
+        policy: ``"paper"``, ``"today"`` or ``"ours"``.
+        rerun: ``"auto"`` takes the program if one is named, else the library if it is installed,
+            else leaves the rerun for later.
+        rrdesi: redrock's program in another environment.
+        templates: quasar template files, or their folder; nothing means redrock's own.
+        processes: redrock's processes per run.
+        scratch: where private folders are made; None is the system's place.
         red_end: past the red end of the grid ``"extrapolate"``, or ``"clamp"`` as QuasarNP does.
+        call: how redrock is run, from the above.
+
+    Raises:
+        RedrockError: templates are missing.
+        SelectionError: no such policy.
     """
 
-    selection: Selection
-    policy: str
-    call: RedrockCall
-    templates: tuple[Template, ...] = ()
+    selection: Selection = field(default_factory=Selection)
+    policy: str = "ours"
+    rerun: Literal["auto", "library", "program", "later"] = "auto"
+    rrdesi: str | None = None
+    templates: Sequence[str | Path] = ()
+    processes: int = 1
+    scratch: Path | None = None
     red_end: Literal["extrapolate", "clamp"] = "extrapolate"
+    call: RedrockCall = field(init=False)
 
-    @classmethod
-    def make(
-        cls,
-        selection: Selection | None = None,
-        policy: str = "ours",
-        *,
-        rerun: RerunMode = "auto",
-        rrdesi: str | None = None,
-        templates: Sequence[str | Path] = (),
-        processes: int = 1,
-        scratch: Path | None = None,
-        red_end: Literal["extrapolate", "clamp"] = "extrapolate",
-    ) -> "AfterburnerOptions":
-        """Decide how redrock is run, and find its templates, before any work.
-
-        Args:
-            selection: which rows may be rerun; None is the pipeline's.
-            policy: ``"paper"``, ``"today"`` or ``"ours"``.
-            rerun: ``"auto"`` takes the program if one is named, else the library if it is
-                installed, else leaves the rerun for later.
-            rrdesi: redrock's program in another environment.
-            templates: quasar template files, or their folder; nothing means redrock's own.
-            processes: redrock's processes per run.
-            scratch: where private folders are made.
-            red_end: see the class.
-
-        Raises:
-            RedrockError: templates are missing.
-            SelectionError: no such policy.
-        """
-        how = _choose(rerun, rrdesi)
-        found: tuple[Template, ...] = ()
-        if how != "later" or templates:
-            found = find_quasar_templates(templates)
-        call = RedrockCall(
-            how=how,
-            program=rrdesi or "rrdesi",
-            templates=tuple(template.path.resolve() for template in found),
-            processes=processes,
-            scratch=scratch,
-        )
-        return cls(selection or Selection(), policy_named(policy).name, call, found, red_end)
+    def __post_init__(self) -> None:
+        policy_named(self.policy)
+        how = self.rerun
+        if how == "auto":
+            here: Literal["library", "later"] = "library" if has_redrock() else "later"
+            how = here if self.rrdesi is None else "program"
+        known = how != "later" or self.templates
+        found = find_quasar_templates(self.templates) if known else ()
+        call = RedrockCall(how, self.rrdesi or "rrdesi", found, self.processes, self.scratch)
+        object.__setattr__(self, "call", call)
 
 
 @dataclass(frozen=True)
@@ -141,7 +118,7 @@ def run_tile(
         redrock: redrock's results of the same rows.
         output: file to write, one row per row of `redrock`, in its order.
         network: from `load_network`.
-        options: from `AfterburnerOptions.make`.
+        options: how.
         overwrite: replace an existing output.
 
     Raises:
@@ -161,7 +138,7 @@ def run_tile(
         result,
         network.predictor.config,
         unfit_rows(rows, result, selection),
-        tuple(template.redshifts for template in options.templates) or None,
+        tuple(template.redshifts for template in options.call.templates) or None,
     )
     runs = plan_runs(rows.target_id, plan.priors)
     first = FirstFits(rows.target_id, rows.fits.z, rows.fits.spectype)
@@ -193,7 +170,6 @@ def run_tile(
 def recipe_of(network: Network, options: AfterburnerOptions) -> dict[str, Any]:
     """Return what must be equal for an output to be kept, as JSON values, and the versions."""
     config = network.predictor.config
-    policy = policy_named(options.policy)
     used = options.selection.over(network.predictor.thresholds)
     return {
         "network": {
@@ -208,12 +184,12 @@ def recipe_of(network: Network, options: AfterburnerOptions) -> dict[str, Any]:
             "n_thresh": used.n_lines,
             "target_classes": list(options.selection.target_classes),
         },
-        "policy": {"name": policy.name, "text": policy.text},
+        "policy": {"name": options.policy, "text": policy_named(options.policy).text},
         "redrock": {
             "version": "not run",
             "templates": [
                 {"name": t.path.name, "version": t.version, "sha256": t.sha256}
-                for t in options.templates
+                for t in options.call.templates
             ],
         },
         "versions": versions(),
@@ -225,17 +201,6 @@ def summarise(output: Path, table: NDArray[np.void]) -> TileSummary:
     bits = table["RERUN_BITS"]
     counts = {str(bit.name): int(np.count_nonzero(bits & bit)) for bit in RerunBit}
     return TileSummary(output, len(table), int(table["IS_QSO_QN"].sum()), counts)
-
-
-def _choose(rerun: RerunMode, rrdesi: str | None) -> Literal["library", "program", "later"]:
-    if rerun != "auto":
-        return rerun
-    if rrdesi is not None:
-        return "program"
-    return "library" if has_redrock() else "later"
-
-
-logger = logging.getLogger(__name__)
 
 
 def finish_tile(output: str | Path, results: Sequence[str | Path] = ()) -> TileSummary:

@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 _COADD: Final = "coadd-"
 _SUFFIXES: Final = (".fits", ".fits.gz")
-# What two runs must share for the outputs of one to serve the other.
-_IDENTITY: Final = ("network", "selection", "policy")
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,8 @@ def _kept(tile: Tile, options: RunOptions) -> TileSummary:
     """Return the summary of an output that is there, if it was made the same way."""
     there = read_output(tile.output)
     wanted: dict[str, Any] = recipe_of(options.network, options.tile)
-    for name in _IDENTITY:
+    # What two runs must share for the outputs of one to serve the other.
+    for name in ("network", "selection", "policy"):
         if there.recipe.get(name) != wanted[name]:
             raise OutputError(
                 f"{tile.output} exists and was made with another {name}: "

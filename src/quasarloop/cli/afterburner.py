@@ -110,7 +110,7 @@ def afterburner(
         c_thresh = published_threshold(thresholds)
     all_targets = target_selection.lower() in ("all", "all_targets")
     classes = () if all_targets else tuple(_class_names(target_selection))
-    options = AfterburnerOptions.make(
+    options = AfterburnerOptions(
         Selection(c_thresh, n_thresh, target_classes=classes),
         policy,
         rerun=rerun,
