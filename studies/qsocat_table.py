@@ -21,7 +21,7 @@ from quasarloop.afterburner.mgii_file import mgii_block
 from quasarloop.afterburner.quasar_catalogue import write_network_catalogue, write_quasar_catalogue
 from quasarloop.afterburner.quasar_inputs import companion, read_redrock_file
 from quasarloop.afterburner.quasar_rows import CatalogueOptions
-from quasarloop.catalogue import read_catalogue
+from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.evaluate.metrics import RIGHT_WITHIN
 from quasarloop.read import find_files, read_spectra
 from skies import REAL_SETS

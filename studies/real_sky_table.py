@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from quasarloop.catalogue import classify_to_file, line_columns, read_catalogue
+from quasarloop.catalogue.classify import classify_to_file, line_columns, read_catalogue
 from quasarloop.classes import Thresholds
 from quasarloop.errors import QuasarloopError
 from quasarloop.evaluate.judge import Judgement, judge_catalogue

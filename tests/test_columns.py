@@ -11,7 +11,7 @@ import pytest
 from tests.spectrum_files import write_coadd
 
 import quasarloop
-from quasarloop.catalogue import classify_to_file, read_catalogue
+from quasarloop.catalogue.classify import classify_to_file, read_catalogue
 from quasarloop.columns import IDENTITY, STORED, Keys, catalogue_columns, columns_named
 from quasarloop.errors import DataFormatError
 from quasarloop.grid import LOG_GRID
@@ -23,7 +23,7 @@ from quasarloop.store.schema import FLUX_COLUMNS, schema_of
 _NEW_LINE = '    lamp: Annotated[_Ints, Identity("LAMP", "i2", "calibration lamp")]\n'
 # What a user does, with the copy of the package that has the new line.
 _SCRIPT = """
-from quasarloop.catalogue import classify_to_file, read_catalogue
+from quasarloop.catalogue.classify import classify_to_file, read_catalogue
 from quasarloop.store import ingest
 ingest(["coadd.fits"], "store")
 for out in ("c.fits", "c.csv"):

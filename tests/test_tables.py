@@ -11,7 +11,7 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quasarloop.catalogue import line_columns, read_catalogue
+from quasarloop.catalogue.classify import line_columns, read_catalogue
 from quasarloop.columns import catalogue_columns
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.lines import NETWORK_LINES

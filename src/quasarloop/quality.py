@@ -89,10 +89,6 @@ def clean_pixels(
 def prepare(spectra: Spectra, grid: WaveGrid) -> RebinnedSpectra:
     """Rebin, normalise and flag spectra, in blocks of rows.
 
-    Args:
-        spectra: as a reader returns them.
-        grid: the network's bins.
-
     Returns:
         One row per input row, in order, none dropped.
 

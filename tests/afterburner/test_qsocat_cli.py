@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from quasarloop.afterburner.file_columns import NETWORK_COLUMNS
 from quasarloop.afterburner.maskbits import QsoBit
 from quasarloop.afterburner.quasar_catalogue import network_quasar_rows
-from quasarloop.catalogue import ClassifyOptions, classify_spectra, read_catalogue
+from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra, read_catalogue
 from quasarloop.cli import app
 from quasarloop.errors import DataFormatError
 from quasarloop.network.predict import Predictor

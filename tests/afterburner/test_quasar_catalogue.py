@@ -13,7 +13,7 @@ from quasarloop.afterburner.file_columns import DESI_COLUMNS
 from quasarloop.afterburner.maskbits import RECIPES, QsoBit
 from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
 from quasarloop.afterburner.quasar_rows import CatalogueOptions
-from quasarloop.catalogue import read_catalogue
+from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, OutputError, SelectionError
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from quasarloop.catalogue import ClassifyOptions, classify_to_file, read_catalogue
+from quasarloop.catalogue.classify import ClassifyOptions, classify_to_file, read_catalogue
 from quasarloop.errors import DataFormatError, GridError, OutputError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.config import preset

@@ -6,7 +6,7 @@ import pytest
 from astropy.table import Table
 from typer.testing import CliRunner
 
-from quasarloop.catalogue import read_catalogue
+from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.cli import app
 from quasarloop.errors import DataFormatError, OutputError
 

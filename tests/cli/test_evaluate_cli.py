@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from quasarloop.catalogue import classify_to_file
+from quasarloop.catalogue.classify import classify_to_file
 from quasarloop.cli import app
 from quasarloop.errors import TruthError
 

@@ -223,11 +223,7 @@ def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> Block:
 
 
 def catalogue_thresholds(record: Mapping[str, Any]) -> Thresholds:
-    """Return the thresholds a catalogue was made with; the package's where it has no record.
-
-    Args:
-        record: `catalogue_header`, or `quasarloop.tables.read_record` of the file.
-    """
+    """Return the thresholds in a `catalogue_header`, the package's where it has none."""
     options = record.get("options", {})
     names = {"confidence": "threshold", "n_lines": "n_lines", "high_z_min": "high_z_min"}
     return Thresholds.from_dict({n: options.get(key) for n, key in names.items()}, "catalogue")

@@ -53,7 +53,7 @@ def classify(
 
     Example: [bold]quasarloop classify coadd-*.fits --out quasars.fits[/]
     """
-    from quasarloop.catalogue import ClassifyOptions, classify_to_file
+    from quasarloop.catalogue.classify import ClassifyOptions, classify_to_file
 
     bad: list[tuple[Path, DataFormatError]] = []
     with progress_bar() as progress:

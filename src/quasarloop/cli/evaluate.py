@@ -52,8 +52,7 @@ def evaluate(
     if not catalogue or not truth:
         raise typer.BadParameter("give --catalogue and --truth, or a subcommand; see --help")
     from quasarloop.artefacts import check_folder, checksum, versions, write_manifest
-    from quasarloop.catalogue import line_columns, read_catalogue
-    from quasarloop.catalogue.classify import catalogue_thresholds
+    from quasarloop.catalogue.classify import catalogue_thresholds, line_columns, read_catalogue
     from quasarloop.evaluate.figures import judgement_figure, save_figure
     from quasarloop.evaluate.judge import judge_catalogue, judgement_record
     from quasarloop.read import read_truth
@@ -263,7 +262,7 @@ def _open(
     names: list[str] | None = None,
 ) -> Any:
     from quasarloop.artefacts import check_folder
-    from quasarloop.catalogue import read_catalogue
+    from quasarloop.catalogue.classify import read_catalogue
     from quasarloop.read import read_truth
     from quasarloop.truth import join_truth
 
@@ -281,7 +280,7 @@ def _column(joint: bool) -> str:
 
 def _as_catalogue(path: Path, spectra: list[Path] | None, out: Path, name: str) -> Path:
     from quasarloop.artefacts import check_folder
-    from quasarloop.catalogue import classify_to_file
+    from quasarloop.catalogue.classify import classify_to_file
 
     if spectra is None:
         return path

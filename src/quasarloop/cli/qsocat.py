@@ -184,7 +184,7 @@ def network(
     Example: [bold]quasarloop qsocat network spec-*.fits --out QSO_cat.fits[/]
     """
     from quasarloop.afterburner.quasar_catalogue import write_network_catalogue
-    from quasarloop.catalogue import ClassifyOptions
+    from quasarloop.catalogue.classify import ClassifyOptions
 
     bad: list[tuple[Path, QuasarloopError]] = []
     with progress_bar() as progress:

@@ -130,7 +130,7 @@ def confused_redshift(z_a: ArrayLike, line_a: Line, line_b: Line) -> NDArray[np.
 def count_confusions(
     z_a: ArrayLike, z_b: ArrayLike, *, cosmology: str = DEFAULT_COSMOLOGY
 ) -> tuple[Confusion, ...]:
-    """Count spectra near every ordered pair of confused lines, most frequent first.
+    """Count (m,) spectra near every ordered pair of confused lines, most frequent first.
 
     Source: paper, Table 1.
     """

@@ -75,11 +75,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 @use_style()
 def judgement_figure(judgements: Mapping[str, Judgement]) -> Figure:
-    """Draw completeness against purity, and redshift against truth.
-
-    Args:
-        judgements: label -> judgement; redshifts are drawn for the last one.
-    """
+    """Draw completeness against purity, and redshift against truth for the last judgement."""
     figure = Figure(figsize=(11, 4.2))
     left, middle, right = figure.subplots(1, 3)
     plot_thresholds(left, judgements)
@@ -97,15 +93,12 @@ def plot_thresholds(axes: Axes, judgements: Mapping[str, Judgement]) -> None:
         x, y = judgement.purity, judgement.completeness
         xerr, yerr = ([[s.value - s.low], [s.high - s.value]] for s in (x, y))
         axes.errorbar(x.value, y.value, yerr, xerr, fmt="o", color=colour, ms=6, capsize=2)
-    axes.set_xlabel("purity")
-    axes.set_ylabel("completeness")
     floor = min(
         (min(j.purity.low, j.completeness.low) for j in judgements.values() if j.purity.whole),
         default=0.0,
     )
     bottom = max(0.0, min(0.9, floor - 0.05))
-    axes.set_xlim(bottom, 1.003)
-    axes.set_ylim(bottom, 1.003)
+    axes.set(xlabel="purity", ylabel="completeness", xlim=(bottom, 1.003), ylim=(bottom, 1.003))
     threshold = next(iter(judgements.values())).thresholds.confidence
     axes.set_title(f"thresholds 0 to 1; dot: {threshold:g}", fontsize=10)
     axes.legend(loc="lower left", fontsize=8)
@@ -115,10 +108,8 @@ def _plot_redshifts(axes: Axes, z: NDArray[np.float64], z_true: NDArray[np.float
     top = float(np.nanmax(z_true, initial=1.0)) + 0.3
     axes.plot([0, top], [0, top], color="0.6", lw=1)
     axes.plot(z_true, z, ".", ms=3, alpha=0.6)
-    axes.set_xlabel("true redshift")
-    axes.set_ylabel("redshift of the most confident line")
-    axes.set_xlim(0, top)
-    axes.set_ylim(-0.1, top + 1)
+    axes.set(xlabel="true redshift", ylabel="redshift of the most confident line")
+    axes.set(xlim=(0, top), ylim=(-0.1, top + 1))
     axes.set_title(f"{len(z)} quasars true and found", fontsize=10)
 
 
@@ -129,8 +120,7 @@ def _plot_errors(axes: Axes, z: NDArray[np.float64], z_true: NDArray[np.float64]
     axes.axvline(RIGHT_WITHIN, color=COLOURS[1], ls="--", lw=1)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
-    axes.set_xlabel("|Δz| / (1 + z)")
-    axes.set_ylabel("quasars")
+    axes.set(xlabel="|Δz| / (1 + z)", ylabel="quasars")
     wrong = int(np.count_nonzero(error > RIGHT_WITHIN))
     axes.set_title(f"{wrong} beyond {RIGHT_WITHIN:g} (dashed)", fontsize=10)
 
@@ -153,9 +143,7 @@ def learning_figure(histories: Histories) -> Figure:
         axes.plot(*_curve(epochs, "completeness"), color=colour, label=label)
         axes.plot(*_impurity(epochs), "--", color=colour, lw=1)
     axes.plot([], [], "--", color="0.4", lw=1, label=f"{IMPURITY_SCALE:g} × impurity")
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(f"completeness, {IMPURITY_SCALE:g} × impurity")
+    axes.set(ylim=(0, 1.02), xlabel="epoch", ylabel=f"completeness, {IMPURITY_SCALE:g} × impurity")
     axes.legend(fontsize=8, loc="center right")
     return figure
 
@@ -179,9 +167,8 @@ def bootstrap_figure(
         text = f"{label}, dashed: {len(repeats)} bootstraps" if repeats else label
         axes.plot(*_curve(epochs, "completeness"), color=colour, label=text)
     lowest = [e.completeness for epochs in histories.values() for e in epochs[len(epochs) // 4 :]]
-    axes.set_ylim(max(0.0, float(np.nanmin(lowest, initial=1.0)) - 0.1), 1.01)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("completeness")
+    bottom = max(0.0, float(np.nanmin(lowest, initial=1.0)) - 0.1)
+    axes.set(ylim=(bottom, 1.01), xlabel="epoch", ylabel="completeness")
     axes.legend(fontsize=8, loc="lower right")
     return figure
 
@@ -225,8 +212,7 @@ def _plot_loss(axes: Axes, epochs: Sequence[EpochRecord], *, judged: bool) -> No
         for name, style in (("positive", ":"), ("negative", "--"), ("offset", "-.")):
             curve = _curve(epochs, f"validation_{name}")
             axes.plot(*curve, style, color=COLOURS[5], lw=1, label=f"  its {name} term")
-    axes.set_yscale("log")
-    axes.set_ylabel("loss, summed over lines")
+    axes.set(yscale="log", ylabel="loss, summed over lines")
     axes.legend(fontsize=8)
 
 
@@ -234,8 +220,7 @@ def _plot_shares(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
     axes.plot(*_curve(epochs, "completeness"), color=COLOURS[0], label="completeness")
     label = f"{IMPURITY_SCALE:g} × impurity"
     axes.plot(*_impurity(epochs), "--", color=COLOURS[1], lw=1.2, label=label)
-    axes.set_ylim(0, 1.02)
-    axes.set_ylabel(f"completeness, {IMPURITY_SCALE:g} × impurity")
+    axes.set(ylim=(0, 1.02), ylabel=f"completeness, {IMPURITY_SCALE:g} × impurity")
     axes.legend(fontsize=8, loc="center right")
 
 

@@ -239,13 +239,7 @@ def threshold_curve(
 def completeness_at_purity(confidence: ArrayLike, true: ArrayLike, wanted_purity: float) -> float:
     """Return the best completeness any threshold gives while purity is at least as wanted.
 
-    Args:
-        confidence: (n,) as in `threshold_curve`.
-        true: (n,) bool.
-        wanted_purity: e.g. 0.99.
-
-    Returns:
-        Completeness, 0 where no threshold is pure enough.
+    Confidence and truth are (n,), as in `threshold_curve`; 0 where no threshold is pure enough.
 
     >>> completeness_at_purity([0.9, 0.8, 0.7, 0.6], [True, True, False, True], 0.99)
     0.6666666666666666

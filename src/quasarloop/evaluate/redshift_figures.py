@@ -25,11 +25,7 @@ _ENTROPY_BINS: Final = np.linspace(0, 1, 21)
 
 @use_style()
 def confusion_figure(repeats: Mapping[str, ObjectRepeats]) -> Figure:
-    """Draw how confused repeat exposures are: 2-D and 1-D histograms (paper, Fig. 8).
-
-    Args:
-        repeats: label -> repeats; the 2-D panel compares the first two.
-    """
+    """Draw how confused repeats are: 2-D (of the first two), 1-D histograms (paper, Fig. 8)."""
     labels = list(repeats)
     figure = Figure(figsize=(10, 4.2))
     left, right = figure.subplots(1, 2)
@@ -47,8 +43,7 @@ def confusion_figure(repeats: Mapping[str, ObjectRepeats]) -> Figure:
     if most:
         right.set_yscale("log")
         right.set_ylim(0.5, 4 * most)  # a single object is seen, and the legend hides none
-    right.set_xlabel("confusion of exposures, bits (zeros not drawn)")
-    right.set_ylabel("objects")
+    right.set(xlabel="confusion of exposures, bits (zeros not drawn)", ylabel="objects")
     right.legend(fontsize=8)
     return figure
 
@@ -64,8 +59,7 @@ def scatter_figure(bins: Mapping[str, ScatterBins]) -> Figure:
         )
     if any((one.scatter > 0).any() for one in bins.values()):
         axes.set_yscale("log")
-    axes.set_xlabel("redshift")
-    axes.set_ylabel("mean standard deviation of redshift")
+    axes.set(xlabel="redshift", ylabel="mean standard deviation of redshift")
     axes.legend(fontsize=8)
     return figure
 
@@ -78,16 +72,12 @@ def comparison_figure(comparison: Comparison, label_a: str, label_b: str) -> Fig
     top.plot(comparison.z_a, comparison.z_b, ".", ms=2, alpha=0.5, rasterized=True)
     limit = float(np.nanmax([*comparison.z_a, *comparison.z_b, 1.0])) * 1.03
     _plot_confusions(top, comparison, limit)
-    top.set_xlim(0, limit)
-    top.set_ylim(0, limit)
-    top.set_ylabel(f"redshift, {label_b}")
+    top.set(xlim=(0, limit), ylim=(0, limit), ylabel=f"redshift, {label_b}")
     bottom.plot(comparison.z_a, comparison.dz, ".", ms=2, alpha=0.5, rasterized=True)
     for limit_kms, style in zip(AGREEMENT_KMS, ("--", "-"), strict=True):
         for sign in (-1, 1):
             bottom.axhline(sign * limit_kms / SPEED_OF_LIGHT_KMS, color=COLOURS[1], ls=style, lw=1)
-    bottom.set_ylim(-0.025, 0.025)
-    bottom.set_xlabel(f"redshift, {label_a}")
-    bottom.set_ylabel("Δz / (1 + z)")
+    bottom.set(ylim=(-0.025, 0.025), xlabel=f"redshift, {label_a}", ylabel="Δz / (1 + z)")
     shares = ", ".join(
         f"{share.value:.1%} within {limit_kms:,.0f} km/s"
         for share, limit_kms in zip(comparison.within, AGREEMENT_KMS, strict=True)
@@ -98,11 +88,7 @@ def comparison_figure(comparison: Comparison, label_a: str, label_b: str) -> Fig
 
 @use_style()
 def oscillation_figure(oscillations: Mapping[str, Mapping[str, Oscillation]]) -> Figure:
-    """Draw bias against the position in the box: a panel per line, a curve per weights file.
-
-    Args:
-        oscillations: line name -> label -> oscillation.
-    """
+    """Draw bias against the position in the box: a panel per line, a curve per weights file."""
     n = max(len(oscillations), 1)
     figure = Figure(figsize=(4.2 * n, 3.8))
     panels: Sequence[Axes] = figure.subplots(1, n, sharey=True, squeeze=False)[0]
@@ -134,8 +120,7 @@ def _plot_pair(axes: Axes, repeats: Mapping[str, ObjectRepeats], labels: Sequenc
         _ENTROPY_BINS, _ENTROPY_BINS, filled, norm=LogNorm(1, max(2, counts.max())), cmap="cividis"
     )
     axes.figure.colorbar(image, ax=axes, label="objects")
-    axes.set_xlabel(f"confusion, {first}, bits")
-    axes.set_ylabel(f"confusion, {second}, bits")
+    axes.set(xlabel=f"confusion, {first}, bits", ylabel=f"confusion, {second}, bits")
     axes.set_title(f"{len(common)} objects seen several times", fontsize=10)
 
 

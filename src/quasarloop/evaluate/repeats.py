@@ -105,14 +105,13 @@ def repeat_objects(
     mean = np.bincount(inverse, weights=safe, minlength=len(objects)) / counts
     squares = np.bincount(inverse, weights=(safe - mean[inverse]) ** 2, minlength=len(objects))
     std = np.sqrt(squares / np.maximum(counts - 1, 1))
-    nan = np.full(len(objects), np.nan)
     return ObjectRepeats(
         object_id=objects[several],
         n_exposures=counts[several],
         entropy_bits=entropy_bits(fractions)[several],
         always_qso=always[several],
-        z_mean=np.where(always, mean, nan)[several],
-        z_std=np.where(always, std, nan)[several],
+        z_mean=np.where(always, mean, np.nan)[several],
+        z_std=np.where(always, std, np.nan)[several],
     )
 
 

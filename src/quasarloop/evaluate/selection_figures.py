@@ -41,11 +41,8 @@ def score_figure(
     axes.stairs(histogram, edges, fill=True, color=COLOURS[0], alpha=0.35)
     axes.stairs(histogram, edges, color=COLOURS[0], lw=1.2)
     if histogram.any():
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=0.7, top=3.0 * int(histogram.max()))
-    axes.set_xlim(float(edges[0]), float(edges[-1]))
-    axes.set_xlabel(_label(score))
-    axes.set_ylabel("objects")
+        axes.set(yscale="log", ylim=(0.7, 3.0 * int(histogram.max())))
+    axes.set(xlim=(float(edges[0]), float(edges[-1])), xlabel=_label(score), ylabel="objects")
     axes.set_title(f"{int(histogram.sum()):,} objects that could be chosen", fontsize=10)
     if np.isfinite(cut):
         axes.axvline(cut, color=COLOURS[1], lw=1.8)
@@ -141,10 +138,7 @@ def outlier_panels(outliers: pl.DataFrame, n: int = MAX_PANELS) -> list[Spectrum
 
 @use_style()
 def outliers_figure(panels: Sequence[SpectrumPanel]) -> Figure:
-    """Draw spectra as observed (light) and smoothed (dark).
-
-    Args:
-        panels: one to nine; more are not drawn.
+    """Draw up to nine spectra as observed (light) and smoothed (dark).
 
     Source: paper, Figure 4.
     """

@@ -114,11 +114,7 @@ def chosen_figure(
 ) -> Figure:
     """Draw where on the map the chosen spectra lie; larger dots are more of them.
 
-    Args:
-        counts: (n_cells,) all spectra.
-        cells: the map's cells.
-        least_count: cells with fewer are outliers'; they are outlined.
-        chosen_cell: (n,) cell of every chosen spectrum; -1 is not drawn.
+    Counts and outlines are as in `counts_figure`; a chosen spectrum of cell -1 is not drawn.
     """
     figure = Figure(figsize=(_PANEL_INCHES + 1.8, _PANEL_INCHES + 0.9))
     axes = figure.subplots()
@@ -166,9 +162,8 @@ def cell_figure(
         axes.fill_between(wave_aa, low, high, color=COLOURS[5], alpha=0.35, lw=0, label=band)
         axes.plot(wave_aa, flux.mean(axis=0), color=COLOURS[0], lw=1.4, label="their mean")
     axes.plot(wave_aa, weights, color="0.15", lw=0.9, ls="--", label="the cell's weights")
-    axes.set_xlim(float(wave_aa[0]), float(wave_aa[-1]))
-    axes.set_xlabel("observed wavelength (Å)")
-    axes.set_ylabel("normalised flux")
+    axes.set(xlabel="observed wavelength (Å)", ylabel="normalised flux")
+    axes.set(xlim=(float(wave_aa[0]), float(wave_aa[-1])))
     axes.set_title(f"cell {cell}: {len(flux):,} spectra", fontsize=10)
     axes.legend(fontsize=8)
     return figure
@@ -185,8 +180,7 @@ def _draw_map(
         raise SelectionError(f"{len(values)} values for a {cells.describe()}")
     table = values.reshape(cells.n_rows, cells.n_columns)
     axes.grid(visible=False)
-    axes.set_xlabel("column")
-    axes.set_ylabel("row")
+    axes.set(xlabel="column", ylabel="row")
     return axes.imshow(table, origin="lower", cmap=_MAP_COLOURS, norm=norm, interpolation="none")
 
 

@@ -197,14 +197,7 @@ def choose(
     options: SelectionOptions,
     features: Features | None = None,
 ) -> Choice:
-    """Choose the objects.
-
-    Args:
-        eligible: rows that may be chosen, with `SCORE`.
-        taken: objects that may not (they have labels).
-        options: how many, by what, within which limits.
-        features: needed for ``options.spread``.
-    """
+    """Choose among eligible rows with `SCORE`; taken objects (they have labels) are left out."""
     n_random = round(options.random_share * options.n)
     first = _by_priority(eligible, taken, options, options.n - n_random, features)
     if not n_random:

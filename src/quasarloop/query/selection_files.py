@@ -138,10 +138,8 @@ def _located(frame: pl.DataFrame, store: Store) -> pl.DataFrame:
     for place, spectra in _by_shard(frame, store, with_flux=False):
         source[place] = spectra.source
         row[place] = spectra.row
-    return frame.with_columns(
-        SOURCE=pl.Series([str(path) for path in source], dtype=pl.String),
-        SOURCE_ROW=pl.Series(row, dtype=pl.Int64),
-    )
+    words = pl.Series([str(path) for path in source], dtype=pl.String)
+    return frame.with_columns(SOURCE=words, SOURCE_ROW=pl.Series(row))
 
 
 def _entry(row: Mapping[str, Any], counts: Mapping[str, str]) -> dict[str, Any]:

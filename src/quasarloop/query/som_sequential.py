@@ -42,13 +42,7 @@ def fit_sequential(
     *,
     seed: int = 0,
 ) -> SelfOrganizingMap:
-    """Train a map by moving all cells towards one spectrum after the other.
-
-    Args:
-        flux: (n, n_bins) float32, normalised; all usable.
-        cells: the map's cells.
-        options: schedule.
-        seed: first weights and draws.
+    """Train a map by moving all cells towards one of (n, n_bins) usable spectra after the other.
 
     200 iterations, a 10 % random draw each, rate 0.001^(i/n), width
     0.5 · (mean separation)^(1 - i/n).

@@ -292,14 +292,10 @@ def start_on_rows(
 
 
 def start_on_plane(sample: NDArray[np.float32], cells: CellGrid) -> NDArray[np.float32]:
-    """Spread the cells over the leading principal components of a sample.
+    """Spread the cells over the leading principal components of a (n, n_bins) sample.
 
     A sheet lies on the plane of the first two. A torus has no plane to lie on: its two angles
     go round in the planes of components 1, 2 and 3, 4, so that opposite edges meet.
-
-    Args:
-        sample: (n, n_bins) float32.
-        cells: the map's cells.
 
     Returns:
         (n_cells, n_bins) float32; the same bytes for the same sample.

@@ -64,11 +64,6 @@ def iter_spectra(
 ) -> Iterator[Spectra]:
     """Read a file in blocks of rows, so that memory does not grow with its length.
 
-    Args:
-        path: a FITS file.
-        block_rows: rows per block.
-        masks: as `read_spectra`.
-
     Yields:
         Consecutive blocks; duplicates are flagged across the whole file.
 
@@ -170,8 +165,7 @@ _LEFT_OUT: Final = ("RESOLUTION", "MASK")
 def content_digest(path: str | Path) -> str:
     """Return the SHA-256, in hex, of all headers and of the data spectra are made from.
 
-    Args:
-        path: a FITS file; gzipped or not, the same content has the same digest.
+    Gzipped or not, the same content has the same digest.
 
     Raises:
         DataFormatError: missing, not FITS, truncated or damaged.

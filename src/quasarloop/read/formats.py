@@ -62,11 +62,8 @@ class Format:
 def assemble(fits: FitsFile, identity: Identity, arms: tuple[Arm, ...], rows: slice) -> Spectra:
     """Clean the pixels of some rows and set the flags a reader can know.
 
-    Args:
-        fits: the file.
-        identity: of all rows of the file, so that duplicates are found across blocks.
-        arms: of the rows wanted, as read.
-        rows: which rows these are.
+    The identity is of all rows of the file, so that duplicates are found across blocks; the arms
+    are of these rows alone.
 
     Raises:
         DataFormatError: no arm, or arms whose shapes do not fit together.

@@ -162,12 +162,7 @@ def iter_store(store: Store) -> Iterator[RebinnedSpectra]:
 
 
 def load_targets(store: Store, target_ids: ArrayLike) -> RebinnedSpectra:
-    """Read all spectra of these targets, in the store's order.
-
-    Args:
-        store: an open store.
-        target_ids: int64; those without a spectrum are left out.
-    """
+    """Read all spectra of these targets, in the store's order; absent ones are left out."""
     wanted = np.unique(np.asarray(target_ids, dtype=np.int64))
     parts = []
     for shard in store.shards:

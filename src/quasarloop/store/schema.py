@@ -32,12 +32,7 @@ _METADATA_KEY: Final = b"quasarloop"
 
 
 def schema_of(grid: WaveGrid, metadata: Mapping[str, Any] | None = None) -> pa.Schema:
-    """Return the schema of a shard on this grid.
-
-    Args:
-        grid: the bins; written into the metadata.
-        metadata: anything JSON can hold, to be read back with `metadata_of`.
-    """
+    """Return the schema of a shard on this grid; `metadata_of` reads grid and metadata back."""
     bins = pa.list_(pa.float32(), grid.n_bins)
     columns = [(c.name, pa.from_numpy_dtype(np.dtype(c.in_memory))) for c in STORED]
     columns += [(name, bins) for name in FLUX_COLUMNS]
@@ -75,11 +70,7 @@ def spectra_from_table(table: pa.Table, grid: WaveGrid) -> RebinnedSpectra:
 
 
 def metadata_of(schema: pa.Schema, name: str) -> dict[str, Any]:
-    """Return what `schema_of` wrote.
-
-    Args:
-        schema: as read from a file.
-        name: the file, for the message.
+    """Return what `schema_of` wrote into the file of that name.
 
     Raises:
         DataFormatError: not one of our shards, or of another format number.

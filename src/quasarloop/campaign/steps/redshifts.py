@@ -18,7 +18,7 @@ from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import engine_of, store_folder, truth_set
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, set_name
-from quasarloop.catalogue import ClassifyOptions, classify_to_file
+from quasarloop.catalogue.classify import ClassifyOptions, classify_to_file
 from quasarloop.engine import run_tasks
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.compare import Comparison, compare_redshifts, comparison_record
