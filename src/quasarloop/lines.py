@@ -14,6 +14,7 @@ __all__ = [
     "LYA_AA",
     "NEBULAR_AA",
     "NETWORK_LINES",
+    "OII_AA",
     "QUASAR_AA",
     "Line",
     "line_label",
@@ -131,6 +132,9 @@ NEBULAR_AA: Final[dict[str, float]] = {
     "siii9071": 9071.1,
     "siii9533": 9533.2,
 }
+
+# The blended doublet of [O II], vacuum Å: the mean of both lines.
+OII_AA: Final = 3728.5
 
 # Lines and blends of quasars, vacuum Å, by the names of truth columns. Source: Vanden Berk et al.
 # 2001 (AJ 122, 549), Table 2; those of ionised gas as above.

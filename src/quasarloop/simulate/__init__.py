@@ -3,9 +3,15 @@
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-__all__ = ["published"]
+__all__ = ["Floats32", "Floats64", "Rng", "published"]
+
+Floats32 = NDArray[np.float32]
+Floats64 = NDArray[np.float64]
+Rng = np.random.Generator
 
 
 @cache

@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.lines import LYA_AA, QUASAR_AA
+from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.lattice import PIXEL_KMS, Lattice, line_centre, window_pixels
 from quasarloop.simulate.objects import BalTraits
 
 __all__ = ["absorb_bal", "balnicity", "draw_bal", "trough_transmission"]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 
 _N_TROUGHS: Final = 3
 # Depth of the trough of each ion relative to C IV, at the wavelengths of the blended doublets:
@@ -57,7 +56,7 @@ _CONTINUUM_PART: Final = 0.9
 
 
 def draw_bal(
-    fraction: float, mini_fraction: float, lobal_share: float, n: int, rng: np.random.Generator
+    fraction: float, mini_fraction: float, lobal_share: float, n: int, rng: Rng
 ) -> BalTraits:
     """Draw which of n quasars have troughs, and their shapes.
 

@@ -8,15 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.forest import draw_absorbers
 from quasarloop.simulate.galaxies import draw_galaxy_traits
-from quasarloop.simulate.objects import (
-    GALAXY_KINDS,
-    STAR_KINDS,
-    Objects,
-    blank,
-    concatenate,
-)
+from quasarloop.simulate.objects import GALAXY_KINDS, STAR_KINDS, Objects, blank, concatenate
 from quasarloop.simulate.population import (
     GalaxyPopulation,
     Population,
@@ -30,8 +25,6 @@ from quasarloop.truth import SpecType
 
 __all__ = ["BLOCK_OBJECTS", "draw_objects", "quasars_at"]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 
 # Objects are always drawn in blocks that start at multiples of this number, each block with a
 # seed of its own: object i is the same whichever objects are drawn with it.
@@ -40,10 +33,7 @@ _SUBTYPE_DTYPE: Final = "<U16"
 
 
 def draw_objects(
-    population: Population,
-    n: int,
-    seed_sequence: np.random.SeedSequence,
-    first_index: int = 0,
+    population: Population, n: int, seed_sequence: np.random.SeedSequence, first_index: int = 0
 ) -> Objects:
     """Draw objects ``first_index`` to ``first_index + n - 1`` of a simulation.
 
@@ -60,9 +50,7 @@ def draw_objects(
     return drawn[start : start + n]
 
 
-def quasars_at(
-    config: QuasarPopulation, z: ArrayLike, r_mag: ArrayLike, rng: np.random.Generator
-) -> Objects:
+def quasars_at(config: QuasarPopulation, z: ArrayLike, r_mag: ArrayLike, rng: Rng) -> Objects:
     """Draw one quasar at each given redshift and magnitude (to compare with real ones).
 
     Args:
@@ -130,7 +118,7 @@ def _no_traits() -> dict[str, Any]:
     }
 
 
-def _draw_quasars(config: QuasarPopulation, n: int, rng: np.random.Generator) -> Objects:
+def _draw_quasars(config: QuasarPopulation, n: int, rng: Rng) -> Objects:
     z = config.redshift.quantile(rng.random(n))
     # Brighter than the faintest nucleus counted as a quasar at this redshift.
     faintest = config.faintest_absolute_mag + distance_modulus(np.maximum(z, 1e-3))
@@ -139,9 +127,7 @@ def _draw_quasars(config: QuasarPopulation, n: int, rng: np.random.Generator) ->
     return _quasars_at(config, z, r_mag, rng)
 
 
-def _quasars_at(
-    config: QuasarPopulation, z: Floats64, r_mag: Floats32, rng: np.random.Generator
-) -> Objects:
+def _quasars_at(config: QuasarPopulation, z: Floats64, r_mag: Floats32, rng: Rng) -> Objects:
     traits = draw_quasar_traits(config, z, r_mag, rng)
     bal, low = traits.bal.is_bal, traits.bal.is_lobal
     mean = np.where(low, config.ebv_mean_lobal, config.ebv_mean)
@@ -153,7 +139,7 @@ def _quasars_at(
     return _objects(SpecType.QSO, subtype, z, r_mag, ebv, quasar=traits, absorbers=absorbers)
 
 
-def _draw_galaxies(config: GalaxyPopulation, n: int, rng: np.random.Generator) -> Objects:
+def _draw_galaxies(config: GalaxyPopulation, n: int, rng: Rng) -> Objects:
     kinds = config.kinds()
     kind = _choose(rng, [k.weight for k in kinds], n)
     u = rng.random(n)
@@ -167,7 +153,7 @@ def _draw_galaxies(config: GalaxyPopulation, n: int, rng: np.random.Generator) -
     return _objects(SpecType.GALAXY, subtype, z, r_mag, ebv, galaxy=traits)
 
 
-def _draw_stars(config: StarPopulation, n: int, rng: np.random.Generator) -> Objects:
+def _draw_stars(config: StarPopulation, n: int, rng: Rng) -> Objects:
     names = [kind.name for kind in STAR_KINDS]
     kind = _choose(rng, [config.kinds.get(name, 0.0) for name in names], n)
     traits = draw_star_traits(kind, rng)
@@ -177,9 +163,7 @@ def _draw_stars(config: StarPopulation, n: int, rng: np.random.Generator) -> Obj
     return _objects(SpecType.STAR, np.array(names)[kind], z, r_mag, np.zeros(n), star=traits)
 
 
-def _choose(
-    rng: np.random.Generator, weights: tuple[float, ...] | list[float], n: int
-) -> NDArray[np.int64]:
+def _choose(rng: Rng, weights: tuple[float, ...] | list[float], n: int) -> NDArray[np.int64]:
     cumulative = np.cumsum(np.asarray(weights, dtype=np.float64))
     chosen = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
     return np.asarray(np.minimum(chosen, int(np.flatnonzero(weights)[-1])), dtype=np.int64)

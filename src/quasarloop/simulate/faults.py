@@ -7,16 +7,15 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from quasarloop.simulate import Floats32, Rng
 from quasarloop.simulate.instrument import ArmModel, Instrument, sky_continuum
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.spectra import ARM_NAMES
 
 __all__ = ["Fault", "FaultRates", "Faults", "disturb_arm", "disturb_light", "draw_faults"]
 
-Rng = np.random.Generator
-Array32 = NDArray[np.float32]
 
 # Bit ALLBADPIX of desispec's specmask, and BADAMPB … BADAMPZ of its fibermask.
 _ALL_BAD: Final = 1 << 1
@@ -37,15 +36,13 @@ class Fault(IntFlag):
     SKY_FIBRE = 128
 
 
-class FaultRates(BaseModel):
+class FaultRates(BaseModel, frozen=True, extra="forbid"):
     """Share of fibres with each fault (section ``[faults]`` of a population file).
 
     The defaults are our choice, near what the survey papers report: a few per cent of fibres
     touched, one in a thousand ruined; the corrupted third follows the paper's Section 4.2
     (2 spectra in 2000 queried).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     masked_arm: float = Field(0.01, ge=0, le=1)
     corrupted_third: float = Field(0.001, ge=0, le=1)
@@ -76,14 +73,14 @@ class Faults:
 
     flags: NDArray[np.int32]
     arm: NDArray[np.int8]
-    step: Array32
-    corrupted_from: Array32
-    corrupted_level: Array32
+    step: Floats32
+    corrupted_from: Floats32
+    corrupted_level: Floats32
     cosmic_hits: NDArray[np.int16]
-    sky_residual: Array32
-    boost: Array32
+    sky_residual: Floats32
+    boost: Floats32
     blend_with: NDArray[np.int16]
-    blend_share: Array32
+    blend_share: Floats32
 
     def __getitem__(self, index: slice) -> "Faults":
         """Return some rows."""
@@ -138,7 +135,7 @@ def draw_faults(rng: Rng, n: int, rates: FaultRates, n_arms: int = len(ARM_NAMES
     )
 
 
-def disturb_light(flux: Array32, faults: Faults) -> Array32:
+def disturb_light(flux: Floats32, faults: Faults) -> Floats32:
     """Apply, before any noise, the faults of the light itself: blends, boosts, sky fibres.
 
     Args:
@@ -192,7 +189,7 @@ def disturb_arm(
     return arm
 
 
-def _level(flux: Array32) -> Array32:
+def _level(flux: Floats32) -> Floats32:
     return np.median(np.abs(flux), axis=1, keepdims=True)
 
 

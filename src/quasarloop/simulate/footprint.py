@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.errors import QuasarloopError
+from quasarloop.simulate import Floats32, Floats64, Rng
 
 __all__ = [
     "PETAL_FIBRES",
@@ -96,11 +97,11 @@ class Sites:
 
     target_id: NDArray[np.int64]
     fiber: NDArray[np.int32]
-    ra_deg: NDArray[np.float64]
-    dec_deg: NDArray[np.float64]
-    ebv: NDArray[np.float32]
-    x_mm: NDArray[np.float32]
-    y_mm: NDArray[np.float32]
+    ra_deg: Floats64
+    dec_deg: Floats64
+    ebv: Floats32
+    x_mm: Floats32
+    y_mm: Floats32
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Assignment:
     sites: Sites
     is_sky: NDArray[np.bool_]
     fiberstatus: NDArray[np.int32]
-    band_flux: Mapping[str, NDArray[np.float32]]
+    band_flux: Mapping[str, Floats32]
 
 
 def plan_tiles(n_objects: int) -> list[Tile]:
@@ -151,7 +152,7 @@ def target_ids(seed: int, tile: Tile) -> NDArray[np.int64]:
     return base + np.arange(tile.n_objects, dtype=np.int64)
 
 
-def stream(seed: int, tile: Tile, purpose: int, *more: int) -> np.random.Generator:
+def stream(seed: int, tile: Tile, purpose: int, *more: int) -> Rng:
     """Return the generator of one purpose in one tile, independent of all others."""
     sequence = np.random.SeedSequence(seed, spawn_key=(tile.index, purpose, *more))
     return np.random.Generator(np.random.SFC64(sequence))

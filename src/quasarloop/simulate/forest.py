@@ -4,7 +4,7 @@ Metal lines are in ``data/absorption_lines.ecsv``.
 """
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from scipy.fft import irfft
 
 from quasarloop.constants import FWHM_OF_SIGMA, SPEED_OF_LIGHT_KMS
 from quasarloop.lines import LYA_AA
-from quasarloop.simulate import published
+from quasarloop.simulate import Floats32, Floats64, Rng, published
 from quasarloop.simulate.lattice import (
     LATTICE_DEX,
     PIXEL_KMS,
@@ -25,8 +25,6 @@ from quasarloop.simulate.population import QuasarPopulation
 
 __all__ = ["LYMAN_LIMIT_AA", "absorb_forest", "draw_absorbers", "mean_transmission"]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 
 LYMAN_LIMIT_AA: Final = 911.753
 # Lyman series beyond α: wavelength (Å) and oscillator strength.
@@ -99,16 +97,7 @@ _N_LLS: Final = 2
 _N_METAL: Final = 4
 
 
-class _Law(NamedTuple):
-    """Per lattice pixel of the field: mean ln τ and its scatter per unit of the field."""
-
-    mean: Floats32
-    scatter: Floats32
-
-
-def draw_absorbers(
-    config: QuasarPopulation, z: Floats64, rng: np.random.Generator
-) -> AbsorberTraits:
+def draw_absorbers(config: QuasarPopulation, z: Floats64, rng: Rng) -> AbsorberTraits:
     """Draw the absorbing systems in front of quasars.
 
     Args:
@@ -131,7 +120,7 @@ def draw_absorbers(
     )
 
 
-def _draw_damped(rate: float, z: Floats64, rng: np.random.Generator) -> tuple[Floats64, Floats64]:
+def _draw_damped(rate: float, z: Floats64, rng: Rng) -> tuple[Floats64, Floats64]:
     power = _NHI_SLOPE + 1.0
     low, high = (10.0 ** (power * (limit - _DLA_LOG_NHI)) for limit in _NHI_LIMITS)
     # The published rate counts log N >= 20.3; the law goes on below.
@@ -143,7 +132,7 @@ def _draw_damped(rate: float, z: Floats64, rng: np.random.Generator) -> tuple[Fl
     return z_abs, np.where(np.isfinite(z_abs), log_nhi, np.nan)
 
 
-def _draw_limits(rate: float, z: Floats64, rng: np.random.Generator) -> tuple[Floats64, Floats64]:
+def _draw_limits(rate: float, z: Floats64, rng: Rng) -> tuple[Floats64, Floats64]:
     norm, slope = _LLS_RATE
     expected = rate * _integral(norm / 4.5**slope, slope, _Z_MIN_LYA, z)
     z_abs = _draw_redshifts(rng, expected, _Z_MIN_LYA, z, _N_LLS, slope=slope)
@@ -154,7 +143,7 @@ def _draw_limits(rate: float, z: Floats64, rng: np.random.Generator) -> tuple[Fl
 
 
 def _draw_metals(
-    config: QuasarPopulation, z: Floats64, rng: np.random.Generator
+    config: QuasarPopulation, z: Floats64, rng: Rng
 ) -> tuple[Floats64, Floats64, NDArray[np.bool_]]:
     n = len(z)
     civ = config.metal_rate * _CIV_RATE * np.maximum(z - np.maximum(_Z_MIN_CIV, z - 0.6), 0.0)
@@ -187,12 +176,7 @@ def _integral(norm: float, slope: float, z_min: float, z: Floats64) -> Floats64:
 
 
 def _draw_redshifts(
-    rng: np.random.Generator,
-    expected: Floats64,
-    z_min: float,
-    z: Floats64,
-    slots: int,
-    slope: float,
+    rng: Rng, expected: Floats64, z_min: float, z: Floats64, slots: int, slope: float
 ) -> Floats64:
     """(n, slots) redshifts of a Poisson number of systems, highest kept, NaN for none."""
     count = rng.poisson(expected)
@@ -264,10 +248,10 @@ def _absorb_one(
 
 def _lya_depth(z: float, field: Floats32) -> Floats32:
     """Optical depth in Lyα on the field's pixels, 0 redward of the quasar."""
-    law = _depth_law()
+    mean, scatter = _depth_law()
     end = int(np.clip(_FIELD.position(LYA_AA * (1.0 + z)), 0, _FIELD.n_pix))
     tau = np.zeros(_FIELD.n_pix, dtype=np.float32)
-    np.exp(law.mean[:end] + law.scatter[:end] * field[:end], out=tau[:end])
+    np.exp(mean[:end] + scatter[:end] * field[:end], out=tau[:end])
     near = min(end, int(5 * _PROXIMITY_KMS / PIXEL_KMS))
     distance_kms = np.float32(PIXEL_KMS) * np.arange(near, 0, -1, dtype=np.float32)
     ratio = np.float32(_PROXIMITY_KMS) / distance_kms
@@ -365,8 +349,11 @@ def _field_power(k: Floats64) -> Floats64:
 
 
 @lru_cache(maxsize=1)
-def _depth_law() -> _Law:
-    """Mean and scatter of ln τ by redshift, that give the mean transmission."""
+def _depth_law() -> tuple[Floats32, Floats32]:
+    """Mean ln τ, and its scatter per unit of the field, that give the mean transmission.
+
+    Both (n_pix,) on the pixels of the field.
+    """
     z = _FIELD.wave_aa / LYA_AA - 1.0
     k = np.linspace(1e-6, np.pi / PIXEL_KMS, 20_000)
     unit = float(np.trapezoid(_field_power(k), k) / np.pi)
@@ -381,4 +368,4 @@ def _depth_law() -> _Law:
         depth = np.exp(mean[:, None] + scatter[:, None] * nodes)  # (n_pix, nodes)
         too_clear = np.exp(-depth) @ weights > target
         low, high = np.where(too_clear, mean, low), np.where(too_clear, high, mean)
-    return _Law(mean.astype(np.float32), scatter.astype(np.float32))
+    return mean.astype(np.float32), scatter.astype(np.float32)

@@ -8,20 +8,13 @@ from numpy.typing import NDArray
 
 from quasarloop.constants import FWHM_OF_SIGMA, PER_MAGNITUDE, SPEED_OF_LIGHT_KMS
 from quasarloop.lines import NEBULAR_AA
-from quasarloop.simulate.lattice import (
-    Lattice,
-    RestTable,
-    add_gaussians,
-    line_centre,
-    shifted_mix,
-)
+from quasarloop.simulate import Floats32, Floats64, Rng
+from quasarloop.simulate.lattice import Lattice, RestTable, add_gaussians, line_centre, shifted_mix
 from quasarloop.simulate.objects import GALAXY_KINDS, GalaxyTraits, Objects
 from quasarloop.simulate.stars import normal_star
 
 __all__ = ["draw_galaxy_traits", "galaxy_spectra", "galaxy_table"]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 
 # Light at 5500 Å of each age by stellar temperature (K) and share. Source: mixtures that give the
 # 4000 Å breaks of Kauffmann et al. 2003 (MNRAS 341, 33) (old 1.9, 1 Gyr 1.45, young 1.1).
@@ -58,9 +51,7 @@ _KINDS: Final[dict[str, tuple[tuple[float, float, float], tuple[float, ...]]]] =
 }
 
 
-def draw_galaxy_traits(
-    kind: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[GalaxyTraits, Floats32]:
+def draw_galaxy_traits(kind: NDArray[np.int64], rng: Rng) -> tuple[GalaxyTraits, Floats32]:
     """Draw the traits of galaxies.
 
     Args:
@@ -138,9 +129,7 @@ def _star_forming_o3(n2: Floats64) -> Floats64:
     return np.asarray(np.clip(1.1 + 0.61 / (n2 + 0.08), -1.2, 0.9))
 
 
-def _line_ratios(
-    n2: Floats64, o3: Floats64, is_agn: NDArray[np.bool_], rng: np.random.Generator
-) -> Floats64:
+def _line_ratios(n2: Floats64, o3: Floats64, is_agn: NDArray[np.bool_], rng: Rng) -> Floats64:
     """(n, n_lines) intrinsic fluxes relative to Hβ."""
     n = len(n2)
     halpha = np.where(is_agn, 3.1, _CASE_B["halpha"])

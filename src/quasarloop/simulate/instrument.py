@@ -9,10 +9,9 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quasarloop.errors import GridError
-from quasarloop.simulate import published
+from quasarloop.simulate import Floats64, published
 
 __all__ = [
     "ArmModel",
@@ -26,7 +25,6 @@ __all__ = [
     "sky_spectrum",
 ]
 
-Floats = NDArray[np.float64]
 
 # Moonless continuum between the lines, 1e-17 erg/s/cm²/Å/arcsec² at Å. Anchored to broad-band
 # brightness of a dark site, B 22.6 and V 21.8 mag/arcsec² less the share of the lines.
@@ -38,13 +36,13 @@ _CONTINUUM: Final = (
 _REACH_SIGMA: Final = 5.0
 
 
-def sky_continuum(wave_aa: Floats) -> Floats:
+def sky_continuum(wave_aa: Floats64) -> Floats64:
     """Return the sky between the lines, (n,) 1e-17 erg/s/cm²/Å/arcsec²."""
     anchors = np.array(_CONTINUUM)
     return np.asarray(np.interp(wave_aa, anchors[:, 0], anchors[:, 1]), dtype=np.float64)
 
 
-def sky_spectrum(wave_aa: Floats, sigma_aa: Floats) -> Floats:
+def sky_spectrum(wave_aa: Floats64, sigma_aa: Floats64) -> Floats64:
     """Return the whole sky as a spectrograph sees it: continuum and ``data/sky_lines.ecsv``.
 
     Args:
@@ -115,11 +113,11 @@ class ArmModel:
     """
 
     name: str
-    wave_aa: Floats
+    wave_aa: Floats64
     start: int
     sigma_pixels: float
-    electrons: Floats
-    sky: Floats
+    electrons: Floats64
+    sky: Floats64
     read_variance: float
 
     @property
@@ -140,7 +138,7 @@ class Instrument:
     """
 
     name: str
-    wave_aa: Floats
+    wave_aa: Floats64
     arms: tuple[ArmModel, ...]
     telescope: Telescope
 
@@ -183,7 +181,7 @@ def instrument_named(name: str) -> Instrument:
     return known[name]()
 
 
-def photons_per_flux(wave_aa: Floats, telescope: Telescope) -> Floats:
+def photons_per_flux(wave_aa: Floats64, telescope: Telescope) -> Floats64:
     """Return photons per pixel and nominal exposure for 1e-17 erg/s/cm²/Å above the air.
 
     >>> float(photons_per_flux(np.array([6000.0, 6000.8]), DESI_TELESCOPE)[0].round())
@@ -195,7 +193,7 @@ def photons_per_flux(wave_aa: Floats, telescope: Telescope) -> Floats:
 
 
 def _instrument(
-    telescope: Telescope, wave: Floats, ranges: dict[str, tuple[int, int, float]]
+    telescope: Telescope, wave: Floats64, ranges: dict[str, tuple[int, int, float]]
 ) -> Instrument:
     """Cut arms out of the common pixels: first pixel, number of pixels, resolution (pixels)."""
     arms = []

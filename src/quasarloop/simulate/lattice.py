@@ -15,6 +15,7 @@ from scipy.special import k1e
 
 from quasarloop.constants import FWHM_OF_SIGMA, SPEED_OF_LIGHT_KMS
 from quasarloop.errors import GridError
+from quasarloop.simulate import Floats32, Floats64
 
 __all__ = [
     "LATTICE_DEX",
@@ -32,8 +33,6 @@ __all__ = [
     "window_pixels",
 ]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 # Our choice: 69 km/s, the pixel of SDSS and BOSS files; DESI's pixels are 24 to 67 km/s wide

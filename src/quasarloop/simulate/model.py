@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.errors import GridError
+from quasarloop.simulate import Floats32, Floats64
 from quasarloop.simulate.bal import absorb_bal
 from quasarloop.simulate.draw import draw_objects
 from quasarloop.simulate.forest import absorb_forest
@@ -32,8 +33,6 @@ from quasarloop.truth import SpecType
 
 __all__ = ["R_BAND_AA", "ModelSky", "observed_flux", "scale_to_magnitude"]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 
 # Corners of a trapezoid close to the DECam r band of the DESI Legacy Surveys
 # (half-power points near 5650 and 7150 Å). Source: Flaugher et al. 2015 (AJ 150, 150).
@@ -179,7 +178,7 @@ class ModelSky:
         """The templates all objects are made of, loaded once per worker."""
         return None if self.templates is None else read_templates(self.templates)
 
-    def __call__(self, seed: int, first: int, n: int, wave_aa: NDArray[np.float64]) -> Light:
+    def __call__(self, seed: int, first: int, n: int, wave_aa: Floats64) -> Light:
         """Return the light of objects first … first + n − 1; each depends on its number alone."""
         objects = draw_objects(self.population, n, np.random.SeedSequence(seed), first)
         quasar = objects.spectype == SpecType.QSO

@@ -17,6 +17,7 @@ from scipy.special import pdtr
 from quasarloop.artefacts import checksum
 from quasarloop.errors import DataFormatError
 from quasarloop.read import read_spectra
+from quasarloop.simulate import Floats32, Rng
 from quasarloop.simulate.instrument import ArmModel, Instrument
 
 __all__ = [
@@ -31,8 +32,6 @@ __all__ = [
     "variance",
 ]
 
-Rng = np.random.Generator
-Array32 = NDArray[np.float32]
 
 # Bits SOMEBADPIX and COSMIC of desispec's specmask (desispec.maskbits).
 _SOME_BAD: Final = 1 << 0
@@ -63,8 +62,8 @@ class Conditions:
 
     time: float
     sky: float
-    fibre: Array32
-    calibration: Array32
+    fibre: Floats32
+    calibration: Floats32
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class NoisyArm:
         mask: int32 bits of desispec's specmask.
     """
 
-    flux: Array32
-    ivar: Array32
+    flux: Floats32
+    ivar: Floats32
     mask: NDArray[np.int32]
 
 
@@ -91,7 +90,7 @@ class RealNoise:
         source: the file.
     """
 
-    ivar: dict[str, Array32]
+    ivar: dict[str, Floats32]
     source: str
 
 
@@ -117,7 +116,7 @@ def draw_conditions(rng: Rng, n: int, n_arms: int, depth: float = 1.0) -> Condit
     )
 
 
-def blur(flux: Array32, sigma_pixels: float) -> Array32:
+def blur(flux: Floats32, sigma_pixels: float) -> Floats32:
     """Convolve rows with a Gaussian of that width in pixels (edges repeat).
 
     Args:
@@ -141,7 +140,7 @@ def blur(flux: Array32, sigma_pixels: float) -> Array32:
     return result
 
 
-def gaussian_kernel(sigma_pixels: float) -> Array32:
+def gaussian_kernel(sigma_pixels: float) -> Floats32:
     """Return an odd-length Gaussian kernel, sum 1, that ends at 4 σ."""
     reach = max(1, int(np.ceil(4 * sigma_pixels)))
     offset = np.arange(-reach, reach + 1)
@@ -149,7 +148,7 @@ def gaussian_kernel(sigma_pixels: float) -> Array32:
     return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
 
-def variance(arm: ArmModel, flux: Array32, conditions: Conditions) -> Array32:
+def variance(arm: ArmModel, flux: Floats32, conditions: Conditions) -> Floats32:
     """Return the variance of every pixel, (n, n_pix), (1e-17 erg/s/cm²/Å)².
 
     Args:
@@ -170,10 +169,10 @@ def variance(arm: ArmModel, flux: Array32, conditions: Conditions) -> Array32:
 
 def observe(
     arm: ArmModel,
-    flux: Array32,
+    flux: Floats32,
     conditions: Conditions,
     rng: Rng,
-    background: Array32 | None = None,
+    background: Floats32 | None = None,
 ) -> NoisyArm:
     """Observe one arm once.
 
@@ -212,15 +211,17 @@ def observe(
 
 
 def _real_variance(
-    arm: ArmModel, flux: Array32, conditions: Conditions, background: Array32
-) -> Array32:
+    arm: ArmModel, flux: Floats32, conditions: Conditions, background: Floats32
+) -> Floats32:
     electrons = (arm.electrons * conditions.time).astype(np.float32)
     light = conditions.fibre[:, None]  # (n, 1)
     own = np.where(background > 0, background, np.float32(1)) * np.square(light)
     return np.asarray(np.maximum(flux, 0) / electrons / light + np.reciprocal(own))
 
 
-def _mask_hits(flux: Array32, ivar: Array32, mask: NDArray[np.int32], name: str, rng: Rng) -> None:
+def _mask_hits(
+    flux: Floats32, ivar: Floats32, mask: NDArray[np.int32], name: str, rng: Rng
+) -> None:
     n, n_pix = flux.shape
     rate = _HITS_PER_PIXEL[name] * n_pix
     # Uniform draws of fixed number per row, so that a row never depends on those after it.
@@ -237,7 +238,7 @@ def _mask_hits(flux: Array32, ivar: Array32, mask: NDArray[np.int32], name: str,
         mask[at] |= MASK_COSMIC
 
 
-def _poisson_quantile(uniform: Array32, mean: float) -> NDArray[np.int64]:
+def _poisson_quantile(uniform: Floats32, mean: float) -> NDArray[np.int64]:
     counts = np.arange(int(mean + 8 * np.sqrt(mean)) + 8)
     return np.searchsorted(pdtr(counts, mean), uniform)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.lines import NEBULAR_AA
-from quasarloop.simulate import published
+from quasarloop.simulate import Floats32, Floats64, published
 from quasarloop.simulate.quasar_lines import QUASAR_LINES
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "concatenate",
 ]
 
-Floats32 = NDArray[np.float32]
 Traits = TypeVar("Traits")
 Index = slice | NDArray[np.integer] | NDArray[np.bool_]
 
@@ -197,9 +196,9 @@ class Objects:
     index: NDArray[np.int64]
     spectype: NDArray[np.int8]
     subtype: NDArray[np.str_]
-    z: NDArray[np.float64]
-    r_mag: NDArray[np.float32]
-    ebv: NDArray[np.float32]
+    z: Floats64
+    r_mag: Floats32
+    ebv: Floats32
     seed: NDArray[np.uint64]
     quasar: QuasarTraits
     absorbers: AbsorberTraits

@@ -7,9 +7,10 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.faults import (
     Fault,
     FaultRates,
@@ -109,9 +110,9 @@ class Light:
         hidden: every other property, (n,) each, by column name.
     """
 
-    flux: NDArray[np.float32]
+    flux: Floats32
     spectype: NDArray[np.int8]
-    z: NDArray[np.float64]
+    z: Floats64
     bal: NDArray[np.int8]
     hidden: dict[str, NDArray[Any]]
 
@@ -119,22 +120,20 @@ class Light:
 class LightSource(Protocol):
     """Makes the light of objects number first … first + n − 1."""
 
-    def __call__(self, seed: int, first: int, n: int, wave_aa: NDArray[np.float64]) -> Light:
+    def __call__(self, seed: int, first: int, n: int, wave_aa: Floats64) -> Light:
         """Return the light of n objects at those wavelengths."""
 
     def options(self) -> dict[str, Any]:
         """Return what the light depends on, JSON values, for the manifest."""
 
 
-class RedrockMistakes(BaseModel):
+class RedrockMistakes(BaseModel, frozen=True, extra="forbid"):
     """How often the imitated redrock is wrong (section ``[redrock]`` of a population file).
 
     Rates hold at a median S/N of 2 per pixel and above; they triple towards S/N 0. Defaults are
     our choice, near Chaussidon et al. 2023, ApJ 944, 107: redrock alone misses up to a tenth of
     the quasars, most of them called galaxies, and gives about one in a hundred a wrong redshift.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     qso_as_galaxy: float = Field(0.06, ge=0, le=1)
     qso_as_star: float = Field(0.01, ge=0, le=1)
@@ -144,7 +143,7 @@ class RedrockMistakes(BaseModel):
     star_as_qso: float = Field(0.01, ge=0, le=1)
 
 
-class ObservingOptions(BaseModel):
+class ObservingOptions(BaseModel, frozen=True, extra="forbid"):
     """How the survey observes (sections ``[observing]``, ``[faults]``, ``[redrock]``).
 
     Attributes:
@@ -153,8 +152,6 @@ class ObservingOptions(BaseModel):
         faults: share of fibres with each fault.
         redrock: how often the imitated redrock is wrong.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     depth: float = Field(1.0, gt=0, le=1000)
     exposures: int = Field(1, ge=1, le=99)
@@ -180,7 +177,7 @@ class Observation:
     faults: Faults
     exposures: list[Exposure]
     coadd: dict[str, NoisyArm]
-    sn: NDArray[np.float32]
+    sn: Floats32
 
 
 def observe_tile(
@@ -240,11 +237,11 @@ def observe_tile(
 
 def _expose(
     number: int,
-    rng: Callable[..., np.random.Generator],
+    rng: Callable[..., Rng],
     instrument: Instrument,
     conditions: Conditions,
-    blurred: Mapping[str, NDArray[np.float32]],
-    background: Mapping[str, NDArray[np.float32]],
+    blurred: Mapping[str, Floats32],
+    background: Mapping[str, Floats32],
     *,
     faults: Faults,
 ) -> dict[str, NoisyArm]:
@@ -263,9 +260,7 @@ def _expose(
     return arms
 
 
-def _imaging(
-    rng: np.random.Generator, flux: NDArray[np.float32], instrument: Instrument
-) -> dict[str, NDArray[np.float32]]:
+def _imaging(rng: Rng, flux: Floats32, instrument: Instrument) -> dict[str, Floats32]:
     error = 1 + _IMAGING_ERROR * rng.standard_normal((len(flux), len(_BANDS_AA)))
     result = {}
     for column, (band, (low, high)) in enumerate(_BANDS_AA.items()):
@@ -276,7 +271,7 @@ def _imaging(
     return result
 
 
-def _median_sn(coadd: Mapping[str, NoisyArm]) -> NDArray[np.float32]:
+def _median_sn(coadd: Mapping[str, NoisyArm]) -> Floats32:
     columns = []
     for arm in coadd.values():
         values = arm.flux[:, ::_SN_STEP] * np.sqrt(arm.ivar[:, ::_SN_STEP])

@@ -4,10 +4,11 @@ from functools import lru_cache
 from typing import Annotated, Final, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from numpy.typing import ArrayLike
+from pydantic import BaseModel, Field, model_validator
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.simulate import Floats64
 from quasarloop.simulate.objects import GALAXY_KINDS, STAR_KINDS
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "distance_modulus",
 ]
 
-Floats64 = NDArray[np.float64]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0.0, le=20.0)]
@@ -33,8 +33,8 @@ _HUBBLE_KMS_MPC: Final = 70.0
 _OMEGA_MATTER: Final = 0.3
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Frozen(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    pass
 
 
 class Distribution(_Frozen):

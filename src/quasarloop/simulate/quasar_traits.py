@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.bal import draw_bal
 from quasarloop.simulate.objects import QuasarTraits
 from quasarloop.simulate.population import QuasarPopulation, distance_modulus
@@ -19,8 +20,6 @@ from quasarloop.simulate.quasar_lines import (
 
 __all__ = ["draw_quasar_traits", "log_luminosity"]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 
 # Scatter of the continuum's curvature in ln λ. Source: ours, after the spread of ultraviolet
 # against optical slopes in Krawczyk et al. 2015 (AJ 149, 203).
@@ -80,7 +79,7 @@ _DOUBLE_PEAKED_Z_MAX: Final = 0.6
 
 
 def draw_quasar_traits(
-    config: QuasarPopulation, z: Floats64, r_mag: Floats32, rng: np.random.Generator
+    config: QuasarPopulation, z: Floats64, r_mag: Floats32, rng: Rng
 ) -> QuasarTraits:
     """Draw the traits of quasars of known redshift and magnitude.
 
@@ -139,7 +138,7 @@ def log_luminosity(z: Floats64, r_mag: Floats32, slope: Floats64) -> Floats64:
 
 
 def _draw_strengths(
-    rng: np.random.Generator, log_l: Floats64, eigen1: Floats64, weak: NDArray[np.bool_]
+    rng: Rng, log_l: Floats64, eigen1: Floats64, weak: NDArray[np.bool_]
 ) -> Floats32:
     n = len(log_l)
     law = np.array([line[2:6] for line in QUASAR_LINES])  # (n_lines, 4)
@@ -160,7 +159,7 @@ def _draw_strengths(
     return _f32(10.0**log_ew)
 
 
-def _draw_widths(rng: np.random.Generator, width: Floats64) -> Floats32:
+def _draw_widths(rng: Rng, width: Floats64) -> Floats32:
     n = len(width)
     n_broad = len(BROAD_LINES)
     relative = np.array([line.width for line in QUASAR_LINES])
@@ -177,7 +176,7 @@ def _draw_widths(rng: np.random.Generator, width: Floats64) -> Floats32:
     return _f32(fwhm * relative * 10.0**scatter)
 
 
-def _draw_shifts(rng: np.random.Generator, blueshift: Floats64) -> Floats32:
+def _draw_shifts(rng: Rng, blueshift: Floats64) -> Floats32:
     share = np.array([line.blueshift for line in QUASAR_LINES])
     own = rng.normal(0.0, _LINE_SHIFT_SCATTER_KMS, (len(blueshift), len(QUASAR_LINES)))
     own[:, len(BROAD_LINES) :] *= 0.3
@@ -187,7 +186,7 @@ def _draw_shifts(rng: np.random.Generator, blueshift: Floats64) -> Floats32:
     return _f32(own - share * blueshift[:, None])
 
 
-def _draw_host(rng: np.random.Generator, log_l3000: Floats64) -> tuple[Floats64, Floats64]:
+def _draw_host(rng: Rng, log_l3000: Floats64) -> tuple[Floats64, Floats64]:
     log_l5100 = log_l3000 - 0.18  # Source: Shen et al. 2011: bolometric corrections 9.26 and 5.15
     x = np.clip(np.minimum(log_l5100, _HOST_LOG_L_MAX) - 44.0, -0.4, None)
     ratio = np.polyval(_HOST_CUBIC, x)

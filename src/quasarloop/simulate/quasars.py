@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from quasarloop.constants import (
     AIR_TO_VACUUM,
@@ -17,7 +17,7 @@ from quasarloop.constants import (
     PLANCK_AA_K,
     SPEED_OF_LIGHT_KMS,
 )
-from quasarloop.simulate import published
+from quasarloop.simulate import Floats32, Floats64, published
 from quasarloop.simulate.lattice import (
     BroadProfile,
     Lattice,
@@ -38,8 +38,6 @@ from quasarloop.simulate.quasar_lines import (
 
 __all__ = ["bare_quasars", "base_continuum", "continuum_table", "dust", "smc_extinction"]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 
 # f_λ ∝ λ^slope up to each wavelength (Å). Source: Lusso et al. 2015 (MNRAS 449, 4204):
 # α_ν = -1.70 below 912 Å; Vanden Berk et al. 2001 (AJ 122, 549): α_λ = -1.54 up to

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quasarloop.constants import AIR_TO_VACUUM, FWHM_OF_SIGMA, PLANCK_AA_K, SPEED_OF_LIGHT_KMS
 from quasarloop.lines import BALMER_AA
-from quasarloop.simulate import published
+from quasarloop.simulate import Floats32, Floats64, Rng, published
 from quasarloop.simulate.lattice import Lattice, RestTable
 from quasarloop.simulate.objects import STAR_KINDS, Objects, StarKind, StarTraits
 
@@ -27,8 +27,6 @@ __all__ = [
     "star_spectra",
 ]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 
 _KIND_NUMBERS: Final = {kind.name: number for number, kind in enumerate(STAR_KINDS)}
 # Tabulated abundances of normal stars, solar = 1: halo and disc.
@@ -78,7 +76,7 @@ _M_BANDS_K: Final = 3000.0
 _M_BANDS_GROWTH: Final = 1.15
 
 
-def draw_star_traits(kind: NDArray[np.int64], rng: np.random.Generator) -> StarTraits:
+def draw_star_traits(kind: NDArray[np.int64], rng: Rng) -> StarTraits:
     """Draw the traits of stars.
 
     Args:

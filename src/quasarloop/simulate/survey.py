@@ -16,12 +16,7 @@ from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.simulate.footprint import Tile, plan_tiles, stream
 from quasarloop.simulate.instrument import instrument_named
 from quasarloop.simulate.noise import NoisyArm, RealNoise, read_real_noise
-from quasarloop.simulate.observing import (
-    LightSource,
-    Observation,
-    ObservingOptions,
-    observe_tile,
-)
+from quasarloop.simulate.observing import LightSource, Observation, ObservingOptions, observe_tile
 from quasarloop.simulate.population import Population
 from quasarloop.simulate.truth_tables import (
     Columns,

@@ -9,7 +9,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from quasarloop.errors import DataFormatError
-from quasarloop.lines import BALMER_AA, NEBULAR_AA
+from quasarloop.lines import BALMER_AA, NEBULAR_AA, OII_AA
+from quasarloop.simulate import Floats32, Floats64
 from quasarloop.simulate.lattice import LATTICE_DEX, Lattice, RestTable, shifted_mix
 from quasarloop.simulate.objects import GALAXY_KINDS, STAR_KINDS, Objects, blank
 from quasarloop.truth import SpecType
@@ -25,10 +26,8 @@ __all__ = [
     "template_truth",
 ]
 
-Floats32 = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
 
-_LINE_PEAKS_AA: Final = (3728.5, BALMER_AA[1], NEBULAR_AA["oiii5008"], BALMER_AA[0])
+_LINE_PEAKS_AA: Final = (OII_AA, BALMER_AA[1], NEBULAR_AA["oiii5008"], BALMER_AA[0])
 _PATTERN: Final = "rrtemplate-*.fits"
 # Spread of the coefficients of a basis that comes without any, relative to the first, by
 # order. Source: our choice, the spread of the stored coefficients of redrock's B to M stars.
@@ -63,15 +62,13 @@ class Template:
         table: the basis, resampled to the lattice's spacing.
         coefficients: (m, n_basis) float32 plausible mixtures; of quasars none, (0, n_basis).
         wave_range_aa: first and last rest wavelength.
-        z_range: redshifts it is for; (-inf, inf) where the file has none.
     """
 
     spectype: str
     subtype: str
     table: RestTable
-    coefficients: NDArray[np.float32]
+    coefficients: Floats32
     wave_range_aa: tuple[float, float]
-    z_range: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,6 @@ def read_template(path: Path | str) -> Template:
             basis = np.asarray(file["BASIS_VECTORS"].data, dtype=np.float64)
             names = [hdu.name for hdu in file]
             stored = file["ARCHETYPE_COEFF"].data if "ARCHETYPE_COEFF" in names else None
-            redshifts = file["REDSHIFTS"].data if "REDSHIFTS" in names else None
     except (OSError, KeyError, TypeError, ValueError) as exc:
         raise DataFormatError(f"{path}: not a redrock template ({exc})") from exc
     wave = _wavelengths(path, header, basis)
@@ -154,13 +150,8 @@ def read_template(path: Path | str) -> Template:
         raise DataFormatError(
             f"{path}: ARCHETYPE_COEFF has shape {coefficients.shape} for {n_basis} basis vectors"
         )
-    z_range = (-np.inf, np.inf)
-    if redshifts is not None:
-        z_range = (float(np.min(redshifts)), float(np.max(redshifts)))
     table = RestTable.from_function(_smoothed(basis, wave), wave)
-    return Template(
-        spectype, subtype, table, coefficients, (float(wave[0]), float(wave[-1])), z_range
-    )
+    return Template(spectype, subtype, table, coefficients, (float(wave[0]), float(wave[-1])))
 
 
 def _wavelengths(path: Path | str, header: Any, basis: Floats64) -> Floats64:
@@ -195,7 +186,7 @@ def _smoothed(basis: Floats64, wave: Floats64) -> Floats64:
     return np.asarray(np.stack(parts) / (high - low))
 
 
-def _loose_coefficients(basis: Floats64) -> NDArray[np.float32]:
+def _loose_coefficients(basis: Floats64) -> Floats32:
     """Mixtures for a basis without stored ones: near the first vector, never negative light."""
     rng = np.random.default_rng(_LOOSE_SEED)
     n_basis = len(basis)
@@ -333,11 +324,7 @@ def _covered(template: Template, z: float, lattice: Lattice) -> tuple[int, int]:
 
 
 def _pick(
-    seed: NDArray[np.uint64],
-    stream: int,
-    low: Floats64,
-    high: Floats64,
-    n: int,
+    seed: NDArray[np.uint64], stream: int, low: Floats64, high: Floats64, n: int
 ) -> NDArray[np.int64]:
     part = low + (high - low) * _uniform(seed, stream)
     return np.minimum((part * n).astype(np.int64), n - 1)

@@ -69,7 +69,7 @@ def truth_columns(
 def write_tile_truth(path: Path, columns: Columns) -> None:
     """Write the truth of one tile as FITS, rows as in its coadd."""
     with new_fits(path) as fits:
-        fits.write(_as_table(columns), extname="TRUTH")
+        fits.write({name: _fits_ready(v) for name, v in columns.items()}, extname="TRUTH")
 
 
 def read_tile_truth(path: Path) -> NDArray[np.void]:
@@ -112,15 +112,6 @@ def _fault_columns(faults: Faults) -> dict[str, NDArray[Any]]:
         if one.name != "flags":
             columns[f"FAULT_{one.name.upper()}"] = getattr(faults, one.name)
     return columns
-
-
-def _as_table(columns: Columns) -> NDArray[np.void]:
-    ready = {name: _fits_ready(values) for name, values in columns.items()}
-    n = len(ready["TARGETID"])
-    table = np.zeros(n, dtype=[(name, values.dtype) for name, values in ready.items()])
-    for name, values in ready.items():
-        table[name] = values
-    return table
 
 
 def _fits_ready(values: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.read.desi import TARGET_TYPE
-from quasarloop.simulate import published
+from quasarloop.simulate import Floats32, published
 from quasarloop.simulate.footprint import PETAL_FIBRES, Assignment, Tile
 from quasarloop.simulate.instrument import ArmModel, Instrument
 from quasarloop.simulate.noise import Conditions, NoisyArm, gaussian_kernel
@@ -22,6 +22,7 @@ from quasarloop.tables import new_fits
 __all__ = ["file_columns", "tsnr2", "usual_rows", "write_coadd", "write_spectra"]
 
 Table = NDArray[np.void]
+Columns = dict[str, NDArray[Any]]
 Cards = list[dict[str, Any]]
 
 # Diagonals of a resolution matrix row: ±5 pixels, as in DESI's own files.
@@ -149,7 +150,7 @@ def _write_arms(
             _image(fits, _resolution(model, len(arm.flux)), f"{letter}_RESOLUTION", "")
 
 
-def _resolution(model: ArmModel, n: int) -> NDArray[np.float32]:
+def _resolution(model: ArmModel, n: int) -> Floats32:
     """Same Gaussian for every fibre and pixel of an arm, as the simulation applied it."""
     kernel = gaussian_kernel(model.sigma_pixels)
     spare = (_RESOLUTION_DIAGONALS - len(kernel)) // 2
@@ -220,17 +221,16 @@ def _exposure_fibermap(
     return np.concatenate(parts)
 
 
-def _scores(target_id: NDArray[np.int64], arms: Mapping[str, NoisyArm], *, coadd: bool) -> Table:
+def _scores(target_id: NDArray[np.int64], arms: Mapping[str, NoisyArm], *, coadd: bool) -> Columns:
     """Return SCORES: sums and medians of each arm, and template S/N."""
     kind = "COADD" if coadd else "CALIB"
-    columns: dict[str, NDArray[Any]] = {"TARGETID": target_id}
+    columns: Columns = {"TARGETID": target_id}
     for name, arm in arms.items():
         letter = name.upper()
         columns[f"INTEG_{kind}_FLUX_{letter}"] = arm.flux.sum(axis=1, dtype=np.float64)
         columns[f"MEDIAN_{kind}_FLUX_{letter}"] = _row_median(arm.flux)
         columns[f"MEDIAN_{kind}_SNR_{letter}"] = _row_median(arm.flux * np.sqrt(arm.ivar))
-    columns |= _tsnr2_columns(arms)
-    return _table(columns)
+    return _single_precision(columns) | tsnr2(target_id, arms)
 
 
 def file_columns(table: str) -> list[tuple[str, str, str]]:
@@ -247,25 +247,24 @@ def usual_rows(columns: Sequence[tuple[str, str, str]], n: int) -> Table:
     return table
 
 
-def tsnr2(target_id: NDArray[np.int64], arms: Mapping[str, NoisyArm]) -> Table:
+def tsnr2(target_id: NDArray[np.int64], arms: Mapping[str, NoisyArm]) -> Columns:
     """Return the TSNR2 table of a redrock file."""
-    return _table({"TARGETID": target_id, **_tsnr2_columns(arms)})
-
-
-def _tsnr2_columns(arms: Mapping[str, NoisyArm]) -> dict[str, NDArray[Any]]:
     total = {name: arm.ivar.sum(axis=1, dtype=np.float64) for name, arm in arms.items()}
-    columns: dict[str, NDArray[Any]] = {}
+    columns: Columns = {"TARGETID": target_id}
     for position, name in enumerate(arms):
         for tracer, scale in _TSNR2.items():
             columns[f"TSNR2_{tracer}_{name.upper()}"] = scale[position] * total[name]
     for tracer in _TSNR2:
-        columns[f"TSNR2_{tracer}"] = np.sum(
-            [columns[f"TSNR2_{tracer}_{name.upper()}"] for name in arms], axis=0
-        )
-    return columns
+        parts = [columns[f"TSNR2_{tracer}_{name.upper()}"] for name in arms]
+        columns[f"TSNR2_{tracer}"] = np.sum(parts, axis=0)
+    return _single_precision(columns)
 
 
-def _row_median(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _single_precision(columns: Columns) -> Columns:
+    return {name: v if name == "TARGETID" else v.astype(np.float32) for name, v in columns.items()}
+
+
+def _row_median(values: Floats32) -> Floats32:
     # Every eighth pixel is enough for a score, and eight times quicker.
     return np.median(values[:, ::8], axis=1)
 
@@ -306,12 +305,3 @@ def _set_place(table: Table, assignment: Assignment) -> None:
     table["TILEID"] = tile.tile_id
     table["FIBERASSIGN_X"], table["FIBERASSIGN_Y"] = sites.x_mm, sites.y_mm
     table["PLATE_RA"], table["PLATE_DEC"] = sites.ra_deg, sites.dec_deg
-
-
-def _table(columns: Mapping[str, NDArray[Any]]) -> Table:
-    n = len(columns["TARGETID"])
-    kinds = [(name, "i8" if name == "TARGETID" else "f4") for name in columns]
-    table = np.zeros(n, dtype=kinds)
-    for name, values in columns.items():
-        table[name] = values
-    return table

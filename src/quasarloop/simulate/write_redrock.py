@@ -13,24 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
-from quasarloop.lines import EMISSION_LINES
+from quasarloop.lines import EMISSION_LINES, OII_AA
+from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.footprint import Assignment
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.simulate.observing import RedrockMistakes
-from quasarloop.simulate.write_desi import tsnr2
+from quasarloop.simulate.write_desi import file_columns, tsnr2, usual_rows
 from quasarloop.tables import new_fits
 from quasarloop.truth import SpecType
 from quasarloop.zwarn import LEAST_DELTA_CHI2, N_COEFF, Zwarn
 
 __all__ = ["RedrockResult", "imitate_redrock", "write_redrock"]
 
-Rng = np.random.Generator
 Table = NDArray[np.void]
 
 # Source: redrock's own search ranges (zscan_galaxy, zscan_qso).
 _GALAXY_Z: Final = (-0.005, 1.7)
 _QSO_Z: Final = (0.05, 6.0)
-_OII_AA: Final = 3728.5
 # Scatter of redrock's redshifts, km/s. Source: Chaussidon et al. 2023, ApJ 944, 107 (quasars,
 # some hundreds of km/s); Lan et al. 2023, ApJ 943, 68 (galaxies, some tens). Rounded by us.
 _Z_SCATTER_KMS: Final = {SpecType.STAR: 8.0, SpecType.GALAXY: 25.0, SpecType.QSO: 250.0}
@@ -49,18 +48,14 @@ class RedrockResult:
     """
 
     spectype: NDArray[np.int8]
-    z: NDArray[np.float64]
+    z: Floats64
     zwarn: NDArray[np.int64]
-    deltachi2: NDArray[np.float64]
+    deltachi2: Floats64
     mistaken: NDArray[np.bool_]
 
 
 def imitate_redrock(
-    rng: Rng,
-    spectype: NDArray[np.int8],
-    z: NDArray[np.float64],
-    sn: NDArray[np.float32],
-    mistakes: RedrockMistakes,
+    rng: Rng, spectype: NDArray[np.int8], z: Floats64, sn: Floats32, mistakes: RedrockMistakes
 ) -> RedrockResult:
     """Disturb the truth as redrock would.
 
@@ -94,7 +89,7 @@ def imitate_redrock(
     # A broad line taken for [O II]: the usual way a quasar becomes a galaxy.
     mg = EMISSION_LINES[3].wave_rest_aa
     half_right = u[1] < 0.5  # noqa: PLR2004 -- our choice: half keep the right redshift
-    z_found[as_galaxy & ~half_right] = ((1 + z) * mg / _OII_AA - 1)[as_galaxy & ~half_right]
+    z_found[as_galaxy & ~half_right] = ((1 + z) * mg / OII_AA - 1)[as_galaxy & ~half_right]
     anywhere = as_galaxy & (half_right & (z > _GALAXY_Z[1]))
     random_z = _GALAXY_Z[0] + u[2] * (_GALAXY_Z[1] - _GALAXY_Z[0])
     z_found[anywhere | lost | sky] = random_z[anywhere | lost | sky]
@@ -145,15 +140,7 @@ def write_redrock(
 def _redshifts(
     target_id: NDArray[np.int64], result: RedrockResult, arms: Mapping[str, NoisyArm]
 ) -> Table:
-    n = len(target_id)
-    table = np.zeros(
-        n,
-        dtype=[
-            ("TARGETID", "i8"), ("Z", "f8"), ("ZERR", "f8"), ("ZWARN", "i8"), ("CHI2", "f8"),
-            ("COEFF", "f8", (N_COEFF,)), ("NPIXELS", "i8"), ("SPECTYPE", "S6"),
-            ("SUBTYPE", "S20"), ("NCOEFF", "i8"), ("DELTACHI2", "f8"),
-        ],
-    )  # fmt: skip
+    table = usual_rows(file_columns("REDSHIFTS"), len(target_id))
     pixels = np.sum([np.count_nonzero(arm.ivar > 0, axis=1) for arm in arms.values()], axis=0)
     names = np.array(["STAR", "GALAXY", "QSO"], dtype="S6")
     n_coeff = np.array([5, 10, 4])[result.spectype]
@@ -174,12 +161,12 @@ def _redshifts(
     return table
 
 
-def _scattered(rng: Rng, spectype: NDArray[np.int8], z: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scattered(rng: Rng, spectype: NDArray[np.int8], z: Floats64) -> Floats64:
     sigma = np.array([*(_Z_SCATTER_KMS[SpecType(k)] for k in range(3)), 0.0])[spectype]
     return np.asarray(z + (1 + z) * sigma / SPEED_OF_LIGHT_KMS * rng.standard_normal(len(z)))
 
 
-def _confused(z: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
+def _confused(z: Floats64, u: Floats64) -> Floats64:
     """Redshifts of one line taken for its neighbour in the list, within redrock's range."""
     rest = np.array([line.wave_rest_aa for line in EMISSION_LINES])
     first = np.minimum((u * (len(rest) - 1)).astype(int), len(rest) - 2)
@@ -188,9 +175,7 @@ def _confused(z: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.floa
     return np.asarray(np.clip(np.where((up < _QSO_Z[1]) & (u * 7 % 1 < 0.5), up, down), *_QSO_Z))  # noqa: PLR2004 -- a fair coin
 
 
-def _deltachi2(
-    rng: Rng, signal: NDArray[np.float64], wrong: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _deltachi2(rng: Rng, signal: Floats64, wrong: NDArray[np.bool_]) -> Floats64:
     # Our choice: grows as (S/N)², 300 at S/N 1; a wrong fit wins by little.
     first, second = rng.spawn(2)
     value = 300 * signal**2 * 10 ** (0.4 * first.standard_normal(len(signal)))

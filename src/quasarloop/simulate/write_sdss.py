@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from quasarloop.errors import OutputError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read import sdss_target_id
+from quasarloop.simulate import Floats32, Floats64
 from quasarloop.simulate.footprint import Assignment, Tile
 from quasarloop.simulate.instrument import Instrument, sky_continuum
 from quasarloop.simulate.noise import MASK_COSMIC, NoisyArm
@@ -259,7 +260,7 @@ def _coadd_rows(instrument: Instrument, whole: NoisyArm) -> NDArray[np.void]:
     return rows
 
 
-def _by_light(instrument: Instrument, what: str) -> NDArray[np.float64]:
+def _by_light(instrument: Instrument, what: str) -> Floats64:
     """Sky or resolution where arms overlap: mean weighted by the electrons each collects."""
     total = np.zeros(len(instrument.wave_aa))
     weight = np.zeros_like(total)
@@ -270,7 +271,7 @@ def _by_light(instrument: Instrument, what: str) -> NDArray[np.float64]:
     return total / weight
 
 
-def _smooth(whole: NoisyArm, pixels: int = 25) -> NDArray[np.float32]:
+def _smooth(whole: NoisyArm, pixels: int = 25) -> Floats32:
     weights = np.cumsum(np.pad(whole.ivar, ((0, 0), (pixels, 0))), axis=1, dtype=np.float64)
     values = np.cumsum(
         np.pad(whole.flux * whole.ivar, ((0, 0), (pixels, 0))), axis=1, dtype=np.float64
@@ -318,17 +319,10 @@ def _folder_atomically(folder: Path) -> Iterator[Path]:
         yield temporary
         # All written first, then flushed: the disk takes 500 small files in one go.
         for path in sorted(temporary.iterdir()):
-            _flush(path)
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
     except OSError as exc:
         raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
