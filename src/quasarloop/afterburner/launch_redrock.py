@@ -23,14 +23,13 @@ def numpy_as_redrock_knows_it() -> Iterator[None]:
     nan
     """
     names = vars(np)
-    if "NaN" in names:
-        yield
-        return
-    names["NaN"] = np.nan
+    known = "NaN" in names
+    names.setdefault("NaN", np.nan)
     try:
         yield
     finally:
-        del names["NaN"]
+        if not known:
+            del names["NaN"]
 
 
 def main(arguments: list[str]) -> None:

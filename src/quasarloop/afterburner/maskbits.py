@@ -136,8 +136,21 @@ def maskbits(evidence: Evidence, recipe: Recipe, usable: Bools) -> NDArray[np.in
         recipe: whose numbers.
         usable: (n,) False sets all bits to 0 (see `is_usable` and `spurious_redshift`).
     """
+    e = evidence
+    sure, likely = e.confidence > recipe.c_thresh, e.confidence > recipe.c_thresh_low
+    # The rules of quasar targets come before those of ELG targets, and these before BGS targets.
+    elg, bgs = e.elg_target & ~e.qso_target, e.bgs_target & ~e.elg_target & ~e.qso_target
+    rules = {
+        QsoBit.REDROCK: e.qso_target & e.redrock_qso,
+        QsoBit.MGII: e.qso_target & e.mgii,
+        QsoBit.NETWORK: e.qso_target & sure,
+        QsoBit.RERUN: e.qso_target & sure & e.rerun,
+        QsoBit.BGS_TARGET: bgs & e.redrock_qso & (likely | e.mgii),
+        QsoBit.ELG_TARGET: elg & e.redrock_qso & likely,
+        QsoBit.WISE_VARIABLE: e.wise_variable & (e.redrock_qso | e.mgii | sure),
+    }
     bits = np.zeros(len(usable), dtype=np.int32)
-    for bit, rows in _rules(evidence, recipe).items():
+    for bit, rows in rules.items():
         bits[rows & usable] |= bit
     return bits
 
@@ -174,19 +187,3 @@ def spurious_redshift(
         piled |= (z > low) & (z < high)
     sure = (c_lya >= recipe.spurious_c) & (c_civ >= recipe.spurious_c)
     return np.asarray(piled & ~sure)
-
-
-def _rules(e: Evidence, recipe: Recipe) -> dict[QsoBit, Bools]:
-    """Return bit -> (n,) objects it is set for."""
-    sure, likely = e.confidence > recipe.c_thresh, e.confidence > recipe.c_thresh_low
-    # The rules of quasar targets come before those of ELG targets, and these before BGS targets.
-    elg, bgs = e.elg_target & ~e.qso_target, e.bgs_target & ~e.elg_target & ~e.qso_target
-    return {
-        QsoBit.REDROCK: e.qso_target & e.redrock_qso,
-        QsoBit.MGII: e.qso_target & e.mgii,
-        QsoBit.NETWORK: e.qso_target & sure,
-        QsoBit.RERUN: e.qso_target & sure & e.rerun,
-        QsoBit.BGS_TARGET: bgs & e.redrock_qso & (likely | e.mgii),
-        QsoBit.ELG_TARGET: elg & e.redrock_qso & likely,
-        QsoBit.WISE_VARIABLE: e.wise_variable & (e.redrock_qso | e.mgii | sure),
-    }

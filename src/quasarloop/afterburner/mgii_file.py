@@ -57,11 +57,18 @@ def mgii_block(
         DataFormatError: unreadable files, rows that do not match, or no usable template.
     """
     chosen = options or MgIIOptions()
-    parts = [
-        np.stack(astuple(_fit(spectra, coadd, redrock, templates, chosen)))
-        for spectra in _matched(coadd, redrock)
-    ]
-    columns = np.concatenate([np.empty((len(fields(MgIIFits)), 0)), *parts], axis=1)
+    parts = [np.empty((len(fields(MgIIFits)), 0))]
+    for spectra in _matched(coadd, redrock):
+        wave = np.concatenate([arm.wave_aa for arm in spectra.arms])
+        order = np.argsort(wave, kind="stable")
+        flux = np.concatenate([arm.flux for arm in spectra.arms], axis=1)[:, order]
+        ivar = np.concatenate([arm.ivar for arm in spectra.arms], axis=1)[:, order]
+        model = None
+        if templates is not None:
+            model = _models(spectra, coadd, redrock, templates, chosen)[:, order]
+        z = redrock.fits.z[spectra.row]
+        parts.append(np.stack(astuple(fit_mgii(wave[order], flux, ivar, z, model, chosen))))
+    columns = np.concatenate(parts, axis=1)
     return {
         "TARGETID": redrock.target_id,
         "IS_QSO_MGII": is_broad_line(MgIIFits(*columns), chosen),
@@ -128,9 +135,9 @@ def _matched(coadd: str | Path, redrock: RedrockRows) -> Iterator[Spectra]:
     for spectra in iter_spectra(coadd, masks=False):
         ours = redrock.target_id[n : n + len(spectra)]
         theirs = spectra.keys.target_id
-        if not np.array_equal(ours, theirs[: len(ours)]) or len(ours) < len(theirs):
+        if not np.array_equal(ours, theirs):
             same = ours == theirs[: len(ours)]
-            row = n + (int(np.argmin(same)) if not same.all() else len(ours))
+            row = n + (len(ours) if same.all() else int(np.argmin(same)))
             raise DataFormatError(
                 f"{coadd} and {redrock.path} differ from row {row} on; expected the spectra that "
                 "redrock fitted, in the same rows"
@@ -142,27 +149,6 @@ def _matched(coadd: str | Path, redrock: RedrockRows) -> Iterator[Spectra]:
             f"{coadd} has {n} spectra but {redrock.path} {len(redrock)}; expected the spectra that "
             "redrock fitted, in the same rows"
         )
-
-
-def _fit(
-    spectra: Spectra,
-    coadd: str | Path,
-    redrock: RedrockRows,
-    templates: str | Path | None,
-    options: MgIIOptions,
-) -> MgIIFits:
-    rows = spectra.row
-    z = redrock.fits.z[rows]
-    wave = np.concatenate([arm.wave_aa for arm in spectra.arms])
-    order = np.argsort(wave, kind="stable")
-    merged = [
-        np.concatenate([getattr(arm, name) for arm in spectra.arms], axis=1)[:, order]
-        for name in ("flux", "ivar")
-    ]
-    model = None
-    if templates is not None:
-        model = _models(spectra, coadd, redrock, templates, options)[:, order]
-    return fit_mgii(wave[order], merged[0], merged[1], z, model, options)
 
 
 def _models(

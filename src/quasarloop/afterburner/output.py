@@ -16,7 +16,7 @@ from quasarloop.afterburner.new_fits import NewFits
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 from quasarloop.afterburner.survey_targets import phase_of
-from quasarloop.columns import Column
+from quasarloop.columns import Column, columns_of_lines
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
 from quasarloop.tables import new_fits
@@ -48,9 +48,8 @@ def build_table(
     }
     for name in ("Z", "SPECTYPE", "ZERR", "ZWARN", "DELTACHI2"):
         values[f"{name}_RR"] = getattr(redrock.fits, name.lower())
-    for line in (*EMISSION_LINES, BAL_LINE):
-        for name in (f"C_{line.column}", f"Z_{line.column}"):
-            values[name] = network.columns.get(name, np.full(len(redrock), np.nan))
+    for column in columns_of_lines((*EMISSION_LINES, BAL_LINE)):
+        values[column.name] = network.columns.get(column.name, np.full(len(redrock), np.nan))
     for name in ("Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT", "FLAGS"):
         values[name] = network.columns[name]
     table = np.zeros(len(redrock), dtype=[(c.name, c.dtype) for c in columns])
@@ -182,14 +181,14 @@ def _columns_of(table: NDArray[np.void]) -> tuple[Column, ...]:
 
 
 def _dependencies(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = [(name, str(value)) for name, value in recipe["versions"].items()]
-    found.append(("QN_MODEL_FILE", str(recipe["network"]["weights"])))
-    found.append(("redrock", str(recipe["redrock"]["version"])))
-    found += [
-        (f"RR_TEMPLATE_{number}", str(template["name"]))
-        for number, template in enumerate(recipe["redrock"]["templates"])
-    ]
-    return found
+    templates = enumerate(recipe["redrock"]["templates"])
+    found = {
+        **recipe["versions"],
+        "QN_MODEL_FILE": recipe["network"]["weights"],
+        "redrock": recipe["redrock"]["version"],
+        **{f"RR_TEMPLATE_{number}": template["name"] for number, template in templates},
+    }
+    return [(name, str(value)) for name, value in found.items()]
 
 
 def _recipe(header: Any) -> dict[str, Any] | None:

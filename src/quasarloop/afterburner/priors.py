@@ -56,10 +56,6 @@ def todays_width(config: NetworkConfig) -> float:
     """Return a of today's width a (1 + z): two boxes, as desispec computes them.
 
     Source: desispec.scripts.qsoqn; docs/reference/desi.md, "Reruns and priors".
-
-    >>> from quasarloop.network.config import PRESETS
-    >>> round(todays_width(PRESETS["green2025"]), 4)
-    0.1629
     """
     edges = config.grid.lower_edges_aa
     return float(2 * ((edges[-1] / edges[0]) ** (1 / config.n_boxes) - 1))

@@ -226,15 +226,15 @@ def write_network_catalogue(
     counts: Counter[str] = Counter()
     objects: set[int] = set()
 
-    def done() -> None:
-        counts["steps"] += 1
-
     header = {
         **catalogue_header(path, network, chosen),
         "maskbits": {f"NETWORK ({int(QsoBit.NETWORK)})": BIT_TEXT[QsoBit.NETWORK]},
     }
     with open_writer(out, NETWORK_COLUMNS, header, overwrite=overwrite) as append:
-        for spectra in iter_inputs(inputs, network.config.grid, on_bad=on_bad, on_done=done):
+        blocks = iter_inputs(
+            inputs, network.config.grid, on_bad=on_bad, on_done=lambda: counts.update(steps=1)
+        )
+        for spectra in blocks:
             block = classify_spectra(spectra, predictor, chosen)
             rows = network_quasar_rows(block)
             append(rows)

@@ -15,7 +15,7 @@ from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.columns import Block, columns_of_lines
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import EMISSION_LINES
-from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits
+from quasarloop.read.fits_reader import open_fits
 
 __all__ = [
     "companion",
@@ -27,14 +27,12 @@ __all__ = [
     "read_target_ids",
 ]
 
-
 logger = logging.getLogger(__name__)
 
 _FIBERMAP: Final = (
     "COADD_FIBERSTATUS", "COADD_NUMEXP", "COADD_EXPTIME", *(phase.column for phase in PHASES),
     *SECONDARY_COLUMNS,
 )  # fmt: skip
-_TSNR2: Final = ("TSNR2_LYA", "TSNR2_QSO")
 
 # Columns of desispec's qso_qn file that a catalogue needs.
 _QN_COLUMNS: Final = (
@@ -44,7 +42,6 @@ _QN_COLUMNS: Final = (
 )  # fmt: skip
 # Columns quasarloop's own afterburner adds; NaN for files without them.
 _QN_EXTRA: Final = ("C_BAL", "Z_JOINT", "ZERR_JOINT", "Z_ALT", "P_ALT")
-_QN_BITS: Final = "RERUN_BITS"
 _SHOWN: Final = 5  # identifiers named in a message
 
 
@@ -55,7 +52,7 @@ def read_redrock_file(path: str | Path) -> RedrockRows:
         DataFormatError: unreadable, an HDU or column missing, TARGETIDs twice, or tables that do
             not belong together.
     """
-    rows = read_redrock_rows(path, {"FIBERMAP": _FIBERMAP, "TSNR2": _TSNR2})
+    rows = read_redrock_rows(path, {"FIBERMAP": _FIBERMAP, "TSNR2": ("TSNR2_LYA", "TSNR2_QSO")})
     _refuse_duplicates(path, "REDSHIFTS", rows.target_id)
     return rows
 
@@ -75,10 +72,12 @@ def read_network_file(path: str | Path, target_id: NDArray[np.int64]) -> Block:
         DataFormatError: unreadable, a column missing, a target twice, or targets that the redrock
             file does not have.
     """
-    block = _read_matched(path, ("QN_RR", "QN+RR"), _QN_COLUMNS, target_id, (*_QN_EXTRA, _QN_BITS))
+    block = _read_matched(
+        path, ("QN_RR", "QN+RR"), _QN_COLUMNS, target_id, (*_QN_EXTRA, "RERUN_BITS")
+    )
     for name in _QN_EXTRA:
         block.setdefault(name, np.full(len(target_id), np.nan))
-    block.setdefault(_QN_BITS, np.zeros(len(target_id), dtype=np.int32))
+    block.setdefault("RERUN_BITS", np.zeros(len(target_id), dtype=np.int32))
     return block
 
 
@@ -115,7 +114,14 @@ def _read_matched(
 ) -> Block:
     with open_fits(path) as fits:
         found = next((hdu for name in hdus if (hdu := fits.named(name)) is not None), None)
-        block = _columns(fits, found or fits.need(hdus[0]), (*needed, *extra), needed)
+        hdu = found or fits.need(hdus[0])
+        block = fits.columns(hdu, (*needed, *extra))
+    missing = [name for name in needed if name not in block]
+    if missing:
+        raise DataFormatError(
+            f"{path}: {hdu.label()} has no column {', '.join(missing)}; found "
+            f"{', '.join(hdu.columns)}. The file is of another kind or version"
+        )
     theirs = block["TARGETID"].astype(np.int64)
     if np.array_equal(theirs, target_id):
         return block
@@ -145,17 +151,6 @@ def _spread(values: NDArray[Any], row: NDArray[np.intp], n: int) -> NDArray[Any]
     return out
 
 
-def _columns(fits: FitsFile, hdu: Hdu, names: Sequence[str], needed: Sequence[str]) -> Block:
-    block = fits.columns(hdu, names)
-    missing = [name for name in needed if name not in block]
-    if missing:
-        raise DataFormatError(
-            f"{fits.path}: {hdu.label()} has no column {', '.join(missing)}; found "
-            f"{', '.join(hdu.columns)}. The file is of another kind or version"
-        )
-    return block
-
-
 def _refuse_duplicates(path: str | Path, hdu: str, target_id: NDArray[Any]) -> None:
     values, counts = np.unique(target_id, return_counts=True)
     if (counts > 1).any():
@@ -170,8 +165,6 @@ def _some(values: NDArray[Any]) -> str:
 
 
 _PREFIX: Final = "redrock-"
-
-
 _PACKED: Final = ".gz"
 
 

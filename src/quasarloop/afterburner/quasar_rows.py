@@ -98,9 +98,7 @@ def quasar_rows(
     usable = is_usable(_known(redrock, "COADD_FIBERSTATUS"), science, recipe)
     bits = maskbits(evidence, recipe, usable)
     taken = takes_rerun(evidence, recipe)
-    values = _redshifts(
-        redrock, network, taken, _waits(redrock, network, bits, taken), options.waiting
-    )
+    values = _redshifts(redrock, network, bits, taken, options.waiting)
     c_lya, c_civ = (network[name].astype(np.float32) for name in ("C_LYA", "C_CIV"))
     bits[spurious_redshift(values["Z"], c_lya, c_civ, recipe)] = 0
     first = redrock.fits
@@ -130,42 +128,26 @@ def network_zwarn(p_alt: NDArray[np.floating]) -> NDArray[np.int64]:
         return np.where(p_alt >= _P_ALT_WARNED, Zwarn.SMALL_DELTA_CHI2, 0)
 
 
-def _waits(
+def _redshifts(
     redrock: RedrockRows,
     network: Block,
     bits: NDArray[np.int32],
     taken: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    """Return where the network contradicts redrock's redshift and no second run decides.
-
-    A broad line at redrock's redshift is no excuse: it may be another line than Mg II.
-    """
-    z, _ = _network_redshift(network)
-    apart = np.abs(redrock.fits.z - z) > PAPER_WIDTH / 2 * (1 + z)
-    waiting = (network["RERUN_BITS"].astype(np.int64) & RerunBit.WAITING) != 0
-    decided = ((bits & QsoBit.REDROCK) != 0) & ~waiting
-    return np.asarray(((bits & QsoBit.NETWORK) != 0) & ~taken & apart & ~decided)
-
-
-def _network_redshift(
-    network: Block,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the joint redshift and its error; the best line's, error NaN, where there is none."""
-    z = network["Z_JOINT"].astype(np.float64)
-    joint = np.isfinite(z)
-    best = network["Z_QN"].astype(np.float64)
-    return np.where(joint, z, best), np.where(joint, network["ZERR_JOINT"], np.nan)
-
-
-def _redshifts(
-    redrock: RedrockRows,
-    network: Block,
-    taken: NDArray[np.bool_],
-    waits: NDArray[np.bool_],
     waiting: Literal["redrock", "network"],
 ) -> dict[str, Any]:
-    """Return the columns of the redshift, each row's from one fit."""
+    """Return the columns of the redshift, each row's from one fit.
+
+    A row waits where the network contradicts redrock's redshift and no second run decides. A
+    broad line at redrock's redshift is no excuse: it may be another line than Mg II.
+    """
     first = redrock.fits
+    z_joint = network["Z_JOINT"].astype(np.float64)
+    joint = np.isfinite(z_joint)
+    z = np.where(joint, z_joint, network["Z_QN"].astype(np.float64))
+    apart = np.abs(first.z - z) > PAPER_WIDTH / 2 * (1 + z)
+    queued = (network["RERUN_BITS"].astype(np.int64) & RerunBit.WAITING) != 0
+    decided = ((bits & QsoBit.REDROCK) != 0) & ~queued
+    waits = ((bits & QsoBit.NETWORK) != 0) & ~taken & apart & ~decided
     source = np.where(taken, "RERUN", np.where(waits, "WAITING", "REDROCK"))
     columns = {
         "Z": np.where(taken, network["Z_NEW"], first.z).astype(np.float64),
@@ -174,10 +156,9 @@ def _redshifts(
         "SPECTYPE": np.where(taken, network["SPECTYPE_NEW"], first.spectype),
     }
     if waiting == "network":
-        z, z_err = _network_redshift(network)
         own = {
             "Z": z,
-            "ZERR": z_err,
+            "ZERR": np.where(joint, network["ZERR_JOINT"], np.nan),
             "ZWARN": network_zwarn(network["P_ALT"].astype(np.float64)),
             "SPECTYPE": np.full(len(redrock), "QSO"),
         }

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from quasarloop.afterburner import launch_redrock
 from quasarloop.afterburner.priors import Priors, write_priors
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits
-from quasarloop.afterburner.templates import Template
+from quasarloop.afterburner.templates import Template, find_quasar_templates
 from quasarloop.artefacts import check_folder, write_atomically
 from quasarloop.errors import RedrockError
 
 __all__ = [
-    "RedrockCall",
+    "RedrockOptions",
     "Run",
     "has_redrock",
     "later_folder",
@@ -40,24 +40,46 @@ _MOST_TARGETS: Final = 4000
 _LOG_TAIL: Final = 2000
 
 
-@dataclass(frozen=True)
-class RedrockCall:
-    """How redrock is run.
+@dataclass(frozen=True, kw_only=True)
+class RedrockOptions:
+    """How redrock is run; it and its templates are looked for before any work.
 
     Attributes:
-        how: ``"library"``: in this process; ``"program"``: as `program`; ``"later"``: not now,
-            prior files and commands are written.
-        program: path of ``rrdesi``, or of a ``python`` that has redrock.
-        templates: quasar templates; empty if not known.
+        rerun: ``"library"``: in this process; ``"program"``: as `program`; ``"later"``: not now,
+            prior files and commands are written; ``"auto"`` takes the program if one is named,
+            else the library if it is installed, else ``"later"``.
+        rrdesi: path of ``rrdesi``, or of a ``python`` that has redrock; None is ``rrdesi``.
+        templates: quasar template files, or their folder; nothing means redrock's own.
         processes: redrock's own processes per run.
         scratch: where private folders are made; None is the system's place.
+        how: `rerun`, decided.
+        found: the quasar templates; empty if not known.
+
+    Raises:
+        RedrockError: templates are missing.
     """
 
-    how: Literal["library", "program", "later"]
-    program: str = "rrdesi"
-    templates: tuple[Template, ...] = ()
+    rerun: Literal["auto", "library", "program", "later"] = "auto"
+    rrdesi: str | None = None
+    templates: Sequence[str | Path] = ()
     processes: int = 1
     scratch: Path | None = None
+    how: Literal["library", "program", "later"] = field(init=False)
+    found: tuple[Template, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        how = self.rerun
+        if how == "auto":
+            here: Literal["library", "later"] = "library" if has_redrock() else "later"
+            how = here if self.rrdesi is None else "program"
+        known = how != "later" or self.templates
+        object.__setattr__(self, "how", how)
+        object.__setattr__(self, "found", find_quasar_templates(self.templates) if known else ())
+
+    @property
+    def program(self) -> str:
+        """Redrock's program, or the Python that has it."""
+        return self.rrdesi or "rrdesi"
 
 
 @dataclass(frozen=True)
@@ -112,7 +134,7 @@ def plan_runs(target_id: NDArray[np.int64], priors: Priors) -> list[Run]:
     return runs
 
 
-def run_redrock(coadd: Path, runs: Sequence[Run], call: RedrockCall) -> list[RedrockFits]:
+def run_redrock(coadd: Path, runs: Sequence[Run], options: RedrockOptions) -> list[RedrockFits]:
     """Run redrock with priors and return what it found, run by run.
 
     Everything temporary is in a folder that only this user can read, away from the input,
@@ -123,16 +145,16 @@ def run_redrock(coadd: Path, runs: Sequence[Run], call: RedrockCall) -> list[Red
     """
     if not runs:
         return []
-    with tempfile.TemporaryDirectory(prefix="quasarloop-redrock-", dir=call.scratch) as name:
+    with tempfile.TemporaryDirectory(prefix="quasarloop-redrock-", dir=options.scratch) as name:
         folder, log = Path(name), Path(name, "log.txt")
         results = []
         for run in runs:
-            arguments = _write_run(folder, coadd, run, call)
-            logger.info("redrock: %s %s", call.program, shlex.join(arguments))
-            if call.how == "library":
+            arguments = _write_run(folder, coadd, run, options)
+            logger.info("redrock: %s %s", options.program, shlex.join(arguments))
+            if options.how == "library":
                 _as_library(arguments, log)
             else:
-                _as_program(call.program, arguments, log)
+                _as_program(options.program, arguments, log)
             result = folder / run.result_name
             if not result.is_file():
                 raise RedrockError(f"redrock wrote no result for run {run.number}{_tail(log)}")
@@ -140,16 +162,16 @@ def run_redrock(coadd: Path, runs: Sequence[Run], call: RedrockCall) -> list[Red
         return results
 
 
-def _write_run(folder: Path, coadd: Path, run: Run, call: RedrockCall) -> list[str]:
+def _write_run(folder: Path, coadd: Path, run: Run, options: RedrockOptions) -> list[str]:
     """Write the prior file of a run; return rrdesi's arguments."""
     write_priors(folder / run.prior_name, run.target_id, run.z, run.width)
     return [
         "--infiles", str(coadd),
-        "--templates", *(str(template.path.resolve()) for template in call.templates),
+        "--templates", *(str(template.path.resolve()) for template in options.found),
         # Negative numbers look like options: hence the space before the first one.
         "--targetids", " " + ",".join(map(str, run.target_id.tolist())),
         "--priors", str(folder / run.prior_name),
-        "--mp", str(call.processes),
+        "--mp", str(options.processes),
         "--outfile", str(folder / run.result_name),
     ]  # fmt: skip
 
@@ -216,7 +238,9 @@ def later_folder(output: Path) -> Path:
     return output.with_name(f"{stem}-rerun")
 
 
-def write_for_later(output: Path, coadd: Path, runs: Sequence[Run], call: RedrockCall) -> Path:
+def write_for_later(
+    output: Path, coadd: Path, runs: Sequence[Run], options: RedrockOptions
+) -> Path:
     """Write prior files, target lists and a shell script with the commands.
 
     Returns:
@@ -235,15 +259,15 @@ def write_for_later(output: Path, coadd: Path, runs: Sequence[Run], call: Redroc
         'cd "$(dirname "$0")"',
     ]
     for run in runs:
-        arguments = _write_run(folder, coadd.resolve(), run, call)
+        arguments = _write_run(folder, coadd.resolve(), run, options)
         listed = "\n".join(map(str, run.target_id.tolist())) + "\n"
         with write_atomically(folder / f"targets-{run.number}.txt") as temporary:
             temporary.write_text(listed, encoding="ascii")
         words = [shlex.quote(word.removeprefix(f"{folder}/")) for word in arguments]
-        if not call.templates:
+        if not options.found:
             # Not known here: the place the survey's environments name.
             words.insert(words.index("--templates") + 1, _TEMPLATES_HERE)
-        lines.append(" ".join([shlex.quote(call.program), *words]))
+        lines.append(" ".join([shlex.quote(options.program), *words]))
     script = folder / _COMMANDS
     with write_atomically(script) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

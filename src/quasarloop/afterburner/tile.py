@@ -14,9 +14,8 @@ from quasarloop.afterburner.output import build_table, put_fits, read_output, wr
 from quasarloop.afterburner.priors import Priors
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits, read_redrock_rows
 from quasarloop.afterburner.redrock_run import (
-    RedrockCall,
+    RedrockOptions,
     Run,
-    has_redrock,
     later_folder,
     plan_runs,
     run_redrock,
@@ -30,7 +29,6 @@ from quasarloop.afterburner.reruns import (
     policy_named,
     unfit_rows,
 )
-from quasarloop.afterburner.templates import find_quasar_templates
 from quasarloop.artefacts import check_output, checksum, versions
 from quasarloop.catalogue.classify import ClassifyOptions, options_record
 from quasarloop.errors import RedrockError
@@ -39,46 +37,25 @@ __all__ = ["AfterburnerOptions", "TileSummary", "finish_tile", "recipe_of", "run
 
 
 @dataclass(frozen=True)
-class AfterburnerOptions:
-    """How a tile is done, apart from the network; redrock is looked for before any work.
+class AfterburnerOptions(RedrockOptions):
+    """How a tile is done, apart from the network.
 
     Attributes:
         selection: which rows may be rerun.
         policy: ``"paper"``, ``"today"`` or ``"ours"``.
-        rerun: ``"auto"`` takes the program if one is named, else the library if it is installed,
-            else leaves the rerun for later.
-        rrdesi: redrock's program in another environment.
-        templates: quasar template files, or their folder; nothing means redrock's own.
-        processes: redrock's processes per run.
-        scratch: where private folders are made; None is the system's place.
         red_end: past the red end of the grid ``"extrapolate"``, or ``"clamp"`` as QuasarNP does.
-        call: how redrock is run, from the above.
 
     Raises:
-        RedrockError: templates are missing.
         SelectionError: no such policy.
     """
 
     selection: Selection = field(default_factory=Selection)
     policy: str = "ours"
-    rerun: Literal["auto", "library", "program", "later"] = "auto"
-    rrdesi: str | None = None
-    templates: Sequence[str | Path] = ()
-    processes: int = 1
-    scratch: Path | None = None
     red_end: Literal["extrapolate", "clamp"] = "extrapolate"
-    call: RedrockCall = field(init=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         policy_named(self.policy)
-        how = self.rerun
-        if how == "auto":
-            here: Literal["library", "later"] = "library" if has_redrock() else "later"
-            how = here if self.rrdesi is None else "program"
-        known = how != "later" or self.templates
-        found = find_quasar_templates(self.templates) if known else ()
-        call = RedrockCall(how, self.rrdesi or "rrdesi", found, self.processes, self.scratch)
-        object.__setattr__(self, "call", call)
 
 
 @dataclass(frozen=True)
@@ -138,17 +115,17 @@ def run_tile(
         result,
         network.predictor.config,
         unfit_rows(rows, result, selection),
-        tuple(template.redshifts for template in options.call.templates) or None,
+        tuple(template.redshifts for template in options.found) or None,
     )
     runs = plan_runs(rows.target_id, plan.priors)
     first = FirstFits(rows.target_id, rows.fits.z, rows.fits.spectype)
     script: Path | None = None
     results: Sequence[RedrockFits] = ()
-    if runs and options.call.how == "later":
-        script = write_for_later(target, Path(coadd), runs, options.call)
+    if runs and options.how == "later":
+        script = write_for_later(target, Path(coadd), runs, options)
         new = wait_for_runs(plan)
     else:
-        results = run_redrock(Path(coadd).resolve(), runs, options.call)
+        results = run_redrock(Path(coadd).resolve(), runs, options)
         new = merge_runs(plan, first, runs, results)
     record = {**options_record(classify, used), "thresholds_from": used.origins}
     recipe = recipe_of(network, options) | {"options": record}
@@ -189,7 +166,7 @@ def recipe_of(network: Network, options: AfterburnerOptions) -> dict[str, Any]:
             "version": "not run",
             "templates": [
                 {"name": t.path.name, "version": t.version, "sha256": t.sha256}
-                for t in options.call.templates
+                for t in options.found
             ],
         },
         "versions": versions(),

@@ -131,15 +131,10 @@ def run_tiles(
 
 
 def _do_tile(tile: Tile, options: RunOptions) -> TileSummary:
-    if tile.output.exists() and not options.overwrite:
-        return _kept(tile, options)
-    return run_tile(
-        tile.coadd, tile.redrock, tile.output, options.network, options.tile, overwrite=True
-    )
-
-
-def _kept(tile: Tile, options: RunOptions) -> TileSummary:
-    """Return the summary of an output that is there, if it was made the same way."""
+    if not tile.output.exists() or options.overwrite:
+        return run_tile(
+            tile.coadd, tile.redrock, tile.output, options.network, options.tile, overwrite=True
+        )
     there = read_output(tile.output)
     wanted: dict[str, Any] = recipe_of(options.network, options.tile)
     # What two runs must share for the outputs of one to serve the other.

@@ -118,7 +118,7 @@ def afterburner(
         templates=templates or [],
         processes=processes,
     )
-    if options.call.how == "later":
+    if options.how == "later":
         console.print("redrock is not here: its reruns are left for later", highlight=False)
     if reduction is not None:
         network = {"weights": weights, "offsets": offsets, "device": device}
