@@ -13,8 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import write_template
 
 from quasarloop.afterburner.launch_redrock import numpy_as_redrock_knows_it
-from quasarloop.afterburner.priors import Priors, clear_priors, write_priors
-from quasarloop.afterburner.redrock_run import plan_runs
+from quasarloop.afterburner.redrock_run import Priors, clear_priors, plan_runs, write_priors
 from quasarloop.afterburner.templates import find_quasar_templates
 from quasarloop.errors import RedrockError
 

@@ -9,13 +9,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import network_answer, redrock_rows
 
-from quasarloop.afterburner.priors import box_widths, todays_width
 from quasarloop.afterburner.reruns import (
     RerunBit,
     Selection,
+    box_widths,
     plan_reruns,
     policy_named,
     published_threshold,
+    todays_width,
     unfit_rows,
 )
 from quasarloop.errors import SelectionError

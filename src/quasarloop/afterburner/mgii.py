@@ -119,6 +119,7 @@ def fit_mgii(
         NaN rows where the window leaves the wavelength range, or half of it has no usable pixel.
     """
     chosen = options or MgIIOptions()
+    wave = np.asarray(wave_aa, np.float64)
     line_aa = (1 + np.asarray(z, np.float64)) * np.mean(MGII_DOUBLET_AA)
     half = chosen.window_aa / 2
     columns = np.full((7, len(line_aa)), np.nan)
@@ -128,11 +129,8 @@ def fit_mgii(
     for start in range(0, len(rows), _BLOCK_ROWS):
         block = rows[start : start + _BLOCK_ROWS]
         model = None if reference is None else reference[block]
-        columns[:, block] = _fit_block(
-            _windows(np.asarray(wave_aa, np.float64), flux[block], ivar[block], model,
-                     line_aa[block], half),
-            chosen,
-        )  # fmt: skip
+        data = _windows(wave, flux[block], ivar[block], model, line_aa[block], half)
+        columns[:, block] = _fit_block(data, chosen)
     return MgIIFits(*columns)
 
 

@@ -1,6 +1,6 @@
 """From a coadd and its redrock file to a qso_mgii file, row for row."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Final
@@ -85,7 +85,7 @@ def fit_mgii_file(
     options: MgIIOptions | None = None,
     overwrite: bool = False,
 ) -> Block:
-    """Write a qso_mgii file; returns its columns.
+    """Write desispec's qso_mgii file, every row of the redrock file; return its columns.
 
     Raises:
         DataFormatError: as `mgii_block`.
@@ -93,8 +93,8 @@ def fit_mgii_file(
     """
     check_output(out, overwrite=overwrite)
     chosen = options or MgIIOptions()
-    rows = read_redrock_file(redrock)
-    block = mgii_block(coadd, rows, templates, chosen)
+    first = read_redrock_file(redrock)
+    block = mgii_block(coadd, first, templates, chosen)
     numbers = enumerate(asdict(chosen).items())
     cards = {
         "COADD": Path(coadd).name,
@@ -103,21 +103,15 @@ def fit_mgii_file(
         "QLVER": versions()["quasarloop"],
         **{f"MGII_{i}": f"{key}={value:g}" for i, (key, value) in numbers},
     }
-    _write(block, rows, out, cards)
-    return block
-
-
-def _write(block: Block, redrock: RedrockRows, out: str | Path, cards: Mapping[str, str]) -> None:
-    """Write the columns of desispec's qso_mgii file, every row of the redrock file."""
     table: Block = {
-        "TARGETID": redrock.target_id,
-        "RA": redrock.ra_deg,
-        "DEC": redrock.dec_deg,
-        "Z_RR": redrock.fits.z,
-        "ZERR": redrock.fits.zerr.astype(np.float32),
+        "TARGETID": first.target_id,
+        "RA": first.ra_deg,
+        "DEC": first.dec_deg,
+        "Z_RR": first.fits.z,
+        "ZERR": first.fits.zerr.astype(np.float32),
         "IS_QSO_MGII": block["IS_QSO_MGII"],
-        redrock.phase.column: redrock.target_bits,
-        "SPECTYPE": redrock.fits.spectype.astype("S10"),
+        first.phase.column: first.target_bits,
+        "SPECTYPE": first.fits.spectype.astype("S10"),
     }
     table |= {name: block[name] for name in block if name not in table}
     dtype = np.dtype([(name, values.dtype) for name, values in table.items()])
@@ -128,6 +122,7 @@ def _write(block: Block, redrock: RedrockRows, out: str | Path, cards: Mapping[s
             fits[_HDU].append(rows)
         for key, value in cards.items():
             fits[_HDU].write_key(key, value)
+    return block
 
 
 def _matched(coadd: str | Path, redrock: RedrockRows) -> Iterator[Spectra]:

@@ -7,9 +7,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.priors import Priors
 from quasarloop.afterburner.redrock_file import RedrockFits, find_rows
-from quasarloop.afterburner.redrock_run import Run
+from quasarloop.afterburner.redrock_run import Priors, Run
 from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.zwarn import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, Zwarn

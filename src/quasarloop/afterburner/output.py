@@ -16,7 +16,7 @@ from quasarloop.afterburner.new_fits import NewFits
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 from quasarloop.afterburner.survey_targets import phase_of
-from quasarloop.columns import Column, columns_of_lines
+from quasarloop.columns import columns_of_lines
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
 from quasarloop.tables import new_fits
@@ -127,9 +127,31 @@ def write_output(path: Path, table: NDArray[np.void], recipe: Mapping[str, Any])
     Raises:
         OutputError: cannot be written.
     """
+    columns = output_columns(phase_of(table.dtype.names or ()).column)
+    templates = enumerate(recipe["redrock"]["templates"])
+    dependencies = {
+        **recipe["versions"],
+        "QN_MODEL_FILE": recipe["network"]["weights"],
+        "redrock": recipe["redrock"]["version"],
+        **{f"RR_TEMPLATE_{number}": template["name"] for number, template in templates},
+    }
+    text = json.dumps(recipe, sort_keys=True, ensure_ascii=True)
     with new_fits(path) as out:
         out.write(table, extname=_HDU)
-        _write_header(out[_HDU], table, recipe)
+        hdu = out[_HDU]
+        for number, column in enumerate(columns, start=1):
+            hdu.write_key(f"TCOMM{number}", column.text)
+        # As desiutil.depend records them, so that the survey's tools find them.
+        for number, (name, value) in enumerate(dependencies.items()):
+            hdu.write_key(f"DEPNAM{number:02d}", name)
+            hdu.write_key(f"DEPVER{number:02d}", str(value))
+        for number, bit in enumerate(RerunBit):
+            hdu.write_key(f"RBIT{number:02d}", bit.name, comment=f"bit {number} of RERUN_BITS")
+        hdu.write_history(_OPEN)
+        for start in range(0, len(text), _LINE_WIDTH):
+            # A mark at both ends: blanks there would be lost.
+            hdu.write_history(f"|{text[start : start + _LINE_WIDTH]}|")
+        hdu.write_history(_CLOSE)
 
 
 def read_output(path: str | Path) -> OutputFile:
@@ -145,7 +167,7 @@ def read_output(path: str | Path) -> OutputFile:
         raise DataFormatError(
             f"{path}: no afterburner output ({exc}); expected HDU {_HDU}"
         ) from exc
-    columns = _columns_of(table)
+    columns = output_columns(phase_of(table.dtype.names or ()).column)
     missing = [column.name for column in columns if column.name not in (table.dtype.names or ())]
     recipe = _recipe(header)
     if missing or recipe is None:
@@ -156,39 +178,6 @@ def read_output(path: str | Path) -> OutputFile:
     # Native byte order, and bytes where the reading library makes words of them.
     rows = table[[column.name for column in columns]]
     return OutputFile(rows.astype([(c.name, c.dtype) for c in columns]), recipe)
-
-
-def _write_header(hdu: Any, table: NDArray[np.void], recipe: Mapping[str, Any]) -> None:
-    for number, column in enumerate(_columns_of(table), start=1):
-        hdu.write_key(f"TCOMM{number}", column.text)
-    # As desiutil.depend records them, so that the survey's tools find them.
-    for number, (name, value) in enumerate(_dependencies(recipe)):
-        hdu.write_key(f"DEPNAM{number:02d}", name)
-        hdu.write_key(f"DEPVER{number:02d}", value)
-    for number, bit in enumerate(RerunBit):
-        hdu.write_key(f"RBIT{number:02d}", bit.name, comment=f"bit {number} of RERUN_BITS")
-    hdu.write_history(_OPEN)
-    text = json.dumps(recipe, sort_keys=True, ensure_ascii=True)
-    for start in range(0, len(text), _LINE_WIDTH):
-        # A mark at both ends: blanks there would be lost.
-        hdu.write_history(f"|{text[start : start + _LINE_WIDTH]}|")
-    hdu.write_history(_CLOSE)
-
-
-def _columns_of(table: NDArray[np.void]) -> tuple[Column, ...]:
-    """Return an output's columns; the one of target bits is called as the survey's phase does."""
-    return output_columns(phase_of(table.dtype.names or ()).column)
-
-
-def _dependencies(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
-    templates = enumerate(recipe["redrock"]["templates"])
-    found = {
-        **recipe["versions"],
-        "QN_MODEL_FILE": recipe["network"]["weights"],
-        "redrock": recipe["redrock"]["version"],
-        **{f"RR_TEMPLATE_{number}": template["name"] for number, template in templates},
-    }
-    return [(name, str(value)) for name, value in found.items()]
 
 
 def _recipe(header: Any) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,17 @@ def write_quasar_catalogue(
     variable = np.empty(0, np.int64) if wise_variable is None else read_target_ids(wise_variable)
     counts: Counter[str] = Counter()
     seen: set[int] = set()
-    header = _header(chosen, wise_variable)
+    header = {
+        "recipe": asdict(chosen.recipe),
+        "targets": chosen.targets,
+        "waiting": chosen.waiting,
+        "mgii": chosen.mgii,
+        "mgii_reference": "constant" if chosen.mgii_templates is None else "redrock",
+        "mgii_options": asdict(chosen.mgii_options),
+        "wise_variable": None if wise_variable is None else Path(wise_variable).name,
+        "maskbits": {f"{bit.name} ({int(bit)})": BIT_TEXT[bit] for bit in QsoBit},
+        "versions": versions(),
+    }
     with (
         open_writer(out, DESI_COLUMNS, header, overwrite=overwrite) as append,
         open_session(_petal, engine=engine, shared=(network_dir, variable, chosen)) as session,
@@ -157,20 +167,6 @@ def _count(counts: Counter[str], seen: set[int], rows: Block) -> None:
         counts[str(bit.name)] += int(((bits & bit) != 0).sum())
 
 
-def _header(options: CatalogueOptions, wise_variable: str | Path | None) -> dict[str, Any]:
-    return {
-        "recipe": asdict(options.recipe),
-        "targets": options.targets,
-        "waiting": options.waiting,
-        "mgii": options.mgii,
-        "mgii_reference": "constant" if options.mgii_templates is None else "redrock",
-        "mgii_options": asdict(options.mgii_options),
-        "wise_variable": None if wise_variable is None else Path(wise_variable).name,
-        "maskbits": {f"{bit.name} ({int(bit)})": BIT_TEXT[bit] for bit in QsoBit},
-        "versions": versions(),
-    }
-
-
 @dataclass(frozen=True)
 class NetworkSummary:
     """What was made.
@@ -226,10 +222,8 @@ def write_network_catalogue(
     counts: Counter[str] = Counter()
     objects: set[int] = set()
 
-    header = {
-        **catalogue_header(path, network, chosen),
-        "maskbits": {f"NETWORK ({int(QsoBit.NETWORK)})": BIT_TEXT[QsoBit.NETWORK]},
-    }
+    header = catalogue_header(path, network, chosen)
+    header["maskbits"] = {f"NETWORK ({int(QsoBit.NETWORK)})": BIT_TEXT[QsoBit.NETWORK]}
     with open_writer(out, NETWORK_COLUMNS, header, overwrite=overwrite) as append:
         blocks = iter_inputs(
             inputs, network.config.grid, on_bad=on_bad, on_done=lambda: counts.update(steps=1)

@@ -139,16 +139,12 @@ def _read_matched(
             "%s has %d of the %d targets; the others count as not classified",
             path, len(theirs), len(target_id),
         )  # fmt: skip
-    out = {name: _spread(values, row, len(target_id)) for name, values in block.items()}
-    out["TARGETID"] = target_id
-    return out
-
-
-def _spread(values: NDArray[Any], row: NDArray[np.intp], n: int) -> NDArray[Any]:
-    fill = np.nan if values.dtype.kind == "f" else values.dtype.type()
-    out = np.full((n, *values.shape[1:]), fill, dtype=values.dtype)
-    out[row] = values
-    return out
+    out: Block = {}
+    for name, values in block.items():
+        fill = np.nan if values.dtype.kind == "f" else values.dtype.type()
+        out[name] = np.full((len(target_id), *values.shape[1:]), fill, dtype=values.dtype)
+        out[name][row] = values
+    return {**out, "TARGETID": target_id}
 
 
 def _refuse_duplicates(path: str | Path, hdu: str, target_id: NDArray[Any]) -> None:

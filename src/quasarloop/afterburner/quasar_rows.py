@@ -25,9 +25,8 @@ from quasarloop.afterburner.maskbits import (
     takes_rerun,
 )
 from quasarloop.afterburner.mgii import MgIIOptions
-from quasarloop.afterburner.priors import PAPER_WIDTH
 from quasarloop.afterburner.redrock_file import RedrockRows
-from quasarloop.afterburner.reruns import RerunBit
+from quasarloop.afterburner.reruns import PAPER_WIDTH, RerunBit
 from quasarloop.afterburner.survey_targets import SECONDARY_COLUMNS, target_mask
 from quasarloop.columns import Block
 from quasarloop.errors import SelectionError

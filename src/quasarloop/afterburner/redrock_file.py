@@ -28,7 +28,6 @@ _HDU: Final = "REDSHIFTS"
 _FIT_COLUMNS: Final = (
     "Z", "ZERR", "ZWARN", "SPECTYPE", "SUBTYPE", "CHI2", "DELTACHI2", "COEFF",
 )  # fmt: skip
-_MOST_TEMPLATES: Final = 100  # two digits in the keyword
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,6 @@ class RedrockFits:
     version: str
     templates: tuple[str, ...]
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.target_id)
-
 
 @dataclass(frozen=True)
 class RedrockRows:
@@ -87,7 +82,7 @@ class RedrockRows:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.fits)
+        return len(self.target_id)
 
     @property
     def target_id(self) -> NDArray[np.int64]:
@@ -121,7 +116,7 @@ def read_redrock_rows(
             if hdu is not None:
                 known |= _in_rows(file, hdu, columns, fits.target_id)
     unknown = {"TARGET_RA": np.nan, "TARGET_DEC": np.nan, "OBJTYPE": "", phase.column: 0}
-    found = {name: np.full(len(fits), value) for name, value in unknown.items()} | found
+    found = {name: np.full(len(fits.target_id), value) for name, value in unknown.items()} | found
     return RedrockRows(
         fits=fits,
         ra_deg=found["TARGET_RA"].astype(np.float64),
@@ -197,6 +192,8 @@ def _fits(file: FitsFile) -> RedrockFits:
             f"{file.path}: {_HDU} has no column {', '.join(missing)}; expected a redrock file"
         )
     header = file.hdus[0].header
+    numbers = [f"{i:02d}" for i in range(100) if f"TEMNAM{i:02d}" in header]
+    templates = (f"{header[f'TEMNAM{i}']} {header.get(f'TEMVER{i}', 'unknown')}" for i in numbers)
     types = {"ZWARN": np.int64, "SPECTYPE": np.str_, "SUBTYPE": np.str_}
     fits: dict[str, Any] = {
         name.lower(): found[name].astype(types.get(name, np.float64)) for name in _FIT_COLUMNS
@@ -206,14 +203,5 @@ def _fits(file: FitsFile) -> RedrockFits:
         target_id=ids,
         **fits,
         version=str(header.get("RRVER", "unknown")),
-        templates=_templates(header),
-    )
-
-
-def _templates(header: Mapping[str, Any]) -> tuple[str, ...]:
-    numbers = (f"{i:02d}" for i in range(_MOST_TEMPLATES))
-    return tuple(
-        f"{header[f'TEMNAM{number}']} {header.get(f'TEMVER{number}', 'unknown')}"
-        for number in numbers
-        if f"TEMNAM{number}" in header
+        templates=tuple(templates),
     )

@@ -1,4 +1,4 @@
-"""Redrock run again on some targets: as a library, as a program, or later by hand."""
+"""Redrock run again on some targets, with priors: as a library, as a program, or later by hand."""
 
 import contextlib
 import importlib.util
@@ -17,21 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner import launch_redrock
-from quasarloop.afterburner.priors import Priors, write_priors
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits
 from quasarloop.afterburner.templates import Template, find_quasar_templates
 from quasarloop.artefacts import check_folder, write_atomically
 from quasarloop.errors import RedrockError
+from quasarloop.tables import new_fits
 
 __all__ = [
+    "Priors",
     "RedrockOptions",
     "Run",
+    "clear_priors",
     "has_redrock",
     "later_folder",
     "plan_runs",
     "run_redrock",
     "write_for_later",
+    "write_priors",
 ]
+
+Floats = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +85,37 @@ class RedrockOptions:
     def program(self) -> str:
         """Redrock's program, or the Python that has it."""
         return self.rrdesi or "rrdesi"
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Flat priors of each row; a row can have several, each for a run of its own.
+
+    Attributes:
+        z: (n, k) centre; NaN where the row has no such prior.
+        width: (n, k) FULL width in z; NaN likewise.
+    """
+
+    z: Floats
+    width: Floats
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(n, k) True where there is a prior."""
+        return np.isfinite(self.z) & np.isfinite(self.width)
+
+    def contain(self, z: Floats) -> NDArray[np.bool_]:
+        """Return (n, k) which priors allow these (n,) redshifts.
+
+        >>> Priors(np.array([[2.0, np.nan]]), np.array([[0.1, np.nan]])).contain(np.array([2.04]))
+        array([[ True, False]])
+        """
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.abs(z[:, None] - self.z) <= self.width / 2)
+
+    def only(self, kept: NDArray[np.bool_]) -> "Priors":
+        """Return the same rows with some priors alone; ``kept`` (n, k) or (n, 1)."""
+        return Priors(*(np.where(kept, part, np.nan) for part in (self.z, self.width)))
 
 
 @dataclass(frozen=True)
@@ -132,6 +168,51 @@ def plan_runs(target_id: NDArray[np.int64], priors: Priors) -> list[Run]:
             z, width = priors.z[some, column], priors.width[some, column]
             runs.append(Run(len(runs) + 1, column, target_id[some], z, width))
     return runs
+
+
+def clear_priors(priors: Priors, grids: tuple[Floats, ...], *, least: int) -> Priors:
+    """Take out priors in which redrock would have too few redshifts to try.
+
+    Redrock stops altogether, for all targets, if one of them has nothing to try.
+
+    Args:
+        priors: to look through.
+        grids: redshifts each template is tried at.
+        least: so many of them must lie inside, for at least one template.
+    """
+    reached = np.zeros(priors.z.shape, dtype=bool)
+    low, high = priors.z - priors.width / 2, priors.z + priors.width / 2
+    for grid in grids:
+        ordered = np.sort(grid)
+        inside = np.searchsorted(ordered, high, "left") - np.searchsorted(ordered, low, "right")
+        reached |= inside >= least
+    return priors.only(reached)
+
+
+def write_priors(path: Path, target_id: NDArray[np.int64], z: Floats, width: Floats) -> None:
+    """Write a prior file exactly as redrock.priors.Priors reads it.
+
+    Args:
+        path: the file.
+        target_id: (n,) int64; the reader keeps one prior per target.
+        z: (n,) centres.
+        width: (n,) full widths; the column is called SIGMA.
+
+    Raises:
+        RedrockError: no rows, a repeated target, or a prior that is not finite.
+    """
+    good = np.isfinite(z) & np.isfinite(width) & (width > 0)
+    if not len(target_id) or len(np.unique(target_id)) != len(target_id) or not good.all():
+        raise RedrockError(
+            f"{path}: {len(target_id)} priors, {np.sum(~good)} of them not finite, "
+            f"{len(np.unique(target_id))} different targets; expected one finite prior per target"
+        )
+    # The reader takes the function of row 0 for all rows.
+    function = np.full(len(target_id), b"tophat")
+    dtype = [("TARGETID", "i8"), ("FUNCTION", function.dtype), ("Z", "f8"), ("SIGMA", "f8")]
+    table = np.rec.fromarrays([target_id, function, z, width], dtype=np.dtype(dtype))
+    with new_fits(path) as fits:
+        fits.write(table, extname="PRIORS")
 
 
 def run_redrock(coadd: Path, runs: Sequence[Run], options: RedrockOptions) -> list[RedrockFits]:
@@ -224,8 +305,6 @@ def _tail(log: Path) -> str:
 
 
 _COMMANDS: Final = "redrock.sh"
-_OURS: Final = ("priors-*.fits", "targets-*.txt", "redrock-*.fits", _COMMANDS)
-_TEMPLATES_HERE: Final = '"${RR_TEMPLATE_DIR:?}"/rrtemplate-QSO-*.fits'
 
 
 def later_folder(output: Path) -> Path:
@@ -248,7 +327,7 @@ def write_for_later(
     """
     folder = check_folder(later_folder(output))
     # Results of an earlier rerun must not be taken for those of this one.
-    for pattern in _OURS:
+    for pattern in ("priors-*.fits", "targets-*.txt", "redrock-*.fits", _COMMANDS):
         for path in folder.glob(pattern):
             path.unlink()
     lines = [
@@ -266,7 +345,8 @@ def write_for_later(
         words = [shlex.quote(word.removeprefix(f"{folder}/")) for word in arguments]
         if not options.found:
             # Not known here: the place the survey's environments name.
-            words.insert(words.index("--templates") + 1, _TEMPLATES_HERE)
+            here = '"${RR_TEMPLATE_DIR:?}"/rrtemplate-QSO-*.fits'
+            words.insert(words.index("--templates") + 1, here)
         lines.append(" ".join([shlex.quote(options.program), *words]))
     script = folder / _COMMANDS
     with write_atomically(script) as temporary:

@@ -9,14 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.network_step import NetworkResult
-from quasarloop.afterburner.priors import (
-    PAPER_WIDTH,
-    Priors,
-    box_widths,
-    clear_priors,
-    todays_width,
-)
 from quasarloop.afterburner.redrock_file import RedrockRows
+from quasarloop.afterburner.redrock_run import Priors, clear_priors
 from quasarloop.afterburner.survey_targets import target_mask
 from quasarloop.classes import CONFIDENCE_THRESHOLD, ThresholdOptions, Thresholds
 from quasarloop.errors import SelectionError
@@ -24,14 +18,17 @@ from quasarloop.network.config import NetworkConfig
 from quasarloop.read.desi import TARGET_TYPE
 
 __all__ = [
+    "PAPER_WIDTH",
     "POLICIES",
     "THRESHOLDS",
     "RerunBit",
     "RerunPlan",
     "Selection",
+    "box_widths",
     "plan_reruns",
     "policy_named",
     "published_threshold",
+    "todays_width",
     "unfit_rows",
 ]
 
@@ -70,6 +67,8 @@ _AGAINST: Final = (
 
 Floats = NDArray[np.float64]
 
+# Flat prior, full width in z. Source: paper, Section 2.
+PAPER_WIDTH: Final = 0.1
 # Ours: the prior reaches so many standard deviations of the joint redshift to both sides, …
 _REACH_SIGMA: Final = 5.0
 # … at least half a box of the best line: a narrower prior often holds a single minimum, for which
@@ -163,6 +162,32 @@ def policy_named(name: str) -> RerunPolicy:
     if name not in POLICIES:
         raise SelectionError(f"no rerun policy named {name!r}; known: {', '.join(POLICIES)}")
     return POLICIES[name]
+
+
+def todays_width(config: NetworkConfig) -> float:
+    """Return a of today's width a (1 + z): two boxes, as desispec computes them.
+
+    Source: desispec.scripts.qsoqn; docs/reference/desi.md, "Reruns and priors".
+    """
+    edges = config.grid.lower_edges_aa
+    return float(2 * ((edges[-1] / edges[0]) ** (1 / config.n_boxes) - 1))
+
+
+def box_widths(z: Floats, line_rest_aa: Floats, config: NetworkConfig) -> Floats:
+    """Return the width in redshift of the box a line is found in, on either kind of grid.
+
+    On the log grid a box is the same in ln(1 + z) everywhere. On a linear grid it is the same in
+    wavelength, so that it spans more redshift for a blue line than for a red one.
+
+    Args:
+        z: (n,) redshifts.
+        line_rest_aa: (n,) rest wavelength of the line that gave them.
+        config: grid and number of boxes.
+    """
+    bins = config.grid.n_bins / config.n_boxes
+    if config.grid.kind == "log":
+        return np.asarray((1 + z) * (10 ** (config.grid.step * bins) - 1))
+    return np.asarray(config.grid.step * bins / line_rest_aa + 0 * z)
 
 
 def _papers_priors(network: NetworkResult, _config: NetworkConfig) -> Priors:

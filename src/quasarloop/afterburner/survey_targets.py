@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ class Phase:
     name: str
     column: str
     bits: Mapping[str, int]
-    aliases: Mapping[str, tuple[str, ...]]
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def phase_of(columns: Sequence[str]) -> Phase:
@@ -70,20 +70,10 @@ def target_mask(phase: Phase, names: Sequence[str]) -> int:
     return mask
 
 
-def _read_phases() -> tuple[Phase, ...]:
-    tables = tomllib.loads((Path(__file__).parent / "data" / "target_bits.toml").read_text())
-    return tuple(
-        Phase(
-            name,
-            table["column"],
-            table["bits"],
-            {alias: tuple(names) for alias, names in table.get("aliases", {}).items()},
-        )
-        for name, table in tables.items()
-    )
-
-
-PHASES: Final = _read_phases()
+_FILE: Final = Path(__file__).parent / "data" / "target_bits.toml"
+PHASES: Final = tuple(
+    Phase(name, **table) for name, table in tomllib.loads(_FILE.read_text()).items()
+)
 _MAIN: Final = next(phase for phase in PHASES if phase.name == "main")
 # Bits of the secondary programmes, by phase; commissioning and SV2 have none for quasars.
 SECONDARY_COLUMNS: Final = ("SCND_TARGET", "SV1_SCND_TARGET", "SV3_SCND_TARGET")

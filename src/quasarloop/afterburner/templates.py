@@ -31,10 +31,6 @@ __all__ = [
 
 # Redrock's two quasar templates, below and above z = 1.5. Source: redrock-templates, since 2022.
 _SUBTYPES: Final = ("HIZ", "LOZ")
-_PATTERN: Final = "rrtemplate-QSO-*.fits*"
-# Redrock's list of the templates of a folder that are in use (since January 2024).
-_LIST: Final = "templates-default.txt"
-_LIST_PREFIX: Final = "rrtemplate-QSO-"
 _FOLDER_VARIABLE: Final = "RR_TEMPLATE_DIR"
 # What redrock tries where a template has no redshifts: z, z, step in log10(1 + z).
 # Source: redrock.templates, default of --zscan-qso.
@@ -93,12 +89,13 @@ def find_quasar_templates(given: Sequence[str | Path] = ()) -> tuple[Template, .
 
 
 def _files_in(folder: Path) -> list[Path]:
-    listed = folder / _LIST
+    # Redrock's list of the templates of a folder that are in use (since January 2024).
+    listed = folder / "templates-default.txt"
     if listed.is_file():
         lines = (line.split() for line in listed.read_text(encoding="utf-8").splitlines())
         names = [words[0] for words in lines if words and not words[0].startswith("#")]
-        return [folder / name for name in names if Path(name).name.startswith(_LIST_PREFIX)]
-    return sorted(folder.glob(_PATTERN))
+        return [folder / name for name in names if Path(name).name.startswith("rrtemplate-QSO-")]
+    return sorted(folder.glob("rrtemplate-QSO-*.fits*"))
 
 
 def _usual_folder() -> Path:
@@ -125,7 +122,7 @@ def _read(path: Path) -> Template:
     if not path.is_file():
         raise RedrockError(f"no template {path}; check the name")
     with open_fits(path) as file:
-        header: dict[str, Any] = dict(file.hdus[0].header)
+        header = file.hdus[0].header
         redshifts = file.named("REDSHIFTS")
         low, high, step = _SCAN
         tried = 10 ** np.arange(np.log10(1 + low), np.log10(1 + high), step) - 1

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.network_step import Network, classify_coadd
 from quasarloop.afterburner.new_fits import FirstFits, merge_runs, wait_for_runs
 from quasarloop.afterburner.output import build_table, put_fits, read_output, write_output
-from quasarloop.afterburner.priors import Priors
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits, read_redrock_rows
 from quasarloop.afterburner.redrock_run import (
+    Priors,
     RedrockOptions,
     Run,
     later_folder,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from quasarloop.afterburner.network_step import Network, load_network
 from quasarloop.afterburner.output import read_output
@@ -23,11 +23,7 @@ from quasarloop.errors import DataFormatError, OutputError, RedrockError
 
 __all__ = ["RunOptions", "Tile", "find_tiles", "finish_all", "run_tiles"]
 
-
 logger = logging.getLogger(__name__)
-
-_COADD: Final = "coadd-"
-_SUFFIXES: Final = (".fits", ".fits.gz")
 
 
 @dataclass(frozen=True)
@@ -79,10 +75,10 @@ def find_tiles(reduction: str | Path, out: str | Path) -> list[Tile]:
         DataFormatError: no pairs there.
     """
     top = Path(reduction)
-    coadds = sorted(p for s in _SUFFIXES for p in top.rglob(f"{_COADD}*{s}"))
+    coadds = sorted(p for end in (".fits", ".fits.gz") for p in top.rglob(f"coadd-*{end}"))
     tiles = []
     for coadd in coadds:
-        rest = coadd.name.removeprefix(_COADD)
+        rest = coadd.name.removeprefix("coadd-")
         redrock = coadd.with_name(f"redrock-{rest}")
         plain = coadd.with_name(f"redrock-{rest.removesuffix('.gz')}")
         partner = redrock if redrock.is_file() else plain
