@@ -221,7 +221,6 @@ def write_network_catalogue(
     inputs = find_inputs(paths)
     counts: Counter[str] = Counter()
     objects: set[int] = set()
-
     header = catalogue_header(path, network, chosen)
     header["maskbits"] = {f"NETWORK ({int(QsoBit.NETWORK)})": BIT_TEXT[QsoBit.NETWORK]}
     with open_writer(out, NETWORK_COLUMNS, header, overwrite=overwrite) as append:

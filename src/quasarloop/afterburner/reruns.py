@@ -136,11 +136,10 @@ def plan_reruns(
     """
     bits = unfit.copy()
     priors = policy.priors(network, config)
-    quasar = redrock.fits.spectype == "QSO"
     open_ = (unfit & _AGAINST) == 0
     if policy.classes:
         bits[open_ & ~np.isin(redrock.fits.spectype, policy.classes)] |= RerunBit.CLASS_EXEMPT
-    agrees = quasar & priors.contain(redrock.fits.z).any(axis=1)
+    agrees = (redrock.fits.spectype == "QSO") & priors.contain(redrock.fits.z).any(axis=1)
     bits[open_ & agrees] |= RerunBit.REDROCK_AGREES
     if grids is not None:
         priors = clear_priors(priors, grids, least=_LEAST_STEPS)
