@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import tempfile
@@ -22,6 +23,7 @@ __all__ = [
     "checksum",
     "read_manifest",
     "versions",
+    "without_nan",
     "write_atomically",
     "write_manifest",
 ]
@@ -126,6 +128,11 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataFormatError(f"{path} holds a {type(content).__name__}; expected a JSON object")
     return content
+
+
+def without_nan(value: Any) -> Any:
+    """Return None for NaN, which JSON has not, and any other value as it is."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.artefacts import without_nan
 from quasarloop.classes import Thresholds
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.metrics import (
@@ -164,14 +165,10 @@ def judgement_record(judgement: Judgement) -> dict[str, Any]:
         "redshift": {
             "n": z.n,
             "right": _record(z.right),
-            **{name: _number(getattr(z, name)) for name in ("bias", "nmad", "scatter")},
+            **{name: without_nan(getattr(z, name)) for name in ("bias", "nmad", "scatter")},
         },
     }
 
 
 def _record(share: Share) -> dict[str, Any]:
-    return asdict(share) | {"value": _number(share.value)}
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return asdict(share) | {"value": without_nan(share.value)}

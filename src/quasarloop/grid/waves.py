@@ -157,9 +157,9 @@ def grid_from_edges(lower_edges_aa: ArrayLike) -> WaveGrid:
     for known in _NAMED.values():
         if len(edges) == known.n_bins and np.allclose(edges, known.lower_edges_aa, rtol=1e-7):
             return known
-    kinds: tuple[Literal["linear", "log"], ...] = ("linear", "log")
-    for kind in kinds:
-        values = edges if kind == "linear" else np.log10(edges)
+    scales: dict[Literal["linear", "log"], NDArray[np.float64]]
+    scales = {"linear": edges, "log": np.log10(edges)}
+    for kind, values in scales.items():
         steps = np.diff(values)
         mean = float(steps.mean())
         if mean > 0 and np.all(np.abs(steps - mean) < _UNIFORM_TOLERANCE * mean):

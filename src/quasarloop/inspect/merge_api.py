@@ -1,12 +1,12 @@
 """Routes of the merger, and agreement statistics."""
 
-import math
 from dataclasses import asdict
 from typing import Any, Final, Literal
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Response
 
+from quasarloop.artefacts import without_nan
 from quasarloop.inspect.ledger import Save, history, save_decision
 from quasarloop.inspect.results import Result, agreement_of, count_states, results
 from quasarloop.inspect.security import InCampaign, Merger, Overseer
@@ -115,4 +115,4 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return without_nan(value)

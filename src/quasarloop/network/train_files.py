@@ -1,6 +1,5 @@
 """From a store and truth tables to a weights file, its history and its manifest."""
 
-import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import check_output, checksum, versions, write_manifest
+from quasarloop.artefacts import check_output, checksum, versions, without_nan, write_manifest
 from quasarloop.errors import GridError, OutputError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.labelled import LabelCounts, TrainingData, hold_out, label_spectra
@@ -163,7 +162,7 @@ def _split(data: TrainingData, plan: TrainingPlan) -> Rows:
 def _manifest(plan: TrainingPlan, files: TrainedFiles, shards: list[str]) -> dict[str, Any]:
     result = files.result
     kept = result.history[result.weights.provenance["epoch_kept"] - 1]
-    numbers = {name: _number(value) for name, value in asdict(kept).items()}
+    numbers = {name: without_nan(value) for name, value in asdict(kept).items()}
     return {
         "training": dict(result.weights.provenance),
         "kept_epoch": numbers,
@@ -179,7 +178,3 @@ def _manifest(plan: TrainingPlan, files: TrainedFiles, shards: list[str]) -> dic
         "outputs": {path.name: checksum(path) for path in (plan.out, plan.history)},
         "versions": versions(),
     }
-
-
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,7 +1,7 @@
 """From eligible spectra to the chosen ones: rank, keep one per object, respect limits."""
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -134,18 +134,6 @@ _NO_EXPOSURE: Final = -1
 Features = Callable[[pl.DataFrame], NDArray[np.floating]]
 
 
-class Choice(NamedTuple):
-    """What was taken.
-
-    Attributes:
-        rows: `INDEX`, `OBJECT_ID`, `HOW` and what ranked them; best first.
-        n_full: objects that ranked high enough but met a limit.
-    """
-
-    rows: pl.DataFrame
-    n_full: int
-
-
 def one_per_object(frame: pl.LazyFrame, keep: Literal["score", "coadd"]) -> pl.LazyFrame:
     """Drop spectra that may not represent their object.
 
@@ -196,17 +184,22 @@ def choose(
     taken: NDArray[np.int64],
     options: SelectionOptions,
     features: Features | None = None,
-) -> Choice:
-    """Choose among eligible rows with `SCORE`; taken objects (they have labels) are left out."""
+) -> tuple[pl.DataFrame, int]:
+    """Choose among eligible rows with `SCORE`; taken objects (they have labels) are left out.
+
+    Returns:
+        The rows, best first: `INDEX`, `OBJECT_ID`, `HOW` and what ranked them; and the number of
+        objects that ranked high enough but met a limit.
+    """
     n_random = round(options.random_share * options.n)
-    first = _by_priority(eligible, taken, options, options.n - n_random, features)
+    first, n_full = _by_priority(eligible, taken, options, options.n - n_random, features)
     if not n_random:
-        return first
-    known = np.concatenate([taken, first.rows["OBJECT_ID"].to_numpy()])
+        return first, n_full
+    known = np.concatenate([taken, first["OBJECT_ID"].to_numpy()])
     # Another seed than the draw's own, or its noise would come back.
-    rest = ranked(eligible, random_number(options.seed + 1), known, options.n - len(first.rows))
-    rest = rest.head(options.n - len(first.rows)).with_columns(HOW=pl.lit("random"))
-    return Choice(pl.concat([first.rows, rest]), first.n_full)
+    rest = ranked(eligible, random_number(options.seed + 1), known, options.n - len(first))
+    rest = rest.head(options.n - len(first)).with_columns(HOW=pl.lit("random"))
+    return pl.concat([first, rest]), n_full
 
 
 def _by_priority(
@@ -215,7 +208,7 @@ def _by_priority(
     options: SelectionOptions,
     n: int,
     features: Features | None,
-) -> Choice:
+) -> tuple[pl.DataFrame, int]:
     priority = pl.col("SCORE")
     if options.draw == "proportional":
         priority = in_proportion(priority, seed=options.seed)
@@ -223,7 +216,7 @@ def _by_priority(
     if options.spread:
         pool = ranked(eligible, priority, taken, POOL * n).head(POOL * n)
         rows = pool[_spread(pool, n, features)]
-        return Choice(rows.with_columns(HOW=how), 0)
+        return rows.with_columns(HOW=how), 0
     look = n * _LOOK_AHEAD if options.limited else n
     while True:
         pool = ranked(eligible, priority, taken, look)
@@ -235,7 +228,7 @@ def _by_priority(
         look *= _GROWTH
     rows = pool.filter(pl.Series(mask))
     last = int(np.flatnonzero(mask).max(initial=-1))
-    return Choice(rows.with_columns(HOW=how), last + 1 - len(rows))
+    return rows.with_columns(HOW=how), last + 1 - len(rows)
 
 
 def _within_limits(

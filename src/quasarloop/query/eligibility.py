@@ -1,9 +1,9 @@
 """Which spectra may be chosen: a score and a reason for every row, and the count of each reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from quasarloop.query.scores import score_expression
 from quasarloop.query.som_files import CellsFile, count_cells
 from quasarloop.query.votes_input import VotesTable, beside_cells
 
-__all__ = ["Reason", "Step", "prepare", "steps_table"]
+__all__ = ["Reason", "Step", "prepare"]
 
 
 class Reason(IntEnum):
@@ -99,38 +99,19 @@ def _row_reason(
     return found.cast(pl.UInt8)
 
 
-def steps_table(n_spectra: int, removed: Sequence[tuple[Reason, int]]) -> tuple[Step, ...]:
-    """Return the count table from what each step took away."""
-    steps, left = [], n_spectra
-    for reason, n in removed:
-        left -= n
-        steps.append(Step(reason, n, left))
-    return tuple(steps)
-
-
-class Prepared(NamedTuple):
-    """Votes ready to be chosen from.
-
-    Attributes:
-        frame: the votes with `CELL`, `SCORE` and `REASON`, unread.
-        in_truth: (k,) objects that have labels.
-        counts, least_count: see `Selection`.
-    """
-
-    frame: pl.LazyFrame
-    in_truth: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    least_count: float
-
-
 def prepare(
     votes: VotesTable,
     cells_file: CellsFile | None,
     truth: KnownObjects | None,
     excluded: KnownObjects | None,
     options: SelectionOptions,
-) -> Prepared:
-    """Give every spectrum its score, and the reason it goes at once, if any."""
+) -> tuple[pl.LazyFrame, NDArray[np.int64], NDArray[np.int64], float]:
+    """Give every spectrum its score, and the reason it goes at once, if any.
+
+    Returns:
+        The votes with `CELL`, `SCORE` and `REASON`, unread; the (k,) objects that have labels;
+        counts and least count as in `Selection`.
+    """
     if options.keep == "coadd" and cells_file is None:
         raise SelectionError("which spectra are coadds is recorded in the map's cells; give them")
     counts, least, sparse = _sparse_cells(cells_file, options)
@@ -139,7 +120,7 @@ def prepare(
     reason = _row_reason(options, _objects(frame, excluded), sparse, farthest)
     score = score_expression(options.score, votes.thresholds, seed=options.seed)
     scored = frame.with_columns(SCORE=score.cast(pl.Float64))
-    return Prepared(scored.with_columns(REASON=reason), _objects(frame, truth), counts, least)
+    return scored.with_columns(REASON=reason), _objects(frame, truth), counts, least
 
 
 def _sparse_cells(

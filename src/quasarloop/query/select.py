@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import write_atomically
 from quasarloop.errors import SelectionError
 from quasarloop.query.choose import Features, choose, one_per_object, ranked
-from quasarloop.query.eligibility import Reason, Step, prepare, steps_table
+from quasarloop.query.eligibility import Reason, Step, prepare
 from quasarloop.query.options import KnownObjects, SelectionOptions
 from quasarloop.query.som_files import CellsFile
 from quasarloop.query.votes_input import INDEX, VotesTable
@@ -91,8 +91,8 @@ def select(
     by_reason = frame.group_by("REASON").agg(pl.len())
     counted, objects = pl.collect_all([by_reason, by_object], engine="streaming")  # in one pass
     free = objects.filter(~pl.col("OBJECT_ID").is_in(pl.Series(in_truth).implode()))
-    choice = choose(eligible, in_truth, options, features)
-    taken = np.concatenate([in_truth, choice.rows["OBJECT_ID"].to_numpy()])
+    chosen, n_full = choose(eligible, in_truth, options, features)
+    taken = np.concatenate([in_truth, chosen["OBJECT_ID"].to_numpy()])
     rejected = one_per_object(_with_reason(frame, Reason.OUTLIER), options.keep)
     outliers = ranked(rejected, pl.col("SCORE"), taken, options.n_outliers)
     outliers = outliers.head(options.n_outliers).with_columns(HOW=pl.lit("outlier"))
@@ -102,13 +102,14 @@ def select(
     removed += [
         (Reason.REPEAT, by_rule.get(int(Reason.ELIGIBLE), 0) - len(objects)),
         (Reason.IN_TRUTH, len(objects) - len(free)),
-        (Reason.CELL_FULL, choice.n_full),
-        (Reason.BELOW_CUT, len(free) - len(choice.rows) - choice.n_full),
+        (Reason.CELL_FULL, n_full),
+        (Reason.BELOW_CUT, len(free) - len(chosen) - n_full),
     ]
+    left = votes.n_rows - np.cumsum([n for _, n in removed])
     return Selection(
-        _whole_rows(frame, choice.rows),
+        _whole_rows(frame, chosen),
         _whole_rows(frame, outliers),
-        steps_table(votes.n_rows, removed),
+        tuple(Step(*rule, rest) for rule, rest in zip(removed, left.tolist(), strict=True)),
         votes.n_rows,
         counts,
         least,

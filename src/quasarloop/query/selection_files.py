@@ -1,7 +1,6 @@
 """What a selection leaves behind: tables, lists and the worklist the inspection page opens."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import check_folder, versions, write_atomically, write_manifest
+from quasarloop.artefacts import (
+    check_folder,
+    versions,
+    without_nan,
+    write_atomically,
+    write_manifest,
+)
 from quasarloop.classes import Vote
 from quasarloop.ensemble.votes import count_column
 from quasarloop.lines import NETWORK_LINES
@@ -80,8 +85,8 @@ def _record(selection: Selection) -> dict[str, Any]:
             {"what": step.sentence, "removed": step.removed, "left": step.left}
             for step in selection.steps
         ],
-        "score_cut": _number(selection.score_cut),
-        "least_count": _number(selection.least_count),
+        "score_cut": without_nan(selection.score_cut),
+        "least_count": without_nan(selection.least_count),
         "counts": selection.counts.tolist(),
         "edges": selection.edges.tolist(),
         "histogram": selection.histogram.tolist(),
@@ -150,15 +155,17 @@ def _entry(row: Mapping[str, Any], counts: Mapping[str, str]) -> dict[str, Any]:
         "SHARD_ROW": row["ROW"],
         "RANK": row["RANK"],
         "REASON": row["REASON"],
-        "SCORE": _number(row["SCORE"]),
-        "ENTROPY": _number(row["ENTROPY"]),
+        "SCORE": without_nan(row["SCORE"]),
+        "ENTROPY": without_nan(row["ENTROPY"]),
         "CELL": row["CELL"],
         "VOTES": {name: row[column] for name, column in counts.items() if column in row},
         "PROPOSALS": [
-            {"z": row[name], "who": label} for name, label in _PROPOSALS if _number(row.get(name))
+            {"z": row[name], "who": label}
+            for name, label in _PROPOSALS
+            if without_nan(row.get(name))
         ],
         "CONFIDENCES": {
-            line.column: _number(row[f"C_{line.column}"])
+            line.column: without_nan(row[f"C_{line.column}"])
             for line in NETWORK_LINES
             if f"C_{line.column}" in row
         },
@@ -171,8 +178,3 @@ def _entry(row: Mapping[str, Any], counts: Mapping[str, str]) -> dict[str, Any]:
 def _write_text(path: Path, text: str) -> None:
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _number(value: float | None) -> float | None:
-    """JSON has no NaN."""
-    return None if value is None or math.isnan(value) else float(value)
