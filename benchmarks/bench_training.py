@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.plain_network import plain_logits
 from quasarloop.network.config import preset
 from quasarloop.network.dropout import DropoutSource, relu_dropout
-from quasarloop.network.loss import TargetTensors, line_finder_loss, make_targets
+from quasarloop.network.loss import Targets, line_finder_loss, make_targets
 from quasarloop.network.model import LineFinder, fold_biases
 
 _BATCH = 256
@@ -89,12 +89,11 @@ def _fast_step(name: str, rate: float, *, low: bool) -> Callable[[], None]:
     return _with_denormals(step, flush=True)
 
 
-def _inputs(model: LineFinder) -> tuple[Tensor, TargetTensors]:
+def _inputs(model: LineFinder) -> tuple[Tensor, Targets]:
     config = model.config
     flux, spectype, z = _batch(config.grid.n_bins)
-    made = make_targets(spectype, z, np.full(_BATCH, -1), np.ones(_BATCH, dtype=bool), config)
-    tensors = (torch.from_numpy(array) for array in (made.box, made.offset, made.weight))
-    return flux, TargetTensors(*tensors)
+    ones = np.ones(_BATCH, dtype=bool)
+    return flux, make_targets(spectype, z, np.full(_BATCH, -1), ones, config)
 
 
 def _dropout_row(repeats: int) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def plain_predict(weights: Weights, flux) -> LineOutputs:
     with torch.inference_mode():
         logits = plain_logits(model, torch.tensor(flux, dtype=torch.float32))
         return LineOutputs(
-            model.confidences(logits.box.double()).numpy(),
+            logits.box.double().sigmoid().numpy(),
             model.offsets(logits.offset).numpy(),
             None if logits.log_p is None else logits.log_p.numpy(),
         )

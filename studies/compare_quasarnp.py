@@ -101,7 +101,10 @@ def _compare_originals(paths: list[Path], flux: dict[WaveGrid, NDArray[np.float3
         offset = np.abs(ours.offset - theirs.offset).max()
         is_qso, z_ours, z_theirs = _z_best(weights, ours, theirs)
         shift = SPEED_OF_LIGHT_KMS * np.abs(np.log((1 + z_ours) / (1 + z_theirs)))
-        ways = [("plain", "rescaled")[flag] for flag in (facts.quasarnp_rescales, weights.rescaled)]
+        ways = [
+            ("plain", "rescaled")[flag]
+            for flag in (facts.quasarnp_rescales, weights.config.rescales_offsets)
+        ]
         print(
             f"| {path.name} | {ways[0]} | {ways[1]} | {confidence:.1e} | {offset:.3g} "
             f"| {is_qso.sum()} | {shift[is_qso].max(initial=0):.3g} |"

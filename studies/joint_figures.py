@@ -17,7 +17,7 @@ from quasarloop.evaluate.oscillation import Oscillation, oscillation_with_truth
 from quasarloop.evaluate.redshift_figures import oscillation_figure
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineFinds
-from quasarloop.network.joint import JointRedshifts
+from quasarloop.network.redshift_reading import JointRedshifts
 
 CONFUSED_KMS = 15_000.0
 _SURE = 0.95

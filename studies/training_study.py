@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,7 +172,7 @@ def _train(
     last = result.history[-1]
     numbers = {name: getattr(last, name) for name, *_ in _COLUMNS if hasattr(last, name)}
     numbers["completeness_at_purity"] = _at_purity(result, data[rows.validation])
-    numbers["options"] = options.as_dict() | {"dropout": config.dropout}
+    numbers["options"] = asdict(options) | {"dropout": config.dropout}
     write_manifest(folder / f"{run.name}.json", numbers)
     for path in sorted((folder / run.name).iterdir()):
         path.unlink()

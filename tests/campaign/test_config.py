@@ -1,6 +1,6 @@
 """Options: every default explained, every slip refused by name."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 
 import pytest
 
@@ -90,7 +90,7 @@ def test_every_setting_of_learning_reaches_the_training():
     shape = {"preset": "busca2018", "filters": 9, "dropout": 0.8}
     assert set(chosen) | set(shape) == {field.name for field in fields(LearningSection)}
     section = TrainingSection(**chosen, **shape)
-    options = training_of(section, CampaignOptions()).as_dict()
+    options = asdict(training_of(section, CampaignOptions()))
     assert {name: options[name] for name in chosen} == chosen
     network = network_of(section, CampaignOptions())
     assert (network.n_conv, network.n_filters, network.dropout) == (4, 9, 0.8)

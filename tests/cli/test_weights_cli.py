@@ -93,7 +93,7 @@ def test_convert_makes_the_offsets_safe(file, tmp_path):
 
 def test_convert_as_asked(file, tmp_path):
     assert run("convert", file, tmp_path / "plain.h5", "--offsets", "plain").exit_code == 0
-    assert not read_weights(tmp_path / "plain.h5").rescaled
+    assert not read_weights(tmp_path / "plain.h5").config.rescales_offsets
     with h5py.File(tmp_path / "plain.h5") as content:
         assert "lambda" not in content["model_weights"]
 

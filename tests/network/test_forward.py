@@ -6,7 +6,7 @@ from benchmarks.plain_network import plain_logits
 
 from quasarloop.grid import LINEAR_GRID, WaveGrid
 from quasarloop.network.config import NetworkConfig, RedshiftGrid
-from quasarloop.network.model import LineFinder, fold_biases, set_momentum, use_mean_statistics
+from quasarloop.network.model import LineFinder, fold_biases, use_mean_statistics
 
 CONFIGS = {
     "same": NetworkConfig(n_filters=8, n_dense=10),
@@ -90,7 +90,8 @@ def test_mean_statistics_by_hand():
         ]
     mean = weight @ torch.stack([out.mean((0, 2)) for out in outs])
     var = weight @ torch.stack([out.transpose(0, 1).flatten(1).var(1) for out in outs])
-    set_momentum(model, 0.5)
+    for _, norm in model.trunk():
+        norm.momentum = 0.5
     use_mean_statistics(model, batches)
     norm = model.conv_norms[0]
     torch.testing.assert_close(norm.running_mean, mean, atol=1e-6, rtol=1e-4)

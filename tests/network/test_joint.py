@@ -11,13 +11,8 @@ from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
-from quasarloop.network.joint import (
-    CONFUSION,
-    JointCalibration,
-    JointRedshifts,
-    LineTrust,
-    joint_redshifts,
-)
+from quasarloop.network.joint import JointCalibration, LineTrust, joint_redshifts
+from quasarloop.network.redshift_reading import CONFUSION, JointRedshifts
 
 CONFIG = NetworkConfig()
 LINEAR = NetworkConfig(grid=LINEAR_GRID)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from quasarloop.grid import WaveGrid
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.loss import TargetTensors, line_finder_loss
+from quasarloop.network.loss import Targets, line_finder_loss
 
 N_BOXES = 13
 
@@ -73,7 +73,7 @@ def random_batch(seed, n=7, n_lines=3, dtype=torch.float64):
 
 
 def total(batch, config, mean_over="spectrum"):
-    targets = TargetTensors(batch["box"], batch["offset"], batch["weight"])
+    targets = Targets(batch["box"], batch["offset"], batch["weight"])
     return line_finder_loss(
         batch["box_logits"], batch["offset_logits"], targets, config, mean_over=mean_over
     ).total
@@ -84,7 +84,7 @@ def test_two_spectra_by_hand():
     # Confidences: 0: (1/4, 3/4); 1: (1/2, 1/5). Offsets of logit 0: -0.1 + 1.2/2 = 0.5.
     box_logits = torch.tensor([[[-np.log(3), np.log(3)]], [[0.0, -np.log(4)]]])
     offset_logits = torch.zeros(2, 1, 2, dtype=torch.float64)
-    targets = TargetTensors(
+    targets = Targets(
         box=torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]]),
         offset=torch.tensor([[0.8], [0.0]]),
         weight=torch.ones(2, 1),

@@ -42,26 +42,26 @@ def test_redshifts_of_the_grid_by_hand():
 
 def test_a_line_is_read_at_the_bin_it_falls_into():
     """Mg II at z = 1: 5592.7 A, bin log10(5592.7 / 3600) / 1e-3 = 191.32."""
-    reads = line_reads(HEAD, (EMISSION_LINES[3],), LOG_GRID, 0.0, 444)
+    lower, fraction = line_reads(HEAD, (EMISSION_LINES[3],), LOG_GRID, 0.0, 444)
     k = int(np.argmin(np.abs(HEAD.z - 1)))
     position = np.log10(2796.3511 * (1 + HEAD.z[k]) / 3600) / 1e-3
-    place = reads.lower[k, 0] - 1 + reads.fraction[k, 0]  # place p is the middle of bin p
+    place = lower[k, 0] - 1 + fraction[k, 0]  # place p is the middle of bin p
     assert place == pytest.approx(position - 0.5, abs=1e-5)
     assert position == pytest.approx(191.3, abs=0.5)
 
 
 @pytest.mark.parametrize(("grid", "n_bins"), [(LOG_GRID, 443), (LINEAR_GRID, 458)])
 def test_lines_outside_the_map_read_nothing(grid, n_bins):
-    reads = line_reads(HEAD, EMISSION_LINES, grid, 0.0, n_bins)
+    lower, fraction = line_reads(HEAD, EMISSION_LINES, grid, 0.0, n_bins)
     rest = np.array([line.wave_rest_aa for line in EMISSION_LINES])
     wave = np.multiply.outer(1 + HEAD.z, rest)
     blue, red = wave < grid.start_aa * 0.99, wave > grid.end_aa * 1.01
-    assert np.all(reads.lower[blue] + reads.fraction[blue] < 1)
-    assert np.all(reads.lower[blue] == 0)
-    assert np.all(reads.lower[red] == n_bins)  # the last place and beyond: mostly beyond
-    assert np.all(reads.fraction[red] > 0.99)
-    assert reads.lower.min() >= 0
-    assert reads.lower.max() + 1 <= n_bins + 1
+    assert np.all(lower[blue] + fraction[blue] < 1)
+    assert np.all(lower[blue] == 0)
+    assert np.all(lower[red] == n_bins)  # the last place and beyond: mostly beyond
+    assert np.all(fraction[red] > 0.99)
+    assert lower.min() >= 0
+    assert lower.max() + 1 <= n_bins + 1
 
 
 @pytest.mark.parametrize("config", [CONFIG, VALID, LINEAR], ids=["same", "valid", "linear"])

@@ -153,8 +153,8 @@ def test_the_rescale_trap_from_first_principles(fixture_dir, coadd):
     path = fixture_dir / FIXTURES[1]
     confidence, sigmoid = numpy_network(path, coadd, rescale=False)
     right, as_quasarnp = read_weights(path), read_weights(path, "plain")
-    assert right.rescaled
-    assert not as_quasarnp.rescaled
+    assert right.config.rescales_offsets
+    assert not as_quasarnp.config.rescales_offsets
     outputs = Predictor(as_quasarnp).predict(coadd)
     np.testing.assert_allclose(outputs.offset, sigmoid, atol=1e-5)
     # -0.1 + 1.2 s differs from s by at most a tenth of a box; here by 0.096
@@ -367,7 +367,7 @@ def test_plain_files_have_no_lambda_group(tmp_path):
     )
     with h5py.File(tmp_path / "p.h5") as file:
         assert not any(name.startswith("lambda") for name in file["model_weights"])
-    assert not read_weights(tmp_path / "p.h5").rescaled
+    assert not read_weights(tmp_path / "p.h5").config.rescales_offsets
 
 
 def test_thresholds_travel():
@@ -451,7 +451,7 @@ def test_every_numbering_reads_alike(ours, variant):
     path = rebuild(ours, rename=VARIANTS[variant])
     found, facts = inspect_weights(path)
     assert found.digest() == expected.digest()
-    assert found.rescaled
+    assert found.config.rescales_offsets
     assert facts.quasarnp_rescales == ("lambda_" not in variant)
 
 
@@ -471,14 +471,14 @@ def test_files_with_the_least_quasarnp_needs_are_read(ours):
             layer["config"] = config
 
     found = read_weights(rebuild(ours, edit=strip))
-    assert found.rescaled
+    assert found.config.rescales_offsets
     assert found.config == replace(SMALL, dropout=0.0)
 
 
 def test_a_lambda_group_need_not_stand_among_the_weights(ours):
     path = rebuild(ours, keep_group=lambda name: not name.startswith("lambda"))
     weights, facts = inspect_weights(path)
-    assert weights.rescaled
+    assert weights.config.rescales_offsets
     assert not facts.quasarnp_rescales
 
 
@@ -494,7 +494,7 @@ def no_lambdas(layers):
 def test_no_lambda_at_all_is_plain(ours):
     path = rebuild(ours, edit=no_lambdas, keep_group=lambda name: not name.startswith("lambda"))
     weights, facts = inspect_weights(path)
-    assert not weights.rescaled
+    assert not weights.config.rescales_offsets
     assert facts.offsets.startswith("plain")
 
 
@@ -541,8 +541,8 @@ def test_contradictory_offsets_are_refused_until_decided(ours, edit, words):
     with pytest.raises(WeightsError, match=words) as caught:
         read_weights(path)
     assert "offsets='rescaled' or 'plain'" in str(caught.value)
-    assert read_weights(path, "rescaled").rescaled
-    assert not read_weights(path, "plain").rescaled
+    assert read_weights(path, "rescaled").config.rescales_offsets
+    assert not read_weights(path, "plain").config.rescales_offsets
 
 
 def test_an_unknown_wish_is_refused(ours):

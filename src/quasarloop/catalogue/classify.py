@@ -185,7 +185,7 @@ def catalogue_header(path: Path, weights: Weights, options: ClassifyOptions) -> 
     return {
         "weights": path.name,
         "weights_sha256": checksum(path),
-        "offsets_rescaled": weights.rescaled,
+        "offsets_rescaled": weights.config.rescales_offsets,
         "grid": weights.config.grid.describe(),
         "lines": [line.name for line in weights.config.lines],
         # Which of two ways Z_JOINT was made: with a head, `options.joint` was not used.

@@ -12,7 +12,8 @@ from quasarloop.network.options import RECOMMENDED, PresetOptions, TrainingOptio
 if TYPE_CHECKING:
     from quasarloop.network.config import NetworkConfig
     from quasarloop.network.records import EpochRecord
-    from quasarloop.network.train_files import TrainedFiles, TrainingPlan
+    from quasarloop.network.train_files import TrainingFiles
+    from quasarloop.network.training import TrainingResult
     from quasarloop.network.weights import Weights
 
 __all__ = ["train"]
@@ -51,10 +52,14 @@ def train(
 
     Example: [bold]quasarloop train --store sky --truth truth.csv --out W.h5 --seed 1[/]
     """
-    from quasarloop.network.train_files import TrainingPlan
+    from quasarloop.network.train_files import TrainingFiles
 
-    plan = TrainingPlan(store, truth, out, validation, seed, resume, overwrite)
-    _report(plan, _run(plan, _network(store, network, start), options))
+    files = TrainingFiles(store, truth, out, validation, seed, resume, overwrite)
+    result = _run(files, _network(store, network, start), options)
+    kept = result.history[result.weights.provenance["epoch_kept"] - 1]
+    typer.echo(f"epoch {kept.epoch} kept: {_note(kept)}")
+    for path in (files.out, files.history, files.figure, files.manifest):
+        typer.echo(f"-> {path}")
 
 
 def _network(store: Path, network: PresetOptions, start: Path | None) -> "NetworkConfig | Weights":
@@ -68,8 +73,8 @@ def _network(store: Path, network: PresetOptions, start: Path | None) -> "Networ
 
 
 def _run(
-    plan: "TrainingPlan", network: "NetworkConfig | Weights", options: TrainingOptions
-) -> "TrainedFiles":
+    files: "TrainingFiles", network: "NetworkConfig | Weights", options: TrainingOptions
+) -> "TrainingResult":
     from quasarloop.evaluate.figures import history_figure, save_figure
     from quasarloop.network.train_files import train_to_files
 
@@ -79,8 +84,8 @@ def _run(
         def step(record: "EpochRecord") -> None:
             progress.update(task, completed=record.epoch, note=_note(record))
 
-        files = train_to_files(
-            plan,
+        result = train_to_files(
+            files,
             network,
             options,
             on_start=lambda counts, rows: console.print(
@@ -91,8 +96,8 @@ def _run(
             ),
             on_epoch=step,
         )
-    save_figure(history_figure(files.result.history, plan.out.name), plan.figure)
-    return files
+    save_figure(history_figure(result.history, files.out.name), files.figure)
+    return result
 
 
 def _note(record: "EpochRecord") -> str:
@@ -102,10 +107,3 @@ def _note(record: "EpochRecord") -> str:
         f"loss {record.loss:.3f}, validation {record.validation_loss:.3f}, completeness "
         f"{record.completeness:.3f}, purity {record.purity:.3f}"
     )
-
-
-def _report(plan: "TrainingPlan", files: "TrainedFiles") -> None:
-    kept = files.result.history[files.result.weights.provenance["epoch_kept"] - 1]
-    typer.echo(f"epoch {kept.epoch} kept: {_note(kept)}")
-    for path in (plan.out, plan.history, plan.figure, plan.manifest):
-        typer.echo(f"-> {path}")

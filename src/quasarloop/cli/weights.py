@@ -73,8 +73,8 @@ def convert(
     weights, facts = _inspect(path, offsets, grid)
     write_weights(weights, out)
     typer.echo(f"offsets {facts.offsets}")
-    if facts.quasarnp_rescales != weights.rescaled:
-        before, after = _way(facts.quasarnp_rescales), _way(weights.rescaled)
+    if facts.quasarnp_rescales != weights.config.rescales_offsets:
+        before, after = _way(facts.quasarnp_rescales), _way(weights.config.rescales_offsets)
         typer.echo(f"QuasarNP read {path} as {before}; it reads {out} as {after}")
     for obstacle in quasarnp_obstacles(weights.config):
         typer.echo(f"QuasarNP cannot use this network: {obstacle}")
@@ -95,18 +95,24 @@ def _summary(weights: "Weights", facts: "FileFacts") -> dict[str, str]:
     norms = [there for there, here in facts.layers if here.startswith("batch_normalization")]
     obstacles = quasarnp_obstacles(config)
     limits = weights.thresholds
+    sizes = {name: array.size for name, array in weights.arrays.items()}
+    n_trained = sum(size for name, size in sizes.items() if "/moving_" not in name)
     return {
         "network": f"{config.n_conv} convolutions of {config.n_filters} filters, width "
         f"{config.kernel_width}, stride {config.stride}, padding {config.padding}",
         "widths": " → ".join(map(str, config.widths)),
-        "numbers": f"{weights.n_parameters:,}, {_n_trained(weights):,} of them trained",
+        "numbers": f"{sum(sizes.values()):,}, {n_trained:,} of them trained",
         "dropout": f"{config.dropout:g}",
         "lines": ", ".join(f"{x.name}{' (BAL)' if x.is_bal else ''}" for x in config.lines),
         "boxes": str(config.n_boxes),
         "grid": f"{config.grid.describe()}; {facts.grid}",
         "offsets": f"{facts.offsets}; from {config.offset_low:g} to {config.offset_high:g}",
         "QuasarNP reads": f"{_way(facts.quasarnp_rescales)} offsets"
-        + ("" if facts.quasarnp_rescales == weights.rescaled else ": WRONG, use weights convert")
+        + (
+            ""
+            if facts.quasarnp_rescales == config.rescales_offsets
+            else ": WRONG, use weights convert"
+        )
         + "".join(f"; cannot use it: {obstacle}" for obstacle in obstacles),
         "batch normalizations": f"{norms[0]} … {norms[-1]}",
         "Keras": facts.keras_version,
@@ -118,10 +124,6 @@ def _summary(weights: "Weights", facts: "FileFacts") -> dict[str, str]:
 
 
 _COLUMNS = ("layer", "name in file", "kernel", "width", "numbers")
-
-
-def _n_trained(weights: "Weights") -> int:
-    return sum(array.size for name, array in weights.arrays.items() if "/moving_" not in name)
 
 
 def _layer_rows(weights: "Weights", facts: "FileFacts") -> list[tuple[str, ...]]:

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -187,7 +187,7 @@ def _plan(
     return {
         "seed": options.seed,
         "config": config_to_dict(options.network),
-        "training": options.training.as_dict(),
+        "training": asdict(options.training),
         "start_from": None if earlier is None else earlier.identity,
         "data_sha256": _array_digest(columns),
         "n_spectra": int(np.count_nonzero(data.trains)),

@@ -47,6 +47,21 @@ class LineOutputs:
         log_p = None if self.log_p is None else self.log_p[index]
         return LineOutputs(self.confidence[index], self.offset[index], log_p)
 
+    @property
+    def is_finite(self) -> NDArray[np.bool_]:
+        """(n,) whether all confidences and offsets are finite."""
+        both = np.isfinite(self.confidence) & np.isfinite(self.offset)
+        return np.asarray(both.all(axis=(1, 2)))
+
+    def check_shape(self, config: NetworkConfig) -> None:
+        """Raise WeightsError if the outputs are not of a network of that shape."""
+        expected = (len(self), config.n_lines, config.n_boxes)
+        if self.confidence.shape != expected or self.offset.shape != expected:
+            raise WeightsError(
+                f"confidences {self.confidence.shape} and offsets {self.offset.shape}; "
+                f"expected (n, {config.n_lines} lines, {config.n_boxes} boxes)"
+            )
+
 
 @dataclass(frozen=True)
 class LineFinds:
@@ -112,12 +127,7 @@ def decode(
 
     Source: docs/reference/network.md, "Lines and boxes"; QuasarNET and QuasarNP utils.py.
     """
-    expected = (len(outputs), config.n_lines, config.n_boxes)
-    if outputs.confidence.shape != expected or outputs.offset.shape != expected:
-        raise WeightsError(
-            f"confidences {outputs.confidence.shape} and offsets {outputs.offset.shape}; "
-            f"expected (n, {config.n_lines} lines, {config.n_boxes} boxes)"
-        )
+    outputs.check_shape(config)
     box = outputs.confidence.argmax(axis=2)[..., None]  # (n, n_lines, 1)
     confidence = np.take_along_axis(outputs.confidence, box, axis=2)[..., 0]
     offset = np.take_along_axis(outputs.offset, box, axis=2)[..., 0]

@@ -6,8 +6,8 @@ redshift: where it falls into the grid, its boxes give its probability there; wh
 its empty boxes count. Only outputs are read, so any weights file serves.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,14 +17,18 @@ from quasarloop.errors import WeightsError
 from quasarloop.lines import Line
 from quasarloop.network.config import Z_MAX, NetworkConfig
 from quasarloop.network.decode import LineOutputs
-from quasarloop.network.redshift_reading import CONFUSION, choose_peak, read_peaks
+from quasarloop.network.redshift_reading import (
+    CONFUSION,
+    JointRedshifts,
+    choose_peak,
+    read_peaks,
+    row_blocks,
+)
 
 __all__ = [
     "CALIBRATION",
-    "CONFUSION",
     "Z_RANGE",
     "JointCalibration",
-    "JointRedshifts",
     "LineEvidence",
     "LineTrust",
     "joint_redshifts",
@@ -121,27 +125,6 @@ _BLOCK_ROWS: Final = 64  # the arrays of a block stay in the processor's cache
 _HEAD_ROWS: Final = 512  # as well where only a head's few peaks are evaluated
 
 
-@dataclass(frozen=True)
-class JointRedshifts:
-    """Redshifts from all lines together.
-
-    Attributes:
-        z: (n,) float64; NaN where the outputs are not finite or no line proposes a redshift.
-        z_err: (n,) float64, standard deviation of z.
-        z_alt: (n,) float64, the next peak of p(z) more than `CONFUSION` away; NaN without any.
-        p_alt: (n,) float64, its probability, at most 0.5; 0 without any, NaN where z is.
-    """
-
-    z: Floats
-    z_err: Floats
-    z_alt: Floats
-    p_alt: Floats
-
-    def __len__(self) -> int:
-        """Return the number of spectra."""
-        return len(self.z)
-
-
 class LineEvidence(NamedTuple):
     """Evidence of the lines of some spectra, ready to be evaluated at any redshift.
 
@@ -154,7 +137,7 @@ class LineEvidence(NamedTuple):
         absent: (n, n_lines) probability that the line is in no box.
         first, last: (n_lines,) ln(1 + z) at which the line enters and leaves the grid.
         trust: (n_lines,) each: the calibration's.
-        fade: (n_lines,) the width of `_EDGE` boxes there, in ln(1 + z): blue, red end.
+        fade: the width of `_EDGE` boxes there, in ln(1 + z): blue, red end.
     """
 
     log_z1: Floats
@@ -166,7 +149,7 @@ class LineEvidence(NamedTuple):
     first: Floats
     last: Floats
     trust: LineTrust
-    fade: tuple[Floats, Floats]
+    fade: Floats
 
     @classmethod
     def of(
@@ -194,7 +177,6 @@ class LineEvidence(NamedTuple):
         per_box = _log_step(config, wave_aa)  # ln λ of one box there
         ends = np.array([config.grid.start_aa, config.grid.end_aa])
         first, last = (np.log(end / rest_aa) for end in ends)
-        steps = _log_step(config, ends) * _EDGE
         return cls(
             log_z1=np.log(wave_aa / rest_aa[:, None]),
             weight=weight,
@@ -205,7 +187,7 @@ class LineEvidence(NamedTuple):
             first=first,
             last=last,
             trust=trust,
-            fade=(np.full(len(lines), steps[0]), np.full(len(lines), steps[1])),
+            fade=_log_step(config, ends) * _EDGE,
         )
 
     def log_density(self, log_z1: Floats) -> Floats:
@@ -242,10 +224,9 @@ class LineEvidence(NamedTuple):
 
     def inside(self, log_z1: Floats, line: int) -> Floats:
         """Return (n, m) how surely the line is on the grid: 0, 1, and a ramp at both ends."""
-        blue = (log_z1 - self.first[line]) / self.fade[0][line]
-        red = (self.last[line] - log_z1) / self.fade[1][line]
-        nearest = np.minimum(blue, red)
-        return np.asarray(np.clip(nearest + 0.5, 0.0, 1.0))
+        blue = (log_z1 - self.first[line]) / self.fade[0]
+        red = (self.last[line] - log_z1) / self.fade[1]
+        return np.asarray(np.clip(np.minimum(blue, red) + 0.5, 0.0, 1.0))
 
 
 def joint_redshifts(
@@ -268,17 +249,16 @@ def joint_redshifts(
 
     Source: our choice (docs/redshifts.md).
     """
-    _check(outputs, config)
-    n = len(outputs)
+    if not config.emission_index:
+        raise WeightsError("the network has no finder of an emission line: it has no redshift")
+    outputs.check_shape(config)
     if outputs.log_p is not None and config.redshift is not None:
         return _of_head(outputs, config, calibration)
-    result = JointRedshifts(*(np.full(n, np.nan) for _ in range(4)))
-    finite = np.isfinite(outputs.confidence).all(axis=(1, 2))
-    finite &= np.isfinite(outputs.offset).all(axis=(1, 2))
-    for rows in _blocks(np.flatnonzero(finite)):
+    result = JointRedshifts(*(np.full(len(outputs), np.nan) for _ in range(4)))
+    for rows in row_blocks(np.flatnonzero(outputs.is_finite), _BLOCK_ROWS):
         found = _of_block(LineEvidence.of(outputs[rows], config, calibration), calibration)
-        for name in ("z", "z_err", "z_alt", "p_alt"):
-            getattr(result, name)[rows] = getattr(found, name)
+        for field in fields(result):
+            getattr(result, field.name)[rows] = getattr(found, field.name)
     return result
 
 
@@ -289,12 +269,9 @@ def _of_head(
     assert outputs.log_p is not None  # for mypy
     assert config.redshift is not None
     peaks = read_peaks(outputs.log_p, config.redshift)
-    boxes = np.isfinite(outputs.confidence).all(axis=(1, 2))
-    boxes &= np.isfinite(outputs.offset).all(axis=(1, 2))
     doubt = np.partition(peaks.mass, -2, axis=1)[:, -2] > _DOUBT
-    for rows in _blocks(np.flatnonzero(doubt & boxes), _HEAD_ROWS):
-        doubtful = LineOutputs(outputs.confidence[rows], outputs.offset[rows])
-        evidence = LineEvidence.of(doubtful, config, calibration)
+    for rows in row_blocks(np.flatnonzero(doubt & outputs.is_finite), _HEAD_ROWS):
+        evidence = LineEvidence.of(outputs[rows], config, calibration)
         log_density = evidence.log_density(np.maximum(peaks.log_z1[rows], 0.0))
         factor = np.exp(_BOX_POWER * (log_density - log_density.max(axis=1, keepdims=True)))
         before = peaks.mass[rows]
@@ -302,7 +279,7 @@ def _of_head(
         # What lies outside all peaks keeps its share.
         share = before.sum(axis=1, keepdims=True) / np.maximum(after.sum(axis=1), _TINY)[:, None]
         peaks.mass[rows] = after * share
-    return JointRedshifts(*choose_peak(peaks))
+    return choose_peak(peaks)
 
 
 def _of_block(evidence: LineEvidence, calibration: JointCalibration) -> JointRedshifts:
@@ -358,18 +335,3 @@ def _log_step(config: NetworkConfig, wave_aa: Floats) -> Floats:
     if config.grid.kind == "log":
         return np.full(wave_aa.shape, np.log(10) * config.grid.step * bins)
     return np.asarray(config.grid.step * bins / wave_aa)
-
-
-def _blocks(rows: NDArray[np.intp], size: int = _BLOCK_ROWS) -> Iterator[NDArray[np.intp]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-def _check(outputs: LineOutputs, config: NetworkConfig) -> None:
-    if not config.emission_index:
-        raise WeightsError("the network has no finder of an emission line: it has no redshift")
-    expected = (len(outputs), config.n_lines, config.n_boxes)
-    if outputs.confidence.shape != expected or outputs.offset.shape != expected:
-        raise WeightsError(
-            f"confidences {outputs.confidence.shape} and offsets {outputs.offset.shape}; "
-            f"expected (n, {config.n_lines} lines, {config.n_boxes} boxes)"
-        )

@@ -199,14 +199,18 @@ def keras_hdf5(
         WeightsError: the provenance holds what JSON cannot.
     """
     model = describe_model(config)
-    note = {"config": config_to_dict(config), "provenance": dict(provenance)}
+    content = {"config": config_to_dict(config), "provenance": dict(provenance)}
+    try:
+        note = json.dumps(content, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as exc:
+        raise WeightsError(f"the provenance holds what JSON cannot: {exc}") from exc
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver=("earliest", "v110")) as file:
         file.attrs["backend"] = "tensorflow"
         file.attrs["keras_version"] = _KERAS_VERSION
         file.attrs["model_config"] = json.dumps(model)
         file.attrs["grid_spacing"] = _SPACING[config.grid.kind]
-        file.attrs[_NOTE] = _json(note)
+        file.attrs[_NOTE] = note
         file.create_dataset("model_grid", data=config.grid.lower_edges_aa)
         groups = file.create_group("model_weights")
         names = [layer["name"] for layer in model["config"]["layers"]]
@@ -214,7 +218,11 @@ def keras_hdf5(
         groups.attrs["backend"] = "tensorflow"
         groups.attrs["keras_version"] = _KERAS_VERSION
         for layer in names:
-            _write_layer(groups.create_group(layer), layer, config, arrays)
+            group = groups.create_group(layer)
+            weights = [name for name in array_shapes(config) if name.startswith(f"{layer}/")]
+            group.attrs["weight_names"] = _bytes_array([f"{name}:0" for name in weights])
+            for name in weights:
+                group.create_dataset(f"{name}:0", data=arrays[name])
         for name in head_shapes(config):
             file.create_dataset(f"{_HEAD_GROUP}/{name}", data=arrays[name])
     return memory.getvalue()
@@ -244,17 +252,12 @@ def _parse(file: h5py.File, path: Path) -> KerasFile:
         model_grid=file["model_grid"][()] if "model_grid" in file else None,
         keras_version=version,
         note=note,
-        head=_head_arrays(file),
+        head={
+            f"{layer}/{weight}": array[()]
+            for layer, weights in file.get(_HEAD_GROUP, {}).items()
+            for weight, array in weights.items()
+        },
     )
-
-
-def _head_arrays(file: h5py.File) -> dict[str, NDArray[Any]]:
-    groups = file.get(_HEAD_GROUP, {})
-    return {
-        f"{layer}/{weight}": groups[layer][weight][()]
-        for layer in groups
-        for weight in groups[layer]
-    }
 
 
 def _layer_arrays(group: h5py.Group, layer: str, path: Path) -> dict[str, NDArray[Any]]:
@@ -276,24 +279,8 @@ def _layer_arrays(group: h5py.Group, layer: str, path: Path) -> dict[str, NDArra
     return found
 
 
-def _write_layer(
-    group: h5py.Group, layer: str, config: NetworkConfig, arrays: Mapping[str, NDArray[np.float32]]
-) -> None:
-    names = [name for name in array_shapes(config) if name.startswith(f"{layer}/")]
-    group.attrs["weight_names"] = _bytes_array([f"{name}:0" for name in names])
-    for name in names:
-        group.create_dataset(f"{name}:0", data=arrays[name])
-
-
 def _bytes_array(names: list[str]) -> NDArray[Any]:
     return np.array([name.encode() for name in names]) if names else np.zeros(0)
-
-
-def _json(note: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(note, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as exc:
-        raise WeightsError(f"the provenance holds what JSON cannot: {exc}") from exc
 
 
 def _text(value: str | bytes) -> str:

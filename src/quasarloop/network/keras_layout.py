@@ -4,7 +4,7 @@
 Plain Python: `keras_hdf5` reads and writes the files.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from quasarloop.network.config import (
     BATCH_NORM_EPS,
@@ -16,7 +16,6 @@ from quasarloop.network.config import (
 __all__ = [
     "HEAD_PREFIX",
     "LAMBDA_GROUP",
-    "ModulePlace",
     "array_shapes",
     "describe_model",
     "head_shapes",
@@ -35,6 +34,10 @@ _NORM_NAMES: Final = {
     "beta": "bias",
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
+}
+_INITIALIZERS: Final = {
+    "kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": None}},
+    "bias_initializer": {"class_name": "Zeros", "config": {}},
 }
 # QuasarNP builds every model with seven lines and decodes thirteen boxes.
 _QUASARNP_LINES: Final = 7
@@ -82,23 +85,14 @@ def head_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-class ModulePlace(NamedTuple):
-    """Where the state of a `LineFinder` holds an array, its axes in reverse order.
+def module_places(config: NetworkConfig) -> dict[str, tuple[str, slice]]:
+    """Return where a `LineFinder` holds every array of `array_shapes`, its axes in reverse order.
 
-    Attributes:
-        name: in its ``state_dict``.
-        rows: of that tensor; one tensor holds the heads of all lines.
-    """
-
-    name: str
-    rows: slice
-
-
-def module_places(config: NetworkConfig) -> dict[str, ModulePlace]:
-    """Return the place in a `LineFinder` of every array of `array_shapes`.
+    Returns:
+        The name in its ``state_dict``, and the rows there: one tensor holds the heads of all lines.
 
     >>> module_places(NetworkConfig())["fc_box_2/bias"]
-    ModulePlace(name='box.bias', rows=slice(26, 39, None))
+    ('box.bias', slice(26, 39, None))
     """
     names = _NORM_NAMES | {"kernel": "weight", "bias": "bias"}
     places = {}
@@ -118,7 +112,7 @@ def module_places(config: NetworkConfig) -> dict[str, ModulePlace]:
         else:
             module = stem.removeprefix("fc_")
             rows = slice(int(number) * config.n_boxes, (int(number) + 1) * config.n_boxes)
-        places[array] = ModulePlace(f"{module}.{names[weight]}", rows)
+        places[array] = (f"{module}.{names[weight]}", rows)
     return places
 
 
@@ -193,7 +187,7 @@ def _trunk(config: NetworkConfig) -> list[dict[str, Any]]:
                 groups=1,
                 activation="linear",
                 use_bias=True,
-                **_initializers(),
+                **_INITIALIZERS,
             )
         )
         layers += _norm_and_relu(number, f"activation_{number}", f"conv_{number}", axis=2)
@@ -222,7 +216,7 @@ def _norm_and_relu(number: int, relu: str, source: str, *, axis: int) -> list[di
 
 
 def _dense(name: str, source: str, units: int, activation: str) -> dict[str, Any]:
-    settings = {"units": units, "activation": activation, "use_bias": True, **_initializers()}
+    settings = {"units": units, "activation": activation, "use_bias": True, **_INITIALIZERS}
     return _layer("Dense", name, [source], **settings)
 
 
@@ -239,13 +233,6 @@ def _rescale(line: int, source: str, config: NetworkConfig) -> dict[str, Any]:
         output_shape_module=None,
         arguments={"low": config.offset_low, "high": config.offset_high},
     )
-
-
-def _initializers() -> dict[str, Any]:
-    return {
-        "kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": None}},
-        "bias_initializer": {"class_name": "Zeros", "config": {}},
-    }
 
 
 def _layer(kind: str, name: str, sources: list[str], **settings: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,23 +37,9 @@ from quasarloop.network.keras_layout import (
     describe_model,
 )
 
-__all__ = ["FileFacts", "OffsetSpan", "Offsets", "decide_offsets", "interpret"]
+__all__ = ["FileFacts", "Offsets", "interpret"]
 
 Offsets = Literal["auto", "rescaled", "plain"]
-
-
-class OffsetSpan(NamedTuple):
-    """The range of the offsets of a file.
-
-    Attributes:
-        low: smallest offset, in boxes.
-        high: largest offset, in boxes.
-        reason: a sentence for reports.
-    """
-
-    low: float
-    high: float
-    reason: str
 
 
 # How Python's marshal writes the two numbers of "-0.1 + 1.2 x" in a Lambda's bytecode.
@@ -63,21 +49,12 @@ _LAMBDA_NUMBERS: Final = tuple(
 )
 
 
-def decide_offsets(file: KerasFile, n_lines: int, requested: Offsets = "auto") -> OffsetSpan:
-    """Decide how the offsets of a file are meant.
-
-    Args:
-        file: what was read.
-        n_lines: number of line finders.
-        requested: ``"auto"`` decides from the file, the others for it.
-
-    Raises:
-        WeightsError: the file contradicts itself; the message names the way out.
-    """
+def _decide_offsets(file: KerasFile, n_lines: int, requested: Offsets) -> tuple[float, float, str]:
+    """Return the range of the offsets, in boxes, and a sentence with the reason."""
     if requested == "rescaled":
-        return OffsetSpan(*OFFSET_RANGE, "rescaled, as requested")
+        return (*OFFSET_RANGE, "rescaled, as requested")
     if requested == "plain":
-        return OffsetSpan(*PLAIN_OFFSET_RANGE, "plain, as requested")
+        return (*PLAIN_OFFSET_RANGE, "plain, as requested")
     if requested != "auto":
         raise WeightsError(f"offsets={requested!r}; expected 'auto', 'rescaled' or 'plain'")
     lambdas = file.of_kind("Lambda")
@@ -88,7 +65,7 @@ def decide_offsets(file: KerasFile, n_lines: int, requested: Offsets = "auto") -
                 file,
                 f"model_config has no Lambda layer, but the weights have {', '.join(groups)}",
             )
-        return OffsetSpan(*PLAIN_OFFSET_RANGE, "plain: model_config has no Lambda layer")
+        return (*PLAIN_OFFSET_RANGE, "plain: model_config has no Lambda layer")
     names = ", ".join(layer.name for layer in lambdas)
     fed = {source for layer in lambdas for source in layer.sources}
     n_linked = sum(f"fc_offset_{line}" in fed for line in range(n_lines)) if fed else len(lambdas)
@@ -99,7 +76,7 @@ def decide_offsets(file: KerasFile, n_lines: int, requested: Offsets = "auto") -
     spans = {_span_of(file, layer) for layer in lambdas}
     if len(spans) != 1:
         raise _undecided(file, f"its Lambda layers ({names}) rescale differently")
-    return OffsetSpan(*spans.pop(), f"rescaled: model_config has the Lambda layers {names}")
+    return (*spans.pop(), f"rescaled: model_config has the Lambda layers {names}")
 
 
 def _span_of(file: KerasFile, layer: KerasLayer) -> tuple[float, float]:
@@ -145,11 +122,6 @@ class FileFacts:
     keras_version: str
 
 
-class _Trunk(NamedTuple):
-    convs: list[KerasLayer]
-    norms: list[KerasLayer]
-
-
 _HEAD = re.compile(r"fc_(box|offset)_(\d+)$")
 
 
@@ -158,30 +130,31 @@ def interpret(
 ) -> tuple[NetworkConfig, dict[str, NDArray[np.float32]], FileFacts]:
     """Return the network in a file: its shape, its arrays by our names, and what was decided.
 
-    Args:
-        file: what was read.
-        offsets: ``"auto"`` decides from the Lambda layers of ``model_config``.
-        lines: what the heads look for, if the file does not name them and they are not seven.
-        grid: the bins of the input, if the file has none.
+    Arguments are those of `weights.read_weights`.
 
     Raises:
         WeightsError: a layer or array is missing or has another shape, or the file
             contradicts itself; the message names the layer and the way out.
     """
-    _check_all_named(file)
+    unknown = sorted(set(file.arrays) - {layer.name for layer in file.layers})
+    if unknown:
+        raise WeightsError(
+            f"{file.name}: weights of layer {unknown[0]} are there, but model_config does not "
+            "name it; the file was put together from two models"
+        )
     stored = config_from_dict(file.note["config"]) if "config" in file.note else None
     if stored is None:
-        _trunk(file)  # other networks are refused before anything is decided about them
+        _check_trunk(file)  # other networks are refused before anything is decided about them
     n_lines = _count_lines(file)
-    span = decide_offsets(file, n_lines, offsets)
+    low, high, reason = _decide_offsets(file, n_lines, offsets)
     used_grid, grid_source = _decide_grid(file, grid)
     used_lines = _decide_lines(file, n_lines, lines or (stored.lines if stored else None))
     config = _checked(file, stored, used_grid) if stored else _deduced(file, used_grid)
-    config = replace(config, lines=used_lines, offset_low=span.low, offset_high=span.high)
+    config = replace(config, lines=used_lines, offset_low=low, offset_high=high)
     renamed = _renamed(file, config)
     facts = FileFacts(
         layers=tuple(renamed.items()),
-        offsets=span.reason,
+        offsets=reason,
         quasarnp_rescales=LAMBDA_GROUP in file.groups and LAMBDA_GROUP not in file.arrays,
         grid=grid_source,
         keras_version=file.keras_version,
@@ -189,16 +162,7 @@ def interpret(
     return config, _collect(file, config, renamed), facts
 
 
-def _check_all_named(file: KerasFile) -> None:
-    unknown = sorted(set(file.arrays) - {layer.name for layer in file.layers})
-    if unknown:
-        raise WeightsError(
-            f"{file.name}: weights of layer {unknown[0]} are there, but model_config does not "
-            "name it; the file was put together from two models"
-        )
-
-
-def _trunk(file: KerasFile) -> _Trunk:
+def _check_trunk(file: KerasFile) -> None:
     convs, norms = file.of_kind("Conv1D"), file.of_kind("BatchNormalization")
     names = {layer.name for layer in file.layers}
     if not convs or "fc_common" not in names:
@@ -220,7 +184,6 @@ def _trunk(file: KerasFile) -> _Trunk:
                 f"{file.name}: layer {norm.name} has epsilon {epsilon}; every reader of these "
                 f"files uses {BATCH_NORM_EPS}"
             )
-    return _Trunk(convs, norms)
 
 
 def _count_lines(file: KerasFile) -> int:
@@ -265,7 +228,8 @@ def _decide_grid(file: KerasFile, given: WaveGrid | None) -> tuple[WaveGrid, str
             raise WeightsError(
                 f"{file.name}: its model_grid is the {grid.describe()}, not the {given.describe()}"
             )
-    n_input = _n_input(file)
+    shapes = [layer.settings.get("batch_input_shape") for layer in file.layers]
+    n_input = next((int(s[1]) for s in shapes if s and len(s) > 1 and s[1] is not None), None)
     if n_input not in (None, grid.n_bins):
         raise WeightsError(
             f"{file.name}: the network reads {n_input} bins, but its grid ({source}) has "
@@ -276,21 +240,21 @@ def _decide_grid(file: KerasFile, given: WaveGrid | None) -> tuple[WaveGrid, str
 
 def _deduced(file: KerasFile, grid: WaveGrid) -> NetworkConfig:
     """Return the configuration of a file of others, lines and offsets apart."""
-    trunk = _trunk(file)
-    kernel = file.array(trunk.convs[0].name, "kernel")
+    convs = file.of_kind("Conv1D")
+    kernel = file.array(convs[0].name, "kernel")
     if kernel.ndim != 3:  # noqa: PLR2004 -- width, channels, filters
         raise WeightsError(
-            f"{file.name}: layer {trunk.convs[0].name} has a kernel of shape {kernel.shape}; "
+            f"{file.name}: layer {convs[0].name} has a kernel of shape {kernel.shape}; "
             "expected (width, 1, filters)"
         )
-    strides = {int(np.ravel(conv.settings.get("strides", 2))[0]) for conv in trunk.convs}
-    paddings = {str(conv.settings.get("padding", "valid")) for conv in trunk.convs}
+    strides = {int(np.ravel(conv.settings.get("strides", 2))[0]) for conv in convs}
+    paddings = {str(conv.settings.get("padding", "valid")) for conv in convs}
     rates = [float(layer.settings.get("rate", 0)) for layer in file.of_kind("Dropout")]
     for what, values in (("strides", strides), ("paddings", paddings)):
         if len(values) != 1:
             raise WeightsError(f"{file.name}: convolutions of different {what}: {sorted(values)}")
     return NetworkConfig(
-        n_conv=len(trunk.convs),
+        n_conv=len(convs),
         n_filters=kernel.shape[2],
         kernel_width=kernel.shape[0],
         stride=strides.pop(),
@@ -362,11 +326,3 @@ def _head_array(file: KerasFile, name: str, shape: tuple[int, ...]) -> NDArray[n
             "was changed by another program, get it again"
         )
     return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _n_input(file: KerasFile) -> int | None:
-    for layer in file.layers:
-        shape = layer.settings.get("batch_input_shape")
-        if shape and len(shape) > 1 and shape[1] is not None:
-            return int(shape[1])
-    return None

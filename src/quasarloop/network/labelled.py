@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,7 @@ from quasarloop.quality import UNUSABLE
 from quasarloop.spectra import Flag, RebinnedSpectra
 from quasarloop.truth import SpecType, TruthTable, match_truth
 
-__all__ = [
-    "NOT_TRAINED",
-    "LabelCounts",
-    "Labels",
-    "TrainingData",
-    "hold_out",
-    "label_spectra",
-    "split_groups",
-]
+__all__ = ["LabelCounts", "TrainingData", "hold_out", "label_spectra", "split_groups"]
 
 # Flags a spectrum must not have to be trained with. Source: paper, Section 4.2 (corrupted
 # spectra were affecting training); a repeated row would only count twice.
@@ -175,7 +167,19 @@ def label_spectra(
         tally["low_quality"] += int(np.count_nonzero(known & ~usable))
         tally["flagged"] += int(np.count_nonzero(usable & ~clean))
         chosen = np.flatnonzero(usable & clean)
-        kept.append(_labelled(part, chosen, truth, row[chosen]))
+        row = row[chosen]
+        # Column by column: several spectra of one target are no truth table.
+        kept.append(
+            TrainingData(
+                flux=np.ascontiguousarray(part.flux[chosen]),
+                spectype=truth.spectype[row],
+                z=truth.z[row],
+                bal=truth.bal[row],
+                trains=truth.trains[row],
+                object_id=truth.object_id[row],
+                empty=(-part.mean_flux[chosen] / part.rms_flux[chosen]).astype(np.float32),
+            )
+        )
         links.append(part.keys.object_id[chosen])
     if not sum(map(len, kept)):
         raise TruthError(
@@ -189,21 +193,14 @@ def label_spectra(
     }
     joined["object_id"] = _joint_objects(joined["object_id"], np.concatenate(links))
     data = TrainingData(**joined)
-    return data, _counts(data, tally, int(np.count_nonzero(~met)))
-
-
-def _labelled(
-    part: RebinnedSpectra, chosen: NDArray[np.int64], truth: TruthTable, row: NDArray[np.int64]
-) -> TrainingData:
-    # Column by column: several spectra of one target are no truth table.
-    return TrainingData(
-        flux=np.ascontiguousarray(part.flux[chosen]),
-        spectype=truth.spectype[row],
-        z=truth.z[row],
-        bal=truth.bal[row],
-        trains=truth.trains[row],
-        object_id=truth.object_id[row],
-        empty=(-part.mean_flux[chosen] / part.rms_flux[chosen]).astype(np.float32),
+    return data, LabelCounts(
+        **tally,
+        used=len(data),
+        stars=int(np.count_nonzero(data.spectype == SpecType.STAR)),
+        galaxies=int(np.count_nonzero(data.spectype == SpecType.GALAXY)),
+        quasars=int(np.count_nonzero(data.is_qso)),
+        bal_known=int(np.count_nonzero(data.is_qso & (data.bal >= 0))),
+        labels_without_spectrum=int(np.count_nonzero(~met)),
     )
 
 
@@ -222,50 +219,12 @@ def _joint_objects(by_truth: NDArray[np.int64], by_survey: NDArray[np.int64]) ->
     return np.asarray(name[component][truth_node])
 
 
-def _counts(data: TrainingData, tally: dict[str, int], without_spectrum: int) -> LabelCounts:
-    kinds = {
-        name: int(np.count_nonzero(data.spectype == kind))
-        for name, kind in (
-            ("stars", SpecType.STAR),
-            ("galaxies", SpecType.GALAXY),
-            ("quasars", SpecType.QSO),
-        )
-    }
-    return LabelCounts(
-        **tally,
-        **kinds,
-        used=len(data),
-        bal_known=int(np.count_nonzero(data.is_qso & (data.bal >= 0))),
-        labels_without_spectrum=without_spectrum,
-    )
-
-
 # Redshift groups of quasars: their edges are where lines enter and leave the spectrum.
 # Source: our choice (MgII enters near 0.3, C IV near 1.3, Lyα near 2; few beyond 3).
 _QSO_Z_EDGES: Final = (0.5, 1.0, 1.5, 2.1, 3.0)
 
 
-class Labels(Protocol):
-    """Labels of n rows: a `TruthTable` (one row per target) or `TrainingData`."""
-
-    @property
-    def object_id(self) -> NDArray[np.int64]:
-        """(n,) equal for rows of one object."""
-
-    @property
-    def spectype(self) -> NDArray[np.int8]:
-        """(n,) of `SpecType`."""
-
-    @property
-    def z(self) -> NDArray[np.float64]:
-        """(n,) redshift."""
-
-    @property
-    def trains(self) -> NDArray[np.bool_]:
-        """(n,) whether the label may train."""
-
-
-def hold_out(labels: Labels, fraction: float, seed: int) -> NDArray[np.bool_]:
+def hold_out(labels: TruthTable | TrainingData, fraction: float, seed: int) -> NDArray[np.bool_]:
     """Choose the rows held out; all rows of one object stay on one side.
 
     The choice depends on the set of objects and on the seed, never on the order of rows.
@@ -303,7 +262,7 @@ def hold_out(labels: Labels, fraction: float, seed: int) -> NDArray[np.bool_]:
     return np.asarray(held[inverse])
 
 
-def split_groups(labels: Labels) -> NDArray[np.int64]:
+def split_groups(labels: TruthTable | TrainingData) -> NDArray[np.int64]:
     """Return the (n,) group of each row: its class, and for quasars a range of redshift."""
     z_group = np.digitize(np.nan_to_num(labels.z, nan=-1.0), _QSO_Z_EDGES)
     usable = np.where(labels.trains, labels.spectype.astype(np.int64), int(SpecType.UNKNOWN))

@@ -1,13 +1,12 @@
 """Targets of a line finder (boxes, offsets, weights), and the loss against them.
 
-Labels in, arrays out. A label that may not train has weight 0 everywhere and is never a
+A label that may not train has weight 0 everywhere and is never a
 negative example.
 
 Computed from logits, so that no confidence is ever clipped.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ from quasarloop.truth import SpecType
 __all__ = [
     "LossParts",
     "RedshiftTargets",
-    "TargetTensors",
     "Targets",
     "line_finder_loss",
     "line_positions",
@@ -35,29 +33,22 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Targets:
+class Targets(NamedTuple):
     """What the network is trained towards.
 
     Attributes:
         box: (n, n_lines, n_boxes) float32, 1 in the box that holds the line, else 0.
         offset: (n, n_lines) float32, place of the line within its box, in [0, 1); 0 without one.
-        has_box: (n, n_lines) bool, True where the line is on the grid, to be found.
         weight: (n, n_lines) float32, 1 where the label may train this line finder, else 0.
     """
 
-    box: NDArray[np.float32]
-    offset: NDArray[np.float32]
-    has_box: NDArray[np.bool_]
-    weight: NDArray[np.float32]
+    box: Tensor
+    offset: Tensor
+    weight: Tensor
 
-    def __len__(self) -> int:
-        """Return the number of spectra."""
-        return len(self.box)
-
-    def __getitem__(self, index: slice | NDArray[Any]) -> "Targets":
-        """Return the targets of some rows."""
-        return Targets(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+    def to(self, device: torch.device | str) -> "Targets":
+        """Return them on a device."""
+        return Targets(*(tensor.to(device) for tensor in self))
 
 
 def make_targets(
@@ -81,7 +72,7 @@ def make_targets(
 
     >>> config = NetworkConfig()
     >>> targets = make_targets([SpecType.QSO], [2.0], [-1], [True], config)
-    >>> targets.has_box[0].tolist()  # Hβ and Hα lie beyond the red end; BAL truth is unknown
+    >>> targets.box[0].any(1).tolist()  # Hβ and Hα lie beyond the red end; BAL truth is unknown
     [True, True, True, True, False, False, False]
     >>> targets.weight[0].tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
@@ -89,16 +80,14 @@ def make_targets(
     position = line_positions(spectype, z, bal, config) / config.grid.n_bins * config.n_boxes
     has_box = np.isfinite(position)
     place = np.where(has_box, position, 0.0)
+    known = _is_emission(config) | (np.asarray(bal) >= 0)[:, None]
+    weight = known & np.asarray(trains, dtype=bool)[:, None]
     # The very end of the last bin may round up to the number of boxes itself.
     index = np.minimum(np.floor(place).astype(np.int64), config.n_boxes - 1)
     box = np.zeros((*position.shape, config.n_boxes), dtype=np.float32)
     np.put_along_axis(box, index[..., None], has_box[..., None].astype(np.float32), axis=2)
-    return Targets(
-        box=box,
-        offset=(place - index).astype(np.float32),
-        has_box=has_box,
-        weight=_weights(np.asarray(bal, dtype=np.int8), np.asarray(trains, dtype=bool), config),
-    )
+    arrays = box, (place - index).astype(np.float32), weight.astype(np.float32)
+    return Targets(*map(torch.from_numpy, arrays))
 
 
 def line_positions(
@@ -118,7 +107,7 @@ def line_positions(
     quasar = np.asarray(spectype) == SpecType.QSO
     factor = np.where(quasar, 1.0 + np.asarray(z, dtype=np.float64), np.nan)
     rest_aa = np.array([line.wave_rest_aa for line in config.lines])
-    shown = np.array([not line.is_bal for line in config.lines]) | (np.asarray(bal) == 1)[:, None]
+    shown = _is_emission(config) | (np.asarray(bal) == 1)[:, None]
     observed_aa = np.where(shown, factor[:, None] * rest_aa, np.nan)
     return config.grid.position_of(observed_aa)
 
@@ -146,25 +135,8 @@ def shift_redshift(z: ArrayLike, bins: ArrayLike, grid: WaveGrid) -> NDArray[np.
     return np.asarray((1.0 + np.asarray(z, dtype=np.float64)) * stretch - 1.0)
 
 
-def _weights(
-    bal: NDArray[np.integer], trains: NDArray[np.bool_], config: NetworkConfig
-) -> NDArray[np.float32]:
-    known = np.array([not line.is_bal for line in config.lines]) | (bal >= 0)[:, None]
-    return np.asarray(known & trains[:, None], dtype=np.float32)
-
-
-class TargetTensors(NamedTuple):
-    """A batch of `Targets` as tensors on the network's device.
-
-    Attributes:
-        box: (n, n_lines, n_boxes) float32, 1 in the box that holds the line.
-        offset: (n, n_lines) float32, place within that box.
-        weight: (n, n_lines) float32, 0 where the label may not train.
-    """
-
-    box: Tensor
-    offset: Tensor
-    weight: Tensor
+def _is_emission(config: NetworkConfig) -> NDArray[np.bool_]:
+    return np.array([not line.is_bal for line in config.lines])
 
 
 class LossParts(NamedTuple):
@@ -189,7 +161,7 @@ class LossParts(NamedTuple):
 def line_finder_loss(
     box_logits: Tensor,
     offset_logits: Tensor,
-    targets: TargetTensors,
+    targets: Targets,
     config: NetworkConfig,
     *,
     mean_over: MeanOver = "spectrum",

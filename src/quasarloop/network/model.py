@@ -22,11 +22,15 @@ from quasarloop.errors import WeightsError
 from quasarloop.network.config import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, NetworkConfig, Padding
 from quasarloop.network.dropout import DropoutSource, relu_dropout
 from quasarloop.network.options import DEVICES
-from quasarloop.network.redshift_head import HeadArrays, Reader, RedshiftHead, head_logits
+from quasarloop.network.redshift_head import (
+    HeadArrays,
+    Reader,
+    RedshiftHead,
+    glorot,
+    head_logits,
+)
 
 __all__ = [
-    "Activate",
-    "Affine",
     "Layers",
     "LineFinder",
     "Logits",
@@ -34,7 +38,6 @@ __all__ = [
     "folded_layers",
     "forward",
     "pick_device",
-    "set_momentum",
     "use_mean_statistics",
 ]
 
@@ -125,7 +128,14 @@ class LineFinder(nn.Module):
         super().__init__()
         self.config = config
         self.convs = nn.ModuleList(
-            _conv(1 if i == 0 else config.n_filters, config, generator)
+            glorot(
+                nn.Conv1d,
+                1 if i == 0 else config.n_filters,
+                config.n_filters,
+                config.kernel_width,
+                stride=config.stride,
+                generator=generator,
+            )
             for i in range(config.n_conv)
         )
         eps, momentum = BATCH_NORM_EPS, 1 - BATCH_NORM_MOMENTUM
@@ -171,10 +181,6 @@ class LineFinder(nn.Module):
         head = self.redshift
         return Layers(trunk, heads, None if head is None else (head.arrays(), head.reader))
 
-    def confidences(self, box_logits: Tensor) -> Tensor:
-        """Return the confidence of every box, in (0, 1)."""
-        return torch.sigmoid(box_logits)
-
     def offsets(self, offset_logits: Tensor) -> Tensor:
         """Return the offset in every box, in (offset_low, offset_high)."""
         span = self.config.offset_high - self.config.offset_low
@@ -211,11 +217,8 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         WeightsError: torch finds no such device here.
     """
-    usable = [
-        *(["cuda"] if torch.cuda.is_available() else []),
-        *(["mps"] if torch.backends.mps.is_available() else []),
-        "cpu",
-    ]
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    usable = [*(device for device, there in found.items() if there), "cpu"]
     if name == "auto":
         return torch.device(usable[0])
     kind = name.split(":", maxsplit=1)[0]
@@ -240,12 +243,6 @@ def fold_biases(model: LineFinder) -> None:
             layer.bias.zero_().requires_grad_(False)
 
 
-def set_momentum(model: LineFinder, momentum: float) -> None:
-    """Let the next batch contribute that part to the running statistics."""
-    for _, norm in model.trunk():
-        norm.momentum = momentum
-
-
 def use_mean_statistics(model: LineFinder, batches: Iterable[Tensor]) -> None:
     """Set the running statistics of batch normalisation to their mean over batches, dropout off.
 
@@ -263,7 +260,8 @@ def use_mean_statistics(model: LineFinder, batches: Iterable[Tensor]) -> None:
     with torch.no_grad():
         for flux in batches:
             seen += len(flux)
-            set_momentum(model, len(flux) / seen)
+            for _, norm in model.trunk():
+                norm.momentum = len(flux) / seen  # the part this batch contributes
             model(flux)
 
 
@@ -297,15 +295,6 @@ def _fold(layer: nn.Module, norm: nn.Module) -> Affine:
 
 def _to(layer: Affine, device: torch.device) -> Affine:
     return Affine(*(tensor.detach().to(device) for tensor in layer))
-
-
-def _conv(n_in: int, config: NetworkConfig, generator: torch.Generator | None) -> nn.Conv1d:
-    conv: nn.Conv1d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.Conv1d, n_in, config.n_filters, config.kernel_width, stride=config.stride
-    )
-    nn.init.xavier_uniform_(conv.weight, generator=generator)
-    nn.init.zeros_(conv.get_parameter("bias"))
-    return conv
 
 
 def _dense(n_in: int, n_out: int, n_heads: int, generator: torch.Generator | None) -> nn.Linear:

@@ -5,7 +5,7 @@ Nothing here keeps a state, so a resumed training has the same rates; nothing ne
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD, Thresholds
@@ -17,7 +17,6 @@ from quasarloop.options import check_options, option
 __all__ = [
     "DEVICES",
     "RECOMMENDED",
-    "SCHEDULES",
     "Device",
     "MeanOver",
     "PresetOptions",
@@ -28,7 +27,6 @@ __all__ = [
 ]
 
 Schedule = Literal["constant", "cosine", "plateau"]
-SCHEDULES: Final[tuple[str, ...]] = get_args(Schedule)
 
 # Plateau: the rate is halved after this many epochs without a new best loss …
 PLATEAU_PATIENCE: Final = 5
@@ -140,10 +138,6 @@ class TrainingOptions:
     def thresholds(self) -> Thresholds:
         """What decides a quasar in training, and by default with the weights that come of it."""
         return Thresholds(self.threshold, self.n_lines)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON keeps."""
-        return asdict(self)
 
 
 # What a single network should be trained with. Source: measured, docs/training.md; the defaults of

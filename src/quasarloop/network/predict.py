@@ -4,15 +4,14 @@ Batch normalisations become part of the convolution or dense layer before them, 
 last in memory, and blocks are small enough for the processor's cache.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike
 
 from quasarloop.errors import WeightsError
-from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineOutputs
 from quasarloop.network.model import folded_layers, forward, pick_device
 from quasarloop.network.weights import Weights, to_module
@@ -52,9 +51,19 @@ class Predictor:
         Raises:
             WeightsError: the spectra are on another grid.
         """
-        rows = _checked(flux, self.config)
+        config = self.config
+        rows = np.ascontiguousarray(flux, dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] != config.grid.n_bins:  # noqa: PLR2004 -- rows and bins
+            raise WeightsError(
+                f"spectra of shape {rows.shape}; the network reads (n, {config.grid.n_bins}) on "
+                f"the {config.grid.describe()}"
+            )
+        shape = (len(rows), config.n_lines, config.n_boxes)
+        outputs = LineOutputs(np.empty(shape, np.float64), np.empty(shape, np.float32))
+        if redshifts and config.redshift is not None:
+            log_p = np.empty((len(rows), config.redshift.n_z), np.float32)
+            outputs = replace(outputs, log_p=log_p)
         layers = self._layers if redshifts else self._layers._replace(redshift=None)
-        outputs = _empty_outputs(len(rows), self.config, redshifts=redshifts)
         # torch lets CUDA convolve with ten-bit fractions (TF32) unless this is set.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with torch.inference_mode(), exact:
@@ -62,33 +71,11 @@ class Predictor:
                 block = slice(start, start + self._block_rows)
                 # A copy: rows of a store are read-only, which torch's tensors cannot be.
                 x = torch.tensor(rows[block], device=self.device)
-                logits = forward(layers, self.config, x, _relu)
+                logits = forward(layers, config, x, lambda out, _: out.relu_())
                 outputs.confidence[block] = logits.box.cpu().double().sigmoid_().numpy()
                 outputs.offset[block] = logits.offset.cpu().sigmoid().numpy()
                 if outputs.log_p is not None and logits.log_p is not None:
                     outputs.log_p[block] = logits.log_p.cpu().numpy()
-        outputs.offset[:] *= self.config.offset_high - self.config.offset_low
-        outputs.offset[:] += self.config.offset_low
+        outputs.offset[:] *= config.offset_high - config.offset_low
+        outputs.offset[:] += config.offset_low
         return outputs
-
-
-def _relu(x: Tensor, _: int) -> Tensor:
-    return x.relu_()
-
-
-def _checked(flux: ArrayLike, config: NetworkConfig) -> NDArray[np.float32]:
-    rows = np.ascontiguousarray(flux, dtype=np.float32)
-    if rows.ndim != 2 or rows.shape[1] != config.grid.n_bins:  # noqa: PLR2004 -- rows and bins
-        raise WeightsError(
-            f"spectra of shape {rows.shape}; the network reads (n, {config.grid.n_bins}) on the "
-            f"{config.grid.describe()}"
-        )
-    return rows
-
-
-def _empty_outputs(n_rows: int, config: NetworkConfig, *, redshifts: bool) -> LineOutputs:
-    shape = (n_rows, config.n_lines, config.n_boxes)
-    log_p = None
-    if redshifts and config.redshift is not None:
-        log_p = np.empty((n_rows, config.redshift.n_z), np.float32)
-    return LineOutputs(np.empty(shape, np.float64), np.empty(shape, np.float32), log_p)

@@ -8,9 +8,9 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -75,18 +75,13 @@ class EpochRecord:
         return self.loss if math.isnan(self.validation_loss) else self.validation_loss
 
 
-_KINDS = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-
-
 def write_history(records: Sequence[EpochRecord], path: str | Path) -> None:
     """Write one row per epoch, atomically.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    hints = get_type_hints(EpochRecord)
-    schema = pa.schema([(f.name, _KINDS[hints[f.name]]) for f in fields(EpochRecord)])
-    table = pa.Table.from_pylist([asdict(record) for record in records], schema=schema)
+    table = pa.Table.from_pylist([asdict(record) for record in records])
     with write_atomically(path) as temporary:
         pq.write_table(table, temporary)
 

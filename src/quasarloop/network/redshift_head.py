@@ -8,7 +8,7 @@ ln p(z) from the features of the whole spectrum is added. The sum is ln p(z).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,26 +20,13 @@ from quasarloop.grid import WaveGrid
 from quasarloop.lines import Line
 from quasarloop.network.config import NetworkConfig, RedshiftGrid
 
-__all__ = ["HeadArrays", "LineReads", "Reader", "RedshiftHead", "head_logits", "line_reads"]
-
-
-class LineReads(NamedTuple):
-    """Where to read a line's map for every redshift: between two neighbours.
-
-    Attributes:
-        lower: (n_z, n_lines) int64 place of the lower one in a map with one more place, for
-            "outside", before its first and one after its last.
-        fraction: (n_z, n_lines) float32, weight of the next place; 1 less it that of `lower`.
-    """
-
-    lower: NDArray[np.int64]
-    fraction: NDArray[np.float32]
+__all__ = ["HeadArrays", "Reader", "RedshiftHead", "glorot", "head_logits", "line_reads"]
 
 
 def line_reads(
     head: RedshiftGrid, lines: tuple[Line, ...], grid: WaveGrid, first_bin: float, n_places: int
-) -> LineReads:
-    """Return the positions of the lines in their maps at every redshift.
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return where to read the lines' maps at every redshift: between two neighbours.
 
     Args:
         head: the redshifts.
@@ -47,6 +34,11 @@ def line_reads(
         grid: the network's bins.
         first_bin: the bin of the map's first place; each next place is one bin further.
         n_places: places of the map.
+
+    Returns:
+        (n_z, n_lines) place of the lower neighbour in a map with one more place, for "outside",
+        before its first and one after its last; and (n_z, n_lines) the weight of the next place,
+        1 less that of the lower.
     """
     wave = np.multiply.outer(1.0 + head.z, [line.wave_rest_aa for line in lines])  # (n_z, lines)
     if grid.kind == "log":
@@ -56,7 +48,7 @@ def line_reads(
     # Half a bin: a place is the middle of its bin. One: for the place before the first.
     place = np.clip(position - 0.5 - first_bin + 1.0, 0.0, n_places + 0.999)
     lower = np.floor(place).astype(np.int64)
-    return LineReads(lower, (place - lower).astype(np.float32))
+    return lower, (place - lower).astype(np.float32)
 
 
 class HeadArrays(NamedTuple):
@@ -101,19 +93,20 @@ class Reader(NamedTuple):
         assert head is not None  # for mypy: only networks with a head come here
         lines = tuple(config.lines[i] for i in config.emission_index)
         n_places = config.widths[head.conv] * config.stride**head.conv
-        reads = line_reads(head, lines, config.grid, _first_bin(config, head.conv), n_places)
+        first_bin = _first_bin(config, head.conv)
+        places, fraction = line_reads(head, lines, config.grid, first_bin, n_places)
         outside = n_places * len(lines)
         first = n_places * np.arange(len(lines))
         # Of a line's places, 0 and the last are outside.
         low, high = (
             np.where((place >= 1) & (place <= n_places), place - 1 + first, outside)
-            for place in (reads.lower, reads.lower + 1)
+            for place in (places, places + 1)
         )
         step = np.arange(head.n_z)
         knot = np.minimum(step // head.knot_steps, head.n_knots - 2)
         lower = np.column_stack([low, outside + 1 + knot])  # (n_z, n_lines + 1)
         upper = np.column_stack([high, outside + 2 + knot])
-        above = np.column_stack([reads.fraction, step / head.knot_steps - knot])
+        above = np.column_stack([fraction, step / head.knot_steps - knot])
         return cls(
             torch.from_numpy(np.hstack([lower, upper])),
             torch.from_numpy(np.hstack([1 - above, above]).astype(np.float32)),
@@ -159,15 +152,18 @@ class RedshiftHead(nn.Module):
         assert head is not None  # for mypy: built only for networks with a head
         self.bins_per_cell = config.stride**head.conv
         n_out = self.bins_per_cell * len(config.emission_index)
-        self.local = _linear(config.n_filters * head.n_maps, head.n_channels, generator)
-        self.whole = _linear(config.n_dense, head.n_channels, generator, bias=False)
-        self.lines = _linear(head.n_channels, n_out, generator)
-        self.knots = _linear(config.n_dense, head.n_knots, generator)
+        n_local = config.n_filters * head.n_maps
+        self.local = glorot(nn.Linear, n_local, head.n_channels, generator=generator)
+        self.whole = glorot(
+            nn.Linear, config.n_dense, head.n_channels, bias=False, generator=generator
+        )
+        self.lines = glorot(nn.Linear, head.n_channels, n_out, generator=generator)
+        self.knots = glorot(nn.Linear, config.n_dense, head.n_knots, generator=generator)
         self.reader = Reader.of(config)
 
     def arrays(self) -> HeadArrays:
         """Return its weights."""
-        return HeadArrays(*(self.get_parameter(name) for name in _PARAMETERS))
+        return HeadArrays(*self.parameters())  # in the order of their layers above
 
     def forward(self, cells: Sequence[Tensor], hidden: Tensor) -> Tensor:
         """Return (n, n_z) ln p(z) up to a constant; arguments as `head_logits`."""
@@ -204,17 +200,6 @@ def head_logits(
         # A cell's outputs are bin after bin, in each of them line after line.
         places = evidence.view(len(hidden), -1, reader.n_lines)  # (n, n_places, n_lines)
         return reader.log_p(places, knots)
-
-
-_PARAMETERS = (
-    "local.weight",
-    "local.bias",
-    "whole.weight",
-    "lines.weight",
-    "lines.bias",
-    "knots.weight",
-    "knots.bias",
-)
 
 
 def _linear_of(cells: Tensor, kernel: Tensor) -> Tensor:
@@ -259,11 +244,12 @@ def _first_bin(config: NetworkConfig, conv: int) -> float:
     return middle - (stride - 1) / 2
 
 
-def _linear(
-    n_in: int, n_out: int, generator: torch.Generator | None, *, bias: bool = True
+def glorot(
+    kind: type[nn.Module], *shape: int, generator: torch.Generator | None, **settings: Any
 ) -> nn.Module:
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)  # type: ignore[no-untyped-call]
-    nn.init.xavier_uniform_(layer.weight, generator=generator)
-    if bias:
+    """Return a layer whose first weights are drawn uniformly after Glorot, its biases zero."""
+    layer: nn.Module = nn.utils.skip_init(kind, *shape, **settings)  # type: ignore[no-untyped-call]
+    nn.init.xavier_uniform_(layer.get_parameter("weight"), generator=generator)
+    if layer.bias is not None:
         nn.init.zeros_(layer.get_parameter("bias"))
     return layer

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from quasarloop.network.weights import Weights
 
 __all__ = [
     "CONFUSION",
-    "HeadRedshifts",
+    "JointRedshifts",
     "Peaks",
     "calibrate",
     "choose_peak",
@@ -26,6 +26,7 @@ __all__ = [
     "fit_temperature",
     "read_peaks",
     "read_redshifts",
+    "row_blocks",
 ]
 
 Floats = NDArray[np.float64]
@@ -38,13 +39,25 @@ _REACH: Final = 0.02
 _BLOCK_ROWS: Final = 128  # the arrays of a block stay in the processor's cache
 
 
-class HeadRedshifts(NamedTuple):
-    """(n,) float64 each, as `joint.JointRedshifts` names them."""
+@dataclass(frozen=True)
+class JointRedshifts:
+    """Redshifts from all lines together.
+
+    Attributes:
+        z: (n,) float64; NaN where the outputs are not finite or no line proposes a redshift.
+        z_err: (n,) float64, standard deviation of z.
+        z_alt: (n,) float64, the next peak of p(z) more than `CONFUSION` away; NaN without any.
+        p_alt: (n,) float64, its probability, at most 0.5; 0 without any, NaN where z is.
+    """
 
     z: Floats
     z_err: Floats
     z_alt: Floats
     p_alt: Floats
+
+    def __len__(self) -> int:
+        """Return the number of spectra."""
+        return len(self.z)
 
 
 class Peaks(NamedTuple):
@@ -61,7 +74,7 @@ class Peaks(NamedTuple):
     mass: Floats
 
 
-def read_redshifts(log_p: NDArray[np.float32], head: RedshiftGrid) -> HeadRedshifts:
+def read_redshifts(log_p: NDArray[np.float32], head: RedshiftGrid) -> JointRedshifts:
     """Read p(z): the peak of most mass, and the next.
 
     Args:
@@ -71,13 +84,13 @@ def read_redshifts(log_p: NDArray[np.float32], head: RedshiftGrid) -> HeadRedshi
     return choose_peak(read_peaks(log_p, head))
 
 
-def choose_peak(peaks: Peaks) -> HeadRedshifts:
+def choose_peak(peaks: Peaks) -> JointRedshifts:
     """Return the redshifts of the two peaks of most mass."""
     order = np.argsort(-peaks.mass, axis=1, kind="stable")
     log_z1, sigma, mass = (np.take_along_axis(v, order, axis=1) for v in peaks)
     there = ~(mass[:, 1] <= 0)
     z1 = np.exp(log_z1)
-    return HeadRedshifts(
+    return JointRedshifts(
         z1[:, 0] - 1,
         sigma[:, 0] * z1[:, 0],
         np.where(there, z1[:, 1] - 1, np.nan),
@@ -89,7 +102,7 @@ def read_peaks(log_p: NDArray[np.float32], head: RedshiftGrid) -> Peaks:
     """Find and measure the highest peaks; arguments as `read_redshifts`."""
     result = Peaks(*(np.full((len(log_p), _N_PEAKS), np.nan) for _ in range(3)))
     finite = np.flatnonzero(np.isfinite(log_p).all(axis=1))
-    for rows in _blocks(finite):
+    for rows in row_blocks(finite, _BLOCK_ROWS):
         for whole, part in zip(result, _of_block(log_p[rows], head), strict=True):
             whole[rows] = part
     return result
@@ -123,8 +136,9 @@ def _of_block(log_p: NDArray[np.float32], head: RedshiftGrid) -> Peaks:
     return Peaks(mean * log_step, sigma, mass / whole[:, None])
 
 
-def _blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    return (rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS))
+def row_blocks(rows: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:
+    """Yield row numbers, so many at a time."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 logger = logging.getLogger(__name__)

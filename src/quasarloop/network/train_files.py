@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_output, checksum, versions, without_nan, write_manifest
 from quasarloop.errors import GridError, OutputError
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.labelled import LabelCounts, TrainingData, hold_out, label_spectra
+from quasarloop.network.labelled import LabelCounts, hold_out, label_spectra
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.training import CHECKPOINT_NAME, TrainingResult, train
@@ -22,11 +21,11 @@ from quasarloop.read import read_truth
 from quasarloop.store import iter_store, open_store
 from quasarloop.truth import join_truth
 
-__all__ = ["TrainedFiles", "TrainingPlan", "train_to_files"]
+__all__ = ["TrainingFiles", "train_to_files"]
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
+class TrainingFiles:
     """What to train with, and where the result goes.
 
     Attributes:
@@ -68,35 +67,18 @@ class TrainingPlan:
         return self.out.with_suffix(".checkpoint")
 
 
-@dataclass(frozen=True)
-class TrainedFiles:
-    """The result of a training.
-
-    Attributes:
-        result: the network and its history.
-        counts: which spectra trained and which were left out.
-        n_train: rows trained with.
-        n_validation: rows held out.
-    """
-
-    result: TrainingResult
-    counts: LabelCounts
-    n_train: int
-    n_validation: int
-
-
 def train_to_files(
-    plan: TrainingPlan,
+    files: TrainingFiles,
     network: NetworkConfig | Weights,
     options: TrainingOptions,
     *,
     on_start: Callable[[LabelCounts, Rows], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> TrainedFiles:
+) -> TrainingResult:
     """Train on the labelled spectra of a store, and write weights, history and manifest.
 
     Args:
-        plan: inputs and outputs.
+        files: inputs and outputs.
         network: a configuration to start anew, or weights to start from.
         options: of the training.
         on_start: called before the first epoch with the counts and the rows.
@@ -108,73 +90,62 @@ def train_to_files(
         GridError: store and network are on different grids.
         TruthError: nothing to train with.
     """
-    _check_outputs(plan)
-    store = open_store(plan.store)
+    _check_outputs(files)
+    store = open_store(files.store)
     config = network if isinstance(network, NetworkConfig) else network.config
     if not store.grid.matches(config.grid):
         raise GridError(
-            f"{plan.store} is a store on a {store.grid.describe()}, the network on a "
+            f"{files.store} is a store on a {store.grid.describe()}, the network on a "
             f"{config.grid.describe()}; ingest the files on the network's grid"
         )
-    truth = join_truth([read_truth(path) for path in plan.truth])
+    truth = join_truth([read_truth(path) for path in files.truth])
     data, counts = label_spectra(iter_store(store), truth)
-    rows = _split(data, plan)
+    rows = Rows(data.usable_rows)
+    if files.validation > 0:
+        held = hold_out(data, files.validation, files.seed)
+        rows = Rows(np.flatnonzero(~held), np.flatnonzero(held))
     if on_start is not None:
         on_start(counts, rows)
-    result = train(
-        data,
-        network,
-        options,
-        seed=plan.seed,
-        rows=rows,
-        out_dir=plan.checkpoints,
-        on_epoch=on_epoch,
-    )
-    n_validation = 0 if rows.validation is None else len(rows.validation)
-    files = TrainedFiles(result, counts, len(rows.train), n_validation)
-    write_history(result.history, plan.history)
-    write_weights(result.weights, plan.out)
-    write_manifest(plan.manifest, _manifest(plan, files, [shard.name for shard in store.shards]))
-    shutil.rmtree(plan.checkpoints)
-    return files
+    seed, folder = files.seed, files.checkpoints
+    result = train(data, network, options, seed=seed, rows=rows, out_dir=folder, on_epoch=on_epoch)
+    write_history(result.history, files.history)
+    write_weights(result.weights, files.out)
+    shards = [shard.name for shard in store.shards]
+    write_manifest(files.manifest, _manifest(files, result, counts, shards))
+    shutil.rmtree(folder)
+    return result
 
 
-def _check_outputs(plan: TrainingPlan) -> None:
-    unfinished = plan.checkpoints / CHECKPOINT_NAME
-    if unfinished.exists() and plan.overwrite and not plan.resume:
+def _check_outputs(files: TrainingFiles) -> None:
+    unfinished = files.checkpoints / CHECKPOINT_NAME
+    if unfinished.exists() and files.overwrite and not files.resume:
         unfinished.unlink()
-    if unfinished.exists() and not plan.resume:
+    if unfinished.exists() and not files.resume:
         raise OutputError(
             f"{unfinished} is the checkpoint of an unfinished training; --resume goes on with it, "
             "--overwrite starts anew"
         )
     # A training killed while writing its results left some of them: finishing replaces them.
-    check_output(plan.out, overwrite=plan.overwrite or (plan.resume and unfinished.exists()))
+    check_output(files.out, overwrite=files.overwrite or (files.resume and unfinished.exists()))
 
 
-def _split(data: TrainingData, plan: TrainingPlan) -> Rows:
-    if plan.validation == 0:
-        return Rows(data.usable_rows)
-    held: NDArray[np.bool_] = hold_out(data, plan.validation, plan.seed)
-    return Rows(np.flatnonzero(~held), np.flatnonzero(held))
-
-
-def _manifest(plan: TrainingPlan, files: TrainedFiles, shards: list[str]) -> dict[str, Any]:
-    result = files.result
-    kept = result.history[result.weights.provenance["epoch_kept"] - 1]
-    numbers = {name: without_nan(value) for name, value in asdict(kept).items()}
+def _manifest(
+    files: TrainingFiles, result: TrainingResult, counts: LabelCounts, shards: list[str]
+) -> dict[str, Any]:
+    record = result.weights.provenance
+    kept = asdict(result.history[record["epoch_kept"] - 1])
     return {
-        "training": dict(result.weights.provenance),
-        "kept_epoch": numbers,
-        "spectra": asdict(files.counts),
-        "n_train": files.n_train,
-        "n_validation": files.n_validation,
-        "validation": plan.validation,
+        "training": dict(record),
+        "kept_epoch": {name: without_nan(value) for name, value in kept.items()},
+        "spectra": asdict(counts),
+        "n_train": record["n_training_rows"],
+        "n_validation": record["n_validation_rows"],
+        "validation": files.validation,
         "inputs": {
-            "truth": {str(path): checksum(path) for path in plan.truth},
-            "store": str(plan.store),
+            "truth": {str(path): checksum(path) for path in files.truth},
+            "store": str(files.store),
             "shards": shards,  # named by the checksum of what they hold
         },
-        "outputs": {path.name: checksum(path) for path in (plan.out, plan.history)},
+        "outputs": {path.name: checksum(path) for path in (files.out, files.history)},
         "versions": versions(),
     }

@@ -19,7 +19,6 @@ from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.dropout import DropoutSource
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.loss import (
-    TargetTensors,
     line_finder_loss,
     make_targets,
     redshift_loss,
@@ -38,13 +37,7 @@ from quasarloop.network.redshift_reading import calibrate
 from quasarloop.network.training_run import Rows, Run, prepare_run, provenance
 from quasarloop.network.weights import Weights, from_module, to_module
 
-__all__ = [
-    "CHECKPOINT_NAME",
-    "TrainingResult",
-    "optimizer_arrays",
-    "restore_optimizer",
-    "train",
-]
+__all__ = ["CHECKPOINT_NAME", "TrainingResult", "optimizer_arrays", "restore_optimizer", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -198,25 +191,18 @@ def _step(
 ) -> torch.Tensor:
     """Take one step; return the terms of the loss: of boxes, empty ones, offsets, redshifts."""
     flux = torch.from_numpy(batch.flux).to(run.device)
-    targets = _targets(batch, run.config, run.device)
+    targets = make_targets(batch.spectype, batch.z, batch.bal, batch.trains, run.config)
     optimizer.zero_grad()
     low = torch.autocast(run.device.type, torch.bfloat16) if run.low_precision else nullcontext()
     with low:
         logits: Logits = model(flux, dropout=run.config.dropout, source=source)
     box, offset = logits.box.float(), logits.offset.float()
+    targets = targets.to(run.device)
     parts = line_finder_loss(box, offset, targets, run.config, mean_over=run.options.mean_over)
     redshift = _redshift_loss(logits, batch, run.config)
     (parts.total + redshift).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return torch.stack([*parts, redshift]).detach()
-
-
-def _targets(
-    data: TrainingData, config: NetworkConfig, device: torch.device | str
-) -> TargetTensors:
-    made = make_targets(data.spectype, data.z, data.bal, data.trains, config)
-    arrays = (made.box, made.offset, made.weight)
-    return TargetTensors(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 def _redshift_loss(logits: Logits, batch: TrainingData, config: NetworkConfig) -> torch.Tensor:
@@ -247,13 +233,11 @@ def _validated(
     model.train()
     redshift /= len(data)
     box, offset = (torch.cat(parts) for parts in zip(*outputs, strict=True))
-    targets = _targets(data, config, "cpu")
+    targets = make_targets(data.spectype, data.z, data.bal, data.trains, config)
     parts = line_finder_loss(box, offset, targets, config, mean_over=options.mean_over)
     positive, negative, misplaced = (float(term) for term in parts)
-    finds = decode(
-        LineOutputs(model.confidences(box).numpy(), model.offsets(offset).numpy()), config
-    )
-    found = classify_finds(finds, config, options.thresholds)
+    decoded = LineOutputs(box.sigmoid().numpy(), model.offsets(offset).numpy())
+    found = classify_finds(decode(decoded, config), config, options.thresholds)
     both = found.is_qso & data.is_qso
     errors = (found.z_best[both] - data.z[both]) / (1 + data.z[both])
     n_both, n_true, n_found = (int(one.sum()) for one in (both, data.is_qso, found.is_qso))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,15 +20,7 @@ from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import EpochRecord
 from quasarloop.network.weights import Weights
 
-__all__ = [
-    "Rows",
-    "Run",
-    "Shifted",
-    "prepare_run",
-    "provenance",
-    "shift_flux",
-    "shift_randomly",
-]
+__all__ = ["Rows", "Run", "prepare_run", "provenance", "shift_flux", "shift_randomly"]
 
 # Training batches that calibrate the statistics of batch normalisation: 4096 spectra measure a
 # variance to 2 %, more only cost time.
@@ -96,15 +88,11 @@ class Run:
         parts = [order[start : start + size] for start in range(0, len(order), size)]
         if len(parts) > 1 and len(parts[-1]) == 1:  # one spectrum alone cannot be normalised
             parts[-2:] = [np.concatenate(parts[-2:])]
-        shifts = np.random.default_rng(self._seeds(_SHIFT, epoch))
-        return len(parts), (self._shifted(self.data[part], shifts) for part in parts)
-
-    def _shifted(self, data: TrainingData, rng: np.random.Generator) -> TrainingData:
-        largest = self.options.shift_bins
-        if largest == 0:
-            return data
-        moved = shift_randomly(data.flux, data.z, data.empty, self.config.grid, largest, rng)
-        return replace(data, flux=moved.flux, z=moved.z)
+        batches = (self.data[part] for part in parts)
+        if largest := self.options.shift_bins:
+            rng = np.random.default_rng(self._seeds(_SHIFT, epoch))
+            batches = (shift_randomly(batch, self.config.grid, largest, rng) for batch in batches)
+        return len(parts), batches
 
     def calibration_flux(self) -> Iterator[NDArray[np.float32]]:
         """Yield spectra, in batches of equal size, that measure the final statistics."""
@@ -128,21 +116,10 @@ def prepare_run(
     seed: int | np.random.SeedSequence,
     rows: Rows | None,
 ) -> Run:
-    """Check and prepare a training.
-
-    Args:
-        data: labelled spectra on the network's grid.
-        network: a configuration to start anew, or weights to start from.
-        options: of the training.
-        seed: root of all seeds.
-        rows: which train and validate; None trains with all usable ones.
-
-    Raises:
-        GridError: the spectra are on another grid.
-        TruthError: fewer than two rows train.
-        WeightsError: the device is missing.
-    """
-    config = network if isinstance(network, NetworkConfig) else network.config
+    """Check and prepare a training; arguments and errors as `training.train`."""
+    config, first_weights = (
+        (network.config, network.digest()) if isinstance(network, Weights) else (network, "random")
+    )
     if data.flux.shape[1] != config.grid.n_bins:
         raise GridError(
             f"the spectra have {data.flux.shape[1]} bins, the network a {config.grid.describe()}; "
@@ -155,17 +132,28 @@ def prepare_run(
         )
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     device = pick_device(options.device)
-    judged = chosen.validation is not None and len(chosen.validation) > 0
+    low_precision = options.precision == "bfloat16"
+    if options.precision == "auto" and device.type == "cuda":
+        low_precision = torch.cuda.is_bf16_supported()
+    held_out = chosen.validation
+    identity = {
+        "network": config_to_dict(config),
+        "options": asdict(options),
+        "seed": {"entropy": str(root.entropy), "spawn_key": list(root.spawn_key)},
+        "data_sha256": _digest(data, chosen),
+        "first_weights_sha256": first_weights,
+        "device": device.type,
+    }
     return Run(
         data=data,
-        validation=data[chosen.validation] if judged and chosen.validation is not None else None,
+        validation=None if held_out is None or not len(held_out) else data[held_out],
         rows=chosen,
         config=config,
         options=options,
         root=root,
         device=device,
-        low_precision=_uses_bfloat16(options, device),
-        identity=_identity(data, network, options, root, chosen) | {"device": device.type},
+        low_precision=low_precision,
+        identity=identity,
     )
 
 
@@ -183,68 +171,22 @@ def provenance(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
     }
 
 
-def _uses_bfloat16(options: TrainingOptions, device: torch.device) -> bool:
-    if options.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return options.precision == "bfloat16"
-
-
-def _identity(
-    data: TrainingData,
-    network: NetworkConfig | Weights,
-    options: TrainingOptions,
-    root: np.random.SeedSequence,
-    rows: Rows,
-) -> dict[str, Any]:
-    config = network if isinstance(network, NetworkConfig) else network.config
-    first = "random" if isinstance(network, NetworkConfig) else network.digest()
-    columns = [getattr(data, f.name) for f in fields(data)] + [r for r in rows if r is not None]
-    return {
-        "network": config_to_dict(config),
-        "options": options.as_dict(),
-        "seed": {"entropy": str(root.entropy), "spawn_key": list(root.spawn_key)},
-        "data_sha256": _digest(columns),
-        "first_weights_sha256": first,
-    }
-
-
-def _digest(arrays: list[NDArray[Any]]) -> str:
+def _digest(data: TrainingData, rows: Rows) -> str:
     digest = hashlib.sha256()
-    for array in arrays:
+    for array in [getattr(data, f.name) for f in fields(data)] + [r for r in rows if r is not None]:
         digest.update(f"{array.dtype} {array.shape};".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-class Shifted(NamedTuple):
-    """Moved spectra and the redshifts that belong to them.
-
-    Attributes:
-        flux: (n, n_bins) float32.
-        z: (n,) float64.
-        bins: (n,) int64, how far each was moved; positive towards the red.
-    """
-
-    flux: NDArray[np.float32]
-    z: NDArray[np.float64]
-    bins: NDArray[np.int64]
-
-
 def shift_randomly(
-    flux: NDArray[np.float32],
-    z: NDArray[np.float64],
-    empty: NDArray[np.float32],
-    grid: WaveGrid,
-    largest: int,
-    rng: np.random.Generator,
-) -> Shifted:
+    data: TrainingData, grid: WaveGrid, largest: int, rng: np.random.Generator
+) -> TrainingData:
     """Move each spectrum by a random whole number of bins, and its redshift with it.
 
     Args:
-        flux: (n, n_bins) normalised spectra.
-        z: (n,) their redshifts (of stars too: a star moved by 40 bins is no star any more,
-            but still not a quasar).
-        empty: (n,) the value of a bin without data in each spectrum.
+        data: normalised spectra (stars too: a star moved by 40 bins is no star any more, but
+            still not a quasar).
         grid: a grid uniform in log λ.
         largest: shifts are uniform in -largest … +largest.
         rng: one draw per spectrum.
@@ -252,8 +194,9 @@ def shift_randomly(
     Raises:
         GridError: the grid is uniform in λ.
     """
-    bins = rng.integers(-largest, largest, size=len(flux), endpoint=True)
-    return Shifted(shift_flux(flux, bins, empty), shift_redshift(z, bins, grid), bins)
+    bins = rng.integers(-largest, largest, size=len(data), endpoint=True)
+    flux = shift_flux(data.flux, bins, data.empty)
+    return replace(data, flux=flux, z=shift_redshift(data.z, bins, grid))
 
 
 def shift_flux(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,8 +36,6 @@ __all__ = [
     "to_module",
     "write_weights",
 ]
-
-_DEFAULT_FILE: Final = "default_weights.h5"
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,6 @@ class Weights:
             raise WeightsError(f"array {unknown[0]} has no place in the network")
 
     @property
-    def rescaled(self) -> bool:
-        """Whether offsets carry QuasarNET's rescaling."""
-        return self.config.rescales_offsets
-
-    @property
     def thresholds(self) -> Thresholds:
         """The thresholds in the provenance; the package's where it has none.
 
@@ -83,11 +76,6 @@ class Weights:
             WeightsError: they are impossible.
         """
         return _thresholds(self.provenance)
-
-    @property
-    def n_parameters(self) -> int:
-        """Numbers in the arrays, running means and variances included."""
-        return sum(array.size for array in self.arrays.values())
 
     def digest(self) -> str:
         """Return the SHA-256 of configuration and arrays, in hex: one network, one digest."""
@@ -180,8 +168,8 @@ def to_module(weights: Weights) -> LineFinder:
     """Return the network as a torch module, in evaluation mode."""
     module = LineFinder(weights.config, torch.Generator())
     state = module.state_dict()
-    for name, place in module_places(weights.config).items():
-        state[place.name][place.rows] = torch.tensor(weights.arrays[name].transpose())
+    for array, (name, rows) in module_places(weights.config).items():
+        state[name][rows] = torch.tensor(weights.arrays[array].transpose())
     return module.eval()
 
 
@@ -192,8 +180,8 @@ def from_module(module: LineFinder, provenance: Mapping[str, Any] | None = None)
         for name, tensor in module.state_dict().items()
     }
     arrays = {
-        name: np.array(state[place.name][place.rows].transpose(), order="C")
-        for name, place in module_places(module.config).items()
+        array: np.array(state[name][rows].transpose(), order="C")
+        for array, (name, rows) in module_places(module.config).items()
     }
     return Weights(module.config, arrays, dict(provenance or {}))
 
@@ -204,7 +192,7 @@ def default_weights_path() -> Path:
     Raises:
         WeightsError: this installation has none.
     """
-    path = Path(str(resources.files("quasarloop") / "data" / _DEFAULT_FILE))
+    path = Path(str(resources.files("quasarloop") / "data" / "default_weights.h5"))
     if not path.is_file():
         raise WeightsError(
             "this installation comes without weights; give a file with --weights, or train one "
