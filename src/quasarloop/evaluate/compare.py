@@ -24,7 +24,6 @@ __all__ = [
     "same_rows",
 ]
 
-
 # Source: paper, Section 4.3.2: agreement within 3000 and 5000 km/s.
 AGREEMENT_KMS: Final = (3000.0, 5000.0)
 # Source: paper, Table 1: within 10,000 km/s of a line confusion.

@@ -29,7 +29,6 @@ __all__ = [
     "use_style",
 ]
 
-
 # Okabe & Ito (2008): distinguishable with every kind of colour vision.
 COLOURS: Final = (
     "#0072B2",

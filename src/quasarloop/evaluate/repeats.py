@@ -24,7 +24,6 @@ __all__ = [
     "usable_rows",
 ]
 
-
 # Bins of the scatter figure. Source: our choice; the paper's Fig. 9 gives no edges.
 DEFAULT_Z_EDGES: Final = tuple(np.round(np.arange(0.0, 5.01, 0.25), 2).tolist())
 _MIN_EXPOSURES: Final = 2

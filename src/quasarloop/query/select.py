@@ -21,7 +21,6 @@ from quasarloop.query.votes_input import INDEX, VotesTable
 
 __all__ = ["Selection", "reasons_of", "select", "write_reasons"]
 
-
 _HISTOGRAM_BINS: Final = 80
 
 

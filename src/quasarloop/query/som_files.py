@@ -35,7 +35,6 @@ __all__ = [
     "write_map",
 ]
 
-
 _MAP_FORMAT: Final = "quasarloop map 1"
 
 

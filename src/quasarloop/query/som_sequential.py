@@ -10,7 +10,6 @@ from quasarloop.query.som import CellGrid, SelfOrganizingMap
 
 __all__ = ["SequentialOptions", "fit_sequential"]
 
-
 # Width scale of the released code's neighbourhood, in cells.
 _WIDTH_SCALE: Final = 0.5
 

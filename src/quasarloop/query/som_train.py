@@ -37,7 +37,6 @@ __all__ = [
 # Parts the data are cut into, whatever the number of workers: their sums are kept at once.
 _MAX_PARTS: Final = 32
 
-
 _ARRAY_PART_ROWS: Final = 16_384
 
 

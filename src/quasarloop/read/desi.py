@@ -139,7 +139,6 @@ DESI_FRAME: Final = Format(
     _observe_frame,
 )
 
-
 _TARGET_COLUMN: Final = re.compile(r"TARGET(-?\d+)")
 
 
