@@ -9,7 +9,7 @@ from astropy.table import Table
 import quasarloop.simulate
 from quasarloop.lines import QUASAR_AA
 from quasarloop.simulate import published
-from quasarloop.simulate.quasar_lines import QUASAR_LINES
+from quasarloop.simulate.objects import QUASAR_LINES
 
 FILES = sorted((Path(quasarloop.simulate.__file__).parent / "data").glob("*.ecsv"))
 

@@ -8,9 +8,8 @@ from quasarloop.simulate.bal import absorb_bal, balnicity, draw_bal
 from quasarloop.simulate.draw import quasars_at
 from quasarloop.simulate.lattice import fine_lattice
 from quasarloop.simulate.model import observed_flux
-from quasarloop.simulate.objects import BalTraits, Objects
+from quasarloop.simulate.objects import BROAD_LINES, QUASAR_LINES, BalTraits, Objects, line_number
 from quasarloop.simulate.population import QuasarPopulation
-from quasarloop.simulate.quasar_lines import BROAD_LINES, QUASAR_LINES, line_number
 from quasarloop.simulate.quasars import (
     bare_quasars,
     base_continuum,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.lines import EMISSION_LINES, QUASAR_AA, line_label
-from quasarloop.simulate.quasar_lines import BROAD_LINES, NARROW_LINES
+from quasarloop.simulate.objects import BROAD_LINES, NARROW_LINES
 from quasarloop.truth import SpecType
 
 __all__ = ["MARKS", "Mark", "RestTemplate", "rest_template"]

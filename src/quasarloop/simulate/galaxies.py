@@ -71,7 +71,9 @@ def draw_galaxy_traits(kind: NDArray[np.int64], rng: Rng) -> tuple[GalaxyTraits,
     n2 = np.clip(rng.normal(laws[:, 4], laws[:, 5]), -1.9, 0.35)
     is_agn = kind == GALAXY_KINDS.index("type2_agn")
     n2 = np.where(is_agn | (n2 < _N2_MAX), n2, _N2_MAX)
-    o3 = np.where(is_agn, rng.normal(0.8, 0.15, n), _star_forming_o3(n2) + rng.normal(0, 0.1, n))
+    # Log [O III]/Hβ of star-forming galaxies. Source: Kewley et al. 2013 (ApJ 774, 100).
+    star_forming = np.clip(1.1 + 0.61 / (n2 + 0.08), -1.2, 0.9)
+    o3 = np.where(is_agn, rng.normal(0.8, 0.15, n), star_forming + rng.normal(0, 0.1, n))
     o3 = np.where(kind == GALAXY_KINDS.index("passive"), rng.normal(0.3, 0.15, n), o3)
     traits = GalaxyTraits(
         light=light.astype(np.float32),
@@ -122,11 +124,6 @@ def galaxy_table() -> RestTable:
             light += share * star / np.interp(_NORM_AA, wave, star)
         rows.append(_broadened(light))
     return RestTable.from_function(np.stack(rows), wave)
-
-
-def _star_forming_o3(n2: Floats64) -> Floats64:
-    """Log [O III]/Hβ of star-forming galaxies. Source: Kewley et al. 2013 (ApJ 774, 100)."""
-    return np.asarray(np.clip(1.1 + 0.61 / (n2 + 0.08), -1.2, 0.9))
 
 
 def _line_ratios(n2: Floats64, o3: Floats64, is_agn: NDArray[np.bool_], rng: Rng) -> Floats64:

@@ -96,7 +96,9 @@ def scale_to_magnitude(flux: Floats32, lattice: Lattice, r_mag: ArrayLike) -> No
     mean = np.einsum("ij,j->i", flux, weight)
     # A spectrum with no light in r (a quasar beyond z = 5 behind thick forest) stays finite.
     mean = np.maximum(mean, _FAINTEST_PART * flux.mean(axis=1))
-    band_flux = _ab_flux(r_mag)
+    pivot_aa = 0.5 * (R_BAND_AA[1] + R_BAND_AA[2])
+    per_aa = _AB_ZERO * SPEED_OF_LIGHT_KMS * _AA_S_OF_KMS / pivot_aa**2 / _FLUX_UNIT
+    band_flux = per_aa * 10.0 ** (-0.4 * np.asarray(r_mag, dtype=np.float64))
     scale = np.divide(band_flux, mean, out=np.zeros_like(band_flux), where=mean > 0)
     flux *= scale.astype(np.float32)[:, None]
 
@@ -107,14 +109,6 @@ def _band_weight(lattice: Lattice) -> Floats32:
     wave = lattice.wave_aa
     response = np.interp(wave, R_BAND_AA, (0.0, 1.0, 1.0, 0.0)) * wave**2  # λ dλ on a log lattice
     return np.asarray(response / response.sum(), dtype=np.float32)
-
-
-def _ab_flux(r_mag: ArrayLike) -> Floats64:
-    """Mean f_λ in units of 1e-17 erg/s/cm²/Å of AB magnitudes, at the band's pivot."""
-    pivot_aa = 0.5 * (R_BAND_AA[1] + R_BAND_AA[2])
-    per_aa = _AB_ZERO * SPEED_OF_LIGHT_KMS * _AA_S_OF_KMS / pivot_aa**2 / _FLUX_UNIT
-    magnitude = np.asarray(r_mag, dtype=np.float64)
-    return np.asarray(per_aa * 10.0 ** (-0.4 * magnitude))
 
 
 def _spectra_of(
@@ -156,8 +150,6 @@ def _add_host(spectra: Floats32, objects: Objects, lattice: Lattice) -> None:
     spectra[rows] += level[:, None] * host
 
 
-# In the labels already.
-_LEFT_OUT: Final = ("spectype", "z")
 _BAL_SUBTYPES: Final = ("BAL", "LoBAL")
 
 
@@ -203,7 +195,7 @@ class ModelSky:
 def _hidden(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     kept = {}
     for name, values in columns.items():
-        if name not in _LEFT_OUT:
+        if name not in {"spectype", "z"}:  # in the labels already
             # FITS has no unsigned 64-bit integers; seeds are below 2⁶³.
             wide = values.astype(np.int64) if values.dtype == np.uint64 else values
             kept[f"OBJECT_{name.upper()}" if name == "index" else name.upper()] = wide

@@ -227,7 +227,8 @@ def _mask_hits(
     # Uniform draws of fixed number per row, so that a row never depends on those after it.
     most = int(np.ceil(rate + 6 * np.sqrt(rate))) + 1
     draws = rng.random((n, 2 + 2 * most), dtype=np.float32)
-    counts = np.minimum(_poisson_quantile(draws[:, 0], rate), most)
+    cumulative = pdtr(np.arange(int(rate + 8 * np.sqrt(rate)) + 8), rate)
+    counts = np.minimum(np.searchsorted(cumulative, draws[:, 0]), most)
     row, hit = np.nonzero(np.arange(most) < counts[:, None])
     first = (draws[row, 2 + hit] * n_pix).astype(np.int64)
     length = 1 + (draws[row, 2 + most + hit] * _HIT_PIXELS).astype(np.int64)
@@ -236,11 +237,6 @@ def _mask_hits(
         at = (row[inside], first[inside] + step)
         flux[at], ivar[at] = 0, 0
         mask[at] |= MASK_COSMIC
-
-
-def _poisson_quantile(uniform: Floats32, mean: float) -> NDArray[np.int64]:
-    counts = np.arange(int(mean + 8 * np.sqrt(mean)) + 8)
-    return np.searchsorted(pdtr(counts, mean), uniform)
 
 
 def read_real_noise(path: str | Path, instrument: Instrument) -> RealNoise:

@@ -1,4 +1,8 @@
-"""Simulated objects as arrays: kinds of each class, and every hidden property."""
+"""Simulated objects as arrays: kinds of each class, the typical quasar, every hidden property.
+
+Numbers of stars and of quasar lines, with their sources, are in ``data/star_kinds.ecsv`` and
+``quasar_lines.ecsv``, wavelengths of the latter in `quasarloop.lines.QUASAR_AA`.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -7,12 +11,17 @@ from typing import Any, Final, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.lines import NEBULAR_AA
+from quasarloop.lines import NEBULAR_AA, QUASAR_AA
 from quasarloop.simulate import Floats32, Floats64, published
-from quasarloop.simulate.quasar_lines import QUASAR_LINES
 
 __all__ = [
+    "BROAD_LINES",
+    "CONTINUUM_PIVOT_AA",
+    "EW_LOG_L",
     "GALAXY_KINDS",
+    "HIGH_IONISATION_AA",
+    "MEAN_SLOPE",
+    "QUASAR_LINES",
     "STAR_KINDS",
     "AbsorberTraits",
     "BalTraits",
@@ -23,6 +32,7 @@ __all__ = [
     "StarTraits",
     "blank",
     "concatenate",
+    "line_number",
 ]
 
 Traits = TypeVar("Traits")
@@ -53,6 +63,64 @@ class StarKind(NamedTuple):
 
 
 STAR_KINDS: Final = tuple(StarKind(*row) for row in published("star_kinds").rows())
+
+
+# Where continua and luminosities are defined, and where power laws cross, Å.
+CONTINUUM_PIVOT_AA: Final = 3000.0
+# Frequency slope of the typical continuum. Source: Vanden Berk et al. 2001, median composite.
+MEAN_SLOPE: Final = -0.46
+# log10 νLν(3000 Å) in erg/s at which the strengths hold.
+EW_LOG_L: Final = 45.5
+# High-ionisation lines lie below this wavelength (C III] and bluer), Å.
+HIGH_IONISATION_AA: Final = 2000.0
+
+
+class QuasarLine(NamedTuple):
+    """One emission line or blend.
+
+    Attributes:
+        name: as written in truth columns (``ew_<name>``).
+        wave_aa: vacuum rest wavelength, Å.
+        ew_aa: typical rest-frame equivalent width, Å.
+        scatter_dex: object-to-object scatter of log EW not explained by the rest.
+        eigen1_dex: change of log EW per σ of eigenvector 1 (strong Fe II, weak [O III]).
+        baldwin: β of EW ∝ L^β.
+        width: FWHM in units of the object's broad (or narrow) width.
+        blueshift: share of the object's C IV blueshift this line has.
+    """
+
+    name: str
+    wave_aa: float
+    ew_aa: float
+    scatter_dex: float
+    eigen1_dex: float
+    baldwin: float
+    width: float
+    blueshift: float
+
+
+def _quasar_lines(region: str) -> tuple[QuasarLine, ...]:
+    return tuple(
+        QuasarLine(name, QUASAR_AA[name.removesuffix("_n")], *numbers)
+        for _, name, *numbers, _ in published("quasar_lines").filter(region=region).rows()
+    )
+
+
+BROAD_LINES: Final = _quasar_lines("broad")
+NARROW_LINES: Final = _quasar_lines("narrow")
+QUASAR_LINES: Final = (*BROAD_LINES, *NARROW_LINES)
+
+
+def line_number(name: str) -> int:
+    """Return a line's column in every (n, n_lines) array of quasar traits.
+
+    Raises:
+        KeyError: no such line.
+    """
+    names = [line.name for line in QUASAR_LINES]
+    if name not in names:
+        raise KeyError(f"no quasar line {name!r}; known: {', '.join(names)}")
+    return names.index(name)
 
 
 @dataclass(frozen=True)

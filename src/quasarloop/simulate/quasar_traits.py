@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.bal import draw_bal
-from quasarloop.simulate.objects import QuasarTraits
-from quasarloop.simulate.population import QuasarPopulation, distance_modulus
-from quasarloop.simulate.quasar_lines import (
+from quasarloop.simulate.objects import (
     BROAD_LINES,
     CONTINUUM_PIVOT_AA,
     EW_LOG_L,
     HIGH_IONISATION_AA,
     QUASAR_LINES,
+    QuasarTraits,
     line_number,
 )
+from quasarloop.simulate.population import QuasarPopulation, distance_modulus
 
 __all__ = ["draw_quasar_traits", "log_luminosity"]
 

@@ -27,13 +27,14 @@ from quasarloop.simulate.lattice import (
     line_centre,
     shifted_mix,
 )
-from quasarloop.simulate.objects import Objects, QuasarTraits
-from quasarloop.simulate.quasar_lines import (
+from quasarloop.simulate.objects import (
     BROAD_LINES,
     CONTINUUM_PIVOT_AA,
     HIGH_IONISATION_AA,
     MEAN_SLOPE,
     QUASAR_LINES,
+    Objects,
+    QuasarTraits,
 )
 
 __all__ = ["bare_quasars", "base_continuum", "continuum_table", "dust", "smc_extinction"]
@@ -133,7 +134,9 @@ def _tilt(objects: Objects, lattice: Lattice) -> Floats32:
 
 
 def _add_lines(spectra: Floats32, lattice: Lattice, z: Floats64, traits: QuasarTraits) -> None:
-    per_ew = _continuum_per_wavelength()
+    # From equivalent width to area in units of the continuum per ln λ.
+    wave_aa = np.array([law.wave_aa for law in QUASAR_LINES])
+    per_ew = (base_continuum(wave_aa) / wave_aa).astype(np.float32)
     for number, law in enumerate(QUASAR_LINES):
         shift_kms, fwhm_kms = traits.line_shift_kms[:, number], traits.line_fwhm_kms[:, number]
         strength = traits.line_ew_aa[:, number] * per_ew[number]
@@ -152,13 +155,6 @@ def _add_lines(spectra: Floats32, lattice: Lattice, z: Floats64, traits: QuasarT
             skew = np.clip(-shift * np.float32(_SKEW_PER_KMS), 0.0, _SKEW_MAX)
             centre = line_centre(lattice, law.wave_aa, z, shift)
             add_broad_lines(spectra, centre, BroadProfile(fwhm, light, skew, roundness))
-
-
-@lru_cache(maxsize=1)
-def _continuum_per_wavelength() -> Floats32:
-    """(n_lines,) factor from equivalent width to area in units of continuum per ln λ."""
-    wave_aa = np.array([law.wave_aa for law in QUASAR_LINES])
-    return np.asarray(base_continuum(wave_aa) / wave_aa, dtype=np.float32)
 
 
 def _disc_peaks(

@@ -109,7 +109,9 @@ def star_spectra(objects: Objects, lattice: Lattice) -> Floats32:
     """
     table, first_row = _star_table()
     spectra = np.empty((len(objects), lattice.n_pix), dtype=np.float32)
-    rich = _metal_part(objects.star.metals)
+    poorest, richest = np.log10(_METALS)
+    rich = np.clip((np.log10(objects.star.metals) - poorest) / (richest - poorest), 0.0, 1.0)
+    rich = rich.astype(np.float32)
     kinds = np.array([_KIND_NUMBERS[str(name)] for name in objects.subtype])
     for row, kind in enumerate(kinds):
         window = table.window(float(objects.z[row]), lattice)
@@ -124,12 +126,6 @@ def star_spectra(objects: Objects, lattice: Lattice) -> Floats32:
         )
         np.dot(weights, window[start : start + 4], out=spectra[row])
     return spectra
-
-
-def _metal_part(metals: Floats32) -> Floats32:
-    low, high = np.log10(_METALS)
-    part = np.clip((np.log10(metals) - low) / (high - low), 0.0, 1.0)
-    return np.asarray(part, dtype=np.float32)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -207,9 +207,8 @@ def _is_complete(options: SurveyOptions, tile: Tile) -> bool:
     path = _truth_file(options, tile)
     if not path.is_file():
         return False
-    per_object = 1
-    if options.survey_format == "sdss" and options.observing.exposures > 1:
-        per_object += options.observing.exposures
+    several = options.survey_format == "sdss" and options.observing.exposures > 1
+    per_object = 1 + several * options.observing.exposures
     return len(read_tile_truth(path)) == per_object * tile.n_objects
 
 
@@ -247,7 +246,7 @@ def _write_sdss(
     observed: list[tuple[str, Plate, Mapping[str, NoisyArm]]] = [("lite", plate, seen.coadd)]
     if len(seen.exposures) > 1:
         observed += [
-            ("exposures", plate.on_day(number), exposure.arms)
+            ("exposures", replace(plate, mjd=plate.mjd + number), exposure.arms)
             for number, exposure in enumerate(seen.exposures, start=1)
         ]
     parts = []
@@ -264,10 +263,6 @@ def _desi_folder(options: SurveyOptions, tile: Tile) -> Path:
     return options.out / "tiles" / "cumulative" / str(tile.tile_id) / str(tile.night)
 
 
-# Sections of the observing options; all others belong to the population.
-_OWN_SECTIONS: Final = ("observing", "faults", "redrock")
-
-
 def read_survey_file(path: str | Path) -> tuple[Population, ObservingOptions]:
     """Read a population file with optional sections ``[observing]``, ``[faults]``, ``[redrock]``.
 
@@ -282,10 +277,10 @@ def read_survey_file(path: str | Path) -> tuple[Population, ObservingOptions]:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise DataFormatError(f"{file}: cannot be read as a population file: {exc}") from exc
-    own: dict[str, Any] = {name: content.pop(name, {}) for name in _OWN_SECTIONS}
+    own = content.pop("observing", {})
+    nested = {name: content.pop(name, {}) for name in ("faults", "redrock")}
     try:
-        nested = {name: own[name] for name in ("faults", "redrock")}
-        observing = ObservingOptions.model_validate({**own["observing"], **nested})
+        observing = ObservingOptions.model_validate({**own, **nested})
         return Population.model_validate(content), observing
     except (ValidationError, TypeError) as exc:
         raise DataFormatError(f"{file}: not a population file: {_explain(exc)}") from exc

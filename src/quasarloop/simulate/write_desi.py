@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quasarloop.read.desi import TARGET_TYPE
 from quasarloop.simulate import Floats32, published
-from quasarloop.simulate.footprint import PETAL_FIBRES, Assignment, Tile
+from quasarloop.simulate.footprint import PETAL_FIBRES, Assignment
 from quasarloop.simulate.instrument import ArmModel, Instrument
 from quasarloop.simulate.noise import Conditions, NoisyArm, gaussian_kernel
 from quasarloop.simulate.observing import Exposure
@@ -163,19 +163,8 @@ def _image(fits: fitsio.FITS, values: NDArray[Any], name: str, unit: str) -> Non
     fits.write(values, extname=name, header=[{"name": "BUNIT", "value": unit}] if unit else None)
 
 
-def _first_expid(tile: Tile) -> int:
-    """Return the EXPID of a tile's first exposure; ten petals share their exposures."""
-    return 1_000_000 + 100 * (tile.tile_id % 100_000)
-
-
 def _fibermap(assignment: Assignment, conditions: Sequence[Conditions], nominal_s: float) -> Table:
-    """Return the FIBERMAP of a coadd, one row per object.
-
-    Args:
-        assignment: the tile.
-        conditions: of each exposure in the coadd.
-        nominal_s: nominal exposure time, s.
-    """
+    """Return the FIBERMAP of a coadd, one row per object; nominal_s: nominal exposure time."""
     table = usual_rows(file_columns("FIBERMAP"), len(assignment.is_sky))
     _set_target(table, assignment)
     table["COADD_FIBERSTATUS"] = assignment.fiberstatus
@@ -210,7 +199,8 @@ def _exposure_fibermap(
         part = usual_rows(file_columns("EXP_FIBERMAP"), len(assignment.is_sky))
         _set_place(part, assignment)
         part["NIGHT"] = assignment.tile.night
-        part["EXPID"] = _first_expid(assignment.tile) + number
+        # Ten petals share their exposures.
+        part["EXPID"] = 1_000_000 + 100 * (assignment.tile.tile_id % 100_000) + number
         part["MJD"] = assignment.tile.mjd + number * _EXPOSURE_GAP_DAYS
         part["EXPTIME"] = nominal_s * one.time
         part["FIBERSTATUS"] = assignment.fiberstatus

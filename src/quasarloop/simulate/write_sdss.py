@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -146,10 +146,6 @@ class Plate:
     def name(self) -> str:
         """``"<plate>-<mjd>"``."""
         return f"{self.plate}-{self.mjd}"
-
-    def on_day(self, number: int) -> "Plate":
-        """Return the same plate observed that many days later."""
-        return replace(self, mjd=self.mjd + number)
 
 
 def plate_of(seed: int, tile: Tile) -> Plate:
