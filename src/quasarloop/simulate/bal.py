@@ -11,7 +11,7 @@ from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.lattice import PIXEL_KMS, Lattice, line_centre, window_pixels
 from quasarloop.simulate.objects import BalTraits
 
-__all__ = ["absorb_bal", "balnicity", "draw_bal", "trough_transmission"]
+__all__ = ["absorb_bal", "balnicity", "draw_bal"]
 
 
 _N_TROUGHS: Final = 3
@@ -99,21 +99,6 @@ def draw_bal(
     )
 
 
-def trough_transmission(
-    v_kms: Floats64, velocity_kms: Floats64, width_kms: Floats64, depth: Floats64
-) -> Floats64:
-    """Return the transmission at velocities towards the blue.
-
-    Args:
-        v_kms: (m,) where.
-        velocity_kms: (k,) centres of one object's troughs, towards the blue.
-        width_kms: (k,) their FWHM.
-        depth: (k,) their depth, 0 to 1.
-    """
-    shape = np.exp(-(((v_kms[:, None] - velocity_kms) / (_WIDTH_OF_FWHM * width_kms)) ** 4))
-    return np.asarray(np.prod(1.0 - depth * shape, axis=1))
-
-
 def balnicity(
     velocity_kms: Floats64,
     width_kms: Floats64,
@@ -134,7 +119,8 @@ def balnicity(
     """
     low, high, run_kms = limits
     v = np.arange(low, high, _STEP_KMS) + 0.5 * _STEP_KMS
-    bracket = 1.0 - trough_transmission(v, velocity_kms, width_kms, depth) / _CONTINUUM_PART
+    shape = np.exp(-(((v[:, None] - velocity_kms) / (_WIDTH_OF_FWHM * width_kms)) ** 4))
+    bracket = 1.0 - np.prod(1.0 - depth * shape, axis=1) / _CONTINUUM_PART
     index = np.arange(len(v))
     last_gap = np.maximum.accumulate(np.where(bracket > 0, -1, index))
     counts = (index - last_gap) * _STEP_KMS > run_kms

@@ -29,7 +29,6 @@ __all__ = ["BLOCK_OBJECTS", "draw_objects", "quasars_at"]
 # Objects are always drawn in blocks that start at multiples of this number, each block with a
 # seed of its own: object i is the same whichever objects are drawn with it.
 BLOCK_OBJECTS: Final = 256
-_SUBTYPE_DTYPE: Final = "<U16"
 
 
 def draw_objects(
@@ -96,7 +95,7 @@ def _objects(
     return Objects(
         index=np.arange(n, dtype=np.int64),
         spectype=np.full(n, spectype, dtype=np.int8),
-        subtype=subtype.astype(_SUBTYPE_DTYPE),
+        subtype=subtype.astype("<U16"),
         z=z,
         r_mag=r_mag.astype(np.float32),
         ebv=ebv.astype(np.float32),

@@ -64,7 +64,6 @@ _METAL_REACH: Final = 3.5  # σ
 _METAL_END: Final = np.float32(np.exp(-0.5 * _METAL_REACH**2))
 _METAL_DEPTH_MAX: Final = 0.9  # our choice: no line is black at this width
 
-
 # Damped by definition. Source: Wolfe et al. 1986 (ApJS 61, 249).
 _DLA_LOG_NHI: Final = 20.3
 # dN/dz = a (1 + z)^b of damped systems.

@@ -99,7 +99,8 @@ def galaxy_spectra(objects: Objects, lattice: Lattice) -> Floats32:
     traits, z = objects.galaxy, objects.z
     spectra = shifted_mix(galaxy_table(), z, traits.light, lattice)
     halpha = list(NEBULAR_AA).index("halpha")
-    continuum = traits.light @ _continuum_at_halpha()
+    near_halpha = Lattice(38_100, 120)  # 6457 to 6638 Å
+    continuum = traits.light @ galaxy_table().window(0.0, near_halpha).mean(axis=1)
     per_hbeta = traits.halpha_ew_aa * continuum / traits.line_ratio[:, halpha]
     for number, wave_aa in enumerate(NEBULAR_AA.values()):
         centre = line_centre(lattice, wave_aa, z, np.zeros(len(z), np.float32))
@@ -163,12 +164,6 @@ def _dust(objects: Objects, lattice: Lattice) -> Floats32:
     np.exp(exponent, out=exponent)
     exponent *= (-PER_MAGNITUDE * _DUST_RV * objects.ebv).astype(np.float32)[:, None]
     return np.asarray(np.exp(exponent, out=exponent))
-
-
-@lru_cache(maxsize=1)
-def _continuum_at_halpha() -> Floats32:
-    lattice = Lattice(38_100, 120)  # 6457 to 6638 Å, around Hα
-    return np.asarray(galaxy_table().window(0.0, lattice).mean(axis=1), dtype=np.float32)
 
 
 def _broadened(light: Floats64) -> Floats64:

@@ -131,13 +131,11 @@ class Instrument:
     """A spectrograph of several arms on one common grid.
 
     Attributes:
-        name: ``"desi"`` or ``"sdss"``.
         wave_aa: (n_pix,) common pixels that all arms are cut from, Å.
         arms: blue to red.
         telescope: that feeds it.
     """
 
-    name: str
     wave_aa: Floats64
     arms: tuple[ArmModel, ...]
     telescope: Telescope
@@ -213,4 +211,4 @@ def _instrument(
                 read_variance=telescope.read_variance,
             )
         )
-    return Instrument(telescope.survey, wave, tuple(arms), telescope)
+    return Instrument(wave, tuple(arms), telescope)

@@ -33,7 +33,6 @@ __all__ = [
     "window_pixels",
 ]
 
-Rows = NDArray[np.int64]
 
 # Our choice: 69 km/s, the pixel of SDSS and BOSS files; DESI's pixels are 24 to 67 km/s wide
 # and its resolution 60 to 150 km/s (FWHM).
@@ -277,7 +276,7 @@ def gaussian_seen(centre: Floats64, n_pix: int) -> NDArray[np.bool_]:
 
 
 def window_pixels(
-    rows: Rows, centre: Floats64, reach: float, n_pix: int
+    rows: NDArray[np.int64], centre: Floats64, reach: float, n_pix: int
 ) -> tuple[NDArray[np.int64], Floats32]:
     """Return flat indices and pixel offsets from the centres, one window per row.
 

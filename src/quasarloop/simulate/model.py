@@ -150,9 +150,6 @@ def _add_host(spectra: Floats32, objects: Objects, lattice: Lattice) -> None:
     spectra[rows] += level[:, None] * host
 
 
-_BAL_SUBTYPES: Final = ("BAL", "LoBAL")
-
-
 @dataclass(frozen=True)
 class ModelSky:
     """Draws objects and makes their spectra.
@@ -174,7 +171,7 @@ class ModelSky:
         """Return the light of objects first … first + n − 1; each depends on its number alone."""
         objects = draw_objects(self.population, n, np.random.SeedSequence(seed), first)
         quasar = objects.spectype == SpecType.QSO
-        bal = np.where(quasar, np.isin(objects.subtype, _BAL_SUBTYPES), -1)
+        bal = np.where(quasar, np.isin(objects.subtype, ("BAL", "LoBAL")), -1)
         return Light(
             flux=observed_flux(objects, wave_aa, self.library),
             spectype=objects.spectype,

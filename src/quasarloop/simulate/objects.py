@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 Traits = TypeVar("Traits")
-Index = slice | NDArray[np.integer] | NDArray[np.bool_]
 
 GALAXY_KINDS: Final = ("passive", "star_forming", "post_starburst", "strong_line", "type2_agn")
 
@@ -277,9 +276,9 @@ class Objects:
         """Return the number of objects."""
         return len(self.index)
 
-    def __getitem__(self, rows: Index) -> "Objects":
+    def __getitem__(self, rows: slice | NDArray[np.integer] | NDArray[np.bool_]) -> "Objects":
         """Return some rows."""
-        return _map_arrays(self, lambda values: values[rows])
+        return _map_arrays(lambda values: values[rows], self)
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return every property as named (n,) columns, nested and many-valued ones taken apart.
@@ -297,25 +296,22 @@ def blank(traits: Traits, n: int | None = None) -> Traits:
         shape = values.shape if n is None else (n, *values.shape[1:])
         return np.full(shape, np.nan if values.dtype.kind == "f" else 0, dtype=values.dtype)
 
-    return _map_arrays(traits, nothing)
+    return _map_arrays(nothing, traits)
 
 
 def concatenate(parts: Sequence[Traits]) -> Traits:
     """Join traits or whole objects, in order; at least one part."""
-    joined = {}
+    return _map_arrays(lambda *values: np.concatenate(values), *parts)
+
+
+def _map_arrays(change: Callable[..., NDArray[Any]], *parts: Traits) -> Traits:
+    """Build a dataclass of arrays (or of such) from equal ones, array by array."""
+    changed = {}
     for f in fields(parts[0]):  # type: ignore[arg-type]  # a TypeVar has no bound for "any dataclass"
         values = [getattr(part, f.name) for part in parts]
-        joined[f.name] = concatenate(values) if is_dataclass(values[0]) else np.concatenate(values)
-    return type(parts[0])(**joined)
-
-
-def _map_arrays(part: Traits, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Traits:
-    """Rebuild a dataclass of arrays (or of such) with every array changed."""
-    changed = {}
-    for f in fields(part):  # type: ignore[arg-type]  # a TypeVar has no bound for "any dataclass"
-        value = getattr(part, f.name)
-        changed[f.name] = _map_arrays(value, change) if is_dataclass(value) else change(value)
-    return type(part)(**changed)
+        nested = is_dataclass(values[0])
+        changed[f.name] = _map_arrays(change, *values) if nested else change(*values)
+    return type(parts[0])(**changed)
 
 
 def _flat_columns(prefix: str, part: Any) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -13,7 +13,6 @@ from quasarloop.simulate.objects import GALAXY_KINDS, STAR_KINDS
 
 __all__ = [
     "Distribution",
-    "GalaxyKindPopulation",
     "GalaxyPopulation",
     "Population",
     "QuasarPopulation",
@@ -34,7 +33,7 @@ _OMEGA_MATTER: Final = 0.3
 
 
 class _Frozen(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    pass
+    """A part of a population file."""
 
 
 class Distribution(_Frozen):
@@ -216,7 +215,9 @@ class Population(_Frozen):
     def _check(self) -> Self:
         if sum(self.class_weights()) <= 0:
             raise ValueError("the weights of quasars, galaxies and stars are all 0")
-        for name, redshift in self._redshifts():
+        redshifts = {"quasars": self.quasars.redshift}
+        redshifts |= {name: getattr(self.galaxies, name).redshift for name in GALAXY_KINDS}
+        for name, redshift in redshifts.items():
             if redshift.knots[0] < 0 or redshift.knots[-1] > _Z_MAX:
                 raise ValueError(f"redshifts of {name} must lie between 0 and {_Z_MAX}")
         low, high = _MAG_LIMITS
@@ -228,10 +229,6 @@ class Population(_Frozen):
     def class_weights(self) -> tuple[float, float, float]:
         """Return the weights of quasars, galaxies and stars."""
         return self.quasars.weight, self.galaxies.weight, self.stars.weight
-
-    def _redshifts(self) -> list[tuple[str, Distribution]]:
-        named = zip(GALAXY_KINDS, self.galaxies.kinds(), strict=True)
-        return [("quasars", self.quasars.redshift), *((n, k.redshift) for n, k in named)]
 
 
 def distance_modulus(z: ArrayLike) -> Floats64:

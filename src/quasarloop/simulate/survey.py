@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -170,11 +170,7 @@ def _check_same(options: SurveyOptions) -> None:
 
 
 def _make_tile(tile: Tile, options: SurveyOptions) -> int:
-    """Make the files of one tile.
-
-    Returns:
-        The number of spectra in its truth.
-    """
+    """Make the files of one tile; return the number of spectra in its truth."""
     instrument = instrument_named(options.survey_format)
     light = options.source(options.seed, tile.first_object, tile.n_objects, instrument.wave_aa)
     seen = observe_tile(
@@ -246,7 +242,7 @@ def _write_sdss(
     observed: list[tuple[str, Plate, Mapping[str, NoisyArm]]] = [("lite", plate, seen.coadd)]
     if len(seen.exposures) > 1:
         observed += [
-            ("exposures", replace(plate, mjd=plate.mjd + number), exposure.arms)
+            ("exposures", plate.on_day(number), exposure.arms)
             for number, exposure in enumerate(seen.exposures, start=1)
         ]
     parts = []
@@ -282,13 +278,12 @@ def read_survey_file(path: str | Path) -> tuple[Population, ObservingOptions]:
     try:
         observing = ObservingOptions.model_validate({**own, **nested})
         return Population.model_validate(content), observing
-    except (ValidationError, TypeError) as exc:
-        raise DataFormatError(f"{file}: not a population file: {_explain(exc)}") from exc
-
-
-def _explain(exc: ValidationError | TypeError) -> str:
-    if isinstance(exc, TypeError):
-        return "[observing], [faults] and [redrock] must be tables"
-    return "; ".join(
-        f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in exc.errors()
-    )
+    except TypeError as exc:
+        reason = "[observing], [faults] and [redrock] must be tables"
+        raise DataFormatError(f"{file}: not a population file: {reason}") from exc
+    except ValidationError as exc:
+        reason = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+            for error in exc.errors()
+        )
+        raise DataFormatError(f"{file}: not a population file: {reason}") from exc

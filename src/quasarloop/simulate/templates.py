@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import fitsio
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from quasarloop.errors import DataFormatError
@@ -76,13 +76,11 @@ class TemplateLibrary:
     """The templates of a folder.
 
     Attributes:
-        source: the folder.
         low_z, high_z: quasars; the same template twice where the folder has only one.
         galaxy: galaxies, coefficients sorted from passive to strongest lines.
         stars: by subtype, at least one.
     """
 
-    source: str
     low_z: Template
     high_z: Template
     galaxy: Template
@@ -111,7 +109,6 @@ def read_templates(folder: Path | str) -> TemplateLibrary:
     any_quasar = next(iter(quasars.values()))
     galaxies = [t for (spectype, _), t in found.items() if spectype == "GALAXY"]
     return TemplateLibrary(
-        source=str(folder),
         low_z=quasars.get("LOZ", quasars.get("", any_quasar)),
         high_z=quasars.get("HIZ", quasars.get("", any_quasar)),
         galaxy=_sorted_by_lines(galaxies[-1]),
@@ -129,11 +126,10 @@ def read_template(path: Path | str) -> Template:
         DataFormatError: not FITS, no BASIS_VECTORS, or a grid or basis that cannot be used.
     """
     try:
-        with fits.open(path, memmap=False) as file:
-            header = file["BASIS_VECTORS"].header
-            basis = np.asarray(file["BASIS_VECTORS"].data, dtype=np.float64)
-            names = [hdu.name for hdu in file]
-            stored = file["ARCHETYPE_COEFF"].data if "ARCHETYPE_COEFF" in names else None
+        with fitsio.FITS(str(path)) as file:
+            header = file["BASIS_VECTORS"].read_header()
+            basis = np.asarray(file["BASIS_VECTORS"].read(), dtype=np.float64)
+            stored = file["ARCHETYPE_COEFF"].read() if "ARCHETYPE_COEFF" in file else None
     except (OSError, KeyError, TypeError, ValueError) as exc:
         raise DataFormatError(f"{path}: not a redrock template ({exc})") from exc
     wave = _wavelengths(path, header, basis)
@@ -211,9 +207,7 @@ def _sorted_by_lines(template: Template) -> Template:
         fine = round(float(np.log10(wave_aa)) / step) - template.table.first
         pixel = fine // len(template.table.phases)
         near = template.coefficients @ spectra[:, pixel - 3 : pixel + 4]
-        around = (
-            template.coefficients @ spectra[:, [pixel - 60, pixel - 50, pixel + 50, pixel + 60]]
-        )
+        around = template.coefficients @ spectra[:, pixel + np.array([-60, -50, 50, 60])]
         strength += near.max(axis=1) / np.maximum(np.median(around, axis=1), 1e-9)
     order = np.argsort(strength, kind="stable")
     return replace(template, coefficients=template.coefficients[order])
@@ -256,13 +250,11 @@ def template_galaxies(objects: Objects, library: TemplateLibrary, lattice: Latti
     stored = library.galaxy.coefficients
     parts = np.array([_GALAXY_PART[name] for name in GALAXY_KINDS])
     part = parts[[GALAXY_KINDS.index(str(name)) for name in objects.subtype]]  # (n, 2)
-    weights = np.stack(
-        [
-            stored[_pick(objects.seed, stream, part[:, 0], part[:, 1], len(stored))]
-            for stream in (1, 2)
-        ]
+    first, second = (
+        stored[_pick(objects.seed, stream, part[:, 0], part[:, 1], len(stored))]
+        for stream in (1, 2)
     )
-    mixed = (1.0 - _BLEND) * weights[0] + _BLEND * weights[1]
+    mixed = (1.0 - _BLEND) * first + _BLEND * second
     spectra = shifted_mix(library.galaxy.table, objects.z, mixed.astype(np.float32), lattice)
     return np.maximum(spectra, 0.0, out=spectra)
 
@@ -274,8 +266,7 @@ def template_stars(objects: Objects, library: TemplateLibrary, lattice: Lattice)
     for name in np.unique(names):
         rows = np.flatnonzero(names == name)
         template = library.stars[str(name)]
-        zero, one = np.zeros(len(rows)), np.ones(len(rows))
-        chosen = _pick(objects.seed[rows], 3, zero, one, len(template.coefficients))
+        chosen = _pick(objects.seed[rows], 3, 0.0, 1.0, len(template.coefficients))
         weights = template.coefficients[chosen]
         spectra[rows] = shifted_mix(template.table, objects.z[rows], weights, lattice)
     return np.maximum(spectra, 0.0, out=spectra)
@@ -324,7 +315,7 @@ def _covered(template: Template, z: float, lattice: Lattice) -> tuple[int, int]:
 
 
 def _pick(
-    seed: NDArray[np.uint64], stream: int, low: Floats64, high: Floats64, n: int
+    seed: NDArray[np.uint64], stream: int, low: Floats64 | float, high: Floats64 | float, n: int
 ) -> NDArray[np.int64]:
     part = low + (high - low) * _uniform(seed, stream)
     return np.minimum((part * n).astype(np.int64), n - 1)

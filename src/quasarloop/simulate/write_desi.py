@@ -79,13 +79,12 @@ def write_coadd(
         "FIBERMAP": _fibermap(assignment, conditions, nominal),
         "EXP_FIBERMAP": _exposure_fibermap(assignment, conditions, nominal),
     }
-    final = _scores(assignment.sites.target_id, arms, coadd=True)
     with new_fits(path) as fits:
         fits.write(None, header=_header_cards(assignment))
         for name, table in tables.items():
             fits.write(table, extname=name)
         _write_arms(fits, instrument, arms, with_resolution=with_resolution)
-        fits.write(final, extname="SCORES")
+        fits.write(_scores(assignment.sites.target_id, arms, coadd=True), extname="SCORES")
     return tables
 
 
@@ -99,16 +98,14 @@ def write_spectra(
 ) -> None:
     """Write the single exposures one after the other, all objects each."""
     conditions = [exposure.conditions for exposure in exposures]
-    names = [arm.name for arm in instrument.arms]
-    arms = {
-        name: NoisyArm(
-            *(
-                np.concatenate([getattr(exposure.arms[name], part) for exposure in exposures])
-                for part in ("flux", "ivar", "mask")
-            )
+    arms = {}
+    for model in instrument.arms:
+        parts = [exposure.arms[model.name] for exposure in exposures]
+        arms[model.name] = NoisyArm(
+            np.concatenate([part.flux for part in parts]),
+            np.concatenate([part.ivar for part in parts]),
+            np.concatenate([part.mask for part in parts]),
         )
-        for name in names
-    }
     rows = _spectra_fibermap(assignment, conditions, instrument.telescope.exposure_s)
     with new_fits(path) as fits:
         fits.write(None, header=_header_cards(assignment))
@@ -270,8 +267,8 @@ def _set_target(table: Table, assignment: Assignment) -> None:
     table["BRICK_OBJID"] = np.arange(len(table))
     table["BRICKID"] = assignment.tile.index
     for band, flux in assignment.band_flux.items():
-        for column in (f"FLUX_{band}", f"FIBERTOTFLUX_{band}", f"FIBERFLUX_{band}"):
-            table[column] = flux if column.startswith("FLUX") else 0.78 * flux
+        table[f"FLUX_{band}"] = flux
+        table[f"FIBERTOTFLUX_{band}"] = table[f"FIBERFLUX_{band}"] = 0.78 * flux
         five_sigma = 10 ** (0.4 * (22.5 - _PHOTOMETRY_DEPTH[band]))
         table[f"FLUX_IVAR_{band}"] = np.where(sky, 0, (5 / five_sigma) ** 2)
     names = table.dtype.names or ()

@@ -32,7 +32,8 @@ _GALAXY_Z: Final = (-0.005, 1.7)
 _QSO_Z: Final = (0.05, 6.0)
 # Scatter of redrock's redshifts, km/s. Source: Chaussidon et al. 2023, ApJ 944, 107 (quasars,
 # some hundreds of km/s); Lan et al. 2023, ApJ 943, 68 (galaxies, some tens). Rounded by us.
-_Z_SCATTER_KMS: Final = {SpecType.STAR: 8.0, SpecType.GALAXY: 25.0, SpecType.QSO: 250.0}
+# Stars, galaxies, quasars; unknown, the last, is number -1 of `SpecType`.
+_Z_SCATTER_KMS: Final = np.array([8.0, 25.0, 250.0, 0.0])
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def imitate_redrock(
     # A stream each, filled row by row: what row i gets does not depend on later rows.
     choice_rng, scatter_rng, fit_rng = rng.spawn(3)
     u = choice_rng.random((n, 4)).T
-    found, z_found = spectype.copy(), _scattered(scatter_rng, spectype, z)
+    scatter = (1 + z) * _Z_SCATTER_KMS[spectype] / SPEED_OF_LIGHT_KMS
+    found, z_found = spectype.copy(), z + scatter * scatter_rng.standard_normal(n)
     chance = u[0] / harder
     qso, galaxy = spectype == SpecType.QSO, spectype == SpecType.GALAXY
     star, sky = spectype == SpecType.STAR, spectype == SpecType.UNKNOWN
@@ -121,7 +123,6 @@ def write_redrock(
         tables: the coadd's FIBERMAP and EXP_FIBERMAP.
         arms: the coadd.
     """
-    redshifts = _redshifts(assignment.sites.target_id, result, arms)
     # Readers take the names of the templates from the header.
     cards = [
         {"name": "RRVER", "value": "simulated", "comment": "no fit was done"},
@@ -131,7 +132,7 @@ def write_redrock(
     ]
     with new_fits(path) as fits:
         fits.write(None, header=cards)
-        fits.write(redshifts, extname="REDSHIFTS")
+        fits.write(_redshifts(assignment.sites.target_id, result, arms), extname="REDSHIFTS")
         for name, table in tables.items():
             fits.write(table, extname=name)
         fits.write(tsnr2(assignment.sites.target_id, arms), extname="TSNR2")
@@ -144,7 +145,7 @@ def _redshifts(
     pixels = np.sum([np.count_nonzero(arm.ivar > 0, axis=1) for arm in arms.values()], axis=0)
     names = np.array(["STAR", "GALAXY", "QSO"], dtype="S6")
     n_coeff = np.array([5, 10, 4])[result.spectype]
-    scatter = np.array([_Z_SCATTER_KMS[SpecType(k)] for k in range(3)])[result.spectype]
+    scatter = _Z_SCATTER_KMS[result.spectype]
     table["TARGETID"], table["Z"], table["ZWARN"] = target_id, result.z, result.zwarn
     table["ZERR"] = scatter / 4 / SPEED_OF_LIGHT_KMS * (1 + np.abs(result.z))
     table["CHI2"] = pixels + 5.0
@@ -159,11 +160,6 @@ def _redshifts(
     table["SUBTYPE"][result.spectype == SpecType.STAR] = b"G"
     table["DELTACHI2"] = result.deltachi2
     return table
-
-
-def _scattered(rng: Rng, spectype: NDArray[np.int8], z: Floats64) -> Floats64:
-    sigma = np.array([*(_Z_SCATTER_KMS[SpecType(k)] for k in range(3)), 0.0])[spectype]
-    return np.asarray(z + (1 + z) * sigma / SPEED_OF_LIGHT_KMS * rng.standard_normal(len(z)))
 
 
 def _confused(z: Floats64, u: Floats64) -> Floats64:

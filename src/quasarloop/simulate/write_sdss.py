@@ -7,9 +7,9 @@ and 29 ms with astropy; all else of simulating an object takes about 1 ms.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,6 +147,10 @@ class Plate:
         """``"<plate>-<mjd>"``."""
         return f"{self.plate}-{self.mjd}"
 
+    def on_day(self, number: int) -> "Plate":
+        """Return the same plate observed that many days later."""
+        return replace(self, mjd=self.mjd + number)
+
 
 def plate_of(seed: int, tile: Tile) -> Plate:
     """Return the plate of a tile; surveys of different seeds share no MJD (modulo 370)."""
@@ -242,7 +246,7 @@ def _coadd_rows(instrument: Instrument, whole: NoisyArm) -> NDArray[np.void]:
     rows = usual_rows(file_columns("COADD"), n * n_pix).reshape(n, n_pix)
     rows["flux"], rows["ivar"] = whole.flux, whole.ivar
     rows["loglam"] = np.log10(instrument.wave_aa)
-    sky, width = _by_light(instrument, "sky"), _by_light(instrument, "width")
+    sky = _by_light(instrument, [arm.sky for arm in instrument.arms])
     telescope = instrument.telescope
     dark = sky_continuum(instrument.wave_aa) * telescope.fibre_arcsec2 / telescope.acceptance
     bright = np.where(sky > _BRIGHT_OVER_CONTINUUM * dark, _BRIGHTSKY, 0)
@@ -250,28 +254,27 @@ def _coadd_rows(instrument: Instrument, whole: NoisyArm) -> NDArray[np.void]:
     struck = np.where(whole.mask & MASK_COSMIC, _COMBINEREJ, 0)
     rows["and_mask"] = bright | lost
     rows["or_mask"] = bright | lost | struck
-    rows["wdisp"], rows["sky"] = width, sky
+    rows["wdisp"] = _by_light(instrument, [arm.sigma_pixels for arm in instrument.arms])
+    rows["sky"] = sky
     # The survey keeps its best template here; here it is the smoothed spectrum.
     rows["model"] = _smooth(whole)
     return rows
 
 
-def _by_light(instrument: Instrument, what: str) -> Floats64:
-    """Sky or resolution where arms overlap: mean weighted by the electrons each collects."""
+def _by_light(instrument: Instrument, values: Sequence[Floats64 | float]) -> Floats64:
+    """Mean of the arms' values where they overlap, weighted by the electrons each collects."""
     total = np.zeros(len(instrument.wave_aa))
     weight = np.zeros_like(total)
-    for arm in instrument.arms:
-        value = arm.sky if what == "sky" else arm.sigma_pixels
+    for arm, value in zip(instrument.arms, values, strict=True):
         total[arm.pixels] += arm.electrons * value
         weight[arm.pixels] += arm.electrons
     return total / weight
 
 
 def _smooth(whole: NoisyArm, pixels: int = 25) -> Floats32:
-    weights = np.cumsum(np.pad(whole.ivar, ((0, 0), (pixels, 0))), axis=1, dtype=np.float64)
-    values = np.cumsum(
-        np.pad(whole.flux * whole.ivar, ((0, 0), (pixels, 0))), axis=1, dtype=np.float64
-    )
+    before = ((0, 0), (pixels, 0))
+    weights = np.cumsum(np.pad(whole.ivar, before), axis=1, dtype=np.float64)
+    values = np.cumsum(np.pad(whole.flux * whole.ivar, before), axis=1, dtype=np.float64)
     weight = weights[:, pixels:] - weights[:, :-pixels]
     value = values[:, pixels:] - values[:, :-pixels]
     # The window ends at each pixel; shift it back so that it is centred.
