@@ -73,7 +73,7 @@ def test_an_empty_spectrum_decodes_without_nan():
 
 def test_no_spectra_at_all():
     none = np.zeros((0, 7, 13), np.float32)
-    assert len(classify_finds(decode(LineOutputs(none, none), CONFIG), CONFIG)) == 0
+    assert len(classify_finds(decode(LineOutputs(none, none), CONFIG), CONFIG).is_qso) == 0
 
 
 def test_outputs_of_another_network_are_refused():

@@ -11,7 +11,6 @@ from quasarloop.errors import WeightsError
 from quasarloop.network.config import NetworkConfig
 
 __all__ = [
-    "BestLines",
     "Classification",
     "LineFinds",
     "LineOutputs",
@@ -75,14 +74,6 @@ class LineFinds:
     confidence: NDArray[np.floating]
     z: NDArray[np.float64]
 
-    def __len__(self) -> int:
-        """Return the number of spectra."""
-        return len(self.confidence)
-
-    def __getitem__(self, index: slice | NDArray[Any]) -> "LineFinds":
-        """Return the finds of some rows."""
-        return LineFinds(self.confidence[index], self.z[index])
-
 
 @dataclass(frozen=True)
 class Classification:
@@ -102,10 +93,6 @@ class Classification:
     z_best: NDArray[np.float64]
     best_line: NDArray[np.int64]
     bal_confidence: NDArray[np.floating]
-
-    def __len__(self) -> int:
-        """Return the number of spectra."""
-        return len(self.is_qso)
 
 
 def decode(
@@ -211,5 +198,5 @@ def classify_finds(
         vote=limits.vote(best.confidence, best.z),
         z_best=best.z,
         best_line=best.line,
-        bal_confidence=bal.max(axis=1) if bal.shape[1] else np.full(len(finds), np.nan),
+        bal_confidence=bal.max(axis=1) if bal.shape[1] else np.full(len(bal), np.nan),
     )

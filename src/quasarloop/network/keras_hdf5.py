@@ -5,7 +5,7 @@ import json
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,7 +66,7 @@ class KerasFile:
     model_grid: NDArray[np.float64] | None
     keras_version: str
     note: Mapping[str, Any]
-    head: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    head: Mapping[str, NDArray[Any]]
 
     def of_kind(self, kind: str) -> list[KerasLayer]:
         """Return the layers of a Keras class, in order."""

@@ -132,7 +132,20 @@ def describe_model(config: NetworkConfig) -> dict[str, Any]:
     for line, offset in enumerate(offsets):
         layers.append(_dense(f"fc_box_{line}", "fc_activation", config.n_boxes, "sigmoid"))
         if config.rescales_offsets:
-            layers.append(_rescale(line, offset, config))
+            layers.append(
+                _layer(
+                    "Lambda",
+                    LAMBDA_GROUP if line == 0 else f"{LAMBDA_GROUP}_{line}",
+                    [offset],
+                    function="rescale_offset",
+                    function_type="function",
+                    module="quasarloop",
+                    output_shape=None,
+                    output_shape_type="raw",
+                    output_shape_module=None,
+                    arguments={"low": config.offset_low, "high": config.offset_high},
+                )
+            )
             offsets[line] = layers[-1]["name"]
     outputs = [f"conc_box_{line}" for line in range(config.n_lines)]
     for line, output in enumerate(outputs):
@@ -218,21 +231,6 @@ def _norm_and_relu(number: int, relu: str, source: str, *, axis: int) -> list[di
 def _dense(name: str, source: str, units: int, activation: str) -> dict[str, Any]:
     settings = {"units": units, "activation": activation, "use_bias": True, **_INITIALIZERS}
     return _layer("Dense", name, [source], **settings)
-
-
-def _rescale(line: int, source: str, config: NetworkConfig) -> dict[str, Any]:
-    return _layer(
-        "Lambda",
-        LAMBDA_GROUP if line == 0 else f"{LAMBDA_GROUP}_{line}",
-        [source],
-        function="rescale_offset",
-        function_type="function",
-        module="quasarloop",
-        output_shape=None,
-        output_shape_type="raw",
-        output_shape_module=None,
-        arguments={"low": config.offset_low, "high": config.offset_high},
-    )
 
 
 def _layer(kind: str, name: str, sources: list[str], **settings: Any) -> dict[str, Any]:

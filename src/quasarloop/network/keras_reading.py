@@ -205,9 +205,9 @@ def _count_lines(file: KerasFile) -> int:
 def _decide_lines(
     file: KerasFile, n_lines: int, given: tuple[Line, ...] | None
 ) -> tuple[Line, ...]:
-    if given is None and n_lines == len(NETWORK_LINES):
-        given = NETWORK_LINES
     if given is None:
+        if n_lines == len(NETWORK_LINES):
+            return NETWORK_LINES
         raise WeightsError(
             f"{file.name}: {n_lines} line finders, and the file does not name their lines "
             f"({len(NETWORK_LINES)} would be QuasarNET's own); pass lines=(...)"

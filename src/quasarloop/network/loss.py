@@ -22,7 +22,6 @@ from quasarloop.truth import SpecType
 
 __all__ = [
     "LossParts",
-    "RedshiftTargets",
     "Targets",
     "line_finder_loss",
     "line_positions",

@@ -20,7 +20,6 @@ __all__ = [
     "Device",
     "MeanOver",
     "PresetOptions",
-    "Schedule",
     "TrainingOptions",
     "learning_rate",
     "plateau_drops",

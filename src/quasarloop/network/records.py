@@ -184,8 +184,7 @@ def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     for name in sorted(set(found) | set(wanted)):
         one, two = found.get(name), wanted.get(name)
         if isinstance(one, dict) and isinstance(two, dict):
-            inner = [key for key in sorted(set(one) | set(two)) if one.get(key) != two.get(key)]
-            parts += [f"{key} was {one.get(key)}, now {two.get(key)}" for key in inner]
+            parts.append(_differences(one, two))
         elif one != two:
             parts.append(f"{name} was {one}, now {two}")
-    return "; ".join(parts)
+    return "; ".join(filter(None, parts))

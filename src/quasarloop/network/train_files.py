@@ -118,13 +118,13 @@ def train_to_files(
 
 def _check_outputs(files: TrainingFiles) -> None:
     unfinished = files.checkpoints / CHECKPOINT_NAME
-    if unfinished.exists() and files.overwrite and not files.resume:
-        unfinished.unlink()
     if unfinished.exists() and not files.resume:
-        raise OutputError(
-            f"{unfinished} is the checkpoint of an unfinished training; --resume goes on with it, "
-            "--overwrite starts anew"
-        )
+        if not files.overwrite:
+            raise OutputError(
+                f"{unfinished} is the checkpoint of an unfinished training; --resume goes on with "
+                "it, --overwrite starts anew"
+            )
+        unfinished.unlink()
     # A training killed while writing its results left some of them: finishing replaces them.
     check_output(files.out, overwrite=files.overwrite or (files.resume and unfinished.exists()))
 

@@ -262,12 +262,9 @@ def _merit(record: EpochRecord, options: TrainingOptions) -> tuple[float, float]
 
 
 def _is_finished(records: list[EpochRecord], options: TrainingOptions) -> bool:
-    if len(records) >= options.epochs:
-        return True
-    best = max((r.epoch for r in records if r.is_best), default=None)
-    if options.patience is None or best is None:
-        return False
-    return len(records) - best >= options.patience
+    best = max((r.epoch for r in records if r.is_best), default=len(records))
+    waited = options.patience is not None and len(records) - best >= options.patience
+    return waited or len(records) >= options.epochs
 
 
 @contextmanager
