@@ -149,9 +149,9 @@ def table(points: list[Point], n_networks: int, n: int) -> str:
     return "\n".join(lines)
 
 
+@use_style()
 def draw(points: list[Point], path: Path) -> None:
     """Draw loss against work, and the loss expected against the true one."""
-    use_style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
     for ((top_k, first), some), marker in zip(_grouped(points), MARKERS, strict=False):
         # Nothing lost is drawn at half a spectrum, so that the logarithm can show it.
