@@ -99,9 +99,12 @@ def test_a_session_keeps_its_workers(jobs: ModuleType, tmp_path: Path) -> None:
     shared, engine = jobs.CountedShared(tmp_path), Engine(workers=2)
     with open_session(jobs.process_id, engine=engine, shared=shared) as session:
         pids = [set(session.run(range(n)).complete()) for n in (6, 1, 6)]
-    assert len(set.union(*pids)) == 2
-    assert len(list(tmp_path.glob("unpacked-*"))) == 2
-    _wait_until(lambda: not any(_alive(pid) for pid in set.union(*pids)))
+    # Workers made anew for each lot would be three at least. One may do all where the machine is
+    # too busy to start the other in time.
+    unpacked = [int(path.name.split("-")[1]) for path in tmp_path.glob("unpacked-*")]
+    assert len(unpacked) == len(set(unpacked)) <= 2
+    assert set.union(*pids) <= set(unpacked)
+    _wait_until(lambda: not any(_alive(pid) for pid in unpacked))
 
 
 def test_a_session_goes_on_after_its_caller_broke_off(jobs: ModuleType, tmp_path: Path) -> None:
