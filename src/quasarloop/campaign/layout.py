@@ -9,13 +9,11 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from quasarloop.artefacts import checksum
 from quasarloop.campaign.config import CampaignOptions, LearningSection
 from quasarloop.campaign.ledger import active_truth, read_ledger
 from quasarloop.campaign.state import Context
 from quasarloop.classes import ThresholdOptions, Thresholds
 from quasarloop.engine import Engine
-from quasarloop.errors import CampaignError
 from quasarloop.grid import grid_named
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.options import PresetOptions, TrainingOptions
@@ -42,7 +40,6 @@ __all__ = [
     "test_store",
     "thresholds_of",
     "training_of",
-    "truth_checksums",
     "truth_set",
 ]
 
@@ -147,16 +144,3 @@ def read_truths(context: Context, paths: tuple[str, ...]) -> TruthTable | None:
     """Read and join configured truth tables; None where none is configured."""
     tables = [read_truth(path) for path in context.resolve(paths)]
     return join_truth(tables) if tables else None
-
-
-def truth_checksums(context: Context, paths: tuple[str, ...]) -> dict[str, str]:
-    """Return name -> checksum of configured files, for manifests.
-
-    Raises:
-        CampaignError: a file that is not there.
-    """
-    files = context.resolve(paths)
-    for file in files:
-        if not file.is_file():
-            raise CampaignError(f"{file} is missing; it is named in campaign.toml")
-    return {file.name: checksum(file) for file in files}

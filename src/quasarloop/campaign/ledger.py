@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from quasarloop.errors import CampaignError, TruthError
 from quasarloop.tables import write_table
@@ -75,12 +74,8 @@ def add_labels(
         origin: `Origin.LOOP` or `Origin.OUTLIER`.
         round_number: the round they came from.
     """
-    again = pl.col("TARGETID").is_in(labels.target_id.tolist()) & (pl.col("STATUS") == _ACTIVE)
     reason = f"labelled again in round {round_number}"
-    old = ledger.with_columns(
-        STATUS=pl.when(again).then(pl.lit("superseded")).otherwise(pl.col("STATUS")),
-        REASON=pl.when(again).then(pl.lit(reason)).otherwise(pl.col("REASON")),
-    )
+    old = _end(ledger, labels.target_id.tolist(), "superseded", reason)
     new = _rows(labels, origin, round_number)
     seen = ledger.group_by("TARGETID").agg(pl.col("VERSION").max().alias("_before"))
     new = (
@@ -103,10 +98,15 @@ def withdraw(ledger: pl.DataFrame, target_id: Sequence[int], reason: str) -> pl.
     unknown = sorted(set(target_id) - active)
     if unknown:
         raise CampaignError(f"TARGETID {unknown[0]} has no active label; nothing to withdraw")
-    hit = pl.col("TARGETID").is_in(list(target_id)) & (pl.col("STATUS") == _ACTIVE)
+    return _end(ledger, list(target_id), "withdrawn", reason)
+
+
+def _end(ledger: pl.DataFrame, target_id: list[int], status: str, reason: str) -> pl.DataFrame:
+    """Return the history with the active labels of targets no longer active."""
+    ended = pl.col("TARGETID").is_in(target_id) & (pl.col("STATUS") == _ACTIVE)
     return ledger.with_columns(
-        STATUS=pl.when(hit).then(pl.lit("withdrawn")).otherwise(pl.col("STATUS")),
-        REASON=pl.when(hit).then(pl.lit(reason)).otherwise(pl.col("REASON")),
+        STATUS=pl.when(ended).then(pl.lit(status)).otherwise(pl.col("STATUS")),
+        REASON=pl.when(ended).then(pl.lit(reason)).otherwise(pl.col("REASON")),
     )
 
 
@@ -137,7 +137,7 @@ def active_truth(
         object_id=rows["OBJECT_ID"].to_numpy(),
         quality=rows["QUALITY"].to_numpy(),
         bal=rows["IS_BAL"].to_numpy(),
-        source=_words(rows["SOURCE"]),
+        source=np.array(rows["SOURCE"].to_list(), dtype=np.str_),
     )
 
 
@@ -181,7 +181,3 @@ def _rows(labels: TruthTable, origin: Origin, round_number: int) -> pl.DataFrame
         },
         schema=_SCHEMA,
     )
-
-
-def _words(column: pl.Series) -> NDArray[np.str_]:
-    return np.array(column.to_list(), dtype=np.str_)

@@ -55,11 +55,13 @@ def _run(context: Context) -> None:
     )
 
 
-def _options(config: CampaignOptions) -> Mapping[str, Any]:
-    return {**asdict(config.ensemble), "seed": config.seed}
-
-
-ENSEMBLE = Step("ensemble", "Train the ensemble", _run, _options, needs=("ingest",))
+ENSEMBLE = Step(
+    "ensemble",
+    "Train the ensemble",
+    _run,
+    lambda config: {**asdict(config.ensemble), "seed": config.seed},
+    needs=("ingest",),
+)
 
 
 # How many more than are chosen a cascade finds: flags, the map, its cells' shares, repeats and
@@ -68,56 +70,39 @@ _SPARE: Final = 4
 
 
 def _vote(context: Context) -> None:
-    if context.config.selection.cascade:
-        _vote_in_stages(context)
-    else:
-        _vote_at_once(context)
-
-
-def _vote_at_once(context: Context) -> None:
-    store = pool_store(context)
-    total, done = store.n_rows, 0
+    members, store = open_ensemble(context.step_folder("ensemble")), pool_store(context)
+    out, engine = context.step_folder("votes"), engine_of(context)
+    options = VoteOptions(context.config.evaluation.threshold)
+    done = 0
 
     def progress(n: int) -> None:
         nonlocal done
         done += n
-        context.report(f"{done} of {total} spectra voted on")
+        context.report(f"{done} of {store.n_rows} spectra voted on")
 
-    vote(
-        open_ensemble(context.step_folder("ensemble")),
-        store,
-        context.step_folder("votes"),
-        options=_vote_options(context.config),
-        engine=engine_of(context),
-        on_progress=progress,
-    )
-
-
-def _vote_in_stages(context: Context) -> None:
-    options = _cascade(context.config.selection)
+    if not context.config.selection.cascade:
+        vote(members, store, out, options=options, engine=engine, on_progress=progress)
+        return
+    cascade = _cascade(context.config.selection)
     votes = cascade_vote(
-        open_ensemble(context.step_folder("ensemble")),
-        pool_store(context),
-        context.step_folder("votes"),
-        cascade=options,
-        options=_vote_options(context.config),
-        engine=engine_of(context),
+        members,
+        store,
+        out,
+        cascade=cascade,
+        options=options,
+        engine=engine,
         on_step=lambda name, done, total: context.report(f"{name}: {done} of {total} predictions"),
     )
     report = votes.record["cascade_report"]
     context.report(
         f"{report['work']:.1%} of all predictions made; expected loss among the top "
-        f"{options.top_k}: {report['expected_loss']:.2%}"
+        f"{cascade.top_k}: {report['expected_loss']:.2%}"
     )
 
 
 def _cascade(selection: SelectionSection) -> CascadeOptions:
     wanted = selection.n_now + selection.n_outliers
     return CascadeOptions(top_k=_SPARE * wanted, score=cast("Score", selection.score))
-
-
-def _vote_options(config: CampaignOptions) -> VoteOptions:
-    return VoteOptions(config.evaluation.threshold)
 
 
 def _vote_settings(config: CampaignOptions) -> Mapping[str, Any]:

@@ -1,15 +1,15 @@
 """Judge every network of the round on the validation set, and on test spectra if there are any."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from quasarloop.artefacts import read_manifest, write_manifest
-from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import network_of, read_truths, test_store, thresholds_of
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, validation_data
@@ -34,22 +34,16 @@ SAMPLES: Final = ("validation", "test")
 
 def read_judgements(context: Context, sample: str) -> dict[str, Judgement]:
     """Judge again from the networks' predictions; empty where the sample does not exist."""
-    path = context.step_folder("evaluation") / f"{sample}.parquet"
-    if not path.is_file():
-        return {}
-    outputs = pl.read_parquet(path)
-    judgements = {}
-    for name in outputs["NETWORK"].unique(maintain_order=True).to_list():
-        rows = outputs.filter(pl.col("NETWORK") == name)
-        columns = [column[2:] for column in rows.columns if column.startswith("C_")]
-        judgements[name] = judge_finds(
-            rows.select(f"C_{column}" for column in columns).to_numpy(),
-            rows.select(f"Z_{column}" for column in columns).to_numpy(),
+    return {
+        name: judge_finds(
+            confidence,
+            z,
             rows["SPECTYPE"].to_numpy(),
             rows["Z_TRUE"].to_numpy(),
             thresholds=_thresholds(context, name),
         )
-    return judgements
+        for name, rows, confidence, z in _predictions(context, sample)
+    }
 
 
 def read_numbers(context: Context, sample: str) -> dict[str, dict[str, Any]]:
@@ -84,29 +78,23 @@ def _run(context: Context) -> None:
     for sample, by_name in numbers.items():
         for name, record in by_name.items():
             complete, pure = record["completeness"]["value"], record["purity"]["value"]
-            context.report(f"{sample}, {name}: complete {complete:.3f}, pure {_text(pure)}")
+            pure_text = "–" if pure is None else f"{pure:.3f}"
+            context.report(f"{sample}, {name}: complete {complete:.3f}, pure {pure_text}")
 
 
 def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
     """Measure how redshifts clump in the boxes, network by network; too few found: left out."""
-    path = context.step_folder("evaluation") / f"{sample}.parquet"
-    if not path.is_file():
-        return {}
     network = network_of(context.config.training, context.config)
     lines = [line for line in network.lines if not line.is_bal]
     found = {}
-    for (name,), rows in pl.read_parquet(path).group_by("NETWORK", maintain_order=True):
-        thresholds = _thresholds(context, str(name))
-        best = best_lines(
-            rows.select(f"C_{line.column}" for line in lines).to_numpy(),
-            rows.select(f"Z_{line.column}" for line in lines).to_numpy(),
-            thresholds.n_lines,
-        )
+    for name, rows, confidence, z in _predictions(context, sample):
+        thresholds = _thresholds(context, name)
+        best = best_lines(confidence, z, thresholds.n_lines)
         right = thresholds.is_quasar(best.confidence) & (
             rows["SPECTYPE"].to_numpy() == SpecType.QSO
         )
         with suppress(TruthError):
-            found[str(name)] = oscillation_of_best_lines(
+            found[name] = oscillation_of_best_lines(
                 best.z[right],
                 rows["Z_TRUE"].to_numpy()[right],
                 best.line[right],
@@ -115,6 +103,17 @@ def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
                 network.n_boxes,
             )
     return found
+
+
+def _predictions(
+    context: Context, sample: str
+) -> Iterator[tuple[str, pl.DataFrame, NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield name, rows, confidences and redshifts (n, n_lines) of every network."""
+    path = context.step_folder("evaluation") / f"{sample}.parquet"
+    if path.is_file():
+        for (name,), rows in pl.read_parquet(path).group_by("NETWORK", maintain_order=True):
+            confidence, z = (rows.select(f"^{part}_.*$").to_numpy() for part in ("C", "Z"))
+            yield str(name), rows, confidence, z
 
 
 def _thresholds(context: Context, name: str) -> Thresholds:
@@ -148,23 +147,13 @@ def _test_data(context: Context) -> TrainingData | None:
     return label_spectra(iter_store(store), truth)[0]
 
 
-def _text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _options(config: CampaignOptions) -> Mapping[str, Any]:
-    return {
-        "threshold": config.evaluation.threshold,
-        "test": config.evaluation.test,
-        "test_truth": config.evaluation.test_truth,
-    }
-
-
 EVALUATION = Step(
     "evaluation",
     "Judge the networks",
     _run,
-    _options,
+    lambda config: {
+        name: getattr(config.evaluation, name) for name in ("threshold", "test", "test_truth")
+    },
     needs=("ingest", "truth", "networks"),
     files=lambda context: context.resolve(context.config.evaluation.test_truth),
 )

@@ -1,6 +1,6 @@
 """Bring in what is new: spectra into the stores, the first truth table into the history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -8,7 +8,6 @@ from typing import Any, Final
 import polars as pl
 
 from quasarloop.artefacts import write_manifest
-from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import (
     LEDGER,
     WITHDRAWALS,
@@ -87,10 +86,6 @@ def _history(context: Context) -> pl.DataFrame:
     return new_ledger(first, read_truths(context, data.borrowed_truth))
 
 
-def _options(config: CampaignOptions) -> Mapping[str, Any]:
-    return {**asdict(config.data), "test": config.evaluation.test}
-
-
 def _files(context: Context) -> Sequence[Path]:
     data, evaluation = context.config.data, context.config.evaluation
     named = [*data.unlabelled, *data.labelled, *data.borrowed, *evaluation.test]
@@ -100,4 +95,10 @@ def _files(context: Context) -> Sequence[Path]:
     return files
 
 
-INGEST = Step("ingest", "Bring in spectra and truth", _run, _options, files=_files)
+INGEST = Step(
+    "ingest",
+    "Bring in spectra and truth",
+    _run,
+    lambda config: {**asdict(config.data), "test": config.evaluation.test},
+    files=_files,
+)

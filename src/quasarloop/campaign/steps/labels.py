@@ -2,15 +2,15 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from quasarloop.campaign.config import CampaignOptions, OracleSection
+from quasarloop.campaign.config import OracleSection
 from quasarloop.campaign.layout import (
     EVERY_ROUND,
     LEDGER,
@@ -39,7 +39,6 @@ from quasarloop.truth import CLASSES, MIN_QUALITY, SpecType, TruthTable, match_t
 __all__ = [
     "LABELS",
     "TRUTH",
-    "TRUTH_NAME",
     "VERDICTS",
     "ask_oracle",
     "inbox",
@@ -92,15 +91,8 @@ def ask_oracle(
     confused = (draws[1] < mistakes.wrong_redshift) & (answer.spectype == SpecType.QSO)
     z[confused] = _confuse(z[confused], rng)
     quality[draws[2] < mistakes.unsure] = _UNSURE_QUALITY
-    return TruthTable.make(
-        target_id,
-        spectype,
-        z,
-        object_id=answer.object_id,
-        quality=quality,
-        bal=answer.bal,
-        source="oracle",
-    )
+    source = np.full(len(answer), "oracle")
+    return replace(answer, spectype=spectype, z=z, quality=quality, source=source)
 
 
 def _confuse(z: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -161,18 +153,19 @@ def _from_oracle(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> 
     truth = read_truths(context, settings.truth)
     if truth is None:
         raise CampaignError("the oracle has no truth: name it under [inspection.oracle] truth")
-    folder = context.step_folder("labels")
+
+    def label(frame: pl.DataFrame, seed: np.random.SeedSequence, name: str) -> None:
+        rng = np.random.default_rng(seed)
+        answer = ask_oracle(frame["TARGETID"].to_numpy(), truth, settings, rng)
+        write_truth(_as_pool_objects(answer, frame), context.step_folder("labels") / name)
+
     for number, (origin, frame) in enumerate(requested.items()):
         if len(frame):
-            rng = np.random.default_rng(seed_of(context, Stream.ORACLE, number))
-            answer = ask_oracle(frame["TARGETID"].to_numpy(), truth, settings, rng)
-            write_truth(_as_pool_objects(answer, frame), folder / f"{origin.value}.csv")
+            label(frame, seed_of(context, Stream.ORACLE, number), f"{origin.value}.csv")
     control = context.step_folder("selection") / RANDOM_NAME
     if control.is_file():
-        frame = pl.read_parquet(control)
-        rng = np.random.default_rng(seed_of(context, Stream.ORACLE, round_number=EVERY_ROUND))
-        answer = ask_oracle(frame["TARGETID"].to_numpy(), truth, settings, rng)
-        write_truth(_as_pool_objects(answer, frame), folder / _CONTROL)
+        seed = seed_of(context, Stream.ORACLE, round_number=EVERY_ROUND)
+        label(pl.read_parquet(control), seed, _CONTROL)
 
 
 def _from_people(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> None:
@@ -203,19 +196,7 @@ def _from_people(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> 
 
 def _as_pool_objects(labels: TruthTable, frame: pl.DataFrame) -> TruthTable:
     """Give labels the pool's object ids, so that repeats are recognised."""
-    return TruthTable.make(
-        labels.target_id,
-        labels.spectype,
-        labels.z,
-        object_id=frame["OBJECT_ID"].to_numpy(),
-        quality=labels.quality,
-        bal=labels.bal,
-        source=labels.source,
-    )
-
-
-def _settings(config: CampaignOptions) -> Mapping[str, Any]:
-    return {**asdict(config.inspection), "seed": config.seed}
+    return replace(labels, object_id=frame["OBJECT_ID"].to_numpy())
 
 
 def _files(context: Context) -> Sequence[Path]:
@@ -229,10 +210,14 @@ def _verdict_files(context: Context) -> list[Path]:
     return sorted(inbox(context).parent.glob(f"{VERDICTS}*.csv"))
 
 
-LABELS = Step("labels", "Label them", _run, _settings, needs=("selection",), files=_files)
-
-
-TRUTH_NAME = "truth.csv"
+LABELS = Step(
+    "labels",
+    "Label them",
+    _run,
+    lambda config: {**asdict(config.inspection), "seed": config.seed},
+    needs=("selection",),
+    files=_files,
+)
 
 
 def _put_into_truth(context: Context) -> None:
@@ -244,7 +229,7 @@ def _put_into_truth(context: Context) -> None:
     folder = context.step_folder("truth")
     write_ledger(ledger, folder / LEDGER)
     truth = active_truth(ledger)
-    write_truth(truth, folder / TRUTH_NAME)
+    write_truth(truth, folder / "truth.csv")
     context.report(f"T: {len(truth)} targets, {int(truth.trains.sum())} secure enough to train")
 
 
@@ -253,15 +238,11 @@ def _truth_files(context: Context) -> Sequence[Path]:
     return [path] if path.is_file() else []
 
 
-def _truth_settings(_: CampaignOptions) -> Mapping[str, Any]:
-    return {}
-
-
 TRUTH = Step(
     "truth",
     "Put the labels into T",
     _put_into_truth,
-    _truth_settings,
+    lambda _: {},
     needs=("ingest", "labels"),
     files=_truth_files,
 )

@@ -4,16 +4,16 @@ The validation set is taken from the newest T, by object, and held out of every 
 Section 4.2); the final network is trained on all of T (paper, Section 4.3).
 """
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_manifest
-from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import (
     EVERY_ROUND,
     LEDGER,
@@ -162,9 +162,7 @@ def _train(job: _Job, work: _Work) -> str:
     )
     write_history(result.history, work.folder / f"{job.name}.parquet")
     write_weights(result.weights, weights_path)
-    for file in (work.folder / "work" / job.name).iterdir():
-        file.unlink()
-    (work.folder / "work" / job.name).rmdir()
+    shutil.rmtree(work.folder / "work" / job.name)
     return job.name
 
 
@@ -188,17 +186,16 @@ def _joined(first: TrainingData, second: TrainingData) -> TrainingData:
     )
 
 
-def _options(config: CampaignOptions) -> Mapping[str, Any]:
-    evaluation = config.evaluation
-    return {
-        **asdict(config.training),
-        "validation": evaluation.validation,
-        "threshold": evaluation.threshold,
-        "bootstraps": evaluation.bootstraps,
-        "seed": config.seed,
-    }
-
-
 NETWORKS = Step(
-    "networks", "Train the networks", _run, _options, needs=("ingest", "labels", "truth")
+    "networks",
+    "Train the networks",
+    _run,
+    lambda config: {
+        **asdict(config.training),
+        "validation": config.evaluation.validation,
+        "threshold": config.evaluation.threshold,
+        "bootstraps": config.evaluation.bootstraps,
+        "seed": config.seed,
+    },
+    needs=("ingest", "labels", "truth"),
 )

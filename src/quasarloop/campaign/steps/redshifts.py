@@ -99,9 +99,11 @@ def comparison_of(outputs: Outputs, kind: str) -> Comparison:
 def _run(context: Context) -> None:
     folder, config = context.step_folder("redshifts"), context.config
     stores = [store_folder(context, name) for name in ("pool", "test")]
+    networks = context.step_folder("networks")
+    before = [*_files(context), networks / f"{set_name(0)}.h5"][0]
     work = _Work(
         stores=tuple(store for store in stores if is_store(store)),
-        weights={BEFORE: _weights_before(context), FINAL: _weights(context, FINAL)},
+        weights={BEFORE: before, FINAL: networks / f"{FINAL}.h5"},
         folder=folder,
         threshold=config.evaluation.threshold,
     )
@@ -146,21 +148,6 @@ def _classify(name: str, work: _Work) -> str:
     return name
 
 
-def _weights_before(context: Context) -> Path:
-    reference = context.config.evaluation.reference
-    if not reference:
-        return _weights(context, set_name(0))
-    return context.resolve((reference,))[0]
-
-
-def _weights(context: Context, name: str) -> Path:
-    return context.step_folder("networks") / f"{name}.h5"
-
-
-def _options(config: CampaignOptions) -> Mapping[str, Any]:
-    return {"threshold": config.evaluation.threshold, "reference": config.evaluation.reference}
-
-
 def _files(context: Context) -> list[Path]:
     reference = context.config.evaluation.reference
     return context.resolve((reference,)) if reference else []
@@ -170,7 +157,7 @@ REDSHIFTS = Step(
     "redshifts",
     "Compare old and new weights",
     _run,
-    _options,
+    lambda config: {name: getattr(config.evaluation, name) for name in ("threshold", "reference")},
     needs=("ingest", "truth", "networks"),
     files=_files,
 )

@@ -8,13 +8,12 @@ from typing import Any, Final
 import numpy as np
 
 from quasarloop.artefacts import read_manifest
-from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import LEDGER
 from quasarloop.campaign.ledger import Origin, read_ledger
 from quasarloop.campaign.state import MANIFEST, Context, Step
 from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements, read_numbers
 from quasarloop.campaign.steps.labels import read_labels, read_verdicts
-from quasarloop.campaign.steps.networks import CONTROL, SETS_NAME, set_name
+from quasarloop.campaign.steps.networks import CONTROL, FINAL, SETS_NAME, set_name
 from quasarloop.campaign.steps.report_sections import (
     agreement_sections,
     redshift_sections,
@@ -23,7 +22,7 @@ from quasarloop.campaign.steps.report_sections import (
 from quasarloop.evaluate.figures import bootstrap_figure, learning_figure, threshold_figure
 from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement
 from quasarloop.evaluate.report import Picture, Report, Section, Table, write_html, write_pdf
-from quasarloop.network.records import EpochRecord, read_history
+from quasarloop.network.records import read_history
 from quasarloop.truth import SpecType, TruthTable
 
 __all__ = ["REPORT", "REPORT_NAME", "verdict_lines"]
@@ -36,7 +35,7 @@ def verdict_lines(context: Context) -> list[str]:
     sample = "test" if read_numbers(context, "test") else "validation"
     judged = read_judgements(context, sample)
     first, newest = judged[set_name(0)], judged[set_name(context.round_number)]
-    spent = _labels_spent(context)
+    spent = (read_ledger(context.step_folder("truth") / LEDGER)["ROUND"] > 0).sum()
     lines = [
         f"Labels spent: {spent} in {context.round_number} "
         f"{'round' if context.round_number == 1 else 'rounds'}.",
@@ -59,7 +58,7 @@ def _run(context: Context) -> None:
             _labels_section(context),
             *agreement_sections(read_verdicts(context)),
             _learning_section(context),
-            *(_judgement_section(context, sample) for sample in _samples(context)),
+            *(_judgement_section(context, s) for s in SAMPLES if read_numbers(context, s)),
             *redshift_sections(context),
             _flags_section(context),
         ],
@@ -102,12 +101,12 @@ def _by_class(labels: TruthTable) -> list[list[str]]:
 def _learning_section(context: Context) -> Section:
     folder = context.step_folder("networks")
     sizes = read_manifest(folder / SETS_NAME)["sizes"]
-    names = [name for name in sizes if (folder / f"{name}.parquet").is_file()]
-    with_validation = [name for name in names if name != "final"]
-    histories = {
-        f"{name} ({sizes[name]} spectra)": read_history(folder / f"{name}.parquet")
-        for name in with_validation
+    titles = {
+        name: f"{name} ({size} spectra)"
+        for name, size in sizes.items()
+        if name != FINAL and (folder / f"{name}.parquet").is_file()
     }
+    histories = {title: read_history(folder / f"{name}.parquet") for name, title in titles.items()}
     pictures = [
         Picture(
             "Learning curves",
@@ -117,7 +116,8 @@ def _learning_section(context: Context) -> Section:
         )
     ]
     bootstraps = {
-        f"{name} ({sizes[name]} spectra)": _bootstraps(context, name) for name in with_validation
+        title: [read_history(path) for path in sorted(folder.glob(f"{name}-bootstrap-*.parquet"))]
+        for name, title in titles.items()
     }
     if any(bootstraps.values()):
         pictures.append(
@@ -129,11 +129,6 @@ def _learning_section(context: Context) -> Section:
             )
         )
     return Section("How the networks learn", pictures=pictures)
-
-
-def _bootstraps(context: Context, name: str) -> list[tuple[EpochRecord, ...]]:
-    folder = context.step_folder("networks")
-    return [read_history(path) for path in sorted(folder.glob(f"{name}-bootstrap-*.parquet"))]
 
 
 def _judgement_section(context: Context, sample: str) -> Section:
@@ -193,10 +188,6 @@ def _flags_section(context: Context) -> Section:
     return Section("What was flagged", tables=tables)
 
 
-def _samples(context: Context) -> list[str]:
-    return [sample for sample in SAMPLES if read_numbers(context, sample)]
-
-
 def _amplitude(numbers: Mapping[str, Any]) -> str:
     if "oscillation_kms" not in numbers:
         return "too few"
@@ -215,11 +206,6 @@ def _in_short(judgement: Judgement) -> str:
     )
 
 
-def _labels_spent(context: Context) -> int:
-    ledger = read_ledger(context.step_folder("truth") / LEDGER)
-    return int((ledger["ROUND"] > 0).sum())
-
-
 def _provenance(context: Context) -> dict[str, str]:
     manifest = read_manifest(context.step_folder("evaluation") / MANIFEST)
     return {
@@ -233,23 +219,10 @@ def _provenance(context: Context) -> dict[str, str]:
     }
 
 
-def _options(config: CampaignOptions) -> Mapping[str, Any]:
-    return {"name": config.name}
-
-
 REPORT = Step(
     "report",
     "Write the report",
     _run,
-    _options,
-    needs=(
-        "ingest",
-        "map",
-        "selection",
-        "labels",
-        "truth",
-        "networks",
-        "evaluation",
-        "redshifts",
-    ),
+    lambda config: {"name": config.name},
+    needs=("ingest", "map", "selection", "labels", "truth", "networks", "evaluation", "redshifts"),
 )

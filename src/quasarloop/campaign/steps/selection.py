@@ -1,13 +1,11 @@
 """Fit the map on U and choose what experts look at (paper, Section 3, steps 4 to 6)."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 import polars as pl
 
 from quasarloop.artefacts import write_manifest
-from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import (
     EVERY_ROUND,
     Stream,
@@ -71,12 +69,17 @@ def _fit(context: Context) -> None:
     assign_store(read_map(folder / MAP_NAME), store, folder / CELLS_NAME, engine=engine_of(context))
 
 
-def _map_options(config: CampaignOptions) -> Mapping[str, Any]:
-    shape = {key: value for key, value in asdict(config.map).items() if key != "percentile"}
-    return {**shape, "use_map": config.selection.use_map, "seed": config.seed}
-
-
-MAP = Step("map", "Fit the map", _fit, _map_options, needs=("ingest",))
+MAP = Step(
+    "map",
+    "Fit the map",
+    _fit,
+    lambda config: {
+        **{key: value for key, value in asdict(config.map).items() if key != "percentile"},
+        "use_map": config.selection.use_map,
+        "seed": config.seed,
+    },
+    needs=("ingest",),
+)
 
 
 RANDOM_NAME: Final = "random_control.parquet"
@@ -133,19 +136,15 @@ def _known(truth: TruthTable) -> KnownObjects:
     return KnownObjects(truth.target_id, truth.object_id)
 
 
-def _options(config: CampaignOptions) -> Mapping[str, Any]:
-    return {
-        **asdict(config.selection),
-        "percentile": config.map.percentile,
-        "random_control": config.evaluation.random_control,
-        "seed": config.seed,
-    }
-
-
 SELECTION = Step(
     "selection",
     "Choose spectra to inspect",
     _run,
-    _options,
+    lambda config: {
+        **asdict(config.selection),
+        "percentile": config.map.percentile,
+        "random_control": config.evaluation.random_control,
+        "seed": config.seed,
+    },
     needs=("ingest", "votes", "map"),
 )
