@@ -3,7 +3,7 @@
 A campaign is `quasarloop.campaign.run.Campaign`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.ensemble.train import train_ensemble as train_members
 from quasarloop.evaluate.judge import Judgement, judge_catalogue
+from quasarloop.grid import WaveGrid
 from quasarloop.network.config import preset
 from quasarloop.network.labelled import hold_out, label_spectra
 from quasarloop.network.options import RECOMMENDED, PresetOptions, TrainingOptions
@@ -47,6 +48,7 @@ from quasarloop.query.som_files import (
 )
 from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
+from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store
 from quasarloop.truth import TruthTable
 
@@ -54,7 +56,6 @@ __all__ = [
     "Paths",
     "classify",
     "judge",
-    "listed",
     "map_store",
     "select",
     "simulate_sky",
@@ -98,10 +99,7 @@ def classify(
     network = read_weights(path)
     predictor = Predictor(network, device=device)
     grid, columns = predictor.config.grid, catalogue_columns(predictor.config.lines)
-    blocks = [
-        classify_spectra(spectra, predictor, options)
-        for spectra in iter_inputs(find_inputs(listed(paths)), grid)
-    ]
+    blocks = [classify_spectra(spectra, predictor, options) for spectra in _read(paths, grid)]
     table = Table(
         {c.name: np.concatenate([b[c.name] for b in blocks]) for c in columns},
         meta=catalogue_header(path, network, options),
@@ -140,7 +138,7 @@ def train(
         TruthError: no spectrum has a label that may train.
     """
     config = preset(network, **changes)
-    data, _ = label_spectra(iter_inputs(find_inputs(listed(paths)), config.grid), truth)
+    data, _ = label_spectra(_read(paths, config.grid), truth)
     rows = None
     if validation:
         held = hold_out(data, validation, seed)
@@ -148,9 +146,9 @@ def train(
     return train_network(data, config, options or RECOMMENDED, seed=seed, rows=rows)
 
 
-def listed(paths: Paths) -> list[str | Path]:
-    """Return one path or several as a list."""
-    return [paths] if isinstance(paths, str | Path) else list(paths)
+def _read(paths: Paths, grid: WaveGrid) -> Iterator[RebinnedSpectra]:
+    files = [paths] if isinstance(paths, str | Path) else list(paths)
+    return iter_inputs(find_inputs(files), grid)
 
 
 def simulate_sky(
@@ -174,12 +172,8 @@ def simulate_sky(
     from quasarloop.simulate.survey import SurveyOptions, simulate_survey  # noqa: PLC0415
 
     sky = ModelSky(Population(), None)
-    plan = SurveyOptions(
-        Path(out),
-        seed=seed,
-        source=sky,
-        observing=ObservingOptions().model_copy(update={"exposures": exposures}),
-    )
+    observing = ObservingOptions(exposures=exposures)
+    plan = SurveyOptions(Path(out), seed=seed, source=sky, observing=observing)
     simulate_survey(plan, n_objects, engine=Engine(workers=workers))
     return Path(out) / "truth.csv"
 
@@ -214,7 +208,7 @@ def train_ensemble(
         OutputError: the folder holds another ensemble.
     """
     config = preset(network, **changes)
-    data, _ = label_spectra(iter_inputs(find_inputs(listed(paths)), config.grid), truth)
+    data, _ = label_spectra(_read(paths, config.grid), truth)
     settings = EnsembleOptions(networks, seed=seed, network=config, training=options or RECOMMENDED)
     return train_members(data, settings, out, engine=Engine(workers=workers))
 

@@ -29,7 +29,6 @@ from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor
 from quasarloop.network.training import train
 from quasarloop.network.weights import from_module
-from quasarloop.simulate.footprint import Tile
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.observing import ObservingOptions
 from quasarloop.simulate.population import Population
@@ -176,19 +175,18 @@ def simulate_demo(
         "test": scale.n_test,
     }
     sky = ModelSky(Population(), None)
-
-    def report(tile: Tile) -> None:
-        on_objects(tile.n_objects)
-
     for name, n in counts.items():
         exposures = scale.n_exposures if name == "repeats" else 1
+        observing = ObservingOptions(exposures=exposures)
         plan = SurveyOptions(
-            root / "sky" / name,
-            seed=_SEEDS[name],
-            source=sky,
-            observing=ObservingOptions(exposures=exposures),
+            root / "sky" / name, seed=_SEEDS[name], source=sky, observing=observing
         )
-        simulate_survey(plan, n, engine=Engine(workers=workers), on_tile=report)
+        simulate_survey(
+            plan,
+            n,
+            engine=Engine(workers=workers),
+            on_tile=lambda tile: on_objects(tile.n_objects),
+        )
     campaign = check_folder(root / "campaign")
     if not (campaign / CONFIG_NAME).exists():
         write_config(campaign, demo_config(scale, workers))

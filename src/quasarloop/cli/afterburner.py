@@ -1,6 +1,5 @@
 """``quasarloop afterburner``: DESI's quasar afterburner, network and redrock together."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +9,9 @@ from quasarloop.cli.common import Device, Overwrite, console, progress_bar
 from quasarloop.errors import OutputError
 
 if TYPE_CHECKING:
-    from quasarloop.afterburner.tile import AfterburnerOptions, TileSummary
+    from quasarloop.afterburner.tile import TileSummary
+    from quasarloop.afterburner.tiles import RunOptions
+    from quasarloop.engine import Engine
 
 __all__ = ["afterburner"]
 
@@ -104,12 +105,17 @@ def afterburner(
         _finish(output, result or [])
         return
     from quasarloop.afterburner.reruns import Selection, published_threshold
-    from quasarloop.afterburner.tile import AfterburnerOptions
+    from quasarloop.afterburner.tile import AfterburnerOptions, run_tile
+    from quasarloop.afterburner.tiles import RunOptions
+    from quasarloop.engine import Engine
 
     if c_thresh is None and thresholds is not None:
         c_thresh = published_threshold(thresholds)
-    all_targets = target_selection.lower() in ("all", "all_targets")
-    classes = () if all_targets else tuple(_class_names(target_selection))
+    words = [word.strip() for word in target_selection.upper().split(",") if word.strip()]
+    all_targets = words in (["ALL"], ["ALL_TARGETS"])
+    # QSO_TARGETS is desispec's word for the usual choice.
+    names = ("QSO" if word == "QSO_TARGETS" else word for word in words)
+    classes = () if all_targets else tuple(names)
     options = AfterburnerOptions(
         Selection(c_thresh, n_thresh, target_classes=classes),
         policy,
@@ -120,17 +126,13 @@ def afterburner(
     )
     if options.how == "later":
         console.print("redrock is not here: its reruns are left for later", highlight=False)
+    run = RunOptions(options, weights, offsets, device, overwrite)
     if reduction is not None:
-        network = {"weights": weights, "offsets": offsets, "device": device}
-        _many(reduction, output, options, network, (workers, scheduler), overwrite=overwrite)
+        _many(reduction, output, run, Engine(workers=workers, scheduler=scheduler))
         return
     if coadd is None or redrock is None:
         raise OutputError("give --coadd and --redrock, or --reduction with a folder of pairs")
-    from quasarloop.afterburner.network_step import load_network
-    from quasarloop.afterburner.tile import run_tile
-
-    network_read = load_network(weights, offsets=offsets, device=device)
-    _print_summary(run_tile(coadd, redrock, output, network_read, options, overwrite=overwrite))
+    _print_summary(run_tile(coadd, redrock, output, run.network, options, overwrite=overwrite))
 
 
 def _finish(output: Path, results: list[Path]) -> None:
@@ -148,20 +150,10 @@ def _finish(output: Path, results: list[Path]) -> None:
         raise typer.Exit(1)
 
 
-def _many(
-    reduction: Path,
-    out: Path,
-    options: "AfterburnerOptions",
-    network: Mapping[str, object],
-    where: tuple[int, str | None],
-    *,
-    overwrite: bool,
-) -> None:
-    from quasarloop.afterburner.tiles import RunOptions, Tile, find_tiles, run_tiles
-    from quasarloop.engine import Engine
+def _many(reduction: Path, out: Path, options: "RunOptions", engine: "Engine") -> None:
+    from quasarloop.afterburner.tiles import Tile, find_tiles, run_tiles
 
     tiles = find_tiles(reduction, out)
-    run_options = RunOptions(options, overwrite=overwrite, **network)  # type: ignore[arg-type]  # by name
     kept = 0
     with progress_bar() as progress:
         task = progress.add_task("afterburner", total=len(tiles), note="")
@@ -171,8 +163,7 @@ def _many(
             kept += summary.kept
             progress.update(task, advance=1, note=f"{kept} were there")
 
-        engine = Engine(workers=where[0], scheduler=where[1])
-        report = run_tiles(tiles, run_options, engine=engine, on_tile=done)
+        report = run_tiles(tiles, options, engine=engine, on_tile=done)
     summaries = [summary for summary in report.results if summary is not None]
     rows, quasars = (sum(getattr(s, name) for s in summaries) for name in ("n_rows", "n_quasars"))
     again = sum(s.counts["RERUN"] for s in summaries)
@@ -196,9 +187,3 @@ def _print_summary(summary: "TileSummary") -> None:
     )
     if summary.script is not None:
         typer.echo(f"{summary.counts['WAITING']} rows wait for redrock: run sh {summary.script}")
-
-
-def _class_names(text: str) -> list[str]:
-    # desispec's word for the usual choice.
-    words = ["QSO" if word == "qso_targets" else word for word in text.lower().split(",")]
-    return [word.strip().upper() for word in words if word.strip()]

@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from quasarloop.cli.common import Scheduler, console, progress_bar
+from quasarloop.cli.common import Scheduler, console, print_table, progress_bar
 
 __all__ = ["app", "run_with_progress"]
 
@@ -36,12 +34,12 @@ def status(folder: Folder) -> None:
     """
     from quasarloop.campaign.run import campaign_status
 
-    table = Table("round", "step", "", "state", "changed")
     colours = {"done": "green", "stale": "yellow", "to do": "dim"}
-    for number, step, state, why in campaign_status(folder):
-        state_text = f"[{colours[state.value]}]{state.value}[/]"
-        table.add_row(str(number), step.name, step.title, state_text, why)
-    Console().print(table)
+    rows = (
+        [str(number), step.name, step.title, f"[{colours[state.value]}]{state.value}[/]", why]
+        for number, step, state, why in campaign_status(folder)
+    )
+    print_table("", ["round", "step", "", "state", "changed"], rows)
 
 
 @app.command()
@@ -60,8 +58,7 @@ def run(
     """
     given = {"rounds": rounds, "workers": workers, "scheduler": scheduler}
     overrides = {name: value for name, value in given.items() if value is not None}
-    report = run_with_progress(folder, redo=redo, **overrides)
-    if report is not None:
+    if report := run_with_progress(folder, redo=redo, **overrides):
         typer.echo(f"report: {report}")
 
 

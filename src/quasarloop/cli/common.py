@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, replace
 from functools import partial, wraps
@@ -20,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column, Table
 
 from quasarloop.options import Described, described_fields, field_types
 
@@ -34,6 +35,7 @@ __all__ = [
     "console",
     "name_bad_files",
     "print_error",
+    "print_table",
     "progress_bar",
     "start_logging",
     "with_options",
@@ -160,6 +162,14 @@ def print_error(heading: str, message: object) -> None:
     """Print a message to stderr as it is: brackets in it are no markup."""
     console.print(f"[bold red]{heading}[/]", end=" ")
     console.print(str(message), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(title: str, header: Sequence[str | Column], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on stdout."""
+    table = Table(*header, title=title)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def name_bad_files(bad: Sequence[tuple[Path, Exception]]) -> None:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,12 +17,6 @@ from quasarloop.cli.common import (
 )
 from quasarloop.ensemble.options import CascadeOptions, EnsembleOptions, VoteOptions
 from quasarloop.network.options import PresetOptions, TrainingOptions
-
-if TYPE_CHECKING:
-    from quasarloop.engine import Engine
-    from quasarloop.ensemble.manifest import Ensemble
-    from quasarloop.ensemble.votes_folder import Votes
-    from quasarloop.store import Store
 
 __all__ = ["app"]
 
@@ -128,15 +122,37 @@ def vote(
     --workers 8[/]
     """
     from quasarloop.engine import Engine
+    from quasarloop.ensemble.cascade import cascade_vote
     from quasarloop.ensemble.manifest import open_ensemble
+    from quasarloop.ensemble.vote import vote as vote_at_once
     from quasarloop.store import open_store
 
     members, spectra = open_ensemble(ensemble), open_store(store)
-    engine = Engine(workers=workers, scheduler=scheduler)
-    if cascade:
-        votes = _cascade(members, spectra, out, options, engine, cascade_options)
-    else:
-        votes = _exact(members, spectra, out, options, engine)
+    where: dict[str, Any] = {
+        "options": options,
+        "engine": Engine(workers=workers, scheduler=scheduler),
+    }
+    bars: dict[str, tuple[Any, _Rate, int]] = {}
+    with progress_bar() as progress:
+
+        def stage(name: str, done: int, total: int, per_row: int = 1) -> None:
+            if total == 0:
+                return
+            bar, rate, before = bars.get(name) or (progress.add_task(name, note=""), _Rate(), 0)
+            note = rate.note((done - before) * per_row)
+            progress.update(bar, completed=done, total=total, note=note)
+            bars[name] = bar, rate, done
+
+        def step(n: int) -> None:
+            before = bars["vote"][-1] if bars else 0
+            stage("vote", before + n, spectra.n_rows, len(members))
+
+        if cascade:
+            votes = cascade_vote(
+                members, spectra, out, cascade=cascade_options, on_step=stage, **where
+            )
+        else:
+            votes = vote_at_once(members, spectra, out, on_progress=step, **where)
     typer.echo(f"{votes.n_rows} spectra, {len(members)} networks -> {out}")
     if report := votes.record.get("cascade_report"):
         typer.echo(
@@ -177,54 +193,6 @@ def info(
     for name, value in lines.items():
         table.add_row(name, str(value))
     Console().print(table)
-
-
-def _exact(
-    members: "Ensemble", spectra: "Store", out: Path, options: "VoteOptions", engine: "Engine"
-) -> "Votes":
-    from quasarloop.ensemble.vote import vote as run_vote
-
-    with progress_bar() as progress:
-        bar = progress.add_task("vote", total=spectra.n_rows, note="")
-        rate = _Rate()
-
-        def step(n_spectra: int) -> None:
-            note = rate.note(n_spectra * len(members))
-            progress.update(bar, advance=n_spectra, note=note)
-
-        return run_vote(members, spectra, out, options=options, engine=engine, on_progress=step)
-
-
-def _cascade(
-    members: "Ensemble",
-    spectra: "Store",
-    out: Path,
-    options: "VoteOptions",
-    engine: "Engine",
-    cascade: CascadeOptions,
-) -> "Votes":
-    from quasarloop.ensemble.cascade import cascade_vote
-
-    bars: dict[str, tuple[Any, _Rate, int]] = {}
-    with progress_bar() as progress:
-
-        def step(name: str, done: int, total: int) -> None:
-            if total == 0:
-                return
-            bar, rate, before = bars.get(name) or (progress.add_task(name, note=""), _Rate(), 0)
-            note = rate.note(done - before)
-            progress.update(bar, completed=done, total=total, note=note)
-            bars[name] = bar, rate, done
-
-        return cascade_vote(
-            members,
-            spectra,
-            out,
-            cascade=cascade,
-            options=options,
-            engine=engine,
-            on_step=step,
-        )
 
 
 class _Rate:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from quasarloop.cli.common import print_table
 from quasarloop.lines import line_label
 
 __all__ = ["app", "compare", "oscillation", "repeats"]
@@ -51,7 +50,7 @@ def evaluate(
         return
     if not catalogue or not truth:
         raise typer.BadParameter("give --catalogue and --truth, or a subcommand; see --help")
-    from quasarloop.artefacts import check_folder, checksum, versions, write_manifest
+    from quasarloop.artefacts import check_folder
     from quasarloop.catalogue.classify import catalogue_thresholds, line_columns, read_catalogue
     from quasarloop.evaluate.figures import judgement_figure, save_figure
     from quasarloop.evaluate.judge import judge_catalogue, judgement_record
@@ -70,17 +69,11 @@ def evaluate(
         )
     save_figure(judgement_figure(judgements), folder / "evaluation.png")
     numbers = {name: judgement_record(judgement) for name, judgement in judgements.items()}
-    inputs = {str(path): checksum(path) for path in [*catalogue, *truth]}
-    write_manifest(
-        folder / "evaluation.json",
-        {"judgements": numbers, "inputs": inputs, "versions": versions()},
-    )
-    _print_table(json.loads(json.dumps(numbers)))
-    typer.echo(f"figure and numbers -> {folder}")
+    _print_judgements(json.loads(json.dumps(numbers)))
+    _finish(folder, "evaluation", {"judgements": numbers}, [*catalogue, *truth])
 
 
-def _print_table(numbers: dict[str, dict[str, Any]]) -> None:
-    table = Table("", *numbers, title="against truth")
+def _print_judgements(numbers: dict[str, dict[str, Any]]) -> None:
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
         "spectra judged (quasars)": lambda n: f"{n['n_judged']} ({n['n_true']})",
         "completeness": lambda n: _share(n["completeness"]),
@@ -92,11 +85,12 @@ def _print_table(numbers: dict[str, dict[str, Any]]) -> None:
             f"{purity}: {value:.3f}" for purity, value in n["completeness_at_purity"].items()
         ),
         "redshift right within 0.05(1+z)": lambda n: _share(n["redshift"]["right"]),
-        "redshift NMAD, Δz/(1+z)": lambda n: _plain(n["redshift"]["nmad"]),
+        "redshift NMAD, Δz/(1+z)": lambda n: (
+            "–" if n["redshift"]["nmad"] is None else f"{n['redshift']['nmad']:.5f}"
+        ),
     }
-    for title, cell in rows.items():
-        table.add_row(title, *(cell(n) for n in numbers.values()))
-    Console().print(table)
+    cells = ([title, *map(cell, numbers.values())] for title, cell in rows.items())
+    print_table("against truth", ["", *numbers], cells)
 
 
 def _share(record: dict[str, Any]) -> str:
@@ -106,10 +100,6 @@ def _share(record: dict[str, Any]) -> str:
         f"{record['value']:.3f} ({record['low']:.3f}–{record['high']:.3f}), "
         f"{record['part']}/{record['whole']}"
     )
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.5f}"
 
 
 Catalogues = Annotated[
@@ -147,9 +137,10 @@ def repeats(
     save_figure(confusion_figure(found), folder / "repeats_confusion.png")
     save_figure(scatter_figure(bins), folder / "repeats_scatter.png")
     numbers = {name: repeats_record(one, bins[name]) for name, one in found.items()}
-    _finish(folder, "repeats", numbers, [*catalogue, *(truth or [])])
-    rows = ("objects", "confused", "mean_entropy_bits", "always_qso", "median_z_std")
-    _print("repeat exposures", rows, numbers)
+    _finish(folder, "repeats", {"numbers": numbers}, [*catalogue, *(truth or [])])
+    names = ("objects", "confused", "mean_entropy_bits", "always_qso", "median_z_std")
+    rows = ([row, *(_cell(one[row]) for one in numbers.values())] for row in names)
+    print_table("repeat exposures", ["", *numbers], rows)
 
 
 @app.command()
@@ -185,13 +176,14 @@ def compare(
     )
     save_figure(comparison_figure(result, a.stem, b.stem), folder / "compare.png")
     record = {"cosmology": cosmology, **comparison_record(result, a.stem, b.stem)}
-    _finish(folder, "compare", record, paths)
+    _finish(folder, "compare", {"numbers": record}, paths)
     confusions = record.pop("confusions")
-    _print("comparison", tuple(record), {"": record})
-    table = Table(f"by {a.stem}", f"by {b.stem}", "spectra", title="line confusions")
-    for row in confusions:
-        table.add_row(line_label(row["a"]), line_label(row["b"]), str(row["n"]))
-    Console().print(table)
+    print_table("comparison", ["", ""], ([name, _cell(value)] for name, value in record.items()))
+    print_table(
+        "line confusions",
+        [f"by {a.stem}", f"by {b.stem}", "spectra"],
+        ([line_label(row["a"]), line_label(row["b"]), str(row["n"])] for row in confusions),
+    )
 
 
 @app.command()
@@ -246,12 +238,10 @@ def oscillation(
         for name, by_label in by_line.items()
         for label, one in by_label.items()
     }
-    _finish(folder, "oscillation", numbers, [*catalogue, *(truth or [])])
-    rows = ("half amplitude, km/s", "error, km/s", "noise alone, km/s", "lines")
-    table = Table("", *rows, title="oscillation")
-    for name, one in numbers.items():
-        table.add_row(name, *(f"{one[row]:.0f}" for row in rows))
-    Console().print(table)
+    _finish(folder, "oscillation", {"numbers": numbers}, [*catalogue, *(truth or [])])
+    columns = ("half amplitude, km/s", "error, km/s", "noise alone, km/s", "lines")
+    rows = ([name, *(f"{one[column]:.0f}" for column in columns)] for name, one in numbers.items())
+    print_table("oscillation", ["", *columns], rows)
 
 
 def _open(
@@ -289,21 +279,12 @@ def _as_catalogue(path: Path, spectra: list[Path] | None, out: Path, name: str) 
     return made
 
 
-def _finish(folder: Path, name: str, numbers: dict[str, Any], inputs: list[Path]) -> None:
+def _finish(folder: Path, name: str, content: dict[str, Any], inputs: list[Path]) -> None:
     from quasarloop.artefacts import checksum, versions, write_manifest
 
     sums = {str(path): checksum(path) for path in inputs}
-    write_manifest(
-        folder / f"{name}.json", {"numbers": numbers, "inputs": sums, "versions": versions()}
-    )
+    write_manifest(folder / f"{name}.json", {**content, "inputs": sums, "versions": versions()})
     typer.echo(f"figures and numbers -> {folder}")
-
-
-def _print(title: str, rows: tuple[str, ...], numbers: dict[str, dict[str, Any]]) -> None:
-    table = Table("", *numbers, title=title)
-    for row in rows:
-        table.add_row(row, *(_cell(one[row]) for one in numbers.values()))
-    Console().print(table)
 
 
 def _cell(value: Any) -> str:

@@ -1,12 +1,12 @@
 """``quasarloop ingest``: survey files in, a store of rebinned spectra out."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Column
 
-from quasarloop.cli.common import Scheduler, Workers, console, progress_bar
+from quasarloop.cli.common import Scheduler, Workers, console, print_table, progress_bar
 
 __all__ = ["ingest"]
 
@@ -60,32 +60,23 @@ def ingest(
             engine=Engine(workers=workers, scheduler=scheduler),
             on_file=step,
         )
-    _print_counts(summary.n_rows, len(summary.reports), summary.n_skipped, summary.flags)
-    if summary.failures:
-        _name_failures(summary.failures)
-        raise typer.Exit(1)
-
-
-def _print_counts(n_rows: int, n_files: int, n_skipped: int, flags: dict[str, int]) -> None:
-    from rich.table import Table
-
-    typer.echo(f"{n_rows} spectra of {n_files} files in the store ({n_skipped} were there before)")
-    table = Table("flag", "spectra", "share", title="Flagged spectra (a spectrum can have several)")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, count in flags.items():
-        table.add_row(name, f"{count}", f"{count / n_rows:.2%}")
-    if flags:
-        from rich.console import Console
-
-        Console().print(table)
+    typer.echo(
+        f"{summary.n_rows} spectra of {len(summary.reports)} files in the store "
+        f"({summary.n_skipped} were there before)"
+    )
+    if summary.flags:
+        title = "Flagged spectra (a spectrum can have several)"
+        counts = summary.flags.items()
+        rows = ([name, f"{count}", f"{count / summary.n_rows:.2%}"] for name, count in counts)
+        right = (Column(name, justify="right") for name in ("spectra", "share"))
+        print_table(title, ["flag", *right], rows)
     else:
         typer.echo("no spectrum is flagged")
-
-
-def _name_failures(failures: Mapping[str, str]) -> None:
-    console.print(f"[bold red]{len(failures)} files could not be ingested[/]:")
-    for text in list(failures.values())[:_NAMED_FAILURES]:
+    if not summary.failures:
+        return
+    console.print(f"[bold red]{len(summary.failures)} files could not be ingested[/]:")
+    for text in list(summary.failures.values())[:_NAMED_FAILURES]:
         console.print(f"  {text}", highlight=False, soft_wrap=True, markup=False)
-    if len(failures) > _NAMED_FAILURES:
-        console.print(f"  … and {len(failures) - _NAMED_FAILURES} more")
+    if len(summary.failures) > _NAMED_FAILURES:
+        console.print(f"  … and {len(summary.failures) - _NAMED_FAILURES} more")
+    raise typer.Exit(1)

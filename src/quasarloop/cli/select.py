@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from quasarloop.cli.common import OptionsOf, Truth, with_options
+from quasarloop.cli.common import OptionsOf, Truth, print_table, with_options
 from quasarloop.query.options import SelectionOptions
 
 __all__ = ["select"]
@@ -111,7 +109,11 @@ def select(
     write_selection(found, out, record={"options": options.to_dict(), "inputs": inputs})
     if figures:
         _draw(found, out, options.score, cells)
-    _print_steps(found)
+    rows = [("all spectra", "", f"{found.n_spectra:,}")]
+    rows += [(step.sentence, f"{step.removed:,}", f"{step.left:,}") for step in found.steps]
+    print_table("from all spectra to the chosen ones", ["step", "removed", "left"], rows)
+    if len(found.chosen):
+        typer.echo(f"lowest score chosen: {found.score_cut:.4f}")
     if len(found.chosen) < options.n and options.limited:
         typer.echo(
             f"fewer than {options.n}: cells or classes gave their share; --per-cell 0 has no limit"
@@ -150,13 +152,3 @@ def _draw(selection: Any, out: Path, score: str, cells: Any) -> None:
     panels = outlier_panels(selection.outliers)
     if panels:
         save_figure(outliers_figure(panels), out / "outliers.png")
-
-
-def _print_steps(selection: Any) -> None:
-    table = Table("step", "removed", "left", title="from all spectra to the chosen ones")
-    table.add_row("all spectra", "", f"{selection.n_spectra:,}")
-    for step in selection.steps:
-        table.add_row(step.sentence, f"{step.removed:,}", f"{step.left:,}")
-    Console().print(table)
-    if len(selection.chosen):
-        Console().print(f"lowest score chosen: {selection.score_cut:.4f}")

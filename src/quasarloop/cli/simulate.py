@@ -45,7 +45,6 @@ def simulate(
     Example: [bold]quasarloop simulate --out sky --objects 5000 --seed 1 --workers 2[/]
     """
     from quasarloop.engine import Engine
-    from quasarloop.simulate.footprint import Tile
     from quasarloop.simulate.model import ModelSky
     from quasarloop.simulate.observing import ObservingOptions
     from quasarloop.simulate.population import Population
@@ -68,10 +67,11 @@ def simulate(
     )
     with progress_bar() as progress:
         task = progress.add_task("simulate", total=objects, note="")
-
-        def step(tile: Tile) -> None:
-            progress.advance(task, tile.n_objects)
-
-        report = simulate_survey(plan, objects, engine=Engine(workers=workers), on_tile=step)
+        report = simulate_survey(
+            plan,
+            objects,
+            engine=Engine(workers=workers),
+            on_tile=lambda tile: progress.advance(task, tile.n_objects),
+        )
     kept = f" ({report.n_kept} were there)" if report.n_kept else ""
     typer.echo(f"{report.n_objects} objects in {report.n_tiles} tiles{kept} -> {out}")

@@ -50,15 +50,16 @@ def fit(
 
     Example: [bold]quasarloop som fit sky --out map.npz --workers 8[/]
     """
+    from dataclasses import asdict
+
     from quasarloop.artefacts import check_output
     from quasarloop.engine import Engine
     from quasarloop.errors import DataFormatError
-    from quasarloop.query.som_files import (
-        cells_name,
-        fingerprint,
-        write_map,
-    )
-    from quasarloop.store import open_store
+    from quasarloop.quality import UNUSABLE
+    from quasarloop.query.som_files import cells_name, fingerprint, write_map
+    from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
+    from quasarloop.query.som_train import fit_map, parts_of_shards
+    from quasarloop.store import iter_store, open_store
 
     if out.suffix != ".npz":
         raise DataFormatError(f"{out}: a map is an .npz file; name it {out.with_suffix('.npz')}")
@@ -66,9 +67,26 @@ def fit(
     opened = open_store(store)
     engine = Engine(workers=workers, scheduler=scheduler)
     if sequential:
-        som, record = _fit_sequential(opened, cells, seed)
+        usable = [part.flux[(part.flags & UNUSABLE) == 0] for part in iter_store(opened)]
+        one_by_one = SequentialOptions()
+        som = fit_sequential(np.concatenate(usable), cells, one_by_one, seed=seed)
+        record: dict[str, Any] = {"options": asdict(one_by_one)}
     else:
-        som, record = _fit_batch(opened, cells, options, seed, engine)
+        with progress_bar() as progress:
+            task = progress.add_task("map", total=options.n_epochs, note="")
+            trained = fit_map(
+                parts_of_shards(opened.shards),
+                cells,
+                options,
+                seed=seed,
+                engine=engine,
+                on_epoch=lambda epoch: progress.update(task, advance=1, note=epoch.describe()),
+            )
+        typer.echo(
+            f"{trained.n_spectra:,} spectra, quantization error {trained.quantization_error:.4f}, "
+            f"topographic error {trained.topographic_error:.4f}"
+        )
+        som, record = trained.som, {"options": asdict(options), "training": trained.summary()}
     write_map(out, som, opened.grid, {"data": fingerprint(opened), "seed": seed, **record})
     typer.echo(f"map of {cells.describe()} -> {out}")
     if assign_too:
@@ -151,42 +169,6 @@ def plot(
     for number in cell or ():
         _draw_cell(map_file, found, store, number, folder)
     typer.echo(f"figures -> {folder}")
-
-
-def _fit_batch(
-    store: Any, cells: CellGrid, options: SomOptions, seed: int, engine: Any
-) -> tuple[Any, dict[str, Any]]:
-    from dataclasses import asdict
-
-    from quasarloop.query.som_train import Epoch, fit_map, parts_of_shards
-
-    with progress_bar() as progress:
-        task = progress.add_task("map", total=options.n_epochs, note="")
-
-        def report(epoch: Epoch) -> None:
-            progress.update(task, advance=1, note=epoch.describe())
-
-        trained = fit_map(
-            parts_of_shards(store.shards), cells, options, seed=seed, engine=engine, on_epoch=report
-        )
-    typer.echo(
-        f"{trained.n_spectra:,} spectra, quantization error {trained.quantization_error:.4f}, "
-        f"topographic error {trained.topographic_error:.4f}"
-    )
-    return trained.som, {"options": asdict(options), "training": trained.summary()}
-
-
-def _fit_sequential(store: Any, cells: Any, seed: int) -> tuple[Any, dict[str, Any]]:
-    from dataclasses import asdict
-
-    from quasarloop.quality import UNUSABLE
-    from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
-    from quasarloop.store import iter_store
-
-    usable = [part.flux[(part.flags & UNUSABLE) == 0] for part in iter_store(store)]
-    options = SequentialOptions()
-    som = fit_sequential(np.concatenate(usable), cells, options, seed=seed)
-    return som, {"options": asdict(options)}
 
 
 def _assign(som: Path, store: Any, out: Path, engine: Any, *, other_data: bool = False) -> None:

@@ -10,11 +10,7 @@ from quasarloop.cli.common import OptionsOf, Overwrite, console, progress_bar, w
 from quasarloop.network.options import RECOMMENDED, PresetOptions, TrainingOptions
 
 if TYPE_CHECKING:
-    from quasarloop.network.config import NetworkConfig
     from quasarloop.network.records import EpochRecord
-    from quasarloop.network.train_files import TrainingFiles
-    from quasarloop.network.training import TrainingResult
-    from quasarloop.network.weights import Weights
 
 __all__ = ["train"]
 
@@ -52,32 +48,19 @@ def train(
 
     Example: [bold]quasarloop train --store sky --truth truth.csv --out W.h5 --seed 1[/]
     """
-    from quasarloop.network.train_files import TrainingFiles
-
-    files = TrainingFiles(store, truth, out, validation, seed, resume, overwrite)
-    result = _run(files, _network(store, network, start), options)
-    kept = result.history[result.weights.provenance["epoch_kept"] - 1]
-    typer.echo(f"epoch {kept.epoch} kept: {_note(kept)}")
-    for path in (files.out, files.history, files.figure, files.manifest):
-        typer.echo(f"-> {path}")
-
-
-def _network(store: Path, network: PresetOptions, start: Path | None) -> "NetworkConfig | Weights":
-    from quasarloop.network.weights import read_weights
+    from quasarloop.evaluate.figures import history_figure, save_figure
+    from quasarloop.network.config import NetworkConfig
+    from quasarloop.network.train_files import TrainingFiles, train_to_files
+    from quasarloop.network.weights import Weights, read_weights
     from quasarloop.store import open_store
 
+    files = TrainingFiles(store, truth, out, validation, seed, resume, overwrite)
+    first: NetworkConfig | Weights
     if start is None:
-        return network.network(open_store(store).grid)
-    weights = read_weights(start)
-    return replace(weights, config=replace(weights.config, **network.changes))
-
-
-def _run(
-    files: "TrainingFiles", network: "NetworkConfig | Weights", options: TrainingOptions
-) -> "TrainingResult":
-    from quasarloop.evaluate.figures import history_figure, save_figure
-    from quasarloop.network.train_files import train_to_files
-
+        first = network.network(open_store(store).grid)
+    else:
+        weights = read_weights(start)
+        first = replace(weights, config=replace(weights.config, **network.changes))
     with progress_bar() as progress:
         task = progress.add_task("train", total=options.epochs, note="")
 
@@ -86,7 +69,7 @@ def _run(
 
         result = train_to_files(
             files,
-            network,
+            first,
             options,
             on_start=lambda counts, rows: console.print(
                 f"{counts.describe()}; {len(rows.train)} train, "
@@ -97,7 +80,10 @@ def _run(
             on_epoch=step,
         )
     save_figure(history_figure(result.history, files.out.name), files.figure)
-    return result
+    kept = result.history[result.weights.provenance["epoch_kept"] - 1]
+    typer.echo(f"epoch {kept.epoch} kept: {_note(kept)}")
+    for path in (files.out, files.history, files.figure, files.manifest):
+        typer.echo(f"-> {path}")
 
 
 def _note(record: "EpochRecord") -> str:

@@ -48,7 +48,12 @@ def info(
         return
     console = Console(soft_wrap=True)
     console.print(_two_columns(str(path), facts_of_file))
-    console.print(_layer_table(weights, facts))
+    table = Table(title="layers", box=SIMPLE_HEAD)
+    for column in _COLUMNS:
+        table.add_column(column, no_wrap=True)
+    for here, there, *rest in _layer_rows(weights, facts):
+        table.add_row(here, "" if there == here else there, *rest)
+    console.print(table)
     if weights.provenance:
         console.print(_two_columns("provenance", dict(_flat(weights.provenance))))
 
@@ -136,15 +141,6 @@ def _layer_rows(weights: "Weights", facts: "FileFacts") -> list[tuple[str, ...]]
         width = str(weights.config.widths[int(number)]) if number != here else ""
         rows.append((here, there, shape, width, str(sum(a.size for a in arrays.values()))))
     return rows
-
-
-def _layer_table(weights: "Weights", facts: "FileFacts") -> Table:
-    table = Table(title="layers", box=SIMPLE_HEAD)
-    for column in _COLUMNS:
-        table.add_column(column, no_wrap=True)
-    for here, there, *rest in _layer_rows(weights, facts):
-        table.add_row(here, "" if there == here else there, *rest)
-    return table
 
 
 def _two_columns(title: str, content: dict[str, str]) -> Table:

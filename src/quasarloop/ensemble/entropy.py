@@ -13,7 +13,6 @@ from quasarloop.classes import Vote
 
 __all__ = [
     "MAX_ENTROPY_BITS",
-    "N_CLASSES",
     "class_fractions",
     "count_votes",
     "entropy_bits",
@@ -23,8 +22,7 @@ __all__ = [
     "vote_entropy",
 ]
 
-N_CLASSES: Final = len(Vote)
-MAX_ENTROPY_BITS: Final = float(np.log2(N_CLASSES))
+MAX_ENTROPY_BITS: Final = float(np.log2(len(Vote)))
 
 
 def count_votes(votes: ArrayLike) -> NDArray[np.int64]:

@@ -29,8 +29,8 @@ from quasarloop.network.model import pick_device
 from quasarloop.network.options import Device
 from quasarloop.network.records import write_history
 from quasarloop.network.training import train
-from quasarloop.network.training_run import Rows
-from quasarloop.network.weights import read_weights, write_weights
+from quasarloop.network.training_run import Rows, array_digest, seed_record
+from quasarloop.network.weights import Weights, read_weights, write_weights
 
 __all__ = ["MemberSeeds", "bootstrap_rows", "member_seeds", "train_ensemble"]
 
@@ -151,7 +151,8 @@ def train_ensemble(
     check_folder(folder / "members")
     plan = _plan(data, options, inputs or {})
     _claim(folder, plan)
-    course = _Course(folder, data, options, _digest(plan))
+    plan_sha256 = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    course = _Course(folder, data, options, plan_sha256)
     (folder / MANIFEST).unlink(missing_ok=True)
     report = on_member or (lambda index: None)
     todo = []
@@ -182,14 +183,13 @@ def _plan(
     data: TrainingData, options: EnsembleOptions, inputs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What members of one folder must have in common; how many they are may change."""
-    columns = [getattr(data, f.name) for f in fields(data)]
     earlier = options.start_from
     return {
         "seed": options.seed,
         "config": config_to_dict(options.network),
         "training": asdict(options.training),
         "start_from": None if earlier is None else earlier.identity,
-        "data_sha256": _array_digest(columns),
+        "data_sha256": array_digest(data),
         "n_spectra": int(np.count_nonzero(data.trains)),
         "n_objects": len(np.unique(data.object_id[data.trains])),
         "inputs": dict(inputs),
@@ -242,20 +242,18 @@ def _train_member(index: int, course: _Course) -> int:
     usable = data.usable_rows
     drawn = bootstrap_rows(data.object_id[usable], np.random.default_rng(seeds.bootstrap))
     rows = usable[drawn]
+    first: NetworkConfig | Weights = options.network
+    if (earlier := options.start_from) is not None:
+        first = replace(read_weights(earlier.members[index % len(earlier)]), config=options.network)
     work = course.folder / _WORK / f"{index:04d}"
     result = train(
-        data,
-        _first_weights(options, index),
-        options.training,
-        seed=seeds.training,
-        rows=Rows(rows),
-        out_dir=work,
+        data, first, options.training, seed=seeds.training, rows=Rows(rows), out_dir=work
     )
     story = {
         "member": index,
         "plan_sha256": course.plan_sha256,
-        "bootstrap_seed": _seed_record(seeds.bootstrap),
-        "bootstrap_sha256": _array_digest([rows]),
+        "bootstrap_seed": seed_record(seeds.bootstrap),
+        "bootstrap_sha256": array_digest(None, rows),
         "n_objects_drawn": len(np.unique(data.object_id[rows])),
     }
     path = member_path(course.folder, index)
@@ -264,14 +262,6 @@ def _train_member(index: int, course: _Course) -> int:
     write_weights(replace(result.weights, provenance=provenance), path)
     shutil.rmtree(work, ignore_errors=True)
     return index
-
-
-def _first_weights(options: EnsembleOptions, index: int) -> Any:
-    earlier = options.start_from
-    if earlier is None:
-        return options.network
-    first = read_weights(earlier.members[index % len(earlier)])
-    return replace(first, config=options.network)
 
 
 def _check_start(earlier: Ensemble, network: NetworkConfig) -> None:
@@ -295,19 +285,3 @@ def _entry(folder: Path, index: int) -> dict[str, Any]:
         "training_seed": provenance["seed"],
         "n_rows": provenance["n_training_rows"],
     }
-
-
-def _seed_record(seed: np.random.SeedSequence) -> dict[str, Any]:
-    return {"entropy": str(seed.entropy), "spawn_key": list(seed.spawn_key)}
-
-
-def _digest(plan: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-
-
-def _array_digest(arrays: list[NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype} {array.shape};".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

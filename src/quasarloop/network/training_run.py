@@ -20,7 +20,16 @@ from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import EpochRecord
 from quasarloop.network.weights import Weights
 
-__all__ = ["Rows", "Run", "prepare_run", "provenance", "shift_flux", "shift_randomly"]
+__all__ = [
+    "Rows",
+    "Run",
+    "array_digest",
+    "prepare_run",
+    "provenance",
+    "seed_record",
+    "shift_flux",
+    "shift_randomly",
+]
 
 # Training batches that calibrate the statistics of batch normalisation: 4096 spectra measure a
 # variance to 2 %, more only cost time.
@@ -139,8 +148,8 @@ def prepare_run(
     identity = {
         "network": config_to_dict(config),
         "options": asdict(options),
-        "seed": {"entropy": str(root.entropy), "spawn_key": list(root.spawn_key)},
-        "data_sha256": _digest(data, chosen),
+        "seed": seed_record(root),
+        "data_sha256": array_digest(data, *chosen),
         "first_weights_sha256": first_weights,
         "device": device.type,
     }
@@ -171,9 +180,16 @@ def provenance(run: Run, records: Sequence[EpochRecord]) -> dict[str, Any]:
     }
 
 
-def _digest(data: TrainingData, rows: Rows) -> str:
+def seed_record(seed: np.random.SeedSequence) -> dict[str, Any]:
+    """Return a seed as JSON keeps it."""
+    return {"entropy": str(seed.entropy), "spawn_key": list(seed.spawn_key)}
+
+
+def array_digest(data: TrainingData | None, *rows: NDArray[Any] | None) -> str:
+    """Return the SHA-256 of the types, shapes and values of training data and of row numbers."""
+    columns = [] if data is None else [getattr(data, f.name) for f in fields(data)]
     digest = hashlib.sha256()
-    for array in [getattr(data, f.name) for f in fields(data)] + [r for r in rows if r is not None]:
+    for array in [*columns, *(r for r in rows if r is not None)]:
         digest.update(f"{array.dtype} {array.shape};".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -135,27 +135,22 @@ def _judgement_section(context: Context, sample: str) -> Section:
     judged = read_judgements(context, sample)
     numbers = read_numbers(context, sample)
     rows = [
-        [
-            name,
-            str(one.completeness),
-            str(one.purity),
-            *(f"{value:.3f}" for value in one.at_purity),
-            f"{one.false_found['STAR']}, {one.false_found['GALAXY']}",
-            str(one.redshift.right),
-            f"{one.redshift.nmad:.5f}",
-            _amplitude(numbers.get(name, {})),
-        ]
+        {
+            "trained on": name,
+            "completeness": str(one.completeness),
+            "purity": str(one.purity),
+            **{
+                f"complete at purity {purity}": f"{value:.3f}"
+                for purity, value in zip(FIXED_PURITIES, one.at_purity, strict=True)
+            },
+            "stars, galaxies called quasars": (
+                f"{one.false_found['STAR']}, {one.false_found['GALAXY']}"
+            ),
+            "redshift right": str(one.redshift.right),
+            "NMAD Δz/(1+z)": f"{one.redshift.nmad:.5f}",
+            "oscillation, km/s": _amplitude(numbers.get(name, {})),
+        }
         for name, one in judged.items()
-    ]
-    header = [
-        "trained on",
-        "completeness",
-        "purity",
-        *(f"complete at purity {p}" for p in FIXED_PURITIES),
-        "stars, galaxies called quasars",
-        "redshift right",
-        "NMAD Δz/(1+z)",
-        "oscillation, km/s",
     ]
     any_one = next(iter(judged.values()))
     picture = Picture(
@@ -170,7 +165,8 @@ def _judgement_section(context: Context, sample: str) -> Section:
         "Oscillation: half amplitude of the redshift error over a line's box, 'noise' what chance "
         "alone gives."
     ]
-    table = Table(f"Judged on the {sample} spectra", header, rows)
+    cells = [list(row.values()) for row in rows]
+    table = Table(f"Judged on the {sample} spectra", list(rows[0]), cells)
     return Section(f"How good they are: {sample}", text, [table], [picture])
 
 

@@ -1,6 +1,6 @@
 """Sections of the report: agreement, what was chosen, and the weights that leave."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -132,19 +132,20 @@ def _repeats_section(outputs: Outputs, numbers: Mapping[str, Any]) -> Section:
     best = repeats_of(outputs, _DRAWN)
     if not best:
         return Section(title, ["No object without a label was observed twice or more."])
+    cells: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "objects": lambda n: str(n["objects"]),
+        "called differently": lambda n: str(n["confused"]),
+        "mean entropy, bits": lambda n: f"{n['mean_entropy_bits']:.4f}",
+        "always quasars": lambda n: str(n["always_qso"]),
+        "median scatter of z": lambda n: (
+            "–" if n["median_z_std"] is None else f"{n['median_z_std']:.5f}"
+        ),
+    }
+    header = ["weights", "redshift of", *cells]
     rows = [
-        _repeats_row(label, text, found["repeats"][label])
+        [label, text, *(cell(found["repeats"][label]) for cell in cells.values())]
         for text, found in numbers.items()
         for label in outputs
-    ]
-    header = [
-        "weights",
-        "redshift of",
-        "objects",
-        "called differently",
-        "mean entropy, bits",
-        "always quasars",
-        "median scatter of z",
     ]
     pictures = [
         Picture(
@@ -165,19 +166,6 @@ def _repeats_section(outputs: Outputs, numbers: Mapping[str, Any]) -> Section:
         f"{list(outputs)[1]}: the weights that leave the campaign, trained on all labels."
     ]
     return Section(title, text, [Table("Repeats", header, rows)], pictures)
-
-
-def _repeats_row(label: str, kind: str, record: Mapping[str, Any]) -> list[str]:
-    scatter = record["median_z_std"]
-    return [
-        label,
-        kind,
-        str(record["objects"]),
-        str(record["confused"]),
-        f"{record['mean_entropy_bits']:.4f}",
-        str(record["always_qso"]),
-        "–" if scatter is None else f"{scatter:.5f}",
-    ]
 
 
 def _comparison_section(outputs: Outputs, numbers: Mapping[str, Any]) -> Section:
