@@ -121,13 +121,7 @@ def check_options(options: Any, error: type[Exception]) -> None:
 
 
 def common_options(options: type[T], other: Any, **values: Any) -> T:
-    """Make options from another object's fields of the same names.
-
-    Args:
-        options: class to make.
-        other: a dataclass instance, such as a section of ``campaign.toml``.
-        **values: fields that differ.
-    """
+    """Make options from another dataclass's fields of the same names; `values` are others."""
     shared = {f.name for f in fields(options)} & {f.name for f in fields(other)}  # type: ignore[arg-type]  # a dataclass
     return options(**{**{name: getattr(other, name) for name in shared}, **values})
 

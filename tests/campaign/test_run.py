@@ -31,10 +31,9 @@ from quasarloop.campaign.config import (
 from quasarloop.campaign.ledger import read_ledger
 from quasarloop.campaign.people import close_round, withdraw_targets
 from quasarloop.campaign.run import (
+    Campaign,
     Progress,
     campaign_status,
-    init_campaign,
-    next_round,
     run_campaign,
 )
 from quasarloop.campaign.state import StepState, Waiting, damaged_files
@@ -315,7 +314,7 @@ def test_people_close_a_round(tmp_path, sky):
     with pytest.raises(Waiting, match="campaign close"):
         run_campaign(folder)
     with pytest.raises(CampaignError, match="not finished"):
-        next_round(folder)
+        Campaign(folder).next()
     chosen = pl.read_parquet(folder / "rounds/01/selection/selection.parquet")
     pool = read_truth(sky / "pool" / "truth.csv")
     repeats = read_truth(sky / "repeats" / "truth.csv")
@@ -334,13 +333,13 @@ def test_people_close_a_round(tmp_path, sky):
     truth = read_truth(folder / "rounds/01/truth/truth.csv")
     assert labelled.target_id[0] not in truth.target_id
     assert labelled.target_id[1] in truth.target_id
-    assert next_round(folder) == 2
+    assert Campaign(folder).next() == 2
 
 
 def test_init_refuses_a_second_campaign(tmp_path):
-    init_campaign(tmp_path / "c")
+    Campaign.create(tmp_path / "c")
     with pytest.raises(CampaignError, match="holds a campaign already"):
-        init_campaign(tmp_path / "c")
+        Campaign.create(tmp_path / "c")
     with pytest.raises(CampaignError, match="no unlabelled spectra"):
         run_campaign(tmp_path / "c")
 

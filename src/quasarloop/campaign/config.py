@@ -287,11 +287,7 @@ class CampaignOptions(_Section):
 
 
 def read_config(folder: str | Path, **overrides: Any) -> CampaignOptions:
-    """Read and check ``campaign.toml`` of a campaign folder.
-
-    Args:
-        folder: the campaign.
-        overrides: top-level options that win over the file.
+    """Read and check ``campaign.toml`` of a folder; top-level `overrides` win over the file.
 
     Raises:
         CampaignError: no file, not TOML, an unknown key or an impossible value; the message

@@ -156,16 +156,9 @@ def simulate_demo(
     workers: int,
     on_objects: Callable[[int], None] = lambda _: None,
 ) -> Path:
-    """Make the sky and the campaign of a demonstration; what is there already is kept.
+    """Make ``sky/`` and ``campaign/`` in a folder and return the latter; what is there is kept.
 
-    Args:
-        folder: gets ``sky/`` and ``campaign/``.
-        scale: how large.
-        workers: processes.
-        on_objects: called with the number of objects made since the last call.
-
-    Returns:
-        The campaign's folder.
+    `on_objects` is called with the number of objects made since the last call.
     """
     root = check_folder(folder)
     counts = {

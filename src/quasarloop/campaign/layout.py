@@ -45,7 +45,6 @@ __all__ = [
 
 LEDGER: Final = "ledger.parquet"
 WITHDRAWALS: Final = "withdrawals.csv"
-_STORES: Final = "stores"
 EVERY_ROUND: Final = 0
 
 
@@ -87,11 +86,7 @@ def seed_of(
 ) -> np.random.SeedSequence:
     """Return a seed that depends on the campaign's root, the round and the stream alone.
 
-    Args:
-        context: campaign and round.
-        stream: what the random numbers are for.
-        more: numbers of a stream within it.
-        round_number: in place of the context's; `EVERY_ROUND` gives all rounds the same seed.
+    `more` numbers streams within the stream; `EVERY_ROUND` gives all rounds the same seed.
     """
     number = context.round_number if round_number is None else round_number
     return np.random.SeedSequence((context.config.seed, number, int(stream), *more))
@@ -106,7 +101,7 @@ def seed_number(
 
 def store_folder(context: Context, name: str) -> Path:
     """Return the folder of the store ``pool``, ``labelled``, ``borrowed`` or ``test``."""
-    return context.folder / _STORES / name
+    return context.folder / "stores" / name
 
 
 def pool_store(context: Context) -> Store:

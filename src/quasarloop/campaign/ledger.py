@@ -52,9 +52,7 @@ _ACTIVE: Final = "active"
 def new_ledger(initial: TruthTable, borrowed: TruthTable | None = None) -> pl.DataFrame:
     """Start a history with the first truth table and, for round 1 only, borrowed labels.
 
-    Args:
-        initial: the survey's own labels.
-        borrowed: another survey's; where both have a target, the survey's own counts.
+    Where both have a target, the survey's own label counts.
     """
     ledger = _rows(initial, Origin.INITIAL, round_number=0)
     if borrowed is None:
@@ -66,14 +64,7 @@ def new_ledger(initial: TruthTable, borrowed: TruthTable | None = None) -> pl.Da
 def add_labels(
     ledger: pl.DataFrame, labels: TruthTable, *, origin: Origin, round_number: int
 ) -> pl.DataFrame:
-    """Append new labels; earlier labels of the same targets stay as superseded.
-
-    Args:
-        ledger: the history so far, not changed.
-        labels: new labels, one per target.
-        origin: `Origin.LOOP` or `Origin.OUTLIER`.
-        round_number: the round they came from.
-    """
+    """Append labels of a round; earlier labels of the same targets stay as superseded."""
     reason = f"labelled again in round {round_number}"
     old = _end(ledger, labels.target_id.tolist(), "superseded", reason)
     new = _rows(labels, origin, round_number)
@@ -115,10 +106,7 @@ def active_truth(
 ) -> TruthTable:
     """Return the truth table T as it is, or as it was after a round.
 
-    Args:
-        ledger: the history.
-        up_to_round: leave out labels of later rounds; withdrawn targets stay out always.
-        with_borrowed: keep the other survey's labels (round 1).
+    Withdrawn targets are never in it; another survey's labels only `with_borrowed` (round 1).
     """
     rows = ledger
     if up_to_round is not None:

@@ -14,9 +14,8 @@ from quasarloop.campaign.state import Context, round_numbers
 from quasarloop.campaign.steps.labels import VERDICTS, inbox
 from quasarloop.campaign.steps.selection import CHOSEN_NAME, OUTLIERS_NAME
 from quasarloop.errors import CampaignError
-from quasarloop.labels.prospect_csv import Inspection, read_inspections, write_inspections
+from quasarloop.labels.prospect_csv import read_inspections, write_inspections
 from quasarloop.read import read_truth, write_truth
-from quasarloop.truth import TruthTable
 
 __all__ = ["close_round", "withdraw_targets"]
 
@@ -60,8 +59,15 @@ def close_round(
     if labels is not None:
         table = read_truth(labels)
     else:
-        table, own = _from_database(str(database))
-        verdicts = own + verdicts
+        from quasarloop.inspect.database import open_database  # noqa: PLC0415 -- extra [inspect]
+        from quasarloop.inspect.exchange import final_truth  # noqa: PLC0415
+        from quasarloop.inspect.results import inspections as by_person  # noqa: PLC0415
+        from quasarloop.inspect.results import results  # noqa: PLC0415
+
+        with open_database(str(database)).closing() as session:
+            table = final_truth(session)
+            own = by_person(results(session))
+        verdicts = [*(own[name] for name in sorted(own)), *verdicts]
     known = np.isin(table.target_id, requested)
     if not known.any():
         raise CampaignError(
@@ -95,15 +101,3 @@ def withdraw_targets(folder: str | Path, target_ids: Sequence[int], reason: str)
         stream.write(old)
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerows((target, reason) for target in target_ids)
-
-
-def _from_database(database: str) -> tuple[TruthTable, list[list[Inspection]]]:
-    """Return a database's final labels and every inspector's own."""
-    from quasarloop.inspect.database import open_database  # noqa: PLC0415 -- extra [inspect]
-    from quasarloop.inspect.exchange import final_truth  # noqa: PLC0415
-    from quasarloop.inspect.results import inspections, results  # noqa: PLC0415
-
-    with open_database(database).closing() as session:
-        truth = final_truth(session)
-        own = inspections(results(session))
-    return truth, [own[name] for name in sorted(own)]

@@ -26,7 +26,7 @@ from quasarloop.campaign.steps import STEPS
 from quasarloop.campaign.steps.report import REPORT_NAME
 from quasarloop.errors import CampaignError
 
-__all__ = ["Campaign", "Progress", "campaign_status", "init_campaign", "next_round", "run_campaign"]
+__all__ = ["Campaign", "Progress", "campaign_status", "run_campaign"]
 
 _LOG = logging.getLogger(__name__)
 _BEGUN: Final = ".begun.json"
@@ -43,19 +43,6 @@ class Progress:
 
     on_step: Callable[[int, Step, int], None] = lambda *_: None
     on_line: Callable[[str], None] = lambda _: None
-
-
-def init_campaign(folder: str | Path, config: CampaignOptions | None = None) -> Path:
-    """Make a campaign folder with a commented ``campaign.toml``.
-
-    Raises:
-        CampaignError: there is one already.
-        OutputError: the folder cannot be written.
-    """
-    path = check_folder(folder)
-    if (path / CONFIG_NAME).exists():
-        raise CampaignError(f"{path} holds a campaign already; run it, or choose another folder")
-    return write_config(path, config or CampaignOptions())
 
 
 def campaign_status(folder: str | Path) -> list[tuple[int, Step, StepState, str]]:
@@ -106,25 +93,6 @@ def run_campaign(
         if number >= config.rounds:
             return number
         number += 1
-
-
-def next_round(folder: str | Path) -> int:
-    """Begin one more round than there are, for ``run`` to go on with; return its number.
-
-    Raises:
-        CampaignError: the last round is not finished.
-    """
-    path = Path(folder)
-    config = read_config(path)
-    done = max(round_numbers(path), default=0)
-    unfinished = [
-        step.name for _, step, state, _ in campaign_status(path) if state is not StepState.DONE
-    ]
-    if unfinished:
-        raise CampaignError(f"round {max(done, 1)} is not finished ({unfinished[0]}); run it first")
-    write_config(path, replace(config, rounds=max(config.rounds, done + 1)))
-    check_folder(round_folder(path, done + 1))
-    return done + 1
 
 
 def _bring_up_to_date(
@@ -183,9 +151,19 @@ class Campaign:
 
     @classmethod
     def create(cls, folder: str | Path, config: CampaignOptions | None = None) -> "Campaign":
-        """Make a new one, with its commented ``campaign.toml``."""
-        init_campaign(folder, config)
-        return cls(folder)
+        """Make a new one, with its commented ``campaign.toml``.
+
+        Raises:
+            CampaignError: there is one already.
+            OutputError: the folder cannot be written.
+        """
+        campaign = cls(check_folder(folder))
+        if campaign.exists:
+            raise CampaignError(
+                f"{folder} holds a campaign already; run it, or choose another folder"
+            )
+        write_config(folder, config or CampaignOptions())
+        return campaign
 
     @property
     def exists(self) -> bool:
@@ -197,14 +175,13 @@ class Campaign:
         """Its options, as the file has them now."""
         return read_config(self.folder)
 
-    def run(self, **overrides: Any) -> Path:
-        """Go on until the rounds are done; return the report.
+    def run(self, **options: Any) -> Path:
+        """Go on until the rounds are done (`run_campaign`); return the report.
 
         Raises:
             Waiting: people have to label first; the message names how.
         """
-        progress = overrides.pop("progress", Progress())
-        number = run_campaign(self.folder, progress=progress, **overrides)
+        number = run_campaign(self.folder, **options)
         return round_folder(self.folder, number) / "report" / REPORT_NAME
 
     def status(self) -> list[tuple[int, str, StepState]]:
@@ -218,8 +195,20 @@ class Campaign:
         return close_round(self.folder, labels, database=database)
 
     def next(self) -> int:
-        """Begin one more round; return its number."""
-        return next_round(self.folder)
+        """Begin one more round than there are, for `run` to go on with; return its number.
+
+        Raises:
+            CampaignError: the last round is not finished.
+        """
+        done, config = max(round_numbers(self.folder), default=0), self.config
+        unfinished = [name for _, name, state in self.status() if state is not StepState.DONE]
+        if unfinished:
+            raise CampaignError(
+                f"round {max(done, 1)} is not finished ({unfinished[0]}); run it first"
+            )
+        write_config(self.folder, replace(config, rounds=max(config.rounds, done + 1)))
+        check_folder(round_folder(self.folder, done + 1))
+        return done + 1
 
     def withdraw(self, target_ids: Sequence[int], reason: str) -> None:
         """Take targets out of T, with a reason."""

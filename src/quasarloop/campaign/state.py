@@ -149,7 +149,8 @@ def damaged_files(folder: Path) -> list[str]:
 
 def step_origin(step: Step, context: Context) -> dict[str, Any]:
     """Return all a step's result depends on: options, steps before it, outside files."""
-    origin: dict[str, Any] = {"settings": _jsonable(step.options(context.config))}
+    options = json.dumps(step.options(context.config), sort_keys=True, default=str)
+    origin: dict[str, Any] = {"settings": json.loads(options)}
     for name in step.needs:
         manifest = context.step_folder(name) / MANIFEST
         if not manifest.is_file():
@@ -174,10 +175,6 @@ def _explain(changed: Sequence[str], written: Mapping[str, Any], now: Mapping[st
         else:
             words.append(key)
     return ", ".join(words)
-
-
-def _jsonable(options: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(options, sort_keys=True, default=str))
 
 
 def _digest(content: Any) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from quasarloop.cli.common import Device, Overwrite, console, progress_bar
+from quasarloop.cli.common import Device, Offsets, Overwrite, console, progress_bar
 from quasarloop.errors import OutputError
 
 if TYPE_CHECKING:
@@ -82,10 +82,7 @@ def afterburner(
         list[Path] | None,
         typer.Option(help="With --finish: redrock's result (repeat), if not at its usual place."),
     ] = None,
-    offsets: Annotated[
-        Literal["auto", "rescaled", "plain"],
-        typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
-    ] = "auto",
+    offsets: Offsets = "auto",
     device: Device = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="With --reduction: processes.")] = 1,
     scheduler: Annotated[

@@ -20,10 +20,11 @@ def init(folder: Folder) -> None:
 
     Example: [bold]quasarloop campaign init my-campaign[/]
     """
-    from quasarloop.campaign.run import init_campaign
+    from quasarloop.campaign.config import CONFIG_NAME
+    from quasarloop.campaign.run import Campaign
 
-    path = init_campaign(folder)
-    typer.echo(f"edit {path}, then: quasarloop campaign run {folder}")
+    Campaign.create(folder)
+    typer.echo(f"edit {folder / CONFIG_NAME}, then: quasarloop campaign run {folder}")
 
 
 @app.command()
@@ -92,9 +93,9 @@ def next_command(folder: Folder) -> None:
 
     Example: [bold]quasarloop campaign next my-campaign[/]
     """
-    from quasarloop.campaign.run import next_round
+    from quasarloop.campaign.run import Campaign
 
-    number = next_round(folder)
+    number = Campaign(folder).next()
     typer.echo(f"round {number} begun; run it with: quasarloop campaign run {folder}")
 
 
@@ -132,10 +133,9 @@ def verify(folder: Folder) -> None:
 
 def run_with_progress(folder: Path, *, redo: bool = False, **overrides: Any) -> Path | None:
     """Run a campaign with a progress bar; None if it waits for people."""
-    from quasarloop.campaign.run import Progress, run_campaign
-    from quasarloop.campaign.state import Step, Waiting, round_folder
+    from quasarloop.campaign.run import Campaign, Progress
+    from quasarloop.campaign.state import Step, Waiting
     from quasarloop.campaign.steps import STEPS
-    from quasarloop.campaign.steps.report import REPORT_NAME
 
     with progress_bar() as bar:
         task = bar.add_task("campaign", total=len(STEPS), note="")
@@ -153,11 +153,11 @@ def run_with_progress(folder: Path, *, redo: bool = False, **overrides: Any) -> 
 
         progress = Progress(on_step, lambda line: bar.update(task, note=line))
         try:
-            number = run_campaign(folder, progress=progress, redo=confirm, **overrides)
+            report = Campaign(folder).run(progress=progress, redo=confirm, **overrides)
         except Waiting as exc:
             bar.update(task, description="waiting for people", note="")
             bar.stop()
             typer.echo(str(exc))
             return None
         bar.update(task, description="campaign done", completed=len(STEPS), note="")
-    return round_folder(folder, number) / "report" / REPORT_NAME
+    return report

@@ -1,16 +1,19 @@
 """``quasarloop classify``: spectra and weights in, a quasar catalogue out."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from quasarloop.classes import ThresholdOptions
 from quasarloop.cli.common import (
+    CatalogueFile,
     Device,
+    Offsets,
     OptionsOf,
     Overwrite,
     SkipBad,
+    SpectraPaths,
     console,
     name_bad_files,
     progress_bar,
@@ -24,20 +27,14 @@ __all__ = ["classify"]
 @with_options(thresholds=OptionsOf(ThresholdOptions))
 def classify(
     *,
-    paths: Annotated[
-        list[Path],
-        typer.Argument(help="Survey files, folders of them, or a store.", metavar="PATH…"),
-    ],
-    out: Annotated[Path, typer.Option(help="Catalogue to write: .fits, .parquet, .csv or .ecsv.")],
+    paths: SpectraPaths,
+    out: CatalogueFile,
     weights: Annotated[
         Path | None,
         typer.Option(help="QuasarNET weights file (Keras HDF5). Default: those shipped inside."),
     ] = None,
     thresholds: ThresholdOptions,
-    offsets: Annotated[
-        Literal["auto", "rescaled", "plain"],
-        typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
-    ] = "auto",
+    offsets: Offsets = "auto",
     joint: Annotated[
         bool,
         typer.Option(

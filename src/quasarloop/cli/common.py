@@ -25,11 +25,14 @@ from rich.table import Column, Table
 from quasarloop.options import Described, described_fields, field_types
 
 __all__ = [
+    "CatalogueFile",
     "Device",
+    "Offsets",
     "OptionsOf",
     "Overwrite",
     "Scheduler",
     "SkipBad",
+    "SpectraPaths",
     "Truth",
     "Workers",
     "console",
@@ -38,16 +41,27 @@ __all__ = [
     "print_table",
     "progress_bar",
     "start_logging",
+    "two_columns",
     "with_options",
 ]
 
+CatalogueFile = Annotated[
+    Path, typer.Option(help="Catalogue to write: .fits, .parquet, .csv or .ecsv.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace existing outputs.")]
+Offsets = Annotated[
+    Literal["auto", "rescaled", "plain"],
+    typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
+]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler, in place of --workers.")
 ]
 SkipBad = Annotated[
     bool, typer.Option(help="Go on past files that cannot be used; they are named at the end.")
+]
+SpectraPaths = Annotated[
+    list[Path], typer.Argument(help="Survey files, folders of them, or a store.", metavar="PATH…")
 ]
 Truth = Annotated[
     list[Path] | None, typer.Option(help="Truth table: CSV, FITS or Parquet; several join.")
@@ -105,11 +119,7 @@ class OptionsOf:
 
 
 def with_options(**groups: OptionsOf) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of classes, made where a parameter has a group's name.
-
-    Args:
-        **groups: parameter of the command -> the options it is made from.
-    """
+    """Give a command the options of classes, made where a parameter has a group's name."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         parameters: list[inspect.Parameter] = []
@@ -170,6 +180,16 @@ def print_table(title: str, header: Sequence[str | Column], rows: Iterable[Seque
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def two_columns(title: str, content: Mapping[str, object]) -> Table:
+    """Return names and values as a table without a head."""
+    table = Table(title=title, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in content.items():
+        table.add_row(name, str(value))
+    return table
 
 
 def name_bad_files(bad: Sequence[tuple[Path, Exception]]) -> None:

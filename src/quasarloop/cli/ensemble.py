@@ -13,6 +13,7 @@ from quasarloop.cli.common import (
     Workers,
     console,
     progress_bar,
+    two_columns,
     with_options,
 )
 from quasarloop.ensemble.options import CascadeOptions, EnsembleOptions, VoteOptions
@@ -170,7 +171,6 @@ def info(
     Example: [bold]quasarloop ensemble info round-1[/]
     """
     from rich.console import Console
-    from rich.table import Table
 
     from quasarloop.ensemble.manifest import load_members, open_ensemble
 
@@ -189,10 +189,7 @@ def info(
         **{f"training {key}": value for key, value in record.get("training", {}).items()},
         **{f"made with {key}": value for key, value in record.get("versions", {}).items()},
     }
-    table = Table("", "", show_header=False, title=str(folder))
-    for name, value in lines.items():
-        table.add_row(name, str(value))
-    Console().print(table)
+    Console().print(two_columns(str(folder), lines))
 
 
 class _Rate:

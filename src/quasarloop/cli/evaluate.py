@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quasarloop.cli.common import print_table
+from quasarloop.cli.common import Truth, print_table
 from quasarloop.lines import line_label
 
 __all__ = ["app", "compare", "oscillation", "repeats"]
@@ -25,9 +25,7 @@ def evaluate(
         list[Path] | None,
         typer.Option(help="Catalogue of quasarloop classify; give several to compare them."),
     ] = None,
-    truth: Annotated[
-        list[Path] | None, typer.Option(help="Truth table: CSV, FITS or Parquet; several join.")
-    ] = None,
+    truth: Truth = None,
     out: Annotated[Path, typer.Option(help="Folder for the numbers and the figure.")] = Path(
         "evaluation"
     ),
@@ -105,7 +103,7 @@ def _share(record: dict[str, Any]) -> str:
 Catalogues = Annotated[
     list[Path], typer.Option("--catalogue", help="Catalogue; one per weights file, repeatable.")
 ]
-Truth = Annotated[
+SameObjects = Annotated[
     list[Path] | None,
     typer.Option(help="Truth tables; they also name the targets that are one object."),
 ]
@@ -118,7 +116,7 @@ Joint = Annotated[
 @app.command()
 def repeats(
     catalogue: Catalogues,
-    truth: Truth = None,
+    truth: SameObjects = None,
     joint: Joint = False,
     out: Out = Path("evaluation-repeats"),
 ) -> None:
@@ -189,7 +187,7 @@ def compare(
 @app.command()
 def oscillation(
     catalogue: Catalogues,
-    truth: Truth = None,
+    truth: SameObjects = None,
     line: Annotated[
         list[str] | None, typer.Option(help="Line column, e.g. CIV; default LYA, CIV, CIII, MgII.")
     ] = None,

@@ -9,10 +9,12 @@ import typer
 from quasarloop.afterburner.mgii import MgIIOptions
 from quasarloop.classes import ThresholdOptions
 from quasarloop.cli.common import (
+    CatalogueFile,
     Device,
     OptionsOf,
     Overwrite,
     SkipBad,
+    SpectraPaths,
     Workers,
     console,
     name_bad_files,
@@ -29,7 +31,6 @@ app = typer.Typer(
     help="Quasar catalogues: redrock, Mg II and the network joined into one.",
 )
 
-_Out = Annotated[Path, typer.Option(help="Catalogue to write: .fits, .parquet, .csv or .ecsv.")]
 _Templates = Annotated[
     Path | None,
     typer.Option(
@@ -49,7 +50,7 @@ def desi(
             metavar="REDROCK…",
         ),
     ],
-    out: _Out,
+    out: CatalogueFile,
     recipe: Annotated[
         Literal["today", "dr1"],
         typer.Option(help="Whose numbers: dr1 as published (0.95), today's (0.99)."),
@@ -166,11 +167,8 @@ def mgii_command(
 @with_options(thresholds=OptionsOf(ThresholdOptions))
 def network(
     *,
-    paths: Annotated[
-        list[Path],
-        typer.Argument(help="Survey files, folders of them, or a store.", metavar="PATH…"),
-    ],
-    out: _Out,
+    paths: SpectraPaths,
+    out: CatalogueFile,
     weights: Annotated[
         Path | None, typer.Option(help="QuasarNET weights file. Default: those shipped inside.")
     ] = None,

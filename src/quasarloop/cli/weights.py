@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from quasarloop.cli.common import Overwrite
+from quasarloop.cli.common import Overwrite, two_columns
 from quasarloop.grid import WaveGrid, grid_named
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def info(
         typer.echo(json.dumps(record, indent=1, ensure_ascii=False))
         return
     console = Console(soft_wrap=True)
-    console.print(_two_columns(str(path), facts_of_file))
+    console.print(two_columns(str(path), facts_of_file))
     table = Table(title="layers", box=SIMPLE_HEAD)
     for column in _COLUMNS:
         table.add_column(column, no_wrap=True)
@@ -55,7 +55,7 @@ def info(
         table.add_row(here, "" if there == here else there, *rest)
     console.print(table)
     if weights.provenance:
-        console.print(_two_columns("provenance", dict(_flat(weights.provenance))))
+        console.print(two_columns("provenance", dict(_flat(weights.provenance))))
 
 
 @app.command("convert")
@@ -141,15 +141,6 @@ def _layer_rows(weights: "Weights", facts: "FileFacts") -> list[tuple[str, ...]]
         width = str(weights.config.widths[int(number)]) if number != here else ""
         rows.append((here, there, shape, width, str(sum(a.size for a in arrays.values()))))
     return rows
-
-
-def _two_columns(title: str, content: dict[str, str]) -> Table:
-    table = Table(title=title, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in content.items():
-        table.add_row(name, value)
-    return table
 
 
 def _flat(content: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -22,7 +22,6 @@ __all__ = [
 
 MANIFEST: Final = "ensemble.json"
 _FORMAT: Final = 1
-_MEMBERS: Final = "members"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Ensemble:
 
 def member_path(folder: Path, index: int) -> Path:
     """Return the path of member ``index`` of an ensemble, there or not."""
-    return folder / _MEMBERS / f"{index:04d}.h5"
+    return folder / "members" / f"{index:04d}.h5"
 
 
 def write_ensemble_manifest(
@@ -63,12 +62,8 @@ def write_ensemble_manifest(
 ) -> Ensemble:
     """Write the manifest that makes a folder of weights an ensemble.
 
-    Args:
-        folder: of the ensemble.
-        config: of all members.
-        members: one entry each, in order; ``file`` (relative to the folder) and ``sha256``,
-            and whatever else is known of that member.
-        record: how the ensemble was made: seed, options, checksums of what went in.
+    Members have an entry each, in order: ``file`` (relative to the folder), ``sha256``, and
+    whatever else is known; `record` is how they were made: seed, options, checksums of the input.
     """
     content = {
         **record,

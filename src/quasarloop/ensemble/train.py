@@ -51,10 +51,6 @@ def member_seeds(seed: int, n_networks: int) -> list[MemberSeeds]:
     """Spawn every member's seeds from one root.
 
     Member k has the same seeds in an ensemble of any size, so an ensemble can grow.
-
-    Args:
-        seed: root seed, not negative.
-        n_networks: number of members.
     """
     roots = np.random.SeedSequence(seed).spawn(n_networks)
     return [MemberSeeds(*root.spawn(2)) for root in roots]

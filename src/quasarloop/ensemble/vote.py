@@ -139,13 +139,7 @@ def on_device(options: VoteOptions, engine: Engine | None) -> VoteOptions:
 def apply_members(
     spectra: RebinnedSpectra, members: Sequence[Predictor], rule: VoteRule
 ) -> MemberFinds:
-    """Predict every spectrum with every member; unusable spectra have no prediction (NaN).
-
-    Args:
-        spectra: on the members' grid.
-        members: in the ensemble's order.
-        rule: number of lines, red end.
-    """
+    """Predict every spectrum with every member; unusable spectra have no prediction (NaN)."""
     n = len(spectra)
     usable = np.flatnonzero((spectra.flags & UNUSABLE) == 0)
     confidence = np.full((len(members), n), np.nan, dtype=np.float32)

@@ -97,17 +97,7 @@ def piece_votes(
     *,
     keep_members: bool,
 ) -> PieceVotes:
-    """Return the votes on a piece.
-
-    Args:
-        piece: the rows.
-        keys: of the rows.
-        flags: of the rows.
-        finds: predictions for them.
-        rule: thresholds.
-        lines: the networks' lines.
-        keep_members: also make the compact record.
-    """
+    """Return the votes on a piece, and if `keep_members` the compact record of its members."""
     columns = vote_columns(finds, rule, lines)
     shard = [part.path.stem for part in piece.parts for _ in range(part.first, part.stop)]
     row = np.concatenate([np.arange(part.first, part.stop) for part in piece.parts])
@@ -123,16 +113,7 @@ def votes_table(
     columns: Mapping[str, NDArray[Any]],
     n_networks: int,
 ) -> pa.Table:
-    """Join identity and scores of spectra.
-
-    Args:
-        keys: of the rows.
-        flags: of the rows.
-        shard: name of the shard of each.
-        row: (n,) row in the shard.
-        columns: from `vote_columns`.
-        n_networks: members of the ensemble.
-    """
+    """Join identity and scores (`vote_columns`) of n spectra; `row` (n,) is that in its shard."""
     identity: dict[str, Any] = {
         **keys.columns("TARGETID", "OBJECT_ID"),
         "SHARD": pa.array(shard, pa.string()),
@@ -176,15 +157,7 @@ class VotesWriter:
         keep_members: bool,
         **others: Any,
     ) -> "VotesWriter":
-        """Make the folder of the votes, or check that it holds the same ones.
-
-        Args:
-            ensemble: the members.
-            store: the spectra.
-            folder: of the votes.
-            rule: thresholds.
-            keep_members: also write the compact record.
-            others: more that must be the same in all files.
+        """Make the folder of the votes, or check that it holds the same ones, `others` included.
 
         Raises:
             GridError: store and ensemble have different grids.

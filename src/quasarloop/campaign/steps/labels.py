@@ -19,6 +19,7 @@ from quasarloop.campaign.layout import (
     ledger_before,
     read_truths,
     seed_of,
+    store_folder,
 )
 from quasarloop.campaign.ledger import Origin, active_truth, add_labels, write_ledger
 from quasarloop.campaign.state import Context, Step, Waiting, round_folder
@@ -176,7 +177,7 @@ def _from_people(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> 
         raise Waiting(
             f"{n} objects wait for people. Inspect them:\n"
             f"  quasarloop inspect serve --worklist {chosen} "
-            f"--spectra {context.folder / 'stores' / 'pool'} --db sqlite:///labels.db\n"
+            f"--spectra {store_folder(context, 'pool')} --db sqlite:///labels.db\n"
             f"then bring the merged labels in:\n"
             f"  quasarloop campaign close {context.folder} --db sqlite:///labels.db"
         )

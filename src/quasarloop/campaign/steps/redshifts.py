@@ -78,12 +78,7 @@ def read_redshift_numbers(context: Context) -> dict[str, Any]:
 
 
 def repeats_of(outputs: Outputs, kind: str) -> dict[str, ObjectRepeats]:
-    """Measure repeats, by weights file; empty where no object was seen twice.
-
-    Args:
-        outputs: of both weights files.
-        kind: a column of `KINDS`.
-    """
+    """Measure repeats of a column of `KINDS`, by weights file; empty if no object has any."""
     try:
         return {label: catalogue_repeats(block, kind) for label, block in outputs.items()}
     except TruthError:

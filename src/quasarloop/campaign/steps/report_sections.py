@@ -38,11 +38,7 @@ __all__ = ["agreement_sections", "redshift_sections", "selection_section"]
 
 
 def agreement_sections(verdicts: Mapping[int, Mapping[str, Verdict]]) -> list[Section]:
-    """Return the section, or none where no two inspectors looked at the same objects.
-
-    Args:
-        verdicts: per target, per inspector.
-    """
+    """Return the section, or none where no two inspectors looked at the same objects."""
     found = agreement(verdicts)
     if not found.pairs:
         return []
