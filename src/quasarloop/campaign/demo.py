@@ -80,12 +80,6 @@ class DemoScale:
         single = self.n_pool + self.n_first + self.n_test
         return single + self.n_repeated * (self.n_exposures + 1)
 
-    @property
-    def network_spectra(self) -> int:
-        """Spectra passed forward and backward in one round's trainings, about."""
-        t = self.n_first + 2 * self.n_chosen
-        return t * (self.networks * self.ensemble_epochs + 5 * self.epochs)
-
 
 # Sized to end within ten minutes on two cores. A quarter of the paper's filters is enough for
 # a few hundred labels, and sixteen times cheaper.
@@ -232,10 +226,13 @@ def estimate_cost(scale: DemoScale, workers: int) -> Cost:
     vote_s = _seconds(lambda: predictor.predict(flux)) / _SAMPLE
     sky_s = _seconds(lambda: sky(0, 0, _SAMPLE, wave)) / _SAMPLE
     hour = 3600.0 * workers
+    # Labels of the last round, in the ensemble's and the five networks' epochs, about.
+    n_labels = scale.n_first + 2 * scale.n_chosen
+    n_trained = n_labels * (scale.networks * scale.ensemble_epochs + 5 * scale.epochs)
     n_votes = scale.n_spectra * (scale.networks + _CATALOGUES)
     return Cost(
         simulate_hours=2 * sky_s * scale.n_spectra / hour,  # light, then noise and files
-        train_hours=_ROUNDS * train_s * scale.network_spectra / hour,
+        train_hours=_ROUNDS * train_s * n_trained / hour,
         vote_hours=_ROUNDS * vote_s * n_votes / hour,
         disk_gb=_BYTES_PER_SPECTRUM * scale.n_spectra / 1e9,
     )

@@ -67,16 +67,10 @@ def run_campaign(
     redo: Callable[[str], bool] = lambda _: False,
     **overrides: Any,
 ) -> int:
-    """Go on from where the campaign is.
+    """Go on from where the campaign is; return the number of the round that is finished now.
 
-    Args:
-        folder: the campaign.
-        progress: takes news.
-        redo: takes a sentence; returns whether to make a stale step (and all after it) again.
-        overrides: top-level options that win over the file.
-
-    Returns:
-        The number of the round that is finished now.
+    `redo` takes a sentence and returns whether to make a stale step (and all after it) again;
+    `overrides` are top-level options that win over the file.
 
     Raises:
         Waiting: people have to label; the message names how.

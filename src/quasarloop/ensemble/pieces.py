@@ -68,13 +68,8 @@ def cut_pieces(
 ) -> list[Piece]:
     """Cut a store into pieces: long shards into several, short neighbours into one.
 
-    Args:
-        shards: in the store's order.
-        n_rows: of each shard; read from the files' footers if not given.
-        piece_rows: most rows of a piece.
-
-    Returns:
-        Every row once, in order; shards without rows are left out.
+    Every row is in one piece, in order; `n_rows` of the shards are read from the files' footers
+    if not given.
     """
     sizes = [count_rows(shard) for shard in shards] if n_rows is None else n_rows
     groups: list[list[Part]] = [[]]

@@ -157,8 +157,13 @@ def train_ensemble(
             report(index)
         else:
             todo.append(index)
-    if todo and options.start_from is not None:
-        _check_start(options.start_from, options.network)  # before hours are spent
+    if todo and (earlier := options.start_from) is not None:  # checked before hours are spent
+        if replace(earlier.config, dropout=0.0) != replace(options.network, dropout=0.0):
+            raise WeightsError(
+                f"{earlier.folder} has networks of another shape; start from it with the same "
+                "preset, filters and grid, or train from nothing"
+            )
+        load_members(earlier)
     log.info("%d of %d members to train", len(todo), options.n_networks)
     run_tasks(
         _train_member,
@@ -258,16 +263,6 @@ def _train_member(index: int, course: _Course) -> int:
     write_weights(replace(result.weights, provenance=provenance), path)
     shutil.rmtree(work, ignore_errors=True)
     return index
-
-
-def _check_start(earlier: Ensemble, network: NetworkConfig) -> None:
-    """Check that the earlier members are whole, unchanged, and of the same shape."""
-    if replace(earlier.config, dropout=0.0) != replace(network, dropout=0.0):
-        raise WeightsError(
-            f"{earlier.folder} has networks of another shape; start from it with the same preset, "
-            "filters and grid, or train from nothing"
-        )
-    load_members(earlier)
 
 
 def _entry(folder: Path, index: int) -> dict[str, Any]:

@@ -234,16 +234,11 @@ def _put_into_truth(context: Context) -> None:
     context.report(f"T: {len(truth)} targets, {int(truth.trains.sum())} secure enough to train")
 
 
-def _truth_files(context: Context) -> Sequence[Path]:
-    path = context.folder / WITHDRAWALS
-    return [path] if path.is_file() else []
-
-
 TRUTH = Step(
     "truth",
     "Put the labels into T",
     _put_into_truth,
     lambda _: {},
     needs=("ingest", "labels"),
-    files=_truth_files,
+    files=lambda context: list(context.folder.glob(WITHDRAWALS)),
 )

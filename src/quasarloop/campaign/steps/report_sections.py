@@ -58,8 +58,24 @@ def selection_section(context: Context) -> Section:
     rows = [["all spectra", "", f"{record['n_spectra']:,}"]]
     rows += [[s["what"], f"{s['removed']:,}", f"{s['left']:,}"] for s in record["steps"]]
     table = Table("From all spectra to the chosen ones", ["step", "removed", "left"], rows)
-    pictures = [*_map_pictures(context, record), _score_picture(context, record)]
-    return Section("What was chosen", (), [table], [*pictures, *_outlier_pictures(context)])
+    cut = float("nan") if record["score_cut"] is None else float(record["score_cut"])
+    score = context.config.selection.score
+    pictures = [
+        *_map_pictures(context, record),
+        Picture(
+            "How confused the ensemble is",
+            score_figure(np.array(record["edges"]), np.array(record["histogram"]), cut, score),
+            "Scores of the objects that could be chosen; the line is the lowest score chosen "
+            "(paper, Fig. 3).",
+        ),
+    ]
+    outliers = pl.read_parquet(context.step_folder("selection") / OUTLIERS_NAME)
+    if panels := outlier_panels(outliers):
+        caption = (
+            "The most confused spectra that the map rejected, as observed and smoothed (Fig. 4)."
+        )
+        pictures.append(Picture("Rejected outliers", outliers_figure(panels), caption))
+    return Section("What was chosen", (), [table], pictures)
 
 
 def _map_pictures(context: Context, record: dict[str, Any]) -> list[Picture]:
@@ -89,26 +105,6 @@ def _map_pictures(context: Context, record: dict[str, Any]) -> list[Picture]:
             "Chosen spectra (dots, larger for more) over the counts of the map.",
         ),
     ]
-
-
-def _score_picture(context: Context, record: dict[str, Any]) -> Picture:
-    cut = float("nan") if record["score_cut"] is None else float(record["score_cut"])
-    score = context.config.selection.score
-    return Picture(
-        "How confused the ensemble is",
-        score_figure(np.array(record["edges"]), np.array(record["histogram"]), cut, score),
-        "Scores of the objects that could be chosen; the line is the lowest score chosen "
-        "(paper, Fig. 3).",
-    )
-
-
-def _outlier_pictures(context: Context) -> list[Picture]:
-    outliers = pl.read_parquet(context.step_folder("selection") / OUTLIERS_NAME)
-    panels = outlier_panels(outliers)
-    if not panels:
-        return []
-    caption = "The most confused spectra that the map rejected, as observed and smoothed (Fig. 4)."
-    return [Picture("Rejected outliers", outliers_figure(panels), caption)]
 
 
 # The paper's figures are of the most confident line.
