@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quasarloop.campaign.config import OracleSection
-from quasarloop.campaign.steps.labels import ask_oracle
+from quasarloop.campaign.steps.labels import label_by_oracle
 from quasarloop.errors import CampaignError
 from quasarloop.truth import TruthTable
 
@@ -13,7 +13,7 @@ TRUTH = TruthTable.make(np.arange(1, N + 1), np.arange(N) % 3, np.linspace(0.5, 
 
 
 def ask(mistakes, seed=1):
-    return ask_oracle(TRUTH.target_id[::-1], TRUTH, mistakes, np.random.default_rng(seed))
+    return label_by_oracle(TRUTH.target_id[::-1], TRUTH, mistakes, np.random.default_rng(seed))
 
 
 def test_without_mistakes_it_is_the_truth_in_the_order_asked():
@@ -57,4 +57,4 @@ def test_same_seed_same_answers():
 
 def test_unknown_target_is_named():
     with pytest.raises(CampaignError, match=r"knows nothing of 1 of 2 targets .first: 99999."):
-        ask_oracle(np.array([1, 99999]), TRUTH, OracleSection(), np.random.default_rng(0))
+        label_by_oracle(np.array([1, 99999]), TRUTH, OracleSection(), np.random.default_rng(0))

@@ -41,8 +41,8 @@ __all__ = [
     "LABELS",
     "TRUTH",
     "VERDICTS",
-    "ask_oracle",
     "inbox",
+    "label_by_oracle",
     "read_control",
     "read_labels",
     "read_verdicts",
@@ -56,7 +56,7 @@ _CONFUSED_LINES = EMISSION_LINES[:4]
 _LOWEST_Z = 0.01
 
 
-def ask_oracle(
+def label_by_oracle(
     target_id: NDArray[np.int64],
     truth: TruthTable,
     mistakes: OracleSection,
@@ -150,15 +150,15 @@ def _run(context: Context) -> None:
 
 
 def _from_oracle(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> None:
-    settings = context.config.inspection.oracle
-    truth = read_truths(context, settings.truth)
+    options = context.config.inspection.oracle
+    truth = read_truths(context, options.truth)
     if truth is None:
         raise CampaignError("the oracle has no truth: name it under [inspection.oracle] truth")
 
     def label(frame: pl.DataFrame, seed: np.random.SeedSequence, name: str) -> None:
         rng = np.random.default_rng(seed)
-        answer = ask_oracle(frame["TARGETID"].to_numpy(), truth, settings, rng)
-        write_truth(_as_pool_objects(answer, frame), context.step_folder("labels") / name)
+        labels = label_by_oracle(frame["TARGETID"].to_numpy(), truth, options, rng)
+        write_truth(_as_pool_objects(labels, frame), context.step_folder("labels") / name)
 
     for number, (origin, frame) in enumerate(requested.items()):
         if len(frame):
