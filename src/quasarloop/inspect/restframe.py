@@ -11,8 +11,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.constants import SPEED_OF_LIGHT_KMS
-from quasarloop.lines import EMISSION_LINES, QUASAR_AA, line_label
+from quasarloop.constants import FWHM_OF_SIGMA, PLANCK_AA_K, SPEED_OF_LIGHT_KMS
+from quasarloop.lines import EMISSION_LINES, LYA_AA, QUASAR_AA, line_label
 from quasarloop.simulate.objects import BROAD_LINES, NARROW_LINES
 from quasarloop.truth import SpecType
 
@@ -99,20 +99,18 @@ Floats = NDArray[np.float64]
 # One pixel is 69 km/s (1e-4 dex), SDSS's own step; it covers z = 0 to 6 seen from 3500 to 10400 Å.
 _LOG_STEP: Final = 1e-4
 _LOG_RANGE: Final = (2.69, 4.02)
-_FWHM_OF_SIGMA: Final = 2.3548
 # Typical widths, km/s. Broad: Vanden Berk et al. 2001, Table 2 (C IV, Mg II, Hβ near 5000).
 _BROAD_KMS: Final = 5000.0
 _NARROW_KMS: Final = 500.0
 _ABSORPTION_KMS: Final = 700.0
 # Power laws of the composite of Vanden Berk et al. 2001, Section 4: α_λ = -1.56, +0.45 in ν.
 _SLOPE_BLUE, _SLOPE_RED, _BREAK_AA = -1.56, -0.42, 4700.0
-_LYA_AA, _LIMIT_AA = 1215.67, 911.76
+_LIMIT_AA: Final = 911.76
 # Mean transmission of the forest near z = 2.5 (Faucher-Giguère et al. 2008, ApJ 681, 831).
 _FOREST: Final = 0.8
 # A 4000 Å break of 1.8 is an old population's (Kauffmann et al. 2003, MNRAS 341, 33).
 _BREAK_STRENGTH: Final = 1.8
 _STAR_K: Final = 6000.0
-_HC_OVER_K_AA: Final = 1.43877688e8  # second radiation constant, Å K
 
 
 @dataclass(frozen=True)
@@ -144,10 +142,10 @@ def _quasar(wave_aa: Floats) -> Floats:
     flux = continuum.copy()
     for lines, fwhm_kms in ((BROAD_LINES, _BROAD_KMS), (NARROW_LINES, _NARROW_KMS)):
         for line in lines:
-            sigma = line.wave_aa * fwhm_kms * line.width / SPEED_OF_LIGHT_KMS / _FWHM_OF_SIGMA
+            sigma = line.wave_aa * fwhm_kms * line.width / SPEED_OF_LIGHT_KMS / FWHM_OF_SIGMA
             height = line.ew_aa / (sigma * np.sqrt(2 * np.pi))
             flux += continuum * height * np.exp(-0.5 * ((wave_aa - line.wave_aa) / sigma) ** 2)
-    flux[wave_aa < _LYA_AA] *= _FOREST
+    flux[wave_aa < LYA_AA] *= _FOREST
     return np.asarray(np.where(wave_aa < _LIMIT_AA, 0.3 * flux, flux))
 
 
@@ -165,7 +163,7 @@ def _galaxy(wave_aa: Floats) -> Floats:
 
 def _star(wave_aa: Floats) -> Floats:
     # A solar-like star: black body, Balmer and metal lines; hotter and cooler ones differ.
-    body = wave_aa**-5.0 / np.expm1(_HC_OVER_K_AA / (wave_aa * _STAR_K))
+    body = wave_aa**-5.0 / np.expm1(PLANCK_AA_K / (wave_aa * _STAR_K))
     balmer = {"Hα": 0.25, "Hβ": 0.3, "Hγ": 0.3, "Hδ": 0.3}
     metals = {"Ca K": 0.5, "Ca H": 0.5, "G band": 0.25, "Mg b": 0.2, "Na D": 0.15, "Ca II": 0.2}
     return body * _absorbed(wave_aa, balmer | metals, _NARROW_KMS)
@@ -180,7 +178,7 @@ def _absorbed(wave_aa: Floats, depth: dict[str, float], fwhm_kms: float) -> Floa
 
 
 def _gaussian(wave_aa: Floats, centre_aa: float, fwhm_kms: float) -> Floats:
-    sigma = centre_aa * fwhm_kms / SPEED_OF_LIGHT_KMS / _FWHM_OF_SIGMA
+    sigma = centre_aa * fwhm_kms / SPEED_OF_LIGHT_KMS / FWHM_OF_SIGMA
     return np.asarray(np.exp(-0.5 * ((wave_aa - centre_aa) / sigma) ** 2))
 
 

@@ -105,7 +105,7 @@ def _cascade(selection: SelectionSection) -> CascadeOptions:
     return CascadeOptions(top_k=_SPARE * wanted, score=cast("Score", selection.score))
 
 
-def _vote_settings(config: CampaignOptions) -> Mapping[str, Any]:
+def _vote_options(config: CampaignOptions) -> Mapping[str, Any]:
     selection, threshold = config.selection, config.evaluation.threshold
     # Votes at the usual threshold stay valid: it was not recorded here at first.
     usual = threshold in (None, Thresholds().confidence)
@@ -116,4 +116,4 @@ def _vote_settings(config: CampaignOptions) -> Mapping[str, Any]:
     return {"cascade": True, "top_k": options.top_k, "score": options.score, **record}
 
 
-VOTES = Step("votes", "Vote on the pool", _vote, _vote_settings, needs=("ingest", "ensemble"))
+VOTES = Step("votes", "Vote on the pool", _vote, _vote_options, needs=("ingest", "ensemble"))
