@@ -1,18 +1,22 @@
 """Files that are whole or not there at all, and manifests of where they came from."""
 
 import errno
+import gzip
 import hashlib
+import io
 import json
 import math
 import os
 import platform
+import stat
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from quasarloop import __version__
 from quasarloop.errors import DataFormatError, OutputError
@@ -20,7 +24,9 @@ from quasarloop.errors import DataFormatError, OutputError
 __all__ = [
     "check_folder",
     "check_output",
+    "check_regular",
     "checksum",
+    "open_input",
     "read_manifest",
     "versions",
     "without_nan",
@@ -30,6 +36,11 @@ __all__ = [
 
 # Packages whose version can change a result.
 _RECORDED: Final = ("numpy", "torch", "scipy", "polars", "pyarrow")
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+# Gzipped files are unpacked in memory, up to this size. Our choice: a few kilobytes can unpack to
+# gigabytes, and every worker holds one file.
+_MOST_UNPACKED: Final = 1 << 30
+_CHUNK_BYTES: Final = 1 << 20
 
 
 @contextmanager
@@ -93,6 +104,47 @@ def check_folder(path: str | Path) -> Path:
     return folder
 
 
+def check_regular(path: str | Path) -> Path:
+    """Check that an input is a file: reading a pipe or a device waits for ever.
+
+    Raises:
+        OSError: missing, or no file.
+    """
+    file = Path(path)
+    mode = file.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "a pipe or a device, not a file; save what it gives as a file")
+    return file
+
+
+def open_input(path: str | Path) -> BinaryIO:
+    """Open a file for reading; a gzipped one (found from its first bytes) is unpacked in memory.
+
+    Raises:
+        OSError: missing, no file, not readable, damaged, or too large when unpacked.
+    """
+    stream = check_regular(path).open("rb")
+    if stream.read(len(_GZIP_MAGIC)) != _GZIP_MAGIC:
+        stream.seek(0)
+        return stream
+    unpacked = io.BytesIO()
+    with stream, gzip.GzipFile(fileobj=stream) as packed:
+        stream.seek(0)
+        try:
+            for chunk in iter(partial(packed.read, _CHUNK_BYTES), b""):
+                if unpacked.tell() + len(chunk) > _MOST_UNPACKED:
+                    size = f"{_MOST_UNPACKED >> 20} MiB"
+                    raise OSError(
+                        errno.EFBIG, f"unpacks to more than {size}; unpack it with gunzip"
+                    )
+                unpacked.write(chunk)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+            what = f"gzip data are truncated or damaged ({exc}); copy or download it again"
+            raise OSError(errno.EIO, what) from exc
+    unpacked.seek(0)
+    return unpacked
+
+
 def checksum(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex.
 
@@ -100,7 +152,7 @@ def checksum(path: str | Path) -> str:
         DataFormatError: the file cannot be read.
     """
     try:
-        with Path(path).open("rb") as stream:
+        with check_regular(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as exc:
         raise DataFormatError(f"{path}: cannot be read ({exc.strerror})") from exc

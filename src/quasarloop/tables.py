@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import check_output, write_atomically
+from quasarloop.artefacts import check_output, check_regular, open_input, write_atomically
 from quasarloop.columns import Block, Column
 from quasarloop.errors import OutputError
 
@@ -272,7 +272,7 @@ _ECSV_START: Final = b"# %ECSV"
 
 
 def _kind_of(file: Path) -> str:
-    with file.open("rb") as stream:
+    with check_regular(file).open("rb") as stream:
         start = stream.read(len(_ECSV_START))
     if start.startswith((b"SIMPLE", b"\x1f\x8b")):
         return "fits"
@@ -282,6 +282,7 @@ def _kind_of(file: Path) -> str:
 
 
 def _read_fits(path: Path) -> Block:
+    open_input(path).close()  # a gzipped file that is damaged or too large ends here
     with fitsio.FITS(str(path)) as fits:
         if len(fits) < 2 or not fits[1].has_data():  # noqa: PLR2004 -- primary and table
             names = fits[1].get_colnames() if len(fits) > 1 else []

@@ -1,6 +1,10 @@
 """The FITS reader against astropy, and against damage."""
 
 import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import fitsio
 import numpy as np
@@ -10,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from quasarloop.errors import DataFormatError
-from quasarloop.read import content_digest
+from quasarloop.artefacts import checksum
+from quasarloop.errors import DataFormatError, TruthError
+from quasarloop.read import content_digest, read_spectra, read_truth
 from quasarloop.read.fits_reader import open_fits
+from quasarloop.tables import read_table
 
 TYPES = ["u1", "i2", "i4", "i8", "f4", "f8"]
 
@@ -112,6 +118,54 @@ def test_gzip_is_told_by_content(tmp_path):
     (tmp_path / "b.fits").write_bytes(gzip.compress((tmp_path / "a.fits").read_bytes()))
     with open_fits(tmp_path / "b.fits") as file:
         np.testing.assert_array_equal(file.image(file.hdus[0]), np.arange(6.0))
+
+
+def test_gzip_of_gigabytes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("quasarloop.artefacts._MOST_UNPACKED", 3 << 20)
+    sound = tmp_path / "sound.fits"
+    fits.PrimaryHDU(np.zeros((700, 500), "f8")).writeto(sound)  # 2.7 MiB, 3 kB when packed
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(sound.read_bytes()))
+    with open_fits(tmp_path / "a.fits.gz") as file:
+        assert file.hdus[0].shape == (700, 500)
+    (tmp_path / "b.fits.gz").write_bytes(gzip.compress(bytes(5 << 20)))
+    with (
+        pytest.raises(DataFormatError, match=r"b\.fits\.gz.*unpacks to more than 3 MiB.*gunzip"),
+        open_fits(tmp_path / "b.fits.gz"),
+    ):
+        pass
+
+
+def test_three_megabytes_of_packed_zeros_stay_small(tmp_path):
+    path = tmp_path / "zeros.fits.gz"
+    path.write_bytes(300 * gzip.compress(bytes(10 << 20)))  # 3 GB; a file may have many members
+    code = (
+        "import resource, sys\n"
+        "from quasarloop.errors import DataFormatError\n"
+        "from quasarloop.read.fits_reader import open_fits\n"
+        "try:\n"
+        "    with open_fits(sys.argv[1]): pass\n"
+        "except DataFormatError:\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    peak_kb = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    assert int(peak_kb) < 1.5 * 2**20
+
+
+@pytest.mark.parametrize("what", ["pipe", "device"])
+def test_pipes_and_devices_are_refused_at_once(tmp_path, what):
+    path = tmp_path / "a.fits" if what == "pipe" else Path("/dev/zero")
+    if what == "pipe":
+        os.mkfifo(path)
+    for read in (read_spectra, content_digest):
+        with pytest.raises(DataFormatError, match="a pipe or a device, not a file"):
+            read(path)
+    with pytest.raises(TruthError, match="a pipe or a device"):
+        read_truth(path)
+    with pytest.raises(OSError, match="a pipe or a device"):
+        read_table(path)
+    with pytest.raises(DataFormatError, match="a pipe or a device"):
+        checksum(path)
 
 
 def test_tile_compressed_images_are_read_through_fitsio(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from quasarloop.errors import DataFormatError
-from quasarloop.read import iter_spectra, read_spectra
+from quasarloop.read import find_files, iter_spectra, read_spectra
 from quasarloop.spectra import Flag
 
 
@@ -167,6 +167,49 @@ def test_cframe_of_an_unknown_camera(tmp_path, spectrum_files):
         hdus[0].header["CAMERA"] = "sparse"
     with pytest.raises(DataFormatError, match="CAMERA is 'sparse'; expected b, r or z"):
         read_spectra(path)
+
+
+@pytest.mark.parametrize("unit", ["electron/Angstrom", "count/A"])
+def test_uncalibrated_frames_are_refused(tmp_path, spectrum_files, unit):
+    frame = spectrum_files.write_cframe(tmp_path / "any.fits", BUNIT=unit)
+    with pytest.raises(
+        DataFormatError, match=rf"any\.fits.*BUNIT {unit}.*give the cframe or coadd"
+    ):
+        read_spectra(frame)
+    with pytest.raises(DataFormatError, match=rf"BUNIT {unit}"):
+        next(iter_spectra(frame))
+    hdus = spectrum_files.coadd_hdus()
+    hdus["R_FLUX"].header["BUNIT"] = unit
+    hdus.writeto(tmp_path / "coadd.fits")
+    with pytest.raises(DataFormatError, match=rf"\(R_FLUX\) has BUNIT {unit}"):
+        read_spectra(tmp_path / "coadd.fits")
+
+
+@pytest.mark.parametrize(
+    "unit", ["10**-17 erg/(s cm2 Angstrom)", "1e-17 erg/(s cm2 Angstrom)", "1E-17 ERG/CM^2/S/ANG"]
+)
+def test_calibrated_frames_are_read(tmp_path, spectrum_files, unit):
+    assert len(read_spectra(spectrum_files.write_cframe(tmp_path / "a.fits", BUNIT=unit))) == 3
+
+
+def test_exposure_folders_give_their_cframes_alone(tmp_path, spectrum_files, caplog):
+    cframe = spectrum_files.write_cframe(tmp_path / "cframe-b5-1.fits", BUNIT="1e-17 erg/(s cm2 A)")
+    for name in ("frame", "sframe"):
+        spectrum_files.write_cframe(tmp_path / f"{name}-b5-1.fits", BUNIT="electron/Angstrom")
+    with fits.open(cframe) as hdus:
+        wave = hdus["WAVELENGTH"].copy()
+        stars = fits.PrimaryHDU(hdus["FLUX"].data)
+        stars.name = "FLUX"
+        fits.HDUList([stars, wave]).writeto(tmp_path / "stdstars-5-1.fits")
+        sky = fits.PrimaryHDU(hdus["FLUX"].data)
+        sky.name = "SKY"
+        fits.HDUList([sky, hdus["IVAR"].copy(), wave]).writeto(tmp_path / "sky-b5-1.fits")
+    assert find_files([tmp_path]) == [cframe]
+    assert "2 files left out" in caplog.text
+    assert "electron/Angstrom" in caplog.text
+    cframe.unlink()
+    with pytest.raises(DataFormatError, match=r"no spectra in this folder.*electron/Angstrom"):
+        find_files([tmp_path])
 
 
 def test_rows_and_blocks_equal_the_whole(tmp_path, spectrum_files):

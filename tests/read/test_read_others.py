@@ -1,5 +1,7 @@
 """LAMOST images, QuasarNET's own files, DESI andes tables; finding the format."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -145,6 +147,24 @@ def test_folders_give_their_spectra_and_leave_catalogues_out(tmp_path, spectrum_
         find_files([tmp_path / "empty"])
     with pytest.raises(DataFormatError, match="no such file or folder"):
         find_files([tmp_path / "absent"])
+
+
+def test_a_folder_that_vanishes_during_the_walk_is_one_clear_line(tmp_path, monkeypatch):
+    def walk(folder, pattern):
+        yield folder / "a.fits"
+        raise FileNotFoundError(2, "No such file or directory", str(folder / "night"))
+
+    monkeypatch.setattr(Path, "rglob", walk)
+    with pytest.raises(DataFormatError, match=r"night: cannot be searched for spectra \(No such"):
+        find_files([tmp_path])
+
+
+def test_a_file_that_vanishes_after_the_walk_is_one_clear_line(tmp_path, spectrum_files):
+    path = spectrum_files.write_coadd(tmp_path / "coadd-1.fits")
+    (found,) = find_files([tmp_path])
+    path.unlink()
+    with pytest.raises(DataFormatError, match=r"coadd-1\.fits: cannot be read \(No such file"):
+        read_spectra(found)
 
 
 def test_named_ids_are_stable_and_positive():

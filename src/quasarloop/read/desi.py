@@ -124,19 +124,36 @@ def _card(fits: FitsFile, keyword: str) -> Any:
     return next((h.header[keyword] for h in hdus if h is not None and keyword in h.header), None)
 
 
+def _refuse(fits: FitsFile) -> str:
+    """Flux in electrons or counts has the detector's throughput in it.
+
+    Source: docs/reference/spectra.md, "Survey files".
+    """
+    for hdu in fits.hdus:
+        unit = str(hdu.header.get("BUNIT", "")).strip() if hdu.name.endswith("FLUX") else ""
+        if unit and "erg" not in unit.lower():
+            return (
+                f"{hdu.label()} has BUNIT {unit}: not flux-calibrated, as in frame and sframe "
+                "files; give the cframe or coadd file"
+            )
+    return ""
+
+
 DESI_COADD: Final = Format(
     "DESI coadd or spectra file",
     "HDUs B_WAVELENGTH, B_FLUX, B_IVAR, … and a FIBERMAP",
     lambda fits: bool(_arm_names(fits)),
     lambda fits: _identify(fits, fits.need(f"{_arm_names(fits)[0].upper()}_FLUX").n_rows),
     _observe_coadd,
+    _refuse,
 )
 DESI_FRAME: Final = Format(
     "DESI cframe file",
     "HDUs FLUX, IVAR, WAVELENGTH and a FIBERMAP",
-    lambda fits: fits.named("FLUX") is not None and fits.named("WAVELENGTH") is not None,
+    lambda fits: all(fits.named(name) is not None for name in ("FLUX", "IVAR", "WAVELENGTH")),
     lambda fits: _identify(fits, fits.need("FLUX").n_rows),
     _observe_frame,
+    _refuse,
 )
 
 _TARGET_COLUMN: Final = re.compile(r"TARGET(-?\d+)")

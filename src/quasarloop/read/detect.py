@@ -1,5 +1,6 @@
 """Find a file's format from its content, read it whole or in blocks, and name its content."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -18,6 +19,8 @@ from quasarloop.read.sdss import SDSS_PLATE, SDSS_SPEC
 from quasarloop.spectra import Spectra
 
 __all__ = ["FORMATS", "content_digest", "find_files", "find_format", "iter_spectra", "read_spectra"]
+
+logger = logging.getLogger(__name__)
 
 # The first that matches is taken; no file matches two.
 FORMATS: Final[tuple[Format, ...]] = (
@@ -81,10 +84,13 @@ def find_format(fits: FitsFile) -> Format:
     """Return the format of an open file.
 
     Raises:
-        DataFormatError: no format matches; lists what was found and what is known.
+        DataFormatError: no format matches (lists what was found and what is known), or the file
+            must not be classified.
     """
     for known in FORMATS:
         if known.matches(fits):
+            if reason := known.refuse(fits):
+                raise DataFormatError(f"{fits.path}: {reason}")
             return known
     expected = "; ".join(f"{known.name}: {known.looks_like}" for known in FORMATS)
     raise DataFormatError(
@@ -96,8 +102,9 @@ def find_format(fits: FitsFile) -> Format:
 def find_files(paths: Iterable[str | Path]) -> list[Path]:
     """Expand folders into the spectrum files below them, sorted; files stay as given.
 
-    In a folder, FITS files that hold no spectra (redrock results, catalogues) are left out;
-    damaged ones stay in, to be complained about when read.
+    In a folder, FITS files that hold no spectra (redrock results, catalogues) are left out, and
+    those that must not be classified (DESI frames), with a warning; damaged ones stay in, to be
+    complained about when read.
 
     Raises:
         DataFormatError: a path does not exist, or a folder holds no spectra.
@@ -105,12 +112,16 @@ def find_files(paths: Iterable[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.name.endswith(_SUFFIXES))
-            spectra = [p for p in below if _may_hold_spectra(p)]
+            below = _fits_below(path)
+            left_out: list[str] = []
+            spectra = [p for p in below if _may_hold_spectra(p, left_out)]
             if not spectra:
                 raise DataFormatError(
                     f"{path}: no spectra in this folder or below ({len(below)} FITS files)"
+                    + (f"; {left_out[0]}" if left_out else "")
                 )
+            if left_out:
+                logger.warning("%s: %d files left out, %s", path, len(left_out), left_out[0])
             files += spectra
         elif path.exists():
             files.append(path)
@@ -119,12 +130,26 @@ def find_files(paths: Iterable[str | Path]) -> list[Path]:
     return files
 
 
-def _may_hold_spectra(path: Path) -> bool:
+def _fits_below(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.rglob("*") if path.name.endswith(_SUFFIXES))
+    except OSError as exc:  # a folder below was removed, or may not be read
+        raise DataFormatError(
+            f"{exc.filename or folder}: cannot be searched for spectra ({exc.strerror}); if files "
+            "are moved just now, start again when that is done"
+        ) from exc
+
+
+def _may_hold_spectra(path: Path, left_out: list[str]) -> bool:
+    """Return whether a file may hold spectra; add to ``left_out`` why those of it are not read."""
     if path.name.startswith(_SPECTRUM_NAMES):
         return True  # saves opening 100,000 files; the reader looks at the content anyway
     try:
         with open_fits(path) as fits:
-            return any(known.matches(fits) for known in FORMATS)
+            found = next((known for known in FORMATS if known.matches(fits)), None)
+            reason = found.refuse(fits) if found else ""
+            left_out += [f"{path}: {reason}"] if reason else []
+            return found is not None and not reason
     except DataFormatError:
         return True
 

@@ -50,6 +50,7 @@ class Format:
         identify: reads the identity of all rows.
         observe: reads some rows of all arms, in the file's units; the flag is True
             if masks are wanted.
+        refuse: returns why a file of this format must not be classified; empty if it may be.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Format:
     matches: Callable[[FitsFile], bool]
     identify: Callable[[FitsFile], Identity]
     observe: Callable[[FitsFile, slice, bool], tuple[Arm, ...]]
+    refuse: Callable[[FitsFile], str] = lambda fits: ""
 
 
 def assemble(fits: FitsFile, identity: Identity, arms: tuple[Arm, ...], rows: slice) -> Spectra:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from quasarloop.artefacts import check_regular
 from quasarloop.errors import TruthError
 from quasarloop.read.fits_reader import open_fits
 from quasarloop.read.formats import named_id, sdss_target_id
@@ -91,7 +92,7 @@ def write_truth(truth: TruthTable, path: str | Path) -> None:
 
 def _load(file: Path) -> Table:
     try:
-        with file.open("rb") as stream:
+        with check_regular(file).open("rb") as stream:
             magic = stream.read(4)
     except OSError as exc:
         raise TruthError(f"{file}: cannot be read ({exc.strerror}); check the name") from exc
