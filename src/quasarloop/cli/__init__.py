@@ -4,21 +4,19 @@ Each command lives in a file of its own here and imports what it needs when it r
 so that ``quasarloop --help`` stays quick.
 """
 
-import sys
-
 import typer
 
 from quasarloop import __version__
 from quasarloop.cli import campaign, ensemble, evaluate, inspect, labels, qsocat, som, weights
 from quasarloop.cli.afterburner import afterburner
 from quasarloop.cli.classify import classify
-from quasarloop.cli.common import print_error, start_logging
+from quasarloop.cli.common import start_logging
 from quasarloop.cli.demo import demo
+from quasarloop.cli.ending import guard
 from quasarloop.cli.ingest import ingest
 from quasarloop.cli.select import select
 from quasarloop.cli.simulate import simulate
 from quasarloop.cli.train import train
-from quasarloop.errors import QuasarloopError
 
 __all__ = ["app", "main"]
 
@@ -59,9 +57,6 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; a known error becomes one clear sentence and exit status 1."""
-    try:
+    """Run the command line; whatever ends a command badly becomes one line and exit status 1."""
+    with guard():
         app()
-    except QuasarloopError as exc:
-        print_error("error:", exc)
-        sys.exit(1)

@@ -122,7 +122,7 @@ def afterburner(
         processes=processes,
     )
     if options.how == "later":
-        console.print("redrock is not here: its reruns are left for later", highlight=False)
+        console.print("redrock is not here: its reruns are left for later")
     run = RunOptions(options, weights, offsets, device, overwrite)
     if reduction is not None:
         _many(reduction, output, run, Engine(workers=workers, scheduler=scheduler))
@@ -177,7 +177,7 @@ def _many(reduction: Path, out: Path, options: "RunOptions", engine: "Engine") -
 def _print_summary(summary: "TileSummary") -> None:
     for name, count in summary.counts.items():
         if count:
-            console.print(f"  {name}: {count}", highlight=False)
+            console.print(f"  {name}: {count}")
     typer.echo(
         f"{summary.n_rows} rows, {summary.n_quasars} quasars by the network, "
         f"{summary.counts['RERUN']} rerun, {summary.counts['CHANGED']} changed -> {summary.output}"

@@ -1,9 +1,11 @@
 """``quasarloop campaign``: the loop itself, run for years."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from quasarloop.cli.common import Scheduler, console, print_table, progress_bar
 
@@ -36,8 +38,8 @@ def status(folder: Folder) -> None:
     from quasarloop.campaign.run import campaign_status
 
     colours = {"done": "green", "stale": "yellow", "to do": "dim"}
-    rows = (
-        [str(number), step.name, step.title, f"[{colours[state.value]}]{state.value}[/]", why]
+    rows: Iterable[Sequence[str | Text]] = (
+        [str(number), step.name, step.title, Text(state.value, colours[state.value]), why]
         for number, step, state, why in campaign_status(folder)
     )
     print_table("", ["round", "step", "", "state", "changed"], rows)

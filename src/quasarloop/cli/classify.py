@@ -72,6 +72,6 @@ def classify(
             overwrite=overwrite,
         )
     for name, count in summary.flag_counts.items():
-        console.print(f"  flag {name}: {count}", highlight=False)
+        console.print(f"  flag {name}: {count}")
     typer.echo(f"{summary.n_spectra} spectra, {summary.n_quasars} quasars -> {out}")
     name_bad_files(bad)

@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
 from quasarloop.options import Described, described_fields, field_types
 
@@ -37,6 +38,7 @@ __all__ = [
     "Workers",
     "console",
     "name_bad_files",
+    "plain_console",
     "print_error",
     "print_table",
     "progress_bar",
@@ -68,8 +70,14 @@ Truth = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Single-thread processes: one per core.")]
 
+
+def plain_console(**options: Any) -> Console:
+    """Return a console that prints text as it is: no markup, no emoji, no colours of its own."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
+
 # Results go to stdout; everything a person reads along the way goes to stderr.
-console = Console(stderr=True)
+console = plain_console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -170,16 +178,17 @@ def start_logging(*, verbose: bool) -> None:
 
 def print_error(heading: str, message: object) -> None:
     """Print a message to stderr as it is: brackets in it are no markup."""
-    console.print(f"[bold red]{heading}[/]", end=" ")
-    console.print(str(message), markup=False, highlight=False, soft_wrap=True)
+    console.print(Text(heading, "bold red"), str(message), soft_wrap=True)
 
 
-def print_table(title: str, header: Sequence[str | Column], rows: Iterable[Sequence[str]]) -> None:
+def print_table(
+    title: str, header: Sequence[str | Column], rows: Iterable[Sequence[str | Text]]
+) -> None:
     """Print a table on stdout."""
     table = Table(*header, title=title)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    plain_console().print(table)
 
 
 def two_columns(title: str, content: Mapping[str, object]) -> Table:
@@ -204,12 +213,12 @@ def name_bad_files(bad: Sequence[tuple[Path, Exception]]) -> None:
 def progress_bar() -> Iterator[Progress]:
     """Give a progress display with count, elapsed and remaining time, on stderr."""
     with Progress(
-        TextColumn("[progress.description]{task.description}"),
+        TextColumn("{task.description}", style="progress.description", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
     ) as progress:
         yield progress

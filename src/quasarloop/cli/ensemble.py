@@ -12,6 +12,7 @@ from quasarloop.cli.common import (
     Scheduler,
     Workers,
     console,
+    plain_console,
     progress_bar,
     two_columns,
     with_options,
@@ -77,7 +78,7 @@ def train(
     )
     table = join_truth([read_truth(path) for path in truth])
     data, counts = label_spectra(iter_store(spectra), table)
-    console.print(counts.describe(), highlight=False)
+    console.print(counts.describe())
     with progress_bar() as progress:
         bar = progress.add_task("train", total=options.n_networks, note="")
         done = train_ensemble(
@@ -170,8 +171,6 @@ def info(
 
     Example: [bold]quasarloop ensemble info round-1[/]
     """
-    from rich.console import Console
-
     from quasarloop.ensemble.manifest import load_members, open_ensemble
 
     ensemble = open_ensemble(folder)
@@ -189,7 +188,7 @@ def info(
         **{f"training {key}": value for key, value in record.get("training", {}).items()},
         **{f"made with {key}": value for key, value in record.get("versions", {}).items()},
     }
-    Console().print(two_columns(str(folder), lines))
+    plain_console().print(two_columns(str(folder), lines))
 
 
 class _Rate:

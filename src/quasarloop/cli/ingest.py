@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 from rich.table import Column
 
-from quasarloop.cli.common import Scheduler, Workers, console, print_table, progress_bar
+from quasarloop.cli.common import (
+    Scheduler,
+    Workers,
+    console,
+    print_error,
+    print_table,
+    progress_bar,
+)
 
 __all__ = ["ingest"]
 
@@ -74,9 +81,9 @@ def ingest(
         typer.echo("no spectrum is flagged")
     if not summary.failures:
         return
-    console.print(f"[bold red]{len(summary.failures)} files could not be ingested[/]:")
+    print_error(f"{len(summary.failures)} files could not be ingested:", "")
     for text in list(summary.failures.values())[:_NAMED_FAILURES]:
-        console.print(f"  {text}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"  {text}", soft_wrap=True)
     if len(summary.failures) > _NAMED_FAILURES:
         console.print(f"  … and {len(summary.failures) - _NAMED_FAILURES} more")
     raise typer.Exit(1)

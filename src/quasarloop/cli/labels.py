@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from quasarloop.cli.common import console
+from quasarloop.cli.common import console, plain_console
 from quasarloop.errors import InspectionError
 from quasarloop.inspect import require_extra
 
@@ -148,11 +148,9 @@ def status(
 
 
 def _print(title: str, rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
-
     table = Table(title=title, title_justify="left")
     for column, name in enumerate(rows[0]):
         table.add_column(name, no_wrap=column == 0)  # names whole, headings may wrap
     for row in rows[1:]:
         table.add_row(*row)
-    Console().print(table)
+    plain_console().print(table)

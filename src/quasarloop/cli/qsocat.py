@@ -117,12 +117,12 @@ def desi(
             overwrite=overwrite,
         )
     for name, count in summary.bit_counts.items():
-        console.print(f"  {name}: {count}", highlight=False)
+        console.print(f"  {name}: {count}")
     if summary.n_repeated:
         console.print(f"  targets met before in another file: {summary.n_repeated}")
     if summary.n_waiting:
         console.print(
-            f"  [yellow]{summary.n_waiting} quasars wait for redrock's second run[/] (Z_SOURCE): "
+            f"  {summary.n_waiting} quasars wait for redrock's second run (Z_SOURCE): "
             "quasarloop afterburner --finish"
         )
     typer.echo(f"{summary.n_spectra} spectra, {summary.n_quasars} quasars -> {out}")

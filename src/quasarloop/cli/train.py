@@ -74,7 +74,6 @@ def train(
             on_start=lambda counts, rows: console.print(
                 f"{counts.describe()}; {len(rows.train)} train, "
                 f"{0 if rows.validation is None else len(rows.validation)} validate",
-                highlight=False,
                 soft_wrap=True,
             ),
             on_epoch=step,

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-from quasarloop.cli.common import Overwrite, two_columns
+from quasarloop.cli.common import Overwrite, plain_console, two_columns
 from quasarloop.grid import WaveGrid, grid_named
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def info(
         record = {**facts_of_file, "layers": layers, "provenance": dict(weights.provenance)}
         typer.echo(json.dumps(record, indent=1, ensure_ascii=False))
         return
-    console = Console(soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     console.print(two_columns(str(path), facts_of_file))
     table = Table(title="layers", box=SIMPLE_HEAD)
     for column in _COLUMNS:

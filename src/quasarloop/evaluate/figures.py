@@ -59,6 +59,7 @@ def use_style() -> Iterator[None]:
         "legend.frameon": False,
         "savefig.dpi": 160,
         "svg.hashsalt": "quasarloop",
+        "text.parse_math": False,  # a $ of a file's name is a $
     }
     with mpl.rc_context(style):
         yield
