@@ -81,7 +81,7 @@ def _fast_step(name: str, rate: float, *, low: bool) -> Callable[[], None]:
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16) if low else nullcontext():
-            box, offset, _ = model(flux, dropout=rate, source=source)
+            box, offset, *_ = model(flux, dropout=rate, source=source)
         loss = line_finder_loss(box.float(), offset.float(), targets, model.config).total
         loss.backward()
         optimizer.step()

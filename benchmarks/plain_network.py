@@ -28,7 +28,8 @@ def plain_logits(model: LineFinder, flux: Tensor, dropout: float = 0.0) -> Logit
     if model.redshift is not None:
         cells = [maps[number - 1].transpose(1, 2) for number in config.redshift.maps]
         log_p = model.redshift(cells, hidden)
-    return Logits(model.box(hidden).view(shape), model.offset(hidden).view(shape), log_p)
+    box, offset = model.box(hidden).view(shape), model.offset(hidden).view(shape)
+    return Logits(box, offset, log_p, hidden)
 
 
 def plain_predict(weights: Weights, flux) -> LineOutputs:

@@ -48,11 +48,13 @@ class Logits(NamedTuple):
     Attributes:
         box, offset: (n, n_lines, n_boxes).
         log_p: (n, n_z) ln p(z) up to a constant; None for a network without a redshift head.
+        hidden: (n, n_dense) what all heads read.
     """
 
     box: Tensor
     offset: Tensor
     log_p: Tensor | None
+    hidden: Tensor
 
 
 class Affine(NamedTuple):
@@ -110,7 +112,7 @@ def forward(layers: Layers, config: NetworkConfig, flux: Tensor, activate: Activ
     shape = (n, -1, config.n_lines, config.n_boxes)
     parts = [functional.linear(hidden, *head).view(shape).unbind(1) for head in layers.heads]
     box, offset = (outputs for part in parts for outputs in part)
-    return Logits(box, offset, log_p)
+    return Logits(box, offset, log_p, hidden)
 
 
 class LineFinder(nn.Module):
