@@ -9,7 +9,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import redrock_fits
 
+from quasarloop.afterburner.file_columns import output_columns
 from quasarloop.afterburner.new_fits import FirstFits, merge_runs, wait_for_runs
+from quasarloop.afterburner.output import put_fits
 from quasarloop.afterburner.redrock_run import Priors, plan_runs
 from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 
@@ -107,6 +109,22 @@ def test_answers_outside_the_prior_or_without_data_are_shown_but_not_taken():
     assert new.bits[0] & RerunBit.OUTSIDE_PRIOR
     assert new.bits[1] & RerunBit.NO_ANSWER
     assert not (new.bits[:2] & RerunBit.CHANGED).any()
+
+
+def test_of_one_targetid_on_two_rows_only_the_row_whose_prior_holds_the_fit_is_new():
+    ids = np.array([11, 11, 12])
+    priors = Priors(np.array([[2.0], [0.7], [NAN]]), np.array([[0.2], [0.2], [NAN]]))
+    plan = RerunPlan(np.zeros(3, dtype=np.int32), priors)
+    before = FirstFits(ids, np.full(3, 0.5), np.full(3, "GALAXY"))
+    new = merge_runs(plan, before, plan_runs(ids, priors), [redrock_fits([11], [2.01])])
+    assert new.bits[1] & RerunBit.OUTSIDE_PRIOR
+    columns = output_columns("DESI_TARGET")
+    table = np.zeros(3, dtype=[(c.name, c.dtype) for c in columns])
+    table["Z_RR"] = 0.5
+    put_fits(table, new)
+    assert table["IS_QSO_QN_NEW_RR"].tolist() == [True, False, False]
+    assert table["Z"].tolist() == [2.01, 0.5, 0.5]
+    assert table["Z_NEW"][1] == 2.01  # shown all the same
 
 
 def test_unchanged_within_redrocks_own_tolerance():

@@ -131,9 +131,16 @@ def test_only_science_targets_with_spectra_of_the_asked_classes():
 
 
 def test_unknown_type_goes_by_the_number():
-    redrock = redrock_rows(["GALAXY"] * 2, [0.5] * 2, object_type=np.array(["", ""]))
-    redrock.fits.target_id[1] = -7
-    assert plan("today", redrock, network_answer([2.0] * 2)).chosen.tolist() == [True, False]
+    sky = 616089241430393241  # of DESI: the bit of blank sky is set
+    redrock = redrock_rows(["GALAXY"] * 4, [0.5] * 4, object_type=np.full(4, ""))
+    redrock.fits.target_id[1:] = [-7, 0, sky]
+    found = plan("today", redrock, network_answer([2.0] * 4))
+    assert found.chosen.tolist() == [True, False, False, False]
+    assert found.bits.tolist() == [0, *[RerunBit.NOT_TARGET] * 3]
+    # the type goes first where it is known
+    known = redrock_rows(["GALAXY"], [0.5])
+    known.fits.target_id[0] = sky
+    assert plan("today", known, network_answer([2.0])).chosen.tolist() == [True]
 
 
 def test_priors_no_template_reaches():

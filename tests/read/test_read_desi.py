@@ -8,6 +8,7 @@ from astropy.io import fits
 
 from quasarloop.errors import DataFormatError
 from quasarloop.read import find_files, iter_spectra, read_spectra
+from quasarloop.read.desi import on_target
 from quasarloop.spectra import Flag
 
 
@@ -167,6 +168,16 @@ def test_cframe_of_an_unknown_camera(tmp_path, spectrum_files):
         hdus[0].header["CAMERA"] = "sparse"
     with pytest.raises(DataFormatError, match="CAMERA is 'sparse'; expected b, r or z"):
         read_spectra(path)
+
+
+def test_without_object_types_the_number_marks_the_sky(tmp_path, spectrum_files):
+    ids = np.array([39633345008634465, 616089241430393241, 0, -7])
+    path = spectrum_files.write_coadd(tmp_path / "a.fits", target_ids=ids)
+    flags = read_spectra(path).flags
+    assert flags.tolist() == [0, Flag.NOT_TARGET, Flag.BAD_TARGETID, Flag.BAD_TARGETID]
+    assert on_target(np.full(4, ""), ids).tolist() == [True, False, False, False]
+    types = np.array(["SKY", "TGT", "TGT", "BAD"])
+    assert on_target(types, ids).tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize("unit", ["electron/Angstrom", "count/A"])

@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
 from quasarloop.errors import DataFormatError, OutputError, TruthError
-from quasarloop.read import named_id, read_spectra, read_truth, write_truth
+from quasarloop.read import named_id, read_spectra, read_truth, read_truths, write_truth
 from quasarloop.truth import SpecType, TruthTable, match_truth
 
 SHARED_COLUMNS = (
@@ -184,6 +185,63 @@ def test_bal_with_nulls_and_as_logical(tmp_path, values, expected):
     columns = {"TARGETID": [1, 2, 3, 4], "SPECTYPE": ["QSO"] * 4, "Z": [2.0] * 4}
     pl.DataFrame(columns | {"IS_BAL": values}).write_parquet(tmp_path / "a.parquet")
     assert read_truth(tmp_path / "a.parquet").bal.tolist() == expected
+
+
+SKY = 616089241430393241  # a TARGETID of DESI with the sky bit
+
+
+def redshifts(path, fibermap=True, **changes):
+    """A catalogue of redrock: eight rows of six targets."""
+    columns = {
+        "TARGETID": np.array([11, 12, 13, 14, 15, SKY, 11, 11]),
+        "Z": np.array([2.0, 0.3, 1.0, -0.005, 0.0, 1.5, 1.9, 1.8]),
+        "ZWARN": np.array([4, 0, 5, 512, 0, 0, 0, 0]),
+        "SPECTYPE": np.array(["QSO", "GALAXY", "QSO", "GALAXY", "STAR", "QSO", "QSO", "QSO"]),
+        "DELTACHI2": np.array([9.0, 50.0, 3.0, 1e99, 90.0, 30.0, 60.0, 40.0]),
+        "OBJTYPE": np.array(["TGT", "TGT", "TGT", "TGT", "BAD", "SKY", "TGT", "TGT"]),
+    } | changes
+    kept = {name: values for name, values in columns.items() if values is not None}
+    if str(path).endswith(".csv"):
+        pl.DataFrame(kept).write_csv(path)
+    elif fibermap:
+        types = {name: kept.pop(name) for name in ("OBJTYPE",) if name in kept}
+        tables = {"REDSHIFTS": kept, "FIBERMAP": {"TARGETID": kept["TARGETID"]} | types}
+        hdus = [fits.table_to_hdu(Table(table, meta={"EXTNAME": n})) for n, table in tables.items()]
+        fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+    else:
+        fits.table_to_hdu(Table(kept)).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["redrock-a.fits", "zpix-a.fits", "QSO_cat.csv"])
+def test_catalogues_of_redrock_are_no_inspections(tmp_path, name, caplog):
+    path = redshifts(tmp_path / name, fibermap=name.startswith("redrock"))
+    with pytest.raises(TruthError, match=rf"{name}: a redshift catalogue.*--unvetted"):
+        read_truth(path)
+    truth = read_truth(path, unvetted=True)
+    assert truth.target_id.tolist() == [12, 13, 14, 15, SKY, 11]
+    # Warnings other than a close second, no data, a broken fibre and the sky never train.
+    assert truth.quality.tolist() == [4, 0, 0, 0, 0, 4]
+    assert truth.trains.tolist() == [True, False, False, False, False, True]
+    assert truth.z[-1] == 1.9  # of a target's rows the clearest one
+    assert "of 8 rows 4 are of targets and without a warning" in caplog.text
+    assert "2 repeats left out" in caplog.text
+    assert read_truths([path], unvetted=True).target_id.tolist() == truth.target_id.tolist()
+
+
+def test_redshifts_without_a_type_of_object_go_by_the_number(tmp_path):
+    truth = read_truth(redshifts(tmp_path / "a.fits", OBJTYPE=None), unvetted=True)
+    assert dict(zip(truth.target_id.tolist(), truth.quality.tolist(), strict=True)) == {
+        **{11: 4, 12: 4, 13: 0, 14: 0, 15: 4},
+        SKY: 0,
+    }
+
+
+def test_a_quality_of_inspectors_goes_before_warnings(tmp_path):
+    table = "TARGETID,SPECTYPE,Z,ZWARN,QUALITY\n1,QSO,2.0,5,3.5\n"
+    assert read_truth(write(tmp_path / "a.csv", table)).quality.tolist() == [3.5]
+    table = "TARGETID,Z,SPECTYPE,ZWARN,VI_z,VI_quality,VI_spectype\n1,0.3,GALAXY,5,2.0,4,QSO\n"
+    assert read_truth(write(tmp_path / "b.csv", table)).z.tolist() == [2.0]
 
 
 def test_float_identifiers_are_refused(tmp_path):

@@ -69,8 +69,9 @@ def put_fits(table: NDArray[np.void], new: NewFits) -> None:
         table: changed in place; its ``*_RR`` columns are filled.
         new: second fits of the same rows.
     """
-    # While redrock's result is not in, readers must not look for one.
-    table["IS_QSO_QN_NEW_RR"] = (new.bits & RerunBit.RERUN) != 0
+    # Readers take Z_NEW where this is True: not while redrock's result is not in, nor where its fit
+    # lies outside the row's prior, as of a TARGETID whose two rows have different priors.
+    table["IS_QSO_QN_NEW_RR"] = new.taken
     table["RERUN_BITS"] = new.bits
     for name in ("Z", "ZERR", "ZWARN", "SPECTYPE", "SUBTYPE", "CHI2", "DELTACHI2", "COEFF"):
         _put(table, f"{name}_NEW", getattr(new, name.lower()))

@@ -31,7 +31,7 @@ from quasarloop.afterburner.survey_targets import SECONDARY_COLUMNS, target_mask
 from quasarloop.columns import Block
 from quasarloop.errors import SelectionError
 from quasarloop.lines import EMISSION_LINES
-from quasarloop.read.desi import TARGET_TYPE
+from quasarloop.read.desi import on_target
 from quasarloop.zwarn import Zwarn
 
 __all__ = ["CatalogueOptions", "network_zwarn", "quasar_rows"]
@@ -91,9 +91,7 @@ def quasar_rows(
     """
     evidence = _evidence(redrock, network, mgii, wise_variable, options)
     recipe = options.recipe
-    # Files without OBJTYPE are of targets only; sky fibres there have negative identifiers.
-    kind = redrock.object_type
-    science = np.where(kind == "", redrock.target_id > 0, kind == TARGET_TYPE)
+    science = on_target(redrock.object_type, redrock.target_id)
     usable = is_usable(_known(redrock, "COADD_FIBERSTATUS"), science, recipe)
     bits = maskbits(evidence, recipe, usable)
     taken = takes_rerun(evidence, recipe)

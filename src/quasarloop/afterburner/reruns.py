@@ -15,7 +15,7 @@ from quasarloop.afterburner.survey_targets import target_mask
 from quasarloop.classes import CONFIDENCE_THRESHOLD, ThresholdOptions, Thresholds
 from quasarloop.errors import SelectionError
 from quasarloop.network.config import NetworkConfig
-from quasarloop.read.desi import TARGET_TYPE
+from quasarloop.read.desi import on_target
 
 __all__ = [
     "PAPER_WIDTH",
@@ -38,7 +38,7 @@ class RerunBit(IntFlag):
 
     RERUN = 1  # redrock was run again, with a prior
     CHANGED = 2  # class or redshift is another one since
-    NOT_TARGET = 4  # sky or broken fibre: OBJTYPE is not TGT
+    NOT_TARGET = 4  # sky or broken fibre by OBJTYPE, without it by TARGETID
     CLASS_NOT_ASKED = 8  # of no requested target class
     NO_SPECTRUM = 16  # nothing the network could read
     NOT_QUASAR = 32  # no quasar by the network
@@ -308,10 +308,7 @@ def unfit_rows(
         SelectionError: a target class the survey's phase does not have.
     """
     bits = np.zeros(len(redrock), dtype=np.int32)
-    kind = redrock.object_type
-    # Where OBJTYPE is unknown, science fibres are those that have a target's number.
-    target = np.where(kind == "", redrock.target_id >= 0, kind == TARGET_TYPE)
-    bits[~target] |= RerunBit.NOT_TARGET
+    bits[~on_target(redrock.object_type, redrock.target_id)] |= RerunBit.NOT_TARGET
     if selection.target_classes:
         mask = target_mask(redrock.phase, selection.target_classes)
         bits[(redrock.target_bits & mask) == 0] |= RerunBit.CLASS_NOT_ASKED

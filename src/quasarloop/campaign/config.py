@@ -68,6 +68,9 @@ class DataSection(_Section):
         source="paper, Section 4: 15,000 of eBOSS, left out from round 2 on",
     )
     borrowed_truth: tuple[str, ...] = option((), "Truth tables of the borrowed spectra.")
+    unvetted: bool = option(
+        False, "Truth tables may be redrock's catalogues, uninspected: rows without a warning."
+    )
     grid: Literal["log", "linear"] = option(
         "log", "Wavelength grid of the network: log (443 bins) or linear (458)."
     )

@@ -18,21 +18,21 @@ from quasarloop.grid import grid_named
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.options import PresetOptions, TrainingOptions
 from quasarloop.options import common_options
-from quasarloop.read import read_truth
+from quasarloop.read import read_truths
 from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store, is_store, iter_store, open_store
-from quasarloop.truth import TruthTable, join_truth
+from quasarloop.truth import TruthTable
 
 __all__ = [
     "EVERY_ROUND",
     "LEDGER",
     "WITHDRAWALS",
     "Stream",
+    "configured_truth",
     "engine_of",
     "ledger_before",
     "network_of",
     "pool_store",
-    "read_truths",
     "seed_number",
     "seed_of",
     "spectra_of_truth",
@@ -135,7 +135,7 @@ def truth_set(context: Context, after_round: int) -> TruthTable:
     return active_truth(read_ledger(folder / LEDGER), up_to_round=after_round)
 
 
-def read_truths(context: Context, paths: tuple[str, ...]) -> TruthTable | None:
+def configured_truth(context: Context, paths: tuple[str, ...]) -> TruthTable | None:
     """Read and join configured truth tables; None where none is configured."""
-    tables = [read_truth(path) for path in context.resolve(paths)]
-    return join_truth(tables) if tables else None
+    unvetted = context.config.data.unvetted
+    return read_truths(context.resolve(paths), unvetted=unvetted) if paths else None

@@ -35,6 +35,7 @@ __all__ = [
     "SkipBad",
     "SpectraPaths",
     "Truth",
+    "Unvetted",
     "Workers",
     "console",
     "name_bad_files",
@@ -67,6 +68,12 @@ SpectraPaths = Annotated[
 ]
 Truth = Annotated[
     list[Path] | None, typer.Option(help="Truth table: CSV, FITS or Parquet; several join.")
+]
+Unvetted = Annotated[
+    bool,
+    typer.Option(
+        help="Take redrock's catalogues as truth too: rows without a warning, uninspected."
+    ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Single-thread processes: one per core.")]
 

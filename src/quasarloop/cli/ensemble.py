@@ -10,6 +10,7 @@ import typer
 from quasarloop.cli.common import (
     OptionsOf,
     Scheduler,
+    Unvetted,
     Workers,
     console,
     plain_console,
@@ -43,6 +44,7 @@ def train(
     *,
     store: StoreFolder,
     truth: Annotated[list[Path], typer.Option(help="Truth table; give several to join them.")],
+    unvetted: Unvetted = False,
     out: Annotated[Path, typer.Option(help="Folder of the ensemble.")],
     options: EnsembleOptions,
     network: PresetOptions,
@@ -65,9 +67,8 @@ def train(
     from quasarloop.ensemble.manifest import open_ensemble
     from quasarloop.ensemble.train import train_ensemble
     from quasarloop.network.labelled import label_spectra
-    from quasarloop.read import read_truth
+    from quasarloop.read import read_truths
     from quasarloop.store import iter_store, open_store
-    from quasarloop.truth import join_truth
 
     spectra = open_store(store)
     options = replace(
@@ -76,7 +77,7 @@ def train(
         training=training,
         start_from=None if start_from is None else open_ensemble(start_from),
     )
-    table = join_truth([read_truth(path) for path in truth])
+    table = read_truths(truth, unvetted=unvetted)
     data, counts = label_spectra(iter_store(spectra), table)
     console.print(counts.describe())
     with progress_bar() as progress:

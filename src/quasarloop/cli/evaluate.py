@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quasarloop.cli.common import Truth, print_table
+from quasarloop.cli.common import Truth, Unvetted, print_table
 from quasarloop.lines import line_label
 
 __all__ = ["app", "compare", "oscillation", "repeats"]
@@ -26,6 +26,7 @@ def evaluate(
         typer.Option(help="Catalogue of quasarloop classify; give several to compare them."),
     ] = None,
     truth: Truth = None,
+    unvetted: Unvetted = False,
     out: Annotated[Path, typer.Option(help="Folder for the numbers and the figure.")] = Path(
         "evaluation"
     ),
@@ -52,12 +53,11 @@ def evaluate(
     from quasarloop.catalogue.classify import catalogue_thresholds, line_columns, read_catalogue
     from quasarloop.evaluate.figures import judgement_figure, save_figure
     from quasarloop.evaluate.judge import judge_catalogue, judgement_record
-    from quasarloop.read import read_truth
+    from quasarloop.read import read_truths
     from quasarloop.tables import read_record
-    from quasarloop.truth import join_truth
 
     folder = check_folder(out)
-    labels = join_truth([read_truth(path) for path in truth])
+    labels = read_truths(truth, unvetted=unvetted)
     judgements = {}
     for path in catalogue:
         block = read_catalogue(path, ["TARGETID"])
@@ -117,6 +117,7 @@ Joint = Annotated[
 def repeats(
     catalogue: Catalogues,
     truth: SameObjects = None,
+    unvetted: Unvetted = False,
     joint: Joint = False,
     out: Out = Path("evaluation-repeats"),
 ) -> None:
@@ -129,7 +130,7 @@ def repeats(
     from quasarloop.evaluate.repeats import catalogue_repeats, repeats_record, scatter_in_bins
 
     column = _column(joint)
-    folder, labels, blocks = _open(out, catalogue, truth, column)
+    folder, labels, blocks = _open(out, catalogue, column, truth, unvetted=unvetted)
     found = {name: catalogue_repeats(block, column, labels) for name, block in blocks.items()}
     bins = {name: scatter_in_bins(one) for name, one in found.items()}
     save_figure(confusion_figure(found), folder / "repeats_confusion.png")
@@ -165,7 +166,7 @@ def compare(
 
     paths = [_as_catalogue(path, spectra, out, name) for path, name in ((a, "a"), (b, "b"))]
     column = _column(joint)
-    folder, _, blocks = _open(out, paths, None, column, names=["a", "b"])
+    folder, _, blocks = _open(out, paths, column, names=["a", "b"])
     rows_a, rows_b = same_rows(blocks["a"], blocks["b"])
     first = {name: values[rows_a] for name, values in blocks["a"].items()}
     second = {name: values[rows_b] for name, values in blocks["b"].items()}
@@ -188,6 +189,7 @@ def compare(
 def oscillation(
     catalogue: Catalogues,
     truth: SameObjects = None,
+    unvetted: Unvetted = False,
     line: Annotated[
         list[str] | None, typer.Option(help="Line column, e.g. CIV; default LYA, CIV, CIII, MgII.")
     ] = None,
@@ -212,7 +214,7 @@ def oscillation(
     from quasarloop.evaluate.redshift_figures import oscillation_figure
     from quasarloop.network.config import NetworkConfig
 
-    folder, labels, blocks = _open(out, catalogue, truth, _column(joint))
+    folder, labels, blocks = _open(out, catalogue, _column(joint), truth, unvetted=unvetted)
     found = measure_lines(
         blocks,
         labels,
@@ -245,17 +247,18 @@ def oscillation(
 def _open(
     out: Path,
     catalogues: list[Path],
-    truth: list[Path] | None,
     column: str,
+    truth: list[Path] | None = None,
     names: list[str] | None = None,
+    *,
+    unvetted: bool = False,
 ) -> Any:
     from quasarloop.artefacts import check_folder
     from quasarloop.catalogue.classify import read_catalogue
-    from quasarloop.read import read_truth
-    from quasarloop.truth import join_truth
+    from quasarloop.read import read_truths
 
     folder = check_folder(out)
-    labels = join_truth([read_truth(path) for path in truth]) if truth else None
+    labels = read_truths(truth, unvetted=unvetted) if truth else None
     needed = ["TARGETID", "OBJECT_ID", "IS_QSO", column, "FLAGS"]
     keys = names or [path.stem for path in catalogues]
     blocks = {key: read_catalogue(path, needed) for key, path in zip(keys, catalogues, strict=True)}

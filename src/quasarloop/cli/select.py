@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quasarloop.cli.common import OptionsOf, Truth, print_table, with_options
+from quasarloop.cli.common import OptionsOf, Truth, Unvetted, print_table, with_options
 from quasarloop.query.options import SelectionOptions
 
 __all__ = ["select"]
@@ -34,6 +34,7 @@ def select(
         typer.Option(help="Cells of `quasarloop som fit` or `assign`; without, no outlier is cut."),
     ] = None,
     truth: Truth = None,
+    unvetted: Unvetted = False,
     store: Annotated[
         Path | None,
         typer.Option(help="The store voted on: adds files and rows, needed by --spread."),
@@ -81,9 +82,8 @@ def select(
     from quasarloop.query.selection_files import store_features, with_sources, write_selection
     from quasarloop.query.som_files import cells_beside
     from quasarloop.query.votes_input import read_target_ids, read_votes_table
-    from quasarloop.read import read_truth
+    from quasarloop.read import read_truths
     from quasarloop.store import open_store
-    from quasarloop.truth import join_truth
 
     shares = _shares(class_share or ())
     usual = 0 if options.spread or shares else RECOMMENDED_PER_CELL
@@ -93,7 +93,7 @@ def select(
         per_cell=(usual if per_cell is None else per_cell) or None,
         class_shares=shares,
     )
-    labels = join_truth([read_truth(path) for path in truth]) if truth else None
+    labels = read_truths(truth, unvetted=unvetted) if truth else None
     known = None if labels is None else KnownObjects(labels.target_id, labels.object_id)
     hidden = KnownObjects(read_target_ids(exclude)) if exclude else None
     cells = None if som is None else cells_beside(som)

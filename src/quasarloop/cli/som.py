@@ -10,6 +10,7 @@ from quasarloop.cli.common import (
     OptionsOf,
     Overwrite,
     Scheduler,
+    Unvetted,
     Workers,
     progress_bar,
     with_options,
@@ -131,6 +132,7 @@ def plot(
     truth: Annotated[
         list[Path] | None, typer.Option(help="Truth table: one panel per class (Fig. 2).")
     ] = None,
+    unvetted: Unvetted = False,
     percentile: Annotated[
         float, typer.Option(min=0, max=100, help="Outline cells below this percentile.")
     ] = SelectionOptions.percentile,
@@ -150,8 +152,7 @@ def plot(
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.som_figures import counts_by_class, counts_figure, walls_figure
     from quasarloop.query.som_files import cells_beside, count_cells, read_map
-    from quasarloop.read import read_truth
-    from quasarloop.truth import join_truth
+    from quasarloop.read import read_truths
 
     folder, map_file = check_folder(out), read_map(som)
     found = cells_beside(cells or som)
@@ -159,7 +160,7 @@ def plot(
     by_class = {}
     if truth:
         ids = found.scan().select("TARGETID", "CELL").collect()
-        labels = join_truth([read_truth(path) for path in truth])
+        labels = read_truths(truth, unvetted=unvetted)
         by_class = counts_by_class(
             ids["TARGETID"].to_numpy(), ids["CELL"].to_numpy(), labels, found.cells
         )

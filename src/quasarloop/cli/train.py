@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quasarloop.cli.common import OptionsOf, Overwrite, console, progress_bar, with_options
+from quasarloop.cli.common import (
+    OptionsOf,
+    Overwrite,
+    Unvetted,
+    console,
+    progress_bar,
+    with_options,
+)
 from quasarloop.network.options import RECOMMENDED, PresetOptions, TrainingOptions
 
 if TYPE_CHECKING:
@@ -29,6 +36,7 @@ def train(
         list[Path], typer.Option(help="Truth table: CSV, FITS or Parquet; several join.")
     ],
     out: Annotated[Path, typer.Option(help="Weights file to write (Keras HDF5, .h5).")],
+    unvetted: Unvetted = False,
     network: PresetOptions,
     start: Annotated[
         Path | None, typer.Option("--from", help="Weights to go on from, in place of --preset.")
@@ -54,7 +62,7 @@ def train(
     from quasarloop.network.weights import Weights, read_weights
     from quasarloop.store import open_store
 
-    files = TrainingFiles(store, truth, out, validation, seed, resume, overwrite)
+    files = TrainingFiles(store, truth, unvetted, out, validation, seed, resume, overwrite)
     first: NetworkConfig | Weights
     if start is None:
         first = network.network(open_store(store).grid)

@@ -17,9 +17,8 @@ from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.training import CHECKPOINT_NAME, TrainingResult, train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import Weights, write_weights
-from quasarloop.read import read_truth
+from quasarloop.read import read_truths
 from quasarloop.store import iter_store, open_store
-from quasarloop.truth import join_truth
 
 __all__ = ["TrainingFiles", "train_to_files"]
 
@@ -31,6 +30,7 @@ class TrainingFiles:
     Attributes:
         store: folder of the store.
         truth: truth tables; of one target's labels the last table's counts.
+        unvetted: take redrock's catalogues as truth too (`quasarloop.read.read_truth`).
         out: weights file to write; history, figure and manifest are written beside it.
         validation: part of the objects held out; 0 trains with all and keeps the last epoch.
         seed: of the split and of the training.
@@ -40,6 +40,7 @@ class TrainingFiles:
 
     store: Path
     truth: Sequence[Path]
+    unvetted: bool
     out: Path
     validation: float
     seed: int
@@ -98,7 +99,7 @@ def train_to_files(
             f"{files.store} is a store on a {store.grid.describe()}, the network on a "
             f"{config.grid.describe()}; ingest the files on the network's grid"
         )
-    truth = join_truth([read_truth(path) for path in files.truth])
+    truth = read_truths(files.truth, unvetted=files.unvetted)
     data, counts = label_spectra(iter_store(store), truth)
     rows = Rows(data.usable_rows)
     if files.validation > 0:

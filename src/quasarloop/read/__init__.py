@@ -9,7 +9,7 @@ from quasarloop.read.detect import (
     read_spectra,
 )
 from quasarloop.read.formats import named_id, sdss_target_id
-from quasarloop.read.truth_tables import read_truth, write_truth
+from quasarloop.read.truth_tables import read_truth, read_truths, write_truth
 
 __all__ = [
     "FORMATS",
@@ -20,6 +20,7 @@ __all__ = [
     "named_id",
     "read_spectra",
     "read_truth",
+    "read_truths",
     "sdss_target_id",
     "write_truth",
 ]

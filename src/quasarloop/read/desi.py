@@ -17,12 +17,14 @@ from quasarloop.read.fits_reader import FitsFile
 from quasarloop.read.formats import Format, Identity, integer_column, wavelengths
 from quasarloop.spectra import Arm, Keys
 
-__all__ = ["DESI_COADD", "DESI_FRAME", "DESI_TABLE", "TARGET_TYPE"]
+__all__ = ["DESI_COADD", "DESI_FRAME", "DESI_TABLE", "TARGET_TYPE", "on_target"]
 
 logger = logging.getLogger(__name__)
 
 # OBJTYPE of a fibre aimed at a target; all others are sky or broken fibres.
 TARGET_TYPE: Final = "TGT"
+# Bit of a TARGETID that marks a place of blank sky. Source: docs/reference/spectra.md.
+_SKY_BIT: Final = 59
 
 _FLUX_NAME: Final = re.compile(r"([BRZ]+)_FLUX")
 # FIBERMAP columns of any file -> our key; of several with one key the first is taken.
@@ -33,6 +35,16 @@ _KEY_COLUMNS: Final = {
 }
 # Header keywords that hold for all rows, used where the FIBERMAP is silent.
 _KEY_CARDS: Final = {card: key for key, column in IDENTITY.items() for card in column.cards}
+
+
+def on_target(object_type: NDArray[np.str_], target_id: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (n,) True for fibres aimed at a target: OBJTYPE is TGT.
+
+    Where OBJTYPE is unknown (``""``) the TARGETID decides: that of a target is positive and has
+    no sky bit.
+    """
+    by_number = (target_id > 0) & ((target_id >> _SKY_BIT) & 1 == 0)
+    return np.asarray(np.where(object_type == "", by_number, object_type == TARGET_TYPE))
 
 
 def _observe_coadd(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
@@ -93,7 +105,8 @@ def _identify(fits: FitsFile, n_rows: int) -> Identity:
     if "tile_id" not in known:
         known |= _tiles_of_exposures(fits, target_id)
     object_type = known.get("object_type", np.full(n_rows, ""))
-    not_target = (object_type != "") & (object_type != TARGET_TYPE)
+    unknown = (object_type == "") & (target_id <= 0)  # has a flag of its own
+    not_target = ~on_target(object_type, target_id) & ~unknown
     try:
         keys = Keys.make(target_id, **known)
     except ValueError as exc:

@@ -1,11 +1,12 @@
-"""Truth tables: visual-inspection CSVs, the DR12Q superset, and our own format.
+"""Truth tables: visual-inspection CSVs, the DR12Q superset, redrock's catalogues, our own format.
 
 The kind is found from the columns. Nothing is guessed about a label: an unknown word, a
 redshift that is no number or two different labels of one target stop the reading.
 """
 
+import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +15,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from quasarloop.artefacts import check_regular
 from quasarloop.errors import TruthError
+from quasarloop.read.desi import on_target
 from quasarloop.read.fits_reader import open_fits
 from quasarloop.read.formats import named_id, sdss_target_id
 from quasarloop.tables import UNREADABLE, read_table, write_table
-from quasarloop.truth import SECURE_QUALITY, SpecType, TruthTable
+from quasarloop.truth import SECURE_QUALITY, SpecType, TruthTable, join_truth
+from quasarloop.zwarn import Zwarn
 
-__all__ = ["read_truth", "write_truth"]
+__all__ = ["read_truth", "read_truths", "write_truth"]
+
+logger = logging.getLogger(__name__)
 
 Table = Mapping[str, NDArray[Any]]  # names in capitals -> values; text where unsure
 Columns = dict[str, NDArray[Any]]  # fields of TruthTable; those a file lacks are left out
@@ -41,33 +46,53 @@ _BAL_WORDS: Final = {
 }
 
 
-def read_truth(path: str | Path) -> TruthTable:
+def read_truth(path: str | Path, *, unvetted: bool = False) -> TruthTable:
     """Read labels from a CSV, FITS or Parquet file of any known kind.
 
     Args:
         path: our own table (TARGETID, SPECTYPE, Z and optionally OBJECT_ID, QUALITY, IS_BAL,
             SOURCE), prospect's inspections (VI_*) or merged inspections (best_*), the
             Superset_DR12Q catalogue, or a ``truth.csv`` with OBJECT_GROUP and SOURCE_OF_LABEL.
+        unvetted: take redrock's catalogues (TARGETID, Z, ZWARN, SPECTYPE) too, which nobody has
+            inspected; rows with a warning, and those of no target, get quality 0.
 
     Returns:
         One row per target, in the file's order; equal repeats are merged.
 
     Raises:
-        TruthError: unknown columns, impossible values, or different labels of one target.
+        TruthError: unknown columns, impossible values, different labels of one target, or a
+            catalogue of redrock and not `unvetted`.
         DataFormatError: the file is missing or damaged.
     """
     file = Path(path)
     table = _load(file)
     for marks, convert in _KINDS:
         if marks <= set(table):
+            vetted = convert is not _own or "ZWARN" not in table or "QUALITY" in table
+            if not vetted and not unvetted:
+                raise TruthError(
+                    f"{file}: a redshift catalogue (it has ZWARN, and no QUALITY), whose labels "
+                    "nobody has inspected; give inspections, or --unvetted (unvetted=True) to take "
+                    "those without a warning"
+                )
             try:
                 columns = convert(file, table)
+                columns = columns if vetted else _without_warning(file, table, columns)
             except (ValueError, TypeError, OverflowError) as exc:
                 raise TruthError(f"{file}: {exc}; correct that value or leave it empty") from exc
             source = np.full(len(columns["target_id"]), file.name)
             return _merge_repeats(file, {"source": source} | columns)
     expected = "; or ".join(" ".join(sorted(marks)) for marks, _ in _KINDS)
     raise TruthError(f"{file}: found the columns {' '.join(table)}; expected {expected}")
+
+
+def read_truths(paths: Iterable[str | Path], *, unvetted: bool = False) -> TruthTable:
+    """Read several tables as one; of one target's labels the last table's wins.
+
+    Raises:
+        TruthError, DataFormatError: as `read_truth`, or no table.
+    """
+    return join_truth([read_truth(path, unvetted=unvetted) for path in paths])
 
 
 def write_truth(truth: TruthTable, path: str | Path) -> None:
@@ -111,7 +136,30 @@ def _load_fits(file: Path) -> Table:
         if not tables:
             raise TruthError(f"{file}: no table in this FITS file; expected one with labels")
         simple = [name for name in tables[0].columns if name in _FITS_COLUMNS]
-        return fits.columns(tables[0], simple)
+        table = fits.columns(tables[0], simple)
+        fibermap = fits.named("FIBERMAP")  # of a redrock file, row by row as its redshifts
+        if "ZWARN" in table and fibermap and fibermap.n_rows == tables[0].n_rows:
+            table = fits.columns(fibermap, ["OBJTYPE"]) | table
+        return table
+
+
+def _without_warning(file: Path, table: Table, columns: Columns) -> Columns:
+    """Give rows of redrock their quality, and keep one row of each target."""
+    ids = columns["target_id"]
+    zwarn = _each(table, "ZWARN", float, np.float64)
+    sound = np.isin(zwarn, (0, Zwarn.SMALL_DELTA_CHI2))  # a close second is common for quasars
+    aimed = on_target(_text(table.get("OBJTYPE", np.full(len(ids), ""))), ids)
+    quality = np.where(sound & aimed, SECURE_QUALITY, 0.0)
+    # Catalogues of many tiles have a target's repeats: its clearest redshift is the label.
+    margin = table.get("DELTACHI2", zwarn).astype(np.float64)
+    order = np.lexsort((-margin, -quality))
+    keep = np.sort(order[np.unique(ids[order], return_index=True)[1]])
+    logger.warning(
+        "%s: labels of redrock, not of inspectors: of %d rows %d are of targets and without a "
+        "warning (ZWARN 0 or 4); the others have quality 0. %d repeats left out",
+        *(file, len(ids), np.count_nonzero(quality), len(ids) - len(keep)),
+    )
+    return {name: values[keep] for name, values in (columns | {"quality": quality}).items()}
 
 
 def _own(file: Path, table: Table) -> Columns:
@@ -201,6 +249,7 @@ _FITS_COLUMNS: Final = {
     *("BEST_SPECTYPE", "BEST_Z", "BEST_QUALITY", "VI_SPECTYPE", "VI_Z", "VI_QUALITY"),
     *("CLASS_PERSON", "Z_CONF_PERSON", "Z_VI", "PLATE", "MJD", "FIBERID", "THING_ID"),
     *("BAL_FLAG_VI", "BI_CIV", "REDROCK_SPECTYPE", "REDROCK_Z"),
+    *("ZWARN", "OBJTYPE", "DELTACHI2"),
 }
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import read_manifest, write_manifest
-from quasarloop.campaign.layout import network_of, read_truths, test_store, thresholds_of
+from quasarloop.campaign.layout import configured_truth, network_of, test_store, thresholds_of
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, validation_data
 from quasarloop.classes import Thresholds
@@ -141,7 +141,7 @@ def _test_data(context: Context) -> TrainingData | None:
     store = test_store(context)
     if store is None or not context.config.evaluation.test:
         return None
-    truth = read_truths(context, context.config.evaluation.test_truth)
+    truth = configured_truth(context, context.config.evaluation.test_truth)
     if truth is None:
         raise CampaignError("test spectra without truth: name it under [evaluation] test_truth")
     return label_spectra(iter_store(store), truth)[0]

@@ -11,8 +11,8 @@ from quasarloop.artefacts import write_manifest
 from quasarloop.campaign.layout import (
     LEDGER,
     WITHDRAWALS,
+    configured_truth,
     engine_of,
-    read_truths,
     store_folder,
 )
 from quasarloop.campaign.ledger import new_ledger, read_ledger, withdraw, write_ledger
@@ -80,10 +80,10 @@ def _history(context: Context) -> pl.DataFrame:
     if context.round_number > 1:
         return read_ledger(context.step_folder("truth", context.round_number - 1) / LEDGER)
     data = context.config.data
-    first = read_truths(context, data.truth)
+    first = configured_truth(context, data.truth)
     if first is None:
         raise CampaignError("no first truth table: name it under [data] in campaign.toml")
-    return new_ledger(first, read_truths(context, data.borrowed_truth))
+    return new_ledger(first, configured_truth(context, data.borrowed_truth))
 
 
 def _files(context: Context) -> Sequence[Path]:

@@ -16,8 +16,8 @@ from quasarloop.campaign.layout import (
     LEDGER,
     WITHDRAWALS,
     Stream,
+    configured_truth,
     ledger_before,
-    read_truths,
     seed_of,
     store_folder,
 )
@@ -151,7 +151,7 @@ def _run(context: Context) -> None:
 
 def _from_oracle(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> None:
     options = context.config.inspection.oracle
-    truth = read_truths(context, options.truth)
+    truth = configured_truth(context, options.truth)
     if truth is None:
         raise CampaignError("the oracle has no truth: name it under [inspection.oracle] truth")
 
