@@ -38,18 +38,18 @@ from quasarloop.network import training
 from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.decode import LineFinds, LineOutputs, classify_finds, decode
 from quasarloop.network.joint import joint_redshifts
+from quasarloop.network.labelled import TrainingData
 from quasarloop.network.loss import LossParts, line_finder_loss, shift_redshift
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.redshift_reading import fit_error_scale, fit_temperature
+from quasarloop.network.rehearsal import mixed_skies, observed
 from quasarloop.network.training import train
 from quasarloop.network.training_run import shift_flux
 from quasarloop.network.weights import read_weights, write_weights
 from quasarloop.simulate.population import Population
-from quasarloop.truth import SpecType
 from redshift_study_table import tables
 from skies import Sky, simulated_sky
-from train_default_weights import mixed_skies, observed
 
 TRAIN_OBJECTS, SKY_OBJECTS, CLASS_OBJECTS = 4000, 6000, 3000
 TRAIN_SEED, CLASS_SEED, SKY_SEEDS = 11, 91, (301, 302)
@@ -211,14 +211,14 @@ def _sky(seed: int, flat: bool) -> Sky:
 
 
 @lru_cache(maxsize=1)
-def _targets() -> dict[str, NDArray[Any]]:
+def _targets() -> TrainingData:
     return observed(Population(), "desi", CLASS_OBJECTS, CLASS_SEED)
 
 
 def _judge(predictors: list[Predictor], moves: tuple[int, ...], seeds: Seeds) -> dict[str, Any]:
     config, targets = predictors[0].config, _targets()
-    quasar = targets["spectype"] == SpecType.QSO
-    finds = decode(_answer(predictors, targets["flux"], ()), config)
+    quasar = targets.is_qso
+    finds = decode(_answer(predictors, targets.flux, ()), config)
     best = finds.confidence[:, list(config.emission_index)].max(axis=1)
     called = best > CONFIDENCE_THRESHOLD
     found: dict[str, Any] = {

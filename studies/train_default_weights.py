@@ -2,10 +2,9 @@
 
     python studies/train_default_weights.py --out src/quasarloop/data/default_weights.h5
 
-Two simulated surveys are mixed: DESI quasar targets with DESI's arms, and a brighter sample flat
-in redshift with the BOSS spectrograph, so that the network knows both instruments and every
-redshift. No real spectrum is used. Part is held out: it calibrates the redshift head. With --work,
-killed and started again it goes on from the last epoch.
+Two simulated surveys are mixed (`quasarloop.network.rehearsal`). No real spectrum is used. Part is
+held out: it calibrates the redshift head. With --work, killed and started again it goes on from the
+last epoch.
 """
 
 import argparse
@@ -15,27 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from quasarloop.grid import LOG_GRID, normalise, rebin
 from quasarloop.network.config import preset
-from quasarloop.network.labelled import TrainingData
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.redshift_reading import calibrate
+from quasarloop.network.rehearsal import mixed_skies
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import read_weights, write_weights
-from quasarloop.simulate.draw import draw_objects
-from quasarloop.simulate.instrument import instrument_named
-from quasarloop.simulate.model import observed_flux
-from quasarloop.simulate.noise import blur, draw_conditions, observe
-from quasarloop.simulate.population import Distribution, Population
-from quasarloop.truth import SpecType
 
-BLOCK = 512
 CALIBRATION_SEED = 1000
-# The second sample: every redshift a quasar can be found at, and bright enough to learn from.
-FLAT_Z = (0.03, 4.5)
-BRIGHT_R = (17.0, 22.5)
 
 
 def main() -> int:
@@ -92,63 +80,6 @@ def _rows(n: int, held_out: int) -> Rows:
     held = np.zeros(n, dtype=bool)
     held[np.linspace(0, n - 1, held_out).astype(np.int64)] = True
     return Rows(np.flatnonzero(~held), np.flatnonzero(held))
-
-
-def mixed_skies(n_objects: int, seed: int) -> TrainingData:
-    """Simulate both surveys, three fifths DESI's."""
-    first = n_objects * 3 // 5
-    desi = observed(Population(), "desi", first, seed)
-    boss = observed(_flat_population(), "sdss", n_objects - first, seed + 1)
-    return TrainingData(
-        **{name: np.concatenate([desi[name], boss[name]]) for name in desi},
-        object_id=np.arange(n_objects, dtype=np.int64),
-        trains=np.ones(n_objects, dtype=bool),
-    )
-
-
-def observed(population: Population, instrument: str, n: int, seed: int) -> dict[str, np.ndarray]:
-    """Simulate spectra of a survey, ready for a network."""
-    blocks = [
-        _block(population, instrument, min(BLOCK, n - start), seed, start)
-        for start in range(0, n, BLOCK)
-    ]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-
-
-def _flat_population() -> Population:
-    usual = Population()
-    quasars = usual.quasars.model_copy(
-        update={
-            "redshift": Distribution(knots=FLAT_Z),
-            "r_mag": Distribution(knots=BRIGHT_R),
-        }
-    )
-    return usual.model_copy(update={"quasars": quasars})
-
-
-def _block(
-    population: Population, instrument: str, n: int, seed: int, start: int
-) -> dict[str, np.ndarray]:
-    survey = instrument_named(instrument)
-    objects = draw_objects(population, n, np.random.SeedSequence(seed), first_index=start)
-    light = observed_flux(objects, survey.wave_aa)
-    rng = np.random.default_rng(np.random.SeedSequence((seed, start)))
-    conditions = draw_conditions(rng, n, len(survey.arms))
-    arms = []
-    for arm in survey.arms:
-        noisy = observe(
-            arm, blur(light[:, arm.pixels], arm.sigma_pixels), conditions, rng.spawn(1)[0]
-        )
-        arms.append((arm.wave_aa, noisy.flux, noisy.ivar))
-    scaled = normalise(*rebin(arms, LOG_GRID))
-    is_qso = objects.spectype == SpecType.QSO
-    return {
-        "flux": scaled.flux,
-        "empty": (-scaled.mean_flux / scaled.rms_flux).astype(np.float32),
-        "spectype": objects.spectype,
-        "z": objects.z,
-        "bal": np.where(is_qso, objects.quasar.bal.is_bal, 0).astype(np.int8),
-    }
 
 
 if __name__ == "__main__":

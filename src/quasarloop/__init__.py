@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quasarloop.api import (
         classify,
+        finetune,
         judge,
         map_store,
         select,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from quasarloop.campaign.run import Campaign
     from quasarloop.ensemble.manifest import Ensemble, open_ensemble
     from quasarloop.ensemble.vote import vote
-    from quasarloop.network.options import TrainingOptions
+    from quasarloop.network.options import FinetuneOptions, TrainingOptions
     from quasarloop.network.weights import read_weights, write_weights
     from quasarloop.query.options import SelectionOptions
     from quasarloop.read import read_spectra, read_truth, write_truth
@@ -35,10 +36,12 @@ __all__ = [
     "Campaign",
     "CampaignOptions",
     "Ensemble",
+    "FinetuneOptions",
     "SelectionOptions",
     "TrainingOptions",
     "__version__",
     "classify",
+    "finetune",
     "ingest",
     "join_truth",
     "judge",
@@ -63,9 +66,11 @@ _HOMES = {
     "Campaign": "quasarloop.campaign.run",
     "CampaignOptions": "quasarloop.campaign.config",
     "Ensemble": "quasarloop.ensemble.manifest",
+    "FinetuneOptions": "quasarloop.network.options",
     "SelectionOptions": "quasarloop.query.options",
     "TrainingOptions": "quasarloop.network.options",
     "classify": "quasarloop.api",
+    "finetune": "quasarloop.api",
     "ingest": "quasarloop.store",
     "join_truth": "quasarloop.truth",
     "judge": "quasarloop.api",

@@ -26,14 +26,19 @@ from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.ensemble.train import train_ensemble as train_members
 from quasarloop.evaluate.judge import Judgement, judge_catalogue
 from quasarloop.grid import WaveGrid
-from quasarloop.network.config import preset
-from quasarloop.network.labelled import hold_out, label_spectra
-from quasarloop.network.options import RECOMMENDED, PresetOptions, TrainingOptions
+from quasarloop.network.config import NetworkConfig, preset
+from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
+from quasarloop.network.options import (
+    RECOMMENDED,
+    FinetuneOptions,
+    PresetOptions,
+    TrainingOptions,
+)
 from quasarloop.network.predict import Predictor
 from quasarloop.network.training import TrainingResult
 from quasarloop.network.training import train as train_network
 from quasarloop.network.training_run import Rows
-from quasarloop.network.weights import default_weights_path, read_weights
+from quasarloop.network.weights import SHIPPED, Weights, read_weights, weights_path
 from quasarloop.query.options import KnownObjects, SelectionOptions, SomOptions
 from quasarloop.query.select import Selection
 from quasarloop.query.select import select as choose
@@ -55,6 +60,7 @@ from quasarloop.truth import TruthTable
 __all__ = [
     "Paths",
     "classify",
+    "finetune",
     "judge",
     "map_store",
     "select",
@@ -95,7 +101,7 @@ def classify(
         WeightsError: weights that cannot be read.
     """
     options = ClassifyOptions(threshold, n_lines, high_z_min)
-    path = Path(weights or default_weights_path())
+    path = weights_path(weights or SHIPPED)
     network = read_weights(path)
     predictor = Predictor(network, device=device)
     grid, columns = predictor.config.grid, catalogue_columns(predictor.config.lines)
@@ -115,6 +121,7 @@ def train(
     truth: TruthTable,
     *,
     network: str = PresetOptions.preset,
+    start: str | Path | Weights | None = None,
     options: TrainingOptions | None = None,
     validation: float = 0.0,
     seed: int = 0,
@@ -126,6 +133,8 @@ def train(
         paths: survey files, folders of them, or a store.
         truth: labels by TARGETID.
         network: preset.
+        start: weights to start from, or their file, or ``"shipped"``; None starts from nothing.
+            `finetune` has the options that suit few labels.
         options: how to train; default: what docs/training.md recommends.
         validation: share of objects to hold out and judge on, in every epoch.
         seed: same seed, same bytes.
@@ -137,13 +146,55 @@ def train(
     Raises:
         TruthError: no spectrum has a label that may train.
     """
-    config = preset(network, **changes)
-    data, _ = label_spectra(_read(paths, config.grid), truth)
-    rows = None
-    if validation:
-        held = hold_out(data, validation, seed)
-        rows = Rows(np.flatnonzero(~held), np.flatnonzero(held))
-    return train_network(data, config, options or RECOMMENDED, seed=seed, rows=rows)
+    first = preset(network, **changes) if start is None else _weights(start)
+    grid = first.grid if isinstance(first, NetworkConfig) else first.config.grid
+    data, _ = label_spectra(_read(paths, grid), truth)
+    rows = _split(data, validation, seed)
+    return train_network(data, first, options or RECOMMENDED, seed=seed, rows=rows)
+
+
+def finetune(
+    paths: Paths,
+    truth: TruthTable,
+    *,
+    start: str | Path | Weights = SHIPPED,
+    options: FinetuneOptions | None = None,
+    validation: float = 0.0,
+    seed: int = 0,
+) -> TrainingResult:
+    """Train weights on, on a survey's labels and on simulated spectra they must not forget.
+
+    Args:
+        paths: survey files, folders of them, or a store.
+        truth: labels by TARGETID.
+        start: weights to start from, or their file; default: those that come with the package.
+        options: how to train, and how many spectra to simulate.
+        validation: share of objects to hold out and judge on, in every epoch.
+        seed: same seed, same bytes.
+
+    Returns:
+        Weights (`quasarloop.write_weights` saves them) and the history of epochs.
+
+    Raises:
+        TruthError: no spectrum has a label that may train.
+    """
+    from quasarloop.network.finetune import finetune as finetune_network  # noqa: PLC0415 -- pydantic
+
+    weights = _weights(start)
+    data, _ = label_spectra(_read(paths, weights.config.grid), truth)
+    rows = _split(data, validation, seed)
+    return finetune_network(weights, data, options, seed=seed, rows=rows)
+
+
+def _weights(start: str | Path | Weights) -> Weights:
+    return start if isinstance(start, Weights) else read_weights(weights_path(start))
+
+
+def _split(data: TrainingData, validation: float, seed: int) -> Rows | None:
+    if not validation:
+        return None
+    held = hold_out(data, validation, seed)
+    return Rows(np.flatnonzero(~held), np.flatnonzero(held))
 
 
 def _read(paths: Paths, grid: WaveGrid) -> Iterator[RebinnedSpectra]:

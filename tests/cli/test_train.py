@@ -100,6 +100,20 @@ def test_goes_on_from_given_weights_with_all_spectra(sky, tmp_path):
     assert np.isnan(read_history(tmp_path / "w.history.parquet")[0].validation_loss)
 
 
+def test_fine_tuning_has_options_of_its_own(sky, tmp_path):
+    store, truth = sky
+    assert run(command(sky, tmp_path / "first.h5")).exit_code == 0
+    out = tmp_path / "w.h5"
+    words = ["train", "--store", str(store), "--truth", str(truth), "--out", str(out)]
+    more = ["--from", str(tmp_path / "first.h5"), "--epochs", "1", "--validation", "0"]
+    result = run([*words, *more, "--rehearsal", "1"])
+    assert result.exit_code == 0, result.output
+    record = read_weights(out).provenance
+    used = {name: record["options"][name] for name in ("epochs", "learning_rate", "batch_size")}
+    assert used == {"epochs": 1, "learning_rate": 1e-3, "batch_size": 64}  # one was given
+    assert (record["n_training_rows"], record["n_rehearsal_rows"]) == (101, 101)
+
+
 def test_killed_and_resumed_gives_the_same_bytes(sky, tmp_path):
     (tmp_path / "whole").mkdir()
     whole = tmp_path / "whole" / "w.h5"

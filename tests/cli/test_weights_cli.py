@@ -7,6 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import quasarloop
 from quasarloop.cli import app
 from quasarloop.errors import OutputError, WeightsError
 from quasarloop.grid import LINEAR_GRID
@@ -110,3 +111,20 @@ def test_bad_files_say_so(tmp_path):
     result = run("convert", tmp_path / "none.h5", tmp_path / "out.h5")
     assert isinstance(result.exception, WeightsError)
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_adapt_writes_weights_with_a_record(file, tmp_path):
+    sky, store, out = tmp_path / "sky", tmp_path / "store", tmp_path / "adapted.h5"
+    truth = quasarloop.simulate_sky(sky, 600, seed=3)
+    assert truth.is_file()
+    quasarloop.ingest(sorted(sky.rglob("coadd-*.fits")), store, LINEAR_GRID)
+    words = ("adapt", "--weights", file, "--store", store, "--out", out)
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert "were quasars" in result.output
+    adapted, before = read_weights(out), read_weights(file)
+    assert adapted.provenance["adapted"]["from_sha256"] == before.digest()
+    for name, array in adapted.arrays.items():
+        assert (array == before.arrays[name]).all() == ("/moving_" not in name)
+    again = run(*words)
+    assert isinstance(again.exception, OutputError)

@@ -4,10 +4,10 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 from rich.console import Console
@@ -45,6 +45,7 @@ __all__ = [
     "progress_bar",
     "start_logging",
     "two_columns",
+    "unless_given",
     "with_options",
 ]
 
@@ -76,6 +77,8 @@ Unvetted = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Single-thread processes: one per core.")]
+
+T = TypeVar("T")
 
 
 def plain_console(**options: Any) -> Console:
@@ -152,6 +155,14 @@ def with_options(**groups: OptionsOf) -> Callable[[Callable[..., None]], Callabl
         return run
 
     return decorate
+
+
+def unless_given(context: typer.Context, options: Any, defaults: T) -> T:
+    """Return other defaults of the same options, with what the command line gave of them."""
+    names = [f.name for f in fields(options)]
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    return replace(defaults, **{name: getattr(options, name) for name in given})  # type: ignore[type-var]  # a dataclass
 
 
 def _annotation(kind: Any, text: Described, name: str | None) -> Any:

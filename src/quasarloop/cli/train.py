@@ -12,9 +12,15 @@ from quasarloop.cli.common import (
     Unvetted,
     console,
     progress_bar,
+    unless_given,
     with_options,
 )
-from quasarloop.network.options import RECOMMENDED, PresetOptions, TrainingOptions
+from quasarloop.network.options import (
+    RECOMMENDED,
+    FinetuneOptions,
+    PresetOptions,
+    TrainingOptions,
+)
 
 if TYPE_CHECKING:
     from quasarloop.network.records import EpochRecord
@@ -39,13 +45,23 @@ def train(
     unvetted: Unvetted = False,
     network: PresetOptions,
     start: Annotated[
-        Path | None, typer.Option("--from", help="Weights to go on from, in place of --preset.")
+        str | None,
+        typer.Option(
+            "--from",
+            help="Weights to train on, in place of --preset: a file, or shipped. Then 10 epochs in "
+            "batches of 64 at a constant 1e-3, unless given.",
+        ),
     ] = None,
+    rehearsal: Annotated[
+        int,
+        typer.Option(min=0, help="With --from: simulated spectra per label, trained on besides."),
+    ] = FinetuneOptions.rehearsal,
     options: TrainingOptions,
     validation: Annotated[
         float, typer.Option(min=0, max=0.9, help="Part of the objects held out; 0: none.")
     ] = 0.3,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    context: typer.Context,
     resume: Annotated[bool, typer.Option(help="Go on with a killed training.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -55,11 +71,13 @@ def train(
     epoch: killed at any moment, the same command with --resume ends with the same bytes.
 
     Example: [bold]quasarloop train --store sky --truth truth.csv --out W.h5 --seed 1[/]
+
+    Fine-tuning: [bold]quasarloop train --from shipped --store sky --truth truth.csv --out W.h5[/]
     """
     from quasarloop.evaluate.figures import history_figure, save_figure
     from quasarloop.network.config import NetworkConfig
     from quasarloop.network.train_files import TrainingFiles, train_to_files
-    from quasarloop.network.weights import Weights, read_weights
+    from quasarloop.network.weights import Weights, read_weights, weights_path
     from quasarloop.store import open_store
 
     files = TrainingFiles(store, truth, unvetted, out, validation, seed, resume, overwrite)
@@ -67,7 +85,8 @@ def train(
     if start is None:
         first = network.network(open_store(store).grid)
     else:
-        weights = read_weights(start)
+        weights = read_weights(weights_path(start))
+        options = unless_given(context, options, FinetuneOptions(rehearsal=rehearsal))
         first = replace(weights, config=replace(weights.config, **network.changes))
     with progress_bar() as progress:
         task = progress.add_task("train", total=options.epochs, note="")

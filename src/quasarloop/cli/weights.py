@@ -85,6 +85,38 @@ def convert(
     typer.echo(f"weights -> {out}")
 
 
+@app.command("adapt")
+def adapt(
+    *,
+    store: Annotated[Path, typer.Option(help="Store of the survey's spectra; no label is read.")],
+    out: Annotated[Path, typer.Option(help="Weights file to write (Keras HDF5, .h5).")],
+    weights: Annotated[str, typer.Option(help="Weights to adapt: a file, or shipped.")] = "shipped",
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure a network's statistics anew, on a survey's own unlabelled spectra.
+
+    For weights that were trained on other spectra than the survey's, before any label is used.
+
+    Example: [bold]quasarloop weights adapt --store sky --out adapted.h5[/]
+    """
+    from quasarloop.artefacts import check_output
+    from quasarloop.network.finetune import adapt_statistics, sample_to_adapt_to
+    from quasarloop.network.weights import read_weights, weights_path, write_weights
+    from quasarloop.store import open_store
+
+    check_output(out, overwrite=overwrite)
+    adapted = adapt_statistics(
+        read_weights(weights_path(weights)), sample_to_adapt_to(open_store(store))
+    )
+    record = adapted.provenance["adapted"]
+    typer.echo(
+        "of {spectra} spectra {quasars_before} were quasars and {quasars_after} are now: "
+        "{became_quasars} became quasars, {ceased_to_be} ceased to be".format(**record)
+    )
+    typer.echo(f"weights -> {out}")
+    write_weights(adapted, out)
+
+
 def _inspect(path: Path, offsets: str, grid: str | None) -> "tuple[Weights, FileFacts]":
     from quasarloop.network.weights import inspect_weights
 

@@ -204,7 +204,11 @@ def purity(found: ArrayLike, true: ArrayLike) -> Share:
 
 
 def threshold_curve(
-    confidence: ArrayLike, true: ArrayLike, thresholds: ArrayLike | None = None
+    confidence: ArrayLike,
+    true: ArrayLike,
+    thresholds: ArrayLike | None = None,
+    *,
+    weight: ArrayLike | None = None,
 ) -> ThresholdCurve:
     """Trace completeness and purity while the confidence threshold moves from 0 to 1.
 
@@ -213,6 +217,7 @@ def threshold_curve(
             n-th most confident where n lines must count. NaN is never found.
         true: (n,) bool.
         thresholds: (m,) increasing; by default every value at which a classification changes.
+        weight: (n,) how many spectra each row counts for; 1 without.
 
     Source: paper, Fig. 7; a spectrum is found if its confidence is strictly above.
     """
@@ -224,27 +229,31 @@ def threshold_curve(
         cuts = np.unique(np.concatenate([[0.0], finite, [1.0]]))
     else:
         cuts = np.asarray(thresholds, dtype=np.float64)
-    ordered_true = np.sort(values[true_])
-    ordered_all = np.sort(values)
-    found_true = len(ordered_true) - np.searchsorted(ordered_true, cuts, side="right")
-    found_all = len(ordered_all) - np.searchsorted(ordered_all, cuts, side="right")
+    counts = np.ones(len(values)) if weight is None else np.asarray(weight, dtype=np.float64)
+    order = np.argsort(values, kind="stable")[::-1]
+    # How many are found if the first 0, 1, 2, … of falling confidence are.
+    n_all = np.append(0.0, np.cumsum(counts[order]))
+    n_true = np.append(0.0, np.cumsum(np.where(true_, counts, 0.0)[order]))
+    found = np.searchsorted(-values[order], -cuts, side="left")
     with np.errstate(invalid="ignore", divide="ignore"):
-        return ThresholdCurve(
-            cuts,
-            found_true / np.float64(len(ordered_true)),
-            found_true / found_all.astype(np.float64),
-        )
+        return ThresholdCurve(cuts, n_true[found] / n_true[-1], n_true[found] / n_all[found])
 
 
-def completeness_at_purity(confidence: ArrayLike, true: ArrayLike, wanted_purity: float) -> float:
+def completeness_at_purity(
+    confidence: ArrayLike,
+    true: ArrayLike,
+    wanted_purity: float,
+    *,
+    weight: ArrayLike | None = None,
+) -> float:
     """Return the best completeness any threshold gives while purity is at least as wanted.
 
-    Confidence and truth are (n,), as in `threshold_curve`; 0 where no threshold is pure enough.
+    Arguments are (n,), as in `threshold_curve`; 0 where no threshold is pure enough.
 
     >>> completeness_at_purity([0.9, 0.8, 0.7, 0.6], [True, True, False, True], 0.99)
     0.6666666666666666
     """
-    curve = threshold_curve(confidence, true)
+    curve = threshold_curve(confidence, true, weight=weight)
     pure = curve.purity >= wanted_purity  # NaN (nothing found) is not pure
     return float(curve.completeness[pure].max()) if pure.any() else 0.0
 

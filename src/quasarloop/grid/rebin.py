@@ -62,7 +62,7 @@ class Normalised(NamedTuple):
     rms_flux: NDArray[np.float64]
 
 
-def rebin(arms: list[tuple[ArrayLike, ArrayLike, ArrayLike]], grid: WaveGrid) -> Rebinned:
+def rebin(arms: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]], grid: WaveGrid) -> Rebinned:
     """Rebin spectra of one or several arms onto a grid.
 
     Args:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,7 +16,15 @@ from quasarloop.quality import UNUSABLE
 from quasarloop.spectra import Flag, RebinnedSpectra
 from quasarloop.truth import SpecType, TruthTable, match_truth
 
-__all__ = ["LabelCounts", "TrainingData", "hold_out", "label_spectra", "split_groups"]
+__all__ = [
+    "NOT_TRAINED",
+    "LabelCounts",
+    "TrainingData",
+    "hold_out",
+    "joined_data",
+    "label_spectra",
+    "split_groups",
+]
 
 # Flags a spectrum must not have to be trained with. Source: paper, Section 4.2 (corrupted
 # spectra were affecting training); a repeated row would only count twice.
@@ -99,6 +107,16 @@ class TrainingData:
     def is_qso(self) -> NDArray[np.bool_]:
         """(n,) True for quasars."""
         return np.asarray(self.spectype == SpecType.QSO)
+
+
+def joined_data(*parts: TrainingData) -> TrainingData:
+    """Put the rows of several sets of labelled spectra below each other."""
+    return TrainingData(
+        **{
+            f.name: np.concatenate([getattr(p, f.name) for p in parts])
+            for f in fields(TrainingData)
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -187,12 +205,9 @@ def label_spectra(
             f"label, {tally['low_quality']} one of low quality, {tally['flagged']} are flagged; "
             f"the truth table has {len(truth)} rows: do both use the same TARGETIDs?"
         )
-    joined = {
-        f.name: np.concatenate([getattr(part, f.name) for part in kept])
-        for f in fields(TrainingData)
-    }
-    joined["object_id"] = _joint_objects(joined["object_id"], np.concatenate(links))
-    data = TrainingData(**joined)
+    data = joined_data(*kept)
+    objects = _joint_objects(data.object_id, np.concatenate(links))
+    data = replace(data, object_id=objects)
     return data, LabelCounts(
         **tally,
         used=len(data),

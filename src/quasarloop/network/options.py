@@ -12,12 +12,13 @@ from quasarloop.classes import CONFIDENCE_THRESHOLD, N_LINES_THRESHOLD, Threshol
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.network.config import NetworkConfig, preset
-from quasarloop.options import check_options, option
+from quasarloop.options import check_options, like, option
 
 __all__ = [
     "DEVICES",
     "RECOMMENDED",
     "Device",
+    "FinetuneOptions",
     "MeanOver",
     "PresetOptions",
     "TrainingOptions",
@@ -142,6 +143,22 @@ class TrainingOptions:
 # What a single network should be trained with. Source: measured, docs/training.md; the defaults of
 # `TrainingOptions` are the released code's for ensembles.
 RECOMMENDED: Final = TrainingOptions(epochs=60, learning_rate=3e-3, schedule="cosine")
+
+
+@dataclass(frozen=True)
+class FinetuneOptions(TrainingOptions):
+    """How to train given weights on (`quasarloop.network.finetune`)."""
+
+    batch_size: int = like(TrainingOptions, "batch_size", 64, source="ours: few labels, many steps")
+    learning_rate: float = like(
+        TrainingOptions, "learning_rate", 1e-3, source="ours, docs/training.md"
+    )
+    rehearsal: int = option(
+        3,
+        "Simulated spectra per label, trained on besides; 0: none.",
+        source="ours, docs/training.md",
+        low=0,
+    )
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import numpy as np
 from quasarloop.artefacts import check_output, checksum, versions, without_nan, write_manifest
 from quasarloop.errors import GridError, OutputError
 from quasarloop.network.config import NetworkConfig
+from quasarloop.network.finetune import finetune
 from quasarloop.network.labelled import LabelCounts, hold_out, label_spectra
-from quasarloop.network.options import TrainingOptions
+from quasarloop.network.options import FinetuneOptions, TrainingOptions
 from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.training import CHECKPOINT_NAME, TrainingResult, train
 from quasarloop.network.training_run import Rows
@@ -107,13 +108,16 @@ def train_to_files(
         rows = Rows(np.flatnonzero(~held), np.flatnonzero(held))
     if on_start is not None:
         on_start(counts, rows)
-    seed, folder = files.seed, files.checkpoints
-    result = train(data, network, options, seed=seed, rows=rows, out_dir=folder, on_epoch=on_epoch)
+    how: dict[str, Any] = {"seed": files.seed, "rows": rows, "out_dir": files.checkpoints}
+    if isinstance(network, Weights) and isinstance(options, FinetuneOptions):
+        result = finetune(network, data, options, on_epoch=on_epoch, **how)
+    else:
+        result = train(data, network, options, on_epoch=on_epoch, **how)
     write_history(result.history, files.history)
     write_weights(result.weights, files.out)
     shards = [shard.name for shard in store.shards]
     write_manifest(files.manifest, _manifest(files, result, counts, shards))
-    shutil.rmtree(folder)
+    shutil.rmtree(files.checkpoints)
     return result
 
 

@@ -21,6 +21,7 @@ from quasarloop.network.records import EpochRecord
 from quasarloop.network.weights import Weights
 
 __all__ = [
+    "FROM_NOTHING",
     "Rows",
     "Run",
     "array_digest",
@@ -31,6 +32,8 @@ __all__ = [
     "shift_randomly",
 ]
 
+# In provenance, as the digest of first weights: they were random.
+FROM_NOTHING: Final = "random"
 # Training batches that calibrate the statistics of batch normalisation: 4096 spectra measure a
 # variance to 2 %, more only cost time.
 _CALIBRATION_BATCHES: Final = 16
@@ -127,7 +130,9 @@ def prepare_run(
 ) -> Run:
     """Check and prepare a training; arguments and errors as `training.train`."""
     config, first_weights = (
-        (network.config, network.digest()) if isinstance(network, Weights) else (network, "random")
+        (network.config, network.digest())
+        if isinstance(network, Weights)
+        else (network, FROM_NOTHING)
     )
     if data.flux.shape[1] != config.grid.n_bins:
         raise GridError(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from quasarloop.network.keras_reading import FileFacts, Offsets, interpret
 from quasarloop.network.model import LineFinder
 
 __all__ = [
+    "SHIPPED",
     "Weights",
     "default_weights_path",
     "from_module",
@@ -34,8 +35,12 @@ __all__ = [
     "read_thresholds",
     "read_weights",
     "to_module",
+    "weights_path",
     "write_weights",
 ]
+
+# What options call the weights that come with the package.
+SHIPPED: Final = "shipped"
 
 
 @dataclass(frozen=True)
@@ -199,6 +204,11 @@ def default_weights_path() -> Path:
             "with `quasarloop train`"
         )
     return path
+
+
+def weights_path(name: str | Path) -> Path:
+    """Return the path of a weights file; ``shipped`` is the one that comes with the package."""
+    return default_weights_path() if str(name) == SHIPPED else Path(name)
 
 
 def _thresholds(provenance: Mapping[str, Any]) -> Thresholds:

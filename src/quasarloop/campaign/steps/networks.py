@@ -6,7 +6,7 @@ Section 4.2); the final network is trained on all of T (paper, Section 4.3).
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.labels import read_control
 from quasarloop.engine import run_tasks
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
+from quasarloop.network.labelled import TrainingData, hold_out, joined_data, label_spectra
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import write_history
 from quasarloop.network.training import train
@@ -150,7 +150,7 @@ def _train(job: _Job, work: _Work) -> str:
     if job.name == FINAL:
         data, validation = own, None
     else:
-        data = _joined(own, work.validation)
+        data = joined_data(own, work.validation)
         validation = np.arange(len(own), len(data))
     result = train(
         data,
@@ -174,15 +174,6 @@ def _held_out(context: Context, data: TrainingData) -> NDArray[np.bool_]:
     fraction = context.config.evaluation.validation
     return hold_out(
         data, fraction, seed_number(context, Stream.VALIDATION, round_number=EVERY_ROUND)
-    )
-
-
-def _joined(first: TrainingData, second: TrainingData) -> TrainingData:
-    return TrainingData(
-        **{
-            f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)])
-            for f in fields(TrainingData)
-        }
     )
 
 

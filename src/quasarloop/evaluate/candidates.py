@@ -1,0 +1,195 @@
+"""Which of several networks leaves a round: judged on labels weighted back to the pool.
+
+Chosen labels are no fair sample of the pool: they are its most confusing spectra. Yet a part of
+each round may be drawn at random from what was left after the choice, and the chosen ones are
+known one by one. Together they give sums over the pool without bias, however the choice was made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from quasarloop.errors import TruthError
+from quasarloop.evaluate.judge import FIXED_PURITIES
+from quasarloop.evaluate.metrics import completeness_at_purity
+
+__all__ = ["CandidateScore", "Candidates", "judge_candidates", "pool_weights"]
+
+# Resamplings behind every error. Source: our choice; it makes an error certain to 5 %.
+N_BOOTSTRAPS: Final = 200
+# Confidences count as at least so far from 0 and 1 in the log loss, or one spectrum would decide.
+# Source: our choice, half the impurity of the purest sample that is judged.
+_LEAST_DOUBT: Final = (1 - FIXED_PURITIES[-1]) / 2
+
+
+def pool_weights(
+    round_number: NDArray[np.integer],
+    at_random: NDArray[np.bool_],
+    n_drawn_from: Mapping[int, int],
+) -> NDArray[np.float64]:
+    """Return how many objects of the pool each labelled object counts for.
+
+    In a round, some objects are chosen by any rule and n others are drawn at random from the N
+    that are then left. All labels known before that draw, each counted once, and the drawn ones,
+    N/n times each, have on average the pool's sums. Rounds with such a draw are averaged, each by
+    its n; labels of later rounds are among what an earlier draw counted for.
+
+    Args:
+        round_number: (n_labels,) round of each label; 0 for the first T.
+        at_random: (n_labels,) True for labels drawn at random from what was left of the pool.
+        n_drawn_from: round → N. It has 0 only if the first T is a random part of the pool;
+            otherwise labels of round 0 are of other spectra, and have weight 0.
+
+    Returns:
+        (n_labels,); for all labels of a campaign, of mean sum N of the pool.
+
+    Raises:
+        TruthError: nothing was drawn at random, or more than there was.
+
+    Source: Horvitz & Thompson 1952 (JASA 47, 663), round by round; Farquhar et al. 2021,
+    arXiv:2101.11665, for one label per round.
+
+    >>> in_round, drawn = np.array([1, 1, 1]), np.array([False, True, True])
+    >>> pool_weights(in_round, drawn, {1: 100}).tolist()
+    [1.0, 50.0, 50.0]
+    """
+    of_pool = (round_number > 0) | (0 in n_drawn_from)
+    n_drawn = {r: int(np.sum(at_random & (round_number == r))) for r in sorted(n_drawn_from)}
+    total = sum(n_drawn.values())
+    if total == 0:
+        raise TruthError(
+            "no label was drawn at random from the pool, so chosen labels cannot be weighted back "
+            "to it; draw part of each round at random (random_share)"
+        )
+    weight = np.zeros(len(round_number))
+    for number, n in n_drawn.items():
+        if n > n_drawn_from[number]:
+            raise TruthError(
+                f"round {number}: {n} labels were drawn at random from {n_drawn_from[number]} "
+                "objects; count the objects that were left when they were drawn"
+            )
+        here = at_random & (round_number == number)
+        known = of_pool & ~here & (round_number <= number)
+        weight[known] += n / total
+        weight[here] += n_drawn_from[number] / total  # n/total, N/n times
+    return weight
+
+
+@dataclass(frozen=True)
+class CandidateScore:
+    """One network on the judged labels, weighted; errors are 1 σ, of a bootstrap over objects.
+
+    Attributes:
+        log_loss, log_loss_error: mean cross-entropy of quasar or not, in nats.
+        at_purity, at_purity_error: completeness at each of `FIXED_PURITIES`.
+        worse_by, worse_by_error: log loss above that of the best candidate, and the error of
+            this difference on the same resampled objects.
+    """
+
+    log_loss: float
+    log_loss_error: float
+    at_purity: tuple[float, ...]
+    at_purity_error: tuple[float, ...]
+    worse_by: float
+    worse_by_error: float
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What became of all candidates.
+
+    Attributes:
+        leaves: name of the one that leaves.
+        scores: by name, in the order given.
+        n_labels: labels they were judged on.
+    """
+
+    leaves: str
+    scores: Mapping[str, CandidateScore]
+    n_labels: int
+
+
+def judge_candidates(
+    confidence: Mapping[str, ArrayLike],
+    is_qso: NDArray[np.bool_],
+    weight: NDArray[np.float64],
+    object_id: NDArray[np.int64],
+    *,
+    seed: int,
+) -> Candidates:
+    """Judge networks on labels that none of them learned from, and decide which leaves.
+
+    The rule: the network of lowest weighted log loss leaves, unless simpler ones, which come
+    first, are worse by less than the error of the difference; then the first of those leaves.
+
+    Args:
+        confidence: name → (n,) confidence that decides (`best_lines`), simplest network first.
+        is_qso: (n,) true class.
+        weight: (n,) of `pool_weights`; labels of weight 0 are left out.
+        object_id: (n,) equal for spectra of one object.
+        seed: of the bootstrap.
+
+    Raises:
+        TruthError: no candidates, or labels of one class only.
+
+    Source: the rule is that of one standard error, Breiman et al. 1984 (Classification and
+    Regression Trees, Section 3.4.3).
+    """
+    counted = weight > 0
+    true, own_weight = is_qso[counted], weight[counted]
+    if not confidence or true.all() or not true.any():
+        raise TruthError(
+            f"{len(confidence)} candidates cannot be compared on {int(true.sum())} quasars and "
+            f"{int((~true).sum())} others; label more of both"
+        )
+    _, objects = np.unique(object_id[counted], return_inverse=True)
+    n_objects = int(objects.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(
+        n_objects, np.full(n_objects, 1 / n_objects), size=N_BOOTSTRAPS
+    )
+    # The labels as they are, then every resampling: (1 + N_BOOTSTRAPS, n).
+    weights = np.concatenate([own_weight[None], drawn[:, objects] * own_weight])
+    rows = {name: np.asarray(c, dtype=np.float64)[counted] for name, c in confidence.items()}
+    losses = {name: _log_loss(c, true, weights) for name, c in rows.items()}
+    best = min(losses, key=lambda name: losses[name][0])
+    scores = {
+        name: _score(c, true, weights, losses[name], losses[best]) for name, c in rows.items()
+    }
+    leaves = next(name for name, s in scores.items() if s.worse_by <= s.worse_by_error)
+    return Candidates(leaves, scores, len(true))
+
+
+def _log_loss(
+    confidence: NDArray[np.float64], true: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weighted log loss under each row of weights, (k, n) → (k,)."""
+    right = np.where(true, confidence, 1 - confidence)
+    loss = -np.log(np.clip(right, _LEAST_DOUBT, 1 - _LEAST_DOUBT))
+    return np.asarray(weights @ loss / weights.sum(axis=1))
+
+
+def _score(
+    confidence: NDArray[np.float64],
+    true: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    loss: NDArray[np.float64],
+    best_loss: NDArray[np.float64],
+) -> CandidateScore:
+    complete = np.array(
+        [
+            [completeness_at_purity(confidence, true, purity, weight=w) for w in weights]
+            for purity in FIXED_PURITIES
+        ]
+    )
+    excess = loss - best_loss
+    return CandidateScore(
+        log_loss=float(loss[0]),
+        log_loss_error=float(np.std(loss[1:])),
+        at_purity=tuple(complete[:, 0].tolist()),
+        at_purity_error=tuple(np.std(complete[:, 1:], axis=1).tolist()),
+        worse_by=float(excess[0]),
+        worse_by_error=float(np.std(excess[1:])),
+    )

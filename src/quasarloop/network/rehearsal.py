@@ -1,0 +1,96 @@
+"""Labelled spectra of the built-in sky, in memory: what networks that ship learn, and rehearse.
+
+Two surveys are mixed: quasar targets as DESI sees them, and a brighter sample flat in redshift seen
+by the BOSS spectrograph, so that a network knows both instruments and every redshift.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from quasarloop.grid import LOG_GRID, WaveGrid, normalise, rebin
+from quasarloop.network.labelled import TrainingData, joined_data
+from quasarloop.simulate.draw import draw_objects
+from quasarloop.simulate.instrument import instrument_named
+from quasarloop.simulate.model import observed_flux
+from quasarloop.simulate.noise import blur, draw_conditions, observe
+from quasarloop.simulate.population import Distribution, Population
+from quasarloop.truth import SpecType
+
+__all__ = ["mixed_skies", "observed"]
+
+# Spectra simulated at once.
+_BLOCK: Final = 512
+# The second sample: every redshift a quasar can be found at, and bright enough to learn from.
+_FLAT_Z: Final = (0.03, 4.5)
+_BRIGHT_R: Final = (17.0, 22.5)
+
+
+def mixed_skies(n: int, seed: int, grid: WaveGrid = LOG_GRID) -> TrainingData:
+    """Simulate labelled spectra of both surveys, three fifths DESI's.
+
+    Args:
+        n: spectra, at least 1.
+        seed: same seed, same bytes.
+        grid: of the network.
+    """
+    desi = n * 3 // 5
+    surveys = (Population(), "desi", desi, seed), (_flat_population(), "sdss", n - desi, seed + 1)
+    both = joined_data(*(observed(*survey, grid) for survey in surveys if survey[2]))
+    return replace(both, object_id=np.arange(n))  # every spectrum is of another object
+
+
+def observed(
+    population: Population, instrument: str, n: int, seed: int, grid: WaveGrid = LOG_GRID
+) -> TrainingData:
+    """Simulate labelled spectra of one survey.
+
+    Args:
+        population: what there is to see.
+        instrument: ``"desi"`` or ``"sdss"``.
+        n: spectra, at least 1.
+        seed: same seed, same bytes.
+        grid: of the network.
+    """
+    blocks = (
+        _block(population, instrument, min(_BLOCK, n - start), seed, start, grid)
+        for start in range(0, n, _BLOCK)
+    )
+    return joined_data(*blocks)
+
+
+def _flat_population() -> Population:
+    usual = Population()
+    quasars = usual.quasars.model_copy(
+        update={
+            "redshift": Distribution(knots=_FLAT_Z),
+            "r_mag": Distribution(knots=_BRIGHT_R),
+        }
+    )
+    return usual.model_copy(update={"quasars": quasars})
+
+
+def _block(
+    population: Population, instrument: str, n: int, seed: int, start: int, grid: WaveGrid
+) -> TrainingData:
+    survey = instrument_named(instrument)
+    objects = draw_objects(population, n, np.random.SeedSequence(seed), first_index=start)
+    light = observed_flux(objects, survey.wave_aa)
+    rng = np.random.default_rng(np.random.SeedSequence((seed, start)))
+    conditions = draw_conditions(rng, n, len(survey.arms))
+    arms = []
+    for arm in survey.arms:
+        noisy = observe(
+            arm, blur(light[:, arm.pixels], arm.sigma_pixels), conditions, rng.spawn(1)[0]
+        )
+        arms.append((arm.wave_aa, noisy.flux, noisy.ivar))
+    scaled = normalise(*rebin(arms, grid))
+    is_qso = objects.spectype == SpecType.QSO
+    return TrainingData.make(
+        scaled.flux,
+        objects.spectype,
+        objects.z,
+        bal=np.where(is_qso, objects.quasar.bal.is_bal, 0),
+        empty=-scaled.mean_flux / scaled.rms_flux,
+    )

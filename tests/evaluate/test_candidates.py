@@ -1,0 +1,179 @@
+"""The pool's numbers from chosen labels: planted truth; and the rule that picks."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quasarloop.errors import TruthError
+from quasarloop.evaluate.candidates import judge_candidates, pool_weights
+from quasarloop.evaluate.metrics import completeness_at_purity, threshold_curve
+
+N = 4000
+
+
+def pool(seed=0):
+    """Confidences of a network that is right as often as it states, and the truth."""
+    rng = np.random.default_rng(seed)
+    confidence = rng.beta(0.3, 0.3, N)
+    return confidence, rng.random(N) < confidence
+
+
+def campaign(confidence, rng, n_first=0, chosen=(150, 150), drawn=(100, 50)):
+    """Label the most confusing and some random ones, round after round; return as arrays."""
+    left, label = np.arange(N), []
+    left_over = {}
+    if n_first:
+        first = rng.choice(left, n_first, replace=False)
+        left_over[0] = len(left)
+        label += [(i, 0, True) for i in first]
+        left = np.setdiff1d(left, first)
+    for number, (n_chosen, n_drawn) in enumerate(zip(chosen, drawn, strict=True), start=1):
+        doubt = np.abs(confidence[left] - 0.5)
+        best = left[np.argsort(doubt)[:n_chosen]]
+        left = np.setdiff1d(left, best)
+        left_over[number] = len(left)
+        random = rng.choice(left, n_drawn, replace=False)
+        left = np.setdiff1d(left, random)
+        label += [(i, number, False) for i in best] + [(i, number, True) for i in random]
+    index, number, at_random = map(np.array, zip(*label, strict=True))
+    return index, number, at_random, left_over
+
+
+def log_loss(confidence, true):
+    right = np.clip(np.where(true, confidence, 1 - confidence), 1e-3, 1 - 1e-3)
+    return -np.log(right)
+
+
+@pytest.mark.parametrize("n_first", [0, 100])
+def test_weights_recover_the_pool_from_chosen_labels(n_first):
+    confidence, true = pool()
+    rng = np.random.default_rng(1)
+    truth = [log_loss(confidence, true).mean(), true.mean()]
+    weighted, plain = [], []
+    for _ in range(400):
+        index, number, at_random, left = campaign(confidence, rng, n_first)
+        weight = pool_weights(number, at_random, left)
+        values = np.array([log_loss(confidence, true)[index], true[index]])
+        weighted.append(values @ weight / N)
+        plain.append(values.mean(axis=1))
+    mean, error = np.mean(weighted, axis=0), np.std(weighted, axis=0) / np.sqrt(400)
+    assert (np.abs(mean - truth) < 3.5 * error).all()
+    assert np.abs(np.mean(plain, axis=0) - truth)[0] > 20 * error[0]  # chosen ones are confusing
+
+
+def test_completeness_at_purity_of_the_pool():
+    confidence, true = pool(3)
+    rng = np.random.default_rng(4)
+    truth = completeness_at_purity(confidence, true, 0.9)
+    weighted, plain = [], []
+    for _ in range(100):
+        index, number, at_random, left = campaign(confidence, rng, 300, (300,), (300,))
+        weight = pool_weights(number, at_random, left)
+        c, t = confidence[index], true[index]
+        weighted.append(completeness_at_purity(c, t, 0.9, weight=weight))
+        plain.append(completeness_at_purity(c, t, 0.9))
+    assert abs(np.mean(weighted) - truth) < 0.04
+    assert abs(np.mean(plain) - truth) > 0.1
+
+
+@given(
+    first=st.integers(0, 30),
+    rounds=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=4),
+)
+def test_weights_add_up_to_the_pool(first, rounds):
+    confidence, _ = pool()
+    chosen, drawn = zip(*rounds, strict=True)
+    if not first + sum(drawn):
+        return
+    rng = np.random.default_rng(0)
+    _, number, at_random, left = campaign(confidence, rng, first, chosen, drawn)
+    assert pool_weights(number, at_random, left).sum() == pytest.approx(N)
+
+
+def test_a_first_t_of_another_survey_counts_for_nothing():
+    number, at_random = np.array([0, 0, 1, 1]), np.array([False, False, False, True])
+    assert pool_weights(number, at_random, {1: 7}).tolist() == [0, 0, 1, 7]
+
+
+def test_rounds_by_hand():
+    # Round 1: one chosen, one of 8 at random; round 2: one chosen, three of 6 at random.
+    number = np.array([1, 1, 2, 2, 2, 2])
+    at_random = np.array([False, True, False, True, True, True])
+    weight = pool_weights(number, at_random, {1: 8, 2: 6})
+    # A quarter of round 1's (1, 8, 0, 0, 0, 0) and three of round 2's (1, 1, 1, 2, 2, 2).
+    assert weight.tolist() == [1.0, 2.75, 0.75, 1.5, 1.5, 1.5]
+
+
+def test_without_a_random_part_nothing_can_be_weighted():
+    with pytest.raises(TruthError, match="random_share"):
+        pool_weights(np.array([1, 1]), np.array([False, False]), {1: 10})
+    with pytest.raises(TruthError, match="drawn at random from 1"):
+        pool_weights(np.array([1, 1]), np.array([True, True]), {1: 1})
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.integers(1, 4)), min_size=1))
+def test_whole_weights_are_repeated_rows(rows):
+    value, true, weight = (np.array(column) for column in zip(*rows, strict=True))
+    cuts = np.arange(11) / 10
+    one = threshold_curve(value / 10, true, cuts, weight=weight)
+    many = threshold_curve(np.repeat(value / 10, weight), np.repeat(true, weight), cuts)
+    np.testing.assert_array_equal(one.completeness, many.completeness)
+    np.testing.assert_array_equal(one.purity, many.purity)
+
+
+def blurred(confidence, scatter, seed):
+    logit = np.log(confidence / (1 - confidence))
+    noise = np.random.default_rng(seed).normal(0, scatter, len(logit))
+    return 1 / (1 + np.exp(-logit - noise))
+
+
+def judged(true, seed=0, **confidence):
+    return judge_candidates(confidence, true, np.ones(len(true)), np.arange(len(true)), seed=seed)
+
+
+def test_the_clearly_better_network_leaves():
+    confidence, true = pool(5)
+    result = judged(true, head=blurred(confidence, 1.5, 1), tuned=confidence)
+    assert result.leaves == "tuned"
+    head, tuned = result.scores["head"], result.scores["tuned"]
+    assert tuned.worse_by == tuned.worse_by_error == 0
+    assert head.worse_by == pytest.approx(head.log_loss - tuned.log_loss)
+    assert head.worse_by > 3 * head.worse_by_error > 0
+
+
+def test_of_equals_the_simpler_network_leaves():
+    confidence, true = pool(6)
+    nearly = blurred(confidence, 0.02, 2)
+    assert judged(true, head=nearly, tuned=confidence).leaves == "head"
+    assert judged(true, head=confidence, tuned=nearly).leaves == "head"
+
+
+def test_errors_are_the_scatter_over_skies():
+    made = [judged(t, one=c).scores["one"] for c, t in (pool(seed) for seed in range(60))]
+    scatter = np.std([score.log_loss for score in made])
+    assert np.mean([score.log_loss_error for score in made]) == pytest.approx(scatter, rel=0.3)
+
+
+def test_spectra_of_one_object_are_drawn_together():
+    confidence, true = pool(7)
+    alone = judged(true, one=confidence).scores["one"]
+    four = judge_candidates(
+        {"one": np.repeat(confidence, 4)},
+        np.repeat(true, 4),
+        np.ones(4 * N),
+        np.repeat(np.arange(N), 4),
+        seed=0,
+    ).scores["one"]
+    assert four.log_loss == pytest.approx(alone.log_loss)
+    assert four.log_loss_error == pytest.approx(alone.log_loss_error)
+
+
+def test_labels_of_weight_0_are_left_out_and_one_class_is_no_test():
+    confidence, true = pool(8)
+    weight = (np.arange(N) % 2).astype(float)
+    result = judge_candidates({"one": confidence}, true, weight, np.arange(N), seed=0)
+    assert result.n_labels == N // 2
+    assert judged(true[1::2], one=confidence[1::2]).scores == result.scores
+    with pytest.raises(TruthError, match="quasars and 0 others"):
+        judge_candidates({"one": confidence}, true, true.astype(float), np.arange(N), seed=0)
