@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quasarloop.catalogue.classify import line_columns, read_catalogue
-from quasarloop.columns import catalogue_columns
+from quasarloop.columns import catalogue_columns, integer_id
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.lines import NETWORK_LINES
 from quasarloop.tables import UNREADABLE, new_fits, open_writer, read_table, write_table
@@ -177,6 +177,40 @@ def test_whole_tables_come_back(tmp_path, kind, n_rows):
     np.testing.assert_array_equal(back["Z"].astype(float), [1.5, np.nan][:n_rows])
     np.testing.assert_array_equal(back["Q"].astype(float), [np.nan, 2.0][:n_rows])
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("cell", "complaint"),
+    [
+        ("", "TARGETID is blank; every row needs one"),
+        ("3.96333E+16", "TARGETID is .* and not an integer; .*export the table again"),
+        ("0x10", "TARGETID is '0x10' and not an integer"),
+        ("star", "TARGETID is 'star' and not an integer"),
+        ("9223372036854775808", "TARGETID is 9223372036854775808, which does not fit"),
+        ("1" * 40, "TARGETID is '1+' and not an integer; identifiers have up to 19 digits"),
+    ],
+)
+def test_rows_without_an_identifier_are_named(tmp_path, cell, complaint):
+    path = tmp_path / "cat.csv"
+    path.write_text(f"TARGETID,Z\n{BIG},1.5\n{cell},2.5\n{BIG},3.5\n")
+    with pytest.raises(DataFormatError, match=rf"cat\.csv: row 1 .*{complaint}"):
+        read_table(path)
+
+
+def test_identifiers_stay_whole_beside_a_blank_and_as_floats(tmp_path):
+    pl.DataFrame({"TARGETID": [BIG, None]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataFormatError, match=r"a\.parquet: row 1 .*TARGETID is blank"):
+        read_table(tmp_path / "a.parquet")
+    pl.DataFrame({"TARGETID": [7.0, 8.0]}).write_parquet(tmp_path / "b.parquet")
+    assert read_table(tmp_path / "b.parquet")["TARGETID"].dtype == np.int64  # exact so far
+    pl.DataFrame({"TARGETID": [7.0, float(BIG)]}).write_parquet(tmp_path / "c.parquet")
+    with pytest.raises(DataFormatError, match=r"row 1 .*not an integer"):
+        read_table(tmp_path / "c.parquet")
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_any_64_bit_identifier_is_read(number):
+    assert integer_id(number) == integer_id(f" {number}") == number
 
 
 def test_csv_values_are_kept_as_written_on_request(tmp_path):

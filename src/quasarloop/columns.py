@@ -5,6 +5,7 @@ catalogues take names and types from here. A new one is a new field; those surve
 it under other names list them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -28,6 +29,8 @@ __all__ = [
     "check_lengths",
     "columns_named",
     "columns_of_lines",
+    "integer_id",
+    "integer_ids",
 ]
 
 Index = slice | NDArray[np.integer] | NDArray[np.bool_]
@@ -37,6 +40,54 @@ Block = dict[str, NDArray[np.generic]]
 
 # Kind of a column -> type of its values in memory and in stores, and the value that means unknown.
 _IN_MEMORY: Final = {"i": ("i8", -1), "f": ("f8", np.nan), "U": ("U", "")}
+
+
+# A number beyond it is not always held exactly by a float.
+_EXACT_IN_FLOAT: Final = 2**53
+
+
+def integer_id(value: object, name: str = "TARGETID") -> int:
+    """Return the 64-bit identifier in a cell of a file: a whole number, as number or text.
+
+    Raises:
+        ValueError: anything else; the message names the column and the remedy.
+
+    >>> integer_id(" 39633345008634465 ")
+    39633345008634465
+    """
+    text = "" if value is None or value != value else str(value).strip()  # noqa: PLR0124 -- NaN
+    if not text:
+        raise ValueError(f"{name} is blank; every row needs one: fill it in, or take the row out")
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_IN_FLOAT:
+        return int(value)
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text):
+        raise ValueError(
+            f"{name} is {text!r} and not an integer; identifiers have up to 19 digits, no point, "
+            "exponent or letter: where a spreadsheet changed it, export the table again with the "
+            "column as text"
+        )
+    if not -(2**63) <= int(text) < 2**63:
+        raise ValueError(
+            f"{name} is {text}, which does not fit into 64 bits; take the survey's identifier"
+        )
+    return int(text)
+
+
+def integer_ids(values: NDArray[Any], name: str) -> NDArray[np.int64]:
+    """Return a column of identifiers as int64, whatever a blank or a spreadsheet made of it.
+
+    Raises:
+        ValueError: as `integer_id`, with the row.
+    """
+    if values.dtype.kind == "i":
+        return values.astype(np.int64)
+    ids = []
+    for row, value in enumerate(values.tolist()):
+        try:
+            ids.append(integer_id(value, name))
+        except ValueError as exc:
+            raise ValueError(f"row {row} (the first is 0): {exc}") from exc
+    return np.array(ids, np.int64)
 
 
 @dataclass(frozen=True)

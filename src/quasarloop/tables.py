@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_output, check_regular, open_input, write_atomically
-from quasarloop.columns import Block, Column
-from quasarloop.errors import OutputError
+from quasarloop.columns import Block, Column, integer_ids
+from quasarloop.errors import DataFormatError, OutputError
 
 __all__ = ["UNREADABLE", "new_fits", "open_writer", "read_record", "read_table", "write_table"]
 
@@ -240,12 +240,27 @@ def read_table(path: str | Path, *, as_text: bool = False) -> Block:
             and lines starting with ``#`` are comments.
 
     Returns:
-        Column name -> (n,) array; words as str, missing ones ``""``, missing numbers NaN.
+        Column name -> (n,) array; words as str, missing ones ``""``, missing numbers NaN;
+        identifiers, unless `as_text`, as int64.
 
     Raises:
         OSError, ValueError, PolarsError: see `UNREADABLE`.
+        DataFormatError: an identifier is blank, or no 64-bit integer.
     """
     file = Path(path)
+    block = _read_columns(file, as_text=as_text)
+    try:
+        ids = {n: integer_ids(block[n], n) for n in block if _is_identifier(n) and not as_text}
+    except ValueError as exc:
+        raise DataFormatError(f"{file}: {exc}") from exc
+    return block | ids
+
+
+def _is_identifier(name: str) -> bool:
+    return name.upper() in ("TARGETID", "OBJECT_ID")
+
+
+def _read_columns(file: Path, *, as_text: bool) -> Block:
     kind = _kind_of(file)
     if kind == "fits":
         return _read_fits(file)
@@ -256,7 +271,14 @@ def read_table(path: str | Path, *, as_text: bool = False) -> Block:
         return {name: np.asarray(table[name]) for name in table.colnames}
     if as_text:
         return _from_polars(pl.read_csv(file, infer_schema=False))
-    return _from_polars(pl.read_csv(file, comment_prefix="#", infer_schema_length=None))
+    # One spoilt cell would change the type of all identifiers: they stay text where there is one.
+    names = pl.read_csv(file, comment_prefix="#", n_rows=0).columns
+    as_words = {name: pl.String for name in names if _is_identifier(name)}
+    frame = pl.read_csv(
+        file, comment_prefix="#", infer_schema_length=None, schema_overrides=as_words
+    )
+    numbers = frame.select(pl.col(list(as_words)).cast(pl.Int64, strict=False))
+    return _from_polars(frame.with_columns(n for n in numbers if n.null_count() == 0))
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
@@ -299,10 +321,15 @@ def _ecsv_table(path: Path) -> Any:
 
 def _from_polars(frame: pl.DataFrame) -> Block:
     words = frame.with_columns(pl.selectors.string().fill_null(""))
-    return {
-        c.name: np.array(c.to_list(), np.str_) if c.dtype == pl.String else c.to_numpy()
-        for c in words
-    }
+    return {c.name: _column_values(c) for c in words}
+
+
+def _column_values(column: pl.Series) -> NDArray[Any]:
+    if column.dtype == pl.String:
+        return np.array(column.to_list(), np.str_)
+    if column.null_count() and _is_identifier(column.name):
+        return np.array(column.to_list(), object)  # as floats they would lose digits
+    return column.to_numpy()
 
 
 def _native(values: NDArray[Any]) -> NDArray[Any]:

@@ -99,7 +99,7 @@ def test_only_a_clear_word_makes_a_bal(tmp_path, comment, bal):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("x,ada,4,2.1,QSO,", "line 2.*invalid literal"),
+        ("x,ada,4,2.1,QSO,", "line 2: TARGETID is 'x' and not an integer"),
         ("9223372036854775808,ada,4,2.1,QSO,", "64 bits"),
         ("7,ada,7,2.1,QSO,", "quality is 7"),
         ("7,ada,4,two,QSO,", "line 2.*float"),

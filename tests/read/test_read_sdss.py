@@ -68,6 +68,20 @@ def test_without_object_table_the_header_identifies(tmp_path, spectrum_files):
         read_spectra(tmp_path / "bad.fits")
 
 
+def test_without_the_fibres_place_the_plates_is_not_taken(tmp_path, spectrum_files):
+    hdus = spectrum_files.spec_hdus()
+    columns = [c for c in hdus[2].columns if c.name.upper() not in ("PLUG_RA", "PLUG_DEC")]
+    hdus[2] = fits.BinTableHDU.from_columns(columns)
+    hdus[0].header["RA"], hdus[0].header["DEC"] = 151.7, 2.9  # where the plate's centre is
+    hdus.writeto(tmp_path / "a.fits")
+    keys = read_spectra(tmp_path / "a.fits").keys
+    assert np.isnan([keys.ra_deg[0], keys.dec_deg[0]]).all()
+    hdus[0].header["PLUG_RA"], hdus[0].header["PLUG_DEC"] = 150.5, 2.25
+    hdus.writeto(tmp_path / "b.fits")
+    keys = read_spectra(tmp_path / "b.fits").keys
+    assert (keys.ra_deg[0], keys.dec_deg[0]) == (150.5, 2.25)
+
+
 def test_sky_fibre(tmp_path, spectrum_files):
     path = spectrum_files.write_spec(tmp_path / "a.fits", object_type="SKY")
     assert read_spectra(path).flags.tolist() == [Flag.NOT_TARGET]

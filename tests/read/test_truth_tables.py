@@ -160,9 +160,12 @@ def test_identical_repeats_are_merged_and_different_ones_named(tmp_path):
         ("1,QSO,2.0,4\n2,QSO,high,4\n", "row 1: Z 'high' is not a number"),
         ("1,QSO,21.0,4\n", "row 0: Z 21.0 is outside"),
         ("1,QSO,2.0,5\n", "row 0: QUALITY 5.0 is outside 0.0 … 4.0"),
-        ("1.5,QSO,2.0,4\n", "row 0: TARGETID '1.5' is not an integer"),
-        (",QSO,2.0,4\n", "row 0: TARGETID '' is not an integer"),
-        ("99999999999999999999,QSO,2.0,4\n", "bad.csv"),
+        ("1.5,QSO,2.0,4\n", r"row 0 .*TARGETID is '1.5' and not an integer"),
+        (",QSO,2.0,4\n", "row 0 .*TARGETID is blank; every row needs one"),
+        ("1,QSO,2.0,4\n9223372036854775808,QSO,2.0,4\n", "row 1 .*does not fit into 64 bits"),
+        ("0x10,QSO,2.0,4\n", "row 0 .*TARGETID is '0x10' and not an integer.*no point, exponent"),
+        ("3.96333E+16,QSO,2.0,4\n", "row 0 .*a spreadsheet changed it, export the table again"),
+        ("star,QSO,2.0,4\n", "row 0 .*TARGETID is 'star'"),
     ],
 )
 def test_impossible_values_are_named_with_their_row(tmp_path, rows, complaint):
@@ -247,7 +250,7 @@ def test_a_quality_of_inspectors_goes_before_warnings(tmp_path):
 def test_float_identifiers_are_refused(tmp_path):
     frame = pl.DataFrame({"TARGETID": [3.9e16], "SPECTYPE": ["QSO"], "Z": [2.0]})
     frame.write_parquet(tmp_path / "bad.parquet")
-    with pytest.raises(TruthError, match="cannot hold 64-bit identifiers"):
+    with pytest.raises(TruthError, match=r"row 0 .*TARGETID is '3.9e.16' and not an integer"):
         read_truth(tmp_path / "bad.parquet")
 
 

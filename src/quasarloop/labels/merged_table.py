@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from quasarloop.columns import integer_id
 from quasarloop.errors import InspectionError
 from quasarloop.labels.merge import Merged
 from quasarloop.labels.verdict import QUALITIES, clean_issues
@@ -65,7 +66,7 @@ def read_merged(path: str | Path) -> dict[int, Merged]:
         if missing:
             raise InspectionError(f"{file}: no column {', '.join(missing)}")
         try:
-            target, value = int(str(row["TARGETID"])), _merged(row)
+            target, value = integer_id(row["TARGETID"]), _merged(row)
         except (ValueError, InspectionError) as exc:
             raise InspectionError(f"{file}: row {number}: {exc}") from exc
         if target in merged:

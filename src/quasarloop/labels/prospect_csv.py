@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from quasarloop.artefacts import write_atomically
+from quasarloop.columns import integer_id
 from quasarloop.errors import InspectionError
 from quasarloop.labels.verdict import MAX_COMMENT, Verdict, clean
 from quasarloop.truth import SpecType
@@ -122,18 +123,11 @@ def _inspection(row: Mapping[str, Any]) -> Inspection:
         raise InspectionError("more or fewer fields than the header; is a comma unquoted?")
     words = {name: str(value) for name, value in row.items()}
     return Inspection(
-        target_id=_target(words["TARGETID"]),
+        target_id=integer_id(words["TARGETID"]),
         scanner=words["VI_scanner"].strip(),
         verdict=_verdict(words),
         columns=words,
     )
-
-
-def _target(word: str) -> int:
-    target = int(word)
-    if not -(2**63) <= target < 2**63:
-        raise InspectionError(f"TARGETID {word} does not fit into 64 bits")
-    return target
 
 
 def _verdict(words: Mapping[str, str]) -> Verdict:

@@ -35,8 +35,9 @@ def _identify_spec(fits: FitsFile) -> Identity:
         table = fits.columns(fits.hdus[_OBJECT_HDU], [*_OBJECT_COLUMNS, *_TYPE_COLUMNS], slice(1))
         found = {name: values[0] for name, values in table.items() if len(values)}
     header = fits.hdus[0].header
-    cards = {"PLATE": "PLATEID", "MJD": "MJD", "FIBERID": "FIBERID", "PLUG_RA": "RA"}
-    for name, card in (cards | {"PLUG_DEC": "DEC"}).items():
+    # RA and DEC of the header are the plate's: a degree and more from the fibre.
+    for name in ("PLATE", "MJD", "FIBERID", "PLUG_RA", "PLUG_DEC"):
+        card = "PLATEID" if name == "PLATE" else name
         if name not in found and card in header:
             found[name] = header[card]
     for name in ("PLATE", "MJD", "FIBERID"):

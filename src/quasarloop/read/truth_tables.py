@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from quasarloop.artefacts import check_regular
+from quasarloop.columns import integer_ids
 from quasarloop.errors import TruthError
 from quasarloop.read.desi import on_target
 from quasarloop.read.fits_reader import open_fits
@@ -79,7 +80,7 @@ def read_truth(path: str | Path, *, unvetted: bool = False) -> TruthTable:
                 columns = convert(file, table)
                 columns = columns if vetted else _without_warning(file, table, columns)
             except (ValueError, TypeError, OverflowError) as exc:
-                raise TruthError(f"{file}: {exc}; correct that value or leave it empty") from exc
+                raise TruthError(f"{file}: {exc}; correct it (a label may be empty)") from exc
             source = np.full(len(columns["target_id"]), file.name)
             return _merge_repeats(file, {"source": source} | columns)
     expected = "; or ".join(" ".join(sorted(marks)) for marks, _ in _KINDS)
@@ -276,7 +277,7 @@ def _merge_repeats(file: Path, columns: Columns) -> TruthTable:
 def _labels(table: Table, spectype: str, z: str, quality: str) -> Columns:
     """Return the labels of targets named by TARGETID."""
     return {
-        "target_id": _integers(table, "TARGETID"),
+        "target_id": integer_ids(table["TARGETID"], "TARGETID"),
         "spectype": _each(table, spectype, SpecType.from_word, np.int8),
         "z": _each(table, z, _number, np.float64),
         **_known(table, quality=(quality, _quality, np.float64)),
@@ -286,7 +287,9 @@ def _labels(table: Table, spectype: str, z: str, quality: str) -> Columns:
 def _known(table: Table, **columns: tuple[str, Callable[[str], Any], Any]) -> Columns:
     """Convert those columns that the table has: field -> name, conversion, type."""
     return {
-        field: _integers(table, name) if convert is int else _each(table, name, convert, dtype)
+        field: integer_ids(table[name], name)
+        if convert is int
+        else _each(table, name, convert, dtype)
         for field, (name, convert, dtype) in columns.items()
         if name in table
     }
@@ -301,22 +304,6 @@ def _each(table: Table, name: str, convert: Callable[[str], Any], dtype: DTypeLi
         except ValueError as exc:
             raise ValueError(f"row {row}: {name} {exc}") from exc
     return np.array(values, dtype)
-
-
-def _integers(table: Table, name: str) -> NDArray[np.int64]:
-    values = table[name]
-    if values.dtype.kind == "f":
-        raise ValueError(f"{name} is a floating-point column, which cannot hold 64-bit identifiers")
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    return _each(table, name, _integer, np.int64)
-
-
-def _integer(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError as exc:
-        raise ValueError(f"{word!r} is not an integer") from exc
 
 
 def _bal(word: str) -> int:
