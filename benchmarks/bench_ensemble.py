@@ -19,14 +19,12 @@ from threadpoolctl import threadpool_limits
 from benchmarks.bench_classify import _reference
 from benchmarks.ensemble_inputs import Inputs, first_shards, inputs
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote, vote_class
-from quasarloop.ensemble.cascade import cascade_vote
 from quasarloop.ensemble.entropy import count_votes, vote_entropy
 from quasarloop.ensemble.manifest import Ensemble
-from quasarloop.ensemble.options import CascadeOptions, EnsembleOptions
+from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.ensemble.train import train_ensemble
 from quasarloop.ensemble.vote import vote
 from quasarloop.ensemble.votes import count_column
-from quasarloop.ensemble.votes_folder import Votes
 from quasarloop.network.config import preset
 from quasarloop.network.labelled import label_spectra
 from quasarloop.network.options import TrainingOptions
@@ -35,7 +33,7 @@ from quasarloop.quality import UNUSABLE
 from quasarloop.read import read_truth
 from quasarloop.store import Store, iter_store, open_store, read_shard
 
-_TARGET, _CASCADE_TARGET, _RECALL_TARGET = 4, 20, 0.99
+_TARGET = 4
 _UNIT = "spectra × networks per second of one core"
 
 
@@ -44,8 +42,6 @@ def run(quick: bool) -> list[dict[str, Any]]:
         folder = Path(out)
         few = first_shards(made.store, folder / "few", n_shards=1 if quick else 6)
         rows = _against_reference(made.ensemble, few, folder / "votes", "")
-        reference_per_s = rows[0]["reference_per_s"]
-        rows += _cascade(made, folder, reference_per_s, top_k=100 if quick else 1000)
         whole = _whole_networks(made, folder / "whole")
         one = first_shards(made.store, folder / "one", n_shards=1)
         rows += _against_reference(whole, one, folder / "whole-votes", "whole ")
@@ -87,50 +83,6 @@ def _against_reference(
             "reference": said_by,
         },
     ]
-
-
-def _cascade(made: Inputs, out: Path, reference_per_s: float, top_k: int) -> list[dict[str, Any]]:
-    """The whole store; every question counts as answered, whether it was asked or not."""
-    started = time.process_time()
-    votes = cascade_vote(
-        made.ensemble, made.store, out / "cascade", cascade=CascadeOptions(top_k=top_k)
-    )
-    seconds = time.process_time() - started
-    rate = made.store.n_rows * len(made.ensemble) / seconds
-    report = votes.record["cascade_report"]
-    name = f"vote --cascade, top {top_k} of {made.store.n_rows:,} spectra"
-    return [
-        {
-            "name": f"{name}, {len(made.ensemble)} networks",
-            "ours_per_s": rate,
-            "reference_per_s": reference_per_s,
-            "ratio": rate / reference_per_s,
-            "target": _CASCADE_TARGET,
-            "reference": f"as above; {report['work']:.1%} of all predictions made",
-            "unit": _UNIT,
-        },
-        {
-            "name": f"{name}: part of the exact top found",
-            "ratio": _recall(made.votes, votes, top_k),
-            "target": _RECALL_TARGET,
-            "reference": f"exact votes; it expected {1 - report['expected_loss']:.4f}",
-        },
-    ]
-
-
-def _recall(exact: Votes, found: Votes, top_k: int) -> float:
-    """Part of the exact top that is found; among spectra tied at its end any will do."""
-    truth = np.nan_to_num(_column(exact, "ENTROPY"))
-    known = _column(found, "N_ASKED") == _column(found, "N_NETWORKS")
-    last = np.sort(truth)[-top_k]
-    assert np.array_equal(_column(found, "ENTROPY")[known], truth[known])
-    n_above, n_tied = (np.count_nonzero(known & part) for part in (truth > last, truth == last))
-    wanted_ties = top_k - np.count_nonzero(truth > last)
-    return float(n_above + min(n_tied, wanted_ties)) / top_k
-
-
-def _column(votes: Votes, name: str) -> np.ndarray:
-    return np.concatenate([pl.read_parquet(path, columns=[name])[name] for path in votes.files])
 
 
 def _whole_networks(made: Inputs, out: Path) -> Ensemble:

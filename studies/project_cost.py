@@ -41,9 +41,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bench", type=Path, nargs="+", help="bench.json of `make bench`")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument(
-        "--cascade-work", type=float, default=0.2, help="part of all votes a cascade casts"
-    )
     parser.add_argument("--gpu-tflops", type=float, default=67.0, help="H100: peak float32")
     parser.add_argument("--gpu-part", type=float, default=0.2, help="part of that sustained")
     options = parser.parse_args()
@@ -86,23 +83,23 @@ def table(rates: dict[str, float], options: argparse.Namespace) -> str:
         f"One round: {NETWORKS} networks, {LABELLED:,} labelled spectra, {options.epochs} epochs, "
         f"{POOL / 1e6:g} million spectra to vote on.",
         "",
-        "| where | train | vote, exact | vote, cascade |",
-        "|---|---:|---:|---:|",
+        "| where | train | vote |",
+        "|---|---:|---:|",
     ]
     for machine in MACHINES:
         power = machine.cores * machine.efficiency
         # No more workers than members can train at once.
         training = passes / rates["train"] / min(power, NETWORKS)
         voting = votes / rates["vote"] / power
-        lines.append(row(machine.name, training, voting, voting * options.cascade_work))
+        lines.append(row(machine.name, training, voting))
     sustained = options.gpu_tflops * 1e12 * options.gpu_part
     training, voting = passes * work * TRAINING_FACTOR / sustained, votes * work / sustained
-    lines.append(row("one H100 (not measured)", training, voting, voting * options.cascade_work))
+    lines.append(row("one H100 (not measured)", training, voting))
     lines += [
         "",
         f"Assumed: every core is as fast as the one measured and {MACHINES[0].efficiency:.0%} of "
         "that remains when all work at once; training uses at most as many cores as there are "
-        f"networks; a cascade casts {options.cascade_work:.0%} of all votes. The H100 is an "
+        "networks. The H100 is an "
         f"estimate from its peak of {options.gpu_tflops:g} × 10¹² float32 operations per second, "
         f"{options.gpu_part:.0%} of it sustained: no GPU was there to measure with.",
     ]

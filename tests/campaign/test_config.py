@@ -47,6 +47,14 @@ def test_every_setting_has_its_meaning_in_the_file():
     check(CampaignOptions())
 
 
+def test_a_file_that_had_no_cascade_is_still_read(tmp_path):
+    (tmp_path / "campaign.toml").write_text("[selection]\ncascade = false\nn = 7\n")
+    assert read_config(tmp_path).selection.n == 7
+    (tmp_path / "campaign.toml").write_text("[selection]\ncascade = true\n")
+    with pytest.raises(CampaignError, match=r"there is no cascade any more.*remove the line"):
+        read_config(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

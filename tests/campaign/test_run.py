@@ -32,13 +32,11 @@ from quasarloop.campaign.ledger import read_ledger
 from quasarloop.campaign.people import close_round, withdraw_targets
 from quasarloop.campaign.run import (
     Campaign,
-    Progress,
     campaign_status,
     run_campaign,
 )
 from quasarloop.campaign.state import StepState, Waiting, damaged_files
 from quasarloop.campaign.steps.redshifts import label_before
-from quasarloop.ensemble.votes_folder import open_votes
 from quasarloop.errors import CampaignError
 from quasarloop.read import read_truth, write_truth
 from quasarloop.simulate.model import ModelSky
@@ -342,32 +340,3 @@ def test_init_refuses_a_second_campaign(tmp_path):
         Campaign.create(tmp_path / "c")
     with pytest.raises(CampaignError, match="no unlabelled spectra"):
         run_campaign(tmp_path / "c")
-
-
-def test_a_cascade_chooses_what_everybody_would(tmp_path, sky):
-    options = config(by="people")
-    ensemble = replace(options.ensemble, networks=8)
-    folder = begin(tmp_path, sky, replace(options, ensemble=ensemble))
-    chosen, told = [], []
-    for cascade in (False, True):
-        selection = SelectionSection(n=8, score="mutual_information", cascade=cascade)
-        changed = {"ensemble": ensemble, "selection": selection}
-        write_config(folder, replace(options, **changed))
-        with pytest.raises(Waiting):
-            run_campaign(folder, redo=lambda _: True, progress=Progress(on_line=told.append))
-        chosen.append(pl.read_parquet(folder / "rounds/01/selection/selection.parquet"))
-    votes = open_votes(folder / "rounds/01/votes")
-    assert votes.is_cascade
-    assert votes.record["cascade"]["top_k"] == 32
-    assert votes.record["cascade_report"]["work"] < 1
-    assert any("expected loss among the top 32" in line for line in told)
-    everybody, few = (set(frame["TARGETID"]) for frame in chosen)
-    assert len(everybody & few) >= 7
-    both = chosen[0].join(chosen[1], on="TARGETID")
-    assert (both["MUTUAL_INFORMATION"] - both["MUTUAL_INFORMATION_right"]).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("wrong", [{"score": "margin"}, {"draw": "proportional"}])
-def test_a_cascade_that_cannot_rank_is_refused(wrong):
-    with pytest.raises(CampaignError, match="a cascade finds the highest scores only"):
-        SelectionSection(cascade=True, **wrong)

@@ -69,16 +69,6 @@ def test_vote_writes_votes_at_the_thresholds_asked_for(folder):
     assert len(list((folder / "votes" / "members").glob("*.parquet"))) == 2
 
 
-def test_cascade_says_what_it_asked_and_may_have_lost(folder):
-    words = ("vote", "--ensemble", folder / "e", "--store", folder / "store")
-    result = run(*words, "--out", folder / "cascade", "--cascade", "--top", 5)
-    assert result.exit_code == 0, result.output
-    assert "expected loss among the top 5" in result.output
-    assert open_votes(folder / "cascade").record["cascade"]["top_k"] == 5
-    wrong = run(*words, "--out", folder / "other", "--cascade", "--score", "luck")
-    assert "known: entropy, soft_entropy" in str(wrong.exception)
-
-
 def test_info_shows_what_it_is_made_of(folder):
     result = run("info", folder / "e")
     assert result.exit_code == 0, result.output

@@ -1,13 +1,11 @@
 """Small skies and small networks for the ensemble's tests: seconds, not hours."""
 
 import hashlib
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from quasarloop.ensemble.votes import MemberFinds
 from quasarloop.grid import LOG_GRID
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.labelled import TrainingData
@@ -87,52 +85,3 @@ def small_store(folder: Path, sizes: tuple[int, ...]) -> Store:
         table = table_from_spectra(small_spectra(n, seed), schema)
         pq.write_table(table, path)
     return store
-
-
-class RecordedMembers:
-    """Members of a made-up ensemble who answer from arrays: a `Respondents` without networks."""
-
-    def __init__(self, confidence: np.ndarray, z_best: np.ndarray, n_chunks: int = 3) -> None:
-        self.confidence, self.z_best = confidence, z_best
-        self.asked = np.zeros(confidence.shape, dtype=bool)
-        edges = np.linspace(0, confidence.shape[1], n_chunks + 1).astype(int)
-        self.chunks = [slice(*pair) for pair in pairwise(edges)]
-        self.calls: list[tuple[str, int]] = []
-
-    @property
-    def chunk_sizes(self) -> list[int]:
-        return [chunk.stop - chunk.start for chunk in self.chunks]
-
-    def ask(self, name: str, rows: dict[int, np.ndarray], first: int, stop: int) -> int:
-        n = 0
-        for number, inside in rows.items():
-            place = self.chunks[number].start + inside
-            assert not self.asked[first:stop, place].any(), "nobody is asked twice"
-            self.asked[first:stop, place] = True
-            n += len(inside) * (stop - first)
-        self.calls.append((name, n))
-        return n
-
-    def finds(self, chunk: int) -> MemberFinds:
-        part = self.chunks[chunk]
-        asked = self.asked[:, part]
-        confidence = np.where(asked, self.confidence[:, part], np.nan).astype(np.float32)
-        z_best = np.where(asked, self.z_best[:, part], np.nan)
-        return MemberFinds(confidence, z_best, np.zeros((confidence.shape[1], 0)))
-
-
-def made_up_answers(
-    n: int, n_networks: int, seed: int, confused: float = 0.1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Confidences and redshifts of exchangeable members; a part of the spectra is confusing.
-
-    Logits scatter by a normal law of each spectrum's own; near the class border redshifts too.
-    """
-    rng = np.random.default_rng(seed)
-    is_confused = rng.random(n) < confused
-    centre = np.where(rng.random(n) < 0.5, -4.0, 6.0) + rng.normal(0, 0.7, n)
-    centre = np.where(is_confused, 2.9 + rng.normal(0, 1.5, n), centre)
-    width = rng.uniform(0.4, 1.0, n)
-    logits = centre + width * rng.normal(size=(n_networks, n))
-    z = rng.uniform(0.5, 4.0, n) + 0.01 * rng.normal(size=(n_networks, n))
-    return (1 / (1 + np.exp(-logits))).astype(np.float32), z

@@ -114,7 +114,6 @@ def test_manifest_names_files_settings_and_ensemble(undisturbed, ensemble, store
     assert votes == undisturbed
     assert votes.record["ensemble"] == ensemble.identity
     assert votes.rule == VoteRule()
-    assert not votes.is_cascade
     assert len(votes.files) == sum(n > 0 for n in SIZES)
     votes.files[0].rename(votes.files[0].with_suffix(".away"))
     with pytest.raises(DataFormatError, match="1 of 5 files of votes are missing"):

@@ -6,12 +6,12 @@ in a campaign.
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import tomlkit
 
 from quasarloop.artefacts import write_atomically
-from quasarloop.ensemble.options import EnsembleOptions, Score
+from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.errors import CampaignError
 from quasarloop.network.options import PresetOptions, TrainingOptions
 from quasarloop.options import check_options, described_fields, like, option, options_from_dict
@@ -168,21 +168,7 @@ class SelectionSection(_Section):
         source="ours, docs/label_saving.md; paper: no limit",
         low=0,
     )
-    cascade: bool = option(
-        False,
-        "Classify most spectra with few members: faster, may lose some of the top "
-        "(docs/ensemble.md); for draw top and score entropy, soft_entropy or mutual_information.",
-    )
     use_map: bool = option(True, "Reject spectra in thinly filled cells of the map.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ranks = get_args(Score)
-        if self.cascade and (self.score not in ranks or self.draw != "top"):
-            raise CampaignError(
-                f"a cascade finds the highest scores only, by {', '.join(ranks)}; found score "
-                f"{self.score!r}, draw {self.draw!r}: change them, or set cascade = false"
-            )
 
     @property
     def n_now(self) -> int:
@@ -298,7 +284,7 @@ def read_config(folder: str | Path, **overrides: Any) -> CampaignOptions:
     """
     path = Path(folder) / CONFIG_NAME
     try:
-        content = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+        content = _without_cascade(tomlkit.parse(path.read_text(encoding="utf-8")).unwrap())
     except FileNotFoundError as exc:
         raise CampaignError(
             f"{path} is missing; make a campaign first: quasarloop campaign init {folder}"
@@ -309,6 +295,17 @@ def read_config(folder: str | Path, **overrides: Any) -> CampaignOptions:
         return options_from_dict(CampaignOptions, {**content, **overrides}, CampaignError)
     except CampaignError as exc:
         raise CampaignError(f"{path}: {exc}") from exc
+
+
+def _without_cascade(content: dict[str, Any]) -> dict[str, Any]:
+    """Drop an option of earlier versions that was off."""
+    selection = content.get("selection")
+    if isinstance(selection, dict) and selection.pop("cascade", False):
+        raise CampaignError(
+            "selection.cascade is true; there is no cascade any more, as heads vote faster "
+            "(docs/ensemble.md): remove the line"
+        )
+    return content
 
 
 def write_config(folder: str | Path, options: CampaignOptions) -> Path:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ from quasarloop.cli.common import (
     two_columns,
     with_options,
 )
-from quasarloop.ensemble.options import CascadeOptions, EnsembleOptions, VoteOptions
+from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.network.options import PresetOptions, TrainingOptions
 
 __all__ = ["app"]
@@ -100,9 +100,6 @@ def train(
         names={"threshold": "--deciding-threshold", "counted_at": "--threshold"},
         leave_out=("red_end",),
     ),
-    cascade_options=OptionsOf(
-        CascadeOptions, names={"top_k": "--top"}, only=("top_k", "max_loss", "score")
-    ),
 )
 def vote(
     *,
@@ -110,10 +107,6 @@ def vote(
     store: StoreFolder,
     out: Annotated[Path, typer.Option(help="Folder of the votes.")],
     options: VoteOptions,
-    cascade: Annotated[
-        bool, typer.Option(help="Few members first: exact for the top only, but faster.")
-    ] = False,
-    cascade_options: CascadeOptions,
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
@@ -125,43 +118,27 @@ def vote(
     --workers 8[/]
     """
     from quasarloop.engine import Engine
-    from quasarloop.ensemble.cascade import cascade_vote
     from quasarloop.ensemble.manifest import open_ensemble
     from quasarloop.ensemble.vote import vote as vote_at_once
     from quasarloop.store import open_store
 
     members, spectra = open_ensemble(ensemble), open_store(store)
-    where: dict[str, Any] = {
-        "options": options,
-        "engine": Engine(workers=workers, scheduler=scheduler),
-    }
-    bars: dict[str, tuple[Any, _Rate, int]] = {}
+    rate = _Rate()
     with progress_bar() as progress:
-
-        def stage(name: str, done: int, total: int, per_row: int = 1) -> None:
-            if total == 0:
-                return
-            bar, rate, before = bars.get(name) or (progress.add_task(name, note=""), _Rate(), 0)
-            note = rate.note((done - before) * per_row)
-            progress.update(bar, completed=done, total=total, note=note)
-            bars[name] = bar, rate, done
+        bar = progress.add_task("vote", total=spectra.n_rows, note="")
 
         def step(n: int) -> None:
-            before = bars["vote"][-1] if bars else 0
-            stage("vote", before + n, spectra.n_rows, len(members))
+            progress.update(bar, advance=n, note=rate.note(n * len(members)))
 
-        if cascade:
-            votes = cascade_vote(
-                members, spectra, out, cascade=cascade_options, on_step=stage, **where
-            )
-        else:
-            votes = vote_at_once(members, spectra, out, on_progress=step, **where)
-    typer.echo(f"{votes.n_rows} spectra, {len(members)} networks -> {out}")
-    if report := votes.record.get("cascade_report"):
-        typer.echo(
-            f"{report['work']:.1%} of all predictions made; {report['n_exact']} spectra exact; "
-            f"expected loss among the top {cascade_options.top_k}: {report['expected_loss']:.2%}"
+        votes = vote_at_once(
+            members,
+            spectra,
+            out,
+            options=options,
+            engine=Engine(workers=workers, scheduler=scheduler),
+            on_progress=step,
         )
+    typer.echo(f"{votes.n_rows} spectra, {len(members)} networks -> {out}")
 
 
 @app.command()

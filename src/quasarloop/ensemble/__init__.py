@@ -1,1 +1,1 @@
-"""Many networks as one: bootstrap samples, training, votes, entropy, cascade."""
+"""Many networks as one: bootstrap samples, training, votes, entropy."""

@@ -1,11 +1,11 @@
 """Options of an ensemble and of its votes; read without torch: the command line stays quick."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from quasarloop.classes import ThresholdOptions
 from quasarloop.ensemble.votes import COUNTED_AT
-from quasarloop.errors import SelectionError, WeightsError
+from quasarloop.errors import WeightsError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.options import PresetOptions, TrainingOptions
 from quasarloop.options import check_options, option
@@ -13,11 +13,7 @@ from quasarloop.options import check_options, option
 if TYPE_CHECKING:
     from quasarloop.ensemble.manifest import Ensemble
 
-__all__ = ["CascadeOptions", "EnsembleOptions", "Score", "VoteOptions"]
-
-Score = Literal["entropy", "soft_entropy", "mutual_information"]
-# Members of a cascade's stage over those of the stage before. Source: our choice.
-_GROWTH: Final = 1.4
+__all__ = ["EnsembleOptions", "VoteOptions"]
 
 
 @dataclass(frozen=True)
@@ -58,40 +54,3 @@ class VoteOptions(ThresholdOptions):
         False, "Keep the predictions of each member: 3 bytes per member and spectrum."
     )
     device: str = option("cpu", "auto, cpu, cuda or mps; all but cpu work in one process.")
-
-
-@dataclass(frozen=True)
-class CascadeOptions:
-    """How many members predict which spectra.
-
-    Source: our choice, from studies/cascade_curve.py; see docs/ensemble.md.
-    """
-
-    top_k: int = option(1000, "Cascade: how many of the most confused must be exact.", low=1)
-    max_loss: float = option(
-        0.02, "Cascade: part of the top that may be lost, by its forecast.", above=0, below=1
-    )
-    # Two members at least have a scatter; each stage has `_GROWTH` times as many.
-    first: int = option(4, "Members that predict every spectrum.", low=2)
-    lead: float = option(
-        1.0, "So many times top_k leaders go to all members after each stage.", low=0
-    )
-    n_audit: int = option(
-        100, "Likeliest dropped spectra that go to all members, to check the forecast.", low=0
-    )
-    score: Score = option("entropy", "Cascade: what ranks spectra.")
-
-    def __post_init__(self) -> None:
-        check_options(self, SelectionError)
-
-    def stages(self, n_networks: int) -> list[int]:
-        """Return the members that have predicted after each stage, the last one left out.
-
-        >>> CascadeOptions().stages(64)
-        [4, 6, 8, 11, 15, 22, 30, 42, 59]
-        """
-        stages, members = [], float(self.first)
-        while round(members) < n_networks:
-            stages.append(round(members))
-            members *= _GROWTH
-        return stages

@@ -23,7 +23,6 @@ from quasarloop.store import Store
 __all__ = [
     "Voters",
     "apply_members",
-    "load_voters",
     "on_device",
     "vote",
     "vote_rule",

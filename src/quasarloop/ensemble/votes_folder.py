@@ -64,11 +64,6 @@ class Votes:
     n_rows: int
     record: dict[str, Any]
 
-    @property
-    def is_cascade(self) -> bool:
-        """Whether most spectra have predictions of some members only."""
-        return self.record.get("cascade") is not None
-
 
 class PieceVotes(NamedTuple):
     """Votes on the rows of a piece, and the members' record of them if that is kept."""

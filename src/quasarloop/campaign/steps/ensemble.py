@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final, cast
+from typing import Any
 
-from quasarloop.campaign.config import CampaignOptions, SelectionSection
+from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import (
     Stream,
     engine_of,
@@ -18,9 +18,8 @@ from quasarloop.campaign.layout import (
 from quasarloop.campaign.ledger import active_truth
 from quasarloop.campaign.state import Context, Step
 from quasarloop.classes import Thresholds
-from quasarloop.ensemble.cascade import cascade_vote
 from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.options import CascadeOptions, EnsembleOptions, Score, VoteOptions
+from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.ensemble.train import train_ensemble
 from quasarloop.ensemble.vote import vote
 from quasarloop.network.labelled import label_spectra
@@ -64,11 +63,6 @@ ENSEMBLE = Step(
 )
 
 
-# How many more than are chosen a cascade finds: flags, the map, its cells' shares, repeats and
-# the truth table take some of the most confused away. Source: our choice.
-_SPARE: Final = 4
-
-
 def _vote(context: Context) -> None:
     members, store = open_ensemble(context.step_folder("ensemble")), pool_store(context)
     out, engine = context.step_folder("votes"), engine_of(context)
@@ -80,40 +74,14 @@ def _vote(context: Context) -> None:
         done += n
         context.report(f"{done} of {store.n_rows} spectra voted on")
 
-    if not context.config.selection.cascade:
-        vote(members, store, out, options=options, engine=engine, on_progress=progress)
-        return
-    cascade = _cascade(context.config.selection)
-    votes = cascade_vote(
-        members,
-        store,
-        out,
-        cascade=cascade,
-        options=options,
-        engine=engine,
-        on_step=lambda name, done, total: context.report(f"{name}: {done} of {total} predictions"),
-    )
-    report = votes.record["cascade_report"]
-    context.report(
-        f"{report['work']:.1%} of all predictions made; expected loss among the top "
-        f"{cascade.top_k}: {report['expected_loss']:.2%}"
-    )
-
-
-def _cascade(selection: SelectionSection) -> CascadeOptions:
-    wanted = selection.n_now + selection.n_outliers
-    return CascadeOptions(top_k=_SPARE * wanted, score=cast("Score", selection.score))
+    vote(members, store, out, options=options, engine=engine, on_progress=progress)
 
 
 def _vote_options(config: CampaignOptions) -> Mapping[str, Any]:
-    selection, threshold = config.selection, config.evaluation.threshold
+    threshold = config.evaluation.threshold
     # Votes at the usual threshold stay valid: it was not recorded here at first.
     usual = threshold in (None, Thresholds().confidence)
-    record = {} if usual else {"threshold": threshold}
-    if not selection.cascade:
-        return {"cascade": False, **record}
-    options = _cascade(selection)
-    return {"cascade": True, "top_k": options.top_k, "score": options.score, **record}
+    return {"cascade": False, **({} if usual else {"threshold": threshold})}
 
 
 VOTES = Step("votes", "Vote on the pool", _vote, _vote_options, needs=("ingest", "ensemble"))

@@ -113,9 +113,6 @@ def _run(context: Context) -> None:
             f"{len(chosen.chosen)} of {section.n_now} requested could be chosen; if cells of the "
             f"map gave their share, raise [selection] per_cell (now {section.per_cell})"
         )
-    partly = chosen.chosen.filter(pl.col("N_ASKED") < pl.col("N_NETWORKS"))
-    if len(partly):
-        context.report(f"{len(partly)} of the chosen were ranked by a part of the members only")
     if config.evaluation.random_control:
         write_table(_random_labels(context, votes), folder / RANDOM_NAME, statistics=False)
 
