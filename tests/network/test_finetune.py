@@ -170,8 +170,10 @@ def test_what_labels_have_trained_is_not_adapted(start):
     tuned = finetune(
         start, toy_sky(60, 14), replace(OPTIONS, epochs=1, rehearsal=0), seed=1
     ).weights
-    with pytest.raises(WeightsError, match="trained on from others"):
-        adapt_statistics(tuned, toy_sky(600, 15).flux)
+    headed = replace(start, provenance={**start.provenance, "head": {"member": 0}})
+    for weights in (tuned, headed):
+        with pytest.raises(WeightsError, match="trained on from others"):
+            adapt_statistics(weights, toy_sky(600, 15).flux)
 
 
 def test_too_few_spectra_and_another_grid(start):

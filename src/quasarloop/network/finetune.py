@@ -112,10 +112,12 @@ def adapt_statistics(weights: Weights, flux: NDArray[np.float32]) -> Weights:
 
     Source: Li et al. 2016, arXiv:1603.04779; measured in docs/training.md, "Fine-tuning".
     """
-    if weights.provenance.get("first_weights_sha256", FROM_NOTHING) != FROM_NOTHING:
+    story = weights.provenance
+    if "head" in story or story.get("first_weights_sha256", FROM_NOTHING) != FROM_NOTHING:
         raise WeightsError(
-            "these weights were trained on from others, and measuring their statistics anew undoes "
-            "part of that; adapt the weights they started from, then train those on"
+            "these weights were trained on from others, or have a head fitted to labels; measuring "
+            "their statistics anew undoes part of that: adapt the weights they started from, then "
+            "train those on"
         )
     if len(flux) < _FEWEST_SPECTRA:
         raise WeightsError(
