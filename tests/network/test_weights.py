@@ -13,7 +13,7 @@ import torch
 from benchmarks.plain_network import plain_predict
 
 from quasarloop.classes import Thresholds
-from quasarloop.errors import OutputError, WeightsError
+from quasarloop.errors import GridError, OutputError, WeightsError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
 from quasarloop.lines import EMISSION_LINES, NETWORK_LINES
 from quasarloop.network.config import NetworkConfig, RedshiftGrid, preset
@@ -26,6 +26,7 @@ from quasarloop.network.weights import (
     default_weights_path,
     from_module,
     inspect_weights,
+    read_thresholds,
     read_weights,
     to_module,
     write_weights,
@@ -626,8 +627,10 @@ def swap_norms(layers):
     ("edit", "words"),
     [
         (lambda layers: layers.pop(1), "conv_1 are there, but model_config does not name it"),
-        (lambda layers: layers[2].update(class_name="Other"), "6 batch normalizations for 6"),
-        (lambda layers: layers[1].update(class_name="Other"), "7 batch normalizations for 5"),
+        (lambda layers: layers[2].update(class_name="Dropout"), "6 batch normalizations for 6"),
+        (lambda layers: layers[1].update(class_name="Flatten"), "7 batch normalizations for 5"),
+        (lambda layers: layers[3].update(class_name="Dropout"), "6 activations for 7 batch"),
+        (lambda layers: layers[3].update(class_name="ELU"), "activation_1 is of kind ELU"),
         (wrong_epsilon, "epsilon 1e-05"),
         (lambda layers: layers[1]["config"].update(padding="valid"), "different paddings"),
         (lambda layers: layers[5]["config"].update(strides=[1]), "different strides"),
@@ -637,6 +640,140 @@ def swap_norms(layers):
 def test_other_models_are_refused(ours, edit, words):
     with pytest.raises(WeightsError, match=words):
         read_weights(rebuild(ours, edit=edit))
+
+
+def layer_named(layers, name):
+    return next(layer["config"] for layer in layers if layer["config"]["name"] == name)
+
+
+@pytest.mark.parametrize("note", [False, True])
+@pytest.mark.parametrize(
+    ("layer", "setting", "value"),
+    [
+        ("conv_2", "dilation_rate", [2]),
+        ("conv_2", "groups", 2),
+        ("conv_2", "activation", "relu"),
+        ("conv_2", "padding", "causal"),
+        ("conv_2", "use_bias", False),
+        ("conv_2", "data_format", "channels_first"),
+        ("activation_3", "activation", "elu"),
+        ("activation_3", "activation", {"class_name": "LeakyReLU"}),
+        ("fc_common", "activation", "tanh"),
+        ("fc_box_2", "activation", "softmax"),
+        ("fc_offset_2", "activation", "linear"),
+        ("batch_normalization_2", "scale", False),
+    ],
+)
+def test_what_is_not_computed_here_is_refused(ours, layer, setting, value, note):
+    def edit(layers):
+        layer_named(layers, layer)[setting] = value
+
+    with pytest.raises(WeightsError, match=rf"variant\.h5: layer {layer} has {setting}"):
+        read_weights(rebuild(ours, edit=edit, note=note))
+
+
+def test_layers_without_a_place_are_refused(ours):
+    def edit(layers):
+        extra = json.loads(json.dumps(next(x for x in layers if x["name"] == "fc_common")))
+        extra["name"] = extra["config"]["name"] = "fc_second"
+        layers.append(extra)
+
+    path = rebuild(ours, edit=edit)
+    with h5py.File(path, "r+") as file:
+        file["model_weights/fc_second/fc_second/bias:0"] = np.zeros(5, "f4")
+    with pytest.raises(WeightsError, match="layer fc_second has weights, but no place"):
+        read_weights(path)
+
+
+def test_a_negative_variance_is_refused(ours):
+    variance = np.array([1, 1, -0.5, 1, 1, 1], "f4")
+    name = "model_weights/batch_normalization_2/batch_normalization_2/moving_variance:0"
+    with pytest.raises(
+        WeightsError, match=r"ours\.h5: moving_variance of layer batch_norm.*_2 is n"
+    ):
+        read_weights(change(ours, replace_data(name, variance)))
+
+
+def huge_grid(file):
+    del file["model_grid"]
+    # Declared, never written: the file stays small.
+    file.create_dataset("model_grid", (1 << 29,), "f8", chunks=(1 << 16,))
+
+
+def huge_array(file):
+    file.create_dataset("model_weights/conv_1/more:0", (1 << 20, 1 << 20), "f4", chunks=True)
+
+
+def huge_chunk(file):
+    chunks = (1 << 14, 1 << 14)
+    file.create_dataset(
+        "model_weights/conv_1/more:0", (3, 3), "f4", chunks=chunks, maxshape=(None, None)
+    )
+
+
+def external_link(file):
+    file["model_weights/conv_1/more:0"] = h5py.ExternalLink("other.h5", "/kernel")
+
+
+def external_storage(file):
+    where = [("other.bin", 0, 16)]
+    file.create_dataset("model_weights/conv_1/more:0", (4,), "f4", external=where)
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("other.h5", "kernel", (4,))
+    file.create_virtual_dataset("model_weights/conv_1/more:0", layout)
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (huge_grid, "need 4,0.. MiB; a network has a few"),
+        (huge_array, "MiB; a network has a few"),
+        (huge_chunk, "MiB; a network has a few"),
+        (external_link, "numbers of model_weights/conv_1/more:0 are in another file"),
+        (external_storage, "numbers of model_weights/conv_1/more:0 are in another file"),
+        (virtual, "are in another file; expected all weights in one file"),
+    ],
+)
+def test_what_is_not_in_the_file_or_fills_the_memory_is_refused(ours, action, words):
+    size = ours.stat().st_size
+    path = change(ours, action)
+    assert path.stat().st_size < size + 100_000
+    with pytest.raises(WeightsError, match=rf"ours\.h5: .*{words}"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    "note", ["[]", "null", '"text"', "3", '{"provenance": []}', '{"config": null}', "{", "[" * 9999]
+)
+def test_notes_that_are_no_objects_are_refused(ours, note):
+    def action(file):
+        file.attrs.create("quasarloop", note, dtype=h5py.string_dtype())
+
+    change(ours, action)
+    for read in (read_weights, read_thresholds):
+        with pytest.raises(WeightsError, match=r"ours\.h5"):
+            read(ours)
+
+
+@pytest.mark.parametrize(("part", "name"), [("grid", "n_bins"), (None, "n_conv")])
+def test_huge_numbers_in_a_note_end_at_once(ours, part, name):
+    def action(file):
+        note = json.loads(file.attrs["quasarloop"])
+        (note["config"] if part is None else note["config"][part])[name] = 10**12
+        file.attrs["quasarloop"] = json.dumps(note)
+
+    with pytest.raises((WeightsError, GridError), match="1000000000000"):
+        read_weights(change(ours, action))
+
+
+def test_pipes_are_no_weights(tmp_path):
+    os.mkfifo(tmp_path / "w.h5")
+    for read in (read_weights, read_thresholds):
+        with pytest.raises(WeightsError, match=r"w\.h5.*a pipe or a device"):
+            read(tmp_path / "w.h5")
 
 
 def test_wrong_grids_are_refused_and_a_missing_one_can_be_given(tmp_path, ours):

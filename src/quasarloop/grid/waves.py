@@ -14,6 +14,8 @@ __all__ = ["LINEAR_GRID", "LOG_GRID", "WaveGrid", "grid_from_edges", "grid_named
 # Decimals kept of a bin number before floor, so that a pixel on an edge does not fall one bin
 # low by rounding. Source: quasarnp.utils.regrid for the linear grid; our choice for the log one.
 _BIN_DECIMALS: Final = 10
+# More than any spectrograph has pixels: a damaged number must not become gigabytes. Our choice.
+_MOST_BINS: Final = 1_000_000
 # A grid counts as uniform if no step differs from the mean by more than this part.
 _UNIFORM_TOLERANCE: Final = 1e-3
 
@@ -37,9 +39,10 @@ class WaveGrid:
     def __post_init__(self) -> None:
         if self.kind not in ("log", "linear"):
             raise GridError(f"grid kind is {self.kind!r}; expected 'log' or 'linear'")
-        if not (self.start_aa > 0 and self.step > 0 and self.n_bins >= 2):  # noqa: PLR2004 -- one bin has no step
+        enough = 2 <= self.n_bins <= _MOST_BINS  # noqa: PLR2004 -- one bin has no step
+        if not (self.start_aa > 0 and self.step > 0 and enough):
             raise GridError(
-                f"a grid needs start > 0 Å, step > 0 and at least 2 bins; found "
+                f"a grid needs start > 0 Å, step > 0 and 2 to {_MOST_BINS:,} bins; found "
                 f"start={self.start_aa}, step={self.step}, n_bins={self.n_bins}"
             )
 

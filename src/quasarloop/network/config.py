@@ -40,6 +40,8 @@ BATCH_NORM_MOMENTUM: Final = 0.99
 OFFSET_RANGE: Final = (-0.1, 1.1)
 # Of a network without that rescaling: the bare sigmoid.
 PLAIN_OFFSET_RANGE: Final = (0.0, 1.0)
+# Each halves what is left of a few hundred bins: more is a damaged number. Our choice.
+_MOST_CONVS: Final = 100
 # Beyond 7 no line but Lyman alpha is on the grid, and none of the published catalogues' quasars.
 # Source: our choice.
 Z_MAX: Final = 7.0
@@ -168,6 +170,8 @@ class NetworkConfig:
         for name, value in counts.items():
             if value < 1:
                 raise WeightsError(f"{name} is {value}; a network needs at least 1")
+        if self.n_conv > _MOST_CONVS:
+            raise WeightsError(f"n_conv is {self.n_conv}; at most {_MOST_CONVS} are computed")
         if self.padding not in ("valid", "same"):
             raise WeightsError(f"padding is {self.padding!r}; expected 'valid' or 'same'")
         if not 0 <= self.dropout < 1:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.artefacts import check_regular
 from quasarloop.errors import WeightsError
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.keras_layout import array_shapes, describe_model, head_shapes
@@ -143,6 +145,9 @@ _KERAS_3_ADVICE: Final = (
 _HEAD_GROUP: Final = "quasarloop_head"
 # What h5py raises, by where a damaged file is damaged.
 _UNREADABLE: Final = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
+# All arrays of a file together: the published networks have 3 MB, with their optimizer 9. A file of
+# a few kilobytes can declare terabytes. Our choice.
+_MOST_BYTES: Final = 1 << 28
 # The version whose layout is written: that of QuasarNP's own 6-layer fixture.
 _KERAS_VERSION: Final = "2.9.0"
 # Source: the attribute QuasarNP's script adds to files together with ``model_grid``.
@@ -155,8 +160,12 @@ def read_keras_hdf5(path: Path) -> KerasFile:
     Raises:
         WeightsError: no such file, not HDF5, cut short, of Keras 3, or weights alone.
     """
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise WeightsError(f"{path}: no such weights file")
+    try:
+        check_regular(path)
+    except OSError as exc:
+        raise WeightsError(f"{path}: {exc.strerror}") from exc
     if zipfile.is_zipfile(path):
         raise WeightsError(f"{path}: a Keras 3 archive (.keras); {_KERAS_3_ADVICE}")
     try:
@@ -176,10 +185,9 @@ def read_note(path: Path) -> Mapping[str, Any]:
         WeightsError: not an HDF5 file, or a damaged note.
     """
     try:
-        with h5py.File(path, "r") as file:
-            note: Mapping[str, Any] = json.loads(_text(file.attrs.get(_NOTE, "{}")))
-            return note
-    except (*_UNREADABLE, json.JSONDecodeError) as exc:
+        with h5py.File(check_regular(path), "r") as file:
+            return _note(file)
+    except _UNREADABLE as exc:
         raise WeightsError(f"cannot be read as a Keras 2 weights file ({exc})") from exc
 
 
@@ -228,7 +236,46 @@ def keras_hdf5(
     return memory.getvalue()
 
 
+def _note(file: h5py.File) -> Mapping[str, Any]:
+    note = json.loads(_text(file.attrs.get(_NOTE, "{}")))
+    if not isinstance(note, dict) or not all(
+        isinstance(note.get(name, {}), dict) for name in ("config", "provenance")
+    ):
+        raise ValueError("attribute quasarloop is not as written; get the file again")
+    return note
+
+
+def _check_content(file: h5py.File, path: Path) -> None:
+    """Refuse data outside the file, and arrays of absurd size, before any is read."""
+    arrays: dict[str, h5py.Dataset] = {}
+    links: list[str] = []
+
+    def note_link(name: str, link: object) -> None:
+        links.extend([name] if isinstance(link, h5py.ExternalLink) else [])
+
+    def note_array(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        arrays.update({name: item} if isinstance(item, h5py.Dataset) else {})
+
+    file.visititems_links(note_link)
+    file.visititems(note_array)
+    outside = links + [name for name, a in arrays.items() if a.external or a.is_virtual]
+    if outside:
+        raise WeightsError(
+            f"{path}: the numbers of {outside[0]} are in another file; expected all weights in one "
+            "file: copy them into it"
+        )
+    # Of a chunked array whole chunks are read.
+    sizes = (max(a.size, math.prod(a.chunks or ())) * a.dtype.itemsize for a in arrays.values())
+    total = sum(sizes)
+    if total > _MOST_BYTES:
+        raise WeightsError(
+            f"{path}: its arrays need {total >> 20:,} MiB; a network has a few, and at most "
+            f"{_MOST_BYTES >> 20} are read. The file is damaged: get it again"
+        )
+
+
 def _parse(file: h5py.File, path: Path) -> KerasFile:
+    _check_content(file, path)
     if "model_weights" not in file or "model_config" not in file.attrs:
         if {"layers", "_layer_checkpoint_dependencies"} & set(file):
             raise WeightsError(f"{path}: a Keras 3 file (.weights.h5); {_KERAS_3_ADVICE}")
@@ -240,9 +287,12 @@ def _parse(file: h5py.File, path: Path) -> KerasFile:
     version = _text(file.attrs.get("keras_version", "not recorded"))
     arrays = {name: _layer_arrays(groups[name], name, path) for name in groups}
     try:
-        note = json.loads(_text(file.attrs.get(_NOTE, "{}")))
+        note = _note(file)
+    except (ValueError, RecursionError) as exc:
+        raise WeightsError(f"{path}: {exc}") from exc
+    try:
         layers = layers_from_json(json.loads(_text(file.attrs["model_config"])))
-    except (json.JSONDecodeError, KeyError, TypeError) as exc:
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as exc:
         raise WeightsError(f"{path}: its model_config is not that of a Keras model: {exc}") from exc
     return KerasFile(
         name=str(path),

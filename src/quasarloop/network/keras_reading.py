@@ -14,7 +14,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +142,7 @@ def interpret(
             f"{file.name}: weights of layer {unknown[0]} are there, but model_config does not "
             "name it; the file was put together from two models"
         )
+    _check_settings(file)
     stored = config_from_dict(file.note["config"]) if "config" in file.note else None
     if stored is None:
         _check_trunk(file)  # other networks are refused before anything is decided about them
@@ -152,6 +153,12 @@ def interpret(
     config = _checked(file, stored, used_grid) if stored else _deduced(file, used_grid)
     config = replace(config, lines=used_lines, offset_low=low, offset_high=high)
     renamed = _renamed(file, config)
+    extra = sorted(set(file.arrays) - set(renamed))
+    if extra:
+        raise WeightsError(
+            f"{file.name}: layer {extra[0]} has weights, but no place in a network of QuasarNET; "
+            "its outputs would be left out"
+        )
     facts = FileFacts(
         layers=tuple(renamed.items()),
         offsets=reason,
@@ -160,6 +167,46 @@ def interpret(
         keras_version=file.keras_version,
     )
     return config, _collect(file, config, renamed), facts
+
+
+# Settings the forward pass takes for granted, per kind of layer; what a file leaves out is so.
+_HIDDEN: Final = {"data_format": ("channels_last",), "use_bias": (True,)}
+_COMPUTED: Final[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    "InputLayer": {},
+    "Conv1D": _HIDDEN
+    | {
+        "padding": ("valid", "same"),
+        "dilation_rate": (1,),
+        "groups": (1,),
+        "activation": ("linear",),
+    },
+    "BatchNormalization": {"center": (True,), "scale": (True,)},
+    "Activation": {"activation": ("relu",)},
+    "Dropout": {},
+    "Flatten": {"data_format": ("channels_last",)},
+    "Dense": _HIDDEN | {"activation": ("linear",)},
+    "Lambda": {},
+    "Concatenate": {},
+    "": {},  # of files cut down to what QuasarNP reads
+}
+
+
+def _check_settings(file: KerasFile) -> None:
+    """Refuse layers that compute anything else than the network here would."""
+    for layer in file.layers:
+        if layer.kind not in _COMPUTED:
+            raise WeightsError(
+                f"{file.name}: layer {layer.name} is of kind {layer.kind}, which no network of "
+                f"QuasarNET has; known are {', '.join(filter(None, _COMPUTED))}"
+            )
+        head = {"activation": ("sigmoid",)} if _HEAD.match(layer.name) else {}
+        for name, computed in {**_COMPUTED[layer.kind], **head}.items():
+            found = layer.settings.get(name, computed[0])
+            if found not in (*computed, *([value] for value in computed)):
+                raise WeightsError(
+                    f"{file.name}: layer {layer.name} has {name} {found!r}; what is computed here, "
+                    f"and by QuasarNP, is {' or '.join(map(str, computed))}"
+                )
 
 
 def _check_trunk(file: KerasFile) -> None:
@@ -172,6 +219,12 @@ def _check_trunk(file: KerasFile) -> None:
         raise WeightsError(
             f"{file.name}: {len(norms)} batch normalizations for {len(convs)} convolutions and one "
             f"dense layer; expected {len(convs) + 1}"
+        )
+    relus = file.of_kind("Activation")
+    if relus and len(relus) != len(norms):
+        raise WeightsError(
+            f"{file.name}: {len(relus)} activations for {len(norms)} batch normalizations; "
+            "expected one behind each"
         )
     for before, norm in zip([*(conv.name for conv in convs), "fc_common"], norms, strict=True):
         if norm.sources and before not in norm.sources:
@@ -313,6 +366,11 @@ def _collect(
             raise WeightsError(
                 f"{file.name}: {weight} of layer {there[layer]} has shape {array.shape}; "
                 f"expected {expected}{grid}"
+            )
+        if weight == "moving_variance" and (array < 0).any():
+            raise WeightsError(
+                f"{file.name}: moving_variance of layer {there[layer]} is negative; every spectrum "
+                "would give NaN. The file is damaged: get it again"
             )
     return arrays
 
