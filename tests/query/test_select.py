@@ -276,6 +276,19 @@ def test_random_share_and_proportional_draws_are_seeded(tmp_path):
     assert set(picks(score="random")["INDEX"]) != set(picks(score="random", seed=1)["INDEX"])
 
 
+def test_the_random_part_is_drawn_from_all_that_was_left(tmp_path):
+    votes = write_votes(tmp_path / "v.parquet", random_votes(np.random.default_rng(1), 300))
+    free = select(votes, options=SelectionOptions(n=1)).n_drawn_from + 1
+    part = select(votes, options=SelectionOptions(n=40, random_share=0.3))
+    assert (part.chosen["REASON"] == "random").sum() == 12
+    assert part.n_drawn_from == free - 28
+    everything = select(votes, options=SelectionOptions(n=40, score="random", per_cell=None))
+    assert everything.n_drawn_from == free
+    assert set(everything.chosen["REASON"]) == {"random"}
+    by_cells = select(votes, options=SelectionOptions(n=40, score="random", per_cell=2))
+    assert set(by_cells.chosen["REASON"]) == {"top random"}  # limits make it no fair sample
+
+
 def test_spreading_needs_features_and_uses_them(tmp_path):
     votes = votes_of_counts(tmp_path / "v.parquet", [[2, 2, 0]] * 6)
     with pytest.raises(SelectionError, match="flux"):

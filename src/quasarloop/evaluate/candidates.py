@@ -38,10 +38,11 @@ def pool_weights(
     its n; labels of later rounds are among what an earlier draw counted for.
 
     Args:
-        round_number: (n_labels,) round of each label; 0 for the first T.
+        round_number: (n_labels,) round of each label; 0 for the first T. Labels of spectra that
+            could not be chosen (outliers) are of no pool: leave them out.
         at_random: (n_labels,) True for labels drawn at random from what was left of the pool.
-        n_drawn_from: round → N. It has 0 only if the first T is a random part of the pool;
-            otherwise labels of round 0 are of other spectra, and have weight 0.
+        n_drawn_from: round → N (`query.select.Selection.n_drawn_from`). It has 0 only if the first
+            T is a random part of the pool; otherwise labels of round 0 have weight 0.
 
     Returns:
         (n_labels,); for all labels of a campaign, of mean sum N of the pool.

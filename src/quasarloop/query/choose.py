@@ -15,6 +15,7 @@ from quasarloop.query.votes_input import INDEX
 
 __all__ = [
     "POOL",
+    "RANDOM",
     "Features",
     "choose",
     "class_quotas",
@@ -24,6 +25,8 @@ __all__ = [
     "take_in_order",
 ]
 
+# What `HOW` holds of an object drawn at random.
+RANDOM: Final = "random"
 # Objects looked at for every object chosen by distance. Source: our choice.
 POOL: Final = 10
 
@@ -198,7 +201,7 @@ def choose(
     known = np.concatenate([taken, first["OBJECT_ID"].to_numpy()])
     # Another seed than the draw's own, or its noise would come back.
     rest = ranked(eligible, random_number(options.seed + 1), known, options.n - len(first))
-    rest = rest.head(options.n - len(first)).with_columns(HOW=pl.lit("random"))
+    rest = rest.head(options.n - len(first)).with_columns(HOW=pl.lit(RANDOM))
     return pl.concat([first, rest]), n_full
 
 
@@ -212,7 +215,9 @@ def _by_priority(
     priority = pl.col("SCORE")
     if options.draw == "proportional":
         priority = in_proportion(priority, seed=options.seed)
-    how = pl.lit("random" if options.score == "random" else f"{options.draw} {options.score}")
+    # With limits, chance alone does not decide: what is left is no fair sample.
+    by_chance = options.score == RANDOM and not options.limited
+    how = pl.lit(RANDOM if by_chance else f"{options.draw} {options.score}")
     if options.spread:
         pool = ranked(eligible, priority, taken, POOL * n).head(POOL * n)
         rows = pool[_spread(pool, n, features)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.errors import SelectionError
-from quasarloop.query.choose import Features, choose, one_per_object, ranked
+from quasarloop.query.choose import RANDOM, Features, choose, one_per_object, ranked
 from quasarloop.query.eligibility import Reason, Step, prepare
 from quasarloop.query.options import KnownObjects, SelectionOptions
 from quasarloop.query.som_files import CellsFile
@@ -54,6 +54,13 @@ class Selection(NamedTuple):
         """Lowest score among the chosen; NaN if nothing was."""
         lowest = self.chosen["SCORE"].min()
         return float("nan") if lowest is None else float(lowest)  # type: ignore[arg-type]  # a float column
+
+    @property
+    def n_drawn_from(self) -> int:
+        """Objects that were left when the random part was drawn, itself counted."""
+        passed_over = (Reason.CELL_FULL, Reason.BELOW_CUT)
+        n_random = int((self.chosen["REASON"] == RANDOM).sum())
+        return n_random + sum(step.removed for step in self.steps if step.reason in passed_over)
 
 
 def select(

@@ -85,6 +85,7 @@ def _record(selection: Selection) -> dict[str, Any]:
             {"what": step.sentence, "removed": step.removed, "left": step.left}
             for step in selection.steps
         ],
+        "n_drawn_from": selection.n_drawn_from,
         "score_cut": without_nan(selection.score_cut),
         "least_count": without_nan(selection.least_count),
         "counts": selection.counts.tolist(),
