@@ -161,7 +161,9 @@ def burn(
         selection = Selection(published_threshold(threshold))
         # Its Python: redrock 0.21.0 under numpy 2 cannot read priors by itself.
         python = str(rrdesi.parent / "python")
-        settings = AfterburnerOptions(selection, policy, rrdesi=python, templates=[templates])
+        settings = AfterburnerOptions(
+            selection, policy=policy, rrdesi=python, templates=(templates,)
+        )
         start = time.monotonic()
         summary = run_tile(coadd, redrock, path, load_network(weights), settings, overwrite=True)
         clock.write_text(str(time.monotonic() - start))

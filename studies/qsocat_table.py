@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.maskbits import RECIPES
 from quasarloop.afterburner.mgii import fit_mgii, is_broad_line
 from quasarloop.afterburner.mgii_file import mgii_block
+from quasarloop.afterburner.options import CatalogueOptions
 from quasarloop.afterburner.quasar_catalogue import write_network_catalogue, write_quasar_catalogue
 from quasarloop.afterburner.quasar_inputs import companion, read_redrock_file
-from quasarloop.afterburner.quasar_rows import CatalogueOptions
 from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.evaluate.metrics import RIGHT_WITHIN
 from quasarloop.read import find_files, read_spectra
@@ -49,14 +49,14 @@ def sky_tables(folder: Path, network_dir: Path) -> None:
     )
     print("|---|---|---:|---:|---:|")
     _line("redrock alone", "", _redrock_alone(redrocks), truth, counts)
-    for recipe in RECIPES.values():
+    for recipe in RECIPES:
         for mgii in ("none", "fit"):
             for waiting in ("redrock", "network"):
-                options = CatalogueOptions(recipe, "survey", waiting, mgii)
+                options = CatalogueOptions(recipe=recipe, waiting=waiting, mgii=mgii)
                 rows, n_waiting = _desi_rows(redrocks, network_dir, options)
                 opinions = "redrock, network" + (", Mg II" if mgii == "fit" else "")
                 opinions += f"; the {n_waiting} that wait: {waiting}'s z"
-                _line(f"`{recipe.name}`", opinions, rows, truth, counts)
+                _line(f"`{recipe}`", opinions, rows, truth, counts)
 
 
 def mgii_table(folder: Path) -> None:

@@ -31,6 +31,7 @@ from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
 from quasarloop.network.options import (
     RECOMMENDED,
     FinetuneOptions,
+    PredictOptions,
     PresetOptions,
     TrainingOptions,
 )
@@ -79,7 +80,7 @@ def classify(
     threshold: float | None = None,
     n_lines: int | None = None,
     high_z_min: float | None = None,
-    device: str = "auto",
+    device: str = PredictOptions.device,
 ) -> Table:
     """Find the quasars in survey files, folders of them, or a store.
 

@@ -187,7 +187,7 @@ class Keys:
         ),
     ]
     fiber: Annotated[_Ints, Identity("FIBER", "i4", "fibre, -1 unknown")]
-    object_type: Annotated[_Words, Identity("OBJTYPE", "U4", "TGT, SKY, ... as the survey says")]
+    object_type: Annotated[_Words, Identity("OBJTYPE", "U4", "TGT, SKY, ... as in the survey")]
     fiber_status: Annotated[
         _Ints,
         Identity(

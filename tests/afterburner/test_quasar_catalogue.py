@@ -10,9 +10,9 @@ from astropy.io import fits
 from astropy.table import Table
 
 from quasarloop.afterburner.file_columns import DESI_COLUMNS
-from quasarloop.afterburner.maskbits import RECIPES, QsoBit
+from quasarloop.afterburner.maskbits import QsoBit
+from quasarloop.afterburner.options import CatalogueOptions
 from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
-from quasarloop.afterburner.quasar_rows import CatalogueOptions
 from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, OutputError, SelectionError
@@ -87,14 +87,13 @@ def make(folder, redrock, network, mgii=None, name=NAME):
 
 
 def catalogue(folder, redrocks, out="cat.fits", **choices):
-    recipe = RECIPES[choices.pop("recipe", "today")]
     paths = redrocks if isinstance(redrocks, list) else [redrocks]
     given = {
         k: choices.pop(k)
         for k in ("wise_variable", "network_dir", "on_bad", "engine")
         if k in choices
     }
-    options = CatalogueOptions(recipe, **({"mgii": "none"} | choices))
+    options = CatalogueOptions(**({"mgii": "none"} | choices))
     summary = write_quasar_catalogue(paths, folder / out, options=options, overwrite=True, **given)
     return read_catalogue(folder / out), summary
 
@@ -397,7 +396,7 @@ def test_missing_mgii_files_wrong_names_and_old_catalogues(tmp_path):
         write_quasar_catalogue([path], tmp_path / "cat.fits")
     bad = tmp_path / "wise.csv"
     bad.write_text("TARGETID\n1.5\n")
-    with pytest.raises(DataFormatError, match="expected 64-bit integers"):
+    with pytest.raises(DataFormatError, match=r"TARGETID is '1\.5' and not"):
         catalogue(tmp_path, path, wise_variable=bad)
 
 

@@ -80,7 +80,7 @@ def own_settings(fake_rrdesi, template_files):
 
 
 def settings_of(program, template_files, **changes):
-    return AfterburnerOptions(rrdesi=program, templates=[template_files], **changes)
+    return AfterburnerOptions(rrdesi=program, templates=(template_files,), **changes)
 
 
 def assert_same(a, b):
@@ -261,7 +261,7 @@ class TestFailures:
 
     def test_library_is_not_there(self, tile, network, template_files, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "redrock", None)
-        settings = AfterburnerOptions(rerun="library", templates=[template_files])
+        settings = AfterburnerOptions(rerun="library", templates=(template_files,))
         self.check(tile, network, settings, tmp_path, "redrock cannot be imported")
 
 
@@ -304,7 +304,7 @@ def test_left_for_later_and_finished(tile, network, template_files, fake_rrdesi,
 
 def test_results_of_an_earlier_rerun_are_not_taken(tile, network, template_files, tmp_path):
     output = tmp_path / "later.fits"
-    settings = AfterburnerOptions(rerun="later", templates=[template_files])
+    settings = AfterburnerOptions(rerun="later", templates=(template_files,))
     run_tile(tile.coadd, tile.redrock, output, network, settings)
     stale = later_folder(output) / "redrock-1.fits"
     write_redrock_of(stale, fitsio.read(later_folder(output) / "priors-1.fits")["TARGETID"])

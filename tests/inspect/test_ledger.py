@@ -211,7 +211,7 @@ def test_versions_count_up_whatever_happens(tmp_path_factory, changes):
     from quasarloop.inspect.tables import Item
 
     with database.write() as session:
-        user = person_named(session, "ada")
+        user = person_named(session, "ada", role="inspector")
         items = [Item(target_id=i, rank=i, source="", row=-1, predictions={}) for i in range(3)]
         session.add_all(items)
         session.flush()

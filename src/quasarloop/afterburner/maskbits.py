@@ -6,13 +6,14 @@ because there are so many of those.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner.options import CatalogueOptions
 from quasarloop.afterburner.reruns import THRESHOLDS
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Recipe",
     "is_usable",
     "maskbits",
+    "recipe_for",
     "spurious_redshift",
     "takes_rerun",
 ]
@@ -104,6 +106,15 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         "desispec 0.70, validredshifts.py; desihub/LSS, script of the DR2 quasar catalogues",
     ),
 }
+
+
+def recipe_for(options: CatalogueOptions) -> Recipe:
+    """Return the recipe that options name, with their threshold if they have one."""
+    recipe, threshold = RECIPES[options.recipe], options.threshold
+    if threshold is None:
+        return recipe
+    name = f"{recipe.name}, threshold {threshold:g}"
+    return replace(recipe, name=name, c_thresh=threshold)
 
 
 @dataclass(frozen=True)

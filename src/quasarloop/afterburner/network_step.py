@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner.options import ON_CPU
 from quasarloop.afterburner.redrock_file import match_rows
 from quasarloop.artefacts import checksum
 from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra
 from quasarloop.columns import Block
+from quasarloop.network.options import PredictOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import default_weights_path, read_weights
 from quasarloop.quality import UNUSABLE, prepare
@@ -59,19 +60,14 @@ class NetworkResult:
     columns: Block
 
 
-def load_network(
-    weights: str | Path | None = None,
-    *,
-    offsets: Literal["auto", "rescaled", "plain"] = "auto",
-    device: str = "cpu",
-) -> Network:
+def load_network(weights: str | Path | None = None, options: PredictOptions = ON_CPU) -> Network:
     """Read a weights file; None takes the one shipped with the package.
 
     Raises:
         WeightsError: unreadable weights, or no such device.
     """
     path = Path(weights) if weights is not None else default_weights_path()
-    predictor = Predictor(read_weights(path, offsets=offsets), device=device)
+    predictor = Predictor(read_weights(path, options.offsets), options.device)
     return Network(predictor, path.name, checksum(path))
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.file_columns import DESI_COLUMNS, NETWORK_COLUMNS
-from quasarloop.afterburner.maskbits import BIT_TEXT, QsoBit
+from quasarloop.afterburner.maskbits import BIT_TEXT, QsoBit, recipe_for
 from quasarloop.afterburner.mgii_file import mgii_block
+from quasarloop.afterburner.options import CatalogueOptions
 from quasarloop.afterburner.quasar_inputs import (
     find_redrocks,
     input_files,
@@ -20,13 +21,14 @@ from quasarloop.afterburner.quasar_inputs import (
     read_redrock_file,
     read_target_ids,
 )
-from quasarloop.afterburner.quasar_rows import CatalogueOptions, network_zwarn, quasar_rows
+from quasarloop.afterburner.quasar_rows import network_zwarn, quasar_rows
 from quasarloop.artefacts import versions
 from quasarloop.catalogue.classify import ClassifyOptions, catalogue_header, classify_spectra
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.columns import Block
 from quasarloop.engine import Engine, open_session
 from quasarloop.errors import DataFormatError, QuasarloopError
+from quasarloop.network.options import PredictOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import default_weights_path, read_weights
 from quasarloop.spectra import Flag
@@ -95,7 +97,7 @@ def write_quasar_catalogue(
     counts: Counter[str] = Counter()
     seen: set[int] = set()
     header = {
-        "recipe": asdict(chosen.recipe),
+        "recipe": asdict(recipe_for(chosen)),
         "targets": chosen.targets,
         "waiting": chosen.waiting,
         "mgii": chosen.mgii,
@@ -192,7 +194,7 @@ def write_network_catalogue(
     *,
     weights: str | Path | None = None,
     options: ClassifyOptions | None = None,
-    device: str = "auto",
+    device: str = PredictOptions.device,
     on_bad: Callable[[Path, DataFormatError], None] | None = None,
     on_step: Callable[[int, int, int], None] = lambda *_: None,
     overwrite: bool = False,

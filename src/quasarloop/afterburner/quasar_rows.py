@@ -6,8 +6,6 @@ first fit too, but the network has another redshift and the second run is not th
 the network's own redshift in its place, if requested.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -15,16 +13,15 @@ from numpy.typing import NDArray
 
 from quasarloop.afterburner.file_columns import DESI_COLUMNS, MGII_COLUMNS
 from quasarloop.afterburner.maskbits import (
-    RECIPES,
     Evidence,
     QsoBit,
-    Recipe,
     is_usable,
     maskbits,
+    recipe_for,
     spurious_redshift,
     takes_rerun,
 )
-from quasarloop.afterburner.mgii import MgIIOptions
+from quasarloop.afterburner.options import CatalogueOptions
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import PAPER_WIDTH, RerunBit
 from quasarloop.afterburner.survey_targets import SECONDARY_COLUMNS, target_mask
@@ -34,37 +31,13 @@ from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.desi import on_target
 from quasarloop.zwarn import Zwarn
 
-__all__ = ["CatalogueOptions", "network_zwarn", "quasar_rows"]
+__all__ = ["network_zwarn", "quasar_rows"]
 
 # Bit of the secondary programme of quasars variable in WISE, the same in all phases that have it.
 # Source: desitarget 4.4, scnd_mask WISE_VAR_QSO of main, sv1 and sv3.
 _WISE_VARIABLE_BIT: Final = 35
 # A second redshift with at least this probability is warned of. Our choice: one in ten.
 _P_ALT_WARNED: Final = 0.1
-
-
-@dataclass(frozen=True)
-class CatalogueOptions:
-    """How a catalogue is made.
-
-    Attributes:
-        recipe: thresholds and cuts.
-        targets: ``"survey"`` believes the target bits; ``"all"`` treats every science fibre as a
-            quasar target, for files that have no bits.
-        waiting: redshift of quasars that wait for redrock's second run: ``"redrock"`` keeps the
-            first fit's, as in the published catalogues; ``"network"`` takes the network's.
-        mgii: ``"file"`` reads qso_mgii files beside the redrock files, ``"fit"`` fits the coadds
-            beside them, ``"auto"`` takes whichever is there, ``"none"`` goes without.
-        mgii_templates: folder of redrock's templates, for ``"fit"`` (see `mgii_file`).
-        mgii_options: for ``"fit"``.
-    """
-
-    recipe: Recipe = field(default_factory=lambda: RECIPES["today"])
-    targets: Literal["survey", "all"] = "survey"
-    waiting: Literal["redrock", "network"] = "redrock"
-    mgii: Literal["auto", "file", "fit", "none"] = "auto"
-    mgii_templates: Path | None = None
-    mgii_options: MgIIOptions = field(default_factory=MgIIOptions)
 
 
 def quasar_rows(
@@ -90,7 +63,7 @@ def quasar_rows(
         SelectionError: target bits are needed and the file has none.
     """
     evidence = _evidence(redrock, network, mgii, wise_variable, options)
-    recipe = options.recipe
+    recipe = recipe_for(options)
     science = on_target(redrock.object_type, redrock.target_id)
     usable = is_usable(_known(redrock, "COADD_FIBERSTATUS"), science, recipe)
     bits = maskbits(evidence, recipe, usable)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner import launch_redrock
+from quasarloop.afterburner.options import RerunOptions
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits
 from quasarloop.afterburner.templates import Template, find_quasar_templates
 from quasarloop.artefacts import check_folder, write_atomically
@@ -46,16 +47,10 @@ _LOG_TAIL: Final = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class RedrockOptions:
+class RedrockOptions(RerunOptions):
     """How redrock is run; it and its templates are looked for before any work.
 
     Attributes:
-        rerun: ``"library"``: in this process; ``"program"``: as `program`; ``"later"``: not now,
-            prior files and commands are written; ``"auto"`` takes the program if one is named,
-            else the library if it is installed, else ``"later"``.
-        rrdesi: path of ``rrdesi``, or of a ``python`` that has redrock; None is ``rrdesi``.
-        templates: quasar template files, or their folder; nothing means redrock's own.
-        processes: redrock's own processes per run.
         scratch: where private folders are made; None is the system's place.
         how: `rerun`, decided.
         found: the quasar templates; empty if not known.
@@ -64,15 +59,12 @@ class RedrockOptions:
         RedrockError: templates are missing.
     """
 
-    rerun: Literal["auto", "library", "program", "later"] = "auto"
-    rrdesi: str | None = None
-    templates: Sequence[str | Path] = ()
-    processes: int = 1
     scratch: Path | None = None
     how: Literal["library", "program", "later"] = field(init=False)
     found: tuple[Template, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         how = self.rerun
         if how == "auto":
             here: Literal["library", "later"] = "library" if has_redrock() else "later"

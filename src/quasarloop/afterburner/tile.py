@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from quasarloop.afterburner.reruns import (
 from quasarloop.artefacts import check_output, checksum, versions
 from quasarloop.catalogue.classify import ClassifyOptions, options_record
 from quasarloop.errors import RedrockError
+from quasarloop.grid import RED_END, RedEnd
 
 __all__ = ["AfterburnerOptions", "TileSummary", "finish_tile", "recipe_of", "run_tile", "summarise"]
 
@@ -42,20 +43,11 @@ class AfterburnerOptions(RedrockOptions):
 
     Attributes:
         selection: which rows may be rerun.
-        policy: ``"paper"``, ``"today"`` or ``"ours"``.
-        red_end: past the red end of the grid ``"extrapolate"``, or ``"clamp"`` as QuasarNP does.
-
-    Raises:
-        SelectionError: no such policy.
+        red_end: redshift of a line past the red end of the grid (see `network.decode`).
     """
 
     selection: Selection = field(default_factory=Selection)
-    policy: str = "ours"
-    red_end: Literal["extrapolate", "clamp"] = "extrapolate"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        policy_named(self.policy)
+    red_end: RedEnd = RED_END
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from quasarloop.afterburner.network_step import Network, load_network
+from quasarloop.afterburner.options import ON_CPU
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.tile import (
     AfterburnerOptions,
@@ -20,6 +21,7 @@ from quasarloop.afterburner.tile import (
 from quasarloop.artefacts import check_folder
 from quasarloop.engine import Engine, TaskReport, run_tasks
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
+from quasarloop.network.options import PredictOptions
 
 __all__ = ["RunOptions", "Tile", "find_tiles", "finish_all", "run_tiles"]
 
@@ -47,21 +49,19 @@ class RunOptions:
     Attributes:
         tile: how a tile is done.
         weights: weights file; None is the one shipped.
-        offsets: how its line offsets are read.
-        device: where the network runs.
+        predict: how it is read, and where it computes.
         overwrite: do tiles again whose output is there.
     """
 
     tile: AfterburnerOptions
     weights: Path | None = None
-    offsets: Literal["auto", "rescaled", "plain"] = "auto"
-    device: str = "cpu"
+    predict: PredictOptions = ON_CPU
     overwrite: bool = False
 
     @cached_property
     def network(self) -> Network:
         """The network, read at first use."""
-        return load_network(self.weights, offsets=self.offsets, device=self.device)
+        return load_network(self.weights, self.predict)
 
 
 def find_tiles(reduction: str | Path, out: str | Path) -> list[Tile]:

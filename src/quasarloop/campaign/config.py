@@ -13,7 +13,8 @@ import tomlkit
 from quasarloop.artefacts import write_atomically
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.errors import CampaignError
-from quasarloop.network.options import PresetOptions, TrainingOptions
+from quasarloop.grid import LOG_GRID
+from quasarloop.network.options import HoldOutOptions, PresetOptions, TrainingOptions
 from quasarloop.options import check_options, described_fields, like, option, options_from_dict
 from quasarloop.query.options import (
     RECOMMENDED_PER_CELL,
@@ -72,7 +73,7 @@ class DataSection(_Section):
         False, "Truth tables may be redrock's catalogues, uninspected: rows without a warning."
     )
     grid: Literal["log", "linear"] = option(
-        "log", "Wavelength grid of the network: log (443 bins) or linear (458)."
+        LOG_GRID.kind, "Wavelength grid of the network: log (443 bins) or linear (458)."
     )
 
 
@@ -207,12 +208,8 @@ class TrainingSection(LearningSection):
 class EvaluationSection(_Section):
     """How a round is judged."""
 
-    validation: float = option(
-        0.3,
-        "Share of objects held out, stratified.",
-        source="paper, Section 4.2: 30 %",
-        low=0,
-        high=1,
+    validation: float = like(
+        HoldOutOptions, "validation", help="Share of objects held out, stratified."
     )
     threshold: float | None = option(
         None,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,10 @@ from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.classes import ThresholdOptions, Thresholds, Vote
 from quasarloop.columns import Block, catalogue_columns
 from quasarloop.errors import DataFormatError
+from quasarloop.grid import RED_END, RedEnd
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import CALIBRATION, JointCalibration, joint_redshifts
+from quasarloop.network.options import Offsets, PredictOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
 from quasarloop.quality import UNUSABLE, count_flags
@@ -45,7 +47,7 @@ class ClassifyOptions(ThresholdOptions):
         calibration: how far its lines are trusted.
     """
 
-    red_end: Literal["clamp", "extrapolate"] = "extrapolate"
+    red_end: RedEnd = RED_END
     joint: bool = True
     calibration: JointCalibration = CALIBRATION
 
@@ -124,8 +126,8 @@ def classify_to_file(
     *,
     weights: str | Path | None = None,
     options: ClassifyOptions | None = None,
-    offsets: Literal["auto", "rescaled", "plain"] = "auto",
-    device: str = "auto",
+    offsets: Offsets = PredictOptions.offsets,
+    device: str = PredictOptions.device,
     on_bad: Callable[[Path, DataFormatError], None] | None = None,
     on_step: Callable[[int, int, int, int], None] = lambda *_: None,
     overwrite: bool = False,

@@ -1,12 +1,14 @@
 """``quasarloop afterburner``: DESI's quasar afterburner, network and redrock together."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quasarloop.cli.common import Device, Offsets, Overwrite, console, progress_bar
+from quasarloop.afterburner.options import ON_CPU, Published, RerunOptions
+from quasarloop.cli.common import OptionsOf, Overwrite, console, progress_bar, with_options
 from quasarloop.errors import OutputError
+from quasarloop.network.options import PredictOptions
 
 if TYPE_CHECKING:
     from quasarloop.afterburner.tile import TileSummary
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["afterburner"]
 
 
+@with_options(rerun=OptionsOf(RerunOptions), predict=OptionsOf(ON_CPU))
 def afterburner(
+    *,
     output: Annotated[
         Path, typer.Option(help="File to write; with --reduction, the folder for the files.")
     ],
@@ -32,7 +36,7 @@ def afterburner(
         ),
     ] = None,
     thresholds: Annotated[
-        Literal["pipeline", "paper", "catalogue"] | None,
+        Published | None,
         typer.Option(
             help="Confidence to exceed: 0.5, 0.95 or 0.99. Default: the weights', 0.5 without."
         ),
@@ -55,23 +59,7 @@ def afterburner(
             help="Rerun only targets of these classes (QSO,ELG,…); all rows are written anyway.",
         ),
     ] = "all",
-    policy: Annotated[
-        Literal["ours", "today", "paper"], typer.Option(help="Which rows are rerun, which priors.")
-    ] = "ours",
-    templates: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Redrock's quasar template (repeat), or their folder. Default: $RR_TEMPLATE_DIR."
-        ),
-    ] = None,
-    rerun: Annotated[
-        Literal["auto", "library", "program", "later"],
-        typer.Option(help="How redrock runs; later writes priors and commands for --finish."),
-    ] = "auto",
-    rrdesi: Annotated[
-        str | None, typer.Option(help="rrdesi, or python, of another environment that has redrock.")
-    ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Redrock's processes per tile.")] = 1,
+    rerun: RerunOptions,
     finish: Annotated[
         bool,
         typer.Option(
@@ -82,8 +70,7 @@ def afterburner(
         list[Path] | None,
         typer.Option(help="With --finish: redrock's result (repeat), if not at its usual place."),
     ] = None,
-    offsets: Offsets = "auto",
-    device: Device = "cpu",
+    predict: PredictOptions,
     workers: Annotated[int, typer.Option(min=1, help="With --reduction: processes.")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(help="With --reduction: address of a Dask scheduler.")
@@ -113,17 +100,11 @@ def afterburner(
     # QSO_TARGETS is desispec's word for the usual choice.
     names = ("QSO" if word == "QSO_TARGETS" else word for word in words)
     classes = () if all_targets else tuple(names)
-    options = AfterburnerOptions(
-        Selection(c_thresh, n_thresh, target_classes=classes),
-        policy,
-        rerun=rerun,
-        rrdesi=rrdesi,
-        templates=templates or [],
-        processes=processes,
-    )
+    selection = Selection(c_thresh, n_thresh, target_classes=classes)
+    options = AfterburnerOptions(selection, **vars(rerun))
     if options.how == "later":
         console.print("redrock is not here: its reruns are left for later")
-    run = RunOptions(options, weights, offsets, device, overwrite)
+    run = RunOptions(options, weights, predict, overwrite)
     if reduction is not None:
         _many(reduction, output, run, Engine(workers=workers, scheduler=scheduler))
         return

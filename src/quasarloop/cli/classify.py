@@ -8,8 +8,6 @@ import typer
 from quasarloop.classes import ThresholdOptions
 from quasarloop.cli.common import (
     CatalogueFile,
-    Device,
-    Offsets,
     OptionsOf,
     Overwrite,
     SkipBad,
@@ -20,11 +18,12 @@ from quasarloop.cli.common import (
     with_options,
 )
 from quasarloop.errors import DataFormatError
+from quasarloop.network.options import PredictOptions
 
 __all__ = ["classify"]
 
 
-@with_options(thresholds=OptionsOf(ThresholdOptions))
+@with_options(thresholds=OptionsOf(ThresholdOptions), predict=OptionsOf(PredictOptions))
 def classify(
     *,
     paths: SpectraPaths,
@@ -34,7 +33,7 @@ def classify(
         typer.Option(help="QuasarNET weights file (Keras HDF5). Default: those shipped inside."),
     ] = None,
     thresholds: ThresholdOptions,
-    offsets: Offsets = "auto",
+    predict: PredictOptions,
     joint: Annotated[
         bool,
         typer.Option(
@@ -42,7 +41,6 @@ def classify(
             "the redshift head of the weights if they have one, else from boxes and offsets."
         ),
     ] = True,
-    device: Device = "auto",
     skip_bad_files: SkipBad = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -65,8 +63,7 @@ def classify(
             out,
             weights=weights,
             options=ClassifyOptions(**vars(thresholds), joint=joint),
-            offsets=offsets,
-            device=device,
+            **vars(predict),
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
             on_step=step,
             overwrite=overwrite,

@@ -27,8 +27,6 @@ from quasarloop.options import Described, described_fields, field_types
 
 __all__ = [
     "CatalogueFile",
-    "Device",
-    "Offsets",
     "OptionsOf",
     "Overwrite",
     "Scheduler",
@@ -52,12 +50,7 @@ __all__ = [
 CatalogueFile = Annotated[
     Path, typer.Option(help="Catalogue to write: .fits, .parquet, .csv or .ecsv.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace existing outputs.")]
-Offsets = Annotated[
-    Literal["auto", "rescaled", "plain"],
-    typer.Option(help="How to read line offsets of the weights; auto decides from the file."),
-]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler, in place of --workers.")
 ]

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.cli.common import Truth, Unvetted, print_table
+from quasarloop.grid import LOG_GRID
 from quasarloop.lines import line_label
 
 __all__ = ["app", "compare", "oscillation", "repeats"]
@@ -195,8 +197,8 @@ def oscillation(
     ] = None,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Use lines at least this confident.")
-    ] = 0.95,
-    grid: Annotated[str, typer.Option(help="The networks' grid: log or linear.")] = "log",
+    ] = CONFIDENCE_THRESHOLD,
+    grid: Annotated[str, typer.Option(help="The networks' grid: log or linear.")] = LOG_GRID.kind,
     n_boxes: Annotated[
         int | None, typer.Option(min=2, help="The networks' boxes; default QuasarNET's.")
     ] = None,

@@ -24,6 +24,7 @@ Db = Annotated[
     ),
 ]
 _LABELS = "sqlite:///labels.db"
+_HOST, _PORT = "127.0.0.1", 8765
 
 
 @app.command("serve")
@@ -39,8 +40,8 @@ def serve(
         list[Path] | None, typer.Option(help="redrock-*.fits whose best fits are shown.")
     ] = None,
     db: Db = _LABELS,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = _HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = _PORT,
 ) -> None:
     """Serve the inspection page.
 
@@ -72,7 +73,7 @@ def invite(
     db: Db = _LABELS,
     address: Annotated[
         str, typer.Option(help="Where the page is served.")
-    ] = "http://127.0.0.1:8765",
+    ] = f"http://{_HOST}:{_PORT}",
 ) -> None:
     """Print a one-time link with which somebody joins; it is valid for seven days.
 

@@ -1,16 +1,15 @@
 """``quasarloop qsocat``: the final quasar catalogue, of DESI or of any other survey."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from quasarloop.afterburner.mgii import MgIIOptions
+from quasarloop.afterburner.options import CatalogueOptions
 from quasarloop.classes import ThresholdOptions
 from quasarloop.cli.common import (
     CatalogueFile,
-    Device,
     OptionsOf,
     Overwrite,
     SkipBad,
@@ -22,6 +21,7 @@ from quasarloop.cli.common import (
     with_options,
 )
 from quasarloop.errors import QuasarloopError
+from quasarloop.network.options import PredictOptions
 
 __all__ = ["app"]
 
@@ -31,17 +31,14 @@ app = typer.Typer(
     help="Quasar catalogues: redrock, Mg II and the network joined into one.",
 )
 
-_Templates = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of the redrock templates the redrock files were made with: Mg II must then "
-        "beat redrock's own fit. Default: it must beat a constant."
-    ),
-]
+
+_TEMPLATES = {"mgii_templates": "--templates"}
 
 
 @app.command("desi")
+@with_options(options=OptionsOf(CatalogueOptions, names=_TEMPLATES))
 def desi(
+    *,
     redrocks: Annotated[
         list[Path],
         typer.Argument(
@@ -51,29 +48,7 @@ def desi(
         ),
     ],
     out: CatalogueFile,
-    recipe: Annotated[
-        Literal["today", "dr1"],
-        typer.Option(help="Whose numbers: dr1 as published (0.95), today's (0.99)."),
-    ] = "today",
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Another confidence than the recipe's.")
-    ] = None,
-    targets: Annotated[
-        Literal["survey", "all"],
-        typer.Option(help="all: treat every science fibre as a quasar target."),
-    ] = "survey",
-    waiting: Annotated[
-        Literal["redrock", "network"],
-        typer.Option(
-            help="Redshift of quasars that wait for redrock's second run: its first "
-            "fit's, as published, or the network's."
-        ),
-    ] = "redrock",
-    mgii: Annotated[
-        Literal["auto", "file", "fit", "none"],
-        typer.Option(help="Read qso_mgii files, fit the coadds, whichever is there, or neither."),
-    ] = "auto",
-    templates: _Templates = None,
+    options: CatalogueOptions,
     qn_dir: Annotated[
         Path | None, typer.Option(help="Folder of the qso_qn files, or of folders as redrock's.")
     ] = None,
@@ -92,14 +67,9 @@ def desi(
 
     Example: [bold]quasarloop qsocat desi redrock-*.fits --out QSO_cat.fits[/]
     """  # fmt: skip
-    from quasarloop.afterburner.maskbits import RECIPES
     from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
-    from quasarloop.afterburner.quasar_rows import CatalogueOptions
     from quasarloop.engine import Engine
 
-    chosen = RECIPES[recipe]
-    if threshold is not None:
-        chosen = replace(chosen, name=f"{recipe}, threshold {threshold:g}", c_thresh=threshold)
     bad: list[tuple[Path, QuasarloopError]] = []
     with progress_bar() as progress:
         task = progress.add_task("catalogue", total=None, note="")
@@ -108,7 +78,7 @@ def desi(
             out,
             network_dir=qn_dir,
             wise_variable=wise_variable,
-            options=CatalogueOptions(chosen, targets, waiting, mgii, templates),
+            options=options,
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
             engine=Engine(workers=workers),
             on_step=lambda done, total, found: progress.update(
@@ -135,14 +105,15 @@ def desi(
         MgIIOptions(),
         names={"window_aa": "--window"},
         only=("window_aa", "min_delta_chi2", "min_significance"),
-    )
+    ),
+    catalogue=OptionsOf(CatalogueOptions, names=_TEMPLATES, only=("mgii_templates",)),
 )
 def mgii_command(
     *,
     coadd: Annotated[Path, typer.Option(help="Coadded spectra.")],
     redrock: Annotated[Path, typer.Option(help="Redrock file of the same rows.")],
     out: Annotated[Path, typer.Option(help="qso_mgii-*.fits to write.")],
-    templates: _Templates = None,
+    catalogue: CatalogueOptions,
     options: MgIIOptions,
     overwrite: Overwrite = False,
 ) -> None:
@@ -154,7 +125,12 @@ def mgii_command(
     from quasarloop.afterburner.mgii_file import fit_mgii_file
 
     block = fit_mgii_file(
-        coadd, redrock, out, templates=templates, options=options, overwrite=overwrite
+        coadd,
+        redrock,
+        out,
+        templates=catalogue.mgii_templates,
+        options=options,
+        overwrite=overwrite,
     )
     n_fitted = int((block["SIGMA"] == block["SIGMA"]).sum())  # NaN where Mg II is out of view
     typer.echo(
@@ -164,7 +140,10 @@ def mgii_command(
 
 
 @app.command("network")
-@with_options(thresholds=OptionsOf(ThresholdOptions))
+@with_options(
+    thresholds=OptionsOf(ThresholdOptions),
+    predict=OptionsOf(PredictOptions, only=("device",)),
+)
 def network(
     *,
     paths: SpectraPaths,
@@ -173,7 +152,7 @@ def network(
         Path | None, typer.Option(help="QuasarNET weights file. Default: those shipped inside.")
     ] = None,
     thresholds: ThresholdOptions,
-    device: Device = "auto",
+    predict: PredictOptions,
     skip_bad_files: SkipBad = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -192,7 +171,7 @@ def network(
             out,
             weights=weights,
             options=ClassifyOptions(**vars(thresholds)),
-            device=device,
+            device=predict.device,
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
             on_step=lambda done, total, found: progress.update(
                 task, completed=done, total=total, note=f"{found:,} quasars"

@@ -22,8 +22,9 @@ def simulate(
         Path | None, typer.Option(help="DESI coadd whose inverse variances are drawn from.")
     ] = None,
     survey_format: Annotated[
-        Literal["desi", "sdss"], typer.Option("--format", help="Whose files to write.")
-    ] = "desi",
+        Literal["desi", "sdss"] | None,
+        typer.Option("--format", help="Whose files to write. Default: DESI's."),
+    ] = None,
     exposures: Annotated[
         int | None,
         typer.Option(min=1, max=99, help="Observe each object so often, and coadd. Default: 1."),
@@ -59,7 +60,7 @@ def simulate(
     plan = SurveyOptions(
         out,
         seed=seed,
-        survey_format=survey_format,
+        survey_format=survey_format or SurveyOptions.survey_format,
         source=sky,
         observing=observing,
         noise_from=noise_from,

@@ -18,6 +18,8 @@ from quasarloop.cli.common import (
 from quasarloop.network.options import (
     RECOMMENDED,
     FinetuneOptions,
+    HoldOutOptions,
+    PredictOptions,
     PresetOptions,
     TrainingOptions,
 )
@@ -31,9 +33,10 @@ __all__ = ["train"]
 @with_options(
     network=OptionsOf(PresetOptions(), only=("preset", "dropout")),
     options=OptionsOf(
-        replace(RECOMMENDED, device="auto"),
+        replace(RECOMMENDED, device=PredictOptions.device),
         leave_out=("mean_over", "statistics", "threshold", "n_lines"),
     ),
+    hold_out=OptionsOf(HoldOutOptions),
 )
 def train(
     *,
@@ -57,10 +60,7 @@ def train(
         typer.Option(min=0, help="With --from: simulated spectra per label, trained on besides."),
     ] = FinetuneOptions.rehearsal,
     options: TrainingOptions,
-    validation: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Part of the objects held out; 0: none.")
-    ] = 0.3,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    hold_out: HoldOutOptions,
     context: typer.Context,
     resume: Annotated[bool, typer.Option(help="Go on with a killed training.")] = False,
     overwrite: Overwrite = False,
@@ -80,7 +80,7 @@ def train(
     from quasarloop.network.weights import Weights, read_weights, weights_path
     from quasarloop.store import open_store
 
-    files = TrainingFiles(store, truth, unvetted, out, validation, seed, resume, overwrite)
+    files = TrainingFiles(store, truth, unvetted, out, hold_out, resume, overwrite)
     first: NetworkConfig | Weights
     if start is None:
         first = network.network(open_store(store).grid)

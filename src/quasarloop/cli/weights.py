@@ -2,17 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from quasarloop.cli.common import Overwrite, plain_console, two_columns
+from quasarloop.cli.common import (
+    OptionsOf,
+    Overwrite,
+    plain_console,
+    two_columns,
+    with_options,
+)
 from quasarloop.grid import WaveGrid, grid_named
+from quasarloop.network.options import PredictOptions
 
 if TYPE_CHECKING:
-    from quasarloop.network.keras_reading import FileFacts, Offsets
+    from quasarloop.network.keras_reading import FileFacts
     from quasarloop.network.weights import Weights
 
 __all__ = ["app"]
@@ -21,16 +28,16 @@ app = typer.Typer(
     no_args_is_help=True, help="Look into weights files; make them safe for every reader."
 )
 
-OffsetsOption = Annotated[
-    str, typer.Option(help="auto decides from the file; rescaled or plain decide for it.")
-]
+_OFFSETS = OptionsOf(PredictOptions, only=("offsets",))
 GridOption = Annotated[str | None, typer.Option(help="log or linear, for a file without its grid.")]
 
 
 @app.command("info")
+@with_options(predict=_OFFSETS)
 def info(
+    *,
     path: Annotated[Path, typer.Argument(help="A Keras 2 HDF5 file.", metavar="FILE")],
-    offsets: OffsetsOption = "auto",
+    predict: PredictOptions,
     grid: GridOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -38,7 +45,7 @@ def info(
 
     Example: [bold]quasarloop weights info qn_weights.h5[/]
     """
-    weights, facts = _inspect(path, offsets, grid)
+    weights, facts = _inspect(path, predict, grid)
     facts_of_file = _summary(weights, facts)
     if as_json:
         layers = [dict(zip(_COLUMNS, row, strict=True)) for row in _layer_rows(weights, facts)]
@@ -58,10 +65,12 @@ def info(
 
 
 @app.command("convert")
+@with_options(predict=_OFFSETS)
 def convert(
+    *,
     path: Annotated[Path, typer.Argument(help="A Keras 2 HDF5 file.", metavar="IN")],
     out: Annotated[Path, typer.Argument(help="The file to write.", metavar="OUT")],
-    offsets: OffsetsOption = "auto",
+    predict: PredictOptions,
     grid: GridOption = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -74,7 +83,7 @@ def convert(
     from quasarloop.network.weights import write_weights
 
     check_output(out, overwrite=overwrite)
-    weights, facts = _inspect(path, offsets, grid)
+    weights, facts = _inspect(path, predict, grid)
     write_weights(weights, out)
     typer.echo(f"offsets {facts.offsets}")
     if facts.quasarnp_rescales != weights.config.rescales_offsets:
@@ -117,11 +126,11 @@ def adapt(
     write_weights(adapted, out)
 
 
-def _inspect(path: Path, offsets: str, grid: str | None) -> "tuple[Weights, FileFacts]":
+def _inspect(path: Path, predict: PredictOptions, grid: str | None) -> "tuple[Weights, FileFacts]":
     from quasarloop.network.weights import inspect_weights
 
     chosen: WaveGrid | None = grid_named(grid) if grid else None
-    return inspect_weights(path, cast("Offsets", offsets), grid=chosen)
+    return inspect_weights(path, predict.offsets, grid=chosen)
 
 
 def _summary(weights: "Weights", facts: "FileFacts") -> dict[str, str]:

@@ -1,14 +1,15 @@
 """Options of an ensemble and of its votes; read without torch: the command line stays quick."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from quasarloop.classes import ThresholdOptions
 from quasarloop.ensemble.votes import COUNTED_AT
 from quasarloop.errors import WeightsError
+from quasarloop.grid import RED_END, RedEnd
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.options import PresetOptions, TrainingOptions
-from quasarloop.options import check_options, option
+from quasarloop.options import check_options, like, option
 
 if TYPE_CHECKING:
     from quasarloop.ensemble.manifest import Ensemble
@@ -49,8 +50,10 @@ class VoteOptions(ThresholdOptions):
         COUNTED_AT, "Confidence to count votes at; give several. The deciding one is always there."
     )
     # Redshift of a line past the red end of the grid (see `network.decode`).
-    red_end: Literal["clamp", "extrapolate"] = option("extrapolate", "Past the grid's red end.")
+    red_end: RedEnd = option(RED_END, "Past the grid's red end.")
     keep_members: bool = option(
         False, "Keep the predictions of each member: 3 bytes per member and spectrum."
     )
-    device: str = option("cpu", "auto, cpu, cuda or mps; all but cpu work in one process.")
+    device: str = like(
+        TrainingOptions, "device", help="auto, cpu, cuda or mps; all but cpu work in one process."
+    )

@@ -5,7 +5,7 @@ The columns are documented in ``docs/ensemble.md``; selection and reports are bu
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from quasarloop.ensemble.entropy import (
     vote_entropy,
 )
 from quasarloop.errors import DataFormatError
+from quasarloop.grid import RED_END, RedEnd
 from quasarloop.lines import Line
 
 __all__ = [
@@ -53,7 +54,7 @@ class VoteRule:
 
     thresholds: tuple[float, ...] = COUNTED_AT
     decision: Thresholds = field(default_factory=Thresholds)
-    red_end: Literal["clamp", "extrapolate"] = "extrapolate"
+    red_end: RedEnd = RED_END
 
     def __post_init__(self) -> None:
         thresholds = tuple(sorted({*self.thresholds, self.decision.confidence}))

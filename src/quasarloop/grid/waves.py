@@ -9,7 +9,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.errors import GridError
 
-__all__ = ["LINEAR_GRID", "LOG_GRID", "WaveGrid", "grid_from_edges", "grid_named"]
+__all__ = [
+    "LINEAR_GRID",
+    "LOG_GRID",
+    "RED_END",
+    "RedEnd",
+    "WaveGrid",
+    "grid_from_edges",
+    "grid_named",
+]
+
+# A position past the grid's red end: QuasarNP clamps it; QuasarNET, and we, extrapolate.
+RedEnd = Literal["clamp", "extrapolate"]
+RED_END: Final[RedEnd] = "extrapolate"
 
 # Decimals kept of a bin number before floor, so that a pixel on an edge does not fall one bin
 # low by rounding. Source: quasarnp.utils.regrid for the linear grid; our choice for the log one.
@@ -82,9 +94,7 @@ class WaveGrid:
         inside = (wave >= edges[0]) & (wave < edges[-1])
         return np.where(inside, np.interp(wave, edges, np.arange(len(edges))), np.nan)
 
-    def wave_at(
-        self, position: ArrayLike, *, red_end: Literal["clamp", "extrapolate"] = "extrapolate"
-    ) -> NDArray[np.float64]:
+    def wave_at(self, position: ArrayLike, *, red_end: RedEnd = RED_END) -> NDArray[np.float64]:
         """Return the wavelength at fractional bin indices, Å.
 
         Args:

@@ -70,7 +70,7 @@ def import_inspections(session: Session, rows: Iterable[Inspection]) -> Imported
     for row in rows:
         item, made = _item(session, row.target_id)
         objects += made
-        user = person_named(session, row.scanner)
+        user = person_named(session, row.scanner, role="inspector")
         turn = assignment_of(session, item.id, user)
         if turn is None:
             turn = Assignment(item_id=item.id, user_id=user, created=now())

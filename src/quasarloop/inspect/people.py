@@ -118,7 +118,7 @@ def join(session: Session, token: str, password: str) -> Person:
     return Person(user.id, user.name, user.role)
 
 
-def person_named(session: Session, name: str, role: str = "inspector") -> int:
+def person_named(session: Session, name: str, *, role: str) -> int:
     """Return the id of that person, made without a password if unknown (an imported scanner).
 
     Raises:

@@ -1,13 +1,14 @@
 """From the outputs of the heads to lines, redshifts and quasars."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.classes import Thresholds
 from quasarloop.errors import WeightsError
+from quasarloop.grid import RED_END, RedEnd
 from quasarloop.network.config import NetworkConfig
 
 __all__ = [
@@ -98,7 +99,7 @@ class Classification:
 def decode(
     outputs: LineOutputs,
     config: NetworkConfig,
-    red_end: Literal["extrapolate", "clamp"] = "extrapolate",
+    red_end: RedEnd = RED_END,
 ) -> LineFinds:
     """Return the most confident box of every line, and the redshift it means.
 

@@ -14,7 +14,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,9 @@ from quasarloop.network.keras_layout import (
     array_shapes,
     describe_model,
 )
+from quasarloop.network.options import Offsets
 
-__all__ = ["FileFacts", "Offsets", "interpret"]
-
-Offsets = Literal["auto", "rescaled", "plain"]
-
+__all__ = ["FileFacts", "interpret"]
 
 # How Python's marshal writes the two numbers of "-0.1 + 1.2 x" in a Lambda's bytecode.
 _LAMBDA_NUMBERS: Final = tuple(

@@ -17,7 +17,7 @@ from torch.nn import functional
 from quasarloop.errors import GridError
 from quasarloop.grid import WaveGrid
 from quasarloop.network.config import NetworkConfig, RedshiftGrid
-from quasarloop.network.options import MeanOver
+from quasarloop.network.options import MeanOver, TrainingOptions
 from quasarloop.truth import SpecType
 
 __all__ = [
@@ -163,7 +163,7 @@ def line_finder_loss(
     targets: Targets,
     config: NetworkConfig,
     *,
-    mean_over: MeanOver = "spectrum",
+    mean_over: MeanOver = TrainingOptions.mean_over,
 ) -> LossParts:
     """Return the loss of a batch.
 

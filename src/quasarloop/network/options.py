@@ -19,7 +19,10 @@ __all__ = [
     "RECOMMENDED",
     "Device",
     "FinetuneOptions",
+    "HoldOutOptions",
     "MeanOver",
+    "Offsets",
+    "PredictOptions",
     "PresetOptions",
     "TrainingOptions",
     "learning_rate",
@@ -76,6 +79,7 @@ def plateau_drops(losses: Sequence[float]) -> int:
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DEVICES: Final[tuple[str, ...]] = get_args(Device)
 MeanOver = Literal["spectrum", "batch"]
+Offsets = Literal["auto", "rescaled", "plain"]
 Monitor = Literal["loss", "completeness", "none"]
 Precision = Literal["float32", "bfloat16", "auto"]
 Statistics = Literal["calibrated", "running"]
@@ -159,6 +163,36 @@ class FinetuneOptions(TrainingOptions):
         source="ours, docs/training.md",
         low=0,
     )
+
+
+@dataclass(frozen=True)
+class HoldOutOptions:
+    """What a training of one network holds out."""
+
+    validation: float = option(
+        0.3,
+        "Part of the objects held out; 0: none.",
+        source="paper, Section 4.2: 30 %",
+        low=0,
+        high=0.9,
+    )
+    seed: int = option(0, "Same seed, same bytes.", low=0)
+
+    def __post_init__(self) -> None:
+        check_options(self, WeightsError)
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a weights file is read, and where its network computes."""
+
+    offsets: Offsets = option(
+        "auto", "How to read line offsets of the weights; auto decides from the file."
+    )
+    device: Device = option("auto", "Where to compute; auto: the best device of this machine.")
+
+    def __post_init__(self) -> None:
+        check_options(self, WeightsError)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from quasarloop.errors import WeightsError
 from quasarloop.network.decode import LineOutputs
 from quasarloop.network.model import Layers, Logits, folded_layers, forward, pick_device
+from quasarloop.network.options import TrainingOptions
 from quasarloop.network.weights import Weights, to_module
 
 __all__ = ["Predictor"]
@@ -35,7 +36,7 @@ class Predictor:
         WeightsError: no such device on this machine.
     """
 
-    def __init__(self, weights: Weights, device: str = "cpu") -> None:
+    def __init__(self, weights: Weights, device: str = TrainingOptions.device) -> None:
         self.config = weights.config
         self.thresholds = weights.thresholds
         self.device = pick_device(device)

@@ -13,7 +13,7 @@ from quasarloop.errors import GridError, OutputError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.finetune import finetune
 from quasarloop.network.labelled import LabelCounts, hold_out, label_spectra
-from quasarloop.network.options import FinetuneOptions, TrainingOptions
+from quasarloop.network.options import FinetuneOptions, HoldOutOptions, TrainingOptions
 from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.training import CHECKPOINT_NAME, TrainingResult, train
 from quasarloop.network.training_run import Rows
@@ -33,8 +33,8 @@ class TrainingFiles:
         truth: truth tables; of one target's labels the last table's counts.
         unvetted: take redrock's catalogues as truth too (`quasarloop.read.read_truth`).
         out: weights file to write; history, figure and manifest are written beside it.
-        validation: part of the objects held out; 0 trains with all and keeps the last epoch.
-        seed: of the split and of the training.
+        hold_out: part of the objects held out (0 trains with all and keeps the last epoch), and
+            the seed of the split and of the training.
         resume: go on from the checkpoint of a killed training.
         overwrite: replace existing files.
     """
@@ -43,8 +43,7 @@ class TrainingFiles:
     truth: Sequence[Path]
     unvetted: bool
     out: Path
-    validation: float
-    seed: int
+    hold_out: HoldOutOptions
     resume: bool
     overwrite: bool
 
@@ -103,12 +102,12 @@ def train_to_files(
     truth = read_truths(files.truth, unvetted=files.unvetted)
     data, counts = label_spectra(iter_store(store), truth)
     rows = Rows(data.usable_rows)
-    if files.validation > 0:
-        held = hold_out(data, files.validation, files.seed)
+    if files.hold_out.validation > 0:
+        held = hold_out(data, files.hold_out.validation, files.hold_out.seed)
         rows = Rows(np.flatnonzero(~held), np.flatnonzero(held))
     if on_start is not None:
         on_start(counts, rows)
-    how: dict[str, Any] = {"seed": files.seed, "rows": rows, "out_dir": files.checkpoints}
+    how: dict[str, Any] = {"seed": files.hold_out.seed, "rows": rows, "out_dir": files.checkpoints}
     if isinstance(network, Weights) and isinstance(options, FinetuneOptions):
         result = finetune(network, data, options, on_epoch=on_epoch, **how)
     else:
@@ -145,7 +144,7 @@ def _manifest(
         "spectra": asdict(counts),
         "n_train": record["n_training_rows"],
         "n_validation": record["n_validation_rows"],
-        "validation": files.validation,
+        "validation": files.hold_out.validation,
         "inputs": {
             "truth": {str(path): checksum(path) for path in files.truth},
             "store": str(files.store),

@@ -23,8 +23,9 @@ from quasarloop.lines import Line
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5, read_note
 from quasarloop.network.keras_layout import array_shapes, module_places
-from quasarloop.network.keras_reading import FileFacts, Offsets, interpret
+from quasarloop.network.keras_reading import FileFacts, interpret
 from quasarloop.network.model import LineFinder
+from quasarloop.network.options import Offsets, PredictOptions
 
 __all__ = [
     "SHIPPED",
@@ -93,7 +94,7 @@ class Weights:
 
 def read_weights(
     path: str | Path,
-    offsets: Offsets = "auto",
+    offsets: Offsets = PredictOptions.offsets,
     *,
     lines: tuple[Line, ...] | None = None,
     grid: WaveGrid | None = None,
@@ -115,7 +116,7 @@ def read_weights(
 
 def inspect_weights(
     path: str | Path,
-    offsets: Offsets = "auto",
+    offsets: Offsets = PredictOptions.offsets,
     *,
     lines: tuple[Line, ...] | None = None,
     grid: WaveGrid | None = None,
