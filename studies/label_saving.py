@@ -46,7 +46,7 @@ from label_saving_page import (
 )
 from label_saving_skies import SKIES, SMALL, Draw, Setting, draw_sets, joined, read_labelled
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote
-from quasarloop.ensemble.train import bootstrap_rows, member_seeds
+from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.ensemble.vote import apply_members
 from quasarloop.ensemble.votes import VoteRule
 from quasarloop.evaluate.metrics import completeness_at_purity

@@ -23,10 +23,10 @@ from sklearn.neighbors import LocalOutlierFactor
 from quasarloop.quality import UNUSABLE
 from quasarloop.query.options import REFUSED, SelectionOptions, SomOptions
 from quasarloop.query.som import CellGrid
-from quasarloop.query.som_files import assign_store, count_cells, fingerprint, read_map, write_map
+from quasarloop.query.som_files import assign_store, count_cells, read_map, write_map
 from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.spectra import concatenate
-from quasarloop.store import Store, iter_store, open_store
+from quasarloop.store import Store, fingerprint, iter_store, open_store
 
 NEIGHBOURS = 20
 TREES = 200

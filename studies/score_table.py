@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote
-from quasarloop.ensemble.train import bootstrap_rows, member_seeds
+from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.ensemble.vote import apply_members
 from quasarloop.ensemble.votes import MemberFinds, VoteRule, vote_columns
 from quasarloop.ensemble.votes_folder import votes_table
@@ -46,12 +46,12 @@ from quasarloop.network.training_run import Rows
 from quasarloop.query.options import REFUSED, KnownObjects, SelectionOptions, SomOptions
 from quasarloop.query.select import select
 from quasarloop.query.som import CellGrid
-from quasarloop.query.som_files import CellsFile, assign_store, fingerprint, read_map, write_map
+from quasarloop.query.som_files import CellsFile, assign_store, read_map, write_map
 from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.read import read_truth
 from quasarloop.spectra import RebinnedSpectra, concatenate
-from quasarloop.store import Store, iter_store, open_store
+from quasarloop.store import Store, fingerprint, iter_store, open_store
 from quasarloop.truth import TruthTable, match_truth
 
 SETTING = ("first", "new", "pool", "held_out", "members", "judges", "preset", "filters", "epochs")

@@ -48,14 +48,13 @@ from quasarloop.query.som_files import (
     CellsFile,
     assign_store,
     cells_name,
-    fingerprint,
     read_map,
     write_map,
 )
 from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.spectra import RebinnedSpectra
-from quasarloop.store import Store
+from quasarloop.store import Store, fingerprint
 from quasarloop.truth import TruthTable
 
 __all__ = [

@@ -72,7 +72,12 @@ def test_vote_writes_votes_at_the_thresholds_asked_for(folder):
 def test_info_shows_what_it_is_made_of(folder):
     result = run("info", folder / "e")
     assert result.exit_code == 0, result.output
-    for words in ("2, all there", "443 bins", "99 spectra of 99 objects", "training epochs"):
+    for words in (
+        "2 networks, all there",
+        "443 bins",
+        "99 spectra of 99 objects",
+        "training epochs",
+    ):
         assert words in result.output
 
 
@@ -85,3 +90,26 @@ def test_a_missing_ensemble_is_one_clear_error(folder):
     result = run("info", folder)
     assert isinstance(result.exception, WeightsError)
     assert "no finished ensemble" in str(result.exception)
+
+
+def test_heads_are_trained_on_given_weights_and_vote(folder):
+    trunk = open_ensemble(folder / "e").members[0]
+    result = run(
+        *("train", "--store", folder / "store", "--truth", folder / "truth.csv"),
+        *("--out", folder / "h", "--from", trunk, "--heads", 4, "--seed", 5),
+    )
+    assert result.exit_code == 0, result.output
+    assert "4 heads" in result.output
+    words = ("vote", "--ensemble", folder / "h", "--store", folder / "store")
+    result = run(*words, "--out", folder / "h-votes", "--features", folder / "f")
+    assert result.exit_code == 0, result.output
+    assert "130 spectra, 4 heads" in result.output
+    assert (folder / "f" / "features.json").exists()
+    result = run("info", folder / "h")
+    assert "4 heads, all there" in result.output
+    assert "prior" in result.output
+    again = run(
+        *("train", "--store", folder / "store", "--truth", folder / "truth.csv"),
+        *("--out", folder / "h2", "--from", trunk, "--heads", 2, "--features", folder / "f"),
+    )
+    assert again.exit_code == 0, again.output

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quasarloop.ensemble.train import bootstrap_rows, member_seeds
+from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.errors import TruthError
 
 

@@ -96,7 +96,7 @@ def test_merging_two_classes_never_adds_entropy(votes):
 
 
 def test_soft_classes_send_all_confidence_to_one_redshift_class():
-    soft = soft_classes([0.9, 0.9, 0.2], [2.0999, 2.1, 3.0], high_z_min=2.1)
+    soft = soft_classes([0.9, 0.9, 0.2], np.array([2.0999, 2.1, 3.0]) >= 2.1)
     expected = [[0.1, 0.9, 0.0], [0.1, 0.0, 0.9], [0.8, 0.0, 0.2]]
     assert soft == pytest.approx(np.array(expected))
 
@@ -114,7 +114,7 @@ def test_mutual_information_by_hand():
     def binary(p):
         return -p * math.log2(p) - (1 - p) * math.log2(1 - p)
 
-    soft = soft_classes([[0.9], [0.5]], [[1.0], [1.0]], high_z_min=2.1)
+    soft = soft_classes([[0.9], [0.5]], 0.0)
     expected = binary(0.7) - (binary(0.9) + binary(0.5)) / 2
     assert mutual_information(soft)[0] == pytest.approx(expected, abs=1e-15)
 
@@ -124,7 +124,7 @@ def test_mutual_information_by_hand():
     hnp.arrays(np.float64, (5, 4), elements=st.floats(0, 6)),
 )
 def test_mutual_information_lies_between_zero_and_the_entropy_of_the_mean(confidence, z):
-    soft = soft_classes(confidence, z, high_z_min=2.1)
+    soft = soft_classes(confidence, z >= 2.1)
     assert soft.sum(axis=-1) == pytest.approx(np.ones((5, 4)))
     information = mutual_information(soft)
     assert np.all(information >= 0)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.ensemble.heads import (
     LabelledFeatures,
     Standard,
@@ -15,7 +16,6 @@ from quasarloop.ensemble.heads import (
     fold_head,
 )
 from quasarloop.ensemble.manifest import load_members
-from quasarloop.ensemble.train import bootstrap_rows, member_seeds
 from quasarloop.errors import TruthError, WeightsError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.features import Features, compute_features
@@ -64,7 +64,7 @@ def test_independent_code_finds_the_same_optimum():
         sign = 2 * labelled.is_qso - 1
         return np.logaddexp(0, -sign * (logit + design @ theta)).sum() + 0.5 * theta @ theta
 
-    units = heads.table[0, 1:-1] * heads.standard.scale
+    units = heads.table[0, 1:-1] / heads.standard.factor
     offset = heads.table[0, -1] + heads.table[0, 1:-1] @ heads.standard.mean
     ours = np.concatenate(
         [
@@ -101,7 +101,7 @@ def test_heads_are_bootstrap_samples_by_object():
     design = np.column_stack(
         [logit, heads.standard.apply(labelled.features.hidden[rows]), np.ones(len(rows))]
     )
-    units = heads.table[0, 1:-1] * heads.standard.scale
+    units = heads.table[0, 1:-1] / heads.standard.factor
     offset = heads.table[0, -1] + heads.table[0, 1:-1] @ heads.standard.mean
     theta = np.concatenate([heads.table[0, :1], units, [offset]])
     gradient = design.T @ (1 / (1 + np.exp(-design @ theta)) - labelled.is_qso[rows])
@@ -115,7 +115,7 @@ def test_labels_that_agree_with_the_network_leave_it_as_it_is():
     heads = fit_head(made_up(2000, truth=(1.0, 0.0, 0.0)), CONFIG)
     told = fit_head(made_up(2000), CONFIG)
     assert heads.widths.weights < 0.1 < told.widths.weights
-    units = heads.table[0, 1:-1] * heads.standard.scale
+    units = heads.table[0, 1:-1] / heads.standard.factor
     assert np.abs(units).max() < 0.1
 
 
@@ -143,7 +143,7 @@ def test_rows_without_features_are_an_error():
     with pytest.raises(WeightsError, match="1 labelled spectra have no features"):
         fit_head(labelled, CONFIG)
     with pytest.raises(WeightsError, match="no spectrum has features"):
-        Standard.of(np.full((3, N_DENSE), np.nan))
+        Standard.of([np.full((3, N_DENSE), np.nan)])
 
 
 def test_units_that_never_vary_take_no_part():

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from quasarloop.engine import Engine
+from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.ensemble.manifest import load_members, open_ensemble
 from quasarloop.ensemble.options import EnsembleOptions
-from quasarloop.ensemble.train import bootstrap_rows, member_seeds, train_ensemble
+from quasarloop.ensemble.train import train_ensemble
 from quasarloop.errors import OutputError, WeightsError
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows

@@ -15,14 +15,13 @@ from quasarloop.query.som_files import (
     assign_store,
     check_fits,
     count_cells,
-    fingerprint,
     read_cells,
     read_map,
     write_map,
 )
 from quasarloop.query.som_train import fit_map, parts_of_array, parts_of_shards
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
-from quasarloop.store import create_store
+from quasarloop.store import create_store, fingerprint
 from quasarloop.store.schema import schema_of, table_from_spectra
 
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,14 +50,30 @@ def train(
     network: PresetOptions,
     training: TrainingOptions,
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="Earlier ensemble whose members to start from.")
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Weights of the trunk of heads, by default those of the package; or an earlier "
+            "ensemble of networks whose members to start from.",
+        ),
+    ] = None,
+    heads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train so many linear heads on one network, not networks."),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Features of the unlabelled spectra, to scale those of the labelled by."),
     ] = None,
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
-    """Train one network per bootstrap sample of the truth table.
+    """Train one network, or one linear head, per bootstrap sample of the truth table.
 
     After a kill, run the same command again: it goes on with the members it has.
+
+    Example: [bold]quasarloop ensemble train --store sky --truth truth.csv --heads 200 --out
+    round-1[/]
 
     Example: [bold]quasarloop ensemble train --store sky --truth truth.csv --networks 200 --out
     round-1 --workers 8[/]
@@ -66,27 +82,34 @@ def train(
     from quasarloop.engine import Engine
     from quasarloop.ensemble.manifest import open_ensemble
     from quasarloop.ensemble.train import train_ensemble
+    from quasarloop.ensemble.train_heads import train_heads
     from quasarloop.network.labelled import label_spectra
     from quasarloop.read import read_truths
     from quasarloop.store import iter_store, open_store
 
     spectra = open_store(store)
+    table = read_truths(truth, unvetted=unvetted)
+    data, counts = label_spectra(iter_store(spectra), table)
+    console.print(counts.describe())
+    inputs = {"truth": [{"file": path.name, "sha256": checksum(path)} for path in truth]}
+    if heads is not None:
+        trunk = _trunk(start_from, features)
+        train_heads(data, out=out, n_heads=heads, seed=options.seed, inputs=inputs, **trunk)
+        typer.echo(f"{heads} heads -> {out}")
+        return
     options = replace(
         options,
         network=network.network(spectra.grid),
         training=training,
         start_from=None if start_from is None else open_ensemble(start_from),
     )
-    table = read_truths(truth, unvetted=unvetted)
-    data, counts = label_spectra(iter_store(spectra), table)
-    console.print(counts.describe())
     with progress_bar() as progress:
         bar = progress.add_task("train", total=options.n_networks, note="")
         done = train_ensemble(
             data,
             options,
             out,
-            inputs={"truth": [{"file": path.name, "sha256": checksum(path)} for path in truth]},
+            inputs=inputs,
             engine=Engine(workers=workers, scheduler=scheduler),
             on_member=lambda index: progress.update(bar, advance=1, note=f"member {index}"),
         )
@@ -107,6 +130,10 @@ def vote(
     store: StoreFolder,
     out: Annotated[Path, typer.Option(help="Folder of the votes.")],
     options: VoteOptions,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the features heads vote with; default: beside the store's."),
+    ] = None,
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
@@ -135,10 +162,11 @@ def vote(
             spectra,
             out,
             options=options,
+            features=features,
             engine=Engine(workers=workers, scheduler=scheduler),
             on_progress=step,
         )
-    typer.echo(f"{votes.n_rows} spectra, {len(members)} networks -> {out}")
+    typer.echo(f"{votes.n_rows} spectra, {len(members)} {members.kind} -> {out}")
 
 
 @app.command()
@@ -155,18 +183,42 @@ def info(
     load_members(ensemble)
     record, config = ensemble.record, ensemble.config
     lines = {
-        "members": f"{len(ensemble)}, all there and unchanged",
+        "members": f"{len(ensemble)} {ensemble.kind}, all there and unchanged",
         "network": f"{config.n_conv} convolutions of {config.n_filters} filters, "
         f"padding {config.padding}, dropout {config.dropout:g}",
         "grid": config.grid.describe(),
         "lines": ", ".join(line.column for line in config.lines),
         "trained with": f"{record.get('n_spectra')} spectra of {record.get('n_objects')} objects",
         "seed": record.get("seed"),
-        "started from": record.get("start_from") or "random weights",
+        **_origin(record),
         **{f"training {key}": value for key, value in record.get("training", {}).items()},
         **{f"made with {key}": value for key, value in record.get("versions", {}).items()},
     }
     plain_console().print(two_columns(str(folder), lines))
+
+
+def _trunk(start_from: Path | None, features: Path | None) -> dict[str, Any]:
+    """Read the network of heads, and the scatter of its features where they are given."""
+    from quasarloop.ensemble.features import open_features
+    from quasarloop.network.weights import default_weights_path, read_weights
+
+    weights, standard = read_weights(start_from or default_weights_path()), None
+    if features is not None:
+        made = open_features(features)
+        made.check_weights(weights)
+        standard = made.standard()
+    return {"weights": weights, "standard": standard}
+
+
+def _origin(record: dict[str, Any]) -> dict[str, str]:
+    """Return what the members started from, and of heads how far they may go from there."""
+    if "heads" not in record:
+        return {"started from": record.get("start_from") or "random weights"}
+    widths = record["heads"]["widths"]
+    return {
+        "started from": f"the network {record['members'][0]['digest'][:16]}, in the folder",
+        "prior": ", ".join(f"{name} {width:.3g}" for name, width in widths.items()),
+    }
 
 
 class _Rate:

@@ -57,10 +57,10 @@ def fit(
     from quasarloop.engine import Engine
     from quasarloop.errors import DataFormatError
     from quasarloop.quality import UNUSABLE
-    from quasarloop.query.som_files import cells_name, fingerprint, write_map
+    from quasarloop.query.som_files import cells_name, write_map
     from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
     from quasarloop.query.som_train import fit_map, parts_of_shards
-    from quasarloop.store import iter_store, open_store
+    from quasarloop.store import fingerprint, iter_store, open_store
 
     if out.suffix != ".npz":
         raise DataFormatError(f"{out}: a map is an .npz file; name it {out.with_suffix('.npz')}")

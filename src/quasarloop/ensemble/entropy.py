@@ -91,18 +91,15 @@ def vote_entropy(counts: ArrayLike) -> NDArray[np.float64]:
     return entropy_bits(class_fractions(counts))
 
 
-def soft_classes(
-    confidence: ArrayLike, z_best: ArrayLike, *, high_z_min: float
-) -> NDArray[np.float64]:
+def soft_classes(confidence: ArrayLike, p_high: ArrayLike) -> NDArray[np.float64]:
     """Read each member's confidence as probabilities of the three classes.
 
-    The most confident line's confidence c is the probability of a quasar; all of it goes to the
-    class its redshift falls in: (1-c, c, 0) below ``high_z_min``, (1-c, 0, c) from there on.
+    The most confident line's confidence c is the probability of a quasar; its part p goes to
+    high redshift: (1-c, c (1-p), c p). Of whole networks p is 0 or 1, by the line's redshift.
 
     Args:
         confidence: (...) largest confidence over emission lines, in [0, 1].
-        z_best: (...) redshift of that line.
-        high_z_min: lowest redshift of `Vote.HIGH_Z`.
+        p_high: probability that a quasar is of `Vote.HIGH_Z`; of a shape that fits.
 
     Returns:
         (..., 3) in the order of `Vote`.
@@ -110,8 +107,8 @@ def soft_classes(
     Source: our choice, as the soft form of paper, Section 3.
     """
     quasar = np.asarray(confidence, dtype=np.float64)
-    high = np.asarray(z_best, dtype=np.float64) >= high_z_min
-    return np.stack([1.0 - quasar, quasar * ~high, quasar * high], axis=-1)  # NaN stays NaN
+    high = np.asarray(p_high, dtype=np.float64)
+    return np.stack([1.0 - quasar, quasar * (1.0 - high), quasar * high], axis=-1)
 
 
 def mutual_information(probabilities: ArrayLike) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ maximise the evidence of the labels (Laplace's approximation; MacKay 1992, Neura
 448 and 720). Members are bootstrap samples of the labelled objects, as those of whole networks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit, log_expit
 
-from quasarloop.ensemble.train import bootstrap_rows, member_seeds
+from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.errors import TruthError, WeightsError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.features import Features
@@ -28,6 +28,7 @@ from quasarloop.network.weights import Weights
 __all__ = [
     "Heads",
     "LabelledFeatures",
+    "PriorWidths",
     "Standard",
     "deciding_logit",
     "fit_head",
@@ -57,29 +58,35 @@ class Standard:
     """Mean and scatter of the hidden units, which the prior's widths are in units of.
 
     Attributes:
-        mean, scale: (n_dense,) float64; infinite scale leaves a unit out.
+        mean: (n_dense,) float64.
+        factor: (n_dense,) float64, one over the scatter; 0 leaves a unit out.
     """
 
     mean: Floats
-    scale: Floats
+    factor: Floats
 
     @classmethod
-    def of(cls, hidden: NDArray[np.floating]) -> "Standard":
-        """Measure (n, n_dense) hidden units; rows of NaN do not count.
+    def of(cls, blocks: Iterable[NDArray[np.floating]]) -> "Standard":
+        """Measure hidden units in blocks of (n, n_dense); rows of NaN do not count.
 
         Raises:
             WeightsError: no row is left.
         """
-        known = hidden[~np.isnan(hidden).any(axis=1)].astype(np.float64)
-        if not len(known):
+        n, total, squares = 0, 0.0, 0.0
+        for hidden in blocks:
+            known = hidden[~np.isnan(hidden).any(axis=1)].astype(np.float64)
+            n += len(known)
+            total, squares = total + known.sum(axis=0), squares + np.square(known).sum(axis=0)
+        if not n:
             raise WeightsError("no spectrum has features; give a store with usable spectra")
-        scale = known.std(axis=0)
+        mean = np.asarray(total / n)
+        scale = np.sqrt(np.maximum(squares / n - np.square(mean), 0.0))
         dead = scale <= _DEAD * np.median(scale)
-        return cls(known.mean(axis=0), np.where(dead, np.inf, scale))
+        return cls(mean, np.where(dead, 0.0, 1 / np.where(dead, 1.0, scale)))
 
     def apply(self, hidden: NDArray[np.floating]) -> Floats:
         """Return (n, n_dense) of mean 0 and scatter 1."""
-        return np.asarray((hidden.astype(np.float64) - self.mean) / self.scale)
+        return np.asarray((hidden.astype(np.float64) - self.mean) * self.factor)
 
 
 @dataclass(frozen=True)
@@ -252,7 +259,7 @@ class _Fit:
     ) -> "_Fit":
         """Check the labels, standardise, and choose the prior's widths on them."""
         _check(labelled)
-        units = standard or Standard.of(labelled.features.hidden)
+        units = standard or Standard.of([labelled.features.hidden])
         hidden = units.apply(labelled.features.hidden)
         logit = deciding_logit(labelled.features, config, n_lines)
         design = np.column_stack([logit, hidden, np.ones(len(logit))])
@@ -307,7 +314,7 @@ class _Fit:
     def heads(self, found: list[Floats]) -> Heads:
         """Return solutions in the hidden units as they are."""
         gain, weights, offset = np.split(np.array(found), [1, -1], axis=1)
-        raw = weights / self.standard.scale
+        raw = weights * self.standard.factor
         offset = offset - raw @ self.standard.mean[:, None]
         table = np.hstack([gain, raw, offset])
         return Heads(table, self.standard, self.widths, self.n_lines)

@@ -1,18 +1,27 @@
-"""An ensemble on disk: ordinary weights files, and a manifest that lists them in order."""
+"""An ensemble on disk: weights files of its networks, or of one network and heads on it.
+
+A manifest lists the files in order. Of both kinds the members are `Weights` once they are read.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+import numpy as np
 
 from quasarloop.artefacts import checksum, read_manifest, versions, write_manifest
 from quasarloop.classes import ThresholdOptions, Thresholds
+from quasarloop.ensemble.heads import Heads, PriorWidths, Standard, fold_head
 from quasarloop.errors import WeightsError
 from quasarloop.network.config import NetworkConfig, config_from_dict, config_to_dict
 from quasarloop.network.weights import Weights, read_thresholds, read_weights
 
 __all__ = [
+    "HEADS",
     "MANIFEST",
     "Ensemble",
+    "EnsembleKind",
+    "load_heads",
     "load_members",
     "member_path",
     "member_thresholds",
@@ -21,6 +30,8 @@ __all__ = [
 ]
 
 MANIFEST: Final = "ensemble.json"
+HEADS: Final = "heads.npy"
+EnsembleKind = Literal["networks", "heads"]
 _FORMAT: Final = 1
 
 
@@ -30,7 +41,7 @@ class Ensemble:
 
     Attributes:
         folder: where it is.
-        members: weights files, in order.
+        members: weights files, in order; of heads the one network they share, their trunk.
         checksums: SHA-256 of each file.
         config: the configuration all members share.
         record: the whole manifest.
@@ -44,7 +55,12 @@ class Ensemble:
 
     def __len__(self) -> int:
         """Return the number of members."""
-        return len(self.members)
+        return int(self.record["n_networks"])
+
+    @property
+    def kind(self) -> EnsembleKind:
+        """Whether members are whole networks, or heads on one."""
+        return "heads" if self.record.get("kind") == "heads" else "networks"
 
     @property
     def identity(self) -> str:
@@ -58,17 +74,22 @@ def member_path(folder: Path, index: int) -> Path:
 
 
 def write_ensemble_manifest(
-    folder: Path, config: NetworkConfig, members: list[dict[str, Any]], record: dict[str, Any]
+    folder: Path,
+    config: NetworkConfig,
+    members: list[dict[str, Any]],
+    record: dict[str, Any],
+    n_networks: int | None = None,
 ) -> Ensemble:
     """Write the manifest that makes a folder of weights an ensemble.
 
     Members have an entry each, in order: ``file`` (relative to the folder), ``sha256``, and
     whatever else is known; `record` is how they were made: seed, options, checksums of the input.
+    Heads have one entry, their trunk's, and are `n_networks`.
     """
     content = {
         **record,
         "format": _FORMAT,
-        "n_networks": len(members),
+        "n_networks": len(members) if n_networks is None else n_networks,
         "members": members,
         "config": config_to_dict(config),
         "versions": versions(),
@@ -99,6 +120,7 @@ def open_ensemble(folder: str | Path) -> Ensemble:
         members = tuple(root / entry["file"] for entry in record["members"])
         checksums = tuple(str(entry["sha256"]) for entry in record["members"])
         config = config_from_dict(record["config"])
+        record["n_networks"]
     except (KeyError, TypeError) as exc:
         raise WeightsError(f"{path} is not a whole ensemble manifest: {exc} is missing") from exc
     if not members:
@@ -112,15 +134,33 @@ def load_members(ensemble: Ensemble, n_members: int | None = None) -> list[Weigh
     Raises:
         WeightsError: a file is missing, differs from the manifest, or has another configuration.
     """
+    if ensemble.kind == "heads":
+        trunk, heads = load_heads(ensemble)
+        return [fold_head(trunk, heads, index) for index in range(len(heads))[:n_members]]
+    return _load(ensemble, n_members)
+
+
+def load_heads(ensemble: Ensemble) -> tuple[Weights, Heads]:
+    """Read an ensemble of heads: their trunk, and the heads.
+
+    Raises:
+        WeightsError: an ensemble of whole networks, or as `load_members`.
+    """
+    if ensemble.kind != "heads":
+        raise WeightsError(f"{ensemble.folder} is an ensemble of whole networks; expected heads")
+    stored = ensemble.record["heads"]
+    path = _unchanged(ensemble, ensemble.folder / HEADS, stored["sha256"])
+    standard = Standard(*(np.array(stored[name]) for name in ("mean", "factor")))
+    table = np.load(path, allow_pickle=False)
+    heads = Heads(table, standard, PriorWidths(**stored["widths"]), stored["n_lines"])
+    return _load(ensemble, None)[0], heads
+
+
+def _load(ensemble: Ensemble, n_members: int | None) -> list[Weights]:
     loaded = []
     chosen = list(zip(ensemble.members, ensemble.checksums, strict=True))[:n_members]
     for path, expected in chosen:
-        if checksum(_present(path)) != expected:
-            raise WeightsError(
-                f"{path} is not the file the manifest of {ensemble.folder} names (its checksum "
-                "differs); restore it, or train the ensemble anew"
-            )
-        weights = read_weights(path)
+        weights = read_weights(_unchanged(ensemble, path, expected))
         if weights.config.lines != ensemble.config.lines or not weights.config.grid.matches(
             ensemble.config.grid
         ):
@@ -147,6 +187,15 @@ def member_thresholds(ensemble: Ensemble, options: ThresholdOptions) -> Threshol
     if n_lines > n_finders:
         raise WeightsError(f"{n_lines} lines must count; the networks find {n_finders}")
     return used[0]
+
+
+def _unchanged(ensemble: Ensemble, path: Path, expected: str) -> Path:
+    if checksum(_present(path)) != expected:
+        raise WeightsError(
+            f"{path} is not the file the manifest of {ensemble.folder} names (its checksum "
+            "differs); restore it, or train the ensemble anew"
+        )
+    return path
 
 
 def _present(path: Path) -> Path:

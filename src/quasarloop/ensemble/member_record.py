@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from quasarloop.ensemble.shard_tables import METADATA_KEY
 from quasarloop.ensemble.votes import MemberFinds, VoteRule
 from quasarloop.errors import DataFormatError
 
 __all__ = [
     "BYTES_PER_MEMBER",
-    "METADATA_KEY",
     "MemberRecord",
     "confidence_edges",
     "decode_confidence",
@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 BYTES_PER_MEMBER: Final = 3
-METADATA_KEY: Final = b"quasarloop"
 # Confidence is coded evenly in its logit, ln c/(1-c), between these: 0.0003 … 0.9997.
 # Source: our choice: steps of 0.065, about 0.003 in confidence at 0.95.
 _LOGIT_RANGE: Final = 8.0

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from quasarloop.spectra import RebinnedSpectra, concatenate
 from quasarloop.store import read_shard
@@ -61,6 +63,14 @@ class Piece:
         if len(self.parts) == 1:
             return f"shard {first.path.stem}, {rows}"
         return f"shards {first.path.stem} to {last.path.stem}"
+
+    def shard_names(self) -> list[str]:
+        """Return the shard of every row."""
+        return [part.path.stem for part in self.parts for _ in range(part.first, part.stop)]
+
+    def shard_rows(self) -> NDArray[np.int64]:
+        """Return every row's number in its shard."""
+        return np.concatenate([np.arange(part.first, part.stop) for part in self.parts])
 
 
 def cut_pieces(

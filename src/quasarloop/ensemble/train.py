@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_folder, checksum, read_manifest, write_manifest
 from quasarloop.engine import Engine, run_tasks
+from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.ensemble.manifest import (
     MANIFEST,
     Ensemble,
@@ -22,7 +22,7 @@ from quasarloop.ensemble.manifest import (
     write_ensemble_manifest,
 )
 from quasarloop.ensemble.options import EnsembleOptions
-from quasarloop.errors import DataFormatError, OutputError, TruthError, WeightsError
+from quasarloop.errors import DataFormatError, OutputError, WeightsError
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.model import pick_device
@@ -32,68 +32,7 @@ from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows, array_digest, seed_record
 from quasarloop.network.weights import Weights, read_weights, write_weights
 
-__all__ = ["MemberSeeds", "bootstrap_rows", "member_seeds", "train_ensemble"]
-
-
-class MemberSeeds(NamedTuple):
-    """What makes one member differ from the others.
-
-    Attributes:
-        bootstrap: seeds the draw of its training objects.
-        training: seeds its first weights, its batches and its dropout.
-    """
-
-    bootstrap: np.random.SeedSequence
-    training: np.random.SeedSequence
-
-
-def member_seeds(seed: int, n_networks: int) -> list[MemberSeeds]:
-    """Spawn every member's seeds from one root.
-
-    Member k has the same seeds in an ensemble of any size, so an ensemble can grow.
-    """
-    roots = np.random.SeedSequence(seed).spawn(n_networks)
-    return [MemberSeeds(*root.spawn(2)) for root in roots]
-
-
-def bootstrap_rows(
-    object_id: NDArray[np.int64], generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Draw as many objects as there are, with replacement, and return their rows.
-
-    Objects are drawn, not spectra: all spectra of a drawn object come along, as often as it is
-    drawn. With one spectrum per object (the paper) that is a plain bootstrap of the rows.
-
-    Args:
-        object_id: (n,) object of every training row.
-        generator: the member's own.
-
-    Returns:
-        (m,) int64 row numbers, repeats included, in the order drawn; m equals n if every object
-        has one row.
-
-    Raises:
-        TruthError: nothing to draw from.
-
-    Source: paper, Section 3: "each network has the same amount of training data, but different
-    (and possibly duplicated) subsets of the possible data pool".
-
-    >>> bootstrap_rows(np.array([7, 7, 9]), np.random.default_rng(1)).tolist()
-    [0, 1, 2]
-    """
-    if len(object_id) == 0:
-        raise TruthError(
-            "no spectrum to train with; the truth table must label spectra of the store, with "
-            "secure quality"
-        )
-    objects, inverse, n_rows = np.unique(object_id, return_inverse=True, return_counts=True)
-    drawn = generator.integers(len(objects), size=len(objects))
-    by_object = np.argsort(inverse, kind="stable")  # rows, object after object
-    first = np.cumsum(n_rows) - n_rows
-    lengths = n_rows[drawn]
-    starts = np.cumsum(lengths) - lengths
-    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-    return np.asarray(by_object[np.repeat(first[drawn], lengths) + within], dtype=np.int64)
+__all__ = ["train_ensemble"]
 
 
 _PLAN: Final = "plan.json"

@@ -1,19 +1,28 @@
-"""Voting: every member is applied to every spectrum of a store, piece by piece."""
+"""Voting: every member is applied to every spectrum of a store, piece by piece.
+
+Whole networks read the spectra; heads read the features that one pass of their trunk left.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from scipy.special import expit
 
 from quasarloop.engine import Engine, run_tasks
-from quasarloop.ensemble.manifest import Ensemble, load_members, member_thresholds
+from quasarloop.ensemble.features import FeaturesFolder, make_features
+from quasarloop.ensemble.heads import Heads, deciding_logit
+from quasarloop.ensemble.manifest import Ensemble, load_heads, load_members, member_thresholds
 from quasarloop.ensemble.options import VoteOptions
 from quasarloop.ensemble.pieces import Piece, cut_pieces, read_piece
 from quasarloop.ensemble.votes import MemberFinds, VoteRule
-from quasarloop.ensemble.votes_folder import PieceVotes, Votes, VotesWriter, piece_votes
+from quasarloop.ensemble.votes_folder import Votes, open_votes, piece_votes, votes_writer
 from quasarloop.errors import TaskError
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import decode, emission_lines
+from quasarloop.network.features import Features
 from quasarloop.network.model import pick_device
 from quasarloop.network.predict import Predictor
 from quasarloop.quality import UNUSABLE
@@ -21,7 +30,9 @@ from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store
 
 __all__ = [
+    "HeadVoters",
     "Voters",
+    "apply_heads",
     "apply_members",
     "on_device",
     "vote",
@@ -31,7 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Voters:
-    """What every worker needs, sent to it once.
+    """Whole networks that vote: what every worker needs, sent to it once.
 
     Attributes:
         members: ready to predict, in the ensemble's order.
@@ -43,6 +54,37 @@ class Voters:
     rule: VoteRule
     keep_members: bool
 
+    @property
+    def config(self) -> NetworkConfig:
+        """The networks' configuration."""
+        return self.members[0].config
+
+    def predict(self, _: Piece, spectra: RebinnedSpectra) -> MemberFinds:
+        """Predict the spectra of a piece with every member."""
+        return apply_members(spectra, self.members, self.rule)
+
+
+@dataclass(frozen=True)
+class HeadVoters:
+    """Heads that vote: what every worker needs, sent to it once.
+
+    Attributes:
+        features: of the store.
+        heads: in the ensemble's order.
+        config: the trunk's configuration.
+        rule, keep_members: as of `Voters`.
+    """
+
+    features: FeaturesFolder
+    heads: Heads
+    config: NetworkConfig
+    rule: VoteRule
+    keep_members: bool
+
+    def predict(self, piece: Piece, _: RebinnedSpectra) -> MemberFinds:
+        """Predict the spectra of a piece with every head."""
+        return apply_heads(self.features.read(piece), self.heads, self.config, self.rule)
+
 
 def vote(
     ensemble: Ensemble,
@@ -50,6 +92,7 @@ def vote(
     out: str | Path,
     *,
     options: VoteOptions | None = None,
+    features: str | Path | None = None,
     engine: Engine | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Votes:
@@ -63,40 +106,53 @@ def vote(
         store: the spectra.
         out: folder of the votes.
         options: thresholds, and what to keep.
+        features: folder for the features that heads vote with; None takes that beside the store's
+            shards. They are made if they are not there.
         engine: where to run.
         on_progress: called with the number of spectra done since the last call, also for those
             that were there already.
 
     Raises:
         GridError: store and ensemble have different grids.
-        OutputError: the folder holds other votes.
+        OutputError: the folder holds other votes, or other features.
         TaskError: some piece failed for good; the rest is written.
         WeightsError: members with different thresholds, or one that is missing or has changed.
     """
     chosen = on_device(options or VoteOptions(), engine)
     rule = vote_rule(ensemble, chosen)
-    writer = VotesWriter.start(
-        ensemble,
-        store,
-        Path(out),
-        rule,
-        keep_members=chosen.keep_members,
-        device=chosen.device,
-        cascade=None,
+    writer = votes_writer(
+        ensemble, store, Path(out), rule, keep_members=chosen.keep_members, device=chosen.device
     )
-    writer.on_progress = on_progress
-    todo = writer.missing(cut_pieces(writer.shards, writer.n_rows))
+    voters: Voters | HeadVoters
+    if ensemble.kind == "heads":
+        trunk, heads = load_heads(ensemble)
+        made = make_features(
+            trunk,
+            store,
+            features,
+            high_z_min=rule.decision.high_z_min,
+            device=chosen.device,
+            engine=engine,
+            on_progress=on_progress,  # the pass is nearly all of the work
+        )
+        voters = HeadVoters(made, heads, trunk.config, rule, chosen.keep_members)
+    else:
+        writer.on_progress = on_progress
+        members = tuple(Predictor(one, chosen.device) for one in load_members(ensemble))
+        voters = Voters(members, rule, chosen.keep_members)
+    todo = writer.missing(cut_pieces(store.shards, writer.n_rows))
     if todo:
         run_tasks(
             _vote_on_piece,
             todo,
             engine=engine,
-            shared=load_voters(ensemble, chosen, rule),
+            shared=voters,
             name_of=Piece.name,
             on_result=writer.take,
             keep=False,
         ).complete()
-    return writer.finish()
+    writer.finish(thresholds_from=rule.decision.origins)
+    return open_votes(out)
 
 
 def vote_rule(ensemble: Ensemble, options: VoteOptions) -> VoteRule:
@@ -106,12 +162,6 @@ def vote_rule(ensemble: Ensemble, options: VoteOptions) -> VoteRule:
         WeightsError: the members have different thresholds, and none is given.
     """
     return VoteRule(options.counted_at, member_thresholds(ensemble, options), options.red_end)
-
-
-def load_voters(ensemble: Ensemble, options: VoteOptions, rule: VoteRule) -> Voters:
-    """Read all members and make them ready to predict."""
-    members = (Predictor(weights, options.device) for weights in load_members(ensemble))
-    return Voters(tuple(members), rule, options.keep_members)
 
 
 def on_device(options: VoteOptions, engine: Engine | None) -> VoteOptions:
@@ -155,14 +205,28 @@ def apply_members(
     return MemberFinds(confidence, z_best, line_mean)
 
 
-def _vote_on_piece(piece: Piece, voters: Voters) -> PieceVotes:
-    spectra = read_piece(piece)
-    return piece_votes(
-        piece,
-        spectra.keys,
-        spectra.flags,
-        apply_members(spectra, voters.members, voters.rule),
-        voters.rule,
-        voters.members[0].config.lines,
-        keep_members=voters.keep_members,
-    )
+def apply_heads(
+    features: Features, heads: Heads, config: NetworkConfig, rule: VoteRule
+) -> MemberFinds:
+    """Predict every spectrum with every head; rows without features have no prediction (NaN).
+
+    The numbers are those of the networks that `fold_head` gives, to the precision of float32.
+    """
+    shift = heads.shift(features.hidden)  # (m, n)
+    gain = heads.table[:, :1]
+    line_mean = expit(features.line_logit.astype(np.float64))  # that of the BAL finders stays
+    for line in config.emission_index:
+        logit = gain * features.line_logit[:, line].astype(np.float64) + shift
+        line_mean[:, line] = expit(logit).mean(axis=0)
+    deciding = gain * deciding_logit(features, config, rule.decision.n_lines) + shift
+    z_best = np.broadcast_to(features.z_best, deciding.shape)
+    confidence = expit(deciding).astype(np.float32)
+    return MemberFinds(confidence, z_best, line_mean, features.p_high)
+
+
+def _vote_on_piece(piece: Piece, voters: Voters | HeadVoters) -> list[pa.Table]:
+    with_heads = isinstance(voters, HeadVoters)
+    spectra = read_piece(piece, with_flux=not with_heads)
+    finds = voters.predict(piece, spectra)
+    lines = voters.config.lines
+    return piece_votes(piece, spectra, finds, voters.rule, lines, keep_members=voters.keep_members)

@@ -87,15 +87,20 @@ class MemberFinds(NamedTuple):
         z_best: (n_networks, n) float64, redshift of the most confident emission line.
         line_mean: (n, n_lines) float64 mean confidence of each line over the members, NaN where
             there is no prediction.
+        p_high: (n,) probability that a quasar is of `Vote.HIGH_Z`, of heads that share their
+            redshifts; None where every member has its own.
     """
 
     confidence: NDArray[np.float32]
     z_best: NDArray[np.float64]
     line_mean: NDArray[np.float64]
+    p_high: NDArray[np.float32] | None = None
 
     def rows(self, rows: slice) -> "MemberFinds":
         """Return the predictions for some of the spectra."""
-        return MemberFinds(self.confidence[:, rows], self.z_best[:, rows], self.line_mean[rows])
+        p_high = None if self.p_high is None else self.p_high[rows]
+        own = self.confidence[:, rows], self.z_best[:, rows], self.line_mean[rows]
+        return MemberFinds(*own, p_high)
 
 
 def count_column(vote: Vote, threshold: float) -> str:
@@ -160,7 +165,8 @@ def _block_columns(finds: MemberFinds, rule: VoteRule) -> dict[str, NDArray[Any]
             columns[count_column(vote, threshold)] = counts[:, vote].astype(np.uint16)
         if threshold == decision.confidence:
             columns["ENTROPY"] = vote_entropy(counts)
-    soft = soft_classes(confidence, z_best, high_z_min=decision.high_z_min)  # (m, n, 3)
+    high = z_best >= decision.high_z_min if finds.p_high is None else finds.p_high
+    soft = soft_classes(confidence, high)  # (m, n, 3)
     mean_soft = mean_over_members(soft)  # (n, 3)
     columns["MUTUAL_INFORMATION"] = mutual_information(soft).astype(np.float32)
     columns["SOFT_ENTROPY"] = entropy_bits(mean_soft).astype(np.float32)

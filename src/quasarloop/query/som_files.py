@@ -4,7 +4,6 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from quasarloop.errors import DataFormatError, GridError, SelectionError
 from quasarloop.grid import WaveGrid
 from quasarloop.query.options import CountBy
 from quasarloop.query.som import NO_CELL, CellGrid, SelfOrganizingMap, find_winners
-from quasarloop.store import Store, read_shard
+from quasarloop.store import Store, fingerprint, read_shard
 
 __all__ = [
     "CellsFile",
@@ -29,7 +28,6 @@ __all__ = [
     "cells_name",
     "check_fits",
     "count_cells",
-    "fingerprint",
     "read_cells",
     "read_map",
     "write_map",
@@ -53,17 +51,6 @@ class MapFile:
     grid: WaveGrid
     record: dict[str, Any]
     path: Path
-
-
-def fingerprint(store: Store) -> dict[str, Any]:
-    """Return which data a store contains: shards are named by their content."""
-    names = "\n".join(shard.stem for shard in store.shards)
-    return {
-        "store": str(store.path),
-        "n_shards": len(store.shards),
-        "n_rows": store.n_rows,
-        "sha256": sha256(names.encode()).hexdigest(),
-    }
 
 
 def write_map(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import checksum
 from quasarloop.classes import Thresholds, Vote
-from quasarloop.ensemble.member_record import METADATA_KEY
+from quasarloop.ensemble.shard_tables import METADATA_KEY
 from quasarloop.ensemble.votes import count_column
 from quasarloop.ensemble.votes_folder import MANIFEST, open_votes
 from quasarloop.errors import DataFormatError, SelectionError

@@ -3,6 +3,7 @@
 from quasarloop.store.files import (
     Store,
     create_store,
+    fingerprint,
     is_store,
     iter_store,
     load_targets,
@@ -17,6 +18,7 @@ __all__ = [
     "IngestSummary",
     "Store",
     "create_store",
+    "fingerprint",
     "ingest",
     "ingest_file",
     "is_store",

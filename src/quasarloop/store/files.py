@@ -7,8 +7,9 @@ is never stored twice and a half-finished ingest is simply continued.
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ from quasarloop.store.schema import (
 __all__ = [
     "Store",
     "create_store",
+    "fingerprint",
     "is_store",
     "iter_store",
     "load_targets",
@@ -128,6 +130,17 @@ def open_store(path: str | Path) -> Store:
             f"{STORE_FORMAT}. Ingest the files into a new store"
         )
     return Store(folder, grid_from_dict(content.get("grid", {}), str(folder / MANIFEST)))
+
+
+def fingerprint(store: Store) -> dict[str, Any]:
+    """Return which data a store contains: shards are named by their content."""
+    names = "\n".join(shard.stem for shard in store.shards)
+    return {
+        "store": str(store.path),
+        "n_shards": len(store.shards),
+        "n_rows": store.n_rows,
+        "sha256": sha256(names.encode()).hexdigest(),
+    }
 
 
 def read_shard(

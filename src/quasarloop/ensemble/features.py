@@ -1,0 +1,212 @@
+"""Features of a store on disk: one pass of given weights, kept row for row with the store.
+
+Heads (`quasarloop.ensemble.heads`) are trained on them and vote with them; the pass over the
+spectra, which is nearly all of the work, is not repeated.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from quasarloop.artefacts import check_folder
+from quasarloop.engine import Engine, run_tasks
+from quasarloop.ensemble.heads import Standard
+from quasarloop.ensemble.pieces import Piece, cut_pieces, read_piece
+from quasarloop.ensemble.shard_tables import (
+    Kind,
+    TablesWriter,
+    identity_columns,
+    open_tables,
+    shard_file,
+)
+from quasarloop.errors import GridError, WeightsError
+from quasarloop.network.config import NetworkConfig
+from quasarloop.network.features import Features, compute_features
+from quasarloop.network.predict import Predictor
+from quasarloop.network.weights import Weights
+from quasarloop.quality import UNUSABLE
+from quasarloop.store import Store, fingerprint
+
+__all__ = ["FeaturesFolder", "features_folder", "make_features", "open_features"]
+
+MANIFEST: Final = "features.json"
+_KIND: Final = Kind("features", MANIFEST, "quasarloop ensemble vote")
+_LISTS: Final = {"HIDDEN": "hidden", "LINE_LOGIT": "line_logit"}
+_NUMBERS: Final = {"Z_BEST": "z_best", "P_HIGH": "p_high"}
+
+
+@dataclass(frozen=True)
+class FeaturesFolder:
+    """Finished features of a store.
+
+    Attributes:
+        folder: where they are.
+        files: one per shard that holds spectra, in the store's order.
+        n_rows: spectra in all files.
+        record: the manifest: weights, store, class border, grid, lines.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    n_rows: int
+    record: dict[str, Any]
+
+    def check_weights(self, weights: Weights) -> None:
+        """Raise WeightsError if the features are of other weights."""
+        if self.record["weights"] != weights.digest():
+            raise WeightsError(
+                f"{self.folder} holds features of other weights ({self.record['weights'][:16]}, "
+                f"these are {weights.digest()[:16]}); give another folder, or leave it out"
+            )
+
+    def read(self, piece: Piece) -> Features:
+        """Read the rows of a piece of the store."""
+        parts = [
+            pq.read_table(shard_file(self.folder, part.path), columns=[*_LISTS, *_NUMBERS]).slice(
+                part.first, part.stop - part.first
+            )
+            for part in piece.parts
+        ]
+        return _features(pa.concat_tables(parts))
+
+    def shards(self) -> Iterator[tuple[dict[str, NDArray[Any]], Features]]:
+        """Yield the columns that name the spectra of each file, and their features."""
+        for path in self.files:
+            table = pq.read_table(path)
+            names = [name for name in table.column_names if name not in (*_LISTS, *_NUMBERS)]
+            yield {name: table[name].to_numpy() for name in names}, _features(table)
+
+    def standard(self) -> Standard:
+        """Measure mean and scatter of the hidden units over the whole store."""
+        return Standard.of(features.hidden for _, features in self.shards())
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What every worker needs, sent to it once."""
+
+    predictor: Predictor
+    high_z_min: float
+
+
+def features_folder(weights: Weights, store: Store) -> Path:
+    """Return where the features of a store by some weights are kept: beside its shards."""
+    of_store = str(fingerprint(store)["sha256"])
+    return store.path / "features" / f"{weights.digest()[:16]}-{of_store[:8]}"
+
+
+def make_features(
+    weights: Weights,
+    store: Store,
+    folder: str | Path | None = None,
+    *,
+    high_z_min: float | None = None,
+    device: str = "cpu",
+    engine: Engine | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> FeaturesFolder:
+    """Apply weights once to all spectra of a store, or open what an earlier pass left.
+
+    Killed at any moment and started again, it goes on with the shards that are not yet done; the
+    finished bytes are the same, for any number of workers.
+
+    Args:
+        weights: the trunk.
+        store: the spectra.
+        folder: of the features; None takes that beside the store's shards.
+        high_z_min: lowest redshift of `Vote.HIGH_Z`; None takes the weights'.
+        device: of the pass; all but the CPU work in one process.
+        engine: where to run.
+        on_progress: called with the number of spectra done since the last call.
+
+    Raises:
+        GridError: store and weights have different grids.
+        OutputError: the folder holds features of other weights, of another store, or split at
+            another redshift.
+        TaskError: some piece failed for good; the rest is written.
+    """
+    grid = weights.config.grid
+    if not grid.matches(store.grid):
+        raise GridError(
+            f"the weights read a {grid.describe()}, the store holds a {store.grid.describe()}; "
+            "ingest the files on the weights' grid"
+        )
+    border = weights.thresholds.high_z_min if high_z_min is None else high_z_min
+    plan = {
+        "weights": weights.digest(),
+        "store": fingerprint(store)["sha256"],
+        "high_z_min": border,
+        "grid": asdict(store.grid),
+        "lines": [line.column for line in weights.config.lines],
+    }
+    root = Path(folder) if folder is not None else features_folder(weights, store)
+    check_folder(root)
+    writer = TablesWriter(root, _KIND, store, plan, on_progress=on_progress)
+    todo = writer.missing(cut_pieces(store.shards, writer.n_rows))
+    if todo:
+        run_tasks(
+            _features_of_piece,
+            todo,
+            engine=engine,
+            shared=_Pass(Predictor(weights, device), border),
+            name_of=Piece.name,
+            on_result=writer.take,
+            keep=False,
+        ).complete()
+    if todo or not (root / MANIFEST).exists():
+        writer.finish(device=device)
+    return open_features(root)
+
+
+def open_features(folder: str | Path) -> FeaturesFolder:
+    """Open finished features.
+
+    Raises:
+        DataFormatError: not finished, of another format, or a file is missing.
+    """
+    root = Path(folder)
+    record, files, n_rows = open_tables(root, _KIND)
+    return FeaturesFolder(root, files, n_rows, record)
+
+
+def _features_of_piece(piece: Piece, shared: _Pass) -> list[pa.Table]:
+    spectra = read_piece(piece)
+    usable = np.flatnonzero((spectra.flags & UNUSABLE) == 0)
+    flux = np.ascontiguousarray(spectra.flux[usable])
+    made = compute_features(shared.predictor, flux, high_z_min=shared.high_z_min)
+    return [_table(piece, spectra.keys, spectra.flags, usable, made, shared.predictor.config)]
+
+
+def _table(
+    piece: Piece,
+    keys: Any,
+    flags: NDArray[np.int32],
+    usable: NDArray[np.intp],
+    made: Features,
+    config: NetworkConfig,
+) -> pa.Table:
+    whole = Features.empty(len(flags), config)
+    columns = identity_columns(keys, flags, piece.shard_names(), piece.shard_rows())
+    for column, name in {**_LISTS, **_NUMBERS}.items():
+        values = getattr(whole, name)
+        values[usable] = getattr(made, name)
+        columns[column] = (
+            pa.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1])
+            if column in _LISTS
+            else values
+        )
+    return pa.table(columns)
+
+
+def _features(table: pa.Table) -> Features:
+    lists = {
+        name: table[column].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        for column, name in _LISTS.items()
+    }
+    return Features(**lists, **{name: table[c].to_numpy() for c, name in _NUMBERS.items()})
