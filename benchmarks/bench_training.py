@@ -64,7 +64,7 @@ def _plain_step(name: str, rate: float) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        box, offset, _ = plain_logits(model, flux, rate)
+        box, offset, *_ = plain_logits(model, flux, rate)
         line_finder_loss(box, offset, targets, model.config).total.backward()
         optimizer.step()
 

@@ -41,7 +41,7 @@ def test_logits_gradients_and_statistics_equal_the_plain_network(name):
     fold_biases(fast)
     expected = outputs(plain_logits(plain, flux))
     found = outputs(fast(flux))
-    assert len(found) == (2 if config.redshift is None else 3)
+    assert len(found) == (3 if config.redshift is None else 4)
     for one, two in zip(found, expected, strict=True):
         torch.testing.assert_close(one, two, atol=2e-5, rtol=1e-4)
     for one in found[:2]:

@@ -60,7 +60,7 @@ def test_parameter_count_of_green2025_by_hand():
 def test_any_lines_boxes_and_grid():
     grid = WaveGrid("linear", 3800.0, 20.0, 257)
     config = preset("green2025", grid, lines=EMISSION_LINES[:3], n_boxes=5, n_filters=8, n_dense=9)
-    box, offset, _ = LineFinder(config)(torch.zeros(4, 257))
+    box, offset, *_ = LineFinder(config)(torch.zeros(4, 257))
     assert box.shape == offset.shape == (4, 3, 5)
 
 
@@ -90,7 +90,7 @@ def test_forward_agrees_with_numpy_of_random_weights():
             norm.bias.copy_(torch.from_numpy(rng.normal(size=len(norm.bias))))
     flux = rng.normal(size=(5, 443)).astype(np.float32)
     with torch.no_grad():
-        box, offset, _ = module(torch.from_numpy(flux))
+        box, offset, *_ = module(torch.from_numpy(flux))
     state = {key: value.double().numpy() for key, value in module.state_dict().items()}
 
     def normed(x, name):
