@@ -118,3 +118,27 @@ def test_settings_always_hold_the_papers_threshold_and_travel_as_json():
     assert VoteRule.from_dict(settings.to_dict()) == settings
     with pytest.raises(DataFormatError, match="between 0 and 1"):
         VoteRule(thresholds=(0.5, 1.0))
+
+
+def test_heads_that_share_redshifts_vote_as_networks_with_that_redshift():
+    """A certain split gives the numbers of networks; an uncertain one those worked out member by
+    member."""
+    rng = np.random.default_rng(2)
+    confidence, z = rng.random((6, 40)), rng.uniform(1.5, 3.0, 40)
+    confidence[:, 3] = np.nan
+    z[3] = np.nan
+    alone = finds(confidence, np.tile(z, (6, 1)))
+    shared = alone._replace(z_best=z[None], p_high=(z >= 2.1).astype(np.float32))
+    one, other = (vote_columns(found, VoteRule(), NETWORK_LINES) for found in (alone, shared))
+    for name, column in one.items():
+        np.testing.assert_allclose(other[name], column, atol=1e-6, err_msg=name)
+    p_high = rng.random(40).astype(np.float32)
+    unsure = vote_columns(shared._replace(p_high=p_high), VoteRule(), NETWORK_LINES)
+    soft = soft_classes(alone.confidence, p_high)
+    for name, expected in (
+        ("MUTUAL_INFORMATION", mutual_information(soft)),
+        ("SOFT_ENTROPY", entropy_bits(mean_over_members(soft))),
+        ("P_HIGH_Z", mean_over_members(soft)[:, Vote.HIGH_Z]),
+    ):
+        np.testing.assert_allclose(unsure[name], expected, atol=1e-6)
+    assert unsure["ENTROPY"].tolist()[:3] == one["ENTROPY"].tolist()[:3]

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
 
 from quasarloop.classes import Vote
 
@@ -19,6 +20,7 @@ __all__ = [
     "mean_over_members",
     "mutual_information",
     "soft_classes",
+    "two_class_information",
     "vote_entropy",
 ]
 
@@ -128,6 +130,22 @@ def mutual_information(probabilities: ArrayLike) -> NDArray[np.float64]:
     members = np.asarray(probabilities, dtype=np.float64)
     shared_doubt = mean_over_members(entropy_bits(members))
     return np.asarray(np.maximum(entropy_bits(mean_over_members(members)) - shared_doubt, 0.0))
+
+
+def two_class_information(confidence: ArrayLike) -> NDArray[np.float64]:
+    """Return `mutual_information` of the classes (1-c, c), in bits.
+
+    Args:
+        confidence: (n_networks, n) of each member; NaN in all or none of a spectrum.
+
+    >>> two_class_information([[0.0], [1.0]]).tolist()
+    [1.0]
+    """
+    members = np.asarray(confidence, dtype=np.float64)
+    mean = members.mean(axis=0)
+    doubt = (entr(members) + entr(1.0 - members)).mean(axis=0)
+    nats = np.maximum(entr(mean) + entr(1.0 - mean) - doubt, 0.0)
+    return np.asarray(nats / np.log(2.0))
 
 
 def mean_over_members(values: ArrayLike) -> NDArray[np.float64]:

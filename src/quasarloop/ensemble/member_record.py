@@ -116,7 +116,8 @@ def decode_z(code: NDArray[np.uint16], *, high_z_min: float) -> NDArray[np.float
 def members_table(finds: MemberFinds, rule: VoteRule) -> pa.Table:
     """Return the record of some spectra, one row each."""
     codes = encode_confidence(finds.confidence.T, confidence_edges(rule.thresholds))
-    z_codes = encode_z(finds.z_best.T, high_z_min=rule.decision.high_z_min)
+    z_best = np.broadcast_to(finds.z_best, finds.confidence.shape)
+    z_codes = encode_z(z_best.T, high_z_min=rule.decision.high_z_min)
     return pa.table({"CONFIDENCE": _bytes(codes), "REDSHIFT": _bytes(z_codes.astype("<u2"))})
 
 

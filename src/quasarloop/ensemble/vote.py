@@ -219,9 +219,8 @@ def apply_heads(
         logit = gain * features.line_logit[:, line].astype(np.float64) + shift
         line_mean[:, line] = expit(logit).mean(axis=0)
     deciding = gain * deciding_logit(features, config, rule.decision.n_lines) + shift
-    z_best = np.broadcast_to(features.z_best, deciding.shape)
     confidence = expit(deciding).astype(np.float32)
-    return MemberFinds(confidence, z_best, line_mean, features.p_high)
+    return MemberFinds(confidence, features.z_best[None], line_mean, features.p_high)
 
 
 def _vote_on_piece(piece: Piece, voters: Voters | HeadVoters) -> list[pa.Table]:

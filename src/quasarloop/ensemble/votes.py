@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Thresholds, Vote
 from quasarloop.ensemble.entropy import (
-    count_votes,
     entropy_bits,
     mean_over_members,
     mutual_information,
     soft_classes,
+    two_class_information,
     vote_entropy,
 )
 from quasarloop.errors import DataFormatError
@@ -84,7 +84,8 @@ class MemberFinds(NamedTuple):
     Attributes:
         confidence: (n_networks, n) float32, of the line that decides: the largest over emission
             lines (the k-th largest if k lines must count). NaN where there is no prediction.
-        z_best: (n_networks, n) float64, redshift of the most confident emission line.
+        z_best: (n_networks, n) float64, redshift of the most confident emission line; (1, n) of
+            heads, which share it.
         line_mean: (n, n_lines) float64 mean confidence of each line over the members, NaN where
             there is no prediction.
         p_high: (n,) probability that a quasar is of `Vote.HIGH_Z`, of heads that share their
@@ -129,9 +130,11 @@ def vote_counts(
 
     Source: paper, Section 3 and Eq. 3.1.
     """
-    counts = count_votes(decision.vote(confidence, z_best))
-    counts[:, Vote.NOT_QSO] -= np.count_nonzero(np.isnan(confidence), axis=0)
-    return counts
+    quasar = decision.is_quasar(confidence)
+    n_predicted = np.count_nonzero(~np.isnan(confidence), axis=0)
+    n_qso = np.count_nonzero(quasar, axis=0)
+    n_high = np.count_nonzero(quasar & (z_best >= decision.high_z_min), axis=0)
+    return np.column_stack([n_predicted - n_qso, n_qso - n_high, n_high])  # as `Vote`
 
 
 def vote_columns(
@@ -165,14 +168,19 @@ def _block_columns(finds: MemberFinds, rule: VoteRule) -> dict[str, NDArray[Any]
             columns[count_column(vote, threshold)] = counts[:, vote].astype(np.uint16)
         if threshold == decision.confidence:
             columns["ENTROPY"] = vote_entropy(counts)
-    high = z_best >= decision.high_z_min if finds.p_high is None else finds.p_high
-    soft = soft_classes(confidence, high)  # (m, n, 3)
-    mean_soft = mean_over_members(soft)  # (n, 3)
-    columns["MUTUAL_INFORMATION"] = mutual_information(soft).astype(np.float32)
+    quasar = decision.is_quasar(confidence)
+    if finds.p_high is None:
+        soft = soft_classes(confidence, z_best >= decision.high_z_min)  # (m, n, 3)
+        mean_soft, information = mean_over_members(soft), mutual_information(soft)
+        z_of_quasars = np.where(quasar, z_best, np.nan)
+    else:  # members share p and z: p cancels in what they disagree about
+        mean_soft = soft_classes(confidence.mean(axis=0, dtype=np.float64), finds.p_high)
+        information = two_class_information(confidence)
+        z_of_quasars = np.where(quasar.any(axis=0), z_best[:1], np.nan)
+    columns["MUTUAL_INFORMATION"] = information.astype(np.float32)
     columns["SOFT_ENTROPY"] = entropy_bits(mean_soft).astype(np.float32)
     for vote in Vote:
         columns[f"P_{vote.name}"] = mean_soft[:, vote].astype(np.float32)
-    z_of_quasars = np.where(decision.is_quasar(confidence), z_best, np.nan)
     return columns | _redshift_columns(z_of_quasars)
 
 
