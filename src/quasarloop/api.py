@@ -21,6 +21,7 @@ from quasarloop.catalogue.classify import (
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.columns import catalogue_columns
 from quasarloop.engine import Engine
+from quasarloop.ensemble.features import open_features
 from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.ensemble.train import train_ensemble as train_members
@@ -41,6 +42,7 @@ from quasarloop.network.training import train as train_network
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import SHIPPED, Weights, read_weights, weights_path
 from quasarloop.query.options import KnownObjects, SelectionOptions, SomOptions
+from quasarloop.query.rerank import rerank as rank_anew
 from quasarloop.query.select import Selection
 from quasarloop.query.select import select as choose
 from quasarloop.query.som import CellGrid
@@ -63,6 +65,7 @@ __all__ = [
     "finetune",
     "judge",
     "map_store",
+    "rerank",
     "select",
     "simulate_sky",
     "train",
@@ -322,6 +325,40 @@ def select(
     known = None if truth is None else KnownObjects(truth.target_id, truth.object_id)
     chosen = replace(options or SelectionOptions(), **changes)
     return choose(read_votes_table(votes), cells, truth=known, options=chosen)
+
+
+def rerank(
+    features: str | Path,
+    truth: TruthTable,
+    cells: CellsFile | None = None,
+    *,
+    labelled: Sequence[str | Path] = (),
+    options: SelectionOptions | None = None,
+    seed: int = 0,
+    **changes: Any,
+) -> Selection:
+    """Rank the unlabelled objects anew, in seconds, from all labels so far.
+
+    Args:
+        features: folder of the features that `vote` made, or ``store/features/…``.
+        truth: labels so far, by TARGETID.
+        cells: what `map_store` returned; None rejects no outliers.
+        labelled: features of further stores, by the same weights, whose spectra have labels.
+        options: what to choose.
+        seed: same seed, same ranks.
+        changes: of the options, e.g. ``n=100``.
+
+    Returns:
+        As of `select`: ``.chosen`` is a polars table, best first.
+
+    Raises:
+        DataFormatError: no features there.
+        TruthError: labels of one class only, or too few.
+    """
+    chosen = replace(options or SelectionOptions(), **changes)
+    others = [open_features(path) for path in labelled]
+    own = open_features(features)
+    return rank_anew(own, truth, cells, labelled=others, options=chosen, seed=seed)
 
 
 def judge(

@@ -9,6 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from quasarloop.classes import Vote
+from quasarloop.ensemble.entropy import (
+    entropy_bits,
+    mean_over_members,
+    mutual_information,
+    soft_classes,
+)
 from quasarloop.ensemble.votes import MemberFinds, VoteRule, count_column, vote_columns
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import NETWORK_LINES

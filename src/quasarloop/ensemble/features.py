@@ -5,7 +5,7 @@ spectra, which is nearly all of the work, is not repeated.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from quasarloop.ensemble.shard_tables import (
     shard_file,
 )
 from quasarloop.errors import GridError, WeightsError
-from quasarloop.network.config import NetworkConfig
+from quasarloop.network.config import NetworkConfig, config_from_dict, config_to_dict
 from quasarloop.network.features import Features, compute_features
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights
@@ -49,13 +49,18 @@ class FeaturesFolder:
         folder: where they are.
         files: one per shard that holds spectra, in the store's order.
         n_rows: spectra in all files.
-        record: the manifest: weights, store, class border, grid, lines.
+        record: the manifest: weights and their configuration, store, class border.
     """
 
     folder: Path
     files: tuple[Path, ...]
     n_rows: int
     record: dict[str, Any]
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The configuration of the weights."""
+        return config_from_dict(self.record["config"])
 
     def check_weights(self, weights: Weights) -> None:
         """Raise WeightsError if the features are of other weights."""
@@ -142,8 +147,7 @@ def make_features(
         "weights": weights.digest(),
         "store": fingerprint(store)["sha256"],
         "high_z_min": border,
-        "grid": asdict(store.grid),
-        "lines": [line.column for line in weights.config.lines],
+        "config": config_to_dict(weights.config),
     }
     root = Path(folder) if folder is not None else features_folder(weights, store)
     check_folder(root)

@@ -89,8 +89,9 @@ def votes_table(
     n_networks: int,
 ) -> pa.Table:
     """Join identity and scores (`vote_columns`) of n spectra; `row` (n,) is that in its shard."""
+    names = identity_columns(keys, flags, shard, row)
     number = {"N_NETWORKS": np.full(len(keys), n_networks, dtype=np.uint16)}
-    return pa.table({**identity_columns(keys, flags, shard, row), **number, **columns})
+    return pa.table({**names, **number, **columns})
 
 
 def votes_writer(

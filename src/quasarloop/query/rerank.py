@@ -17,7 +17,6 @@ from quasarloop.ensemble.features import FeaturesFolder
 from quasarloop.ensemble.heads import LabelledFeatures, fit_heads
 from quasarloop.ensemble.vote import apply_heads
 from quasarloop.ensemble.votes import VoteRule, vote_columns
-from quasarloop.ensemble.votes_folder import votes_of_names
 from quasarloop.errors import SelectionError, TruthError
 from quasarloop.network.features import Features
 from quasarloop.network.labelled import NOT_TRAINED
@@ -69,8 +68,8 @@ def rerank(
         standard = features.standard()
         heads = fit_heads(known, config, n_heads=n_heads, seed=seed, standard=standard)
         tables = [
-            votes_of_names(
-                names, vote_columns(apply_heads(part, heads, config, rule), rule, config.lines)
+            pa.table(
+                names | vote_columns(apply_heads(part, heads, config, rule), rule, config.lines)
             )
             for names, part in features.shards()
         ]
