@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from astropy import units
-from astropy.cosmology import FlatLambdaCDM, Planck18
+from astropy.cosmology import FlatLambdaCDM, LambdaCDM, Planck18
 
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.compare import compare_redshifts, confused_redshift, count_confusions
@@ -25,6 +25,23 @@ def test_velocity_of_odd_redshifts():
     v = recession_velocity_kms([-0.01, np.nan, -0.9])
     assert v[0] == pytest.approx(-2997.92458)
     assert np.isnan(v[1:]).all()
+
+
+@pytest.mark.parametrize("dark_energy", [0.6, 0.68, 0.72, 0.8])
+def test_curvature_is_astropys(dark_energy):
+    model = LambdaCDM(H0=70, Om0=0.3, Ode0=dark_energy)
+    z = np.array([0.1, 0.7, 2.0, 3.5])
+    exact = (model.comoving_distance(z) * model.H(z)).to_value("km/s") / (1 + z)
+    text = f"H0=70, Om0=0.3, Ode0={dark_energy}"
+    np.testing.assert_allclose(recession_velocity_kms(z, text), exact, rtol=2e-6)
+    flat = recession_velocity_kms(z, "H0=70,Om0=0.3")
+    assert np.abs(recession_velocity_kms(z, text) / flat - 1).max() > 1e-3
+
+
+@pytest.mark.parametrize("text", ["H0=0,Om0=0.3", "H0=70,Om0=nan", "H0=70,Om0=0.1,Ode0=9"])
+def test_impossible_cosmologies_are_refused(text):
+    with pytest.raises(TruthError, match="cosmology"):
+        recession_velocity_kms(1.0, text)
 
 
 def test_unknown_cosmology_is_named():

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 from quasarloop.errors import TruthError
-from quasarloop.evaluate.compare import compare_redshifts, confused_redshift, same_rows
+from quasarloop.evaluate.compare import (
+    AGREEMENT_KMS,
+    compare_redshifts,
+    confused_redshift,
+    same_rows,
+)
 from quasarloop.evaluate.figures import save_figure
+from quasarloop.evaluate.metrics import recession_velocity_kms
 from quasarloop.evaluate.oscillation import oscillation_without_truth
 from quasarloop.evaluate.redshift_figures import (
     comparison_figure,
@@ -53,6 +59,28 @@ def test_every_figure_can_be_saved(tmp_path):
     labels = [t.get_text() for t in figures[3].axes[0].texts]
     n = int((z < 2).sum())
     assert labels[0] == f"Mg II → C IV ({n})"
+
+
+@pytest.mark.parametrize("cosmology", ["Planck18", "H0=70,Om0=0.3,Ode0=0.6"])
+def test_limits_of_agreement_are_those_of_recession_velocity(cosmology):
+    z = RNG.uniform(0.3, 3.5, 500)
+    z_b = z + RNG.uniform(-0.02, 0.02, 500) * (1 + z)
+    comparison = compare_redshifts(np.ones(500), z, np.ones(500), z_b, cosmology=cosmology)
+    bottom = comparison_figure(comparison, "old", "new").axes[1]
+    drawn = [lines for lines in bottom.collections if len(lines.get_paths()) == 2]
+    assert len(drawn) == len(AGREEMENT_KMS)
+    for lines, limit_kms, within in zip(drawn, AGREEMENT_KMS, comparison.within, strict=True):
+        low, high = (path.vertices for path in lines.get_paths())
+        for curve, sign in ((low, -1), (high, 1)):
+            at, dz = curve.T
+            dv = recession_velocity_kms(at + dz * (1 + at), cosmology)
+            dv -= recession_velocity_kms(at, cosmology)
+            np.testing.assert_allclose(dv[at > 0.1], sign * limit_kms, rtol=0.01)
+        # They are no flat lines, and the points between them are those that count as agreeing.
+        assert high[:, 1].max() > 1.5 * high[:, 1].min()
+        edges = [np.interp(z, *curve[np.argsort(curve[:, 0])].T) for curve in (low, high)]
+        between = (comparison.dz > edges[0]) & (comparison.dz < edges[1])
+        assert abs(between.sum() - within.part) <= 2
 
 
 @pytest.mark.parametrize("called", [True, False])

@@ -153,7 +153,7 @@ def compare(
         typer.Option(help="Spectra or store to classify, if --a and --b are weights files."),
     ] = None,
     cosmology: Annotated[
-        str, typer.Option(help="astropy name, or H0=67.4,Om0=0.315 (flat).")
+        str, typer.Option(help="astropy name, H0=67.4,Om0=0.315 (flat), or with Ode0=0.68 curved.")
     ] = "Planck18",
     joint: Joint = False,
     out: Out = Path("evaluation-compare"),

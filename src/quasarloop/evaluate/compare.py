@@ -57,6 +57,7 @@ class Comparison:
         dv_kms: (m,) difference of recession velocities.
         within: share with |dv| at most each of `AGREEMENT_KMS`.
         confusions: every ordered pair of lines, most frequent first.
+        cosmology: of the recession velocities.
     """
 
     n_spectra: int
@@ -68,6 +69,7 @@ class Comparison:
     dv_kms: NDArray[np.float64]
     within: tuple[Share, ...]
     confusions: tuple[Confusion, ...]
+    cosmology: str
 
 
 def compare_redshifts(
@@ -112,6 +114,7 @@ def compare_redshifts(
         dv_kms=dv,
         within=tuple(share(count, len(first)) for count in near),
         confusions=count_confusions(first, second, cosmology=cosmology),
+        cosmology=cosmology,
     )
 
 

@@ -1,5 +1,6 @@
 """How complete, how pure, how right in redshift: numbers with their uncertainty."""
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from astropy import cosmology as astropy_cosmology
 from astropy import units
-from astropy.cosmology import FLRW, FlatLambdaCDM
+from astropy.cosmology import FLRW, FlatLambdaCDM, LambdaCDM
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 from scipy.stats import beta
@@ -42,14 +43,14 @@ def recession_velocity_kms(z: ArrayLike, cosmology: str = DEFAULT_COSMOLOGY) -> 
 
     Args:
         z: redshifts between −0.5 and 20; others give NaN.
-        cosmology: an astropy name (``"Planck18"``, ``"WMAP9"``, …) or ``"H0=67.4,Om0=0.315"``
-            for a flat ΛCDM.
+        cosmology: an astropy name (``"Planck18"``, ``"WMAP9"``, …), ``"H0=67.4,Om0=0.315"``
+            for a flat ΛCDM, or ``"H0=67.4,Om0=0.315,Ode0=0.68"`` for one with curvature.
 
     Returns:
         km/s; slightly negative redshifts continue as c·z.
 
     Raises:
-        TruthError: a cosmology that is neither.
+        TruthError: a cosmology that is none of them, or has no distances.
 
     Source: paper, Section 4.3.2. (The paper's fiducial cosmology has mild curvature, to which
     velocities are robust; flat ΛCDM is our default.)
@@ -61,7 +62,9 @@ def recession_velocity_kms(z: ArrayLike, cosmology: str = DEFAULT_COSMOLOGY) -> 
 
 
 def parse_cosmology(text: str) -> FLRW:
-    """Return the astropy cosmology of that name, or a flat ΛCDM from ``H0=…,Om0=…``.
+    """Return the astropy cosmology of that name, or a ΛCDM from astropy's parameters.
+
+    ``H0=…,Om0=…`` is flat; with ``Ode0=…`` the rest of 1 is curvature.
 
     Raises:
         TruthError: neither; the message lists the names there are.
@@ -71,9 +74,11 @@ def parse_cosmology(text: str) -> FLRW:
             pairs: dict[str, Any] = {
                 key.strip(): float(value) for key, value in (p.split("=") for p in text.split(","))
             }
-            return FlatLambdaCDM(**pairs)
-        except (TypeError, ValueError) as exc:
-            raise TruthError(f"cosmology {text!r}: expected e.g. H0=67.4,Om0=0.315") from exc
+            return LambdaCDM(**pairs) if "Ode0" in pairs else FlatLambdaCDM(**pairs)
+        except (TypeError, ValueError, ArithmeticError) as exc:
+            raise TruthError(
+                f"cosmology {text!r}: expected e.g. H0=67.4,Om0=0.315 (flat), with Ode0=0.68 curved"
+            ) from exc
     known = astropy_cosmology.realizations.available
     if text not in known:
         raise TruthError(f"no cosmology {text!r}; known: {', '.join(known)}, or H0=67.4,Om0=0.315")
@@ -88,11 +93,14 @@ def error_kms(z: ArrayLike, z_true: ArrayLike) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _velocity_curve(cosmology: str) -> CubicSpline:
-    model = parse_cosmology(cosmology)
     knots = np.expm1(np.linspace(0.0, np.log1p(_Z_MAX), _KNOTS))
-    distance = model.comoving_distance(knots)
-    velocity = distance * model.H(knots) / (1 + knots)
-    return CubicSpline(knots, velocity.to_value(units.km / units.s), extrapolate=False)
+    with warnings.catch_warnings(action="ignore"):  # what is no number is refused below
+        model = parse_cosmology(cosmology)
+        distance = model.comoving_distance(knots)
+        velocity = (distance * model.H(knots) / (1 + knots)).to_value(units.km / units.s)
+    if not np.isfinite(velocity).all():
+        raise TruthError(f"cosmology {cosmology!r} has no distances up to redshift {_Z_MAX:g}")
+    return CubicSpline(knots, velocity, extrapolate=False)
 
 
 # Two-sided level of every binomial interval: the field's "1 σ".

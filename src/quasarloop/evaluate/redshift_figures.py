@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.evaluate.compare import AGREEMENT_KMS, Comparison, confused_redshift
 from quasarloop.evaluate.figures import COLOURS, use_style
+from quasarloop.evaluate.metrics import recession_velocity_kms
 from quasarloop.evaluate.oscillation import Oscillation
 from quasarloop.evaluate.repeats import ObjectRepeats, ScatterBins
 from quasarloop.lines import line_label
@@ -20,6 +20,7 @@ __all__ = ["comparison_figure", "confusion_figure", "oscillation_figure", "scatt
 # Line confusions drawn in the comparison, most frequent first; more would hide the points.
 _CONFUSIONS_DRAWN: Final = 7
 _LABEL_ROOM: Final = (0.17, 0.03)  # of a confusion's label, in parts of the panel
+_DZ_SHOWN: Final = 0.025  # of Δz / (1 + z), both signs
 _ENTROPY_BINS: Final = np.linspace(0, 1, 21)
 
 
@@ -74,10 +75,8 @@ def comparison_figure(comparison: Comparison, label_a: str, label_b: str) -> Fig
     _plot_confusions(top, comparison, limit)
     top.set(xlim=(0, limit), ylim=(0, limit), ylabel=f"redshift, {label_b}")
     bottom.plot(comparison.z_a, comparison.dz, ".", ms=2, alpha=0.5, rasterized=True)
-    for limit_kms, style in zip(AGREEMENT_KMS, ("--", "-"), strict=True):
-        for sign in (-1, 1):
-            bottom.axhline(sign * limit_kms / SPEED_OF_LIGHT_KMS, color=COLOURS[1], ls=style, lw=1)
-    bottom.set(ylim=(-0.025, 0.025), xlabel=f"redshift, {label_a}", ylabel="Δz / (1 + z)")
+    _plot_agreement(bottom, comparison.cosmology, limit)
+    bottom.set(ylim=(-_DZ_SHOWN, _DZ_SHOWN), xlabel=f"redshift, {label_a}", ylabel="Δz / (1 + z)")
     shares = ", ".join(
         f"{share.value:.1%} within {limit_kms:,.0f} km/s"
         for share, limit_kms in zip(comparison.within, AGREEMENT_KMS, strict=True)
@@ -122,6 +121,16 @@ def _plot_pair(axes: Axes, repeats: Mapping[str, ObjectRepeats], labels: Sequenc
     axes.figure.colorbar(image, ax=axes, label="objects")
     axes.set(xlabel=f"confusion, {first}, bits", ylabel=f"confusion, {second}, bits")
     axes.set_title(f"{len(common)} objects seen several times", fontsize=10)
+
+
+def _plot_agreement(axes: Axes, cosmology: str, limit: float) -> None:
+    """Draw where recession velocities differ by the limits of agreement: curves in Δz / (1 + z)."""
+    z_a, dz = np.linspace(0, limit, 201), np.linspace(-_DZ_SHOWN, _DZ_SHOWN, 201)
+    z_b = z_a + dz[:, None] * (1 + z_a)
+    dv = recession_velocity_kms(z_b, cosmology) - recession_velocity_kms(z_a, cosmology)
+    for limit_kms, style in zip(AGREEMENT_KMS, ("--", "-"), strict=True):
+        levels = [-limit_kms, limit_kms]
+        axes.contour(z_a, dz, dv, levels=levels, colors=COLOURS[1], linestyles=style, linewidths=1)
 
 
 def _plot_confusions(axes: Axes, comparison: Comparison, limit: float) -> None:
