@@ -1,5 +1,6 @@
 """A step is done when its manifest is there, and stale when what it came from changed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from quasarloop.campaign.state import (
     damaged_files,
     finish_step,
     round_numbers,
+    step_origin,
     step_state,
 )
 from quasarloop.errors import CampaignError
@@ -72,6 +74,41 @@ def test_outside_files_count(tmp_path):
     file.unlink()
     with pytest.raises(CampaignError, match=r"named in campaign\.toml"):
         step_state(step, context(tmp_path))
+
+
+def test_spectra_replaced_at_equal_size_are_noticed(tmp_path):
+    """Of two folders of one name, too."""
+    nights = [tmp_path / survey / "spectra" for survey in ("a", "b")]
+    for number, night in enumerate(nights):
+        night.mkdir(parents=True)
+        (night / "coadd-1.fits").write_text(f"sound {number}")
+        os.utime(night / "coadd-1.fits", (1e9, 1e9))
+    step = Step("third", "", lambda _: None, lambda _: {}, files=lambda _: nights)
+    do(step, context(tmp_path))
+    assert step_state(step, context(tmp_path))[0] is StepState.DONE
+    for night in nights:
+        (night / "coadd-1.fits").write_text("other 7")
+        changed = f"file {night.relative_to(tmp_path)}"
+        assert step_state(step, context(tmp_path)) == (StepState.STALE, changed)
+        do(step, context(tmp_path))
+
+
+def test_a_file_that_vanishes_during_the_walk_is_one_clear_line(tmp_path, monkeypatch):
+    night = tmp_path / "night"
+    night.mkdir()
+    (night / "a.fits").touch()
+    step = Step("third", "", lambda _: None, lambda _: {}, files=lambda _: [night])
+    is_file = Path.is_file
+
+    def is_file_and_goes(path):
+        found = is_file(path)
+        if found:
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", is_file_and_goes)
+    with pytest.raises(CampaignError, match=r"a\.fits: cannot be looked at \(No such file"):
+        step_origin(step, context(tmp_path))
 
 
 def test_verify_finds_changed_and_missing_files(tmp_path):

@@ -158,7 +158,8 @@ def step_origin(step: Step, context: Context) -> dict[str, Any]:
         # Only what the step before made counts, not when or how often it ran.
         origin[f"step {name}"] = _digest(read_manifest(manifest)["files"])
     for file in step.files(context):
-        origin[f"file {file.name}"] = _file_digest(file)
+        inside = file.is_relative_to(context.folder)
+        origin[f"file {file.relative_to(context.folder) if inside else file}"] = _file_digest(file)
     return origin
 
 
@@ -186,10 +187,14 @@ def _file_digest(path: Path) -> str:
         raise CampaignError(f"{path} is missing; it is named in campaign.toml")
     if path.is_file():
         return checksum(path)
-    # A folder counts by names and sizes: hashing millions of spectra at every start is too slow.
-    entries = [
-        (str(file.relative_to(path)), file.stat().st_size)
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    ]
-    return _digest(entries)
+    # A folder counts by names, sizes and times of change, as an ingest does: reading millions of
+    # spectra at every start is too slow. Files that only look new are found to be the same when
+    # they are brought in, and no later step is made again.
+    try:
+        files = [(file, file.stat()) for file in sorted(path.rglob("*")) if file.is_file()]
+    except OSError as exc:
+        raise CampaignError(
+            f"{exc.filename or path}: cannot be looked at ({exc.strerror}); if files are moved "
+            "just now, start again when that is done"
+        ) from exc
+    return _digest([(str(f.relative_to(path)), s.st_size, s.st_mtime_ns) for f, s in files])
