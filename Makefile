@@ -45,6 +45,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks --out bench
+	$(BIN)/python -m pytest -m bench
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) -m "slow" --timeout 0

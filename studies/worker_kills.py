@@ -49,8 +49,12 @@ def quasarloop_processes() -> int:
 
 def quasarloop_on_dask() -> int:
     """A Dask cluster of two workers on this machine."""
-    from distributed import LocalCluster  # noqa: PLC0415 -- optional
+    import dask  # noqa: PLC0415 -- optional
+    from distributed import LocalCluster  # noqa: PLC0415
 
+    # LocalCluster gives a worker up that takes longer than this to come back: on a busy machine it
+    # has none left after some kills.
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     ) as cluster:

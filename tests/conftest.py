@@ -2,6 +2,9 @@
 
 import importlib.util
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -40,3 +43,46 @@ def spectrum_files() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """Wait for a condition as long as it takes: only the suite's timeout ends a test that hangs."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        while not condition():
+            time.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def start_cluster() -> Callable[[], AbstractContextManager[str]]:
+    """Start a Dask cluster of two real worker processes; gives the scheduler's address."""
+
+    @contextmanager
+    def start() -> Iterator[str]:
+        distributed = pytest.importorskip("distributed")
+        import dask
+
+        patient = {
+            # LocalCluster gives a worker up that takes longer than this to come back.
+            "distributed.deploy.lost-worker-timeout": "1h",
+            # Dask takes the shared value from a worker that is idle for some seconds.
+            "distributed.scheduler.active-memory-manager.start": False,
+        }
+        with (
+            dask.config.set(patient),
+            distributed.LocalCluster(
+                n_workers=2,
+                threads_per_worker=1,
+                processes=True,
+                silence_logs=50,
+                # Any free port: two clusters on the usual one would warn, which is an error here.
+                dashboard_address=":0",
+                scheduler_kwargs={"dashboard": False},
+            ) as running,
+        ):
+            yield running.scheduler_address
+
+    return start

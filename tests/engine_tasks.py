@@ -72,6 +72,16 @@ def die_always(task: int, shared: Shared) -> int:
     return task * 10
 
 
+def outlive_kills(task: int, shared: Shared) -> object:
+    """Begins, and ends only once the test has killed enough workers that began."""
+    import numpy as np
+
+    (shared.folder / f"begun-{os.getpid()}").touch()
+    while not (shared.folder / "enough").exists():
+        time.sleep(0.01)
+    return np.full(1000, task * shared.factor)
+
+
 def unsendable(task: int, shared: None) -> object:
     return lambda: task
 

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import socket
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +13,7 @@ from quasarloop.artefacts import (
     check_folder,
     check_output,
     checksum,
+    locked_folder,
     read_manifest,
     write_atomically,
     write_manifest,
@@ -110,3 +114,51 @@ def test_broken_manifests_are_named(tmp_path, text, complaint):
     with pytest.raises(DataFormatError, match=complaint) as caught:
         read_manifest(file)
     assert "m.json" in str(caught.value)
+
+
+def test_a_folder_is_one_commands_at_a_time(tmp_path):
+    with locked_folder(tmp_path / "out"):
+        words = f"in use by process {os.getpid()} on {socket.gethostname()}; wait until"
+        with pytest.raises(OutputError, match=words), locked_folder(tmp_path / "out"):
+            pass
+    with locked_folder(tmp_path / "out"):
+        pass
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_lock_of_a_dead_process_is_reported_and_taken_over(tmp_path, caplog):
+    code = (
+        "import os; from quasarloop.artefacts import locked_folder\n"
+        f"with locked_folder({str(tmp_path)!r}): os._exit(0)"
+    )
+    dead = subprocess.Popen([sys.executable, "-c", code])
+    dead.wait()
+    assert len(list(tmp_path.iterdir())) == 1
+    with locked_folder(tmp_path):
+        pass
+    assert f"was in use by process {dead.pid} on " in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_of_another_host_names_the_remedy(tmp_path):
+    lock = tmp_path / ".lock"
+    lock.write_text("1\nfar.away\n")
+    words = f"process 1 on far.away.*delete {lock}"
+    with pytest.raises(OutputError, match=words), locked_folder(tmp_path):
+        pass
+    assert lock.exists()
+
+
+def test_lock_on_a_full_disk_names_the_remedy(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OutputError, match="the disk is full"), locked_folder(tmp_path):
+        pass
+
+
+def test_a_folder_that_is_removed_while_locked_ends_quietly(tmp_path):
+    with locked_folder(tmp_path / "out"):
+        (tmp_path / "out" / ".lock").unlink()
+        (tmp_path / "out").rmdir()

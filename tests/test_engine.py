@@ -1,11 +1,14 @@
 """The engine: the same report here, in processes and on a cluster, whoever dies."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +19,8 @@ from quasarloop.engine import Engine, TaskReport, open_session, run_tasks
 from quasarloop.errors import TaskError
 
 _HERE = Path(__file__).parent
+
+WaitUntil = Callable[[Callable[[], object]], None]
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +33,12 @@ def jobs() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="module")
-def cluster(jobs: ModuleType) -> Iterator[str]:
-    """A Dask cluster of two real worker processes."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        silence_logs=50,
-        # Any free port: two clusters on the usual one would warn, and warnings are errors here.
-        dashboard_address=":0",
-        scheduler_kwargs={"dashboard": False},
-    ) as running:
-        yield running.scheduler_address
+def cluster(
+    jobs: ModuleType, start_cluster: Callable[[], AbstractContextManager[str]]
+) -> Iterator[str]:
+    """A Dask cluster whose workers can import the jobs."""
+    with start_cluster() as address:
+        yield address
 
 
 def engines() -> list[Engine]:
@@ -95,7 +93,9 @@ def test_shared_travels_once_per_worker(jobs: ModuleType, tmp_path: Path) -> Non
     assert pids <= {int(pid) for pid in unpacked}
 
 
-def test_a_session_keeps_its_workers(jobs: ModuleType, tmp_path: Path) -> None:
+def test_a_session_keeps_its_workers(
+    jobs: ModuleType, tmp_path: Path, wait_until: WaitUntil
+) -> None:
     shared, engine = jobs.CountedShared(tmp_path), Engine(workers=2)
     with open_session(jobs.process_id, engine=engine, shared=shared) as session:
         pids = [set(session.run(range(n)).complete()) for n in (6, 1, 6)]
@@ -104,7 +104,7 @@ def test_a_session_keeps_its_workers(jobs: ModuleType, tmp_path: Path) -> None:
     unpacked = [int(path.name.split("-")[1]) for path in tmp_path.glob("unpacked-*")]
     assert len(unpacked) == len(set(unpacked)) <= 2
     assert set.union(*pids) <= set(unpacked)
-    _wait_until(lambda: not any(_alive(pid) for pid in unpacked))
+    wait_until(lambda: not any(_alive(pid) for pid in unpacked))
 
 
 def test_a_session_goes_on_after_its_caller_broke_off(jobs: ModuleType, tmp_path: Path) -> None:
@@ -283,9 +283,83 @@ def test_cluster_survives_a_killed_worker(jobs: ModuleType, tmp_path: Path, clus
     assert report == TaskReport([0, 10, 20, 30, 40, 50, 60, 70], {})
 
 
+@pytest.mark.parametrize("n_kills", [5, pytest.param(30, marks=pytest.mark.slow)])
+def test_cluster_whose_workers_die_again_and_again_gives_the_same_bytes(
+    jobs: ModuleType, tmp_path: Path, cluster: str, n_kills: int
+) -> None:
+    # Every worker is killed as soon as it has begun a task: nothing ends before the last kill, and
+    # whatever the workers had, the shared value too, is lost with them.
+    killer = threading.Thread(target=_kill_workers, args=(tmp_path, n_kills))
+    killer.start()
+    shared = jobs.Shared(tmp_path, 3)
+    report = run_tasks(
+        jobs.outlive_kills, range(6), engine=Engine(scheduler=cluster), shared=shared
+    )
+    killer.join()
+    assert len(list(tmp_path.glob("killed-*"))) == n_kills
+    here = run_tasks(jobs.outlive_kills, range(6), shared=shared)
+    assert [r.tobytes() for r in report.complete()] == [r.tobytes() for r in here.complete()]
+
+
+@pytest.mark.slow
+def test_cluster_names_a_task_that_kills_every_worker(
+    jobs: ModuleType, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quasarloop.engine.dask._LOSSES", 4)
+    engine, shared = Engine(scheduler=cluster), jobs.Shared(tmp_path)
+    report = run_tasks(jobs.die_always, range(5), engine=engine, shared=shared, retries=1)
+    assert report.results == [0, 10, None, 30, 40]
+    assert "lost 4 times with the workers it was on" in report.failures["2"]
+
+
+def test_cluster_whose_scheduler_ends_is_explained(
+    jobs: ModuleType, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    file = tmp_path / "scheduler.json"
+    scheduler = subprocess.Popen(
+        f"{sys.executable} -m distributed.cli.dask_scheduler --no-dashboard --host 127.0.0.1"
+        f" --port 0 --scheduler-file {file}".split(),
+        stderr=subprocess.DEVNULL,
+    )
+
+    def kill_once_busy(address: str) -> None:
+        with distributed.Client(address, set_as_default=False) as client:
+            n_tasks = lambda dask_scheduler: len(dask_scheduler.tasks)  # noqa: E731 -- by value
+            wait_until(lambda: client.run_on_scheduler(n_tasks) > 0)
+            scheduler.kill()
+
+    wait_until(lambda: file.exists() and file.read_text().endswith("}"))
+    engine = Engine(scheduler=json.loads(file.read_text())["address"])
+    killer = threading.Thread(target=kill_once_busy, args=(engine.scheduler,))
+    killer.start()
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(TaskError, match=r"scheduler at .* has ended .*run the same command"),
+    ):
+        run_tasks(jobs.ones, [1, 2, 3], engine=engine)
+    killer.join()
+    scheduler.wait()
+
+
+def _kill_workers(folder: Path, n_kills: int) -> None:
+    killed: set[str] = set()
+    while len(killed) < n_kills:
+        for path in folder.glob("begun-*"):
+            pid = path.name.split("-")[1]
+            if pid not in killed and len(killed) < n_kills:
+                os.kill(int(pid), signal.SIGKILL)
+                killed.add(pid)
+                (folder / f"killed-{pid}").touch()
+        time.sleep(0.01)
+    (folder / "enough").touch()
+
+
 @pytest.mark.parametrize(("sent", "whole_group"), [(signal.SIGINT, True), (signal.SIGKILL, False)])
 def test_no_worker_outlives_its_main_process(
-    tmp_path: Path, sent: signal.Signals, whole_group: bool
+    tmp_path: Path, sent: signal.Signals, whole_group: bool, wait_until: WaitUntil
 ) -> None:
     script = tmp_path / "main.py"
     script.write_text(
@@ -301,24 +375,16 @@ def test_no_worker_outlives_its_main_process(
     process = subprocess.Popen(
         [sys.executable, str(script)], start_new_session=True, stderr=subprocess.DEVNULL
     )
-    _wait_until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
+    wait_until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
     pids = [int(path.name.split("-")[1]) for path in tmp_path.glob("pid-*")]
     (os.killpg if whole_group else os.kill)(process.pid, sent)
-    assert process.wait(timeout=20) != 0
-    _wait_until(lambda: not any(_alive(pid) for pid in pids))
+    assert process.wait() != 0
+    wait_until(lambda: not any(_alive(pid) for pid in pids))
 
 
 def test_results_may_be_arrays(jobs: ModuleType) -> None:
     report = run_tasks(jobs.ones, [2, 3], engine=Engine(workers=2))
     assert [np.sum(result) for result in report.complete()] == [2.0, 3.0]
-
-
-def _wait_until(condition: object, seconds: float = 30.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 def _alive(pid: int) -> bool:

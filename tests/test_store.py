@@ -189,8 +189,7 @@ def test_a_kill_at_any_moment_is_survived(tmp_path, spectrum_files):
     for _ in range(3):
         child = subprocess.Popen([sys.executable, "-c", code])
         seen = len(list((tmp_path / "killed").glob("shards/*/*.parquet")))
-        end = time.monotonic() + 60
-        while child.poll() is None and time.monotonic() < end:
+        while child.poll() is None:
             if len(list((tmp_path / "killed").glob("shards/*/*.parquet"))) > seen + 2:
                 break
             time.sleep(0.002)

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import logging
 import math
 import os
 import platform
@@ -18,6 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from filelock import SoftFileLock, Timeout
+
 from quasarloop import __version__
 from quasarloop.errors import DataFormatError, OutputError
 
@@ -26,6 +29,7 @@ __all__ = [
     "check_output",
     "check_regular",
     "checksum",
+    "locked_folder",
     "open_input",
     "read_manifest",
     "versions",
@@ -41,6 +45,11 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 # gigabytes, and every worker holds one file.
 _MOST_UNPACKED: Final = 1 << 30
 _CHUNK_BYTES: Final = 1 << 20
+_LOCK: Final = ".lock"
+# Long enough to take over what a dead process left, where that takes a second look.
+_LOCK_SECONDS: Final = 1.0
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -145,6 +154,36 @@ def open_input(path: str | Path) -> BinaryIO:
     return unpacked
 
 
+@contextmanager
+def locked_folder(path: str | Path) -> Iterator[None]:
+    """Make a folder for results, and keep other commands out of it until the block ends.
+
+    The lock is a file that names a process and its host. What a dead process of this host left is
+    taken over.
+
+    Raises:
+        OutputError: another command works in the folder, or it cannot be written.
+    """
+    file = check_folder(path) / _LOCK
+    before = _holder(file)
+    lock = SoftFileLock(file, timeout=_LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as exc:
+        raise OutputError(
+            f"{path} is in use by {_holder(file)}; wait until it has ended. If it no longer runs, "
+            f"delete {file}"
+        ) from exc
+    except OSError as exc:
+        raise _output_error(file, exc) from exc
+    if before:
+        log.warning("%s was in use by %s, which has ended; going on", path, before)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def checksum(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex.
 
@@ -216,6 +255,15 @@ def _temporary_beside(target: Path) -> Path:
     os.umask(umask)
     temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; results are not
     return temporary
+
+
+def _holder(lock: Path) -> str:
+    """Return process and host of a lock, empty where there is none."""
+    try:
+        words = lock.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return ""
+    return f"process {words[0]} on {words[1]}" if len(words) > 1 else "an unnamed process"
 
 
 def _flush_folder(folder: Path) -> None:

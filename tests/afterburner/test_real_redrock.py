@@ -21,7 +21,6 @@ from quasarloop.simulate.survey import SurveyOptions, read_survey_file, simulate
 
 pytestmark = [
     pytest.mark.redrock,
-    pytest.mark.timeout(600),
     # Redrock leaves files open when it fails, and has warnings of its own.
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(

@@ -5,6 +5,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from quasarloop.artefacts import read_manifest
+from quasarloop.artefacts import locked_folder, read_manifest
 from quasarloop.campaign.config import (
     CampaignOptions,
     DataSection,
@@ -37,7 +38,7 @@ from quasarloop.campaign.run import (
 )
 from quasarloop.campaign.state import StepState, Waiting, damaged_files
 from quasarloop.campaign.steps.redshifts import label_before
-from quasarloop.errors import CampaignError
+from quasarloop.errors import CampaignError, OutputError
 from quasarloop.read import read_truth, write_truth
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.observing import ObservingOptions
@@ -242,6 +243,20 @@ def test_second_run_touches_nothing(finished):
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
 
 
+def test_nothing_changes_a_campaign_that_another_command_runs(finished):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    with locked_folder(finished):
+        for command in (
+            lambda: run_campaign(finished),
+            lambda: withdraw_targets(finished, [1], "a third of the grid is corrupted"),
+            Campaign(finished).next,
+        ):
+            with pytest.raises(OutputError, match=rf"in use by process {os.getpid()} on"):
+                command()
+        assert {state for *_, state, _ in campaign_status(finished)} == {StepState.DONE}
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
+
+
 def start(folder: Path) -> subprocess.Popen[bytes]:
     """Run a campaign in a process of its own."""
     return subprocess.Popen(
@@ -253,14 +268,14 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def killed(folder: Path, delay: float) -> bool:
-    """Run, and kill after so many seconds; whether it still ran then."""
+def kill_once(folder: Path, done: str) -> None:
+    """Run, and kill as soon as a file of that pattern is there."""
     process = start(folder)
-    time.sleep(delay)
-    running = process.poll() is None
+    while not any((folder / "rounds").glob(done)):
+        assert process.poll() is None
+        time.sleep(0.001)
     process.kill()
-    process.wait()
-    return running
+    assert process.wait() == -signal.SIGKILL
 
 
 def assert_same_results(folder: Path, finished: Path) -> None:
@@ -272,24 +287,31 @@ def assert_same_results(folder: Path, finished: Path) -> None:
 
 def test_killed_campaign_ends_with_the_same_bytes(tmp_path, sky, finished):
     folder = begin(tmp_path, sky, config(rounds=2))
-    assert killed(folder, 8.0)
-    killed(folder, 13.0)
-    assert start(folder).wait(timeout=600) == 0
+    kill_once(folder, "01/ensemble/members/*.h5")
+    kill_once(folder, "02/votes/manifest.json")
+    assert start(folder).wait() == 0
     assert_same_results(folder, finished)
+
+
+def killed(folder: Path, n_files: int, delay: float) -> bool:
+    """Run, and kill some time after so many files are there; whether it still ran then."""
+    process = start(folder)
+    while process.poll() is None and len(results(folder)) < n_files:
+        time.sleep(0.02)
+    time.sleep(delay)
+    process.kill()
+    return process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path, sky, finished):
-    rng = random.Random(20)
-    asked = time.monotonic()
-    assert start(finished).wait(timeout=600) == 0  # nothing to do: so long it takes to begin
-    startup = time.monotonic() - asked
+    rng, n_files = random.Random(20), len(results(finished))
     kills, places = 0, 0
     while kills < 20:
         folder = begin(tmp_path / str(places), sky, config(rounds=2))
-        while kills < 20 and killed(folder, startup + rng.uniform(0, 2.5)):
-            kills += 1
-        assert start(folder).wait(timeout=600) == 0
+        for number in sorted(rng.sample(range(n_files), 10)):
+            kills += killed(folder, number, rng.uniform(0, 0.5))
+        assert start(folder).wait() == 0
         assert_same_results(folder, finished)
         places += 1
 

@@ -1,6 +1,7 @@
 """Fixtures of the ensemble's tests: helpers workers can import, and a real Dask cluster."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
@@ -22,19 +23,12 @@ def fakes() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def cluster(fakes: ModuleType) -> Iterator[str]:
-    """The scheduler's address of a Dask cluster of two real worker processes."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        silence_logs=50,
-        # Any free port: two clusters on the usual one would warn, and warnings are errors here.
-        dashboard_address=":0",
-        scheduler_kwargs={"dashboard": False},
-    ) as running:
-        yield running.scheduler_address
+def cluster(
+    fakes: ModuleType, start_cluster: Callable[[], AbstractContextManager[str]]
+) -> Iterator[str]:
+    """The scheduler's address of a Dask cluster whose workers can import the fakes."""
+    with start_cluster() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

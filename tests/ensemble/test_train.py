@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,13 +148,15 @@ def test_warm_start_from_another_shape_is_refused_at_once(undisturbed, fakes, se
 
 
 _MAIN = """
-import sys
+import sys, time
 sys.path.insert(0, {here!r})
 from pathlib import Path
 import ensemble_fakes as fakes
 from quasarloop.engine import Engine
+from quasarloop.ensemble import train
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.ensemble.train import train_ensemble
+train.write_ensemble_manifest = lambda *_: time.sleep(1e6)  # never done before it is killed
 if __name__ == "__main__":
     settings = EnsembleOptions(
         3, seed=11, network=fakes.SMALL_NETWORK, training=fakes.small_options()
@@ -176,7 +177,7 @@ def start_main(tmp_path, **values):
     ["cluster", *(pytest.param(w, marks=pytest.mark.slow) for w in ("here", "processes"))],
 )
 def test_killed_main_process_resumes_to_the_same_bytes(
-    undisturbed, fakes, settings, tmp_path, where, request
+    undisturbed, fakes, settings, tmp_path, *, where, request, wait_until
 ):
     scheduler = request.getfixturevalue("cluster") if where == "cluster" else None
     workers = 2 if where == "processes" else 1
@@ -193,26 +194,21 @@ def test_killed_main_process_resumes_to_the_same_bytes(
     assert fakes.folder_digest(out) == fakes.folder_digest(undisturbed)
 
 
-def test_killed_cluster_worker_changes_nothing(undisturbed, fakes, settings, tmp_path, cluster):
+def test_killed_cluster_worker_changes_nothing(
+    undisturbed, fakes, settings, tmp_path, cluster, wait_until
+):
     from distributed import Client
 
     out = tmp_path / "e"
     with Client(cluster, set_as_default=False) as client:
         pids = list(client.run(os.getpid).values())
-    killer = threading.Thread(target=kill_once_started, args=(pids[0], out))
+
+    def kill_once_started():
+        wait_until(lambda: any(out.glob("work/*/checkpoint.npz")) or any(out.glob("members/*.h5")))
+        os.kill(pids[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_once_started)
     killer.start()
     train_ensemble(fakes.small_sky(), settings, out, engine=Engine(scheduler=cluster))
     killer.join()
     assert fakes.folder_digest(out) == fakes.folder_digest(undisturbed)
-
-
-def kill_once_started(pid, out):
-    wait_until(lambda: any(out.glob("work/*/checkpoint.npz")) or any(out.glob("members/*.h5")))
-    os.kill(pid, signal.SIGKILL)
-
-
-def wait_until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.001)

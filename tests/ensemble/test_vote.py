@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -203,13 +201,15 @@ def test_the_line_that_decides_is_the_kth_best():
 
 
 _MAIN = """
-import sys
+import sys, time
 from pathlib import Path
 from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import open_ensemble
 from quasarloop.ensemble.options import VoteOptions
 from quasarloop.ensemble.vote import on_device, vote
+from quasarloop.ensemble.shard_tables import TablesWriter
 from quasarloop.store import open_store
+TablesWriter.finish = lambda *_, **__: time.sleep(1e6)  # never done before it is killed
 if __name__ == "__main__":
     engine = Engine(workers={workers}, scheduler={scheduler!r})
     vote(open_ensemble({ensemble!r}), open_store({store!r}), {out!r}, engine=engine,
@@ -222,7 +222,7 @@ if __name__ == "__main__":
     ["cluster", *(pytest.param(w, marks=pytest.mark.slow) for w in ("here", "processes"))],
 )
 def test_killed_main_process_resumes_to_the_same_bytes(
-    undisturbed, inputs, fakes, tmp_path, where, request
+    undisturbed, inputs, fakes, tmp_path, *, where, request, wait_until
 ):
     ensemble, store = inputs
     scheduler = request.getfixturevalue("cluster") if where == "cluster" else None
@@ -255,31 +255,21 @@ def test_killed_cluster_worker_changes_nothing(
 
     out = tmp_path / "v"
     with Client(cluster, set_as_default=False) as client:
-        pids = client.run(os.getpid)
         killed = []
-        killer = threading.Thread(target=kill_a_busy_one, args=(client, pids, killed))
-        killer.start()
+
+        def kill_once_begun(n_spectra):
+            if n_spectra and not killed:
+                killed.append(next(iter(client.run(os.getpid).values())))
+                os.kill(killed[0], signal.SIGKILL)
+
         options = VoteOptions(keep_members=True)
-        vote(ensemble, store, out, options=options, engine=Engine(scheduler=cluster))
-        killer.join()
-        assert len(killed) == 1
+        vote(
+            ensemble,
+            store,
+            out,
+            options=options,
+            engine=Engine(scheduler=cluster),
+            on_progress=kill_once_begun,
+        )
         assert killed[0] not in client.run(os.getpid).values()
     assert fakes.folder_digest(out) == fakes.folder_digest(undisturbed.folder)
-
-
-def kill_a_busy_one(client, pids, killed):
-    """SIGKILL the first worker that is seen to have a task."""
-    end = time.monotonic() + 60
-    while not killed and time.monotonic() < end:
-        busy = [address for address, keys in client.processing().items() if keys]
-        for address in busy[:1]:
-            os.kill(pids[address], signal.SIGKILL)
-            killed.append(pids[address])
-        time.sleep(0.001)
-
-
-def wait_until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.001)

@@ -20,8 +20,7 @@ def _load(*options):
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.bench
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_fifty_users_and_twenty_verdicts_a_second_for_a_minute(backend, request):
     options = ["--users", "50", "--rate", "20", "--seconds", "60"]

@@ -144,7 +144,6 @@ def test_desispec_reads_our_files(survey: Path, kind: str, per_object: int) -> N
         assert found["scores"]
 
 
-@pytest.mark.timeout(900)
 def test_redrock_gets_bright_objects_right(survey: Path, templates: Path, tmp_path: Path) -> None:
     coadd = next(survey.rglob("coadd-*.fits"))
     output = tmp_path / "redrock.fits"

@@ -116,7 +116,6 @@ def test_quasars_are_rare_where_they_shall_be(study):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_loop_and_random_labels_on_both_skies(skies, tmp_path):
     out = tmp_path / "runs.jsonl"
     arms = ["--arms", "random labels", "the loop", "the loop without the map"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from quasarloop.artefacts import check_folder, write_atomically
+from quasarloop.artefacts import check_folder, locked_folder, write_atomically
 from quasarloop.campaign.config import read_config
 from quasarloop.campaign.layout import WITHDRAWALS
 from quasarloop.campaign.state import Context, round_numbers
@@ -74,15 +74,15 @@ def close_round(
             f"{labels or database}: none of its {len(table)} targets was requested in round "
             f"{number}; is it the merged table of this round?"
         )
-    target = inbox(context)
-    check_folder(target.parent)
-    for old in target.parent.glob(f"{VERDICTS}*.csv"):
-        old.unlink()
-    wanted = set(requested.tolist())
-    for i, rows in enumerate(verdicts):
-        mine = [row for row in rows if row.target_id in wanted]
-        write_inspections(mine, target.parent / f"{VERDICTS}{i}.csv")
-    write_truth(table[known], target)
+    target, wanted = inbox(context), set(requested.tolist())
+    with locked_folder(path):
+        check_folder(target.parent)
+        for old in target.parent.glob(f"{VERDICTS}*.csv"):
+            old.unlink()
+        for i, rows in enumerate(verdicts):
+            mine = [row for row in rows if row.target_id in wanted]
+            write_inspections(mine, target.parent / f"{VERDICTS}{i}.csv")
+        write_truth(table[known], target)
     return int(known.sum())
 
 
@@ -96,8 +96,9 @@ def withdraw_targets(folder: str | Path, target_ids: Sequence[int], reason: str)
         raise CampaignError("a withdrawal needs a reason: why the label cannot train")
     path = Path(folder) / WITHDRAWALS
     read_config(folder)
-    old = path.read_text(encoding="utf-8") if path.is_file() else "TARGETID,REASON\n"
-    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        stream.write(old)
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows((target, reason) for target in target_ids)
+    with locked_folder(folder):
+        old = path.read_text(encoding="utf-8") if path.is_file() else "TARGETID,REASON\n"
+        with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            stream.write(old)
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerows((target, reason) for target in target_ids)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from quasarloop.artefacts import check_folder, read_manifest, write_manifest
+from quasarloop.artefacts import check_folder, locked_folder, read_manifest, write_manifest
 from quasarloop.campaign.config import CONFIG_NAME, CampaignOptions, read_config, write_config
 from quasarloop.campaign.people import close_round, withdraw_targets
 from quasarloop.campaign.state import (
@@ -75,18 +75,20 @@ def run_campaign(
     Raises:
         Waiting: people have to label; the message names how.
         CampaignError: a stale step that is not to be made again, or a broken campaign.
+        OutputError: another command works in the folder.
     """
     path = Path(folder)
     config = read_config(path, **overrides)
     news = progress or Progress()
-    number = max(round_numbers(path), default=1)
-    while True:
-        context = Context(path, config.of_round(number), number, news.on_line)
-        for place, step in enumerate(STEPS):
-            _bring_up_to_date(step, place, context, news, redo)
-        if number >= config.rounds:
-            return number
-        number += 1
+    with locked_folder(path):
+        number = max(round_numbers(path), default=1)
+        while True:
+            context = Context(path, config.of_round(number), number, news.on_line)
+            for place, step in enumerate(STEPS):
+                _bring_up_to_date(step, place, context, news, redo)
+            if number >= config.rounds:
+                return number
+            number += 1
 
 
 def _bring_up_to_date(
@@ -200,8 +202,9 @@ class Campaign:
             raise CampaignError(
                 f"round {max(done, 1)} is not finished ({unfinished[0]}); run it first"
             )
-        write_config(self.folder, replace(config, rounds=max(config.rounds, done + 1)))
-        check_folder(round_folder(self.folder, done + 1))
+        with locked_folder(self.folder):
+            write_config(self.folder, replace(config, rounds=max(config.rounds, done + 1)))
+            check_folder(round_folder(self.folder, done + 1))
         return done + 1
 
     def withdraw(self, target_ids: Sequence[int], reason: str) -> None:

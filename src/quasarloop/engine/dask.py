@@ -5,23 +5,27 @@ address. Results must not depend on it: see `quasarloop.engine`.
 """
 
 import logging
-import time
+import pickle
+import threading
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from quasarloop.engine.processes import Outcome, attempt, describe_error, hold_one_thread
+from quasarloop.engine.processes import Outcome, attempt, describe_error, hold_one_thread, pickled
 from quasarloop.errors import TaskError
 
 __all__ = ["ClusterPool"]
 
-# How often the cluster may lose everything it holds before that counts against tasks.
-_LOSSES: Final = 20
-# A worker may die while `shared` is on its way to it.
-_SCATTER_TRIES: Final = 4
-_SCATTER_WAIT_S: Final = 0.5
+# How often a task may be lost with its workers before that counts as a failed try. Dask moves a
+# task to another worker three times by itself, so this is 40 dead workers. Source: our choice.
+_LOSSES: Final = 10
+# Tasks under way per thread of the cluster: the next is there when one ends, and few are under
+# suspicion when a worker dies. Source: our choice.
+_AHEAD: Final = 2
+# How long nothing may come back before a look at the cluster.
+_PATIENCE_S: Final = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +33,8 @@ log = logging.getLogger(__name__)
 class ClusterPool:
     """The workers of a Dask cluster, all with one function and its shared value.
 
-    `shared` is broadcast to the workers there are; later ones fetch it from their peers. A worker
-    that dies is replaced by its nanny and its tasks run again elsewhere.
+    The scheduler keeps `shared` packed and sends it to any worker that lacks it, also after all
+    that had it are dead. A task lost with its worker is sent again while workers come back.
 
     Args:
         function: module-level ``function(task, shared)``, importable by the workers.
@@ -38,11 +42,13 @@ class ClusterPool:
         scheduler: address, e.g. ``"tcp://10.0.0.1:8786"``.
 
     Raises:
-        TaskError: distributed is not installed, or nobody answers at the address.
+        TaskError: distributed is not installed, no scheduler answers at the address, or `shared`
+            cannot be sent.
     """
 
     def __init__(self, function: Callable[[Any, Any], Any], shared: Any, scheduler: str) -> None:
-        self._function, self._shared = function, shared
+        self._function, self._scheduler = function, scheduler
+        self._packed = pickled(shared, function)
         self._distributed = _import_distributed()
         self._client = _connect(self._distributed, scheduler)
         self._held: Any = None
@@ -57,47 +63,89 @@ class ClusterPool:
             queue: numbers of tasks to run; the caller may append between outcomes.
 
         Raises:
-            TaskError: the workers cannot take what the tasks share.
+            TaskError: the workers cannot take what the tasks share, or the scheduler has ended.
         """
-        self._hold()
-        under_way: dict[str, int] = {}
-        loop = self._client.loop
-        finished = self._distributed.as_completed([], loop=loop, raise_errors=False)
-        losses = 0
+        under_way: dict[Any, int] = {}
+        finished: SimpleQueue[Any] = SimpleQueue()
+        losses: Counter[int] = Counter()
         while queue or under_way:
-            while queue:
+            room = max(_AHEAD, _AHEAD * self._n_threads()) - len(under_way) if queue else 0
+            for _ in range(min(room, len(queue))):
                 index = queue.popleft()
-                future = self._submit(index, tasks[index])
-                under_way[future.key] = index
-                finished.add(future)
-            future = next(finished)
-            index = under_way.pop(future.key)
-            outcome = _outcome(future, index)
-            if outcome is None and losses < _LOSSES:
-                # The workers that held `shared` or the result are gone: not the task's fault.
-                losses += 1
-                log.warning("the cluster lost task %d; giving it back", index)
-                self._hold()
-                queue.append(index)
+                future = self._submit(_run_one, self._function, index, tasks[index], self._hold())
+                under_way[future] = index
+                future.add_done_callback(finished.put)
+            future = self._next(finished)
+            index = under_way.pop(future)
+            outcome = self._outcome(future, index)
+            if isinstance(outcome, Outcome):
+                yield outcome
                 continue
-            yield outcome or Outcome(index, None, "the cluster lost it again and again")
+            losses[index] += 1
+            log.warning("task %d was lost with its worker (%s); sending it again", index, outcome)
+            if losses[index] < _LOSSES:
+                # First of all, so that of two lost together the other runs first the next time: a
+                # task that kills its workers must not take its neighbours with it for good.
+                queue.appendleft(index)
+            else:
+                error = f"lost {losses[index]} times with the workers it was on (out of memory?)"
+                yield Outcome(index, None, error)
 
     def close(self) -> None:
         """Leave the cluster."""
         self._held = None
         self._client.close()
 
-    def _submit(self, index: int, task: Any) -> Any:
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._n_submitted += 1
+        # A key of its own: a task sent again is not under suspicion for its earlier workers.
         key = f"{self._name}-{self._n_submitted}"
-        return self._client.submit(_run_one, self._function, index, task, self._held, key=key)
+        return self._client.submit(function, *arguments, key=key)
 
-    def _hold(self) -> None:
-        """Make sure that the cluster holds the shared value."""
-        self._client.wait_for_workers(1)
-        lost = self._held is None or self._held.status != "finished"
-        if lost and self._shared is not None:
-            self._held = _broadcast(self._client, self._shared)
+    def _hold(self) -> Any:
+        """Return the shared value on the cluster; a task, so that Dask makes it again if lost."""
+        if self._held is None or self._held.status in ("cancelled", "error"):
+            import dask  # noqa: PLC0415 -- optional extra
+
+            # It travels once: Dask's warning of large graphs is for what travels with each task.
+            with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+                self._held = self._submit(_Packed, self._packed)
+        return self._held
+
+    def _n_threads(self) -> int:
+        try:
+            return sum(self._client.nthreads().values())
+        except (OSError, RuntimeError) as exc:
+            raise TaskError(
+                f"the Dask scheduler at {self._scheduler} has ended ({exc}); start one and run the "
+                "same command again"
+            ) from exc
+
+    def _next(self, finished: "SimpleQueue[Any]") -> Any:
+        while True:
+            try:
+                return finished.get(timeout=_PATIENCE_S)
+            except Empty:
+                if self._n_threads() == 0:
+                    log.warning("no worker at %s; waiting for one", self._scheduler)
+
+    def _outcome(self, future: Any, index: int) -> Outcome | str:
+        """Return what a finished future contains; how the cluster lost it where it did."""
+        if future.status == "error":
+            error = future.exception()
+            if isinstance(error, TaskError):
+                raise TaskError(
+                    f"the cluster's workers cannot take what the tasks share ({error}); install "
+                    "the same quasarloop and libraries there as here"
+                ) from error
+            if not isinstance(error, self._distributed.KilledWorker):
+                return Outcome(index, None, f"the cluster gave it up: {describe_error(error)}")
+            return "several workers died with it"
+        try:
+            outcome: Outcome = future.result()
+        except Exception as exc:  # noqa: BLE001 -- its worker, and those that ran it again, are dead
+            return type(exc).__name__
+        return outcome
 
 
 def _import_distributed() -> Any:
@@ -121,37 +169,26 @@ def _connect(distributed: Any, scheduler: str) -> Any:
         ) from exc
 
 
-def _broadcast(client: Any, shared: Any) -> Any:
-    for left in reversed(range(_SCATTER_TRIES)):
-        try:
-            # hash=False: equal content of an earlier run must not be taken for ours.
-            return client.scatter([shared], broadcast=True, hash=False)[0]
-        except Exception as exc:  # distributed re-raises a worker's error as a bare Exception
-            if left == 0:
-                raise TaskError(
-                    f"the cluster's workers cannot take what the tasks share ({exc}); install the "
-                    "same quasarloop and libraries there as here"
-                ) from exc
-            log.warning("a worker could not take what the tasks share (%s); trying again", exc)
-            time.sleep(_SCATTER_WAIT_S)  # a worker died meanwhile: its nanny starts another
-            client.wait_for_workers(1)
-    raise AssertionError("unreachable")
+class _Packed:
+    """A shared value on its way: unpacked once where it is, packed again for no other worker."""
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed, self._lock = packed, threading.Lock()
+        self._value: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Packed, (self._packed,)
+
+    def unpack(self) -> Any:
+        with self._lock:
+            if self._value is None:
+                try:
+                    self._value = pickle.loads(self._packed)
+                except Exception as exc:
+                    raise TaskError(describe_error(exc)) from exc
+            return self._value
 
 
-def _run_one(function: Callable[[Any, Any], Any], index: int, task: Any, shared: Any) -> Outcome:
+def _run_one(function: Callable[[Any, Any], Any], index: int, task: Any, held: _Packed) -> Outcome:
     hold_one_thread()
-    return attempt(function, index, task, shared)
-
-
-def _outcome(future: Any, index: int) -> Outcome | None:
-    """Return what a finished future holds; None where the cluster lost it."""
-    if future.status in ("cancelled", "lost"):
-        return None
-    if future.status == "error":
-        error = describe_error(future.exception())
-        return Outcome(index, None, f"the cluster gave it up: {error}")
-    try:
-        outcome: Outcome = future.result()
-    except CancelledError:
-        return None
-    return outcome
+    return attempt(function, index, task, held.unpack())

@@ -29,6 +29,7 @@ __all__ = [
     "attempt",
     "describe_error",
     "hold_one_thread",
+    "pickled",
     "single_thread",
 ]
 
@@ -94,6 +95,21 @@ def hold_one_thread() -> None:
         torch.set_num_threads(1)
 
 
+def pickled(value: Any, function: Callable[[Any, Any], Any]) -> bytes:
+    """Return a value as bytes for other processes.
+
+    Raises:
+        TaskError: it cannot be sent; the message names the function it is for.
+    """
+    try:
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, TypeError, AttributeError) as exc:
+        raise TaskError(
+            f"cannot send {getattr(function, '__qualname__', function)!r} and its shared value to "
+            f"other processes ({exc}); use a module-level function and plain values"
+        ) from exc
+
+
 class ProcessPool:
     """Spawned single-thread processes that all have one function and its shared value.
 
@@ -107,7 +123,7 @@ class ProcessPool:
     """
 
     def __init__(self, function: Callable[[Any, Any], Any], shared: Any, n_workers: int) -> None:
-        self._payload = _pickled(function, shared)
+        self._payload = pickled((function, shared), function)
         self._n_workers = n_workers
         self._workers: list[_Worker] = []
 
@@ -171,16 +187,6 @@ _HELLO: Final = "hello"
 _READY: Final = "ready"
 
 
-def _pickled(function: Callable[[Any, Any], Any], shared: Any) -> bytes:
-    try:
-        return pickle.dumps((function, shared), protocol=pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, TypeError, AttributeError) as exc:
-        raise TaskError(
-            f"cannot send {getattr(function, '__qualname__', function)!r} and its shared value to "
-            f"other processes ({exc}); use a module-level function and plain values"
-        ) from exc
-
-
 def _start() -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -212,7 +218,7 @@ def _receive(worker: _Worker) -> Any:
 
 
 def _obituary(worker: _Worker) -> str:
-    worker.process.join(_STOP_SECONDS)
+    worker.process.join()  # it closed its pipe: on a busy machine its end may take a while
     code = worker.process.exitcode
     if code is not None and code < 0:
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import check_folder
+from quasarloop.artefacts import locked_folder
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.ensemble.heads import Standard
 from quasarloop.ensemble.pieces import Piece, cut_pieces, read_piece
@@ -133,7 +133,7 @@ def make_features(
     Raises:
         GridError: store and weights have different grids.
         OutputError: the folder holds features of other weights, of another store, or split at
-            another redshift.
+            another redshift; or another command works there.
         TaskError: some piece failed for good; the rest is written.
     """
     grid = weights.config.grid
@@ -150,22 +150,22 @@ def make_features(
         "config": config_to_dict(weights.config),
     }
     root = Path(folder) if folder is not None else features_folder(weights, store)
-    check_folder(root)
-    writer = TablesWriter(root, _KIND, store, plan, on_progress=on_progress)
-    todo = writer.missing(cut_pieces(store.shards, writer.n_rows))
-    if todo:
-        run_tasks(
-            _features_of_piece,
-            todo,
-            engine=engine,
-            shared=_Pass(Predictor(weights, device), border),
-            name_of=Piece.name,
-            on_result=writer.take,
-            keep=False,
-        ).complete()
-    if todo or not (root / MANIFEST).exists():
-        writer.finish(device=device)
-    return open_features(root)
+    with locked_folder(root):
+        writer = TablesWriter(root, _KIND, store, plan, on_progress=on_progress)
+        todo = writer.missing(cut_pieces(store.shards, writer.n_rows))
+        if todo:
+            run_tasks(
+                _features_of_piece,
+                todo,
+                engine=engine,
+                shared=_Pass(Predictor(weights, device), border),
+                name_of=Piece.name,
+                on_result=writer.take,
+                keep=False,
+            ).complete()
+        if todo or not (root / MANIFEST).exists():
+            writer.finish(device=device)
+        return open_features(root)
 
 
 def open_features(folder: str | Path) -> FeaturesFolder:

@@ -11,7 +11,13 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from quasarloop.artefacts import check_folder, checksum, read_manifest, write_manifest
+from quasarloop.artefacts import (
+    check_folder,
+    checksum,
+    locked_folder,
+    read_manifest,
+    write_manifest,
+)
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.ensemble.manifest import (
@@ -75,48 +81,54 @@ def train_ensemble(
         on_member: called with the number of each member that is there.
 
     Raises:
-        OutputError: the folder holds another ensemble.
+        OutputError: the folder holds another ensemble, or another command works there.
         TaskError: some member failed for good; the others are written.
         WeightsError: no such device on this machine, or members to start from that do not fit.
     """
     # The plan names the device itself: "auto" elsewhere must not go on with other arithmetic.
     device = cast("Device", pick_device(options.training.device).type)
     options = replace(options, training=replace(options.training, device=device))
-    folder = check_folder(out)
-    check_folder(folder / "members")
-    plan = _plan(data, options, inputs or {})
-    _claim(folder, plan)
-    plan_sha256 = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-    course = _Course(folder, data, options, plan_sha256)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    report = on_member or (lambda index: None)
-    todo = []
-    for index in range(options.n_networks):
-        if _is_ours(member_path(folder, index), index, course.plan_sha256):
-            report(index)
-        else:
-            todo.append(index)
-    if todo and (earlier := options.start_from) is not None:  # checked before hours are spent
-        if replace(earlier.config, dropout=0.0) != replace(options.network, dropout=0.0):
-            raise WeightsError(
-                f"{earlier.folder} has networks of another shape; start from it with the same "
-                "preset, filters and grid, or train from nothing"
-            )
-        load_members(earlier)
-    log.info("%d of %d members to train", len(todo), options.n_networks)
-    run_tasks(
-        _train_member,
-        todo,
-        engine=engine,
-        shared=course,
-        name_of=lambda index: f"member {index}",
-        on_result=lambda index, _: report(index),
-    ).complete()
-    shutil.rmtree(folder / _WORK, ignore_errors=True)
-    for torn in (folder / "members").glob(".*"):  # half-written when a worker was killed
-        torn.unlink(missing_ok=True)
-    entries = [_entry(folder, index) for index in range(options.n_networks)]
-    return write_ensemble_manifest(folder, options.network, entries, plan)
+    folder = Path(out)
+    with locked_folder(folder):
+        check_folder(folder / "members")
+        plan = _plan(data, options, inputs or {})
+        _claim(folder, plan)
+        plan_sha256 = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+        course = _Course(folder, data, options, plan_sha256)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        report = on_member or (lambda index: None)
+        todo = []
+        for index in range(options.n_networks):
+            if _is_ours(member_path(folder, index), index, course.plan_sha256):
+                report(index)
+            else:
+                todo.append(index)
+        if todo and options.start_from is not None:
+            _check_start(options.start_from, options.network)
+        log.info("%d of %d members to train", len(todo), options.n_networks)
+        run_tasks(
+            _train_member,
+            todo,
+            engine=engine,
+            shared=course,
+            name_of=lambda index: f"member {index}",
+            on_result=lambda index, _: report(index),
+        ).complete()
+        shutil.rmtree(folder / _WORK, ignore_errors=True)
+        for torn in (folder / "members").glob(".*"):  # half-written when a worker was killed
+            torn.unlink(missing_ok=True)
+        entries = [_entry(folder, index) for index in range(options.n_networks)]
+        return write_ensemble_manifest(folder, options.network, entries, plan)
+
+
+def _check_start(earlier: Ensemble, network: NetworkConfig) -> None:
+    """Check members to start from, before hours are spent."""
+    if replace(earlier.config, dropout=0.0) != replace(network, dropout=0.0):
+        raise WeightsError(
+            f"{earlier.folder} has networks of another shape; start from it with the same "
+            "preset, filters and grid, or train from nothing"
+        )
+    load_members(earlier)
 
 
 def _plan(

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import expit
 
+from quasarloop.artefacts import locked_folder
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.ensemble.features import FeaturesFolder, make_features
 from quasarloop.ensemble.heads import Heads, deciding_logit
@@ -114,45 +115,47 @@ def vote(
 
     Raises:
         GridError: store and ensemble have different grids.
-        OutputError: the folder holds other votes, or other features.
+        OutputError: the folder holds other votes, or other features, or another command works
+            there.
         TaskError: some piece failed for good; the rest is written.
         WeightsError: members with different thresholds, or one that is missing or has changed.
     """
     chosen = on_device(options or VoteOptions(), engine)
     rule = vote_rule(ensemble, chosen)
-    writer = votes_writer(
-        ensemble, store, Path(out), rule, keep_members=chosen.keep_members, device=chosen.device
-    )
-    voters: Voters | HeadVoters
-    if ensemble.kind == "heads":
-        trunk, heads = load_heads(ensemble)
-        made = make_features(
-            trunk,
-            store,
-            features,
-            high_z_min=rule.decision.high_z_min,
-            device=chosen.device,
-            engine=engine,
-            on_progress=on_progress,  # the pass is nearly all of the work
+    with locked_folder(out):
+        writer = votes_writer(
+            ensemble, store, Path(out), rule, keep_members=chosen.keep_members, device=chosen.device
         )
-        voters = HeadVoters(made, heads, trunk.config, rule, chosen.keep_members)
-    else:
-        writer.on_progress = on_progress
-        members = tuple(Predictor(one, chosen.device) for one in load_members(ensemble))
-        voters = Voters(members, rule, chosen.keep_members)
-    todo = writer.missing(cut_pieces(store.shards, writer.n_rows))
-    if todo:
-        run_tasks(
-            _vote_on_piece,
-            todo,
-            engine=engine,
-            shared=voters,
-            name_of=Piece.name,
-            on_result=writer.take,
-            keep=False,
-        ).complete()
-    writer.finish(thresholds_from=rule.decision.origins)
-    return open_votes(out)
+        voters: Voters | HeadVoters
+        if ensemble.kind == "heads":
+            trunk, heads = load_heads(ensemble)
+            made = make_features(
+                trunk,
+                store,
+                features,
+                high_z_min=rule.decision.high_z_min,
+                device=chosen.device,
+                engine=engine,
+                on_progress=on_progress,  # the pass is nearly all of the work
+            )
+            voters = HeadVoters(made, heads, trunk.config, rule, chosen.keep_members)
+        else:
+            writer.on_progress = on_progress
+            members = tuple(Predictor(one, chosen.device) for one in load_members(ensemble))
+            voters = Voters(members, rule, chosen.keep_members)
+        todo = writer.missing(cut_pieces(store.shards, writer.n_rows))
+        if todo:
+            run_tasks(
+                _vote_on_piece,
+                todo,
+                engine=engine,
+                shared=voters,
+                name_of=Piece.name,
+                on_result=writer.take,
+                keep=False,
+            ).complete()
+        writer.finish(thresholds_from=rule.decision.origins)
+        return open_votes(out)
 
 
 def vote_rule(ensemble: Ensemble, options: VoteOptions) -> VoteRule:

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from quasarloop.artefacts import check_output, checksum, versions, without_nan, write_manifest
+from quasarloop.artefacts import (
+    check_output,
+    checksum,
+    locked_folder,
+    versions,
+    without_nan,
+    write_manifest,
+)
 from quasarloop.errors import GridError, OutputError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.finetune import finetune
@@ -86,8 +93,8 @@ def train_to_files(
         on_epoch: called after every epoch.
 
     Raises:
-        OutputError: the output exists, or a checkpoint exists and neither `resume` nor
-            `overwrite` is set.
+        OutputError: the output exists, a checkpoint exists and neither `resume` nor `overwrite`
+            is set, or another command trains there.
         GridError: store and network are on different grids.
         TruthError: nothing to train with.
     """
@@ -108,15 +115,16 @@ def train_to_files(
     if on_start is not None:
         on_start(counts, rows)
     how: dict[str, Any] = {"seed": files.hold_out.seed, "rows": rows, "out_dir": files.checkpoints}
-    if isinstance(network, Weights) and isinstance(options, FinetuneOptions):
-        result = finetune(network, data, options, on_epoch=on_epoch, **how)
-    else:
-        result = train(data, network, options, on_epoch=on_epoch, **how)
-    write_history(result.history, files.history)
-    write_weights(result.weights, files.out)
-    shards = [shard.name for shard in store.shards]
-    write_manifest(files.manifest, _manifest(files, result, counts, shards))
-    shutil.rmtree(files.checkpoints)
+    with locked_folder(files.checkpoints):
+        if isinstance(network, Weights) and isinstance(options, FinetuneOptions):
+            result = finetune(network, data, options, on_epoch=on_epoch, **how)
+        else:
+            result = train(data, network, options, on_epoch=on_epoch, **how)
+        write_history(result.history, files.history)
+        write_weights(result.weights, files.out)
+        shards = [shard.name for shard in store.shards]
+        write_manifest(files.manifest, _manifest(files, result, counts, shards))
+        shutil.rmtree(files.checkpoints)
     return result
 
 

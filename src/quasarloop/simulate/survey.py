@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import ValidationError
 
-from quasarloop.artefacts import check_folder, checksum, read_manifest, versions, write_manifest
+from quasarloop.artefacts import checksum, locked_folder, read_manifest, versions, write_manifest
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.simulate.footprint import Tile, plan_tiles, stream
@@ -117,41 +117,42 @@ def simulate_survey(
 
     Raises:
         DataFormatError: the file to draw noise from does not fit the instrument.
-        OutputError: the folder holds another simulation, or cannot be written.
+        OutputError: the folder holds another simulation, another command works there, or it
+            cannot be written.
         TaskError: a tile could not be made.
     """
     tiles = plan_tiles(n_objects)
-    check_folder(options.out)
-    _check_same(options)
-    missing = []
-    for tile in tiles:
-        if not _is_complete(options, tile):
-            missing.append(tile)
-        elif on_tile is not None:
-            on_tile(tile)
-    report = run_tasks(
-        _make_tile,
-        missing,
-        engine=engine,
-        shared=options,
-        name_of=lambda tile: f"tile {tile.name}",
-        on_result=None if on_tile is None else lambda tile, _: on_tile(tile),
-    )
-    report.complete()
-    rows = join_truth_files([_truth_file(options, tile) for tile in tiles], options.out)
-    write_manifest(
-        options.out / MANIFEST,
-        {
-            "simulation": options.identity(),
-            "complete": True,
-            "n_objects": n_objects,
-            "n_tiles": len(tiles),
-            "n_truth": rows,
-            "truth": checksum(options.out / "truth.fits"),
-            "versions": versions(),
-        },
-    )
-    return SurveyReport(options.out, n_objects, len(tiles), len(tiles) - len(missing), rows)
+    with locked_folder(options.out):
+        _check_same(options)
+        missing = []
+        for tile in tiles:
+            if not _is_complete(options, tile):
+                missing.append(tile)
+            elif on_tile is not None:
+                on_tile(tile)
+        report = run_tasks(
+            _make_tile,
+            missing,
+            engine=engine,
+            shared=options,
+            name_of=lambda tile: f"tile {tile.name}",
+            on_result=None if on_tile is None else lambda tile, _: on_tile(tile),
+        )
+        report.complete()
+        rows = join_truth_files([_truth_file(options, tile) for tile in tiles], options.out)
+        write_manifest(
+            options.out / MANIFEST,
+            {
+                "simulation": options.identity(),
+                "complete": True,
+                "n_objects": n_objects,
+                "n_tiles": len(tiles),
+                "n_truth": rows,
+                "truth": checksum(options.out / "truth.fits"),
+                "versions": versions(),
+            },
+        )
+        return SurveyReport(options.out, n_objects, len(tiles), len(tiles) - len(missing), rows)
 
 
 def _check_same(options: SurveyOptions) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from quasarloop.artefacts import versions, write_atomically
+from quasarloop.artefacts import locked_folder, versions, write_atomically
 from quasarloop.columns import STORED
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import DataFormatError
@@ -131,7 +131,7 @@ def ingest(
             outcomes[path] = known
             report(path, known)
     todo = [path for path in keys if path not in outcomes]
-    with (store.path / _INDEX).open("a", encoding="utf-8") as stream:
+    with locked_folder(store.path), (store.path / _INDEX).open("a", encoding="utf-8") as stream:
 
         def keep(path: str, outcome: IngestReport | str) -> None:
             outcomes[path] = outcome

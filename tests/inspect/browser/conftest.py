@@ -121,7 +121,7 @@ def browser_of(browser, page_server):
     def of(name):
         if name not in known:
             context = browser.new_context(viewport={"width": 1366, "height": 768})
-            context.set_default_timeout(60_000)
+            context.set_default_timeout(0)  # as long as it takes
             page = Window(context.new_page())
             page.goto(f"{server.url}/login")
             page.log_in(name)
