@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import quasarloop
+from quasarloop.errors import WeightsError
 from quasarloop.network.options import TrainingOptions
 
 
@@ -65,3 +66,20 @@ def test_notebook_way_from_real_files_to_a_catalogue(shared_data, tmp_path):
     assert np.isin(table["TARGETID"], truth.target_id).all()
     assert table["IS_QSO"].all()  # every confidence is above 0
     assert str(table["TARGET_RA"].unit) == "deg"
+
+
+def test_notebook_way_from_given_weights(shared_data):
+    plate = shared_data / "boss_plate7102"
+    truth, files = quasarloop.read_truth(plate / "truth.csv"), sorted(plate.glob("spec-*.fits"))[:8]
+    once = TrainingOptions(epochs=1)
+    first = quasarloop.train(files, truth, options=once, n_filters=4).weights
+    more = quasarloop.train(files, truth, start=first, options=once, dropout=0.5).weights
+    options = quasarloop.FinetuneOptions(epochs=1, rehearsal=1)
+    tuned = quasarloop.finetune(files, truth, start=first, options=options).weights
+    for weights in (more, tuned):
+        assert weights.provenance["first_weights_sha256"] != "random"
+        assert weights.config.n_filters == 4
+    assert more.config.dropout == 0.5
+    assert tuned.provenance["n_rehearsal_rows"] == 8
+    with pytest.raises(WeightsError, match="shape"):
+        quasarloop.train(files, truth, start=first, options=once, n_filters=5)

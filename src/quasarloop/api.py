@@ -141,7 +141,7 @@ def train(
         options: how to train; default: what docs/training.md recommends.
         validation: share of objects to hold out and judge on, in every epoch.
         seed: same seed, same bytes.
-        changes: of the preset, e.g. ``dropout=0.8``.
+        changes: of the preset, or of the network that starts, e.g. ``dropout=0.8``.
 
     Returns:
         Weights (`quasarloop.write_weights` saves them) and the history of epochs.
@@ -149,8 +149,11 @@ def train(
     Raises:
         TruthError: no spectrum has a label that may train.
     """
-    first = preset(network, **changes) if start is None else _weights(start)
-    grid = first.grid if isinstance(first, NetworkConfig) else first.config.grid
+    first: NetworkConfig | Weights = preset(network, **changes)
+    if start is not None:
+        given = _weights(start)
+        first = replace(given, config=replace(given.config, **changes))
+    grid = first.config.grid if isinstance(first, Weights) else first.grid
     data, _ = label_spectra(_read(paths, grid), truth)
     rows = _split(data, validation, seed)
     return train_network(data, first, options or RECOMMENDED, seed=seed, rows=rows)

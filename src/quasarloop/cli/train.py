@@ -86,7 +86,9 @@ def train(
         first = network.network(open_store(store).grid)
     else:
         weights = read_weights(weights_path(start))
-        options = unless_given(context, options, FinetuneOptions(rehearsal=rehearsal))
+        options = unless_given(
+            context, options, FinetuneOptions(rehearsal=rehearsal, device="auto")
+        )
         first = replace(weights, config=replace(weights.config, **network.changes))
     with progress_bar() as progress:
         task = progress.add_task("train", total=options.epochs, note="")
