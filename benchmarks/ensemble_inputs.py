@@ -49,28 +49,32 @@ class Inputs:
 
 @contextmanager
 def inputs(quick: bool) -> Iterator[Inputs]:
-    """Make the inputs, or take those that stand in QUASARLOOP_BENCH_INPUTS."""
-    size = QUICK if quick else FULL
+    """Make the inputs, or take those kept in QUASARLOOP_BENCH_INPUTS."""
+    with _root() as root:
+        yield make(root, QUICK if quick else FULL)
+
+
+@contextmanager
+def skies(quick: bool) -> Iterator[Path]:
+    """Make the skies alone: stores ``pool`` and ``labelled``, and ``labelled-sky/vi_truth.csv``."""
+    with _root() as root:
+        yield make_skies(root, QUICK if quick else FULL)
+
+
+@contextmanager
+def _root() -> Iterator[Path]:
     kept = os.environ.get("QUASARLOOP_BENCH_INPUTS")
     if kept:
-        yield make(Path(kept), size)
+        yield Path(kept)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            yield make(Path(folder), size)
+            yield Path(folder)
 
 
 def make(root: Path, size: Size, workers: int | None = None) -> Inputs:
     """Make what is not there yet."""
-    folder = root / size.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_skies(root, size, workers)
     n_workers = workers or os.cpu_count() or 1
-    for part, n_objects, seed in (("pool", size.spectra, 7), ("labelled", size.training, 8)):
-        if not (folder / f"{part}.done").exists():
-            sky = folder / f"{part}-sky"
-            if not (sky / "vi_truth.csv").exists():
-                command("simulate", "--out", sky, "--objects", n_objects, "--seed", seed)
-            command("ingest", sky, "--store", folder / part, "--workers", n_workers)
-            (folder / f"{part}.done").touch()
     if not (folder / "ensemble" / "ensemble.json").exists():
         command(
             *("ensemble", "train", "--store", folder / "labelled"),
@@ -90,6 +94,21 @@ def make(root: Path, size: Size, workers: int | None = None) -> Inputs:
         open_ensemble(folder / "ensemble"),
         open_votes(folder / "votes"),
     )
+
+
+def make_skies(root: Path, size: Size, workers: int | None = None) -> Path:
+    """Make the skies that are not there yet, and return their folder."""
+    folder = root / size.name
+    folder.mkdir(parents=True, exist_ok=True)
+    n_workers = workers or os.cpu_count() or 1
+    for part, n_objects, seed in (("pool", size.spectra, 7), ("labelled", size.training, 8)):
+        if not (folder / f"{part}.done").exists():
+            sky = folder / f"{part}-sky"
+            if not (sky / "vi_truth.csv").exists():
+                command("simulate", "--out", sky, "--objects", n_objects, "--seed", seed)
+            command("ingest", sky, "--store", folder / part, "--workers", n_workers)
+            (folder / f"{part}.done").touch()
+    return folder
 
 
 def first_shards(store: Store, folder: Path, n_shards: int) -> Store:

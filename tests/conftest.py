@@ -33,6 +33,18 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def quasarnp_io() -> ModuleType:
+    """QuasarNP's own reader of weights; skips with a reason where no checkout is named."""
+    checkout = os.environ.get("QUASARNP_DIR")
+    if not checkout:
+        pytest.skip("QUASARNP_DIR does not name a checkout of desihub/QuasarNP")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(checkout)
+        module: ModuleType = pytest.importorskip("quasarnp.io")
+        return module
+
+
+@pytest.fixture(scope="session")
 def spectrum_files() -> ModuleType:
     """Writers of small survey files with known content (tests/spectrum_files.py)."""
     spec = importlib.util.spec_from_file_location(

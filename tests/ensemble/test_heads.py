@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from benchmarks.plain_network import plain_predict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.ensemble.heads import (
+    Heads,
     LabelledFeatures,
+    PriorWidths,
     Standard,
     deciding_logit,
     fit_head,
@@ -172,6 +175,35 @@ def test_a_folded_head_is_the_network_with_that_head(ensemble, fakes, tmp_path, 
     bal = list(config.bal_index)
     assert np.array_equal(after.line_logit[:, bal], features.line_logit[:, bal])
     assert folded.provenance["head"] == {"member": 1, "trunk": trunk.digest()}
+
+
+@pytest.fixture(params=["test_weights.h5", "test_weights_6_layer.h5"])
+def folded_fixture(request, shared_data, tmp_path):
+    """QuasarNP's weights with a head drawn at random: the file, its spectra, its confidences."""
+    folder = shared_data / "quasarnp_fixture"
+    trunk, coadd = read_weights(folder / request.param), np.load(folder / "coadd_x.npy")
+    coadd, n_dense = coadd.astype(np.float32), trunk.config.n_dense
+    drawn = np.random.default_rng(1).normal(0, 0.2, n_dense)
+    standard = Standard(np.zeros(n_dense), np.ones(n_dense))
+    heads = Heads(np.array([[0.8, *drawn, 0.5]]), standard, PriorWidths(1, 1, 1))
+    write_weights(fold_head(trunk, heads, 0), tmp_path / "folded.h5")
+    features = compute_features(Predictor(trunk), coadd)
+    confidence = 1 / (1 + np.exp(-heads.logits(features, trunk.config)[0]))
+    assert np.ptp(confidence) > 0.9
+    return tmp_path / "folded.h5", coadd, confidence
+
+
+def test_quasarnps_weights_with_a_head_give_our_confidences(folded_fixture):
+    path, coadd, confidence = folded_fixture
+    outputs = plain_predict(read_weights(path), coadd)
+    np.testing.assert_allclose(outputs.confidence[:, :6].max(axis=(1, 2)), confidence, atol=1e-5)
+
+
+def test_quasarnp_reads_a_folded_head_as_we_do(folded_fixture, quasarnp_io):
+    path, coadd, confidence = folded_fixture
+    model, _ = quasarnp_io.load_model(path)
+    outputs = np.stack(model.predict(coadd[:, :, None]), axis=1)
+    np.testing.assert_allclose(outputs[:, :6, :13].max(axis=(1, 2)), confidence, atol=1e-5)
 
 
 def test_a_head_of_another_network_is_not_folded(ensemble):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,20 +178,9 @@ def test_the_rescale_trap_from_first_principles(fixture_dir, coadd):
     assert velocity[z[0].is_qso].max() == pytest.approx(814, abs=1)
 
 
-def quasarnp_io():
-    checkout = os.environ.get("QUASARNP_DIR")
-    if not checkout:
-        pytest.skip("QUASARNP_DIR does not name a checkout of desihub/QuasarNP")
-    sys.path.insert(0, checkout)
-    try:
-        return pytest.importorskip("quasarnp.io")
-    finally:
-        sys.path.remove(checkout)
-
-
 @pytest.mark.parametrize("name", FIXTURES)
-def test_quasarnp_reads_our_files_like_us(fixture_dir, coadd, tmp_path, name):
-    load_model = quasarnp_io().load_model
+def test_quasarnp_reads_our_files_like_us(fixture_dir, coadd, tmp_path, name, quasarnp_io):
+    load_model = quasarnp_io.load_model
     source, copy = fixture_dir / name, tmp_path / "copy.h5"
     theirs = np.stack(load_model(source)[0].predict(coadd[:, :, None]), axis=1)
     facts = inspect_weights(source)[1]
@@ -268,9 +256,9 @@ def headed(tmp_path):
     return path
 
 
-def test_quasarnp_reads_a_file_with_a_redshift_head(headed):
+def test_quasarnp_reads_a_file_with_a_redshift_head(headed, quasarnp_io):
     flux = np.random.default_rng(0).normal(size=(30, 443)).astype(np.float32)
-    model, _ = quasarnp_io().load_model(headed)
+    model, _ = quasarnp_io.load_model(headed)
     theirs = np.stack(model.predict(flux[:, :, None]), axis=1)
     ours = Predictor(read_weights(headed)).predict(flux)
     np.testing.assert_allclose(ours.confidence, theirs[..., :13], atol=1e-5)
