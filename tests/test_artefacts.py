@@ -105,7 +105,11 @@ def test_manifest_round_trip_and_same_bytes(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [(None, "is missing"), ("{", "not a readable manifest"), ("[1]", "expected a JSON object")],
+    [
+        (None, "is missing"),
+        ("{", "cannot be read as a manifest"),
+        ("[1]", "expected a JSON object"),
+    ],
 )
 def test_broken_manifests_are_named(tmp_path, text, complaint):
     file = tmp_path / "m.json"

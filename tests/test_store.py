@@ -9,6 +9,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
@@ -270,6 +271,40 @@ def test_damage_is_named(tmp_path, survey):
     pq.write_table(table.replace_schema_metadata({}), tmp_path / "foreign.parquet")
     with pytest.raises(DataFormatError, match="not a shard of format"):
         read_shard(tmp_path / "foreign.parquet")
+
+
+def _put(name, value, kind):
+    """Replace every value of a column."""
+
+    def change(table):
+        index = table.schema.get_field_index(name)
+        return table.set_column(index, name, pa.array([value] * len(table), kind))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns(["FLAGS"]), "column FLAGS is missing; expected int32"),
+        (lambda t: t.drop_columns(["FLUX"]), "column FLUX is missing"),
+        (_put("IVAR", [1.0], pa.list_(pa.float32())), "column IVAR is of type list"),
+        (_put("TARGETID", None, pa.int64()), "column TARGETID has 2 missing values"),
+        (
+            _put("FLUX", [3e38] * 443, pa.list_(pa.float32(), 443)),
+            r"row 0: flux of 3e\+38, not normalised",
+        ),
+    ],
+)
+def test_a_shard_whose_content_is_damaged_is_named(tmp_path, survey, change, message):
+    ingest(survey, tmp_path / "store")
+    shard = open_store(tmp_path / "store").shards[0]
+    pq.write_table(change(pq.read_table(shard).slice(0, 2)), shard)
+    with pytest.raises(DataFormatError, match=f"{shard.name}: .*{message}"):
+        read_shard(shard)
+    shard.write_bytes(shard.read_bytes()[:-9] + b"\xff" * 9)
+    with pytest.raises(DataFormatError, match=shard.name):
+        _ = open_store(tmp_path / "store").n_rows
 
 
 def test_what_is_no_store(tmp_path):

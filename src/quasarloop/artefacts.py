@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Final
 from filelock import SoftFileLock, Timeout
 
 from quasarloop import __version__
-from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.errors import DataFormatError, OutputError, reading
 
 __all__ = [
     "check_folder",
@@ -210,14 +210,15 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     Raises:
         DataFormatError: missing, unreadable, or not a JSON object.
     """
-    try:
+    if not Path(path).exists():
+        raise DataFormatError(f"{path} is missing; was the step that writes it finished?")
+    with reading(path, "a manifest", "restore it, or run the step that writes it again"):
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise DataFormatError(f"{path} is missing; was the step that writes it finished?") from exc
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as exc:
-        raise DataFormatError(f"{path} is not a readable manifest: {exc}") from exc
     if not isinstance(content, dict):
-        raise DataFormatError(f"{path} holds a {type(content).__name__}; expected a JSON object")
+        raise DataFormatError(
+            f"{path} holds a {type(content).__name__}; expected a JSON object: "
+            "restore it, or run the step that writes it again"
+        )
     return content
 
 

@@ -6,7 +6,7 @@ it under other names list them.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Annotated, Any, Final, get_type_hints
@@ -25,6 +25,7 @@ __all__ = [
     "Identity",
     "Index",
     "Keys",
+    "as_column",
     "catalogue_columns",
     "check_lengths",
     "columns_named",
@@ -234,6 +235,40 @@ class Keys:
                 for name, column in IDENTITY.items()
             }
         )
+
+
+def as_column(values: NDArray[Any], column: Column, file: str) -> NDArray[Any]:
+    """Return values of a file of others as numbers or logicals of the column's kind.
+
+    Raises:
+        DataFormatError: values of another kind; names file, row and column.
+    """
+    kind, found = np.dtype(column.dtype).kind, values.dtype.kind
+    same, convert = _FROM_OTHERS.get(kind, (found, str))
+    if values.ndim == 1 and found in same:
+        return values
+    made = []
+    for row, value in enumerate(values.tolist()):
+        try:
+            made.append(convert(value))
+        except (ValueError, TypeError) as exc:
+            raise DataFormatError(f"{file}: row {row}: {column.name}: {exc}") from exc
+    return np.array(made, bool if kind == "b" else f"{kind}8")
+
+
+def _logical(word: object) -> bool:
+    text = str(word).strip().lower()
+    if text not in ("true", "false", "1", "0"):
+        raise ValueError(f"{text[:40]!r} is neither true nor false")
+    return text in ("true", "1")
+
+
+# Kind of a column -> kinds that are it already, and how a value becomes one.
+_FROM_OTHERS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "i": ("iu", lambda value: integer_id(value, "it")),
+    "f": ("fiu", lambda value: float(value) if str(value).strip() else np.nan),
+    "b": ("b", _logical),
+}
 
 
 def check_lengths(what: str, lengths: Mapping[str, int]) -> None:

@@ -4,6 +4,10 @@ A message contains what was found, what was expected and what to do; the origina
 kept as the cause (``raise ... from exc``).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 __all__ = [
     "CampaignError",
     "DataFormatError",
@@ -16,6 +20,7 @@ __all__ = [
     "TaskError",
     "TruthError",
     "WeightsError",
+    "reading",
 ]
 
 
@@ -61,3 +66,34 @@ class TaskError(QuasarloopError):
 
 class OutputError(QuasarloopError):
     """A result cannot be written: folder missing, not writable, file exists, disk full."""
+
+
+@contextmanager
+def reading(
+    path: str | Path, kind: str, remedy: str, error: type[QuasarloopError] = DataFormatError
+) -> Iterator[None]:
+    """Name a file in whatever is raised while it is read: damage has no end of kinds.
+
+    Args:
+        path: the file.
+        kind: what it should be, e.g. ``"a shard"``.
+        remedy: what to do about it.
+        error: what an exception of others becomes; ours keep their kind.
+
+    Raises:
+        QuasarloopError: with the file's name, what was found and the remedy.
+    """
+    try:
+        yield
+    except QuasarloopError as exc:
+        if Path(path).name in str(exc):
+            raise
+        raise type(exc)(f"{path}: {exc}") from exc
+    except BaseException as exc:
+        # Polars panics on some damaged files, which is no Exception.
+        if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":
+            raise
+        found = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        found = " ".join(found.split())[:200] or type(exc).__name__
+        found = f"{found} is missing" if isinstance(exc, KeyError) else found
+        raise error(f"{path}: cannot be read as {kind} ({found}); {remedy}") from exc

@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_output, check_regular, open_input, write_atomically
 from quasarloop.columns import Block, Column, integer_ids
-from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.errors import DataFormatError, OutputError, reading
 
-__all__ = ["UNREADABLE", "new_fits", "open_writer", "read_record", "read_table", "write_table"]
+__all__ = ["new_fits", "open_writer", "read_record", "read_table", "write_table"]
 
 CATALOGUE_HDU: Final = "QSO_CAT"
-# What `read_table` raises for a file that is missing, damaged or no table.
-UNREADABLE: Final = (OSError, ValueError, pl.exceptions.PolarsError)
 # A file name longer than this is cut from the left in FITS, whose strings have a fixed width.
 _NAME_WIDTH: Final = 120
 
@@ -244,8 +242,8 @@ def read_table(path: str | Path, *, as_text: bool = False) -> Block:
         identifiers, unless `as_text`, as int64.
 
     Raises:
-        OSError, ValueError, PolarsError: see `UNREADABLE`.
         DataFormatError: an identifier is blank, or no 64-bit integer.
+        Exception: whatever a damaged file raises; call it inside `quasarloop.errors.reading`.
     """
     file = Path(path)
     block = _read_columns(file, as_text=as_text)
@@ -284,8 +282,9 @@ def _read_columns(file: Path, *, as_text: bool) -> Block:
 def read_record(path: str | Path) -> dict[str, Any]:
     """Read the provenance that `open_writer` was given; empty in tables of others."""
     try:
-        record = _record(Path(path))
-    except (*UNREADABLE, KeyError, TypeError):
+        with reading(path, "a table", ""):
+            record = _record(Path(path))
+    except DataFormatError:
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import fitsio
 import numpy as np
@@ -13,6 +14,7 @@ from quasarloop.afterburner.file_columns import DESI_COLUMNS
 from quasarloop.afterburner.maskbits import QsoBit
 from quasarloop.afterburner.options import CatalogueOptions
 from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
+from quasarloop.afterburner.quasar_inputs import companion
 from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, OutputError, SelectionError
@@ -420,3 +422,8 @@ def test_real_pair_with_its_galaxy_gives_no_quasar(tmp_path, shared_data):
     write(tmp_path, "qso_qn", {"QN_RR": network}, "4-80613-thru20210324.fits")
     rows, summary = catalogue(tmp_path, tmp_path / redrock.name, mgii="fit")
     assert (summary.n_spectra, len(rows["Z"])) == (1, 0)
+
+
+def test_a_redrock_file_named_without_a_folder_has_its_companions_in_the_folder_given(tmp_path):
+    found = companion(Path("redrock-0.fits"), "qso_qn-", tmp_path)
+    assert found == tmp_path / "qso_qn-0.fits"

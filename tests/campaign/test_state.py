@@ -7,6 +7,7 @@ import pytest
 
 from quasarloop.campaign.config import CampaignOptions, SelectionSection
 from quasarloop.campaign.state import (
+    MANIFEST,
     Context,
     Step,
     StepState,
@@ -16,7 +17,7 @@ from quasarloop.campaign.state import (
     step_origin,
     step_state,
 )
-from quasarloop.errors import CampaignError
+from quasarloop.errors import CampaignError, DataFormatError
 
 
 def _work(context: Context) -> None:
@@ -119,3 +120,18 @@ def test_verify_finds_changed_and_missing_files(tmp_path):
     assert damaged_files(tmp_path) == [f"{result}: changed since it was written"]
     result.unlink()
     assert damaged_files(tmp_path) == [f"{result}: gone"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["null", "[]", '{"files": null}', '{"origin": [], "files": {}}', '{"a":' * 50_000, "{"],
+    ids=range(6),
+)
+def test_a_manifest_of_anything_else_is_named(tmp_path, content):
+    do(FIRST, context(tmp_path))
+    manifest = context(tmp_path).step_folder("first") / MANIFEST
+    manifest.write_text(content)
+    with pytest.raises((CampaignError, DataFormatError), match=r"manifest\.json.*again"):
+        step_state(FIRST, context(tmp_path))
+    (line,) = damaged_files(tmp_path)
+    assert str(manifest) in line

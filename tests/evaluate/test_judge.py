@@ -54,6 +54,8 @@ def test_repeated_target_is_judged_each_time():
 def test_no_common_target_is_refused():
     with pytest.raises(TruthError, match="do both use the same TARGETIDs"):
         judge_catalogue(CATALOGUE, TRUTH[3:4], lines=LINES, thresholds=Thresholds(0.95))
+    with pytest.raises(TruthError, match=r"none of the 7 spectra .* among the 0"):
+        judge_catalogue(CATALOGUE, TRUTH[:0], lines=LINES, thresholds=Thresholds(0.95))
 
 
 def test_record_is_json_and_figure_draws(tmp_path):

@@ -1,11 +1,15 @@
+import sqlite3
+
 import pytest
 import sqlalchemy as sa
 
+from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import add_redrock, balance
+from quasarloop.inspect.database import open_database
 from quasarloop.inspect.exchange import export_inspections, import_inspections, import_merged
 from quasarloop.inspect.ledger import Save, item_of, save_label
 from quasarloop.inspect.results import final_labels, results
-from quasarloop.inspect.tables import Label
+from quasarloop.inspect.tables import Event, Label
 from quasarloop.labels.merge import Merged
 from quasarloop.labels.merged_table import read_merged, write_merged
 from quasarloop.labels.prospect_csv import read_inspections
@@ -103,3 +107,46 @@ def test_own_labels_carry_redrocks_values_where_they_are_known(
         "VI_quality,VI_issue,VI_z,VI_spectype,VI_comment"
     )
     assert line == f"{BIG_ID},0.21.0,QSO,2.1034,1234.6,bea,4,,2.1034,QSO,BAL"
+
+
+@pytest.mark.parametrize("target", ["9223372036854775808", "1" * 40, "0x10", ""])
+def test_an_identifier_of_more_than_64_bits_is_named(tmp_path, target):
+    path = tmp_path / "m.csv"
+    path.write_text(f"TARGETID,best_z,best_quality,best_spectype\n{target},1.0,4,QSO\n")
+    with pytest.raises(InspectionError, match=r"m\.csv: row 0: TARGETID is"):
+        read_merged(path)
+
+
+def test_a_database_of_others_is_refused_untouched(tmp_path):
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE item (name TEXT)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(InspectionError, match=r"other\.db lacks item\.id.*found: item"):
+        open_database(f"sqlite:///{path}")
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TABLE item")
+        other.execute("CREATE TABLE stars (name TEXT)")
+    other.close()
+    with pytest.raises(InspectionError, match="has not the tables of a campaign"):
+        open_database(f"sqlite:///{path}")
+    assert len(before) == len(path.read_bytes())
+
+
+def test_a_full_disk_is_one_clear_line(database):
+    with database.write() as session:
+        pages = session.execute(sa.text("PRAGMA page_count")).scalar()
+
+    def fill(connection, _record):
+        connection.execute(f"PRAGMA max_page_count={pages}")  # as SQLite on a full disk
+
+    sa.event.listen(database.engine, "connect", fill)
+    database.close()  # new connections from here on
+    with (
+        pytest.raises(InspectionError, match=r"is full\); free some space"),
+        database.write() as new,
+    ):
+        for _ in range(300):
+            new.add(Event(at="x" * 4000, kind="k", detail=""))
+            new.flush()

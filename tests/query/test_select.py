@@ -328,6 +328,13 @@ def test_broken_votes_and_lists_are_named(tmp_path):
     (tmp_path / "ids.csv").write_text("Z,TARGETID\n0.1,7\n")
     ids = read_target_ids([tmp_path / "ids.txt", tmp_path / "ids.csv"])
     assert ids.tolist() == [7, 12, 39633333333333333]
+    # As spreadsheets write them.
+    (tmp_path / "bom.csv").write_text('\ufeffTARGETID,"Z"\n9,"1,5"\n')
+    (tmp_path / "quoted.csv").write_text('"TARGETID"\n"8"\n')
+    assert read_target_ids([tmp_path / "bom.csv", tmp_path / "quoted.csv"]).tolist() == [8, 9]
+    (tmp_path / "long.txt").write_text("9223372036854775808\n")
+    with pytest.raises(DataFormatError, match=r"long\.txt, line 1"):
+        read_target_ids([tmp_path / "long.txt"])
     (tmp_path / "wrong.txt").write_text("12\nquasar\n")
     with pytest.raises(DataFormatError, match="line 2"):
         read_target_ids([tmp_path / "wrong.txt"])

@@ -163,7 +163,9 @@ def test_a_file_that_vanishes_after_the_walk_is_one_clear_line(tmp_path, spectru
     path = spectrum_files.write_coadd(tmp_path / "coadd-1.fits")
     (found,) = find_files([tmp_path])
     path.unlink()
-    with pytest.raises(DataFormatError, match=r"coadd-1\.fits: cannot be read \(No such file"):
+    with pytest.raises(
+        DataFormatError, match=r"coadd-1\.fits: cannot be read as FITS \(No such file"
+    ):
         read_spectra(found)
 
 

@@ -262,7 +262,7 @@ def test_files_that_are_no_truth(tmp_path):
     with pytest.raises(TruthError, match=r"absent\.csv: cannot be read"):
         read_truth(tmp_path / "absent.csv")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(TruthError, match="neither CSV nor Parquet nor FITS"):
+    with pytest.raises(TruthError, match="cannot be read as a truth table"):
         read_truth(tmp_path / "bad.parquet")
     fits.PrimaryHDU(np.arange(3)).writeto(tmp_path / "image.fits")
     with pytest.raises(TruthError, match="no table in this FITS file"):

@@ -16,6 +16,7 @@ from quasarloop.columns import Block, columns_of_lines
 from quasarloop.errors import DataFormatError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.fits_reader import open_fits
+from quasarloop.read.formats import integer_column
 
 __all__ = [
     "companion",
@@ -116,13 +117,13 @@ def _read_matched(
         found = next((hdu for name in hdus if (hdu := fits.named(name)) is not None), None)
         hdu = found or fits.need(hdus[0])
         block = fits.columns(hdu, (*needed, *extra))
+        theirs = integer_column(fits, hdu, "TARGETID")
     missing = [name for name in needed if name not in block]
     if missing:
         raise DataFormatError(
             f"{path}: {hdu.label()} has no column {', '.join(missing)}; found "
             f"{', '.join(hdu.columns)}. The file is of another kind or version"
         )
-    theirs = block["TARGETID"].astype(np.int64)
     if np.array_equal(theirs, target_id):
         return block
     # Some pipelines write only part of the targets, or in another order: then by TARGETID.
@@ -206,7 +207,10 @@ def companion(redrock: Path, prefix: str, folder: str | Path | None = None) -> P
     if folder is not None:
         parts = redrock.parent.parts
         # The longest common path wins: several folders may hold files of one name.
-        folders = [Path(folder).joinpath(*parts[start:]) for start in range(1, len(parts) + 1)]
+        folders = [
+            Path(folder).joinpath(*parts[start:])
+            for start in range(min(1, len(parts)), len(parts) + 1)
+        ]
     candidates = [place / (plain + end) for place in folders for end in ("", _PACKED)]
     return next((path for path in candidates if path.is_file()), folders[-1] / plain)
 

@@ -194,11 +194,19 @@ def _fits(file: FitsFile) -> RedrockFits:
     header = file.hdus[0].header
     numbers = [f"{i:02d}" for i in range(100) if f"TEMNAM{i:02d}" in header]
     templates = (f"{header[f'TEMNAM{i}']} {header.get(f'TEMVER{i}', 'unknown')}" for i in numbers)
-    types = {"ZWARN": np.int64, "SPECTYPE": np.str_, "SUBTYPE": np.str_}
-    fits: dict[str, Any] = {
-        name.lower(): found[name].astype(types.get(name, np.float64)) for name in _FIT_COLUMNS
-    }
-    fits["coeff"] = fits["coeff"].reshape(len(ids), -1)
+    types: dict[str, Any] = {"ZWARN": np.int64, "SPECTYPE": np.str_, "SUBTYPE": np.str_}
+    fits: dict[str, Any] = {}
+    for name in _FIT_COLUMNS:
+        values, kind = found[name], types.get(name, np.float64)
+        right = "U" if kind is np.str_ else "iu" if kind is np.int64 else "fiu"
+        if values.dtype.kind not in right or (values.ndim != 1 and name != "COEFF"):
+            raise DataFormatError(
+                f"{file.path}: {_HDU}: column {name} has the format "
+                f"{hdu.header.get(f'TFORM{hdu.columns[name]}')!r}; expected one "
+                f"{'word' if kind is np.str_ else 'number'} per row, as in a redrock file"
+            )
+        fits[name.lower()] = values.astype(kind)
+    fits["coeff"] = fits["coeff"].reshape(len(ids), int(np.prod(fits["coeff"].shape[1:])))
     return RedrockFits(
         target_id=ids,
         **fits,

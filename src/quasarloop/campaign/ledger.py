@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from quasarloop.errors import CampaignError, TruthError
+from quasarloop.errors import CampaignError, TruthError, reading
 from quasarloop.tables import write_table
 from quasarloop.truth import TruthTable
 
@@ -140,10 +140,8 @@ def read_ledger(path: str | Path) -> pl.DataFrame:
     Raises:
         TruthError: missing, unreadable, or with other columns.
     """
-    try:
+    with reading(path, "a truth history", "restore it from a copy", TruthError):
         ledger = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as exc:
-        raise TruthError(f"{path}: not a readable truth history ({exc})") from exc
     missing = set(_SCHEMA) - set(ledger.columns)
     if missing:
         raise TruthError(f"{path}: truth history without columns {', '.join(sorted(missing))}")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from quasarloop.artefacts import checksum, read_manifest, versions, write_manifest
 from quasarloop.campaign.config import CampaignOptions
-from quasarloop.errors import CampaignError
+from quasarloop.errors import CampaignError, DataFormatError
 
 __all__ = [
     "MANIFEST",
@@ -20,6 +20,7 @@ __all__ = [
     "Waiting",
     "damaged_files",
     "finish_step",
+    "read_step",
     "round_folder",
     "round_numbers",
     "step_origin",
@@ -107,7 +108,7 @@ def step_state(step: Step, context: Context) -> tuple[StepState, str]:
     path = context.step_folder(step.name) / MANIFEST
     if not path.is_file():
         return StepState.MISSING, ""
-    written = read_manifest(path)
+    written = read_step(path)
     now = step_origin(step, context)
     changed = [key for key in now if written.get("origin", {}).get(key) != now[key]]
     return (StepState.STALE, _explain(changed, written, now)) if changed else (StepState.DONE, "")
@@ -137,14 +138,38 @@ def damaged_files(folder: Path) -> list[str]:
     """Recompute the checksums of every finished step; return files that differ or are gone."""
     bad = []
     for path in sorted(folder.rglob(MANIFEST)):
-        manifest = read_manifest(path)
-        for name, expected in manifest.get("files", {}).items():
+        try:
+            files = read_step(path)["files"]
+        except (CampaignError, DataFormatError) as exc:
+            bad.append(str(exc))
+            continue
+        for name, expected in files.items():
             file = path.parent / name
             if not file.is_file():
                 bad.append(f"{file}: gone")
             elif checksum(file) != expected:
                 bad.append(f"{file}: changed since it was written")
     return bad
+
+
+def read_step(path: Path) -> dict[str, Any]:
+    """Read the manifest of a step.
+
+    Raises:
+        CampaignError: not one that `finish_step` wrote.
+    """
+    content = read_manifest(path)
+    origin, files = content.get("origin"), content.get("files")
+    if not (
+        isinstance(files, dict)
+        and isinstance(origin, dict)
+        and isinstance(origin.get("settings"), dict)
+    ):
+        raise CampaignError(
+            f"{path} is not the manifest of a step (origin, its settings and files must be "
+            "objects); delete it, and run the campaign again"
+        )
+    return content
 
 
 def step_origin(step: Step, context: Context) -> dict[str, Any]:
@@ -156,7 +181,7 @@ def step_origin(step: Step, context: Context) -> dict[str, Any]:
         if not manifest.is_file():
             raise CampaignError(f"step {step.name} needs {name}, whose {manifest} is missing")
         # Only what the step before made counts, not when or how often it ran.
-        origin[f"step {name}"] = _digest(read_manifest(manifest)["files"])
+        origin[f"step {name}"] = _digest(read_step(manifest)["files"])
     for file in step.files(context):
         inside = file.is_relative_to(context.folder)
         origin[f"file {file.relative_to(context.folder) if inside else file}"] = _file_digest(file)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import checksum, versions
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.classes import ThresholdOptions, Thresholds, Vote
-from quasarloop.columns import Block, catalogue_columns
-from quasarloop.errors import DataFormatError
+from quasarloop.columns import Block, as_column, catalogue_columns
+from quasarloop.errors import DataFormatError, reading
 from quasarloop.grid import RED_END, RedEnd
+from quasarloop.lines import NETWORK_LINES
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import CALIBRATION, JointCalibration, joint_redshifts
 from quasarloop.network.options import Offsets, PredictOptions
@@ -22,7 +23,7 @@ from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
 from quasarloop.quality import UNUSABLE, count_flags
 from quasarloop.spectra import Flag, RebinnedSpectra
-from quasarloop.tables import UNREADABLE, open_writer, read_table
+from quasarloop.tables import open_writer, read_table
 
 __all__ = [
     "ClassifyOptions",
@@ -212,15 +213,17 @@ def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> Block:
     """
     if not Path(path).is_file():
         raise DataFormatError(f"{path}: no such catalogue; make it with quasarloop classify")
-    try:
+    with reading(path, "a catalogue", "make it with quasarloop classify"):
         block = read_table(path)
-    except UNREADABLE as exc:
-        raise DataFormatError(f"{path}: not a readable catalogue ({exc})") from exc
     missing = [name for name in needed if name not in block]
     if missing:
         raise DataFormatError(
             f"{path}: no column {', '.join(missing)}; expected a catalogue of quasarloop classify"
         )
+    used = {*needed, *(f"{letter}_{line}" for line in line_columns(block) for letter in "CZ")}
+    for column in catalogue_columns(NETWORK_LINES):
+        if column.name in used:
+            block[column.name] = as_column(block[column.name], column, str(path))
     return block
 
 

@@ -9,10 +9,13 @@ import typer
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD
 from quasarloop.cli.common import Truth, Unvetted, print_table
+from quasarloop.errors import reading
 from quasarloop.grid import LOG_GRID
 from quasarloop.lines import line_label
 
 __all__ = ["app", "compare", "oscillation", "repeats"]
+
+_OF_US = "give catalogues of quasarloop classify"
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -64,9 +67,10 @@ def evaluate(
     for path in catalogue:
         block = read_catalogue(path, ["TARGETID"])
         thresholds = catalogue_thresholds(read_record(path)).replaced(threshold, n_lines)
-        judgements[path.stem] = judge_catalogue(
-            block, labels, lines=line_columns(block), thresholds=thresholds
-        )
+        with reading(_names(path, *truth), "a catalogue", _OF_US):
+            judgements[path.stem] = judge_catalogue(
+                block, labels, lines=line_columns(block), thresholds=thresholds
+            )
     save_figure(judgement_figure(judgements), folder / "evaluation.png")
     numbers = {name: judgement_record(judgement) for name, judgement in judgements.items()}
     _print_judgements(json.loads(json.dumps(numbers)))
@@ -133,8 +137,9 @@ def repeats(
 
     column = _column(joint)
     folder, labels, blocks = _open(out, catalogue, column, truth, unvetted=unvetted)
-    found = {name: catalogue_repeats(block, column, labels) for name, block in blocks.items()}
-    bins = {name: scatter_in_bins(one) for name, one in found.items()}
+    with reading(_names(*catalogue, *(truth or [])), "catalogues", _OF_US):
+        found = {name: catalogue_repeats(block, column, labels) for name, block in blocks.items()}
+        bins = {name: scatter_in_bins(one) for name, one in found.items()}
     save_figure(confusion_figure(found), folder / "repeats_confusion.png")
     save_figure(scatter_figure(bins), folder / "repeats_scatter.png")
     numbers = {name: repeats_record(one, bins[name]) for name, one in found.items()}
@@ -169,12 +174,13 @@ def compare(
     paths = [_as_catalogue(path, spectra, out, name) for path, name in ((a, "a"), (b, "b"))]
     column = _column(joint)
     folder, _, blocks = _open(out, paths, column, names=["a", "b"])
-    rows_a, rows_b = same_rows(blocks["a"], blocks["b"])
-    first = {name: values[rows_a] for name, values in blocks["a"].items()}
-    second = {name: values[rows_b] for name, values in blocks["b"].items()}
-    result = compare_redshifts(
-        first["IS_QSO"], first[column], second["IS_QSO"], second[column], cosmology=cosmology
-    )
+    with reading(_names(a, b), "catalogues", _OF_US):
+        rows_a, rows_b = same_rows(blocks["a"], blocks["b"])
+        first = {name: values[rows_a] for name, values in blocks["a"].items()}
+        second = {name: values[rows_b] for name, values in blocks["b"].items()}
+        result = compare_redshifts(
+            first["IS_QSO"], first[column], second["IS_QSO"], second[column], cosmology=cosmology
+        )
     save_figure(comparison_figure(result, a.stem, b.stem), folder / "compare.png")
     record = {"cosmology": cosmology, **comparison_record(result, a.stem, b.stem)}
     _finish(folder, "compare", {"numbers": record}, paths)
@@ -217,15 +223,16 @@ def oscillation(
     from quasarloop.network.config import NetworkConfig
 
     folder, labels, blocks = _open(out, catalogue, _column(joint), truth, unvetted=unvetted)
-    found = measure_lines(
-        blocks,
-        labels,
-        line_columns=line or ["LYA", "CIV", "CIII", "MgII"],
-        min_confidence=min_confidence,
-        grid_name=grid,
-        n_boxes=n_boxes or NetworkConfig().n_boxes,
-        joint=joint,
-    )
+    with reading(_names(*catalogue, *(truth or [])), "catalogues", _OF_US):
+        found = measure_lines(
+            blocks,
+            labels,
+            line_columns=line or ["LYA", "CIV", "CIII", "MgII"],
+            min_confidence=min_confidence,
+            grid_name=grid,
+            n_boxes=n_boxes or NetworkConfig().n_boxes,
+            joint=joint,
+        )
     for kind, by_line in found.items():
         if by_line:
             save_figure(oscillation_figure(by_line), folder / f"oscillation_{kind}.png")
@@ -265,6 +272,10 @@ def _open(
     keys = names or [path.stem for path in catalogues]
     blocks = {key: read_catalogue(path, needed) for key, path in zip(keys, catalogues, strict=True)}
     return folder, labels, blocks
+
+
+def _names(*paths: Path) -> str:
+    return " and ".join(map(str, paths))
 
 
 def _column(joint: bool) -> str:

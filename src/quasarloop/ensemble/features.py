@@ -25,7 +25,7 @@ from quasarloop.ensemble.shard_tables import (
     open_tables,
     shard_file,
 )
-from quasarloop.errors import GridError, WeightsError
+from quasarloop.errors import GridError, WeightsError, reading
 from quasarloop.network.config import NetworkConfig, config_from_dict, config_to_dict
 from quasarloop.network.features import Features, compute_features
 from quasarloop.network.predict import Predictor
@@ -73,7 +73,7 @@ class FeaturesFolder:
     def read(self, piece: Piece) -> Features:
         """Read the rows of a piece of the store."""
         parts = [
-            pq.read_table(shard_file(self.folder, part.path), columns=[*_LISTS, *_NUMBERS]).slice(
+            _read(shard_file(self.folder, part.path), [*_LISTS, *_NUMBERS]).slice(
                 part.first, part.stop - part.first
             )
             for part in piece.parts
@@ -83,13 +83,18 @@ class FeaturesFolder:
     def shards(self) -> Iterator[tuple[dict[str, NDArray[Any]], Features]]:
         """Yield the columns that name the spectra of each file, and their features."""
         for path in self.files:
-            table = pq.read_table(path)
+            table = _read(path)
             names = [name for name in table.column_names if name not in (*_LISTS, *_NUMBERS)]
             yield {name: table[name].to_numpy() for name in names}, _features(table)
 
     def standard(self) -> Standard:
         """Measure mean and scatter of the hidden units over the whole store."""
         return Standard.of(features.hidden for _, features in self.shards())
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    with reading(path, "features", "delete their folder, and run the same command again"):
+        return pq.read_table(path, columns=columns)
 
 
 @dataclass(frozen=True)

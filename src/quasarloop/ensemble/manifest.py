@@ -12,7 +12,7 @@ import numpy as np
 from quasarloop.artefacts import checksum, read_manifest, versions, write_manifest
 from quasarloop.classes import ThresholdOptions, Thresholds
 from quasarloop.ensemble.heads import Heads, PriorWidths, Standard, fold_head
-from quasarloop.errors import WeightsError
+from quasarloop.errors import WeightsError, reading
 from quasarloop.network.config import NetworkConfig, config_from_dict, config_to_dict
 from quasarloop.network.weights import Weights, read_thresholds, read_weights
 
@@ -111,18 +111,19 @@ def open_ensemble(folder: str | Path) -> Ensemble:
             f"{root} is no finished ensemble (no {MANIFEST}); run `quasarloop ensemble train` "
             "with the same options again to finish it"
         )
-    record = read_manifest(path)
-    if record.get("format") != _FORMAT:
-        raise WeightsError(
-            f"{path}: ensemble format {record.get('format')!r}; this version reads {_FORMAT}"
-        )
-    try:
+    remedy = "restore it, or train the ensemble again"
+    with reading(path, "the manifest of an ensemble", remedy, WeightsError):
+        record = read_manifest(path)
+        if record.get("format") != _FORMAT:
+            raise WeightsError(
+                f"{path}: ensemble format {record.get('format')!r}; this version reads {_FORMAT}"
+            )
         members = tuple(root / entry["file"] for entry in record["members"])
         checksums = tuple(str(entry["sha256"]) for entry in record["members"])
         config = config_from_dict(record["config"])
         record["n_networks"]
-    except (KeyError, TypeError) as exc:
-        raise WeightsError(f"{path} is not a whole ensemble manifest: {exc} is missing") from exc
+        if not all(isinstance(record.get(key, {}), dict) for key in ("training", "versions")):
+            raise WeightsError(f"{path}: training and versions must be objects; {remedy}")
     if not members:
         raise WeightsError(f"{path} lists no member; train at least one network")
     return Ensemble(root, members, checksums, config, record)
@@ -148,11 +149,13 @@ def load_heads(ensemble: Ensemble) -> tuple[Weights, Heads]:
     """
     if ensemble.kind != "heads":
         raise WeightsError(f"{ensemble.folder} is an ensemble of whole networks; expected heads")
-    stored = ensemble.record["heads"]
-    path = _unchanged(ensemble, ensemble.folder / HEADS, stored["sha256"])
-    standard = Standard(*(np.array(stored[name]) for name in ("mean", "factor")))
-    table = np.load(path, allow_pickle=False)
-    heads = Heads(table, standard, PriorWidths(**stored["widths"]), stored["n_lines"])
+    manifest, remedy = ensemble.folder / MANIFEST, "restore it, or train the ensemble again"
+    with reading(manifest, "the manifest of heads", remedy, WeightsError):
+        stored = ensemble.record["heads"]
+        path = _unchanged(ensemble, ensemble.folder / HEADS, stored["sha256"])
+        standard = Standard(*(np.array(stored[name]) for name in ("mean", "factor")))
+        table = np.load(path, allow_pickle=False)
+        heads = Heads(table, standard, PriorWidths(**stored["widths"]), stored["n_lines"])
     return _load(ensemble, None)[0], heads
 
 

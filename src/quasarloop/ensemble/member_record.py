@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from quasarloop.ensemble.shard_tables import METADATA_KEY
 from quasarloop.ensemble.votes import MemberFinds, VoteRule
-from quasarloop.errors import DataFormatError
+from quasarloop.errors import DataFormatError, reading
 
 __all__ = [
     "BYTES_PER_MEMBER",
@@ -136,18 +136,14 @@ def read_member_record(path: str | Path) -> MemberRecord:
     Raises:
         DataFormatError: no such record; votes keep it with ``--keep-members``.
     """
-    try:
+    with reading(path, "a record of members", "vote again with --keep-members"):
         table = pq.read_table(path)
         metadata = json.loads(table.schema.metadata[METADATA_KEY])
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError) as exc:
-        raise DataFormatError(
-            f"{path}: no record of members ({exc}); vote again with --keep-members"
-        ) from exc
-    edges = np.array(metadata["confidence_edges"], dtype=np.float32)
-    shape = (len(table), int(metadata["n_networks"]))
-    codes = np.frombuffer(b"".join(table["CONFIDENCE"].to_pylist()), np.uint8).reshape(shape)
-    z_codes = np.frombuffer(b"".join(table["REDSHIFT"].to_pylist()), "<u2").reshape(shape)
-    z = decode_z(z_codes.astype(np.uint16), high_z_min=float(metadata["high_z_min"]))
+        edges = np.array(metadata["confidence_edges"], dtype=np.float32)
+        shape = (len(table), int(metadata["n_networks"]))
+        codes = np.frombuffer(b"".join(table["CONFIDENCE"].to_pylist()), np.uint8).reshape(shape)
+        z_codes = np.frombuffer(b"".join(table["REDSHIFT"].to_pylist()), "<u2").reshape(shape)
+        z = decode_z(z_codes.astype(np.uint16), high_z_min=float(metadata["high_z_min"]))
     confidence = np.where(z_codes == 0, np.float32(np.nan), decode_confidence(codes, edges))
     return MemberRecord(confidence.astype(np.float32), z)
 

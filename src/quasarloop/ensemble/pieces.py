@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from quasarloop.spectra import RebinnedSpectra, concatenate
-from quasarloop.store import read_shard
+from quasarloop.store import count_rows, read_shard
 
-__all__ = ["PIECE_ROWS", "Part", "Piece", "count_rows", "cut_pieces", "read_piece"]
+__all__ = ["PIECE_ROWS", "Part", "Piece", "cut_pieces", "read_piece"]
 
 # Rows of one piece: enough to be worth sending, few enough to spread over a cluster and to
 # lose little by a kill. Source: our choice.
@@ -103,8 +102,3 @@ def read_piece(piece: Piece, *, with_flux: bool = True) -> RebinnedSpectra:
             for p in piece.parts
         ]
     )
-
-
-def count_rows(shard: Path) -> int:
-    """Return the number of rows of a Parquet file, from its footer."""
-    return int(pq.read_metadata(shard).num_rows)

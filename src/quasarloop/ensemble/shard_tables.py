@@ -23,10 +23,10 @@ from quasarloop.artefacts import (
     write_atomically,
     write_manifest,
 )
-from quasarloop.ensemble.pieces import Piece, count_rows
-from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.ensemble.pieces import Piece
+from quasarloop.errors import DataFormatError, OutputError, reading
 from quasarloop.spectra import Keys
-from quasarloop.store import Store
+from quasarloop.store import Store, count_rows
 
 __all__ = [
     "METADATA_KEY",
@@ -175,19 +175,22 @@ def open_tables(folder: Path, kind: Kind) -> tuple[dict[str, Any], tuple[Path, .
             f"{folder} holds no finished {name} (no {manifest}); run `{command}` with "
             "the same options again to finish them"
         )
-    record = read_manifest(folder / manifest)
-    if record.get("format") != _FORMAT:
-        raise DataFormatError(
-            f"{folder}: {name} format {record.get('format')!r}; this version reads {_FORMAT}"
-        )
-    files = tuple(folder / entry["file"] for entry in record["files"])
+    remedy = f"run `{command}` into another folder"
+    with reading(folder / manifest, f"the manifest of {name}", remedy):
+        record = read_manifest(folder / manifest)
+        if record.get("format") != _FORMAT:
+            raise DataFormatError(
+                f"{name} format {record.get('format')!r}; this version reads {_FORMAT}"
+            )
+        files = tuple(folder / entry["file"] for entry in record["files"])
+        n_rows = sum(int(entry["n_rows"]) for entry in record["files"])
     missing = [path.name for path in files if not path.exists()]
     if missing:
         raise DataFormatError(
             f"{folder}: {len(missing)} of {len(files)} files of {name} are missing (first: "
             f"{missing[0]}); run `{command}` into this folder again after deleting {manifest}"
         )
-    return record, files, sum(int(entry["n_rows"]) for entry in record["files"])
+    return record, files, n_rows
 
 
 def _claim_folder(folder: Path, kind: Kind, plan: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from quasarloop.ensemble.shard_tables import (
     shard_file,
 )
 from quasarloop.ensemble.votes import MemberFinds, VoteRule, vote_columns
-from quasarloop.errors import GridError
+from quasarloop.errors import GridError, reading
 from quasarloop.lines import Line
 from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import Store
@@ -137,4 +137,6 @@ def open_votes(folder: str | Path) -> Votes:
     """
     root = Path(folder)
     record, files, n_rows = open_tables(root, _KIND)
-    return Votes(root, files, VoteRule.from_dict(record["settings"]), n_rows, record)
+    with reading(root / MANIFEST, "the manifest of votes", "vote again into another folder"):
+        rule = VoteRule.from_dict(record["settings"])
+    return Votes(root, files, rule, n_rows, record)

@@ -81,7 +81,8 @@ def judge_catalogue(
         TruthError: no row of the catalogue has a secure label.
     """
     row = match_truth(catalogue["TARGETID"].astype(np.int64), truth)
-    judged = np.flatnonzero((row >= 0) & truth.trains[row])
+    judged = np.flatnonzero(row >= 0)
+    judged = judged[truth.trains[row[judged]]]
     if not len(judged):
         raise TruthError(
             f"none of the {len(row)} spectra has a secure label among the {len(truth)} of the "

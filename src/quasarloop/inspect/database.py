@@ -1,5 +1,6 @@
 """Opening the campaign's database, and transactions on it."""
 
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from quasarloop.errors import InspectionError
+from quasarloop.errors import InspectionError, reading
 from quasarloop.inspect.assign import PER_OBJECT
 from quasarloop.inspect.tables import Base, Setting
 
@@ -26,6 +27,7 @@ BLINDNESS: Final = {
     "verdict": "only after the first verdict",
 }
 _BUSY_SECONDS: Final = 30
+_RESTORE: Final = "give the database that quasarloop inspect made, or restore it from a copy"
 _POOL: Final = 20
 
 
@@ -42,23 +44,48 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Give a session to read with; it sees one state of the database."""
-        with Session(self._reading, expire_on_commit=False) as session:
+        with self._named(), Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Give a session whose changes are kept, on disk, once the block ends well."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with (
+            self._named(),
+            Session(self._writing, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
     def closing(self, *, write: bool = False) -> Iterator[Session]:
-        """Give one session, then close the database."""
+        """Give one session, then close the database; every error names it."""
         try:
-            with self.write() if write else self.read() as session:
+            with (
+                reading(self.name, "the database of a campaign", _RESTORE, InspectionError),
+                self.write() if write else self.read() as session,
+            ):
                 yield session
         finally:
             self.close()
+
+    @property
+    def name(self) -> str:
+        """Its URL without a password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Turn errors of the database into ours, without the SQL."""
+        try:
+            yield
+        except (SQLAlchemyError, json.JSONDecodeError) as exc:
+            reason = str(getattr(exc, "orig", None) or exc).splitlines()[0]
+            full = "disk is full" in reason or "No space left" in reason
+            remedy = "free some space and run the command again" if full else _RESTORE
+            raise InspectionError(
+                f"database {self.name} cannot be used ({reason}); {remedy}"
+            ) from exc
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -86,12 +113,7 @@ def open_database(url: str) -> Database:
             "(which needs the package psycopg)"
         ) from exc
     database = Database(engine)
-    try:
-        _create(database)
-    except SQLAlchemyError as exc:
-        shown = parsed.render_as_string(hide_password=True)
-        reason = str(exc).splitlines()[0]
-        raise InspectionError(f"database {shown} cannot be used: {reason}") from exc
+    _create(database)
     return database
 
 
@@ -155,6 +177,7 @@ def _create(database: Database) -> None:
         if session.connection().dialect.name == "postgresql":
             # Two servers started at once would both create the tables.
             session.execute(sa.text("SELECT pg_advisory_xact_lock(20260)"))
+        _check_tables(database, session.connection())
         Base.metadata.create_all(session.connection())
         found = session.get(Setting, "schema")
         if found is None:
@@ -171,3 +194,23 @@ def _create(database: Database) -> None:
                 f"this database has tables of version {found.value}, and this program expects "
                 f"{SCHEMA_VERSION}; export its labels with the program that wrote it"
             )
+
+
+def _check_tables(database: Database, connection: sa.Connection) -> None:
+    """Refuse a database of somebody else's before anything is written into it."""
+    inspector = sa.inspect(connection)
+    there, ours = set(inspector.get_table_names()), Base.metadata.tables
+    lacking = [
+        f"{name}.{column.name}"
+        for name in sorted(there.intersection(ours))
+        for column in ours[name].columns
+        if column.name not in {found["name"] for found in inspector.get_columns(name)}
+    ]
+    # A PostgreSQL database may be shared with tables of others, a SQLite file is ours alone.
+    others = there if database.engine.dialect.name == "sqlite" else there.intersection(ours)
+    if lacking or (others and not there.issuperset(ours)):
+        what = f"lacks {', '.join(lacking[:5])}" if lacking else "has not the tables of a campaign"
+        raise InspectionError(
+            f"database {database.name} {what} (found: {', '.join(sorted(there)) or 'none'}); "
+            f"{_RESTORE}"
+        )

@@ -11,7 +11,7 @@ import polars as pl
 
 from quasarloop.classes import Thresholds, Vote
 from quasarloop.ensemble.votes import count_column
-from quasarloop.errors import InspectionError
+from quasarloop.errors import InspectionError, reading
 from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.lines import NETWORK_LINES
 
@@ -203,11 +203,9 @@ def read_worklist(path: str | Path) -> list[Entry]:
         InspectionError: unreadable, no TARGETID, or one that is no 64-bit integer.
     """
     file = Path(path)
-    try:
+    with reading(file, "a worklist", "give JSON, CSV or Parquet with TARGETIDs", InspectionError):
         rows = _read_json(file) if file.suffix == ".json" else _read_table(file)
         record = _selection_record(file)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, pl.exceptions.PolarsError) as exc:
-        raise InspectionError(f"{file}: cannot be read as a worklist: {exc}") from exc
     entries: dict[int, Entry] = {}
     counts, decision = record.get("counts", []), Thresholds().replaced(record.get("threshold"))
     for number, row in enumerate(rows):

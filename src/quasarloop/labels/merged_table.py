@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from quasarloop.columns import integer_id
-from quasarloop.errors import InspectionError
+from quasarloop.errors import InspectionError, reading
 from quasarloop.labels.merge import Merged
 from quasarloop.labels.verdict import QUALITIES, clean_issues
-from quasarloop.tables import UNREADABLE, read_table, write_table
+from quasarloop.tables import read_table, write_table
 from quasarloop.truth import SpecType, TruthTable
 
 __all__ = ["MERGED_COLUMNS", "read_merged", "to_truth", "write_merged"]
@@ -52,22 +52,20 @@ def read_merged(path: str | Path) -> dict[int, Merged]:
         InspectionError: unreadable, columns missing, values out of range, or repeated targets.
     """
     file = Path(path)
-    try:
+    with reading(file, "merged labels", "give a CSV, FITS or Parquet file", InspectionError):
         table = read_table(file, as_text=True)
-    except UNREADABLE as exc:
-        raise InspectionError(f"{file}: cannot be read as merged labels: {exc}") from exc
-    rows = [
-        dict(zip(table, row, strict=True))
-        for row in zip(*(column.tolist() for column in table.values()), strict=True)
-    ]
+        rows = [
+            dict(zip(table, row, strict=True))
+            for row in zip(*(column.tolist() for column in table.values()), strict=True)
+        ]
     merged: dict[int, Merged] = {}
+    missing = [name for name in _REQUIRED if name not in table]
+    if missing:
+        raise InspectionError(f"{file}: no column {', '.join(missing)}")
     for number, row in enumerate(rows):
-        missing = [name for name in _REQUIRED if name not in row]
-        if missing:
-            raise InspectionError(f"{file}: no column {', '.join(missing)}")
         try:
             target, value = integer_id(row["TARGETID"]), _merged(row)
-        except (ValueError, InspectionError) as exc:
+        except (ValueError, TypeError, OverflowError, InspectionError) as exc:
             raise InspectionError(f"{file}: row {number}: {exc}") from exc
         if target in merged:
             raise InspectionError(f"{file}: row {number}: TARGETID {target} is there twice")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.columns import integer_id
-from quasarloop.errors import InspectionError
+from quasarloop.errors import InspectionError, reading
 from quasarloop.labels.verdict import MAX_COMMENT, Verdict, clean
 from quasarloop.truth import SpecType
 
@@ -79,13 +79,14 @@ def read_inspections(path: str | Path) -> list[Inspection]:
         InspectionError: unreadable, a column missing, or a row with impossible values.
     """
     file = Path(path)
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = [(reader.line_num, row) for row in reader]
-            names = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise InspectionError(f"{file}: cannot be read as CSV: {exc}") from exc
+    remedy = "give a file of prospect's"
+    with (
+        reading(file, "CSV", remedy, InspectionError),
+        file.open(encoding="utf-8-sig", newline="") as stream,
+    ):
+        reader = csv.DictReader(stream)
+        rows = [(reader.line_num, row) for row in reader]
+        names = reader.fieldnames or []
     missing = [name for name in _REQUIRED if name not in names]
     if missing:
         raise InspectionError(

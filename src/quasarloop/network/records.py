@@ -6,7 +6,6 @@ draws from seeds of its own.
 
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
-from quasarloop.errors import DataFormatError, WeightsError
+from quasarloop.errors import WeightsError, reading
 
 __all__ = [
     "Arrays",
@@ -92,11 +91,9 @@ def read_history(path: str | Path) -> tuple[EpochRecord, ...]:
     Raises:
         DataFormatError: missing, not Parquet, or not a history.
     """
-    try:
+    with reading(path, "a training history", "restore it, or train again"):
         rows = pq.read_table(path).to_pylist()
         return tuple(EpochRecord(**row) for row in rows)
-    except (OSError, pa.ArrowInvalid, TypeError) as exc:
-        raise DataFormatError(f"{path} is not a training history: {exc}") from exc
 
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -155,14 +152,10 @@ def read_checkpoint(path: str | Path, run: Mapping[str, Any]) -> Checkpoint:
     Raises:
         WeightsError: not a checkpoint, or one of another run; the message lists what differs.
     """
-    try:
+    with reading(path, "a checkpoint", "remove it to train from the start", WeightsError):
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         header = json.loads(arrays.pop("story").tobytes())
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as exc:
-        raise WeightsError(
-            f"{path} is not a readable checkpoint ({exc}); remove it to train from the start"
-        ) from exc
     if header.get("format") != _FORMAT:
         raise WeightsError(f"{path} is no checkpoint of this version; remove it to start anew")
     wanted = json.loads(json.dumps(run))

@@ -1,7 +1,6 @@
 """Maps and cells on disk: one ``.npz`` per map, one row per spectrum of a store in Parquet."""
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import checksum, versions, write_atomically
 from quasarloop.engine import Engine, run_tasks
-from quasarloop.errors import DataFormatError, GridError, SelectionError
+from quasarloop.errors import DataFormatError, GridError, SelectionError, reading
 from quasarloop.grid import WaveGrid
 from quasarloop.query.options import CountBy
 from quasarloop.query.som import NO_CELL, CellGrid, SelfOrganizingMap, find_winners
 from quasarloop.store import Store, fingerprint, read_shard
+from quasarloop.store.schema import grid_from_dict
 
 __all__ = [
     "CellsFile",
@@ -85,7 +85,7 @@ def read_map(path: str | Path) -> MapFile:
         DataFormatError: missing, damaged, or not a map.
     """
     file = Path(path)
-    try:
+    with reading(file, "a map", "make one with `quasarloop som fit`"):
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             weights = np.asarray(content["weights"], dtype=np.float32)
             record = json.loads(content["manifest"].tobytes().decode())
@@ -94,11 +94,13 @@ def read_map(path: str | Path) -> MapFile:
                 f"{file}: map format {record['format']!r}; this version reads {_MAP_FORMAT!r}"
             )
         som = SelfOrganizingMap(CellGrid(**record["cells"]), weights)
-        return MapFile(som, WaveGrid(**record["grid"]), record, file)
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as exc:
-        raise DataFormatError(
-            f"{file}: cannot be read as a map ({exc}); make one with `quasarloop som fit`"
-        ) from exc
+        grid = grid_from_dict(record["grid"], str(file))
+        if weights.shape != (som.cells.n_cells, grid.n_bins) or not np.isfinite(weights).all():
+            raise DataFormatError(
+                f"{file}: weights of shape {weights.shape}, not finite ones of "
+                f"{som.cells.n_cells} cells and {grid.n_bins} bins; fit the map again"
+            )
+        return MapFile(som, grid, record, file)
 
 
 def check_fits(map_file: MapFile, store: Store, *, other_data: bool = False) -> None:
@@ -144,6 +146,7 @@ _SCHEMA: Final = pa.schema(
         ("DISTANCE", pa.float32()),
     ]
 )
+_CELLS_REMEDY: Final = "make them with `quasarloop som assign`"
 # Shards worked on between two writes: results wait in memory no longer than that.
 _BATCH: Final = 64
 
@@ -219,7 +222,7 @@ def read_cells(path: str | Path) -> CellsFile:
         DataFormatError: missing, damaged, or no assignment.
     """
     file = Path(path)
-    try:
+    with reading(file, "cells of a map", _CELLS_REMEDY):
         schema = pq.read_schema(file)
         record = json.loads((schema.metadata or {})[_METADATA_KEY])
         if record["format"] != _CELLS_FORMAT:
@@ -227,12 +230,16 @@ def read_cells(path: str | Path) -> CellsFile:
                 f"{file}: format {record['format']!r}, expected {_CELLS_FORMAT!r}; make cells with "
                 "`quasarloop som assign`"
             )
+        # Words are of any width, as other writers have them.
+        found = [(n, pa.string() if k == pa.large_string() else k)
+                 for n, k in zip(schema.names, schema.types, strict=True)]  # fmt: skip
+        wrong = [field.name for field in _SCHEMA if (field.name, field.type) not in found]
+        if wrong:
+            raise DataFormatError(
+                f"{file}: columns {', '.join(wrong)} are missing or of another type; "
+                f"{_CELLS_REMEDY}"
+            )
         return CellsFile(file, CellGrid(**record["cells"]), record)
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as exc:
-        raise DataFormatError(
-            f"{file}: cannot be read as cells of a map ({exc}); make them with "
-            "`quasarloop som assign`"
-        ) from exc
 
 
 def cells_name(map_path: str | Path) -> Path:
@@ -277,7 +284,8 @@ def count_cells(cells_file: CellsFile, by: CountBy = "spectrum") -> NDArray[np.i
     rows = cells_file.scan().filter(pl.col("CELL") != NO_CELL)
     if COUNT_BY[by]:
         rows = rows.select("CELL", *COUNT_BY[by]).unique()
-    table = rows.group_by("CELL").agg(pl.len().alias("n")).collect(engine="streaming")
+    with reading(cells_file.path, "cells of a map", _CELLS_REMEDY):
+        table = rows.group_by("CELL").agg(pl.len().alias("n")).collect(engine="streaming")
     cell, n = table["CELL"].to_numpy(), table["n"].to_numpy()
     if len(cell) and (cell.min() < 0 or cell.max() >= cells_file.cells.n_cells):
         raise SelectionError(

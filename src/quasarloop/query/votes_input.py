@@ -1,5 +1,6 @@
 """Votes and cells side by side, unread: what a selection works on."""
 
+import csv
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,16 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import checksum
 from quasarloop.classes import Thresholds, Vote
+from quasarloop.columns import integer_id
 from quasarloop.ensemble.shard_tables import METADATA_KEY
 from quasarloop.ensemble.votes import count_column
-from quasarloop.ensemble.votes_folder import MANIFEST, open_votes
-from quasarloop.errors import DataFormatError, SelectionError
+from quasarloop.ensemble.votes_folder import MANIFEST, Votes, open_votes
+from quasarloop.errors import DataFormatError, SelectionError, reading
 from quasarloop.query.som_files import CellsFile
 
 __all__ = ["INDEX", "VotesTable", "beside_cells", "read_target_ids", "read_votes_table"]
@@ -25,6 +26,12 @@ __all__ = ["INDEX", "VotesTable", "beside_cells", "read_target_ids", "read_votes
 # Number of a row in the votes: the stable key of last resort.
 INDEX: Final = "INDEX"
 _KEYS: Final = ("TARGETID", "OBJECT_ID", "SHARD", "ROW", "FLAGS", "SURVEY", "PROGRAM")
+_WANTED: Final = {
+    **dict.fromkeys(("TARGETID", "OBJECT_ID", "ROW", "FLAGS", "N_ASKED"), pl.selectors.integer()),
+    **dict.fromkeys(("SHARD", "SURVEY", "PROGRAM"), pl.selectors.string(include_categorical=True)),
+    **dict.fromkeys(("ENTROPY", "SOFT_ENTROPY", "MUTUAL_INFORMATION"), pl.selectors.float()),
+}
+_REMEDY: Final = "make votes with `quasarloop ensemble vote`"
 _FROM_CELLS: Final = ("CELL", "DISTANCE", "EXPID")
 
 
@@ -56,28 +63,24 @@ def read_votes_table(path: str | Path) -> VotesTable:
     file = Path(path)
     if file.is_dir():
         votes = open_votes(file)
+        _check_unchanged(votes)
         if not votes.files:
             raise DataFormatError(f"{file}: votes of an empty store; there is nothing to choose")
         frame, n_rows, described = pl.scan_parquet(list(votes.files)), votes.n_rows, file / MANIFEST
         counted, decision = votes.rule.thresholds, votes.rule.decision.confidence
     else:
-        try:
+        with reading(file, "votes", _REMEDY):
             parquet = pq.ParquetFile(file)
-        except (OSError, pa.ArrowInvalid) as exc:
-            raise DataFormatError(
-                f"{file}: cannot be read as votes ({exc}); make them with "
-                "`quasarloop ensemble vote`"
-            ) from exc
-        frame, n_rows, described = pl.scan_parquet(file), parquet.metadata.num_rows, file
-        plan = json.loads((parquet.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
-        counted = _thresholds_of(parquet.schema_arrow.names)
-        decision = Thresholds.from_dict(plan.get("settings", {})).confidence
-    wanted = {*_KEYS, "N_ASKED", "ENTROPY", "SOFT_ENTROPY", "MUTUAL_INFORMATION"}
-    missing = sorted(wanted.difference(frame.collect_schema().names()))
-    if missing:
+            frame, n_rows, described = pl.scan_parquet(file), parquet.metadata.num_rows, file
+            plan = json.loads((parquet.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+            counted = _thresholds_of(parquet.schema_arrow.names)
+            decision = Thresholds.from_dict(plan.get("settings", {})).confidence
+    with reading(file, "votes", _REMEDY):
+        none = pl.DataFrame(schema=frame.collect_schema())
+    wrong = [name for name, kind in _WANTED.items() if name not in none.select(kind).columns]
+    if wrong:
         raise DataFormatError(
-            f"{file}: columns {', '.join(missing)} are missing; these are no votes of "
-            "`quasarloop ensemble vote`"
+            f"{file}: columns {', '.join(wrong)} are missing or of another type; {_REMEDY}"
         )
     record = {"path": str(file), "sha256": checksum(described)}
     return VotesTable(frame, counted, decision, n_rows, record)
@@ -129,28 +132,34 @@ def read_target_ids(paths: Iterable[str | Path]) -> NDArray[np.int64]:
 
 
 def _target_ids_of(path: Path) -> NDArray[np.int64]:
-    try:
+    expected = "one number per line, or a CSV with a column TARGETID"
+    with reading(path, "a list of TARGETIDs", f"give {expected}"):
         if path.suffix == ".parquet":
             return pl.read_parquet(path, columns=["TARGETID"])["TARGETID"].cast(pl.Int64).to_numpy()
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as exc:
-        raise DataFormatError(f"{path}: cannot be read as a list of TARGETIDs ({exc})") from exc
-    rows = [(i, line.split("#")[0].strip()) for i, line in enumerate(lines, start=1)]
-    rows = [(i, line) for i, line in rows if line]
-    column = 0
-    if rows and "TARGETID" in rows[0][1]:
-        column = [name.strip() for name in rows[0][1].split(",")].index("TARGETID")
-        rows = rows[1:]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = list(csv.reader((line.split("#")[0].strip() for line in lines), strict=True))
+    names = next(([name.strip() for name in row] for row in rows if row), [])
+    column = names.index("TARGETID") if "TARGETID" in names else -1
     ids = []
-    for i, line in rows:
+    for i, row in enumerate(rows, start=1):
+        if not row or (column >= 0 and [word.strip() for word in row] == names):
+            continue
         try:
-            ids.append(int(line.split(",")[column]))
+            ids.append(integer_id(row[max(column, 0)]))
         except (ValueError, IndexError) as exc:
             raise DataFormatError(
-                f"{path}, line {i}: {line[:40]!r} is no TARGETID; expected one number per line, or "
-                "a CSV with a column TARGETID"
+                f"{path}, line {i}: {','.join(row)[:40]!r} is no TARGETID; expected {expected}"
             ) from exc
     return np.array(ids, dtype=np.int64)
+
+
+def _check_unchanged(votes: Votes) -> None:
+    for entry, path in zip(votes.record["files"], votes.files, strict=True):
+        if checksum(path) != entry.get("sha256"):
+            raise DataFormatError(
+                f"{path}: not as it was written (its checksum is not the manifest's); delete it "
+                f"and {MANIFEST} beside it, and vote again into that folder"
+            )
 
 
 def _thresholds_of(names: Iterable[str]) -> tuple[float, ...]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import open_input
-from quasarloop.errors import DataFormatError
+from quasarloop.errors import DataFormatError, reading
 
 __all__ = ["FitsFile", "Hdu", "open_fits"]
 
@@ -262,11 +262,8 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
         DataFormatError: missing, no file, not FITS, truncated, damaged, or too large unpacked.
     """
     file = Path(path)
-    try:
-        with open_input(file) as stream:
-            yield FitsFile(file, stream, stream.seek(0, os.SEEK_END))
-    except OSError as exc:
-        raise DataFormatError(f"{file}: cannot be read ({exc.strerror or exc})") from exc
+    with reading(file, "FITS", "copy or download it again"), open_input(file) as stream:
+        yield FitsFile(file, stream, stream.seek(0, os.SEEK_END))
 
 
 def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:

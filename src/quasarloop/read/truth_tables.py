@@ -15,11 +15,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from quasarloop.artefacts import check_regular
 from quasarloop.columns import integer_ids
-from quasarloop.errors import TruthError
+from quasarloop.errors import TruthError, reading
 from quasarloop.read.desi import on_target
 from quasarloop.read.fits_reader import open_fits
 from quasarloop.read.formats import named_id, sdss_target_id
-from quasarloop.tables import UNREADABLE, read_table, write_table
+from quasarloop.tables import read_table, write_table
 from quasarloop.truth import SECURE_QUALITY, SpecType, TruthTable, join_truth
 from quasarloop.zwarn import Zwarn
 
@@ -124,10 +124,8 @@ def _load(file: Path) -> Table:
         raise TruthError(f"{file}: cannot be read ({exc.strerror}); check the name") from exc
     if magic[:2] == b"\x1f\x8b" or magic == b"SIMP":
         return _load_fits(file)
-    try:
+    with reading(file, "a truth table", "give CSV, Parquet or FITS", TruthError):
         table = read_table(file, as_text=True)
-    except UNREADABLE as exc:
-        raise TruthError(f"{file}: neither CSV nor Parquet nor FITS: {exc}") from exc
     return {name.strip().upper(): values for name, values in table.items()}
 
 

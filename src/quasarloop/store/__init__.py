@@ -2,6 +2,7 @@
 
 from quasarloop.store.files import (
     Store,
+    count_rows,
     create_store,
     fingerprint,
     is_store,
@@ -17,6 +18,7 @@ __all__ = [
     "IngestReport",
     "IngestSummary",
     "Store",
+    "count_rows",
     "create_store",
     "fingerprint",
     "ingest",

@@ -5,6 +5,7 @@ is never stored twice and a half-finished ingest is simply continued.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -17,12 +18,13 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.artefacts import check_folder, read_manifest, versions, write_manifest
-from quasarloop.errors import DataFormatError, GridError
+from quasarloop.errors import DataFormatError, GridError, reading
 from quasarloop.grid import WaveGrid
 from quasarloop.spectra import RebinnedSpectra, concatenate
 from quasarloop.store.schema import (
     FLUX_COLUMNS,
     STORE_FORMAT,
+    check_columns,
     grid_from_dict,
     metadata_of,
     schema_of,
@@ -31,6 +33,7 @@ from quasarloop.store.schema import (
 
 __all__ = [
     "Store",
+    "count_rows",
     "create_store",
     "fingerprint",
     "is_store",
@@ -68,7 +71,7 @@ class Store:
     @cached_property
     def n_rows(self) -> int:
         """Number of spectra (reads every shard's footer once)."""
-        return sum(pq.ParquetFile(shard).metadata.num_rows for shard in self.shards)
+        return sum(map(count_rows, self.shards))
 
     def shard(self, name: str) -> Path:
         """Return the path of the shard of that name.
@@ -126,7 +129,7 @@ def open_store(path: str | Path) -> Store:
     content = read_manifest(folder / MANIFEST)
     if content.get("format") != STORE_FORMAT:
         raise DataFormatError(
-            f"{folder}: store format {content.get('format')!r}; this version reads "
+            f"{folder / MANIFEST}: store format {content.get('format')!r}; this version reads "
             f"{STORE_FORMAT}. Ingest the files into a new store"
         )
     return Store(folder, grid_from_dict(content.get("grid", {}), str(folder / MANIFEST)))
@@ -158,10 +161,11 @@ def read_shard(
         DataFormatError: missing, damaged, or no shard.
     """
     file = Path(path)
-    with _opened(file) as parquet:
+    with _reading_shard(file), pq.ParquetFile(file) as parquet:
         grid = grid_from_dict(metadata_of(parquet.schema_arrow, str(file))["grid"], str(file))
         unread = () if with_flux and with_ivar else FLUX_COLUMNS[int(with_flux) :]
         names = [name for name in parquet.schema_arrow.names if name not in unread]
+        check_columns(parquet.schema_arrow, grid, unread)
         if rows is None:
             return spectra_from_table(parquet.read(columns=names), grid)
         wanted = np.arange(parquet.metadata.num_rows)[rows]
@@ -179,7 +183,7 @@ def load_targets(store: Store, target_ids: ArrayLike) -> RebinnedSpectra:
     wanted = np.unique(np.asarray(target_ids, dtype=np.int64))
     parts = []
     for shard in store.shards:
-        with _opened(shard) as parquet:
+        with _reading_shard(shard), pq.ParquetFile(shard) as parquet:
             ids = parquet.read(columns=["TARGETID"])["TARGETID"].to_numpy()
         rows = np.flatnonzero(np.isin(ids, wanted))
         if len(rows):
@@ -195,13 +199,18 @@ def shard_path(folder: Path, name: str) -> Path:
     return folder / _SHARDS / stem[:2] / f"{stem}{_SUFFIX}"
 
 
-def _opened(file: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowInvalid, OSError) as exc:
-        raise DataFormatError(
-            f"{file}: cannot be read as a shard ({exc}); delete it and ingest its file again"
-        ) from exc
+def count_rows(shard: Path) -> int:
+    """Return the number of rows of a shard, from its footer.
+
+    Raises:
+        DataFormatError: missing, damaged, or no shard.
+    """
+    with _reading_shard(shard):
+        return int(pq.read_metadata(shard).num_rows)
+
+
+def _reading_shard(file: Path) -> AbstractContextManager[None]:
+    return reading(file, "a shard", "delete it and ingest its file again")
 
 
 def _row_groups(

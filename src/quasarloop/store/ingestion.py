@@ -217,16 +217,16 @@ class _Index:
     @classmethod
     def read(cls, path: Path) -> "_Index":
         index = cls({}, {})
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = path.read_bytes().splitlines() if path.exists() else []
         for line in lines:
             try:
                 entry = json.loads(line)
                 key = entry.pop("key")
                 report = IngestReport(**entry | {"skipped": True})
-            except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+                index.latest[_path_of(key)] = report.shard
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue  # a line torn by a kill: its file is simply looked at again
             index.reports[key] = report
-            index.latest[_path_of(key)] = report.shard
         return index
 
     def replace(self, key: str, report: IngestReport, folder: Path) -> None:

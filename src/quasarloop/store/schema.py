@@ -1,7 +1,7 @@
 """Rebinned spectra as a Parquet table, and back: names, types and metadata."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from quasarloop.spectra import ARM_NAMES, RebinnedSpectra
 __all__ = [
     "FLUX_COLUMNS",
     "STORE_FORMAT",
+    "check_columns",
     "grid_from_dict",
     "metadata_of",
     "schema_of",
@@ -51,10 +52,21 @@ def table_from_spectra(spectra: RebinnedSpectra, schema: pa.Schema) -> pa.Table:
 
 
 def spectra_from_table(table: pa.Table, grid: WaveGrid) -> RebinnedSpectra:
-    """Return a table's rows; without flux columns, flux and ivar have shape (n, 0)."""
+    """Return a table's rows; without flux columns, flux and ivar have shape (n, 0).
+
+    Raises:
+        DataFormatError: missing values, or flux that no normalised spectrum has.
+    """
+    for name in table.column_names:
+        if table[name].null_count:
+            raise DataFormatError(f"column {name} has {table[name].null_count} missing values")
     columns = {c.name: _values(table[c.name]) for c in STORED if c.name in table.column_names}
     keys = {field: columns[c.name] for field, c in IDENTITY.items() if c.name in columns}
     flux, ivar = (_bins(table, name, grid) for name in FLUX_COLUMNS)
+    norm = np.einsum("ij,ij->i", flux, flux)  # overflows where a map's distances would
+    if not np.isfinite(norm).all():
+        row = int(np.argmin(np.isfinite(norm)))
+        raise DataFormatError(f"row {row}: flux of {np.abs(flux[row]).max():g}, not normalised")
     return RebinnedSpectra(
         grid=grid,
         flux=flux,
@@ -67,6 +79,21 @@ def spectra_from_table(table: pa.Table, grid: WaveGrid) -> RebinnedSpectra:
         source=columns["SOURCE"],
         row=columns["ROW"],
     )
+
+
+def check_columns(schema: pa.Schema, grid: WaveGrid, unread: Sequence[str] = ()) -> None:
+    """Check that a shard has its columns, with their types; identity columns may be absent.
+
+    Raises:
+        DataFormatError: one is missing or of another type.
+    """
+    optional = {*unread, *(column.name for column in IDENTITY.values())}
+    for field in schema_of(grid):
+        index = schema.get_field_index(field.name)
+        found = schema.field(index).type if index >= 0 else None
+        if found != field.type and not (found is None and field.name in optional):
+            what = "is missing" if found is None else f"is of type {found}"
+            raise DataFormatError(f"column {field.name} {what}; expected {field.type}")
 
 
 def metadata_of(schema: pa.Schema, name: str) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""Whatever a damaged file raises becomes one of our errors, with the file's name."""
+
+import polars as pl
+import pytest
+
+from quasarloop.errors import DataFormatError, GridError, TruthError, reading
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (ValueError("two\nlines"), r"a\[b\].csv: cannot be read as a list \(two lines\); mend it"),
+        (KeyError("FLAGS"), r"a\[b\].csv: .*'FLAGS' is missing"),
+        (OSError(5, "Input/output error"), r"a\[b\].csv: .*\(Input/output error\)"),
+        (RecursionError(), r"a\[b\].csv: .*\(RecursionError\)"),
+        (pl.exceptions.PanicException("index"), r"a\[b\].csv: .*\(index\)"),
+    ],
+)
+def test_what_others_raise_gets_the_files_name(raised, message):
+    with (
+        pytest.raises(TruthError, match=message),
+        reading("d/a[b].csv", "a list", "mend it", TruthError),
+    ):
+        raise raised
+
+
+def test_our_own_errors_stay_and_are_named_once():
+    with pytest.raises(GridError, match=r"^d/a\.csv: step < 0$"), reading("d/a.csv", "x", "y"):
+        raise GridError("step < 0")
+    with pytest.raises(GridError, match=r"^a\.csv: row 3$"), reading("d/a.csv", "x", "y"):
+        raise GridError("a.csv: row 3")
+
+
+@pytest.mark.parametrize("ends", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_ends_a_program_passes(ends):
+    with pytest.raises(ends), reading("a", "x", "y", DataFormatError):
+        raise ends
