@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.network.labelled import TrainingData, label_spectra
-from quasarloop.query.options import REFUSED
+from quasarloop.quality import REFUSED
 from quasarloop.read import read_truth
 from quasarloop.store import iter_store, open_store
 from score_table import World, training_data

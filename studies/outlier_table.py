@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
-from quasarloop.quality import UNUSABLE
-from quasarloop.query.options import REFUSED, SelectionOptions, SomOptions
+from quasarloop.quality import REFUSED, UNUSABLE
+from quasarloop.query.options import SelectionOptions, SomOptions
 from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import assign_store, count_cells, read_map, write_map
 from quasarloop.query.som_train import fit_map, parts_of_shards

@@ -43,7 +43,8 @@ from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
-from quasarloop.query.options import REFUSED, KnownObjects, SelectionOptions, SomOptions
+from quasarloop.quality import REFUSED
+from quasarloop.query.options import KnownObjects, SelectionOptions, SomOptions
 from quasarloop.query.select import select
 from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import CellsFile, assign_store, read_map, write_map

@@ -1,5 +1,9 @@
 """Flags: planted faults are found, odd but sound spectra are not."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +12,9 @@ from hypothesis import strategies as st
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.quality import (
     CORRUPT_JUMP,
+    NOT_TRAINED,
+    REFUSED,
+    UNUSABLE,
     arm_sn,
     clean_pixels,
     corrupted,
@@ -99,6 +106,35 @@ class TestPrepare:
         )
         assert flags_of(absent) == flags_of(masked) == [flag]
 
+    @pytest.mark.parametrize(("number", "flag"), [(0, 2), (1, 4), (2, 8)])
+    @pytest.mark.parametrize("what", ["nm", "um", "flat", "constant"])
+    def test_an_arm_off_the_grid_or_flat_is_flagged(self, number, flag, what):
+        spectra = observe(lambda wave: wave / 6000)
+        arm = spectra.arms[number]
+        factor = {"nm": 0.1, "um": 1e-4}.get(what, 1.0)
+        flux = {"flat": 0 * arm.flux, "constant": 0 * arm.flux + 1}.get(what, arm.flux)
+        arms = list(spectra.arms)
+        arms[number] = replace(arm, wave_aa=arm.wave_aa * factor, flux=flux)
+        assert flags_of(replace(spectra, arms=tuple(arms)))[0] & flag
+        assert not flags_of(spectra)[0] & flag
+
+    @pytest.mark.parametrize("what", ["flux", "ivar"])
+    @pytest.mark.parametrize("size", [1e4, 1e6, 1e12, 1e30])
+    def test_absurd_pixels_are_mended_and_flagged(self, what, size):
+        sound = observe(lambda wave: wave / 6000, n=2)
+        spectra = observe(lambda wave: wave / 6000, n=2)
+        getattr(spectra.arms[1], what)[1, [50, 900, 901]] = size
+        masked = observe(lambda wave: wave / 6000, n=2)
+        masked.arms[1].ivar[1, [50, 900, 901]] = 0
+        mended = prepare(spectra, LOG_GRID)
+        assert mended.flags.tolist() == [0, Flag.OUTLIER_PIXELS]
+        np.testing.assert_array_equal(mended.flux[0], prepare(sound, LOG_GRID).flux[0])
+        np.testing.assert_array_equal(mended.flux[1], prepare(masked, LOG_GRID).flux[1])
+        kept = prepare(spectra, LOG_GRID, mend_outliers=False)
+        assert (kept.flags & Flag.OUTLIER_PIXELS).tolist() == [0, Flag.OUTLIER_PIXELS]
+        assert np.abs(kept.flux[1] - mended.flux[1]).max() > 0.3 or kept.flags[1] & Flag.CORRUPTED
+        assert getattr(spectra.arms[1], what)[1, 50] == np.float32(size)  # the input is left alone
+
     def test_nothing_at_all(self):
         whole = observe(lambda wave: wave / 6000)
         empty = Spectra(
@@ -127,17 +163,18 @@ class TestPrepare:
         spectra = observe(lambda wave: wave * 0)
         for arm in spectra.arms:
             arm.flux[:] = 3.25
-        assert flags_of(spectra) == [Flag.CONSTANT_FLUX]
+        flat = Flag.CONSTANT_FLUX | Flag.ARM_B_MASKED | Flag.ARM_R_MASKED | Flag.ARM_Z_MASKED
+        assert flags_of(spectra) == [flat]
         for arm in spectra.arms:
             arm.flux[:] = 0.0
-        assert flags_of(spectra) == [Flag.CONSTANT_FLUX]
+        assert flags_of(spectra) == [flat]
 
     def test_numbers_too_large_are_corrupted_and_leave_no_nan(self):
         spectra = observe(lambda wave: wave / 6000)
         spectra.arms[0].flux[0, 100] = 3e38
         spectra.arms[0].ivar[0, 100] = 3e38
-        rebinned = prepare(spectra, LOG_GRID)
-        assert rebinned.flags.tolist() == [Flag.CORRUPTED]
+        rebinned = prepare(spectra, LOG_GRID, mend_outliers=False)
+        assert rebinned.flags.tolist() == [Flag.CORRUPTED | Flag.OUTLIER_PIXELS]
         assert not rebinned.flux.any()
         assert not rebinned.ivar.any()
 
@@ -163,7 +200,7 @@ class TestSignalToNoise:
         ivar[2] = 0
         ivar[3, 1:] = 0
         ivar[3, 0] = 4
-        found = arm_sn([Arm("r", np.arange(501.0) + 6000, flux, ivar)], 6)
+        found = arm_sn([Arm("r", np.arange(501.0) + 6000, flux, ivar)], LOG_GRID, 6)
         assert np.isnan(found[:, [0, 2]]).all()
         expected = [
             np.median((f * np.sqrt(i))[i > 0]) if i.any() else np.nan
@@ -173,10 +210,10 @@ class TestSignalToNoise:
 
     def test_a_coadd_over_arms_is_split_where_arms_do_not_overlap(self):
         wave = np.arange(3500.0, 10000.0)
-        level = np.select([wave < 5770, wave < 7600], [1, 2], 3)
+        level = np.select([wave < 5770, wave < 7600], [1, 2], 3) + 0.1 * np.sin(wave)
         ivar = np.ones((1, len(wave)), "f4")
-        found = arm_sn([Arm("brz", wave, level[None, :].astype("f4"), ivar)], 1)
-        assert found.tolist() == [[1, 2, 3]]
+        found = arm_sn([Arm("brz", wave, level[None, :].astype("f4"), ivar)], LOG_GRID, 1)
+        np.testing.assert_allclose(found, [[1, 2, 3]], rtol=0.01)
 
 
 class TestCorrupted:
@@ -198,16 +235,36 @@ class TestCorrupted:
                 "noise": rng.normal(0, 10 * size, len(where)),
             }[kind]
             arm.flux[0, where] = garbage[where]
-        assert flags_of(spectra) == [Flag.CORRUPTED]
+        assert flags_of(spectra)[0] & Flag.CORRUPTED
 
-    def test_a_jump_of_ten_thousand(self):
-        flux = np.zeros((3, 443), "f4")
-        flux[0, 200:] = CORRUPT_JUMP
-        flux[1, 200:] = CORRUPT_JUMP * 0.999
-        flux[2, 200:] = CORRUPT_JUMP
+    @pytest.mark.parametrize("normalised", [True, False])
+    def test_a_jump_of_ten_thousand(self, normalised):
+        sound = np.random.default_rng(0).normal(1, 0.3, (3, 443)).astype("f4")
+        sound /= np.median(np.abs(sound), axis=1, keepdims=True)
+        sound[:, 199:202] = 0
+        jump = sound.copy()
+        jump[[0, 2], 200] = CORRUPT_JUMP * 1.01
+        jump[1, 200] = CORRUPT_JUMP * 0.99
         ivar = np.ones((3, 443))
         ivar[2, 200] = 0  # what empty bins hold does not count
-        assert corrupted(flux, ivar).tolist() == [Flag.CORRUPTED, 0, 0]
+        flux = (sound, jump) if normalised else (jump, sound)
+        assert corrupted(flux[0], ivar, flux[1]).tolist() == [Flag.CORRUPTED, 0, 0]
+
+    @pytest.mark.parametrize("size", [0, 1, 10, 1e3, 1e6, 1e8, 1e12, 1e20, 1e30, 3e38])
+    @pytest.mark.parametrize("third", [0, 1, 2])
+    def test_a_third_filled_with_a_value(self, size, third):
+        # From 1e8 on, float32 makes the rest of the normalised spectrum a constant.
+        spectra = observe(lambda wave: (wave / 6000) ** -1)
+        for arm in spectra.arms:
+            where = (arm.wave_aa >= 3600 + third * 2075) & (arm.wave_aa < 5675 + third * 2075)
+            arm.flux[0, where] = size
+        assert flags_of(spectra)[0] & Flag.CORRUPTED
+
+    def test_more_than_half_of_the_bins_alike(self):
+        spectra = observe(lambda wave: (wave / 6000) ** -1)
+        for arm in spectra.arms[:2]:
+            arm.flux[:] = 0
+        assert flags_of(spectra) == [Flag.CORRUPTED | Flag.ARM_B_MASKED | Flag.ARM_R_MASKED]
 
     @pytest.mark.parametrize("sn", [0.3, 3.0, 100.0])
     @pytest.mark.parametrize(
@@ -273,6 +330,15 @@ class TestDuplicates:
         seen = set()
         expected = [row in seen or bool(seen.add(row)) for row in rows]
         assert duplicate_keys(keys).tolist() == expected
+
+
+def test_the_docs_list_what_flags_do():
+    page = Path(__file__).parents[1] / "docs" / "formats.md"
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|[^|]*\|(.*)\|$", page.read_text("utf-8"), re.M)
+    assert [(int(bit), name) for bit, name, _ in rows] == [(f.value, f.name) for f in Flag]
+    for column, flags in enumerate((UNUSABLE, NOT_TRAINED, REFUSED)):
+        marked = [Flag[name] for _, name, cells in rows if "×" in cells.split("|")[column]]
+        assert marked == list(flags)
 
 
 def test_flags_are_counted_and_named():

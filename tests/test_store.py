@@ -210,8 +210,28 @@ def test_another_grid_is_refused(tmp_path, survey):
     with pytest.raises(GridError, match=r"holds a log grid, 443 bins .*, not a linear grid"):
         ingest(survey, tmp_path / "store", LINEAR_GRID)
     # The shards' names tell the grids apart as well.
-    report = ingest_file(survey[0], tmp_path / "store", LINEAR_GRID)
+    report = ingest_file(survey[0], create_store(tmp_path / "linear", LINEAR_GRID))
     assert report.shard != ingest(survey[:1], tmp_path / "store").reports[0].shard
+
+
+def test_a_store_mends_outliers_or_not_as_a_whole(tmp_path, spectrum_files, monkeypatch):
+    fine = {
+        arm: np.arange(wave[0], wave[-1], 0.8) for arm, wave in spectrum_files.ARM_WAVES.items()
+    }
+    monkeypatch.setattr(spectrum_files, "ARM_WAVES", fine)
+    hdus = spectrum_files.coadd_hdus()
+    hdus["R_FLUX"].data[2, 1000] = 1e4
+    hdus.writeto(tmp_path / "coadd.fits")
+    mended, kept = tmp_path / "mended", tmp_path / "kept"
+    shards = []
+    for folder, option in ((mended, True), (kept, False)):
+        summary = ingest([tmp_path / "coadd.fits"], folder, mend_outliers=option)
+        assert summary.flags == {"OUTLIER_PIXELS": 1}
+        shards.append(summary.reports[0].shard)
+        assert (np.abs(next(iter_store(open_store(folder))).flux[2]).max() < 10) == option
+        with pytest.raises(DataFormatError, match="mend-outliers; use it again"):
+            ingest([tmp_path / "coadd.fits"], folder, mend_outliers=not option)
+    assert shards[0] != shards[1]
 
 
 def test_rows_of_a_shard(tmp_path, spectrum_files):

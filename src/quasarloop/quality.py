@@ -1,10 +1,11 @@
 """From spectra as read to spectra on the grid, with a flag for all that looks wrong.
 
-A bad spectrum is never dropped and never raises here: it gets a flag, and each later
-step names which flags it refuses.
+A bad spectrum is never dropped and never raises here: it gets a flag. What each flag does
+later is written here and nowhere else: in `UNUSABLE`, `NOT_TRAINED` and `REFUSED`.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 
 from quasarloop.constants import MAD_TO_SIGMA
 from quasarloop.grid import WaveGrid, normalise, rebin
+from quasarloop.outliers import find_outliers
 from quasarloop.spectra import ARM_NAMES, Arm, Flag, Keys, RebinnedSpectra, Spectra
 
 __all__ = [
+    "NOT_TRAINED",
+    "REFUSED",
     "UNUSABLE",
     "clean_pixels",
     "corrupted",
@@ -24,10 +28,27 @@ __all__ = [
     "prepare",
 ]
 
-# Flags with which no network can give a sensible result.
-UNUSABLE: Final = Flag.NO_DATA | Flag.CONSTANT_FLUX
+# Flags with which no network predicts: IS_QSO is False, confidences are NaN, there are no votes
+# and no cell of the map.
+UNUSABLE: Final = Flag.NO_DATA | Flag.CONSTANT_FLUX | Flag.CORRUPTED
+# Flags a spectrum must not have to be trained with. Source: paper, Section 4.2 (corrupted
+# spectra were affecting training); a repeated row would only count twice.
+NOT_TRAINED: Final = UNUSABLE | Flag.DUPLICATE_ROW
+# Flags a spectrum to be labelled must not have. Source: docs/reference/active_learning.md, "Paper
+# and released code" (masked arms, corrupt spectra); low coverage and repeats are our choice.
+REFUSED: Final = (
+    UNUSABLE
+    | Flag.ARM_B_MASKED
+    | Flag.ARM_R_MASKED
+    | Flag.ARM_Z_MASKED
+    | Flag.LOW_COVERAGE
+    | Flag.NOT_TARGET
+    | Flag.DUPLICATE_ROW
+    | Flag.BAD_TARGETID
+)
 
-# Source: docs/reference/spectra.md, "Preprocessing": the released code's jump of neighbours.
+# Source: docs/reference/spectra.md, "Preprocessing": the released code's jump of neighbours, in
+# units of the rms. Normalised flux seldom exceeds √n_bins, so ours is also in units of the median.
 CORRUPT_JUMP: Final = 1e4
 # Source: paper, Section 4.2: corruption "on approximately 1/3rd of the wavelength grid"; of the
 # red third of the wavelengths, that is 23 % of the log grid's bins. Our choice: a fifth.
@@ -35,6 +56,9 @@ CORRUPT_SHARE: Final = 0.2
 # Our choice: those bins lie this many robust deviations away from the median of all. On real
 # spectra and sound simulated ones the largest value is 7 (docs/formats.md).
 CORRUPT_SIGMA: Final = 20.0
+# Measured flux is never the same in neighbouring bins: that is a value filled in. Our choice.
+CORRUPT_EQUAL: Final = 0.05
+_DUST: Final = 1e-6  # of a sum in float32
 # An excess up to the red end may be real: the light of an M dwarf or of a quasar beyond z = 5,
 # with nothing but noise to its blue. It has to be far larger than any such object's. Our choice.
 CORRUPT_SIGMA_RED: Final = 300.0
@@ -86,8 +110,13 @@ def clean_pixels(
     return flux32, ivar32, flags
 
 
-def prepare(spectra: Spectra, grid: WaveGrid) -> RebinnedSpectra:
-    """Rebin, normalise and flag spectra, in blocks of rows.
+def prepare(spectra: Spectra, grid: WaveGrid, *, mend_outliers: bool = True) -> RebinnedSpectra:
+    """Mend, rebin, normalise and flag spectra, in blocks of rows.
+
+    Args:
+        spectra: as read.
+        grid: the bins.
+        mend_outliers: give impossible pixels (`outliers.find_outliers`) ivar 0; flagged anyway.
 
     Returns:
         One row per input row, in order, none dropped.
@@ -102,15 +131,16 @@ def prepare(spectra: Spectra, grid: WaveGrid) -> RebinnedSpectra:
     flags = spectra.flags.astype(np.int32, copy=True)
     for start in range(0, n, _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        binned = rebin(
-            [(arm.wave_aa, arm.flux[rows], arm.ivar[rows]) for arm in spectra.arms], grid
+        arms, flags_of_pixels = _search_outliers(
+            [arm[rows] for arm in spectra.arms], mend=mend_outliers
         )
+        binned = rebin([(arm.wave_aa, arm.flux, arm.ivar) for arm in arms], grid)
         block = normalise(binned.flux, binned.ivar)
         flux[rows], mean[rows], rms[rows] = block
         ivar[rows] = _ivar_of_normalised(binned.ivar, block.rms_flux)
-        flags[rows] |= _grid_flags(binned.ivar, block.rms_flux)
-        flags[rows] |= corrupted(block.flux, binned.ivar)
-        sn[rows] = arm_sn([arm[rows] for arm in spectra.arms], len(block.flux))
+        flags[rows] |= flags_of_pixels | _grid_flags(binned.ivar, block.rms_flux)
+        flags[rows] |= corrupted(binned.flux, binned.ivar, block.flux)
+        sn[rows] = arm_sn(arms, grid, len(block.flux))
     for column, name in enumerate(ARM_NAMES):
         flags[np.isnan(sn[:, column])] |= _ARM_FLAG[name]
     flags[duplicate_keys(spectra.keys)] |= Flag.DUPLICATE_ROW
@@ -128,10 +158,11 @@ def prepare(spectra: Spectra, grid: WaveGrid) -> RebinnedSpectra:
     )
 
 
-def arm_sn(arms: Iterable[Arm], n_rows: int) -> NDArray[np.float32]:
-    """Median S/N per pixel in arms b, r, z; NaN where an arm has no usable pixel.
+def arm_sn(arms: Iterable[Arm], grid: WaveGrid, n_rows: int) -> NDArray[np.float32]:
+    """Median S/N per pixel in arms b, r, z; NaN where an arm has no usable pixel on the grid.
 
-    A coadd over arms is judged in the range only that arm would cover.
+    A coadd over arms is judged in the range only that arm would cover. Pixels that all have the
+    same flux hold no data.
 
     Returns:
         (n_rows, 3) float32.
@@ -139,35 +170,46 @@ def arm_sn(arms: Iterable[Arm], n_rows: int) -> NDArray[np.float32]:
     sn = np.full((n_rows, len(ARM_NAMES)), np.nan, dtype=np.float32)
     for arm in arms:
         for column, name in enumerate(ARM_NAMES):
-            if arm.name == name:
-                pixels = slice(None)
-            elif arm.name in ARM_NAMES:
+            if arm.name != name and arm.name in ARM_NAMES:
                 continue
-            else:
-                low, high = np.searchsorted(arm.wave_aa, _EXCLUSIVE_RANGE_AA[name])
-                pixels = slice(int(low), int(high))
+            whole = arm.name == name
+            range_aa = (grid.start_aa, grid.end_aa) if whole else _EXCLUSIVE_RANGE_AA[name]
+            low, high = np.searchsorted(arm.wave_aa, np.clip(range_aa, grid.start_aa, grid.end_aa))
+            pixels = slice(int(low), int(high))
             sn[:, column] = _median_sn(arm.flux[:, pixels], arm.ivar[:, pixels])
     return sn
 
 
-def corrupted(flux: NDArray[np.float32], ivar: NDArray[np.floating]) -> NDArray[np.int32]:
+def corrupted(
+    flux: NDArray[np.float32], ivar: NDArray[np.floating], normalised: NDArray[np.float32]
+) -> NDArray[np.int32]:
     """Flag spectra that data processing broke.
 
-    Two tests on the normalised grid: a jump of `CORRUPT_JUMP` between neighbouring bins with
-    data (the released code's test), or `CORRUPT_SHARE` of the bins lying `CORRUPT_SIGMA` robust
-    deviations from the median of all (the paper's two corrupted spectra); `CORRUPT_SIGMA_RED`
-    where they are the reddest bins and too bright.
+    Tests on the bins with data: a jump of `CORRUPT_JUMP` between neighbours, of normalised flux
+    (the released code's test) or in units of the median absolute flux; `CORRUPT_EQUAL`
+    of the bins equal to their neighbours; `CORRUPT_SHARE` of the bins lying `CORRUPT_SIGMA` robust
+    deviations from the median of all (the paper's two corrupted spectra), `CORRUPT_SIGMA_RED` where
+    they are the reddest bins and too bright. All but the first compare flux before normalising with
+    medians, which absurd numbers do not change.
 
     Args:
-        flux: (n, n_bins) normalised flux.
+        flux: (n, n_bins) rebinned flux.
         ivar: (n, n_bins); bins with 0 are ignored.
+        normalised: (n, n_bins) normalised flux.
 
     Returns:
         (n,) int32: `Flag.CORRUPTED` or 0.
     """
-    both = (ivar[:, 1:] > 0) & (ivar[:, :-1] > 0)
-    jump = np.any(both & (np.abs(np.diff(flux, axis=1)) >= CORRUPT_JUMP), axis=1)
-    broken = jump | _third_is_implausible(flux, ivar)
+    data = ivar > 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        level = _median_where(np.abs(flux), data)[:, None]
+        both = data[:, 1:] & data[:, :-1]
+        jump = np.abs(np.diff(normalised, axis=1)) >= CORRUPT_JUMP
+        jump |= (np.abs(np.diff(flux, axis=1)) >= CORRUPT_JUMP * level) & (level > 0)
+        equal = both & (np.abs(np.diff(flux, axis=1)) <= _DUST * np.abs(flux[:, 1:]))
+        broken = np.any(both & jump, axis=1) | _third_is_implausible(flux, data)
+    broken |= np.count_nonzero(equal, axis=1) >= CORRUPT_EQUAL * data.sum(axis=1)
+    broken &= normalised.any(axis=1)  # all zeros: what could not be normalised has its own flag
     return np.where(broken, Flag.CORRUPTED, 0).astype(np.int32)
 
 
@@ -203,10 +245,25 @@ def flag_names(value: int) -> str:
     return "|".join(str(flag.name) for flag in Flag if value & flag)
 
 
+def _search_outliers(arms: list[Arm], *, mend: bool) -> tuple[list[Arm], NDArray[np.int32]]:
+    """Flag rows with impossible pixels; return the arms with those masked, if they are mended."""
+    flags = np.zeros(len(arms[0].flux), dtype=np.int32)
+    for number, arm in enumerate(arms):
+        outliers, broken = find_outliers(arm)
+        found = outliers.any(axis=1)
+        flags[found] |= Flag.OUTLIER_PIXELS
+        flags[broken] |= Flag.CORRUPTED
+        if mend and found.any():
+            ivar = np.where(outliers, np.float32(0), arm.ivar)
+            arms[number] = replace(arm, ivar=ivar)
+    return arms, flags
+
+
 def _ivar_of_normalised(ivar: NDArray[np.float32], rms: NDArray[np.float64]) -> NDArray[np.float64]:
     good = rms > 0  # nothing was normalised elsewhere: no weight there
     scale = np.where(good, rms, 0.0)
-    return np.where(good[:, None], ivar, 0.0) * np.square(scale)[:, None]
+    weights = np.where(good[:, None], ivar, 0.0) * np.square(scale)[:, None]
+    return np.asarray(np.minimum(weights, np.finfo(np.float32).max))
 
 
 def _grid_flags(ivar: NDArray[np.floating], rms: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -219,16 +276,18 @@ def _grid_flags(ivar: NDArray[np.floating], rms: NDArray[np.float64]) -> NDArray
 
 
 def _median_sn(flux: NDArray[np.float32], ivar: NDArray[np.float32]) -> NDArray[np.float32]:
+    usable = ivar > 0
     with np.errstate(over="ignore", invalid="ignore"):
-        return _median_where(flux * np.sqrt(ivar), ivar > 0)
+        sn = _median_where(flux * np.sqrt(ivar), usable)
+    lowest = np.min(flux, axis=1, where=usable, initial=np.inf)
+    flat = lowest == np.max(flux, axis=1, where=usable, initial=-np.inf)
+    sn[flat & (np.count_nonzero(usable, axis=1) > 1)] = np.nan
+    return sn
 
 
-def _third_is_implausible(
-    flux: NDArray[np.float32], ivar: NDArray[np.floating]
-) -> NDArray[np.bool_]:
+def _third_is_implausible(flux: NDArray[np.float32], data: NDArray[np.bool_]) -> NDArray[np.bool_]:
     # Of any third-sized corrupted part, more than half of all bins stay sound, so the median
     # and MAD of all bins describe the sound ones.
-    data = ivar > 0
     excess = flux - _median_where(flux, data)[:, None]
     size = np.abs(excess)
     sigma = MAD_TO_SIGMA * _median_where(size, data)[:, None]

@@ -26,17 +26,18 @@ class Flag(IntFlag):
     """Why a spectrum may be unfit; rows are kept and counted, each step names what it refuses."""
 
     NO_DATA = 1  # no pixel with ivar > 0 on the grid
-    ARM_B_MASKED = 2  # blue arm absent or without a usable pixel
+    ARM_B_MASKED = 2  # blue arm absent, off the grid, flat, or without a usable pixel
     ARM_R_MASKED = 4
     ARM_Z_MASKED = 8
     LOW_COVERAGE = 16  # fewer than half of the bins have data
     NAN_FLUX = 32  # NaN or infinite pixels were set to flux 0, ivar 0
     NEGATIVE_IVAR = 64  # negative ivar was set to 0
     CONSTANT_FLUX = 128  # no variation at all: nothing to normalise by
-    CORRUPTED = 256  # jump >= 1e4 between neighbours, or a third of the grid implausible
+    CORRUPTED = 256  # processing failed: jumps, or a part of the grid implausible
     NOT_TARGET = 512  # sky fibre or anything but a science target
     DUPLICATE_ROW = 1024  # an earlier row has the same identity and exposure
     BAD_TARGETID = 2048  # TARGETID 0 or negative (sky, stuck fibres, unknown)
+    OUTLIER_PIXELS = 4096  # impossible pixels, given ivar 0 where they are mended
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from quasarloop.afterburner.redrock_run import later_folder
 from quasarloop.afterburner.reruns import RerunBit, Selection
 from quasarloop.afterburner.tile import AfterburnerOptions, finish_tile, run_tile
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
-from quasarloop.quality import prepare
+from quasarloop.quality import UNUSABLE, prepare
 from quasarloop.read import read_spectra
 from quasarloop.simulate.faults import Fault
 from quasarloop.spectra import Flag
@@ -150,7 +150,7 @@ def test_a_tile_with_every_fault(tile, network, template_files, fake_rrdesi, tmp
     found = missed & table["IS_QSO_QN"]
     assert found.sum() >= 5
     assert again[found & ~sky].all()
-    no_data = (table["FLAGS"] & Flag.NO_DATA) != 0
+    no_data = (table["FLAGS"] & UNUSABLE) != 0
     assert np.isnan(table["C_LYA"][no_data]).all()
     assert np.isfinite(table["C_BAL"][~no_data]).all()
 
@@ -167,7 +167,7 @@ def test_a_whole_tile_of_500_with_every_fault(network, own_settings, tmp_path):
     assert table["TARGETID"].tolist() == redrock["TARGETID"].tolist()
     assert table["Z_RR"].tolist() == redrock["Z"].tolist()
     assert schema(output)[: len(documented())] == documented()
-    usable = (table["FLAGS"] & (Flag.NO_DATA | Flag.CONSTANT_FLUX)) == 0
+    usable = (table["FLAGS"] & UNUSABLE) == 0
     assert np.isfinite(table["C_LYA"]).tolist() == usable.tolist()
     assert (table["RERUN_BITS"] != 0).all()
     sky = truth["SPECTYPE"].astype(str) == ""
@@ -481,7 +481,7 @@ class TestRealFiles:
         assert len(table) == n
         target = rows.phase.column
         assert schema(output)[: len(documented())] == documented(target)
-        usable = (prepare(read_spectra(coadd), network.predictor.config.grid).flags & 129) == 0
+        usable = (prepare(read_spectra(coadd), network.predictor.config.grid).flags & UNUSABLE) == 0
         assert np.isfinite(table["C_LYA"]).tolist() == usable.tolist()
         if "test_coadd" not in name:
             # known quasars that this redrock file has as galaxies

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from astropy.io import fits
 
 from quasarloop.catalogue.classify import ClassifyOptions, classify_to_file, read_catalogue
 from quasarloop.errors import DataFormatError, GridError, OutputError
@@ -18,6 +19,7 @@ from quasarloop.network.model import LineFinder
 from quasarloop.network.weights import Weights, from_module, write_weights
 from quasarloop.spectra import Flag
 from quasarloop.store import ingest
+from quasarloop.tables import read_record
 from quasarloop.truth import match_truth
 
 
@@ -60,6 +62,38 @@ def test_store_and_files_give_the_same_catalogue(tmp_path, weights, coadd):
             np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-6)
         elif name != "SOURCE":
             assert a[name].tolist() == b[name].tolist(), name
+
+
+def test_outliers_are_mended_and_corrupted_spectra_are_no_quasars(tmp_path, weights, coadd):
+    with fits.open(coadd) as hdus:
+        hdus["R_FLUX"].data[1, 700] = 1e4
+        hdus["R_IVAR"].data[2, 700] = 1e12
+        hdus["R_FLUX"].data[3] = 1e8
+        hdus.writeto(tmp_path / "coadd.fits")
+    everything = ClassifyOptions(threshold=0.0)
+    blocks = {}
+    for name, path in (("sound", coadd), ("hit", tmp_path / "coadd.fits")):
+        classify_to_file([path], tmp_path / f"{name}.fits", weights=weights, options=everything)
+        blocks[name] = read_catalogue(tmp_path / f"{name}.fits")
+    sound, hit = blocks["sound"], blocks["hit"]
+    outlier = Flag.OUTLIER_PIXELS
+    assert (hit["FLAGS"] - sound["FLAGS"])[:3].tolist() == [0, outlier, outlier]
+    others = [0, *range(4, 25)]
+    np.testing.assert_allclose(hit["C_LYA"][others], sound["C_LYA"][others], atol=1e-6)
+    np.testing.assert_allclose(hit["C_LYA"][1:3], sound["C_LYA"][1:3], atol=0.02)
+    assert hit["FLAGS"][3] & Flag.CORRUPTED
+    assert (sound["IS_QSO"][3], hit["IS_QSO"][3], hit["CLASS"][3]) == (True, False, "NOT_QSO")
+    assert np.isnan(hit["C_LYA"][3])
+
+
+def test_a_store_must_have_been_mended_as_wanted(tmp_path, weights, coadd):
+    kept = ClassifyOptions(mend_outliers=False)
+    ingest([coadd], tmp_path / "store")
+    with pytest.raises(DataFormatError, match="made with --mend-outliers; use it here"):
+        classify_to_file([tmp_path / "store"], tmp_path / "c.fits", weights=weights, options=kept)
+    ingest([coadd], tmp_path / "kept", mend_outliers=False)
+    classify_to_file([tmp_path / "kept"], tmp_path / "c.fits", weights=weights, options=kept)
+    assert read_record(tmp_path / "c.fits")["options"]["mend_outliers"] is False
 
 
 def test_threshold_and_n_lines_decide(tmp_path, weights, coadd):

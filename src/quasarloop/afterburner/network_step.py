@@ -90,7 +90,11 @@ def classify_coadd(
     """
     config = network.predictor.config
     blocks = [
-        classify_spectra(prepare(spectra, config.grid), network.predictor, options)
+        classify_spectra(
+            prepare(spectra, config.grid, mend_outliers=options.mend_outliers),
+            network.predictor,
+            options,
+        )
         for spectra in iter_spectra(coadd, masks=False)
     ]
     joined = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}

@@ -46,11 +46,13 @@ class ClassifyOptions(ThresholdOptions):
         red_end: what a line past the red end of the grid gives (see `network.decode`).
         joint: add the redshift of all lines together (see `network.joint`).
         calibration: how far its lines are trusted.
+        mend_outliers: give impossible pixels ivar 0 (`quality.prepare`); stores must agree.
     """
 
     red_end: RedEnd = RED_END
     joint: bool = True
     calibration: JointCalibration = CALIBRATION
+    mend_outliers: bool = True
 
 
 def classify_spectra(
@@ -59,8 +61,8 @@ def classify_spectra(
     """Classify spectra with one network.
 
     Returns:
-        Columns as `catalogue_columns` lists them. Spectra without a prediction (no data, constant
-        flux) are not quasars, and their confidences and redshifts are NaN.
+        Columns as `catalogue_columns` lists them. Spectra without a prediction (`UNUSABLE` flags)
+        are not quasars, and their confidences and redshifts are NaN.
     """
     chosen = options or ClassifyOptions()
     config = predictor.config
@@ -101,6 +103,7 @@ def options_record(options: ClassifyOptions, own: Thresholds) -> Mapping[str, An
         "high_z_min": used.high_z_min,
         "thresholds_from": used.origins,
         "joint": asdict(options.calibration) if options.joint else None,
+        "mend_outliers": options.mend_outliers,
         "flag_bits": {str(flag.name): int(flag) for flag in Flag},
     }
 
@@ -159,7 +162,7 @@ def classify_to_file(
     chosen = options or ClassifyOptions()
     path = Path(weights) if weights is not None else default_weights_path()
     network = read_weights(path, offsets=offsets)
-    inputs = find_inputs(paths)
+    inputs = find_inputs(paths, mend_outliers=chosen.mend_outliers)
     predictor = Predictor(network, device=device)
     counts: Counter[str] = Counter()
     n_spectra = n_quasars = n_done = 0
@@ -171,7 +174,13 @@ def classify_to_file(
     header = catalogue_header(path, network, chosen)
     columns = catalogue_columns(network.config.lines, joint=chosen.joint)
     with open_writer(out, columns, header, overwrite=overwrite) as append:
-        for spectra in iter_inputs(inputs, network.config.grid, on_bad=on_bad, on_done=done):
+        for spectra in iter_inputs(
+            inputs,
+            network.config.grid,
+            mend_outliers=chosen.mend_outliers,
+            on_bad=on_bad,
+            on_done=done,
+        ):
             block = classify_spectra(spectra, predictor, chosen)
             append(block)
             n_spectra += len(spectra)

@@ -35,17 +35,27 @@ class Inputs:
         return sum(len(store.shards) for store in self.stores) + len(self.files)
 
 
-def find_inputs(paths: Sequence[str | Path]) -> Inputs:
+def find_inputs(paths: Sequence[str | Path], *, mend_outliers: bool | None = None) -> Inputs:
     """Sort what was given into stores and files; folders are searched for spectra.
 
+    Args:
+        paths: files, folders and stores.
+        mend_outliers: how the outliers of stores must have been treated; None takes any.
+
     Raises:
-        DataFormatError: nothing there, or a folder without spectra.
+        DataFormatError: nothing there, a folder without spectra, or a store of the other treatment.
     """
     stores = tuple(open_store(path) for path in paths if is_store(path))
     others = [path for path in paths if not is_store(path)]
     files = tuple(find_files(others)) if others else ()
     if not stores and not files:
         raise DataFormatError("no spectra given; name files, folders of files, or a store")
+    for store in stores:
+        if mend_outliers is not None and store.mend_outliers != mend_outliers:
+            made = "--mend-outliers" if store.mend_outliers else "--no-mend-outliers"
+            raise DataFormatError(
+                f"{store.path} was made with {made}; use it here, too, or ingest the files again"
+            )
     return Inputs(stores, files)
 
 
@@ -53,6 +63,7 @@ def iter_inputs(
     inputs: Inputs,
     grid: WaveGrid,
     *,
+    mend_outliers: bool = True,
     on_bad: Callable[[Path, DataFormatError], None] | None = None,
     on_done: Callable[[], None] = lambda: None,
 ) -> Iterator[RebinnedSpectra]:
@@ -61,6 +72,7 @@ def iter_inputs(
     Args:
         inputs: from `find_inputs`.
         grid: the network's grid.
+        mend_outliers: give impossible pixels of files ivar 0 (`quality.prepare`).
         on_bad: called with a file that cannot be read; None lets the error out.
         on_done: called after every shard or file.
 
@@ -69,7 +81,7 @@ def iter_inputs(
         DataFormatError: a broken file, unless `on_bad` takes it.
     """
     waiting: list[RebinnedSpectra] = []
-    for part in _iter_parts(inputs, grid, on_bad, on_done):
+    for part in _iter_parts(inputs, grid, mend_outliers, on_bad, on_done):
         waiting.append(part)
         if sum(map(len, waiting)) >= _GATHER_ROWS:
             yield concatenate(waiting)
@@ -81,6 +93,7 @@ def iter_inputs(
 def _iter_parts(
     inputs: Inputs,
     grid: WaveGrid,
+    mend_outliers: bool,
     on_bad: Callable[[Path, DataFormatError], None] | None,
     on_done: Callable[[], None],
 ) -> Iterator[RebinnedSpectra]:
@@ -97,7 +110,7 @@ def _iter_parts(
         try:
             # Pixel masks are for looking at spectra; networks never see them.
             for spectra in iter_spectra(path, masks=False):
-                yield prepare(spectra, grid)
+                yield prepare(spectra, grid, mend_outliers=mend_outliers)
         except DataFormatError as exc:
             if on_bad is None:
                 raise

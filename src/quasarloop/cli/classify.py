@@ -8,6 +8,7 @@ import typer
 from quasarloop.classes import ThresholdOptions
 from quasarloop.cli.common import (
     CatalogueFile,
+    MendOutliers,
     OptionsOf,
     Overwrite,
     SkipBad,
@@ -41,6 +42,7 @@ def classify(
             "the redshift head of the weights if they have one, else from boxes and offsets."
         ),
     ] = True,
+    mend_outliers: MendOutliers = True,
     skip_bad_files: SkipBad = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -62,7 +64,7 @@ def classify(
             paths,
             out,
             weights=weights,
-            options=ClassifyOptions(**vars(thresholds), joint=joint),
+            options=ClassifyOptions(**vars(thresholds), joint=joint, mend_outliers=mend_outliers),
             **vars(predict),
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
             on_step=step,

@@ -27,6 +27,7 @@ from quasarloop.options import Described, described_fields, field_types
 
 __all__ = [
     "CatalogueFile",
+    "MendOutliers",
     "OptionsOf",
     "Overwrite",
     "Scheduler",
@@ -49,6 +50,12 @@ __all__ = [
 
 CatalogueFile = Annotated[
     Path, typer.Option(help="Catalogue to write: .fits, .parquet, .csv or .ecsv.")
+]
+MendOutliers = Annotated[
+    bool,
+    typer.Option(
+        help="Leave out single pixels that are impossible beside their neighbours and noise."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace existing outputs.")]
 Scheduler = Annotated[

@@ -7,6 +7,7 @@ import typer
 from rich.table import Column
 
 from quasarloop.cli.common import (
+    MendOutliers,
     Scheduler,
     Workers,
     console,
@@ -29,6 +30,7 @@ def ingest(
     grid: Annotated[
         str, typer.Option(help="Wavelength bins of a new store: log (443) or linear (458).")
     ] = "",
+    mend_outliers: MendOutliers = True,
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
@@ -64,6 +66,7 @@ def ingest(
             files,
             store,
             grid_named(grid) if grid else default,
+            mend_outliers=mend_outliers,
             engine=Engine(workers=workers, scheduler=scheduler),
             on_file=step,
         )

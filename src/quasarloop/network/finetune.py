@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from quasarloop.errors import WeightsError
 from quasarloop.network.decode import classify_finds, decode
-from quasarloop.network.labelled import NOT_TRAINED, TrainingData, joined_data
+from quasarloop.network.labelled import TrainingData, joined_data
 from quasarloop.network.model import fold_biases, use_mean_statistics
 from quasarloop.network.options import FinetuneOptions
 from quasarloop.network.predict import Predictor
@@ -25,6 +25,7 @@ from quasarloop.network.rehearsal import mixed_skies
 from quasarloop.network.training import TrainingResult, train
 from quasarloop.network.training_run import FROM_NOTHING, Rows
 from quasarloop.network.weights import Weights, from_module, to_module
+from quasarloop.quality import NOT_TRAINED
 from quasarloop.store import Store, iter_store
 
 __all__ = ["adapt_statistics", "finetune", "sample_to_adapt_to"]

@@ -12,12 +12,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from quasarloop.errors import DataFormatError, TruthError
-from quasarloop.quality import UNUSABLE
-from quasarloop.spectra import Flag, RebinnedSpectra
+from quasarloop.quality import NOT_TRAINED
+from quasarloop.spectra import RebinnedSpectra
 from quasarloop.truth import SpecType, TruthTable, match_truth
 
 __all__ = [
-    "NOT_TRAINED",
     "LabelCounts",
     "TrainingData",
     "hold_out",
@@ -25,10 +24,6 @@ __all__ = [
     "label_spectra",
     "split_groups",
 ]
-
-# Flags a spectrum must not have to be trained with. Source: paper, Section 4.2 (corrupted
-# spectra were affecting training); a repeated row would only count twice.
-NOT_TRAINED: Final = UNUSABLE | Flag.CORRUPTED | Flag.DUPLICATE_ROW
 
 
 @dataclass(frozen=True)

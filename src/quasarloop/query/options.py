@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from quasarloop.classes import Vote
 from quasarloop.errors import SelectionError
 from quasarloop.options import check_options, option
-from quasarloop.quality import UNUSABLE, flag_names
+from quasarloop.quality import REFUSED, UNUSABLE, flag_names
 from quasarloop.query.som import CellGrid
 from quasarloop.spectra import Flag
 
 __all__ = [
     "RECOMMENDED_PER_CELL",
-    "REFUSED",
     "CountBy",
     "KnownObjects",
     "SelectionOptions",
@@ -54,19 +53,6 @@ def of_round(value: Number | Sequence[Number], number: int) -> Number:
     return value[min(number, len(value)) - 1]
 
 
-# Flags a spectrum to be labelled must not have. Source: docs/reference/active_learning.md, "Paper
-# and released code" (masked arms, corrupt spectra); low coverage and repeats are our choice.
-REFUSED: Final = (
-    UNUSABLE
-    | Flag.ARM_B_MASKED
-    | Flag.ARM_R_MASKED
-    | Flag.ARM_Z_MASKED
-    | Flag.LOW_COVERAGE
-    | Flag.CORRUPTED
-    | Flag.NOT_TARGET
-    | Flag.DUPLICATE_ROW
-    | Flag.BAD_TARGETID
-)
 # At most so many objects of one map cell, beside the default score. Source: docs/label_saving.md.
 RECOMMENDED_PER_CELL: Final = 2
 CountBy = Literal["spectrum", "exposure", "object"]

@@ -19,7 +19,7 @@ from quasarloop.ensemble.vote import apply_heads
 from quasarloop.ensemble.votes import VoteRule, vote_columns
 from quasarloop.errors import SelectionError, TruthError
 from quasarloop.network.features import Features
-from quasarloop.network.labelled import NOT_TRAINED
+from quasarloop.quality import NOT_TRAINED
 from quasarloop.query.options import KnownObjects, SelectionOptions
 from quasarloop.query.select import Selection, select
 from quasarloop.query.som_files import CellsFile

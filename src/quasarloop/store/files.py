@@ -58,10 +58,12 @@ class Store:
     Attributes:
         path: the folder.
         grid: the bins of every shard.
+        mend_outliers: impossible pixels were given ivar 0 (`quality.prepare`).
     """
 
     path: Path
     grid: WaveGrid
+    mend_outliers: bool = True
 
     @cached_property
     def shards(self) -> tuple[Path, ...]:
@@ -87,11 +89,12 @@ class Store:
         return path
 
 
-def create_store(path: str | Path, grid: WaveGrid) -> Store:
+def create_store(path: str | Path, grid: WaveGrid, *, mend_outliers: bool = True) -> Store:
     """Open a store, or make an empty one.
 
     Raises:
         GridError: the folder is a store of another grid.
+        DataFormatError: its outliers were treated in the other way.
         OutputError: the folder cannot be made or written.
     """
     folder = Path(path)
@@ -102,12 +105,20 @@ def create_store(path: str | Path, grid: WaveGrid) -> Store:
                 f"{folder} holds a {store.grid.describe()}, not a {grid.describe()}. "
                 "Use another folder, or the store's own grid"
             )
+        if store.mend_outliers != mend_outliers:
+            made = "--mend-outliers" if store.mend_outliers else "--no-mend-outliers"
+            raise DataFormatError(f"{folder} was made with {made}; use it again, or another folder")
         return store
     check_folder(folder)
     check_folder(folder / _SHARDS)
-    content = {"format": STORE_FORMAT, "grid": asdict(grid), "versions": versions()}
+    content = {
+        "format": STORE_FORMAT,
+        "grid": asdict(grid),
+        "mend_outliers": mend_outliers,
+        "versions": versions(),
+    }
     write_manifest(folder / MANIFEST, content)
-    return Store(folder, grid)
+    return Store(folder, grid, mend_outliers)
 
 
 def is_store(path: str | Path) -> bool:
@@ -132,7 +143,8 @@ def open_store(path: str | Path) -> Store:
             f"{folder / MANIFEST}: store format {content.get('format')!r}; this version reads "
             f"{STORE_FORMAT}. Ingest the files into a new store"
         )
-    return Store(folder, grid_from_dict(content.get("grid", {}), str(folder / MANIFEST)))
+    grid = grid_from_dict(content.get("grid", {}), str(folder / MANIFEST))
+    return Store(folder, grid, bool(content.get("mend_outliers", True)))
 
 
 def fingerprint(store: Store) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.quality import count_flags, prepare
 from quasarloop.read import content_digest, iter_spectra
 from quasarloop.spectra import Flag
-from quasarloop.store.files import create_store, read_shard, shard_path
+from quasarloop.store.files import Store, create_store, read_shard, shard_path
 from quasarloop.store.schema import FLUX_COLUMNS, STORE_FORMAT, schema_of, table_from_spectra
 
 __all__ = ["IngestReport", "IngestSummary", "ingest", "ingest_file"]
@@ -101,6 +101,7 @@ def ingest(
     store_dir: str | Path,
     grid: WaveGrid = LOG_GRID,
     *,
+    mend_outliers: bool = True,
     engine: Engine | None = None,
     on_file: Callable[[str, IngestReport | str], None] | None = None,
 ) -> IngestSummary:
@@ -110,6 +111,7 @@ def ingest(
         files: spectra of any known format.
         store_dir: the store; made if absent.
         grid: the bins of the whole store.
+        mend_outliers: give impossible pixels ivar 0 (`quality.prepare`), in the whole store.
         engine: where to work; this process by default.
         on_file: called with each path and its report (or what is wrong), as they come.
 
@@ -118,9 +120,10 @@ def ingest(
 
     Raises:
         GridError: the store has another grid.
+        DataFormatError: its outliers were treated in the other way.
         OutputError: the store cannot be written.
     """
-    store = create_store(store_dir, grid)
+    store = create_store(store_dir, grid, mend_outliers=mend_outliers)
     report = on_file or (lambda path, outcome: None)
     index = _Index.read(store.path / _INDEX)
     keys = {path: _file_key(path) for path in map(str, files)}
@@ -141,16 +144,14 @@ def ingest(
                 index.replace(keys[path], outcome, store.path)
             report(path, outcome)
 
-        done = run_tasks(
-            _ingest_task, todo, engine=engine, shared=(store.path, grid), on_result=keep
-        )
+        done = run_tasks(_ingest_task, todo, engine=engine, shared=store, on_result=keep)
     found = {path: outcomes[path] for path in keys if path in outcomes}
     failures = {path: text for path, text in found.items() if isinstance(text, str)}
     reports = tuple(entry for entry in found.values() if isinstance(entry, IngestReport))
     return IngestSummary(reports, failures | done.failures)
 
 
-def ingest_file(path: str | Path, store_dir: str | Path, grid: WaveGrid) -> IngestReport:
+def ingest_file(path: str | Path, store: Store) -> IngestReport:
     """Make the shard of one file, unless it is there; memory does not grow with its rows.
 
     Raises:
@@ -158,13 +159,13 @@ def ingest_file(path: str | Path, store_dir: str | Path, grid: WaveGrid) -> Inge
         OutputError: the shard cannot be written.
     """
     digest = content_digest(path)
-    name = _shard_name(digest, grid)
-    target = shard_path(Path(store_dir), name)
+    name = _shard_name(digest, store)
+    target = shard_path(store.path, name)
     if target.exists():
         flags = read_shard(target, with_flux=False).flags
         return IngestReport(str(path), name, len(flags), count_flags(flags), skipped=True)
     source = {"path": str(path), "content_sha256": digest}
-    schema = schema_of(grid, {"source": source, "versions": versions()})
+    schema = schema_of(store.grid, {"source": source, "versions": versions()})
     counts: Counter[str] = Counter()
     n_rows = 0
     target.parent.mkdir(exist_ok=True, parents=True)
@@ -173,24 +174,24 @@ def ingest_file(path: str | Path, store_dir: str | Path, grid: WaveGrid) -> Inge
         pq.ParquetWriter(temporary, schema, **_PARQUET_OPTIONS) as writer,
     ):
         for block in iter_spectra(path, _BLOCK_ROWS, masks=False):
-            rebinned = prepare(block, grid)
+            rebinned = prepare(block, store.grid, mend_outliers=store.mend_outliers)
             writer.write_table(table_from_spectra(rebinned, schema))
             counts.update(count_flags(rebinned.flags))
             n_rows += len(rebinned)
     return IngestReport(str(path), name, n_rows, dict(counts))
 
 
-def _ingest_task(path: str, shared: tuple[Path, WaveGrid]) -> IngestReport | str:
+def _ingest_task(path: str, store: Store) -> IngestReport | str:
     # A bad file is bad however often it is tried: it comes back as its message.
     try:
-        return ingest_file(path, *shared)
+        return ingest_file(path, store)
     except DataFormatError as exc:
         return str(exc)
 
 
-def _shard_name(digest: str, grid: WaveGrid) -> str:
-    content = json.dumps([digest, asdict(grid), STORE_FORMAT], sort_keys=True)
-    return sha256(content.encode()).hexdigest()[:_NAME_LENGTH]
+def _shard_name(digest: str, store: Store) -> str:
+    content = [digest, asdict(store.grid), store.mend_outliers, STORE_FORMAT]
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_NAME_LENGTH]
 
 
 def _file_key(path: str) -> str:

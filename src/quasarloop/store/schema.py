@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 # Raised whenever flags, normalising or columns change: shards of another number are made anew.
-STORE_FORMAT: Final = 1
+STORE_FORMAT: Final = 2
 
 FLUX_COLUMNS: Final = ("FLUX", "IVAR")
 _METADATA_KEY: Final = b"quasarloop"
