@@ -12,12 +12,13 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench slow redrock format clean help
+.PHONY: demo test check coverage bench slow redrock format clean help
 
 help:
 	@echo "make demo   install, simulate a sky, run the loop, print where the report is"
 	@echo "make test   install, run the tests"
 	@echo "make check  ruff, mypy --strict, import order"
+	@echo "make coverage  lines that tests run, by room: docs/development/coverage.md"
 	@echo "make bench  speed ratios side by side: JSON and a table under bench/"
 	@echo "make slow   long statistical tests, and the label-saving study"
 	@echo "make redrock  real redrock and desispec on simulated files"
@@ -42,6 +43,13 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_import_order.py tests/test_house_style.py
+
+# The table of docs/development/coverage.md; worker processes and commands count, too.
+coverage: $(STAMP)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n $(JOBS) -m "not slow and not bench"
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python studies/coverage_table.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks --out bench
