@@ -34,8 +34,9 @@ def context(folder: Path, n: int = 10) -> Context:
 
 def do(step: Step, where: Context) -> None:
     where.step_folder(step.name).mkdir(parents=True, exist_ok=True)
+    origin = step_origin(step, where)
     step.run(where)
-    finish_step(step, where)
+    finish_step(step, where, origin)
 
 
 def test_done_only_with_a_manifest(tmp_path):
@@ -44,7 +45,7 @@ def test_done_only_with_a_manifest(tmp_path):
     here.step_folder(FIRST.name).mkdir(parents=True)
     FIRST.run(here)
     assert step_state(FIRST, here)[0] is StepState.MISSING  # killed before the manifest
-    finish_step(FIRST, here)
+    finish_step(FIRST, here, step_origin(FIRST, here))
     assert step_state(FIRST, here) == (StepState.DONE, "")
     assert round_numbers(tmp_path) == [1]
 
@@ -75,6 +76,14 @@ def test_outside_files_count(tmp_path):
     file.unlink()
     with pytest.raises(CampaignError, match=r"named in campaign\.toml"):
         step_state(step, context(tmp_path))
+
+
+def test_a_file_that_changes_while_the_step_runs_makes_it_stale(tmp_path):
+    file = tmp_path / "truth.csv"
+    file.write_text("a")
+    step = Step("third", "", lambda _: file.write_text("b"), lambda _: {}, files=lambda _: [file])
+    do(step, context(tmp_path))
+    assert step_state(step, context(tmp_path)) == (StepState.STALE, "file truth.csv")
 
 
 def test_spectra_replaced_at_equal_size_are_noticed(tmp_path):

@@ -108,22 +108,26 @@ def _bring_up_to_date(
                 f"{question}. Run with --redo to make them again, or change it back"
             )
     news.on_step(context.round_number, step, place)
-    _begin(step, context)
+    origin = _begin(step, context)
     step.run(context)
-    finish_step(step, context)
+    finish_step(step, context, origin)
     _LOG.info("round %d: %s done", context.round_number, step.name)
 
 
-def _begin(step: Step, context: Context) -> None:
-    """Keep what an interrupted run of the same step left, wipe what another one did."""
+def _begin(step: Step, context: Context) -> dict[str, Any]:
+    """Keep what an interrupted run of the same step left, wipe what another one did.
+
+    Returns:
+        What the step's result depends on.
+    """
     folder = check_folder(context.step_folder(step.name))
     (folder / MANIFEST).unlink(missing_ok=True)
     origin, begun = step_origin(step, context), folder / _BEGUN
-    if begun.is_file() and read_manifest(begun) == origin:
-        return
-    shutil.rmtree(folder)
-    check_folder(folder)
-    write_manifest(begun, origin)
+    if not begun.is_file() or read_manifest(begun) != origin:
+        shutil.rmtree(folder)
+        check_folder(folder)
+        write_manifest(begun, origin)
+    return origin
 
 
 def _unjudged(step: Step, context: Context) -> tuple[StepState, str]:

@@ -114,8 +114,11 @@ def step_state(step: Step, context: Context) -> tuple[StepState, str]:
     return (StepState.STALE, _explain(changed, written, now)) if changed else (StepState.DONE, "")
 
 
-def finish_step(step: Step, context: Context) -> None:
-    """Write the manifest that makes a step done: options, inputs, versions, all its files."""
+def finish_step(step: Step, context: Context, origin: Mapping[str, Any]) -> None:
+    """Write the manifest that makes a step done: options, inputs, versions, all its files.
+
+    `origin` is that of before the step ran: an input changed meanwhile makes it stale.
+    """
     folder = context.step_folder(step.name)
     files = {
         str(path.relative_to(folder)): checksum(path)
@@ -127,7 +130,7 @@ def finish_step(step: Step, context: Context) -> None:
         {
             "step": step.name,
             "round": context.round_number,
-            "origin": step_origin(step, context),
+            "origin": dict(origin),
             "files": files,
             "versions": versions(),
         },

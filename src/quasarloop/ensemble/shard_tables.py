@@ -205,7 +205,8 @@ def _claim_folder(folder: Path, kind: Kind, plan: Mapping[str, Any]) -> None:
     if different:
         raise OutputError(
             f"{folder} holds {kind.name} that differ in {', '.join(different)}; give another "
-            "folder, or delete this one"
+            "folder, or delete this one. An earlier version may have begun it: what it began "
+            "cannot be finished by this one"
         )
     for torn in (*folder.glob(".*.parquet"), *folder.glob("*/.*.parquet")):
         torn.unlink()  # half-written when an earlier run was killed

@@ -159,7 +159,8 @@ def _claim(folder: Path, plan: Mapping[str, Any]) -> None:
     if different:
         raise OutputError(
             f"{folder} holds an ensemble that differs in {', '.join(different)}; give another "
-            "folder, or the same options to go on with it"
+            "folder, the same options to go on with it, or delete this one. An earlier version "
+            "may have begun it"
         )
 
 
