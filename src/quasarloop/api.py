@@ -31,6 +31,7 @@ from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
 from quasarloop.network.options import (
     RECOMMENDED,
+    SHIPPED,
     FinetuneOptions,
     PredictOptions,
     PresetOptions,
@@ -40,7 +41,7 @@ from quasarloop.network.predict import Predictor
 from quasarloop.network.training import TrainingResult
 from quasarloop.network.training import train as train_network
 from quasarloop.network.training_run import Rows
-from quasarloop.network.weights import SHIPPED, Weights, read_weights, weights_path
+from quasarloop.network.weights import Weights, read_weights, weights_path
 from quasarloop.query.options import KnownObjects, SelectionOptions, SomOptions
 from quasarloop.query.rerank import rerank as rank_anew
 from quasarloop.query.select import Selection

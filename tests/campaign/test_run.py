@@ -73,7 +73,9 @@ def config(rounds: int = 1, by: str = "oracle", **more) -> CampaignOptions:
             labelled=("../sky/first",),
             truth=("../sky/first/truth.csv",),
         ),
-        ensemble=EnsembleSection(networks=2, epochs=2, learning_rate=1e-3, filters=4),
+        ensemble=EnsembleSection(
+            kind="networks", start="", networks=2, epochs=2, learning_rate=1e-3, filters=4
+        ),
         map=MapSection(rows=4, columns=4, epochs=2),
         selection=SelectionSection(
             n=tuple(N_CHOSEN.values()), n_outliers=3, random_share=(0.5, 0.0)
@@ -84,7 +86,9 @@ def config(rounds: int = 1, by: str = "oracle", **more) -> CampaignOptions:
                 truth=("../sky/pool/truth.csv", "../sky/repeats/truth.csv"), unsure=0.2
             ),
         ),
-        training=TrainingSection(epochs=2, filters=4),
+        training=TrainingSection(
+            start="", epochs=2, learning_rate=3e-3, schedule="cosine", filters=4
+        ),
         evaluation=EvaluationSection(
             test=("../sky/test",),
             test_truth=("../sky/test/truth.csv",),
@@ -232,8 +236,11 @@ def test_todays_weights_are_the_reference_if_named(tmp_path, finished):
     [("", "T0"), ("old/dr1.h5", "dr1"), ("../last/rounds/02/networks/final.h5", "reference")],
 )
 def test_weights_before_are_never_called_as_those_that_leave(reference, label):
-    options = CampaignOptions(evaluation=EvaluationSection(reference=reference))
+    evaluation = EvaluationSection(reference=reference)
+    options = CampaignOptions(evaluation=evaluation, training=TrainingSection(start=""))
     assert label_before(options) == label
+    from_weights = CampaignOptions(evaluation=evaluation)
+    assert label_before(from_weights) == (label if reference else "start")
 
 
 def test_second_run_touches_nothing(finished):

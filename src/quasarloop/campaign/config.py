@@ -4,6 +4,7 @@ A section repeats the options of the classes it feeds (`like`); written here is 
 in a campaign.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,7 +15,13 @@ from quasarloop.artefacts import write_atomically
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.errors import CampaignError
 from quasarloop.grid import LOG_GRID
-from quasarloop.network.options import HoldOutOptions, PresetOptions, TrainingOptions
+from quasarloop.network.options import (
+    SHIPPED,
+    FinetuneOptions,
+    HoldOutOptions,
+    PresetOptions,
+    TrainingOptions,
+)
 from quasarloop.options import check_options, described_fields, like, option, options_from_dict
 from quasarloop.query.options import (
     RECOMMENDED_PER_CELL,
@@ -118,9 +125,18 @@ class LearningSection(_Section):
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleSection(LearningSection):
-    """The networks that vote."""
+    """The members that vote; what is below `warm_start` is for whole networks."""
 
-    networks: int = like(EnsembleOptions, "n_networks")
+    kind: Literal["heads", "networks"] = option(
+        "heads",
+        "heads: linear heads on one network, trained in seconds; networks: whole ones, from "
+        "nothing.",
+        source="ours, docs/label_saving.md; paper: networks",
+    )
+    start: str = option(
+        SHIPPED, "Weights that heads are put on: shipped, or a file; empty with kind networks."
+    )
+    networks: int = like(EnsembleOptions, "n_networks", 200, help="Members.", source="paper: 200")
     epochs: int = like(
         TrainingOptions,
         "epochs",
@@ -128,6 +144,14 @@ class EnsembleSection(LearningSection):
         source="ours: until more give no better votes; released code: 8 to 10, at 2e-4",
     )
     warm_start: bool = option(False, "Start each member from the same member of the round before.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.kind == "heads") != bool(self.start):
+            raise CampaignError(
+                f"ensemble.kind is {self.kind!r} and start is {self.start!r}; heads need weights "
+                "to start from (shipped, or a file), networks begin from nothing (start empty)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +185,8 @@ class SelectionSection(_Section):
     random_share: float | tuple[float, ...] = like(
         SelectionOptions,
         "random_share",
+        0.25,
+        source="ours: networks are judged on these, weighted back to the pool; paper: 0",
         help="Share of n drawn at random from all that are eligible; a list: one per round.",
     )
     per_cell: int = option(
@@ -201,7 +227,21 @@ class InspectionSection(_Section):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSection(LearningSection):
-    """The network that leaves the round."""
+    """The network that leaves the round; `preset`, `filters`, `dropout` count from nothing only."""
+
+    start: str = option(
+        SHIPPED, "Weights to begin from: shipped, or a file; empty: from nothing, as the paper."
+    )
+    how: Literal["best", "head", "finetune", "rehearse"] = option(
+        "best",
+        "From weights: head, a linear head on all of T; finetune, all layers trained on; rehearse, "
+        "with simulated spectra besides; best: all three, and the best leaves.",
+        source="docs/training.md",
+    )
+    epochs: int = like(FinetuneOptions, "epochs", source="ours, docs/training.md; paper: 100")
+    learning_rate: float = like(FinetuneOptions, "learning_rate")
+    schedule: Literal["constant", "cosine"] = like(FinetuneOptions, "schedule")
+    rehearsal: int = like(FinetuneOptions, "rehearsal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +260,7 @@ class EvaluationSection(_Section):
         high=1,
     )
     bootstraps: int = option(
-        0,
+        10,
         "Bootstraps of each smaller truth set to equal size.",
         source="paper, Fig. 6: 10",
         low=0,
@@ -288,10 +328,23 @@ def read_config(folder: str | Path, **overrides: Any) -> CampaignOptions:
         ) from exc
     except (OSError, UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as exc:
         raise CampaignError(f"{path}: not a readable TOML file ({exc})") from exc
+    _check_version(content, path)
     try:
         return options_from_dict(CampaignOptions, {**content, **overrides}, CampaignError)
     except CampaignError as exc:
         raise CampaignError(f"{path}: {exc}") from exc
+
+
+def _check_version(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse the file of a campaign that an earlier version began, which had one kind only."""
+    section = content.get("ensemble")
+    old = isinstance(section, Mapping) and "warm_start" in section and "kind" not in section
+    if old and (path.parent / "rounds").is_dir():
+        raise CampaignError(
+            f"{path} is of an earlier version, whose networks all began from nothing. To go on as "
+            'before, add kind = "networks" and start = "" to [ensemble], and start = "" to '
+            "[training]; what is done stays done"
+        )
 
 
 def _without_cascade(content: dict[str, Any]) -> dict[str, Any]:

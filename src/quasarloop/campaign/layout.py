@@ -14,9 +14,11 @@ from quasarloop.campaign.ledger import active_truth, read_ledger
 from quasarloop.campaign.state import Context
 from quasarloop.classes import ThresholdOptions, Thresholds
 from quasarloop.engine import Engine
+from quasarloop.errors import WeightsError
 from quasarloop.grid import grid_named
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.options import PresetOptions, TrainingOptions
+from quasarloop.network.options import SHIPPED, PresetOptions, TrainingOptions
+from quasarloop.network.weights import Weights, read_weights, weights_path
 from quasarloop.options import common_options
 from quasarloop.read import read_truths
 from quasarloop.spectra import RebinnedSpectra
@@ -36,6 +38,8 @@ __all__ = [
     "seed_number",
     "seed_of",
     "spectra_of_truth",
+    "start_files",
+    "start_weights",
     "store_folder",
     "test_store",
     "thresholds_of",
@@ -74,6 +78,29 @@ def training_of(section: LearningSection, config: CampaignOptions) -> TrainingOp
     """Return how they learn; the last epoch is kept, so that no label is spent on stopping."""
     threshold = thresholds_of(config).over(Thresholds()).confidence
     return common_options(TrainingOptions, section, threshold=threshold)
+
+
+def start_files(context: Context, start: str) -> list[Path]:
+    """Return the weights file a section names as its start; none for an empty one."""
+    if not start:
+        return []
+    return [weights_path(start) if start == SHIPPED else context.folder / start]
+
+
+def start_weights(context: Context, start: str) -> Weights:
+    """Read the weights a section names as its start.
+
+    Raises:
+        WeightsError: not a weights file, or on another grid than the campaign's.
+    """
+    (path,) = start_files(context, start)
+    weights, grid = read_weights(path), grid_named(context.config.data.grid)
+    if not weights.config.grid.matches(grid):
+        raise WeightsError(
+            f"{path} reads a {weights.config.grid.describe()}, the campaign has a "
+            f"{grid.describe()}; set grid under [data], or start from other weights"
+        )
+    return weights
 
 
 def thresholds_of(config: CampaignOptions) -> ThresholdOptions:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -17,15 +17,24 @@ Folder = Annotated[Path, typer.Argument(help="The campaign's folder.")]
 
 
 @app.command()
-def init(folder: Folder) -> None:
+def init(
+    folder: Folder,
+    recipe: Annotated[
+        Literal["quasarloop", "paper"],
+        typer.Option(help="Settings to write: ours, or those of Green et al. 2025."),
+    ] = "quasarloop",
+) -> None:
     """Make a campaign folder with a commented campaign.toml to fill in.
+
+    Ours begins from the weights of the package; the paper's trains all networks from nothing.
 
     Example: [bold]quasarloop campaign init my-campaign[/]
     """
     from quasarloop.campaign.config import CONFIG_NAME
+    from quasarloop.campaign.recipes import recipe as recipe_named
     from quasarloop.campaign.run import Campaign
 
-    Campaign.create(folder)
+    Campaign.create(folder, recipe_named(recipe))
     typer.echo(f"edit {folder / CONFIG_NAME}, then: quasarloop campaign run {folder}")
 
 

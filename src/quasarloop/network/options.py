@@ -17,6 +17,7 @@ from quasarloop.options import check_options, like, option
 __all__ = [
     "DEVICES",
     "RECOMMENDED",
+    "SHIPPED",
     "Device",
     "FinetuneOptions",
     "HoldOutOptions",
@@ -75,6 +76,9 @@ def plateau_drops(losses: Sequence[float]) -> int:
             drops, waited = drops + 1, 0
     return drops
 
+
+# What options call the weights that come with the package.
+SHIPPED: Final = "shipped"
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DEVICES: Final[tuple[str, ...]] = get_args(Device)

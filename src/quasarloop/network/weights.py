@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +25,9 @@ from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5, read_note
 from quasarloop.network.keras_layout import array_shapes, module_places
 from quasarloop.network.keras_reading import FileFacts, interpret
 from quasarloop.network.model import LineFinder
-from quasarloop.network.options import Offsets, PredictOptions
+from quasarloop.network.options import SHIPPED, Offsets, PredictOptions
 
 __all__ = [
-    "SHIPPED",
     "Weights",
     "default_weights_path",
     "from_module",
@@ -39,9 +38,6 @@ __all__ = [
     "weights_path",
     "write_weights",
 ]
-
-# What options call the weights that come with the package.
-SHIPPED: Final = "shipped"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,10 @@
-"""Train the ensemble on T, and let it vote on U (paper, Section 3, steps 2 and 3)."""
+"""Train the ensemble on T, and let it vote on U (paper, Section 3, steps 2 and 3).
 
-from collections.abc import Mapping
+Heads on given weights are trained in seconds, on the features of one pass of these weights over U;
+the pass is kept beside the store, for all rounds.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,16 +17,21 @@ from quasarloop.campaign.layout import (
     pool_store,
     seed_number,
     spectra_of_truth,
+    start_files,
+    start_weights,
+    thresholds_of,
     training_of,
 )
 from quasarloop.campaign.ledger import active_truth
 from quasarloop.campaign.state import Context, Step
 from quasarloop.classes import Thresholds
+from quasarloop.ensemble.features import make_features
 from quasarloop.ensemble.manifest import open_ensemble
 from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.ensemble.train import train_ensemble
+from quasarloop.ensemble.train_heads import train_heads
 from quasarloop.ensemble.vote import vote
-from quasarloop.network.labelled import label_spectra
+from quasarloop.network.labelled import TrainingData, label_spectra
 
 __all__ = ["ENSEMBLE", "VOTES"]
 
@@ -33,6 +42,9 @@ def _run(context: Context) -> None:
     truth = active_truth(ledger_before(context), with_borrowed=first)
     data, counts = label_spectra(spectra_of_truth(context), truth)
     context.report(f"T: {counts.describe()}")
+    if section.kind == "heads":
+        _train_heads(context, data)
+        return
     earlier = (
         None
         if first or not section.warm_start
@@ -54,12 +66,55 @@ def _run(context: Context) -> None:
     )
 
 
+def _train_heads(context: Context, data: TrainingData) -> None:
+    section = context.config.ensemble
+    weights = start_weights(context, section.start)
+    decision = thresholds_of(context.config).over(weights.thresholds)
+    features = make_features(
+        weights,
+        pool_store(context),
+        high_z_min=decision.high_z_min,
+        engine=engine_of(context),
+        on_progress=_progress(context, "passed through the network"),
+    )
+    train_heads(
+        data,
+        weights,
+        context.step_folder("ensemble"),
+        n_heads=section.networks,
+        seed=seed_number(context, Stream.ENSEMBLE),
+        standard=features.standard(),
+    )
+
+
+def _progress(context: Context, what: str) -> Callable[[int], None]:
+    """Return what counts spectra and reports their number."""
+    done, total = 0, pool_store(context).n_rows
+
+    def progress(n: int) -> None:
+        nonlocal done
+        done += n
+        context.report(f"{done} of {total} spectra {what}")
+
+    return progress
+
+
+def _ensemble_options(config: CampaignOptions) -> Mapping[str, Any]:
+    section = asdict(config.ensemble)
+    if config.ensemble.kind == "heads":
+        return {name: section[name] for name in ("kind", "networks")} | {"seed": config.seed}
+    # As recorded when there were no heads, so that what is done stays done.
+    own = {name: value for name, value in section.items() if name not in ("kind", "start")}
+    return {**own, "seed": config.seed}
+
+
 ENSEMBLE = Step(
     "ensemble",
     "Train the ensemble",
     _run,
-    lambda config: {**asdict(config.ensemble), "seed": config.seed},
+    _ensemble_options,
     needs=("ingest",),
+    files=lambda context: start_files(context, context.config.ensemble.start),
 )
 
 
@@ -67,13 +122,7 @@ def _vote(context: Context) -> None:
     members, store = open_ensemble(context.step_folder("ensemble")), pool_store(context)
     out, engine = context.step_folder("votes"), engine_of(context)
     options = VoteOptions(context.config.evaluation.threshold)
-    done = 0
-
-    def progress(n: int) -> None:
-        nonlocal done
-        done += n
-        context.report(f"{done} of {store.n_rows} spectra voted on")
-
+    progress = _progress(context, "voted on")
     vote(members, store, out, options=options, engine=engine, on_progress=progress)
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import read_manifest, write_manifest
-from quasarloop.campaign.layout import configured_truth, network_of, test_store, thresholds_of
+from quasarloop.campaign.layout import configured_truth, test_store, thresholds_of
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, validation_data
 from quasarloop.classes import Thresholds
@@ -84,10 +84,10 @@ def _run(context: Context) -> None:
 
 def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
     """Measure how redshifts clump in the boxes, network by network; too few found: left out."""
-    network = network_of(context.config.training, context.config)
-    lines = [line for line in network.lines if not line.is_bal]
     found = {}
     for name, rows, confidence, z in _predictions(context, sample):
+        network = read_weights(context.step_folder("networks") / f"{name}.h5").config
+        lines = [line for line in network.lines if not line.is_bal]
         thresholds = _thresholds(context, name)
         best = best_lines(confidence, z, thresholds.n_lines)
         right = thresholds.is_quasar(best.confidence) & (

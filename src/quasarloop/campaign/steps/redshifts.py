@@ -17,6 +17,7 @@ from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import engine_of, store_folder, truth_set
 from quasarloop.campaign.state import Context, Step
+from quasarloop.campaign.steps.candidates import START
 from quasarloop.campaign.steps.networks import FINAL, set_name
 from quasarloop.catalogue.classify import ClassifyOptions, classify_to_file
 from quasarloop.engine import run_tasks
@@ -68,7 +69,9 @@ def read_outputs(context: Context) -> Outputs:
 
 def label_before(config: CampaignOptions) -> str:
     """Return what the weights before are called: as their file, but never as those that leave."""
-    name = Path(config.evaluation.reference).stem or set_name(0)
+    name = Path(config.evaluation.reference).stem or (
+        START if config.training.start else set_name(0)
+    )
     return name if name != FINAL else "reference"
 
 
@@ -95,7 +98,7 @@ def _run(context: Context) -> None:
     folder, config = context.step_folder("redshifts"), context.config
     stores = [store_folder(context, name) for name in ("pool", "test")]
     networks = context.step_folder("networks")
-    before = [*_files(context), networks / f"{set_name(0)}.h5"][0]
+    before = [*_files(context), networks / f"{label_before(config)}.h5"][0]
     work = _Work(
         stores=tuple(store for store in stores if is_store(store)),
         weights={BEFORE: before, FINAL: networks / f"{FINAL}.h5"},

@@ -1,0 +1,165 @@
+"""A campaign that begins from weights: heads vote, and of several networks the best leaves."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.campaign.test_run import begin, config, killed, results, simulate, start
+
+from quasarloop.artefacts import read_manifest
+from quasarloop.campaign.config import (
+    CampaignOptions,
+    EnsembleSection,
+    TrainingSection,
+    config_text,
+    read_config,
+    write_config,
+)
+from quasarloop.campaign.recipes import recipe
+from quasarloop.campaign.run import campaign_status, run_campaign
+from quasarloop.campaign.state import StepState
+from quasarloop.errors import CampaignError, WeightsError
+from quasarloop.network.config import preset
+from quasarloop.network.model import LineFinder
+from quasarloop.network.weights import from_module, read_weights, write_weights
+
+HEADS = 12
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sky")
+    simulate(folder / "pool", 150, seed=1)
+    simulate(folder / "repeats", 20, seed=4, exposures=2)
+    simulate(folder / "first", 60, seed=2)
+    simulate(folder / "test", 60, seed=3)
+    return folder
+
+
+def from_weights(**changes) -> CampaignOptions:
+    """Heads on the shipped weights; all candidates."""
+    options = config(rounds=2)
+    return replace(
+        options,
+        ensemble=EnsembleSection(networks=HEADS),
+        training=TrainingSection(epochs=1, rehearsal=1),
+        selection=replace(options.selection, random_share=(0.5, 0.4)),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, sky):
+    folder = begin(tmp_path_factory.mktemp("finished"), sky, from_weights())
+    assert start(folder).wait(timeout=1200) == 0
+    return folder
+
+
+def test_every_truth_set_has_a_head_and_the_newest_all_candidates(finished):
+    for number in (1, 2):
+        networks = finished / "rounds" / f"{number:02d}" / "networks"
+        sizes = read_manifest(networks / "sets.json")["sizes"]
+        sets = [f"T{k}" for k in range(number + 1)]
+        assert set(sizes) == {"start", *sets, "random", "finetune", "rehearse", "final"}
+        assert sizes["start"] == 0
+        assert sizes["finetune"] == sizes["rehearse"] == sizes[sets[-1]]
+        assert (networks / "T0-bootstrap-1.h5").is_file()
+        found = read_manifest(networks / "candidates.json")
+        assert set(found["scores"]) == {"head", "finetune", "rehearse"}
+        leaves = found["leaves"]
+        final = read_weights(networks / "final.h5")
+        assert ("head" in final.provenance) == (leaves == "head")
+        if leaves != "head":
+            assert final.provenance["n_training_rows"] == sizes["final"]
+
+
+def test_heads_share_the_trunk_and_start_is_as_it_was_given(finished):
+    networks = finished / "rounds" / "02" / "networks"
+    first, head = (read_weights(networks / f"{name}.h5") for name in ("start", "T2"))
+    changed = {
+        name for name in first.arrays if not np.array_equal(first.arrays[name], head.arrays[name])
+    }
+    assert changed == {f"fc_box_{i}/{part}" for i in range(6) for part in ("kernel", "bias")}
+    assert head.thresholds == first.thresholds
+
+
+def test_features_are_made_once_for_all_rounds(finished):
+    (features,) = (finished / "stores" / "pool" / "features").iterdir()
+    votes = finished / "rounds" / "02" / "votes" / "votes.json"
+    assert (features / "features.json").stat().st_mtime_ns < votes.stat().st_mtime_ns
+    assert read_manifest(votes)["n_networks"] == HEADS
+
+
+def test_candidates_are_judged_on_random_labels_weighted_back(finished):
+    found = read_manifest(finished / "rounds" / "02" / "networks" / "candidates.json")
+    assert found["weighted"]
+    assert (
+        0
+        < found["n_labels"]
+        <= read_manifest(finished / "rounds" / "02" / "networks" / "sets.json")["validation"]
+    )
+
+
+def test_killed_campaign_with_heads_ends_with_the_same_bytes(tmp_path, sky, finished):
+    folder = begin(tmp_path, sky, from_weights())
+    assert killed(folder, 12.0)
+    killed(folder, 20.0)
+    assert start(folder).wait(timeout=1200) == 0
+    ours, theirs = results(folder), results(finished)
+    assert [name for name in theirs if ours.get(name) != theirs[name]] == []
+    assert set(ours) == set(theirs)
+
+
+def test_other_weights_make_stale_what_depends_on_them(tmp_path, finished):
+    folder = tmp_path / "campaign"
+    shutil.copytree(finished, folder)
+    shutil.copytree(finished.parent / "sky", tmp_path / "sky")
+    network = preset("green2025", n_filters=4)
+    write_weights(from_module(LineFinder(network).eval()), tmp_path / "others.h5")
+    options = from_weights()
+    changed = replace(options, ensemble=replace(options.ensemble, start="../others.h5"))
+    write_config(folder, changed)
+    states = {(number, step.name): state for number, step, state, _ in campaign_status(folder)}
+    assert states[1, "ingest"] is StepState.DONE
+    assert states[1, "ensemble"] is StepState.STALE
+
+
+def test_weights_on_another_grid_are_refused(tmp_path, sky):
+    options = from_weights()
+    folder = begin(tmp_path, sky, replace(options, data=replace(options.data, grid="linear")))
+    with pytest.raises(WeightsError, match="set grid under"):
+        run_campaign(folder)
+
+
+@pytest.mark.parametrize(("kind", "start_from"), [("heads", ""), ("networks", "shipped")])
+def test_kind_and_start_must_fit(kind, start_from):
+    with pytest.raises(CampaignError, match="heads need weights to start from"):
+        EnsembleSection(kind=kind, start=start_from)
+
+
+def test_recipe_of_the_paper_is_complete(tmp_path):
+    paper = recipe("paper")
+    write_config(tmp_path, paper)
+    assert read_config(tmp_path) == paper
+    assert (paper.ensemble.kind, paper.ensemble.start, paper.training.start) == ("networks", "", "")
+    assert (paper.ensemble.networks, paper.ensemble.filters) == (200, 100)
+    assert (paper.selection.score, paper.selection.draw, paper.selection.n) == (
+        "entropy",
+        "top",
+        1000,
+    )
+    assert (paper.selection.per_cell, paper.selection.random_share) == (0, 0.0)
+    assert (paper.map.rows, paper.map.columns, paper.map.percentile) == (45, 45, 15.0)
+    assert (paper.evaluation.threshold, paper.evaluation.bootstraps) == (0.95, 10)
+    assert paper.training.epochs == 100
+    assert recipe("quasarloop") == CampaignOptions()
+
+
+def test_campaign_of_an_earlier_version_is_told_how_to_go_on(tmp_path):
+    text = config_text(CampaignOptions()).replace('kind = "heads"\n', "")
+    (tmp_path / "campaign.toml").write_text(text)
+    read_config(tmp_path)  # nothing was done with it yet
+    (tmp_path / "rounds").mkdir()
+    with pytest.raises(CampaignError, match=r'add kind = "networks" and start = ""'):
+        read_config(tmp_path)
