@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
+SIMULATE = $(BIN)/quasarloop simulate --templates $(TEMPLATES) --workers $(JOBS)
 
 # One thread per process: the work is spread over processes (measured faster, see docs/).
 export OMP_NUM_THREADS ?= 1
@@ -58,17 +59,17 @@ bench: $(STAMP)
 slow: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) -m "slow" --timeout 0
 	# The label-saving study: runs that docs/label_saving_runs.jsonl lacks, then page and figure.
-	$(BIN)/quasarloop simulate --out study/sky --objects 24000 --seed 21 --workers $(JOBS)
-	$(BIN)/quasarloop ingest study/sky --store study/skystore --workers $(JOBS)
-	$(BIN)/quasarloop simulate --out study/poor --objects 1500 --seed 22 --format sdss \
-		--population studies/poor_first_t.toml --workers $(JOBS)
-	$(BIN)/quasarloop ingest study/poor --store study/poorstore --workers $(JOBS)
-	$(BIN)/python studies/label_saving.py run --store study/skystore --truth study/sky/truth.csv \
-		--poor-store study/poorstore --poor-truth study/poor/truth.csv --seeds 5 --skies alike poor \
-		--arms "random labels" "the loop" "the loop, growing rounds" "the loop without the map"
-	$(BIN)/python studies/label_saving.py run --store study/skystore --truth study/sky/truth.csv \
-		--poor-store study/poorstore --poor-truth study/poor/truth.csv --seeds 5 --skies rare \
-		--arms "random labels" "the loop, growing rounds"
+	test -d "$(TEMPLATES)" || { echo "set TEMPLATES to a folder of redrock templates"; exit 1; }
+	$(SIMULATE) --out study/sky --objects 24000 --seed 21 --population studies/no_blends.toml
+	$(SIMULATE) --out study/rare --objects 48000 --seed 23 --population studies/rare_quasars.toml
+	$(SIMULATE) --out study/poor --objects 1500 --seed 22 --format sdss \
+		--population studies/poor_first_t.toml
+	for sky in sky rare poor; do \
+		$(BIN)/quasarloop ingest study/$$sky --store study/$$sky/store --workers $(JOBS) || exit 1; done
+	$(BIN)/python studies/label_saving.py run --sky study/sky --poor study/poor --cases alike poor
+	$(BIN)/python studies/label_saving.py run --sky study/rare --poor study/poor --cases rare
+	test -z "$(QUASARLOOP_SHARED)" || \
+		$(BIN)/python studies/label_saving_real.py --data $(QUASARLOOP_SHARED)/data
 	$(BIN)/python studies/label_saving.py page
 
 # Real redrock and desispec read our files; they live in an environment of their own.

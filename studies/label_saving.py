@@ -1,327 +1,163 @@
-"""Measure how many labels the loop saves against random ones, on three simulated skies.
+"""Measure how many labels the loop saves, against random ones and against the paper's way.
 
-    quasarloop simulate --out sky --objects 24000 --seed 21
-    quasarloop ingest sky --store skystore
-    quasarloop simulate --out poor --objects 1500 --seed 22 --format sdss \
+    quasarloop simulate --out sky --objects 24000 --seed 21 --templates $TEMPLATES \
+        --population studies/no_blends.toml
+    quasarloop simulate --out rare --objects 48000 --seed 23 --templates $TEMPLATES \
+        --population studies/rare_quasars.toml
+    quasarloop simulate --out poor --objects 1500 --seed 22 --templates $TEMPLATES --format sdss \
         --population studies/poor_first_t.toml
-    quasarloop ingest poor --store poorstore
-    python studies/label_saving.py run --store skystore --truth sky/truth.csv \
-        --poor-store poorstore --poor-truth poor/truth.csv
+    quasarloop ingest sky --store sky/store        # and so on
+    python studies/label_saving.py run --sky sky --poor poor --cases alike poor
+    python studies/label_saving.py run --sky rare --poor poor --cases rare
     python studies/label_saving.py page
 
 The runs of docs/label_saving.md are in docs/label_saving_runs.jsonl, the default of --out: the
-same command adds those still missing. A run is one seed of one sky and one way of choosing.
+same command adds those still missing, `missing` lists them. A run is one seed of one case and arm.
 
-Sky "alike": the first truth table T is drawn from the survey itself. Sky "poor": T comes from
-another survey, see studies/poor_first_t.toml. Sky "rare": the same T, and few quasars. Every seed
-draws T, a pool and a test set; the loop trains an ensemble on T, lets it vote on the pool, chooses
-with the code of ``quasarloop select``, gets true labels, and goes round again. After 300 and 600
-labels, networks trained from nothing on all labels are judged on the test set. Random labels are
-judged with up to four times as many.
+Every seed draws a first T of 100 labels and a pool of 10,000 objects; all other objects are judged.
+Case "alike": T is drawn from the survey itself. "poor": T is of another survey, see
+studies/poor_first_t.toml. "rare": the same T, and 8 % of the targets are quasars. An arm is a way
+of training and a way of choosing labels; the weights that ship are the start of all but "nothing".
 """
 
 import argparse
 import itertools
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from label_saving_page import (
-    LOW_PURITY,
-    figure,
-    fill,
-    merged,
-    search_table,
-    table,
-    untouched_table,
-)
-from label_saving_skies import SKIES, SMALL, Draw, Setting, draw_sets, joined, read_labelled
-from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote
-from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
-from quasarloop.ensemble.vote import apply_members
-from quasarloop.ensemble.votes import VoteRule
+from label_saving_arms import Arm, Draw, Labelled, chosen, judged
+from label_saving_page import merged, write_page
+from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import completeness_at_purity
-from quasarloop.network.config import preset
-from quasarloop.network.labelled import TrainingData
-from quasarloop.network.options import TrainingOptions
-from quasarloop.network.predict import Predictor
-from quasarloop.network.training import train
-from quasarloop.network.training_run import Rows
-from quasarloop.query.options import KnownObjects, SelectionOptions
-from quasarloop.query.select import select
-from quasarloop.query.votes_input import read_votes_table
-from score_table import (
-    PURITIES,
-    World,
-    load_world,
-    note,
-    read_runs,
-    training_data,
-    write_votes,
-)
-from score_table import Split as Votable
+from quasarloop.network.labelled import label_spectra
+from quasarloop.network.weights import Weights, default_weights_path, read_weights
+from quasarloop.quality import REFUSED
+from quasarloop.read import read_truth
+from quasarloop.store import iter_store, open_store
 
-RANDOM, LOOP, NO_MAP = "random labels", "the loop", "the loop without the map"
-GROWING = "the loop, growing rounds"
-DOUBLING = (1 / 4, 1 / 4, 1 / 2, 1)  # 75, 75, 150 and 300 labels
-BALANCED = {Vote.NOT_QSO: 0.5, Vote.LOW_Z: 0.25, Vote.HIGH_Z: 0.25}
-# The loop labels at most one of so many objects of its pool: a pool nearly used up is no choice.
-# Nor is chance judged with more labels than one of two.
-LEAST_POOL, LEAST_POOL_OF_CHANCE = 6, 2
-# Options of the choice, and of the study: "map": False leaves out all that the map does, "rounds"
-# are the labels of each as parts of the usual ones, "scouts" makes the first round random,
-# "forget_first" leaves the first T out of all training.
-OF_THE_STUDY = ("map", "rounds", "scouts", "forget_first")
-ARMS: dict[str, dict[str, Any]] = {
-    RANDOM: {"score": "random", "map": False},
-    LOOP: {"score": "soft_entropy", "per_cell": 2},
-    NO_MAP: {"score": "soft_entropy", "map": False},
-    GROWING: {"score": "soft_entropy", "per_cell": 2, "scouts": True, "rounds": DOUBLING},
-}
-# What else was tried, on fewer seeds.
-SEARCH: dict[str, dict[str, Any]] = {
-    "mutual_information alone": {"score": "mutual_information"},
-    "mutual_information alone, without the map": {"score": "mutual_information", "map": False},
-    "entropy": {"score": "entropy"},
-    "soft_entropy": {"score": "soft_entropy"},
-    "mutual_information, at most 2 per cell": {"score": "mutual_information", "per_cell": 2},
-    "mutual_information, half random": {"score": "mutual_information", "random_share": 0.5},
-    "mutual_information, half predicted not quasars": {
-        "score": "mutual_information",
-        "class_shares": BALANCED,
-    },
-    "mutual_information, drawn in proportion": {
-        "score": "mutual_information",
-        "draw": "proportional",
-    },
-    "growing rounds, no scouts": {"score": "soft_entropy", "per_cell": 2, "rounds": DOUBLING},
-    "random labels, first T left out": {"score": "random", "map": False, "forget_first": True},
-    "mutual_information, spread by distance": {"score": "mutual_information", "spread": True},
+CASES: Final = ("alike", "poor", "rare")
+FIRST, POOL = 100, 10_000
+RANDOM_LABELS: Final = (0, 100, 200, 300, 600, 1200, 2400, 3600)
+ROUNDS: Final = (100, 100, 100, 300)
+# Networks from nothing take minutes each: fewer numbers of labels, larger rounds.
+FEW_RANDOM_LABELS: Final = (0, 300, 600, 1200, 2400, 3600)
+LARGE_ROUNDS: Final = (300, 300, 600, 1200, 1200)
+
+ARMS: Final = {
+    "no label": Arm("none", "random", (0,)),
+    "no label, adapted": Arm("adapt", "random", (0,)),
+    "heads, random": Arm("heads", "random", RANDOM_LABELS),
+    "heads, ours": Arm("heads", "ours", ROUNDS, 0.2),
+    "heads, ours, quasar or not": Arm("heads", "qso", ROUNDS, 0.2),
+    "heads, ours, nothing at random": Arm("heads", "ours", ROUNDS),
+    "heads, the paper's choice": Arm("heads", "paper", ROUNDS),
+    "fine-tuned, random": Arm("finetune", "random", (0, 300, 1200, 3600)),
+    "fine-tuned, ours": Arm("finetune", "ours", ROUNDS, 0.2),
+    "the network that leaves": Arm("leaves", "ours", ROUNDS, 0.2),
+    "from nothing, random": Arm("nothing", "random", FEW_RANDOM_LABELS),
+    "from nothing, the paper's choice": Arm("nothing", "paper", LARGE_ROUNDS),
 }
 
 
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("run", "table", "page"))
-    parser.add_argument("--store", type=Path)
-    parser.add_argument("--truth", type=Path)
-    parser.add_argument("--poor-store", type=Path)
-    parser.add_argument("--poor-truth", type=Path)
+    parser.add_argument("what", choices=("run", "missing", "page"))
+    parser.add_argument("--sky", type=Path, help="folder of truth.csv and store")
+    parser.add_argument("--poor", type=Path, help="the same, of the survey of a poor first T")
+    parser.add_argument("--weights", type=Path, default=default_weights_path())
     parser.add_argument("--out", type=Path, default=Path("docs/label_saving_runs.jsonl"))
     parser.add_argument("--page", type=Path, default=Path("docs/label_saving.md"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/label_saving.png"))
-    parser.add_argument("--skies", nargs="*", default=SKIES, choices=SKIES)
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=[*ARMS, *SEARCH])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--judges", type=int, default=1, help="networks judged, averaged")
-    parser.add_argument("--small", action="store_true", help="sizes of the test")
-    parser.add_argument("--minutes", type=float, default=60, help="begin no run after so many")
+    parser.add_argument("--cases", nargs="*", default=CASES, choices=CASES)
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(range(5)))
     options = parser.parse_args()
-    if options.what == "table":
-        sys.stdout.write(table(merged(read_runs(options.out))))
-    elif options.what == "page":
-        runs = merged(read_runs(options.out))
-        main_runs = [run for run in runs if run["arm"] in ARMS]
-        # Ways of choosing are compared on the same seeds, or the seeds would decide.
-        seeds = {run["seed"] for run in runs if run["arm"] not in ARMS}
-        tried = [run for run in runs if run["seed"] in seeds or not seeds]
-        figure(main_runs, options.figure)
-        others = search_table(tried) + "\n" + untouched_table(main_runs, seeds)
-        fill(options.page, {"table": table(main_runs), "tried": others})
+    if options.what == "page":
+        write_page(merged(read_runs(options.out)), options.page, options.figure)
+    elif options.what == "missing":
+        for case, seed, arm, labels in missing(options):
+            sys.stdout.write(f"{case} {seed} {arm}: {', '.join(map(str, labels))} labels\n")
     else:
         torch.set_num_threads(1)
-        run(options, replace(SMALL if options.small else Setting(), judges=options.judges))
+        run(options)
 
 
-def run(options: argparse.Namespace, setting: Setting) -> None:
-    """Make the runs that are not there yet, seed after seed."""
-    start = time.perf_counter()
-    runs = merged(read_runs(options.out))
-    done = {(r["sky"], r["seed"], r["arm"]): set(r["labels"]) for r in runs}
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    with tempfile.TemporaryDirectory() as name:
-        world = load_world(options, Path(name))
-        poor = read_labelled(options.poor_store, options.poor_truth)
-        note("sky read and mapped", start)
-        for seed, arm, sky in itertools.product(seeds, options.arms, options.skies):
-            draw = draw_sets(world, poor, sky, seed, setting)
-            missing = missing_labels(arm, len(draw.pool), done.get((sky, seed, arm)), setting)
-            if not missing or time.perf_counter() - start > 60 * options.minutes:
-                continue
-            record = {"sky": sky, "seed": seed, "arm": arm}
-            record |= one_arm(world, draw, arm, setting, missing)
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Read the runs made so far."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def missing(options: argparse.Namespace) -> Iterator[tuple[str, int, str, list[int]]]:
+    """Give case, seed, arm and the numbers of labels that are not judged yet."""
+    done = {(r["case"], r["seed"], r["arm"]): r["labels"] for r in merged(read_runs(options.out))}
+    for seed, arm, case in itertools.product(options.seeds, options.arms, options.cases):
+        labels = labels_of(ARMS[arm])
+        left = [n for n in labels if n not in done.get((case, seed, arm), [])]
+        if left:
+            yield case, seed, arm, left
+
+
+def labels_of(arm: Arm) -> list[int]:
+    """Return after how many labels an arm is judged."""
+    return list(arm.labels if arm.choice == "random" else np.cumsum(arm.labels).tolist())
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the runs that are not there yet; each number of labels of random ones by itself."""
+    weights = read_weights(options.weights)
+    sky, poor = (read_labelled(folder, weights) for folder in (options.sky, options.poor))
+    for case, seed, arm, left in missing(options):
+        draw = draw_sets(sky, poor, case, seed)
+        steps = [[n] for n in left] if ARMS[arm].choice == "random" else [left]
+        for labels in steps:
+            start = time.perf_counter()
+            record = {"case": case, "seed": seed, "arm": arm, **one_run(draw, ARMS[arm], labels)}
             with options.out.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(record) + "\n")
-            note(f"{sky} {seed} {arm}: {[round(np.mean(v), 3) for v in record['at_0.99']]}", start)
+            took = f"{time.perf_counter() - start:.0f} s"
+            print(case, seed, arm, labels, record["at_0.99"], took, file=sys.stderr, flush=True)
 
 
-def missing_labels(arm: str, pool: int, done: set[int] | None, setting: Setting) -> list[int]:
-    """Return after how many labels an arm is still to be judged.
-
-    Random labels need no rounds, so single numbers of them can be added; the loop is all or none.
-    """
-    if is_random(arm):
-        least = (
-            1 if choice_of(arm).get("forget_first") else 0
-        )  # nothing to train on teaches nothing
-        wanted = [n for n in setting.random_labels() if least <= n <= pool / LEAST_POOL_OF_CHANCE]
-        return [n for n in wanted if n not in (done or set())]
-    spent = np.cumsum(rounds_of(arm, setting)).tolist()
-    most = pool / LEAST_POOL
-    return [] if done else [n for n in spent if n in setting.random_labels() and n <= most]
+def read_labelled(folder: Path, weights: Weights) -> Labelled:
+    """Read all spectra of a survey that could be chosen and have a label that trains."""
+    parts = iter_store(open_store(folder / "store"))
+    usable = (part[np.flatnonzero((part.flags & int(REFUSED)) == 0)] for part in parts)
+    return Labelled(label_spectra(usable, read_truth(folder / "truth.csv"))[0], weights)
 
 
-def is_random(arm: str) -> bool:
-    """Whether chance alone chooses."""
-    return bool(choice_of(arm)["score"] == "random")
+def draw_sets(sky: Labelled, poor: Labelled, case: str, seed: int) -> Draw:
+    """Draw the first T, the pool, and what is judged; disjoint."""
+    rows = np.random.default_rng([seed, 1]).permutation(len(sky.data))
+    first, pool, test = np.split(rows, [FIRST, FIRST + POOL])
+    if case == "alike":
+        return Draw(sky, first, pool, test, sky, seed)
+    other = np.random.default_rng([seed, 2]).permutation(len(poor.data))[:FIRST]
+    return Draw(poor, other, pool, test, sky, seed)
 
 
-def choice_of(arm: str) -> dict[str, Any]:
-    """Return the options of a way of choosing."""
-    return ARMS.get(arm) or SEARCH[arm]
-
-
-def rounds_of(arm: str, setting: Setting) -> list[int]:
-    """Return the labels of each round."""
-    parts = choice_of(arm).get("rounds", [1] * setting.rounds)
-    return [round(part * setting.per_round) for part in parts]
-
-
-def one_arm(
-    world: World, draw: Draw, arm: str, setting: Setting, judge_at: list[int]
-) -> dict[str, Any]:
+def one_run(draw: Draw, arm: Arm, judge_at: list[int]) -> dict[str, Any]:
     """Choose, round after round, and judge."""
-    if choice_of(arm).get("forget_first"):
-        draw = replace(draw, first=draw.first[np.arange(0)])
-    points = [
-        {"labels": len(new), "quasars": share_of_quasars(world, new)}
-        | judged(world, draw, new, setting)
-        for new in chosen_sets(world, draw, arm, setting, max(judge_at))
-        if len(new) in judge_at
-    ]
-    return {
-        **{name: [point[name] for point in points] for name in points[0]},
-        "setting": {f.name: getattr(setting, f.name) for f in fields(Setting)},
-        "choice": choice_of(arm) | ({} if is_random(arm) else {"rounds": rounds_of(arm, setting)}),
-    }
-
-
-def chosen_sets(
-    world: World, draw: Draw, arm: str, setting: Setting, most: int
-) -> Iterator[NDArray[np.int64]]:
-    """Give the rows labelled so far, again and again; random ones begin with none."""
-    order = np.random.default_rng([draw.seed, 3]).permutation(draw.pool)
-    if is_random(arm):
-        yield from (order[:n] for n in setting.random_labels() if n <= most)
-        return
-    choice, new = choice_of(arm), order[:0]
-    for number, n in enumerate(rounds_of(arm, setting)):
-        if len(new) >= most:
-            return
-        if number == 0 and choice.get("scouts"):
-            new = order[:n]  # what random labels begin with, too
-        else:
-            members = members_of(world, draw, new, number, setting)
-            options = {"n": n, "seed": draw.seed * 100 + number, **choice}
-            new = np.concatenate([new, chosen(world, draw, new, members, options)])
-        yield new
-
-
-def chosen(
-    world: World,
-    draw: Draw,
-    new: NDArray[np.int64],
-    members: list[Predictor],
-    options: dict[str, Any],
-) -> NDArray[np.int64]:
-    """Vote and choose, with the code of ``quasarloop select``."""
-    cells = world.cells if options.get("map", True) else None
-    percentile = 0.0 if cells is None else SelectionOptions().percentile
-    wanted = {name: value for name, value in options.items() if name not in OF_THE_STUDY}
-    with tempfile.TemporaryDirectory() as folder:
-        votes = Path(folder) / "votes.parquet"
-        write_votes(votes, world, Votable(draw.known, draw.pool, draw.test), members)
-        selection = select(
-            read_votes_table(votes),
-            cells,
-            truth=KnownObjects(world.spectra.keys.target_id[np.concatenate([draw.known, new])]),
-            options=SelectionOptions(percentile=percentile, **wanted),
-            features=lambda rows: world.spectra.flux[row_numbers(world, rows)],
-        )
-    return selection.chosen["INDEX"].to_numpy().astype(np.int64)
-
-
-def row_numbers(world: World, rows: Any) -> NDArray[np.int64]:
-    """Rows of the sky, from their places in the store."""
-    where = {key: i for i, key in enumerate(zip(world.shard, world.row.tolist(), strict=True))}
-    return np.array([where[key] for key in rows.iter_rows()], dtype=np.int64)
-
-
-def members_of(
-    world: World, draw: Draw, new: NDArray[np.int64], number: int, setting: Setting
-) -> list[Predictor]:
-    """Train the ensemble of a round on bootstrap samples of all labels."""
-    data = joined(draw.first, training_data(world, new))
-    root = int(np.random.SeedSequence([draw.seed, number, 4]).generate_state(1)[0])
-    members = []
-    for seeds in member_seeds(root, setting.members):
-        drawn = bootstrap_rows(data.object_id, np.random.default_rng(seeds.bootstrap))
-        members.append(network(data, seeds.training, setting, Rows(drawn)))
-    return members
-
-
-def judged(
-    world: World, draw: Draw, new: NDArray[np.int64], setting: Setting
-) -> dict[str, list[float]]:
-    """Train networks on all labels, measure each; those of one number start alike in all arms."""
-    data, test = joined(draw.first, training_data(world, new)), draw.test
-    true = world.labels.is_qso[test]
-    purities = (LOW_PURITY, *PURITIES)
-    measures = ("at_threshold", "purity", *(f"at_{purity}" for purity in purities))
-    result: dict[str, list[float]] = {name: [] for name in measures}
-    for judge in range(setting.judges):
-        predictor = network(data, np.random.SeedSequence([draw.seed, judge, 77]), setting)
-        finds = apply_members(world.spectra[test], [predictor], VoteRule())
-        confidence = finds.confidence[0]
-        found = confidence > CONFIDENCE_THRESHOLD
-        result["at_threshold"].append(float(found[true].mean()))
-        result["purity"].append(float(true[found].mean()) if found.any() else float("nan"))
-        for purity in purities:
-            reached = completeness_at_purity(confidence, true, purity)
-            result[f"at_{purity}"].append(float(reached))
-    return result
-
-
-def network(
-    data: TrainingData, seed: np.random.SeedSequence, setting: Setting, rows: Rows | None = None
-) -> Predictor:
-    """Train one network to the end of a cosine, with enough steps however few the labels."""
-    n = len(data) if rows is None else len(rows.train)
-    training = TrainingOptions(
-        epochs=max(setting.least_epochs, -(-setting.steps * setting.batch // n)),
-        batch_size=setting.batch,
-        learning_rate=setting.learning_rate,
-        schedule="cosine",
-        precision="bfloat16",
-    )
-    config = preset("green2025", n_filters=setting.filters, dropout=setting.dropout)
-    return Predictor(train(data, config, training, seed=seed, rows=rows).weights)
-
-
-def share_of_quasars(world: World, rows: NDArray[np.int64]) -> float | None:
-    """Quasars among new labels."""
-    return float(world.labels.is_qso[rows].mean()) if len(rows) else None
+    true = draw.sky.data.is_qso[draw.test]
+    points = []
+    for rounds in chosen(draw, arm, judge_at):
+        new = rounds.rows
+        if len(new) in judge_at:
+            score, carried = judged(draw, arm, rounds)
+            share = float(draw.sky.data.is_qso[new].mean()) if len(new) else None
+            point: dict[str, Any] = {"labels": len(new), "quasars": share}
+            for purity in FIXED_PURITIES:
+                point[f"at_{purity}"] = float(completeness_at_purity(score, true, purity))
+            points.append(point | carried)
+    return {name: [point[name] for point in points] for name in points[0]}
 
 
 if __name__ == "__main__":

@@ -1,117 +1,72 @@
 """Tables and figure of docs/label_saving.md, from the runs of `label_saving.py`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from learning_curves import LearningCurve, label_saving_figure, mean_curve, speed_up
+from learning_curves import Curves, LearningCurve, mean_curve, speed_up
 from quasarloop.artefacts import write_atomically
-from quasarloop.evaluate.figures import save_figure
-from score_table import PURITIES
+from quasarloop.evaluate.figures import COLOURS, save_figure, use_style
+from quasarloop.evaluate.judge import FIXED_PURITIES
 
-CONTROL = "random labels"
-SKIES = {
-    "alike": "first T drawn like the pool",
-    "poor": "first T that covers the pool badly",
-    "rare": "the same first T, quasars are rare",
+Run = dict[str, Any]
+
+TITLES: Final = {
+    "alike": "first T like the pool",
+    "poor": "first T covers the pool badly",
+    "rare": "the same T, quasars are rare",
 }
-# Where quasars are rare, 0.99 allows two or three false ones of thousands: too few to compare by.
-LOW_PURITY = 0.95
-COMPARED_AT = {"alike": PURITIES, "poor": PURITIES, "rare": (LOW_PURITY, PURITIES[0])}
-Curves = dict[int, LearningCurve]
+REAL: Final = "real"
+NO_LABEL, OURS = "no label", "heads, ours"
+# Of the choice: random labels under the same training. Of the whole: the paper's way.
+CHOICES: Final = {
+    OURS: "heads, random",
+    "heads, ours, quasar or not": "heads, random",
+    "heads, ours, nothing at random": "heads, random",
+    "heads, the paper's choice": "heads, random",
+    "fine-tuned, ours": "fine-tuned, random",
+    "the network that leaves": "fine-tuned, random",
+    "from nothing, the paper's choice": "from nothing, random",
+}
+WHOLE: Final = ("from nothing, the paper's choice", "from nothing, random")
+HEADLINE_LABELS: Final = 300
+FIRST_POINT: Final = 30  # where the figure draws T alone: its axis is logarithmic
 
 
-def merged(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def merged(runs: list[Run]) -> list[Run]:
     """Put records of one run together: labels judged at another time are on another line."""
-    together: dict[tuple[str, int, str], dict[str, Any]] = {}
+    together: dict[tuple[str, int, str], Run] = {}
     for run in runs:
-        key = run["sky"], run["seed"], run["arm"]
-        if key not in together:
-            together[key] = run
-            continue
-        first = together[key]
-        order = np.argsort([*first["labels"], *run["labels"]]).tolist()
-        lists = [name for name, value in run.items() if isinstance(value, list)]
-        joined = {name: [*first[name], *run[name]] for name in lists}
-        together[key] = first | {name: [joined[name][i] for i in order] for name in lists}
+        first = together.setdefault((run["case"], run["seed"], run["arm"]), run)
+        if first is not run:
+            lists = [name for name, values in run.items() if isinstance(values, list)]
+            points = {name: [*first[name], *run[name]] for name in lists}
+            order = np.argsort(points["labels"], kind="stable").tolist()
+            first.update({name: [values[i] for i in order] for name, values in points.items()})
     return list(together.values())
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    """Markdown: for each sky, what every way of choosing reaches, and how many labels it saves."""
-    lines = []
-    for sky, title in SKIES.items():
-        mine = [run for run in runs if run["sky"] == sky]
-        if mine:
-            lines += [f"### Sky: {title}", "", *_sky_table(mine, COMPARED_AT[sky]), ""]
-    return "\n".join(lines)
-
-
-def search_table(runs: list[dict[str, Any]]) -> str:
-    """Markdown: what every way of choosing reached on the seeds it was tried on."""
-    arms = list(dict.fromkeys(run["arm"] for run in runs))
-    last = min(run["labels"][-1] for run in runs)
-    lines = [
-        "| choice | seeds | quasars among the new | "
-        + " | ".join(f"{sky}: at purity {COMPARED_AT[sky][0]} | {sky}: factor" for sky in SKIES)
-        + " |",
-        "|---|---:|---:|" + "---:|---:|" * len(SKIES),
-    ]
-    for arm in arms:
-        # Where quasars are rare their share among the new is another thing.
-        usual = [run for run in runs if run["arm"] == arm and run["sky"] != "rare"]
-        shares = [run["quasars"][run["labels"].index(last)] for run in usual]
-        seeds = {run["seed"] for run in runs if run["arm"] == arm}
-        cells = [arm, str(len(seeds)), f"{np.mean(shares):.2f}" if shares else "–"]
-        for sky in SKIES:
-            control = _curves(runs, sky, CONTROL, _main_measure(sky))
-            mine = _curves(runs, sky, arm, _main_measure(sky))
-            if arm == CONTROL:
-                cells += [f"{_reached(mine, last):.3f}", "1"] if mine else ["–", "–"]
-            else:
-                cells += _tried(mine, control, last)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def untouched_table(runs: list[dict[str, Any]], tuned: set[int]) -> str:
-    """Markdown: factors on seeds that no setting was chosen by; empty if settings were not."""
-    rest = [run for run in runs if run["seed"] not in tuned]
-    if not tuned or not rest:
-        return ""
-    last = min(run["labels"][-1] for run in rest)
-    arms = list(dict.fromkeys(run["arm"] for run in rest if run["arm"] != CONTROL))
-    lines = [
-        f"Seeds {', '.join(str(seed) for seed in sorted({run['seed'] for run in rest}))} alone:",
-        "",
-        f"| choice | {' | '.join(f'{sky}: factor' for sky in SKIES)} |",
-        "|---|" + "---:|" * len(SKIES),
-    ]
-    for arm in arms:
-        cells = [arm]
-        for sky in SKIES:
-            control = _curves(rest, sky, CONTROL, _main_measure(sky))
-            cells.append(_tried(_curves(rest, sky, arm, _main_measure(sky)), control, last)[1])
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def figure(runs: list[dict[str, Any]], path: Path) -> None:
-    """Draw completeness and speed-up against labels for every sky."""
-    arms = list(dict.fromkeys(run["arm"] for run in runs))
-    skies = [sky for sky in SKIES if any(run["sky"] == sky for run in runs)]
-    curves = {
-        f"{SKIES[sky]}\n(purity {COMPARED_AT[sky][0]})": {
-            arm: mine for arm in arms if (mine := _curves(runs, sky, arm, _main_measure(sky)))
-        }
-        for sky in skies
+def curves(runs: list[Run], case: str, arm: str, measure: str) -> Curves:
+    """Return seed -> curve."""
+    return {
+        run["seed"]: LearningCurve.make(run["labels"], run[measure])
+        for run in runs
+        if (run["case"], run["arm"]) == (case, arm)
     }
-    save_figure(label_saving_figure(curves, CONTROL, "completeness at fixed purity"), path)
 
 
-def fill(page: Path, parts: dict[str, str]) -> None:
-    """Write each part between its marks, ``<!-- name -->`` and ``<!-- end of name -->``."""
+def write_page(runs: list[Run], page: Path, figure: Path) -> None:
+    """Draw the figure, and fill the parts of the page between their marks."""
+    save_figure(drawn(runs), figure)
+    parts = {
+        "headline": headline(runs),
+        "factors": factor_table(runs),
+        "table": "\n".join(case_tables(runs)),
+        "real": real_table(runs),
+    }
     text = page.read_text(encoding="utf-8")
     for name, part in parts.items():
         first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
@@ -124,68 +79,142 @@ def fill(page: Path, parts: dict[str, str]) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _sky_table(runs: list[dict[str, Any]], purities: tuple[float, ...]) -> list[str]:
-    measures = {f"complete at purity {p}": f"at_{p}" for p in purities}
-    measures |= {"complete at confidence 0.95": "at_threshold", "purity there": "purity"}
-    heads = list(measures)
-    lines = [
-        f"| labels | choice | seeds | quasars among the new | {' | '.join(heads)} "
-        f"| factor at purity {' | factor at purity '.join(map(str, purities))} |",
-        "|---:|---|---:|---:|" + "---:|" * (len(heads) + 2),
-    ]
-    arms = sorted({run["arm"] for run in runs}, key=lambda arm: (arm != CONTROL, arm))
-    sky = runs[0]["sky"]
-    for labels in sorted({n for run in runs for n in run["labels"]}):
-        for arm in arms:
-            line = _line(runs, sky, arm, labels, measures)
-            if line:
-                lines.append(f"| {' | '.join(line)} |")
+def headline(runs: list[Run]) -> str:
+    """Markdown: both factors of every case, after as many labels as users mostly spend."""
+    lines = []
+    for case, title in TITLES.items():
+        ours = curves(runs, case, OURS, f"at_{FIXED_PURITIES[0]}")
+        if not ours or HEADLINE_LABELS not in mean_curve(ours).labels:
+            continue
+        parts = []
+        for what, control in (("choice", CHOICES[OURS]), ("whole", WHOLE[0])):
+            found = [factor(runs, case, OURS, control, p, HEADLINE_LABELS) for p in FIXED_PURITIES]
+            seeds = len(set(ours) & set(curves(runs, case, control, f"at_{FIXED_PURITIES[0]}")))
+            many = f"{seeds} seed{'s' * (seeds != 1)}"
+            values = [f"{f} at purity {p}" for f, p in zip(found, FIXED_PURITIES, strict=True)]
+            known = f"{', '.join(values)} ({many})"
+            parts.append(f"{what} {known if seeds else 'not measured yet'}")
+        lines.append(f"- **{title[0].upper()}{title[1:]}**, after {HEADLINE_LABELS} labels: ")
+        lines[-1] += "; ".join(parts) + "."
+    return "\n".join(lines) + "\n"
+
+
+def factor_table(runs: list[Run]) -> str:
+    """Markdown: the two factors of our way, after every round."""
+    heads = [f"{what} at purity {p}" for what in ("choice", "whole") for p in FIXED_PURITIES]
+    lines = [f"| case | labels | {' | '.join(heads)} |", "|---|---:|" + "---:|" * len(heads)]
+    for case, title in TITLES.items():
+        ours = curves(runs, case, OURS, f"at_{FIXED_PURITIES[0]}")
+        for labels in mean_curve(ours).labels.tolist() if ours else []:
+            cells = [
+                factor(runs, case, OURS, control, purity, labels)
+                for control in (CHOICES[OURS], WHOLE[0])
+                for purity in FIXED_PURITIES
+            ]
+            lines.append(f"| {title} | {labels} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def factor(runs: list[Run], case: str, arm: str, control: str, purity: float, labels: int) -> str:
+    """Return labels the control needs over ours, for the same completeness."""
+    measure = f"at_{purity}"
+    theirs = curves(runs, case, control, measure)
+    return str(speed_up(curves(runs, case, arm, measure), theirs, labels)) if theirs else "–"
+
+
+def case_tables(runs: list[Run]) -> list[str]:
+    """Markdown lines: what every arm reaches in every case, at every number of labels."""
+    measures = [f"at_{p}" for p in FIXED_PURITIES]
+    carried = ["carried_0.99", "carried_0.99_purity"]
+    lines = []
+    for case, title in TITLES.items():
+        mine = [run for run in runs if run["case"] == case]
+        if not mine:
+            continue
+        lines += [
+            f"### {title[0].upper()}{title[1:]}",
+            "",
+            "| arm | labels | seeds | quasars among them | complete at purity 0.99 | at 0.998 "
+            "| factor at 0.99 | at 0.998 | complete at a carried threshold | purity there |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
+        for arm in dict.fromkeys(run["arm"] for run in mine):
+            of_arm = [run for run in mine if run["arm"] == arm]
+            for labels in sorted({n for run in of_arm for n in run["labels"]}):
+                points = [run for run in of_arm if labels in run["labels"]]
+                cells = [arm, str(labels), str(len(points)), _mean(points, labels, "quasars", 2)]
+                cells += [_mean(points, labels, name) for name in measures]
+                control = CHOICES.get(arm)
+                cells += [
+                    factor(runs, case, arm, control, p, labels) if control and labels else "–"
+                    for p in FIXED_PURITIES
+                ]
+                cells += [_mean(points, labels, name) for name in carried]
+                lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
     return lines
 
 
-def _line(
-    runs: list[dict[str, Any]], sky: str, arm: str, labels: int, measures: dict[str, str]
-) -> list[str]:
-    here = [run for run in runs if run["arm"] == arm and labels in run["labels"]]
-    if not here:
-        return []
-    shares = [run["quasars"][run["labels"].index(labels)] for run in here]
-    known = [share for share in shares if share is not None]
-    cells = [str(labels), arm, str(len(here)), f"{np.mean(known):.2f}" if known else "–"]
-    for measure in measures.values():
-        mean = mean_curve(_curves(here, sky, arm, measure))
-        at = int(np.flatnonzero(mean.labels == labels)[0])
-        error = "" if np.isnan(mean.error[at]) else f" ± {mean.error[at]:.3f}"
-        cells.append(f"{mean.figure[at]:.3f}{error}")
-    for measure in list(measures.values())[:2]:
-        mine = _curves(runs, sky, arm, measure)
-        control = _curves(runs, sky, CONTROL, measure)
-        compared = arm != CONTROL and labels > 0
-        cells.append(str(speed_up(mine, control, labels)) if compared else "–")
-    return cells
+def real_table(runs: list[Run]) -> str:
+    """Markdown: real spectra, judged on objects without a label."""
+    measures = ("found", "false", *(f"at_{p}" for p in FIXED_PURITIES))
+    mine = [run for run in runs if run["case"] == REAL]
+    lines = [
+        "| labels | training | splits | quasars found | others found | complete at purity 0.99 "
+        "| at 0.998 |",
+        "|---:|---|---:|---:|---:|---:|---:|",
+    ]
+    for labels in sorted({n for run in mine for n in run["labels"]}):
+        for arm in dict.fromkeys(run["arm"] for run in mine):
+            points = [run for run in mine if run["arm"] == arm and labels in run["labels"]]
+            cells = [str(labels), arm, str(len(points))]
+            cells += [_mean(points, labels, name) for name in measures]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
-def _tried(mine: Curves, control: Curves, labels: int) -> list[str]:
-    """What was reached with so many labels, and the factors with half of them and all."""
-    if not mine:
-        return ["–", "–"]
-    factors = [str(speed_up(mine, control, n)) for n in (labels // 2, labels)]
-    return [f"{_reached(mine, labels):.3f}", ", ".join(factors)]
+def _mean(runs: list[Run], labels: int, measure: str, digits: int = 3) -> str:
+    """Mean over seeds and its standard error; a dash where nothing is known."""
+    every = [run[measure][run["labels"].index(labels)] for run in runs if measure in run]
+    known = [value for value in every if value is not None]
+    if not known:
+        return "–"
+    if len(known) == 1 or digits < 3:  # noqa: PLR2004 -- a share needs no error
+        return f"{np.mean(known):.{digits}f}"
+    error = np.std(known, ddof=1) / np.sqrt(len(known))
+    return f"{np.mean(known):.{digits}f} ± {error:.{digits}f}"
 
 
-def _reached(curves: Curves, labels: int) -> float:
-    mean = mean_curve(curves)
-    return float(mean.figure[np.flatnonzero(mean.labels == labels)[0]])
+def drawn(runs: list[Run]) -> Figure:
+    """Draw completeness against labels: a column of panels per case, a row per purity."""
+    cases = [case for case in TITLES if any(run["case"] == case for run in runs)]
+    arms = [OURS, "heads, random", "heads, the paper's choice", "the network that leaves"]
+    arms += ["fine-tuned, random", *WHOLE]
+    with use_style():
+        figure = Figure(figsize=(4.6 * len(cases), 7.2))
+        panels = figure.subplots(len(FIXED_PURITIES), len(cases), squeeze=False, sharex=True)
+        for row, purity in enumerate(FIXED_PURITIES):
+            for panel, case in zip(panels[row], cases, strict=True):
+                for arm, colour in zip(arms, COLOURS, strict=False):
+                    _draw(panel, curves(runs, case, arm, f"at_{purity}"), arm, colour)
+                zero = curves(runs, case, NO_LABEL, f"at_{purity}")
+                if zero:
+                    panel.axhline(mean_curve(zero).figure[0], color="0.4", ls="--", label=NO_LABEL)
+                panel.set(xscale="log", title=TITLES[case] if row == 0 else "")
+            panels[row, 0].set_ylabel(f"completeness at purity {purity}")
+        for panel in panels[-1]:
+            panel.set_xlabel("labels after T")
+            ticks = [FIRST_POINT, 100, 300, 1000, 3000]
+            panel.set_xticks(ticks, ["T", *map(str, ticks[1:])])
+        panels[0, 0].legend(fontsize=7, loc="lower right")
+        return figure
 
 
-def _curves(runs: list[dict[str, Any]], sky: str, arm: str, measure: str) -> Curves:
-    """Seed → curve; judges of a run are averaged."""
-    return {
-        run["seed"]: LearningCurve.make(run["labels"], [np.mean(v) for v in run[measure]])
-        for run in runs
-        if run["sky"] == sky and run["arm"] == arm
-    }
-
-
-def _main_measure(sky: str) -> str:
-    return f"at_{COMPARED_AT[sky][0]}"
+def _draw(panel: Axes, found: Curves, arm: str, colour: str) -> None:
+    if not found:
+        return
+    mean = mean_curve(found)
+    places, error = np.maximum(mean.labels, FIRST_POINT), np.nan_to_num(mean.error)
+    style = "o--" if "random" in arm else "o-"
+    name = f"{arm} ({len(found)} seed{'s' * (len(found) > 1)})"
+    panel.errorbar(places, mean.figure, error, fmt=style, color=colour, ms=4, capsize=2, label=name)

@@ -1,22 +1,19 @@
-"""How many labels a way of choosing saves: learning curves compared at equal figures, and drawn."""
+"""How many labels a way of choosing saves: learning curves compared at equal figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
 from quasarloop.errors import TruthError
-from quasarloop.evaluate.figures import COLOURS, use_style
 
 __all__ = [
+    "Curves",
     "LearningCurve",
     "SpeedUp",
-    "label_saving_figure",
     "labels_needed",
     "mean_curve",
     "speed_up",
@@ -24,8 +21,6 @@ __all__ = [
 
 # Resamples of the seeds. Source: our choice; the error of an error of five seeds is larger.
 N_BOOTSTRAPS: Final = 1000
-# Random labels, which others are compared with, are black.
-_CONTROL_COLOUR: Final = "#000000"
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,10 @@ class SpeedUp:
 
 
 def labels_needed(curve: LearningCurve, wanted: float) -> float:
-    """Return how many labels it takes to reach a figure, between measured points by a line.
+    """Return how many labels it takes to reach a figure.
+
+    Between measured points a figure grows with the logarithm of labels, from none to the first by a
+    line.
 
     Noise makes measured curves fall here and there; what is read is the rising curve nearest to
     them (isotonic regression).
@@ -94,8 +92,8 @@ def labels_needed(curve: LearningCurve, wanted: float) -> float:
     Returns:
         Labels; infinity if the curve never gets there.
 
-    >>> labels_needed(LearningCurve.make([0, 100, 300], [0.5, 0.7, 0.8]), 0.75)
-    200.0
+    >>> round(labels_needed(LearningCurve.make([0, 100, 400], [0.5, 0.7, 0.8]), 0.75))
+    200
     """
     figure = _rising(curve.figure)
     reached = np.flatnonzero(figure >= wanted)
@@ -104,9 +102,9 @@ def labels_needed(curve: LearningCurve, wanted: float) -> float:
     after = int(reached[0])
     if after == 0:
         return float(curve.labels[0])
-    labels, low, high = curve.labels, figure[after - 1], figure[after]
-    part = (wanted - low) / (high - low)
-    return float(labels[after - 1] + part * (labels[after] - labels[after - 1]))
+    fewer, more = (float(n) for n in curve.labels[after - 1 : after + 1])
+    part = (wanted - figure[after - 1]) / (figure[after] - figure[after - 1])
+    return fewer * (more / fewer) ** part if fewer else part * more
 
 
 def mean_curve(curves: Curves) -> LearningCurve:
@@ -166,35 +164,6 @@ def speed_up(
     return SpeedUp(limit if is_limit else value, error, is_limit, n)
 
 
-def label_saving_figure(
-    skies: Mapping[str, Mapping[str, Curves]], control: str, figure_name: str
-) -> Figure:
-    """Draw what labels buy, and how many the control needs for the same.
-
-    Args:
-        skies: name of a sky → way of choosing → seed → curve; one column of panels per sky.
-        control: the way of choosing that others are compared with.
-        figure_name: what the curves measure, for the axis.
-    """
-    with use_style():
-        figure = Figure(figsize=(5.0 * len(skies), 7.2))
-        panels = figure.subplots(2, len(skies), squeeze=False, sharey="row")
-        others = list(dict.fromkeys(a for arms in skies.values() for a in arms if a != control))
-        colours = {control: _CONTROL_COLOUR, **dict(zip(others, COLOURS * 3, strict=False))}
-        for column, (sky, arms) in enumerate(skies.items()):
-            _draw_curves(panels[0, column], arms, colours)
-            panels[0, column].set_title(sky, fontsize=10)
-            _draw_factors(panels[1, column], arms, control, colours)
-            for axes in panels[:, column]:
-                axes.set_xlabel("labels spent")
-        panels[0, 0].set_ylabel(figure_name)
-        panels[0, 0].legend(fontsize=8, loc="lower right")
-        panels[1, 0].set_ylabel(f"{control} needed ÷ labels spent")
-        # Only now: a limit ends the scaling that the columns share.
-        panels[1, 0].set_ylim(bottom=0)
-        return figure
-
-
 def _factor(
     ours: Curves,
     control: Curves,
@@ -226,50 +195,3 @@ def _at(curve: LearningCurve, labels: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _rising(figure: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(isotonic_regression(figure).x, dtype=np.float64)
-
-
-def _draw_curves(axes: Axes, arms: Mapping[str, Curves], colours: Mapping[str, str]) -> None:
-    for arm, curves in arms.items():
-        for curve in curves.values():
-            axes.plot(curve.labels, curve.figure, color=colours[arm], lw=0.6, alpha=0.35)
-        mean = mean_curve(curves)
-        error = np.nan_to_num(mean.error)
-        axes.errorbar(
-            mean.labels,
-            mean.figure,
-            yerr=error,
-            fmt="o-",
-            color=colours[arm],
-            ms=4,
-            capsize=2,
-            lw=1.6,
-            label=f"{arm} ({len(curves)} seed{'s' * (len(curves) > 1)})",
-        )
-
-
-def _draw_factors(
-    axes: Axes,
-    arms: Mapping[str, Curves],
-    control: str,
-    colours: Mapping[str, str],
-) -> None:
-    axes.axhline(1.0, color="0.4", lw=1, ls="--")
-    spans = [int(mean_curve(c).labels[-1]) for a, c in arms.items() if a != control]
-    shift = 0.012 * max(spans, default=0)
-    for number, (arm, curves) in enumerate(a for a in arms.items() if a[0] != control):
-        labels = [int(n) for n in mean_curve(curves).labels if n > 0]
-        found = [speed_up(curves, arms.get(control, {}), n) for n in labels]
-        places = np.array(labels) + number * shift  # beside each other
-        axes.errorbar(
-            places,
-            [f.value for f in found],
-            yerr=[0.0 if f.is_limit else float(np.nan_to_num(f.error)) for f in found],
-            fmt="o-",
-            color=colours[arm],
-            ms=4,
-            capsize=2,
-        )
-        limits = [(x, f.value) for x, f in zip(places, found, strict=True) if f.is_limit]
-        if limits:
-            axes.plot(*zip(*limits, strict=True), "^", color=colours[arm], ms=9)
-    axes.set_xlim(left=0)

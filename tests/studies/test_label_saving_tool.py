@@ -1,167 +1,184 @@
-"""The study of labels saved, small: it runs, goes on where it was, and says what must hold."""
+"""The study of labels saved, small: it runs, goes on where it was, and has what must hold."""
 
+import argparse
 import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from quasarloop.cli import app
+from quasarloop.network.features import Features
+from quasarloop.network.labelled import TrainingData
+from quasarloop.network.weights import default_weights_path, read_weights
 
-_ROOT = Path(__file__).resolve().parents[2]
-_TOOL = _ROOT / "studies" / "label_saving.py"
-_POOR = _ROOT / "studies" / "poor_first_t.toml"
-
-
-def _command(arguments):
-    from typer.testing import CliRunner
-
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-
-
-@pytest.fixture(scope="module")
-def skies(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("skies")
-    for name, objects, seed, more in (
-        ("sky", 4000, 1, []),
-        ("poor", 400, 2, ["--format", "sdss", "--population", _POOR]),
-    ):
-        _command(["simulate", "--out", folder / name, "--objects", objects, "--seed", seed, *more])
-        _command(["ingest", folder / name, "--store", folder / f"{name}-store"])
-    return folder
-
-
-def _tool(what, skies, out, *more):
-    words = [sys.executable, _TOOL, what, "--out", out, "--small", *more]
-    if what == "run":
-        words += ["--store", skies / "sky-store", "--truth", skies / "sky" / "truth.csv"]
-        words += ["--poor-store", skies / "poor-store"]
-        words += ["--poor-truth", skies / "poor" / "truth.csv"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [str(word) for word in words],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=_ROOT,
-        env=environment,
-    ).stdout
+_STUDIES = Path(__file__).resolve().parents[2] / "studies"
 
 
 @pytest.fixture
 def study(monkeypatch):
-    monkeypatch.syspath_prepend(str(_TOOL.parent))
+    monkeypatch.syspath_prepend(str(_STUDIES))
     return importlib.import_module("label_saving")
 
 
-def test_random_labels_are_added_one_by_one_and_loops_run_whole(study):
-    setting = study.Setting(per_round=300, rounds=2, longest=4)
-    assert study.missing_labels("random labels", 10000, None, setting) == [
-        0,
-        300,
-        600,
-        900,
-        1200,
-        1800,
-        2400,
+@pytest.fixture
+def arms(study):
+    return importlib.import_module("label_saving_arms")
+
+
+@pytest.fixture
+def page(study):
+    return importlib.import_module("label_saving_page")
+
+
+def _labelled(arms, n, seed):
+    """Objects whose features hold their class: quasars at positive logits, with noise."""
+    rng = np.random.default_rng(seed)
+    weights = read_weights(default_weights_path())
+    config = weights.config
+    spectype = np.where(rng.random(n) < 0.5, 2, 0)
+    data = TrainingData.make(
+        rng.normal(size=(n, config.grid.n_bins)).astype(np.float32), spectype, np.full(n, 1.5)
+    )
+    found = arms.Labelled(data, weights)
+    logit = np.where(spectype == 2, 1.0, -1.0) + rng.normal(size=n)
+    found.__dict__["features"] = Features(
+        rng.random((n, config.n_dense)).astype(np.float32),
+        np.repeat(logit[:, None], config.n_lines, axis=1).astype(np.float32),
+        np.full(n, 1.5),
+        rng.random(n).astype(np.float32),
+    )
+    found.__dict__["cells"] = rng.integers(-1, 30, n).astype(np.int32)
+    return found
+
+
+@pytest.fixture
+def draw(study, arms, monkeypatch):
+    monkeypatch.setattr(study, "FIRST", 40)
+    monkeypatch.setattr(study, "POOL", 300)
+    monkeypatch.setattr(arms, "HEADS", 5)
+    sky, poor = _labelled(arms, 600, 1), _labelled(arms, 100, 2)
+    return lambda case, seed=3: study.draw_sets(sky, poor, case, seed)
+
+
+def test_sets_are_disjoint_and_shared_by_cases(draw):
+    alike, poor = draw("alike"), draw("poor")
+    every = np.concatenate([alike.first_rows, alike.pool, alike.test])
+    assert len(np.unique(every)) == len(every) == 600
+    assert len(alike.pool) == 300
+    np.testing.assert_array_equal(alike.pool, poor.pool)
+    np.testing.assert_array_equal(alike.test, poor.test)
+    assert poor.first is not poor.sky
+    assert alike.first is alike.sky
+
+
+def test_rounds_keep_their_limits(draw, arms):
+    arm = arms.Arm("heads", "ours", (40, 40), random_share=0.25)
+    start = draw("alike")
+    first, second = arms.chosen(start, arm, [40, 80])
+    assert len(np.unique(second.rows)) == 80
+    np.testing.assert_array_equal(second.rows[:40], first.rows)
+    assert np.isin(second.rows, start.pool).all()
+    assert second.at_random.sum() == 20
+    assert second.n_left == {1: 300 - 30, 2: 260 - 30}
+    for number in (1, 2):
+        chosen = second.rows[(second.number == number) & ~second.at_random]
+        cells = start.sky.cells[chosen]
+        assert cells.min() >= 0  # nothing of cells that hold too few
+        assert np.bincount(cells).max() <= 2
+    # What is unsure is chosen: logits near 0, which are far from all there are.
+    logit = np.abs(start.sky.features.line_logit[:, 0])
+    assert logit[second.rows[~second.at_random]].mean() < 0.7 * logit[start.pool].mean()
+
+
+def test_labels_weighted_back_count_for_the_pool(draw, arms):
+    start = draw("alike")
+    (random,) = arms.chosen(start, arms.Arm("heads", "random", (50,)), [50])
+    weight = random.weights(start)
+    assert np.ptp(weight[-50:]) == 0
+    assert weight.sum() == pytest.approx(300, rel=0.2)
+    # Labels of another survey count for nothing.
+    assert not random.weights(draw("poor"))[:40].any()
+
+
+def test_numbers_of_labels_that_are_missing(study, tmp_path):
+    out = tmp_path / "runs.jsonl"
+    line = {"case": "alike", "seed": 1, "arm": "from nothing, random"}
+    out.write_text(
+        "".join(json.dumps(line | {"labels": [n], "at_0.99": [0.5]}) + "\n" for n in (600, 0))
+    )
+    options = argparse.Namespace(out=out, seeds=[1], arms=[line["arm"]], cases=["alike"])
+    assert list(study.missing(options)) == [
+        ("alike", 1, line["arm"], [n for n in study.FEW_RANDOM_LABELS if n not in (0, 600)])
     ]
-    assert study.missing_labels("random labels", 2000, {0, 600}, setting) == [300, 900]
-    # Without the first T there is nothing to learn from before the first labels.
-    assert 0 not in study.missing_labels("random labels, first T left out", 2000, None, setting)
-    # 75, 75, 150, 300: judged where random labels are; not more than a sixth of the pool.
-    growing = study.GROWING
-    assert study.missing_labels(growing, 10000, None, setting) == [300, 600]
-    assert study.missing_labels(growing, 3000, None, setting) == [300]
-    assert study.missing_labels(growing, 10000, {300}, setting) == []
+    assert study.labels_of(study.ARMS["heads, ours"]) == [100, 200, 300, 600]
 
 
-def test_lines_of_one_run_are_put_together(study):
-    line = {"sky": "poor", "seed": 1, "arm": "random labels", "setting": {"longest": 4}}
-    early = line | {"labels": [0, 600], "at_0.99": [[0.1], [0.6]], "quasars": [None, 0.5]}
-    late = line | {"labels": [300], "at_0.99": [[0.3]], "quasars": [0.4]}
+def test_lines_of_one_run_are_put_together(page):
+    line = {"case": "poor", "seed": 1, "arm": "heads, random"}
+    early = line | {"labels": [0, 600], "at_0.99": [0.1, 0.6], "quasars": [None, 0.5]}
+    late = line | {"labels": [300], "at_0.99": [0.3], "quasars": [0.4]}
     other = early | {"seed": 2}
-    assert study.merged([early, other, late]) == [
-        line
-        | {"labels": [0, 300, 600], "at_0.99": [[0.1], [0.3], [0.6]], "quasars": [None, 0.4, 0.5]},
+    assert page.merged([early, other, late]) == [
+        line | {"labels": [0, 300, 600], "at_0.99": [0.1, 0.3, 0.6], "quasars": [None, 0.4, 0.5]},
         other,
     ]
 
 
-def test_quasars_are_rare_where_they_shall_be(study):
-    class World:
-        class spectra:  # noqa: N801 -- stands for an attribute
-            flags = np.zeros(1000, np.int64)
+def test_factor_of_the_choice_is_read_between_random_labels(page):
+    def run(arm, labels, reached):
+        both = {"at_0.99": reached, "at_0.998": reached}
+        return {"case": "alike", "seed": 0, "arm": arm, "labels": labels, **both}
 
-        class labels:  # noqa: N801 -- stands for an attribute
-            trains = np.ones(1000, bool)
-            is_qso = np.arange(1000) < 600
-
-    first_t = np.arange(200)  # stands for spectra of another survey
-    setting = study.Setting(first=35, rare=0.08)
-    draw = study.draw_sets(World, first_t, "rare", 3, setting)
-    # 400 others and 35 quasars are 8 %: without as many as the first T, half is the pool.
-    rows = np.concatenate([draw.pool, draw.test])
-    assert len(draw.pool) == len(draw.test) == 200
-    assert len(np.unique(rows)) == 400
-    assert abs(World.labels.is_qso[rows].mean() - 0.08) < 0.02
-    assert len(draw.known) == 0
-    np.testing.assert_array_equal(
-        draw.pool, study.draw_sets(World, first_t, "rare", 3, setting).pool
-    )
+    runs = [
+        run("heads, random", [0, 100, 1600], [0.7, 0.8, 0.9]),
+        run("heads, ours", [100, 200], [0.85, 0.95]),
+    ]
+    table = page.factor_table(runs)
+    # Half way from 100 to 1600 labels is 400, in logarithms; 0.95 is beyond 1600.
+    assert "| 100 | 4.00 | 4.00 | – | – |" in table
+    assert "| 200 | > 8.00 | > 8.00 | – | – |" in table
+    panels = page.drawn(runs).axes
+    assert [panel.get_ylabel() for panel in panels] == [
+        "completeness at purity 0.99",
+        "completeness at purity 0.998",
+    ]
+    texts = [text.get_text() for text in panels[0].get_legend().get_texts()]
+    assert texts == ["heads, ours (1 seed)", "heads, random (1 seed)"]
 
 
 @pytest.mark.slow
-def test_loop_and_random_labels_on_both_skies(skies, tmp_path):
+def test_study_runs_and_goes_on(study, arms, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    for name, objects, seed, more in (
+        ("sky", 3000, 1, []),
+        ("poor", 400, 2, ["--format", "sdss", "--population", _STUDIES / "poor_first_t.toml"]),
+    ):
+        folder = tmp_path / name
+        simulated = ["simulate", "--out", folder, "--objects", objects, "--seed", seed, *more]
+        for words in (simulated, ["ingest", folder, "--store", folder / "store"]):
+            result = CliRunner().invoke(app, [str(word) for word in words])
+            assert result.exit_code == 0, result.output
+    monkeypatch.setattr(study, "POOL", 1500)
+    monkeypatch.setattr(arms, "HEADS", 10)
+    small = {"heads, random": (0, 50), "heads, ours": (25, 25), "no label": (0,)}
+    few = {name: study.ARMS[name].__class__(**{**vars(study.ARMS[name]), "labels": labels})
+           for name, labels in small.items()}  # fmt: skip
+    monkeypatch.setattr(study, "ARMS", few)
     out = tmp_path / "runs.jsonl"
-    arms = ["--arms", "random labels", "the loop", "the loop without the map"]
-    _tool("run", skies, out, "--seeds", 2, "--skies", "alike", "poor", *arms)
-    runs = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(runs) == 2 * 2 * 3
-    by = {(run["sky"], run["seed"], run["arm"]): run for run in runs}
-
-    # What is random is the same whatever else is done, and labels are what they cost.
-    for run in runs:
-        assert run["labels"] == sorted(set(run["labels"]))
-        assert all(0 <= value <= 1 for values in run["at_0.99"] for value in values)
-
-    def reached(sky, arm, place):
-        # At purity 0.99 two networks of so few labels are noise.
-        return np.mean([by[sky, seed, arm]["at_0.95"][place] for seed in range(2)])
-
-    for sky in ("alike", "poor"):
-        # Labels teach; a wrong order of rows, or labels of others, would not.
-        assert reached(sky, "random labels", -1) > reached(sky, "random labels", 0) + 0.05
-        # The loop at its end is not far behind as many random labels: the sizes here are far
-        # too small for more (docs/label_saving.md has the real ones).
-        place = by[sky, 0, "random labels"]["labels"].index(by[sky, 0, "the loop"]["labels"][-1])
-        assert reached(sky, "the loop", -1) > reached(sky, "random labels", place) - 0.1
-    # A first T of another kind is worth less on this sky.
-    assert reached("poor", "random labels", 0) < reached("alike", "random labels", 0)
-
-    # What stands there is not made again, and what is made anew is the same.
+    options = argparse.Namespace(
+        sky=tmp_path / "sky", poor=tmp_path / "poor", weights=default_weights_path(),
+        out=out, cases=["alike", "poor"], arms=list(few), seeds=[0],
+    )  # fmt: skip
+    study.run(options)
     text = out.read_text()
-    _tool("run", skies, out, "--seeds", 2, "--skies", "alike", "poor", *arms)
+    runs = study.merged(study.read_runs(out))
+    assert len(runs) == 2 * 3
+    assert all(0 < value <= 1 for run in runs for value in run["at_0.99"])
+    study.run(options)  # nothing is missing
     assert out.read_text() == text
-    again = tmp_path / "again.jsonl"
-    _tool("run", skies, again, "--seeds", 1, "--skies", "poor", "--arms", "the loop")
-    assert json.loads(again.read_text()) == by["poor", 0, "the loop"]
-
-    # Growing rounds begin with random labels, and spend as many; where quasars are rare so do all.
-    _tool(
-        "run", skies, again, "--seeds", 1, "--skies", "rare", "--arms", "the loop, growing rounds"
-    )
-    rare = json.loads(again.read_text().splitlines()[-1])
-    assert rare["choice"]["rounds"] == [25, 25, 50, 100]
-    assert rare["labels"] == [100]
-    assert rare["quasars"][0] < 0.6
-
-    page, figure = tmp_path / "page.md", tmp_path / "f.png"
-    page.write_text("".join(f"<!-- {n} -->\n<!-- end of {n} -->\n" for n in ("table", "tried")))
-    _tool("page", skies, out, "--page", page, "--figure", figure)
-    assert page.read_text().count("the loop without the map") == 2 * 2 + 1
-    assert figure.stat().st_size > 5000
+    out.write_text("".join(text.splitlines(keepends=True)[:-1]))
+    study.run(options)  # the last one again, the same
+    assert out.read_text() == text
