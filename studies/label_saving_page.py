@@ -191,7 +191,7 @@ def drawn(runs: list[Run]) -> Figure:
     arms = [OURS, "heads, random", "heads, the paper's choice", "the network that leaves"]
     arms += ["fine-tuned, random", *WHOLE]
     with use_style():
-        figure = Figure(figsize=(4.6 * len(cases), 7.2))
+        figure = Figure(figsize=(4.6 * len(cases), 7.2), layout="constrained")
         panels = figure.subplots(len(FIXED_PURITIES), len(cases), squeeze=False, sharex=True)
         for row, purity in enumerate(FIXED_PURITIES):
             for panel, case in zip(panels[row], cases, strict=True):
@@ -206,7 +206,12 @@ def drawn(runs: list[Run]) -> Figure:
             panel.set_xlabel("labels after T")
             ticks = [FIRST_POINT, 100, 300, 1000, 3000]
             panel.set_xticks(ticks, ["T", *map(str, ticks[1:])])
-        panels[0, 0].legend(fontsize=7, loc="lower right")
+        named = {
+            label: handle
+            for panel in panels.flat
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=4)
         return figure
 
 
@@ -216,5 +221,4 @@ def _draw(panel: Axes, found: Curves, arm: str, colour: str) -> None:
     mean = mean_curve(found)
     places, error = np.maximum(mean.labels, FIRST_POINT), np.nan_to_num(mean.error)
     style = "o--" if "random" in arm else "o-"
-    name = f"{arm} ({len(found)} seed{'s' * (len(found) > 1)})"
-    panel.errorbar(places, mean.figure, error, fmt=style, color=colour, ms=4, capsize=2, label=name)
+    panel.errorbar(places, mean.figure, error, fmt=style, color=colour, ms=4, capsize=2, label=arm)
