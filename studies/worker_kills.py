@@ -30,7 +30,7 @@ from quasarloop.engine import Engine, run_tasks
 N_TASKS = 100
 N_BYTES = 20_000_000
 _TRIES = 50
-_SECONDS = 120
+_SECONDS = 600
 _FOLDER = "QUASARLOOP_WORKER_KILLS"  # where workers leave their process numbers
 
 

@@ -325,22 +325,26 @@ def test_cluster_whose_scheduler_ends_is_explained(
         stderr=subprocess.DEVNULL,
     )
 
-    def kill_once_busy(address: str) -> None:
-        with distributed.Client(address, set_as_default=False) as client:
-            n_tasks = lambda dask_scheduler: len(dask_scheduler.tasks)  # noqa: E731 -- by value
-            wait_until(lambda: client.run_on_scheduler(n_tasks) > 0)
-            scheduler.kill()
-
     wait_until(lambda: file.exists() and file.read_text().endswith("}"))
     engine = Engine(scheduler=json.loads(file.read_text())["address"])
-    killer = threading.Thread(target=kill_once_busy, args=(engine.scheduler,))
-    killer.start()
     with (
-        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
-        pytest.raises(TaskError, match=r"scheduler at .* has ended .*run the same command"),
+        distributed.Client(engine.scheduler, set_as_default=False) as watcher,
+        open_session(jobs.ones, engine=engine) as session,
     ):
-        run_tasks(jobs.ones, [1, 2, 3], engine=engine)
-    killer.join()
+
+        def kill_once_busy() -> None:
+            n_tasks = lambda dask_scheduler: len(dask_scheduler.tasks)  # noqa: E731 -- by value
+            wait_until(lambda: watcher.run_on_scheduler(n_tasks) > 0)
+            scheduler.kill()
+
+        killer = threading.Thread(target=kill_once_busy)
+        killer.start()
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+            pytest.raises(TaskError, match=r"scheduler at .* has ended .*run the same command"),
+        ):
+            session.run([1, 2, 3])
+        killer.join()
     scheduler.wait()
 
 

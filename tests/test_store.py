@@ -1,5 +1,6 @@
 """The store: what goes in comes out, once, whole, whatever happens on the way."""
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, GridError, OutputError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.quality import prepare
-from quasarloop.read import content_digest, read_spectra
+from quasarloop.read import content_digest, iter_spectra, read_spectra
 from quasarloop.spectra import Flag, Keys
 from quasarloop.store import (
     create_store,
@@ -176,6 +177,32 @@ def test_workers_make_the_same_bytes(tmp_path, survey):
     for workers in (1, 2):
         ingest(survey, tmp_path / f"store{workers}", engine=Engine(workers=workers))
     assert digests(open_store(tmp_path / "store1")) == digests(open_store(tmp_path / "store2"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_ends_the_ingest_and_loses_no_file(tmp_path, survey, workers):
+    ingest(survey, tmp_path / "whole")
+    folder = tmp_path / "store" / "shards"
+    name = open_store(tmp_path / "whole").shards[1].parent.name
+    folder.mkdir(parents=True)
+    (folder / name).touch()  # the shard's folder cannot be made: as bad as a full disk
+    with pytest.raises(OutputError, match=f"cannot make the folder {folder / name}"):
+        ingest(survey, tmp_path / "store", engine=Engine(workers=workers))
+    (folder / name).unlink()
+    assert len(ingest(survey, tmp_path / "store").reports) == 3
+    assert digests(open_store(tmp_path / "store")) == digests(open_store(tmp_path / "whole"))
+
+
+def test_a_file_that_fails_while_its_shard_is_written_stops_nothing(tmp_path, survey, monkeypatch):
+    def failing(path, *_, **__):
+        if path == str(survey[1]):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return iter_spectra(path, 512, masks=False)
+
+    monkeypatch.setattr("quasarloop.store.ingestion.iter_spectra", failing)
+    summary = ingest(survey, tmp_path / "store")
+    assert len(summary.reports) == 2
+    assert "cannot be read (Input/output error)" in summary.failures[str(survey[1])]
 
 
 def test_a_kill_at_any_moment_is_survived(tmp_path, spectrum_files):

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -298,29 +297,6 @@ def test_killed_campaign_ends_with_the_same_bytes(tmp_path, sky, finished):
     kill_once(folder, "02/votes/manifest.json")
     assert start(folder).wait() == 0
     assert_same_results(folder, finished)
-
-
-def killed(folder: Path, n_files: int, delay: float) -> bool:
-    """Run, and kill some time after so many files are there; whether it still ran then."""
-    process = start(folder)
-    while process.poll() is None and len(results(folder)) < n_files:
-        time.sleep(0.02)
-    time.sleep(delay)
-    process.kill()
-    return process.wait() == -signal.SIGKILL
-
-
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments(tmp_path, sky, finished):
-    rng, n_files = random.Random(20), len(results(finished))
-    kills, places = 0, 0
-    while kills < 20:
-        folder = begin(tmp_path / str(places), sky, config(rounds=2))
-        for number in sorted(rng.sample(range(n_files), 10)):
-            kills += killed(folder, number, rng.uniform(0, 0.5))
-        assert start(folder).wait() == 0
-        assert_same_results(folder, finished)
-        places += 1
 
 
 def test_changed_setting_is_named_and_made_again_only_if_asked(tmp_path, finished):

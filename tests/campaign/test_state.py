@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quasarloop.campaign.config import CampaignOptions, SelectionSection
@@ -17,6 +18,7 @@ from quasarloop.campaign.state import (
     step_origin,
     step_state,
 )
+from quasarloop.campaign.steps.networks import _bootstrap_rows
 from quasarloop.errors import CampaignError, DataFormatError
 
 
@@ -144,3 +146,10 @@ def test_a_manifest_of_anything_else_is_named(tmp_path, content):
         step_state(FIRST, context(tmp_path))
     (line,) = damaged_files(tmp_path)
     assert str(manifest) in line
+
+
+def test_a_job_tried_again_draws_the_same_rows():
+    seed = np.random.SeedSequence((1, 2, 3))
+    rows = [_bootstrap_rows(seed, 50, 80).tolist() for _ in range(2)]
+    first = np.random.SeedSequence((1, 2, 3)).spawn(1)[0]
+    assert rows == [np.random.default_rng(first).integers(0, 50, 80).tolist()] * 2

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -17,14 +17,14 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from quasarloop.artefacts import locked_folder, versions, write_atomically
+from quasarloop.artefacts import check_folder, locked_folder, versions, write_atomically
 from quasarloop.columns import STORED
 from quasarloop.engine import Engine, run_tasks
-from quasarloop.errors import DataFormatError
+from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.quality import count_flags, prepare
 from quasarloop.read import content_digest, iter_spectra
-from quasarloop.spectra import Flag
+from quasarloop.spectra import Flag, Spectra
 from quasarloop.store.files import Store, create_store, read_shard, shard_path
 from quasarloop.store.schema import FLUX_COLUMNS, STORE_FORMAT, schema_of, table_from_spectra
 
@@ -136,7 +136,9 @@ def ingest(
     todo = [path for path in keys if path not in outcomes]
     with locked_folder(store.path), (store.path / _INDEX).open("a", encoding="utf-8") as stream:
 
-        def keep(path: str, outcome: IngestReport | str) -> None:
+        def keep(path: str, outcome: IngestReport | str | OutputError) -> None:
+            if isinstance(outcome, OutputError):
+                raise outcome
             outcomes[path] = outcome
             if isinstance(outcome, IngestReport):
                 stream.write(json.dumps({"key": keys[path], **asdict(outcome)}) + "\n")
@@ -168,12 +170,12 @@ def ingest_file(path: str | Path, store: Store) -> IngestReport:
     schema = schema_of(store.grid, {"source": source, "versions": versions()})
     counts: Counter[str] = Counter()
     n_rows = 0
-    target.parent.mkdir(exist_ok=True, parents=True)
+    check_folder(target.parent)
     with (
         write_atomically(target) as temporary,
         pq.ParquetWriter(temporary, schema, **_PARQUET_OPTIONS) as writer,
     ):
-        for block in iter_spectra(path, _BLOCK_ROWS, masks=False):
+        for block in _blocks(path):
             rebinned = prepare(block, store.grid, mend_outliers=store.mend_outliers)
             writer.write_table(table_from_spectra(rebinned, schema))
             counts.update(count_flags(rebinned.flags))
@@ -181,12 +183,22 @@ def ingest_file(path: str | Path, store: Store) -> IngestReport:
     return IngestReport(str(path), name, n_rows, dict(counts))
 
 
-def _ingest_task(path: str, store: Store) -> IngestReport | str:
-    # A bad file is bad however often it is tried: it comes back as its message.
+def _blocks(path: str | Path) -> Iterator[Spectra]:
+    try:
+        yield from iter_spectra(path, _BLOCK_ROWS, masks=False)
+    except OSError as exc:  # of this file, not of the shard that is being written
+        raise DataFormatError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+
+
+def _ingest_task(path: str, store: Store) -> IngestReport | str | OutputError:
+    # A bad file is bad however often it is tried: it comes back as its message. A store that cannot
+    # be written is no fault of the file: the run ends, or spectra would be missing from the store.
     try:
         return ingest_file(path, store)
     except DataFormatError as exc:
         return str(exc)
+    except OutputError as exc:
+        return exc
 
 
 def _shard_name(digest: str, store: Store) -> str:

@@ -193,6 +193,12 @@ def _jobs(context: Context, sets: Mapping[str, TrainingData], way: str) -> list[
     return [*(_job(context, name, name, way) for name in sets), *bootstraps]
 
 
+def _bootstrap_rows(seed: np.random.SeedSequence, n: int, size: int) -> NDArray[np.int64]:
+    """Draw rows of n; the same ones however often the job is tried (`spawn` would count)."""
+    child = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 0))
+    return np.random.default_rng(child).integers(0, n, size)
+
+
 def _train(job: _Job, work: _Work) -> str:
     weights_path = work.folder / f"{job.name}.h5"
     if weights_path.is_file():  # made before a kill: the folder is wiped if anything changed
@@ -201,7 +207,7 @@ def _train(job: _Job, work: _Work) -> str:
     rows = np.arange(len(own))
     if job.bootstrap is not None:
         # The paper's control: the smaller set drawn with replacement to the largest one's size.
-        rows = np.random.default_rng(job.seed.spawn(1)[0]).integers(0, len(own), work.size)
+        rows = _bootstrap_rows(job.seed, len(own), work.size)
     if job.name == FINAL:
         data, validation = own, None
     else:
