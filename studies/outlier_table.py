@@ -5,8 +5,9 @@
     python studies/outlier_table.py --store skystore --truth sky/truth.csv
 
 Every method rejects the same number of spectra: as many as the map's cells below the 15th
-percentile of all cells' counts hold. No flag is used, although flags would already have refused
-the masked arms, the sky fibres and most of the corrupted spectra.
+percentile of all cells' counts hold. No flag is used but those of spectra without a result (most of
+the corrupted ones are among them), although flags would already have refused the masked arms and
+the sky fibres.
 """
 
 import argparse

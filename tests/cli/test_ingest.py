@@ -42,6 +42,13 @@ def test_bad_files_end_with_status_1_after_all_others(tmp_path, folder):
     assert "coadd-0.fits: not a FITS file" in result.stderr
 
 
+def test_outliers_are_kept_when_requested(tmp_path, folder):
+    assert run(folder, "--store", tmp_path / "kept", "--no-mend-outliers").exit_code == 0
+    assert not open_store(tmp_path / "kept").mend_outliers
+    assert run(folder, "--store", tmp_path / "store").exit_code == 0
+    assert open_store(tmp_path / "store").mend_outliers
+
+
 def test_the_grid_is_chosen_once(tmp_path, folder):
     assert run(folder, "--store", tmp_path / "store", "--grid", "linear").exit_code == 0
     assert open_store(tmp_path / "store").grid == LINEAR_GRID
