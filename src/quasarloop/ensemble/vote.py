@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from quasarloop.artefacts import locked_folder
@@ -215,15 +216,21 @@ def apply_heads(
 
     The numbers are those of the networks that `fold_head` gives, to the precision of float32.
     """
-    shift = heads.shift(features.hidden)  # (m, n)
-    gain = heads.table[:, :1]
+    shift = heads.shift(features.hidden).astype(np.float32)  # (m, n)
+    gain = heads.table[:, :1].astype(np.float32)
     line_mean = expit(features.line_logit.astype(np.float64))  # that of the BAL finders stays
     for line in config.emission_index:
-        logit = gain * features.line_logit[:, line].astype(np.float64) + shift
-        line_mean[:, line] = expit(logit).mean(axis=0)
-    deciding = gain * deciding_logit(features, config, rule.decision.n_lines) + shift
-    confidence = expit(deciding).astype(np.float32)
+        confidence = _confidence(gain * features.line_logit[:, line] + shift)
+        line_mean[:, line] = confidence.mean(axis=0, dtype=np.float64)
+    deciding = deciding_logit(features, config, rule.decision.n_lines).astype(np.float32)
+    confidence = _confidence(gain * deciding + shift)
     return MemberFinds(confidence, features.z_best[None], line_mean, features.p_high)
+
+
+def _confidence(logit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sigmoid; numpy's exp is several times as fast as scipy's expit."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-logit)))
 
 
 def _vote_on_piece(piece: Piece, voters: Voters | HeadVoters) -> list[pa.Table]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, softmax
+from scipy.special import ndtr
 
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineOutputs, decode, emission_lines
@@ -108,8 +108,11 @@ def high_z_probability(
     """
     head = config.redshift
     if head is not None and outputs.log_p is not None:
-        p = softmax(outputs.log_p.astype(np.float64) / head.temperature, axis=1)
-        return np.asarray(p[:, head.z >= high_z_min].sum(axis=1))
+        p = outputs.log_p - outputs.log_p.max(axis=1, keepdims=True)
+        np.exp(p / np.float32(head.temperature), out=p)
+        border = int(np.searchsorted(head.z, high_z_min))
+        high = p[:, border:].sum(axis=1, dtype=np.float64)
+        return np.asarray(high / (p[:, :border].sum(axis=1, dtype=np.float64) + high))
     found = joint_redshifts(outputs, config)
     with np.errstate(divide="ignore"):
         first = ndtr((found.z - high_z_min) / found.z_err)
