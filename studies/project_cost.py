@@ -30,6 +30,7 @@ class Machine:
 
 
 MACHINES = (
+    Machine("two cores", 2, 0.7),
     Machine("laptop, 8 cores", 8, 0.7),
     Machine("one node, 128 cores", 128, 0.7),
     Machine("64 nodes of 128 cores", 64 * 128, 0.7),
@@ -54,10 +55,12 @@ def measured_rates(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
     for row in rows:
         if row["name"].startswith("vote, ") and "whole networks" in row["name"] and row.get("unit"):
             rates["vote"] = float(row["ours_per_s"])
+        if row["name"].startswith("features and vote"):
+            rates["heads"] = float(row["ours_per_s"])
         if row["name"].startswith("train an ensemble"):
             rates["train"] = float(row["per_core_second"])
-    if set(rates) != {"vote", "train"}:
-        raise SystemExit("bench.json has no rows of voting and training: `make bench` first")
+    if set(rates) != {"vote", "train", "heads"}:
+        raise SystemExit("bench.json lacks rows of voting, training or heads: `make bench` first")
     return rates
 
 
@@ -78,23 +81,24 @@ def table(rates: dict[str, float], options: argparse.Namespace) -> str:
     lines = [
         f"Measured on one core: {rates['vote']:,.0f} spectra × networks per second voting, "
         f"{rates['train']:,.0f} spectra × epochs per second training (network green2025, "
-        f"{work / 1e6:.0f} million operations per spectrum).",
+        f"{work / 1e6:.0f} million operations per spectrum); {rates['heads']:,.0f} spectra × heads "
+        "per second, the pass of their network included.",
         "",
         f"One round: {NETWORKS} networks, {LABELLED:,} labelled spectra, {options.epochs} epochs, "
         f"{POOL / 1e6:g} million spectra to vote on.",
         "",
-        "| where | train | vote |",
-        "|---|---:|---:|",
+        "| where | train networks | networks vote | heads, with their pass |",
+        "|---|---:|---:|---:|",
     ]
     for machine in MACHINES:
         power = machine.cores * machine.efficiency
         # No more workers than members can train at once.
         training = passes / rates["train"] / min(power, NETWORKS)
         voting = votes / rates["vote"] / power
-        lines.append(row(machine.name, training, voting))
+        lines.append(row(machine.name, training, voting, votes / rates["heads"] / power))
     sustained = options.gpu_tflops * 1e12 * options.gpu_part
     training, voting = passes * work * TRAINING_FACTOR / sustained, votes * work / sustained
-    lines.append(row("one H100 (not measured)", training, voting))
+    lines.append(row("one H100 (not measured)", training, voting, voting / NETWORKS))
     lines += [
         "",
         f"Assumed: every core is as fast as the one measured and {MACHINES[0].efficiency:.0%} of "
