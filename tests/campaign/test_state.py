@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quasarloop.campaign.config import CampaignOptions, SelectionSection
+from quasarloop.campaign.config import CampaignOptions, EvaluationSection, SelectionSection
 from quasarloop.campaign.state import (
     MANIFEST,
     Context,
@@ -18,7 +18,8 @@ from quasarloop.campaign.state import (
     step_origin,
     step_state,
 )
-from quasarloop.campaign.steps.networks import _bootstrap_rows
+from quasarloop.campaign.steps.ensemble import ENSEMBLE, VOTES
+from quasarloop.campaign.steps.networks import NETWORKS, _bootstrap_rows
 from quasarloop.errors import CampaignError, DataFormatError
 
 
@@ -153,3 +154,10 @@ def test_a_job_tried_again_draws_the_same_rows():
     rows = [_bootstrap_rows(seed, 50, 80).tolist() for _ in range(2)]
     first = np.random.SeedSequence((1, 2, 3)).spawn(1)[0]
     assert rows == [np.random.default_rng(first).integers(0, 50, 80).tolist()] * 2
+
+
+def test_a_threshold_changed_under_way_leaves_the_ensemble_as_it_is():
+    usual, high = (CampaignOptions(evaluation=EvaluationSection(threshold=t)) for t in (None, 0.99))
+    assert ENSEMBLE.options(usual) == ENSEMBLE.options(high)
+    assert VOTES.options(usual) != VOTES.options(high)
+    assert NETWORKS.options(usual) != NETWORKS.options(high)

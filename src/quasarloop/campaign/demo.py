@@ -219,7 +219,7 @@ def estimate_cost(scale: DemoScale, workers: int) -> Cost:
     rng = np.random.default_rng(0)
     flux = rng.normal(size=(_SAMPLE, config.grid.n_bins)).astype(np.float32)
     data = TrainingData.make(flux, np.full(_SAMPLE, 2), rng.uniform(0.5, 3.5, _SAMPLE))
-    options = replace(training_of(campaign.ensemble, campaign), epochs=1)
+    options = replace(training_of(campaign.ensemble), epochs=1)
     predictor = Predictor(from_module(LineFinder(config).eval()))
     sky, wave = ModelSky(Population(), None), np.geomspace(3600.0, 9800.0, 4000)
     train_s = _seconds(lambda: train(data, config, options, seed=0)) / _SAMPLE

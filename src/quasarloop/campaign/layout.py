@@ -12,7 +12,7 @@ import polars as pl
 from quasarloop.campaign.config import CampaignOptions, LearningSection
 from quasarloop.campaign.ledger import active_truth, read_ledger
 from quasarloop.campaign.state import Context
-from quasarloop.classes import ThresholdOptions, Thresholds
+from quasarloop.classes import ThresholdOptions
 from quasarloop.engine import Engine
 from quasarloop.errors import WeightsError
 from quasarloop.grid import grid_named
@@ -74,10 +74,9 @@ def network_of(section: LearningSection, config: CampaignOptions) -> NetworkConf
     return common_options(PresetOptions, section).network(grid_named(config.data.grid))
 
 
-def training_of(section: LearningSection, config: CampaignOptions) -> TrainingOptions:
+def training_of(section: LearningSection) -> TrainingOptions:
     """Return how they learn; the last epoch is kept, so that no label is spent on stopping."""
-    threshold = thresholds_of(config).over(Thresholds()).confidence
-    return common_options(TrainingOptions, section, threshold=threshold)
+    return common_options(TrainingOptions, section)
 
 
 def start_files(context: Context, start: str) -> list[Path]:

@@ -54,7 +54,7 @@ def _run(context: Context) -> None:
         n_networks=section.networks,
         seed=seed_number(context, Stream.ENSEMBLE),
         network=network_of(section, context.config),
-        training=training_of(section, context.config),
+        training=training_of(section),
         start_from=earlier,
     )
     train_ensemble(

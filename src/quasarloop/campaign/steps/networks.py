@@ -36,6 +36,7 @@ from quasarloop.campaign.ledger import Origin, active_truth, add_labels, read_le
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.candidates import HEAD, START, WAYS, Trunk, judge
 from quasarloop.campaign.steps.labels import read_control
+from quasarloop.classes import Thresholds
 from quasarloop.engine import run_tasks
 from quasarloop.ensemble.features import make_features
 from quasarloop.network.config import NetworkConfig
@@ -97,12 +98,13 @@ def _run(context: Context) -> None:
     held = _held_out(context, newest)
     sets = _truth_sets(context, newest, newest.object_id[held])
     newest_set = set_name(context.round_number)
+    threshold = thresholds_of(context.config).over(Thresholds()).confidence
     work = _Work(
         folder=folder,
         sets={**sets, FINAL: newest},
         validation=newest[held],
         network=network_of(section, context.config),
-        options=training_of(section, context.config),
+        options=replace(training_of(section), threshold=threshold),
         size=len(sets[newest_set]),
         trunk=_trunk(context),
     )
