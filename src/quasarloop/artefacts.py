@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import platform
-import stat
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,12 +21,11 @@ from typing import Any, BinaryIO, Final
 from filelock import SoftFileLock, Timeout
 
 from quasarloop import __version__
-from quasarloop.errors import DataFormatError, OutputError, reading
+from quasarloop.errors import DataFormatError, OutputError, check_regular, reading
 
 __all__ = [
     "check_folder",
     "check_output",
-    "check_regular",
     "checksum",
     "locked_folder",
     "open_input",
@@ -111,19 +109,6 @@ def check_folder(path: str | Path) -> Path:
         raise OutputError(f"cannot make the folder {folder}: {exc.strerror}") from exc
     _writable(folder, f"cannot write into {folder}")
     return folder
-
-
-def check_regular(path: str | Path) -> Path:
-    """Check that an input is a file: reading a pipe or a device waits for ever.
-
-    Raises:
-        OSError: missing, or no file.
-    """
-    file = Path(path)
-    mode = file.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise OSError(errno.EINVAL, "a pipe or a device, not a file; save what it gives as a file")
-    return file
 
 
 def open_input(path: str | Path) -> BinaryIO:

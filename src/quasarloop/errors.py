@@ -4,6 +4,8 @@ A message contains what was found, what was expected and what to do; the origina
 kept as the cause (``raise ... from exc``).
 """
 
+import errno
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ __all__ = [
     "TaskError",
     "TruthError",
     "WeightsError",
+    "check_regular",
     "reading",
 ]
 
@@ -68,6 +71,19 @@ class OutputError(QuasarloopError):
     """A result cannot be written: folder missing, not writable, file exists, disk full."""
 
 
+def check_regular(path: str | Path) -> Path:
+    """Check that an input is a file: reading a pipe or a device waits for ever.
+
+    Raises:
+        OSError: missing, or no file.
+    """
+    file = Path(path)
+    mode = file.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "a pipe or a device, not a file; save what it gives as a file")
+    return file
+
+
 @contextmanager
 def reading(
     path: str | Path, kind: str, remedy: str, error: type[QuasarloopError] = DataFormatError
@@ -84,6 +100,8 @@ def reading(
         QuasarloopError: with the file's name, what was found and the remedy.
     """
     try:
+        if Path(path).exists():
+            check_regular(path)
         yield
     except QuasarloopError as exc:
         if Path(path).name in str(exc):

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import check_output, check_regular, open_input, write_atomically
+from quasarloop.artefacts import check_output, open_input, write_atomically
 from quasarloop.columns import Block, Column, integer_ids
-from quasarloop.errors import DataFormatError, OutputError, reading
+from quasarloop.errors import DataFormatError, OutputError, check_regular, reading
 
 __all__ = ["new_fits", "open_writer", "read_record", "read_table", "write_table"]
 

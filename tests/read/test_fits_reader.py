@@ -1,10 +1,8 @@
 """The FITS reader against astropy, and against damage."""
 
 import gzip
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import fitsio
 import numpy as np
@@ -14,11 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from quasarloop.artefacts import checksum
-from quasarloop.errors import DataFormatError, TruthError
-from quasarloop.read import content_digest, read_spectra, read_truth
+from quasarloop.errors import DataFormatError
+from quasarloop.read import content_digest
 from quasarloop.read.fits_reader import open_fits
-from quasarloop.tables import read_table
 
 TYPES = ["u1", "i2", "i4", "i8", "f4", "f8"]
 
@@ -150,22 +146,6 @@ def test_three_megabytes_of_packed_zeros_stay_small(tmp_path):
     command = [sys.executable, "-c", code, str(path)]
     peak_kb = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     assert int(peak_kb) < 1.5 * 2**20
-
-
-@pytest.mark.parametrize("what", ["pipe", "device"])
-def test_pipes_and_devices_are_refused_at_once(tmp_path, what):
-    path = tmp_path / "a.fits" if what == "pipe" else Path("/dev/zero")
-    if what == "pipe":
-        os.mkfifo(path)
-    for read in (read_spectra, content_digest):
-        with pytest.raises(DataFormatError, match="a pipe or a device, not a file"):
-            read(path)
-    with pytest.raises(TruthError, match="a pipe or a device"):
-        read_truth(path)
-    with pytest.raises(OSError, match="a pipe or a device"):
-        read_table(path)
-    with pytest.raises(DataFormatError, match="a pipe or a device"):
-        checksum(path)
 
 
 def test_tile_compressed_images_are_read_through_fitsio(tmp_path):

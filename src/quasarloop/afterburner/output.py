@@ -17,7 +17,7 @@ from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 from quasarloop.afterburner.survey_targets import phase_of
 from quasarloop.columns import columns_of_lines
-from quasarloop.errors import DataFormatError
+from quasarloop.errors import DataFormatError, check_regular
 from quasarloop.lines import BAL_LINE, EMISSION_LINES
 from quasarloop.tables import new_fits
 
@@ -162,7 +162,7 @@ def read_output(path: str | Path) -> OutputFile:
         DataFormatError: not one, or of another program.
     """
     try:
-        with fitsio.FITS(str(path)) as file:
+        with fitsio.FITS(str(check_regular(path))) as file:
             table, header = file[_HDU].read(), file[_HDU].read_header()
     except (OSError, ValueError) as exc:
         raise DataFormatError(

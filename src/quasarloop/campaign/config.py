@@ -13,7 +13,7 @@ import tomlkit
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.ensemble.options import EnsembleOptions
-from quasarloop.errors import CampaignError
+from quasarloop.errors import CampaignError, check_regular
 from quasarloop.grid import LOG_GRID
 from quasarloop.network.options import (
     SHIPPED,
@@ -321,7 +321,9 @@ def read_config(folder: str | Path, **overrides: Any) -> CampaignOptions:
     """
     path = Path(folder) / CONFIG_NAME
     try:
-        content = _without_cascade(tomlkit.parse(path.read_text(encoding="utf-8")).unwrap())
+        content = _without_cascade(
+            tomlkit.parse(check_regular(path).read_text(encoding="utf-8")).unwrap()
+        )
     except FileNotFoundError as exc:
         raise CampaignError(
             f"{path} is missing; make a campaign first: quasarloop campaign init {folder}"

@@ -220,7 +220,7 @@ def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> Block:
     Raises:
         DataFormatError: missing, unreadable, or without a needed column.
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise DataFormatError(f"{path}: no such catalogue; make it with quasarloop classify")
     with reading(path, "a catalogue", "make it with quasarloop classify"):
         block = read_table(path)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from quasarloop.artefacts import check_folder, check_output
-from quasarloop.errors import InspectionError
+from quasarloop.errors import InspectionError, check_regular
 from quasarloop.inspect.database import now, setting
 from quasarloop.inspect.ledger import (
     Save,
@@ -212,7 +212,7 @@ def _item(session: Session, target_id: int) -> tuple[Item, bool]:
 
 def _is_prospect(path: Path) -> bool:
     try:
-        with path.open("rb") as stream:
+        with check_regular(path).open("rb") as stream:
             return b"VI_scanner" in stream.readline(4096)
     except OSError as exc:
         raise InspectionError(f"{path}: cannot be read ({exc.strerror}); check the name") from exc

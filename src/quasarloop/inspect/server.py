@@ -9,7 +9,7 @@ import fitsio
 import sqlalchemy as sa
 import uvicorn
 
-from quasarloop.errors import InspectionError
+from quasarloop.errors import InspectionError, check_regular
 from quasarloop.inspect.app import create_app
 from quasarloop.inspect.campaign import add_redrock, balance, find_missing, load_worklist
 from quasarloop.inspect.database import Database
@@ -41,7 +41,7 @@ def read_redrock(paths: Iterable[str | Path]) -> dict[int, list[dict[str, Any]]]
     fits: dict[int, list[dict[str, Any]]] = {}
     for path in paths:
         try:
-            with fitsio.FITS(str(path)) as file:
+            with fitsio.FITS(str(check_regular(path))) as file:
                 version = str(file[0].read_header().get("RRVER", "") or "")
                 hdu = next((name for name in _HDUS if name in file), _HDUS[0])
                 table = file[hdu].read(columns=list(_COLUMNS))

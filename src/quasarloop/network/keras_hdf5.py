@@ -14,8 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import check_regular
-from quasarloop.errors import WeightsError
+from quasarloop.errors import WeightsError, check_regular
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.keras_layout import array_shapes, describe_model, head_shapes
 

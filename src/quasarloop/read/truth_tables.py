@@ -13,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from quasarloop.artefacts import check_regular
 from quasarloop.columns import integer_ids
-from quasarloop.errors import TruthError, reading
+from quasarloop.errors import TruthError, check_regular, reading
 from quasarloop.read.desi import on_target
 from quasarloop.read.fits_reader import open_fits
 from quasarloop.read.formats import named_id, sdss_target_id

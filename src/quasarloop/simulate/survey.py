@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from quasarloop.artefacts import checksum, locked_folder, read_manifest, versions, write_manifest
 from quasarloop.engine import Engine, run_tasks
-from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.errors import DataFormatError, OutputError, check_regular
 from quasarloop.simulate.footprint import Tile, plan_tiles, stream
 from quasarloop.simulate.instrument import instrument_named
 from quasarloop.simulate.noise import NoisyArm, RealNoise, read_real_noise
@@ -271,7 +271,7 @@ def read_survey_file(path: str | Path) -> tuple[Population, ObservingOptions]:
     """
     file = Path(path)
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(check_regular(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise DataFormatError(f"{file}: cannot be read as a population file: {exc}") from exc
     own = content.pop("observing", {})
