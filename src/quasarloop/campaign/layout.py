@@ -14,7 +14,7 @@ from quasarloop.campaign.ledger import active_truth, read_ledger
 from quasarloop.campaign.state import Context
 from quasarloop.classes import ThresholdOptions
 from quasarloop.engine import Engine
-from quasarloop.errors import WeightsError
+from quasarloop.errors import CampaignError, WeightsError
 from quasarloop.grid import grid_named
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.options import SHIPPED, PresetOptions, TrainingOptions
@@ -132,19 +132,30 @@ def store_folder(context: Context, name: str) -> Path:
 
 def pool_store(context: Context) -> Store:
     """Open the store of U."""
-    return open_store(store_folder(context, "pool"))
+    return _opened(context, "pool")
 
 
 def test_store(context: Context) -> Store | None:
     """Open the store of test spectra, if there is one."""
-    folder = store_folder(context, "test")
-    return open_store(folder) if is_store(folder) else None
+    return _opened(context, "test") if context.config.evaluation.test else None
 
 
 def spectra_of_truth(context: Context) -> Iterator[RebinnedSpectra]:
     """Yield all spectra that may carry a label: the first T's, borrowed ones, and the pool."""
-    folders = [store_folder(context, name) for name in ("labelled", "borrowed", "pool")]
-    return chain.from_iterable(iter_store(open_store(f)) for f in folders if is_store(f))
+    data = context.config.data
+    named = {"labelled": data.labelled, "borrowed": data.borrowed, "pool": data.unlabelled}
+    stores = [_opened(context, name) for name, paths in named.items() if paths]
+    return chain.from_iterable(map(iter_store, stores))
+
+
+def _opened(context: Context, name: str) -> Store:
+    folder = store_folder(context, name)
+    if not is_store(folder):
+        first = context.step_folder("ingest", 1)
+        raise CampaignError(
+            f"{folder} is gone; delete {first} and run the campaign again to bring its spectra in"
+        )
+    return open_store(folder)
 
 
 def ledger_before(context: Context) -> pl.DataFrame:
