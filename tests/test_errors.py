@@ -1,9 +1,11 @@
 """Whatever a damaged file raises becomes one of our errors, with the file's name."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
-from quasarloop.errors import DataFormatError, GridError, TruthError, reading
+from quasarloop.errors import DataFormatError, GridError, TruthError, naming, reading
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,14 @@ def test_our_own_errors_stay_and_are_named_once():
 def test_what_ends_a_program_passes(ends):
     with pytest.raises(ends), reading("a", "x", "y", DataFormatError):
         raise ends
+
+
+def test_files_are_named_before_errors_that_name_none():
+    truth = [Path("d/a.csv"), Path("b.csv")]
+    named = pytest.raises(TruthError, match=r"^d/a\.csv and b\.csv: too few$")
+    with named, naming(TruthError, *truth):
+        raise TruthError("too few")
+    with pytest.raises(TruthError, match=r"^b\.csv: row 1$"), naming(TruthError, *truth):
+        raise TruthError("b.csv: row 1")
+    with pytest.raises(GridError, match=r"^step$"), naming(TruthError, *truth):
+        raise GridError("step")

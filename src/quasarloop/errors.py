@@ -23,6 +23,7 @@ __all__ = [
     "TruthError",
     "WeightsError",
     "check_regular",
+    "naming",
     "reading",
 ]
 
@@ -85,6 +86,17 @@ def check_regular(path: str | Path) -> Path:
 
 
 @contextmanager
+def naming(error: type[QuasarloopError], *paths: Path) -> Iterator[None]:
+    """Put the names of files before errors of a kind that name none of them."""
+    try:
+        yield
+    except error as exc:
+        if not paths or any(path.name in str(exc) for path in paths):
+            raise
+        raise type(exc)(f"{' and '.join(map(str, paths))}: {exc}") from exc
+
+
+@contextmanager
 def reading(
     path: str | Path, kind: str, remedy: str, error: type[QuasarloopError] = DataFormatError
 ) -> Iterator[None]:
@@ -100,13 +112,12 @@ def reading(
         QuasarloopError: with the file's name, what was found and the remedy.
     """
     try:
-        if Path(path).exists():
-            check_regular(path)
-        yield
-    except QuasarloopError as exc:
-        if Path(path).name in str(exc):
-            raise
-        raise type(exc)(f"{path}: {exc}") from exc
+        with naming(QuasarloopError, Path(path)):
+            if Path(path).exists():
+                check_regular(path)
+            yield
+    except QuasarloopError:
+        raise
     except BaseException as exc:
         # Polars panics on some damaged files, which is no Exception.
         if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":

@@ -86,17 +86,17 @@ def run_cases(sound: Path, numbers: Iterable[int], keep: Path | None = None) -> 
 
 def run_command(folder: Path, command: str) -> Ended:
     """Run a command in a folder, in a process of its own with limits of time and memory."""
-    log, started = folder / ".log", time.monotonic()
+    log = folder / ".log"
     process = _context().Process(target=_child, args=(folder, command, log))
     process.start()
     process.join(_HANGS)
     if process.exitcode is None:
         process.kill()
         process.join()
-    seconds = time.monotonic() - started
     text = log.read_text(errors="replace") if log.exists() else ""
-    peak = re.search(r"\npeak (\d+)\n?$", text)
-    return Ended(process.exitcode, seconds, int(peak[1]) / 1e3 if peak else 0.0, text)
+    used = re.search(r"\nused (\d+) kB, ([0-9.]+) s\n?$", text)
+    kilobytes, seconds = used.groups() if used else ("0", "0")
+    return Ended(process.exitcode, float(seconds), int(kilobytes) / 1e3, text)
 
 
 def _context() -> multiprocessing.context.ForkServerContext:
@@ -122,7 +122,8 @@ def _child(folder: Path, command: str, log: Path) -> None:
         main()
     finally:
         sys.stdout.flush()
-        os.write(1, f"\npeak {_kilobytes('VmHWM') - resident}\n".encode())
+        used = f"\nused {_kilobytes('VmHWM') - resident} kB, {time.process_time():.2f} s\n"
+        os.write(1, used.encode())
 
 
 def _kilobytes(name: str) -> int:

@@ -33,6 +33,7 @@ _SELECT += "--outliers 1 --percentile 5 --out chosen"
 _VOTE = "ensemble vote --ensemble ensemble --store store --out new"
 _TRAIN = "train --store store --truth {} --out t.h5 --from w.h5 --epochs 1 --validation 0.5"
 _EVALUATE = "evaluate --catalogue {} --truth {} --out judged"
+_QSOCAT = "qsocat desi redrock-0.fits --qn-dir . --mgii none --out all.fits"
 _AFTER = "afterburner --coadd coadd-0.fits --redrock redrock-0.fits --output qn.fits --rerun later"
 
 
@@ -98,8 +99,8 @@ TARGETS = (
     Target(_AFTER, "redrock-0.fits"),
     Target("qsocat mgii --coadd coadd-0.fits --redrock redrock-0.fits --out mgii.fits",
            "redrock-0.fits"),
-    Target("qsocat desi redrock-0.fits --qn-dir . --out all.fits", "redrock-0.fits"),
-    Target("qsocat desi redrock-0.fits --qn-dir . --out all.fits", "qso_qn-0.fits"),
+    Target(_QSOCAT, "redrock-0.fits"),
+    Target(_QSOCAT, "qso_qn-0.fits"),
     Target("qsocat network spec.fits --out all.fits", "spec.fits"),
     Target("campaign status campaign", "campaign/campaign.toml"),
     Target("campaign status campaign", "campaign/rounds/01/{step}/manifest.json"),

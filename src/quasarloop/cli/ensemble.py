@@ -19,6 +19,7 @@ from quasarloop.cli.common import (
     with_options,
 )
 from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
+from quasarloop.errors import TruthError, naming
 from quasarloop.network.options import PresetOptions, TrainingOptions
 
 __all__ = ["app"]
@@ -89,7 +90,8 @@ def train(
 
     spectra = open_store(store)
     table = read_truths(truth, unvetted=unvetted)
-    data, counts = label_spectra(iter_store(spectra), table)
+    with naming(TruthError, *truth):
+        data, counts = label_spectra(iter_store(spectra), table)
     console.print(counts.describe())
     inputs = {"truth": [{"file": path.name, "sha256": checksum(path)} for path in truth]}
     if heads is not None:
@@ -103,7 +105,7 @@ def train(
         training=training,
         start_from=None if start_from is None else open_ensemble(start_from),
     )
-    with progress_bar() as progress:
+    with naming(TruthError, *truth), progress_bar() as progress:
         bar = progress.add_task("train", total=options.n_networks, note="")
         done = train_ensemble(
             data,

@@ -15,6 +15,7 @@ from quasarloop.cli.common import (
     unless_given,
     with_options,
 )
+from quasarloop.errors import TruthError, naming
 from quasarloop.network.options import (
     RECOMMENDED,
     FinetuneOptions,
@@ -90,7 +91,7 @@ def train(
             context, options, FinetuneOptions(rehearsal=rehearsal, device="auto")
         )
         first = replace(weights, config=replace(weights.config, **network.changes))
-    with progress_bar() as progress:
+    with naming(TruthError, *truth), progress_bar() as progress:
         task = progress.add_task("train", total=options.epochs, note="")
 
         def step(record: "EpochRecord") -> None:

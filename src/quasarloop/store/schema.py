@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from quasarloop.columns import IDENTITY, STORED, Keys
-from quasarloop.errors import DataFormatError
+from quasarloop.errors import DataFormatError, GridError
 from quasarloop.grid import WaveGrid
 from quasarloop.spectra import ARM_NAMES, RebinnedSpectra
 
@@ -123,7 +123,7 @@ def grid_from_dict(content: Mapping[str, Any], name: str) -> WaveGrid:
     try:
         start_aa, step = float(content["start_aa"]), float(content["step"])
         return WaveGrid(content["kind"], start_aa, step, int(content["n_bins"]))
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, OverflowError, GridError) as exc:
         raise DataFormatError(f"{name}: no wavelength grid in it ({content!r})") from exc
 
 
