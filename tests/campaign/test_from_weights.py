@@ -1,5 +1,6 @@
 """A campaign that begins from weights: heads vote, and of several networks the best leaves."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -18,11 +19,22 @@ from quasarloop.campaign.config import (
 )
 from quasarloop.campaign.recipes import recipe
 from quasarloop.campaign.run import campaign_status, run_campaign
-from quasarloop.campaign.state import StepState
+from quasarloop.campaign.state import Context, StepState
+from quasarloop.campaign.steps.evaluation import (
+    AGAIN,
+    _outputs,
+    _test_data,
+    read_judgements,
+    read_numbers,
+)
+from quasarloop.campaign.steps.report import verdict_lines
 from quasarloop.errors import CampaignError, WeightsError
+from quasarloop.evaluate.judge import FIXED_PURITIES
+from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.network.config import preset
 from quasarloop.network.model import LineFinder
 from quasarloop.network.weights import from_module, read_weights, write_weights
+from quasarloop.truth import SpecType
 
 HEADS = 12
 
@@ -99,6 +111,44 @@ def test_candidates_are_judged_on_random_labels_weighted_back(finished):
         < found["n_labels"]
         <= read_manifest(finished / "rounds" / "02" / "networks" / "sets.json")["validation"]
     )
+
+
+def test_report_begins_with_what_labels_were_worth(finished):
+    context = Context(finished, read_config(finished), 2)
+    sizes = read_manifest(context.step_folder("networks") / "sets.json")["sizes"]
+    spent, header, *lines = verdict_lines(context)
+    assert spent.startswith("Labels spent: ")
+    assert "at purity 0.99 and 0.998" in header
+    assert "test spectra" in header
+    assert [line.split(": ")[0].strip() for line in lines] == [
+        "no labels",
+        f"{sizes['T0']} labels, the first T",
+        f"{sizes['T1']} labels, after round 1",
+        f"{sizes['T2']} labels, after round 2",
+        f"{sizes['random']} labels, the first T and new ones at random",
+        f"{sizes['final']} labels, the network that leaves",
+    ]
+    judged = read_judgements(context, "test")
+    values = [re.findall(r"(\d\.\d{3}) ±", line) for line in lines]
+    names = ("start", "T0", "T1", "T2", "random", "final")
+    assert values == [[f"{value:.3f}" for value in judged[name].at_purity] for name in names]
+    gain = judged["final"].at_purity[0] - judged["start"].at_purity[0]
+    assert f"({gain:+.3f})" in lines[-1]
+    text = (context.step_folder("report") / "report.html").read_text()
+    titles = ("Completeness against labels", "Which network leaves", "Is it the data or only their")
+    assert all(title in text for title in titles)
+
+
+def test_bootstrapped_heads_are_judged_as_their_files_are(finished):
+    context = Context(finished, read_config(finished), 2)
+    found = read_numbers(context, AGAIN)
+    assert {name: len(values) for name, values in found.items()} == {"T0": 1, "T1": 1}
+    path = context.step_folder("networks") / "T0-bootstrap-1.h5"
+    outputs = _outputs(path, "T0", _test_data(context))
+    confidence = outputs.select("^C_.*$").to_numpy().max(axis=1)
+    is_qso = outputs["SPECTYPE"].to_numpy() == SpecType.QSO
+    expected = [completeness_at_purity(confidence, is_qso, p) for p in FIXED_PURITIES]
+    np.testing.assert_allclose(found["T0"][0], expected)
 
 
 def test_killed_campaign_with_heads_ends_with_the_same_bytes(tmp_path, sky, finished):

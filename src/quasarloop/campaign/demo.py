@@ -107,9 +107,9 @@ PAPER_SCALE: Final = DemoScale(
     map_side=45,
 )
 # A survey unlike those that the shipped weights were trained on: shallower; its targets chosen in
-# the infrared, so that a quarter are quasars, reddened and often with broad absorption, and most are
+# the infrared, so that a quarter are quasars, reddened and often with broad absorption, the others
 # galaxies and stars; and a spectrograph with faults, of which those weights have seen none. Fixed
-# before the first run. Source: our choice; for absorption in the infrared Dai et al. 2008 (ApJ 672,
+# before its first run. Source: our choice; absorption in the infrared: Dai et al. 2008 (ApJ 672,
 # 108).
 _POPULATION: Final = Population(
     quasars=QuasarPopulation(
@@ -219,7 +219,8 @@ class Cost:
         return (
             f"At the rates measured just now on this machine it takes about {total:,.0f} hours: "
             f"{self.simulate_hours:,.1f} to simulate, {self.train_hours:,.1f} to train, "
-            f"{self.pass_hours:,.1f} to pass spectra through the network; and about {self.disk_gb:,.0f} GB of disk. "
+            f"{self.pass_hours:,.1f} to pass spectra through networks; and about "
+            f"{self.disk_gb:,.0f} GB of disk. "
             "On a cluster, give the campaign the address of a Dask scheduler."
         )
 

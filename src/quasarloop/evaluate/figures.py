@@ -1,9 +1,10 @@
 """The house's figure style, and figures of completeness and purity: catalogues and training."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -14,15 +15,17 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
-from quasarloop.evaluate.judge import Judgement
+from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement
 from quasarloop.evaluate.metrics import RIGHT_WITHIN
 from quasarloop.network.records import EpochRecord
 
 __all__ = [
     "COLOURS",
+    "AtPurity",
     "bootstrap_figure",
     "history_figure",
     "judgement_figure",
+    "labels_figure",
     "learning_figure",
     "save_figure",
     "threshold_figure",
@@ -40,6 +43,7 @@ COLOURS: Final = (
     "#000000",
     "#F0E442",
 )
+_MARKERS: Final = ("o", "s", "*", "^", "D", "v", "P", "X")
 # Differences of redshift below this are drawn as this on the logarithmic axis.
 _SMALLEST_ERROR: Final = 1e-4
 
@@ -171,6 +175,47 @@ def bootstrap_figure(
     axes.set(ylim=(bottom, 1.01), xlabel="epoch", ylabel="completeness")
     axes.legend(fontsize=8, loc="lower right")
     return figure
+
+
+class AtPurity(NamedTuple):
+    """Completeness at each of `FIXED_PURITIES` with so many labels, and its 1 σ error."""
+
+    n_labels: int
+    completeness: tuple[float, ...]
+    error: tuple[float, ...]
+
+
+@use_style()
+def labels_figure(
+    series: Mapping[str, Sequence[AtPurity]],
+    repeats: Mapping[str, Sequence[AtPurity]] = MappingProxyType({}),
+) -> Figure:
+    """Draw completeness against the number of labels, one panel per purity.
+
+    Args:
+        series: label -> points, joined by a line.
+        repeats: label of a series -> points drawn as dots in its colour.
+    """
+    figure = Figure(figsize=(10, 4.4))
+    for k, axes in enumerate(figure.subplots(1, len(FIXED_PURITIES), sharey=True)):
+        for (label, points), colour, marker in zip(
+            series.items(), COLOURS * 3, _MARKERS * 3, strict=False
+        ):
+            n, value, error = _columns(points, k)
+            axes.errorbar(n, value, error, fmt=f"-{marker}", color=colour, capsize=2, label=label)
+            if label in repeats:
+                n, value, _ = _columns(repeats[label], k)
+                axes.plot(n, value, ".", color=colour, alpha=0.6)
+        axes.set(xlabel="labels", title=f"at purity {FIXED_PURITIES[k]}")
+    figure.axes[0].set_ylabel("completeness")
+    figure.axes[0].legend(fontsize=8)
+    return figure
+
+
+def _columns(points: Iterable[AtPurity], k: int) -> tuple[list[int], list[float], list[float]]:
+    chosen = [(point.n_labels, point.completeness[k], point.error[k]) for point in points]
+    n, value, error = zip(*chosen, strict=True)
+    return list(n), list(value), list(error)
 
 
 @use_style()

@@ -8,14 +8,25 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from quasarloop.artefacts import read_manifest, write_manifest
-from quasarloop.campaign.layout import configured_truth, test_store, thresholds_of
+from quasarloop.campaign.layout import (
+    EVERY_ROUND,
+    Stream,
+    configured_truth,
+    seed_number,
+    test_store,
+    thresholds_of,
+)
 from quasarloop.campaign.state import Context, Step
-from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, validation_data
+from quasarloop.campaign.steps.candidates import START
+from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, set_name, validation_data
 from quasarloop.classes import Thresholds
 from quasarloop.errors import CampaignError, TruthError
-from quasarloop.evaluate.judge import Judgement, judge_finds, judgement_record
+from quasarloop.evaluate.candidates import judge_candidates
+from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement, judge_finds, judgement_record
+from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.evaluate.oscillation import Oscillation, oscillation_of_best_lines
 from quasarloop.network.decode import best_lines, decode
 from quasarloop.network.labelled import TrainingData, label_spectra
@@ -25,11 +36,14 @@ from quasarloop.store import iter_store
 from quasarloop.tables import write_table
 from quasarloop.truth import SpecType
 
-__all__ = ["EVALUATION", "SAMPLES", "read_judgements", "read_numbers"]
+__all__ = ["AGAIN", "EVALUATION", "SAMPLES", "read_judgements", "read_numbers"]
 
 NUMBERS_NAME: Final = "numbers.json"
 # Samples the networks are judged on; the final one saw the validation set in training.
 SAMPLES: Final = ("validation", "test")
+# Smaller truth sets drawn again to the size of the newest: set → completeness at the fixed purities
+# of every head, on the test spectra if there are any.
+AGAIN: Final = "drawn again"
 
 
 def read_judgements(context: Context, sample: str) -> dict[str, Judgement]:
@@ -47,7 +61,7 @@ def read_judgements(context: Context, sample: str) -> dict[str, Judgement]:
 
 
 def read_numbers(context: Context, sample: str) -> dict[str, dict[str, Any]]:
-    """Read the numbers of every network; empty where the sample does not exist."""
+    """Read the numbers of every network, or of `AGAIN`; empty where there are none."""
     numbers = read_manifest(context.step_folder("evaluation") / NUMBERS_NAME)
     return dict(numbers.get(sample, {}))
 
@@ -74,7 +88,10 @@ def _run(context: Context) -> None:
             by_name[name]["oscillation_kms"] = clumping.half_amplitude_kms
             by_name[name]["oscillation_error_kms"] = clumping.error_kms
             by_name[name]["oscillation_noise_kms"] = clumping.noise_kms
-    write_manifest(folder / NUMBERS_NAME, numbers)
+        for name, errors in _errors_at_purity(context, sample).items():
+            by_name[name]["completeness_at_purity_error"] = errors
+    last = samples["validation"] if samples["test"] is None else samples["test"]
+    write_manifest(folder / NUMBERS_NAME, {**numbers, AGAIN: _drawn_again(context, last)})
     for sample, by_name in numbers.items():
         for name, record in by_name.items():
             complete, pure = record["completeness"]["value"], record["purity"]["value"]
@@ -103,6 +120,55 @@ def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
                 network.n_boxes,
             )
     return found
+
+
+def _errors_at_purity(context: Context, sample: str) -> dict[str, dict[str, float]]:
+    """Return 1 σ of completeness at the fixed purities, of a bootstrap over objects."""
+    confidence = {}
+    for name, rows, of_lines, z in _predictions(context, sample):
+        best = best_lines(of_lines.astype(np.float64), z, _thresholds(context, name).n_lines)
+        confidence[name] = best.confidence
+        is_qso, object_id = rows["SPECTYPE"].to_numpy() == SpecType.QSO, rows["OBJECT_ID"]
+    if not confidence:
+        return {}
+    seed = seed_number(context, Stream.VALIDATION, 2, round_number=EVERY_ROUND)
+    once = np.ones(len(is_qso))
+    try:
+        scores = judge_candidates(confidence, is_qso, once, object_id.to_numpy(), seed=seed).scores
+    except TruthError:  # labels of one class only
+        return {}
+    return {
+        name: {str(p): e for p, e in zip(FIXED_PURITIES, score.at_purity_error, strict=True)}
+        for name, score in scores.items()
+    }
+
+
+def _drawn_again(context: Context, data: TrainingData) -> dict[str, list[list[float]]]:
+    """Judge heads on smaller truth sets that were drawn to equal size (`AGAIN`)."""
+    folder = context.step_folder("networks")
+    if not (folder / f"{START}.h5").is_file():
+        return {}
+    passes = Predictor(read_weights(folder / f"{START}.h5")).logits(data.flux)
+    hidden = np.concatenate([logits.hidden.numpy() for _, logits in passes])
+    return {
+        (name := set_name(k)): [
+            [completeness_at_purity(confidence, data.is_qso, p) for p in FIXED_PURITIES]
+            for path in sorted(folder.glob(f"{name}-bootstrap-*.h5"))
+            for confidence in [_confidence_of_head(path, hidden)]
+        ]
+        for k in range(context.round_number)
+    }
+
+
+def _confidence_of_head(path: Path, hidden: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return (n,) what decides with a head on hidden units (n, n_dense), without another pass."""
+    weights, rows = read_weights(path), hidden.astype(np.float64)
+    boxes = [
+        tuple(weights.arrays[f"fc_box_{line}/{part}"] for part in ("kernel", "bias"))
+        for line in weights.config.emission_index
+    ]
+    logits = [(rows @ kernel + bias).max(axis=1) for kernel, bias in boxes]
+    return np.asarray(expit(np.sort(logits, axis=0)[-weights.thresholds.n_lines]))
 
 
 def _predictions(

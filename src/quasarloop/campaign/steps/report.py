@@ -11,16 +11,27 @@ from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.layout import LEDGER
 from quasarloop.campaign.ledger import Origin, read_ledger
 from quasarloop.campaign.state import MANIFEST, Context, Step
-from quasarloop.campaign.steps.evaluation import SAMPLES, read_judgements, read_numbers
+from quasarloop.campaign.steps.candidates import WAYS
+from quasarloop.campaign.steps.evaluation import AGAIN, SAMPLES, read_judgements, read_numbers
 from quasarloop.campaign.steps.labels import read_labels, read_verdicts
-from quasarloop.campaign.steps.networks import CONTROL, FINAL, SETS_NAME, set_name
+from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, set_name
 from quasarloop.campaign.steps.report_sections import (
     agreement_sections,
+    points_at_purity,
     redshift_sections,
+    sample_judged,
     selection_section,
+    set_in_words,
+    worth_section,
 )
-from quasarloop.evaluate.figures import bootstrap_figure, learning_figure, threshold_figure
-from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement
+from quasarloop.evaluate.figures import (
+    AtPurity,
+    bootstrap_figure,
+    labels_figure,
+    learning_figure,
+    threshold_figure,
+)
+from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.report import Picture, Report, Section, Table, write_html, write_pdf
 from quasarloop.network.records import read_history
 from quasarloop.truth import SpecType, TruthTable
@@ -28,25 +39,26 @@ from quasarloop.truth import SpecType, TruthTable
 __all__ = ["REPORT", "REPORT_NAME", "verdict_lines"]
 
 REPORT_NAME: Final = "report.html"
+_DATA_OR_NUMBER: Final = "Is it the data or only their number?"
 
 
 def verdict_lines(context: Context) -> list[str]:
-    """Return in a few lines what the round was worth."""
-    sample = "test" if read_numbers(context, "test") else "validation"
-    judged = read_judgements(context, sample)
-    first, newest = judged[set_name(0)], judged[set_name(context.round_number)]
+    """Return in a few lines what labels were worth, at purities fixed beforehand."""
+    sample, points = sample_judged(context), points_at_purity(context)
+    any_one = next(iter(read_numbers(context, sample).values()))
     spent = (read_ledger(context.step_folder("truth") / LEDGER)["ROUND"] > 0).sum()
-    lines = [
+    compared = {name: point for name, point in points.items() if name not in WAYS}
+    first = next(iter(compared.values()))
+    return [
         f"Labels spent: {spent} in {context.round_number} "
         f"{'round' if context.round_number == 1 else 'rounds'}.",
-        f"Judged on {newest.n_judged} {sample} spectra with {newest.n_true} quasars, at confidence "
-        f"{newest.thresholds.confidence:g}:",
-        f"  before: {_in_short(first)}",
-        f"  after:  {_in_short(newest)}",
+        f"Completeness at purity {' and '.join(map(str, FIXED_PURITIES))} on {any_one['n_judged']} "
+        f"{sample} spectra with {any_one['n_true']} quasars; in brackets, above the first line:",
+        *(
+            f"  {set_in_words(name, p.n_labels)}: {_in_short(p, first)}"
+            for name, p in compared.items()
+        ),
     ]
-    if CONTROL in judged:
-        lines.append(f"  as many random labels: {_in_short(judged[CONTROL])}")
-    return lines
 
 
 def _run(context: Context) -> None:
@@ -54,6 +66,7 @@ def _run(context: Context) -> None:
         title=f"{context.config.name}: round {context.round_number}",
         verdict=verdict_lines(context),
         sections=[
+            worth_section(context),
             selection_section(context),
             _labels_section(context),
             *agreement_sections(read_verdicts(context)),
@@ -107,14 +120,16 @@ def _learning_section(context: Context) -> Section:
         if name != FINAL and (folder / f"{name}.parquet").is_file()
     }
     histories = {title: read_history(folder / f"{name}.parquet") for name, title in titles.items()}
-    pictures = [
-        Picture(
-            "Learning curves",
-            learning_figure(histories),
-            "Completeness (solid) and five times impurity (dashed) on the same validation set, "
-            "per epoch, for every truth set (paper, Fig. 5).",
+    pictures = []
+    if histories:
+        pictures.append(
+            Picture(
+                "Learning curves",
+                learning_figure(histories),
+                "Completeness (solid) and five times impurity (dashed) on the same validation set, "
+                "per epoch, of all networks that have epochs (paper, Fig. 5).",
+            )
         )
-    ]
     bootstraps = {
         title: [read_history(path) for path in sorted(folder.glob(f"{name}-bootstrap-*.parquet"))]
         for name, title in titles.items()
@@ -122,10 +137,27 @@ def _learning_section(context: Context) -> Section:
     if any(bootstraps.values()):
         pictures.append(
             Picture(
-                "Is it the data or only their number?",
+                _DATA_OR_NUMBER,
                 bootstrap_figure(histories, bootstraps),
                 "Completeness per epoch; dashed: the smaller sets drawn with replacement to the "
                 "size of the largest (paper, Fig. 6).",
+            )
+        )
+    if again := read_numbers(context, AGAIN):
+        points = points_at_purity(context)
+        names = [set_name(k) for k in range(context.round_number + 1)]
+        size, none = points[names[-1]].n_labels, (0.0,) * len(FIXED_PURITIES)
+        repeats = {
+            name: [AtPurity(size, tuple(values), none) for values in found]
+            for name, found in again.items()
+            if found
+        }
+        pictures.append(
+            Picture(
+                _DATA_OR_NUMBER,
+                labels_figure({name: [points[name]] for name in names}, repeats),
+                "One head per truth set; dots: heads on the smaller sets drawn with replacement to "
+                "the size of the largest (paper, Fig. 6).",
             )
         )
     return Section("How the networks learn", pictures=pictures)
@@ -191,15 +223,9 @@ def _amplitude(numbers: Mapping[str, Any]) -> str:
     return "{:.0f} ± {:.0f} (noise {:.0f})".format(*parts)
 
 
-def _in_short(judgement: Judgement) -> str:
-    at = ", ".join(
-        f"{value:.3f} at purity {purity}"
-        for purity, value in zip(FIXED_PURITIES, judgement.at_purity, strict=True)
-    )
-    return (
-        f"completeness {judgement.completeness.value:.3f}, purity {judgement.purity.value:.3f}; "
-        f"completeness {at}"
-    )
+def _in_short(point: AtPurity, first: AtPurity) -> str:
+    pairs = zip(point.completeness, point.error, first.completeness, strict=True)
+    return ", ".join(f"{value:.3f} ± {e:.3f} ({value - was:+.3f})" for value, e, was in pairs)
 
 
 def _provenance(context: Context) -> dict[str, str]:

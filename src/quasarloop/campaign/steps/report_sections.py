@@ -1,4 +1,4 @@
-"""Sections of the report: agreement, what was chosen, and the weights that leave."""
+"""Sections of the report: what labels brought, agreement, the choice, the weights that leave."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -9,6 +9,9 @@ import polars as pl
 from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.layout import truth_set
 from quasarloop.campaign.state import Context
+from quasarloop.campaign.steps.candidates import START, read_candidates
+from quasarloop.campaign.steps.evaluation import read_numbers
+from quasarloop.campaign.steps.networks import CONTROL, FINAL, SETS_NAME, set_name
 from quasarloop.campaign.steps.redshifts import (
     KINDS,
     Outputs,
@@ -19,6 +22,8 @@ from quasarloop.campaign.steps.redshifts import (
 )
 from quasarloop.campaign.steps.selection import CELLS_NAME, CHOSEN_NAME, OUTLIERS_NAME, STEPS_NAME
 from quasarloop.evaluate.compare import AGREEMENT_KMS
+from quasarloop.evaluate.figures import AtPurity, labels_figure
+from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.redshift_figures import (
     comparison_figure,
     confusion_figure,
@@ -34,7 +39,99 @@ from quasarloop.labels.verdict import Verdict
 from quasarloop.lines import line_label
 from quasarloop.query.som_files import read_cells
 
-__all__ = ["agreement_sections", "redshift_sections", "selection_section"]
+__all__ = [
+    "agreement_sections",
+    "points_at_purity",
+    "redshift_sections",
+    "sample_judged",
+    "selection_section",
+    "set_in_words",
+    "worth_section",
+]
+
+_WAYS_IN_WORDS: Final = {
+    "head": "linear head",
+    "finetune": "all layers trained on",
+    "rehearse": "the same, with rehearsal",
+}
+
+
+def sample_judged(context: Context) -> str:
+    """Return the sample that truth sets are compared on: test spectra if there are any."""
+    return "test" if read_numbers(context, "test") else "validation"
+
+
+def points_at_purity(context: Context) -> dict[str, AtPurity]:
+    """Return labels and completeness of every network judged: `START`, truth sets, candidates."""
+    sizes = read_manifest(context.step_folder("networks") / SETS_NAME)["sizes"]
+    found = {}
+    for name, record in read_numbers(context, sample_judged(context)).items():
+        value, error = (
+            tuple(
+                record.get(f"completeness_at_purity{part}", {}).get(str(p), np.nan)
+                for p in FIXED_PURITIES
+            )
+            for part in ("", "_error")
+        )
+        found[name] = AtPurity(sizes[name], value, error)
+    return found
+
+
+def set_in_words(name: str, n_labels: int) -> str:
+    """Return what a network was trained on."""
+    if name == START:
+        return "no labels"
+    what = {
+        set_name(0): "the first T",
+        CONTROL: "the first T and new ones at random",
+        FINAL: "the network that leaves",
+    }
+    return f"{n_labels} labels, {what.get(name, f'after round {name[1:]}')}"
+
+
+def worth_section(context: Context) -> Section:
+    """Return completeness against labels, and how the network that leaves was found."""
+    points = points_at_purity(context)
+    sets = [set_name(k) for k in range(context.round_number + 1)]
+    others = {CONTROL: "new labels at random", **_WAYS_IN_WORDS, FINAL: "the network that leaves"}
+    series = {"chosen labels": [points[name] for name in (START, *sets) if name in points]}
+    series |= {text: [points[name]] for name, text in others.items() if name in points}
+    picture = Picture(
+        "Completeness against labels",
+        labels_figure(series),
+        f"On the {sample_judged(context)} spectra, at fixed purities; errors are 1 σ, of a "
+        "bootstrap over objects.",
+    )
+    record = read_candidates(context)
+    tables = [] if record is None else [_candidates_table(record)]
+    return Section("What the labels brought", tables=tables, pictures=[picture])
+
+
+def _candidates_table(record: Mapping[str, Any]) -> Table:
+    rows = [
+        [
+            _WAYS_IN_WORDS[way] + (" (leaves)" if way == record["leaves"] else ""),
+            f"{score['log_loss']:.4f} ± {score['log_loss_error']:.4f}",
+            f"{score['worse_by']:.4f} ± {score['worse_by_error']:.4f}",
+            *(
+                f"{value:.3f} ± {error:.3f}"
+                for value, error in zip(score["at_purity"], score["at_purity_error"], strict=True)
+            ),
+        ]
+        for way, score in record["scores"].items()
+    ]
+    weighted = (
+        "weighted back to the pool by those drawn at random"
+        if record["weighted"]
+        else "each counted once, as none was drawn at random: confusing spectra count too much"
+    )
+    note = (
+        f"Judged on {record['n_labels']} labels held out, {weighted}. The lowest log loss leaves, "
+        "unless a simpler one, listed before it, is worse by less than the error of the difference."
+    )
+    header = ["network", "log loss, nats", "above the lowest"]
+    header += [f"complete at purity {purity}" for purity in record["purities"]]
+    return Table("Which network leaves", header, rows, record.get("fault", note))
 
 
 def agreement_sections(verdicts: Mapping[int, Mapping[str, Verdict]]) -> list[Section]:
