@@ -84,14 +84,14 @@ class DemoScale:
 
 # Sized to end within a few minutes on two cores.
 SMALL: Final = DemoScale(
-    n_pool=8_000,
-    n_repeated=1_000,
+    n_pool=5_000,
+    n_repeated=500,
     n_exposures=2,
     n_first=100,
-    n_test=4_000,
-    n_chosen=100,
+    n_test=3_000,
+    n_chosen=75,
     n_outliers=10,
-    heads=200,
+    heads=100,
     map_side=15,
 )
 # Source: paper, Sections 3 and 4.

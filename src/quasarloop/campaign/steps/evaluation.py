@@ -60,7 +60,7 @@ def read_judgements(context: Context, sample: str) -> dict[str, Judgement]:
     }
 
 
-def read_numbers(context: Context, sample: str) -> dict[str, dict[str, Any]]:
+def read_numbers(context: Context, sample: str) -> dict[str, Any]:
     """Read the numbers of every network, or of `AGAIN`; empty where there are none."""
     numbers = read_manifest(context.step_folder("evaluation") / NUMBERS_NAME)
     return dict(numbers.get(sample, {}))
@@ -69,7 +69,8 @@ def read_numbers(context: Context, sample: str) -> dict[str, dict[str, Any]]:
 def _run(context: Context) -> None:
     folder, networks = context.step_folder("evaluation"), context.step_folder("networks")
     names = list(read_manifest(networks / SETS_NAME)["sizes"])
-    samples = {"validation": validation_data(context), "test": _test_data(context)}
+    held_out, test = validation_data(context), _test_data(context)
+    samples = {"validation": held_out, "test": test}
     for sample, data in samples.items():
         if data is None:
             continue
@@ -90,7 +91,7 @@ def _run(context: Context) -> None:
             by_name[name]["oscillation_noise_kms"] = clumping.noise_kms
         for name, errors in _errors_at_purity(context, sample).items():
             by_name[name]["completeness_at_purity_error"] = errors
-    last = samples["validation"] if samples["test"] is None else samples["test"]
+    last = held_out if test is None else test
     write_manifest(folder / NUMBERS_NAME, {**numbers, AGAIN: _drawn_again(context, last)})
     for sample, by_name in numbers.items():
         for name, record in by_name.items():

@@ -9,7 +9,7 @@ import polars as pl
 from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.layout import truth_set
 from quasarloop.campaign.state import Context
-from quasarloop.campaign.steps.candidates import START, read_candidates
+from quasarloop.campaign.steps.candidates import START, WAYS, read_candidates
 from quasarloop.campaign.steps.evaluation import read_numbers
 from quasarloop.campaign.steps.networks import CONTROL, FINAL, SETS_NAME, set_name
 from quasarloop.campaign.steps.redshifts import (
@@ -62,18 +62,23 @@ def sample_judged(context: Context) -> str:
 
 
 def points_at_purity(context: Context) -> dict[str, AtPurity]:
-    """Return labels and completeness of every network judged: `START`, truth sets, candidates."""
+    """Return labels and completeness of the networks judged: start, truth sets, candidates."""
     sizes = read_manifest(context.step_folder("networks") / SETS_NAME)["sizes"]
+    numbers = read_numbers(context, sample_judged(context))
+    sets = [set_name(k) for k in range(context.round_number + 1)]
     found = {}
-    for name, record in read_numbers(context, sample_judged(context)).items():
-        value, error = (
-            tuple(
-                record.get(f"completeness_at_purity{part}", {}).get(str(p), np.nan)
-                for p in FIXED_PURITIES
+    for name in (START, *sets, CONTROL, *WAYS, FINAL):
+        if name in numbers:
+            value, error = (
+                tuple(
+                    float(
+                        numbers[name].get(f"completeness_at_purity{part}", {}).get(str(p), np.nan)
+                    )
+                    for p in FIXED_PURITIES
+                )
+                for part in ("", "_error")
             )
-            for part in ("", "_error")
-        )
-        found[name] = AtPurity(sizes[name], value, error)
+            found[name] = AtPurity(sizes[name], value, error)
     return found
 
 
