@@ -122,11 +122,11 @@ def test_report_begins_with_what_labels_were_worth(finished):
     assert "test spectra" in header
     assert [line.split(": ")[0].strip() for line in lines] == [
         "no labels",
-        f"{sizes['T0']} labels, the first T",
-        f"{sizes['T1']} labels, after round 1",
-        f"{sizes['T2']} labels, after round 2",
-        f"{sizes['random']} labels, the first T and new ones at random",
-        f"{sizes['final']} labels, the network that leaves",
+        f"{sizes['T0']} labelled spectra, the first T",
+        f"{sizes['T1']} labelled spectra, after round 1",
+        f"{sizes['T2']} labelled spectra, after round 2",
+        f"{sizes['random']} labelled spectra, the first T and new ones at random",
+        f"{sizes['final']} labelled spectra, the network that leaves",
     ]
     judged = read_judgements(context, "test")
     values = [re.findall(r"(\d\.\d{3}) ±", line) for line in lines]
@@ -135,7 +135,11 @@ def test_report_begins_with_what_labels_were_worth(finished):
     gain = judged["final"].at_purity[0] - judged["start"].at_purity[0]
     assert f"({gain:+.3f})" in lines[-1]
     text = (context.step_folder("report") / "report.html").read_text()
-    titles = ("Completeness against labels", "Which network leaves", "Is it the data or only their")
+    titles = (
+        "Completeness against labelled spectra",
+        "Which network leaves",
+        "Is it the data or only their",
+    )
     assert all(title in text for title in titles)
 
 

@@ -178,7 +178,7 @@ def bootstrap_figure(
 
 
 class AtPurity(NamedTuple):
-    """Completeness at each of `FIXED_PURITIES` with so many labels, and its 1 σ error."""
+    """Completeness at each of `FIXED_PURITIES` with so many labelled spectra, and its 1 σ error."""
 
     n_labels: int
     completeness: tuple[float, ...]
@@ -190,7 +190,7 @@ def labels_figure(
     series: Mapping[str, Sequence[AtPurity]],
     repeats: Mapping[str, Sequence[AtPurity]] = MappingProxyType({}),
 ) -> Figure:
-    """Draw completeness against the number of labels, one panel per purity.
+    """Draw completeness against the number of labelled spectra, one panel per purity.
 
     Args:
         series: label -> points, joined by a line.
@@ -206,7 +206,7 @@ def labels_figure(
             if label in repeats:
                 n, value, _ = _columns(repeats[label], k)
                 axes.plot(n, value, ".", color=colour, alpha=0.6)
-        axes.set(xlabel="labels", title=f"at purity {FIXED_PURITIES[k]}")
+        axes.set(xlabel="labelled spectra", title=f"at purity {FIXED_PURITIES[k]}")
     figure.axes[0].set_ylabel("completeness")
     figure.axes[0].legend(fontsize=8)
     return figure

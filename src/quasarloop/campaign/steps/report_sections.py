@@ -62,7 +62,7 @@ def sample_judged(context: Context) -> str:
 
 
 def points_at_purity(context: Context) -> dict[str, AtPurity]:
-    """Return labels and completeness of the networks judged: start, truth sets, candidates."""
+    """Return spectra trained on, and completeness, of start, truth sets and candidates."""
     sizes = read_manifest(context.step_folder("networks") / SETS_NAME)["sizes"]
     numbers = read_numbers(context, sample_judged(context))
     sets = [set_name(k) for k in range(context.round_number + 1)]
@@ -91,7 +91,7 @@ def set_in_words(name: str, n_labels: int) -> str:
         CONTROL: "the first T and new ones at random",
         FINAL: "the network that leaves",
     }
-    return f"{n_labels} labels, {what.get(name, f'after round {name[1:]}')}"
+    return f"{n_labels} labelled spectra, {what.get(name, f'after round {name[1:]}')}"
 
 
 def worth_section(context: Context) -> Section:
@@ -102,7 +102,7 @@ def worth_section(context: Context) -> Section:
     series = {"chosen labels": [points[name] for name in (START, *sets) if name in points]}
     series |= {text: [points[name]] for name, text in others.items() if name in points}
     picture = Picture(
-        "Completeness against labels",
+        "Completeness against labelled spectra",
         labels_figure(series),
         f"On the {sample_judged(context)} spectra, at fixed purities; errors are 1 σ, of a "
         "bootstrap over objects.",
