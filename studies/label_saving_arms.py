@@ -12,7 +12,13 @@ from scipy.special import expit
 from quasarloop.classes import Thresholds
 from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
 from quasarloop.ensemble.entropy import entropy_bits, mean_over_members, soft_classes, vote_entropy
-from quasarloop.ensemble.heads import LabelledFeatures, Standard, fit_head, fit_heads
+from quasarloop.ensemble.heads import (
+    LabelledFeatures,
+    Standard,
+    deciding_logit,
+    fit_head,
+    fit_heads,
+)
 from quasarloop.ensemble.votes import vote_counts
 from quasarloop.evaluate.candidates import judge_candidates, pool_weights
 from quasarloop.evaluate.judge import FIXED_PURITIES
@@ -222,16 +228,16 @@ def judged(draw: Draw, arm: Arm, rounds: Rounds) -> tuple[Floats, dict[str, Any]
         every = np.arange(len(draw.first_rows) + len(rounds.rows))
         logit = head_logits(draw, rounds, every, draw.test)
         return logit, carried_thresholds(draw, rounds, logit)
+    if arm.training == "none":
+        return deciding_logit(draw.sky.features[draw.test], start.config), {}
     if arm.training == "leaves":
         return the_one_that_leaves(draw, rounds, seed)
     if arm.training == "nothing":
         weights = from_nothing(draw.data(rounds.rows), seed)
     elif arm.training == "finetune":
         weights = tuned(draw.data(rounds.rows), start, seed, rehearsal=0)
-    elif arm.training == "adapt":
-        weights = adapt_statistics(start, flux[draw.pool])
     else:
-        weights = start
+        weights = adapt_statistics(start, flux[draw.pool])
     return predicted(weights, flux[draw.test]).confidence, {}
 
 
