@@ -1,1 +1,1 @@
-"""Many networks as one: bootstrap samples, training, votes, entropy."""
+"""Many members as one: bootstrap samples, features, heads, networks, votes, entropy."""
