@@ -141,6 +141,9 @@ def test_report_begins_with_what_labels_were_worth(finished):
         "Is it the data or only their",
     )
     assert all(title in text for title in titles)
+    cells = ("linear head", "all layers trained on", "the same, with rehearsal")
+    places = [text.index(f"<td>{cell}") for cell in cells]
+    assert places == sorted(places)  # the rule prefers those listed first
 
 
 def test_bootstrapped_heads_are_judged_as_their_files_are(finished):

@@ -84,7 +84,7 @@ class DemoScale:
 
 # Sized to end within a few minutes on two cores.
 SMALL: Final = DemoScale(
-    n_pool=5_000,
+    n_pool=4_000,
     n_repeated=500,
     n_exposures=2,
     n_first=100,
@@ -145,7 +145,7 @@ def demo_config(scale: DemoScale, workers: int) -> CampaignOptions:
             truth=(truth["first"],),
         ),
         ensemble=EnsembleSection(networks=scale.heads),
-        map=MapSection(rows=scale.map_side, columns=scale.map_side, epochs=10),
+        map=MapSection(rows=scale.map_side, columns=scale.map_side, epochs=5),
         selection=SelectionSection(n=scale.n_chosen, n_outliers=scale.n_outliers),
         inspection=InspectionSection(
             by="oracle", oracle=OracleSection(truth=(truth["pool"], truth["repeats"]), unsure=0.03)

@@ -123,7 +123,9 @@ def _candidates_table(record: Mapping[str, Any]) -> Table:
                 for value, error in zip(score["at_purity"], score["at_purity_error"], strict=True)
             ),
         ]
-        for way, score in record["scores"].items()
+        for way in WAYS  # the simplest first; JSON has them by name
+        for score in [record["scores"].get(way)]
+        if score is not None
     ]
     weighted = (
         "weighted back to the pool by those drawn at random"
