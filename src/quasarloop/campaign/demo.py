@@ -151,7 +151,10 @@ def demo_config(scale: DemoScale, workers: int) -> CampaignOptions:
             by="oracle", oracle=OracleSection(truth=(truth["pool"], truth["repeats"]), unsure=0.03)
         ),
         evaluation=EvaluationSection(
-            test=(sky["test"],), test_truth=(truth["test"],), random_control=True
+            test=(sky["test"],),
+            test_truth=(truth["test"],),
+            random_control=True,
+            bootstraps=5,  # for time's sake
         ),
     )
 
