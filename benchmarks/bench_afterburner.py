@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.plain_network import plain_predict
 from quasarloop.afterburner.network_step import Network, load_network
-from quasarloop.afterburner.tile import AfterburnerOptions, run_tile
+from quasarloop.afterburner.tiles import AfterburnerOptions, run_tile
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
 from quasarloop.simulate.model import ModelSky

@@ -7,12 +7,13 @@ import numpy as np
 
 from quasarloop.grid import LOG_GRID
 from quasarloop.query.som import CellGrid, find_winners
-from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
 from quasarloop.query.som_train import (
+    SequentialOptions,
     SomOptions,
     _pass,
     _updated,
     fit_map,
+    fit_sequential,
     parts_of_array,
     start_on_rows,
 )

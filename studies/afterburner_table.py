@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from quasarloop.afterburner.network_step import load_network
 from quasarloop.afterburner.reruns import POLICIES, Selection, published_threshold
-from quasarloop.afterburner.tile import AfterburnerOptions, run_tile
+from quasarloop.afterburner.tiles import AfterburnerOptions, run_tile
 from quasarloop.artefacts import check_folder, checksum, write_atomically
 from quasarloop.network.weights import default_weights_path
 from quasarloop.simulate.model import ModelSky

@@ -13,7 +13,7 @@ from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.errors import QuasarloopError
 from quasarloop.inspect.server import read_redrock
 from quasarloop.inspect.worklist import read_worklist
-from quasarloop.labels.merged_table import read_merged
+from quasarloop.labels.merge import read_merged
 from quasarloop.labels.prospect_csv import read_inspections
 from quasarloop.network.weights import read_thresholds, read_weights
 from quasarloop.query.som_files import read_map

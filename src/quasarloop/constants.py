@@ -1,5 +1,6 @@
-"""Numbers of physics and statistics, each named once, and robust scatter."""
+"""Numbers of physics and statistics, and redrock's codes, each named once; robust scatter."""
 
+from enum import IntFlag
 from typing import Final
 
 import numpy as np
@@ -7,11 +8,15 @@ from numpy.typing import ArrayLike
 
 __all__ = [
     "AIR_TO_VACUUM",
+    "BAD_FIT",
     "FWHM_OF_SIGMA",
+    "LEAST_DELTA_CHI2",
     "MAD_TO_SIGMA",
+    "N_COEFF",
     "PER_MAGNITUDE",
     "PLANCK_AA_K",
     "SPEED_OF_LIGHT_KMS",
+    "Zwarn",
     "nmad",
 ]
 
@@ -36,3 +41,33 @@ def nmad(values: ArrayLike) -> float:
     if not array.size:
         return float("nan")
     return float(MAD_TO_SIGMA * np.median(np.abs(array - np.median(array))))
+
+
+class Zwarn(IntFlag):
+    """Bits of ZWARN that we read or write.
+
+    Source: redrock.zwarning.ZWarningMask.
+    """
+
+    SKY = 1 << 0
+    SMALL_DELTA_CHI2 = 1 << 2
+    NEGATIVE_MODEL = 1 << 3
+    MANY_OUTLIERS = 1 << 4
+    Z_FITLIMIT = 1 << 5
+    NEGATIVE_EMISSION = 1 << 6
+    NODATA = 1 << 9
+    BAD_MINFIT = 1 << 10
+
+
+# A fit with one of these comes after all without. Source: redrock.zwarning.badfit_mask.
+BAD_FIT: Final = (
+    Zwarn.NEGATIVE_MODEL
+    | Zwarn.MANY_OUTLIERS
+    | Zwarn.Z_FITLIMIT
+    | Zwarn.NEGATIVE_EMISSION
+    | Zwarn.BAD_MINFIT
+)
+# Below it the best fit is ambiguous. Source: redrock.zfind, redrock.constants.
+LEAST_DELTA_CHI2: Final = 9.0
+# Coefficients of redrock's largest template set: the width of COEFF.
+N_COEFF: Final = 10

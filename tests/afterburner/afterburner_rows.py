@@ -6,9 +6,9 @@ from pathlib import Path
 import fitsio
 import numpy as np
 
+from quasarloop.afterburner.file_columns import phase_of
 from quasarloop.afterburner.network_step import NetworkResult
 from quasarloop.afterburner.redrock_file import RedrockFits, RedrockRows
-from quasarloop.afterburner.survey_targets import phase_of
 from quasarloop.read import read_spectra
 from quasarloop.simulate.faults import FaultRates
 from quasarloop.simulate.footprint import Assignment, Sites, Tile

@@ -12,7 +12,7 @@ from quasarloop.afterburner.network_step import load_network
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_run import has_redrock
 from quasarloop.afterburner.reruns import RerunBit
-from quasarloop.afterburner.tile import AfterburnerOptions, run_tile
+from quasarloop.afterburner.tiles import AfterburnerOptions, run_tile
 from quasarloop.errors import RedrockError
 from quasarloop.network.weights import default_weights_path
 from quasarloop.read import read_truth

@@ -1,6 +1,6 @@
 import pytest
 
-from quasarloop.afterburner.survey_targets import PHASES, phase_of, target_mask
+from quasarloop.afterburner.file_columns import PHASES, phase_of, target_mask
 from quasarloop.errors import SelectionError
 
 

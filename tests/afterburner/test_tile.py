@@ -21,7 +21,7 @@ from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_file import read_redrock_rows
 from quasarloop.afterburner.redrock_run import later_folder
 from quasarloop.afterburner.reruns import RerunBit, Selection
-from quasarloop.afterburner.tile import AfterburnerOptions, finish_tile, run_tile
+from quasarloop.afterburner.tiles import AfterburnerOptions, finish_tile, run_tile
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
 from quasarloop.quality import UNUSABLE, prepare
 from quasarloop.read import read_spectra

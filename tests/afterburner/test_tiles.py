@@ -13,8 +13,7 @@ from afterburner_rows import write_redrock_of
 
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.reruns import Selection
-from quasarloop.afterburner.tile import AfterburnerOptions
-from quasarloop.afterburner.tiles import RunOptions, find_tiles, run_tiles
+from quasarloop.afterburner.tiles import AfterburnerOptions, RunOptions, find_tiles, run_tiles
 from quasarloop.cli import app
 from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, TaskError

@@ -14,7 +14,7 @@ from quasarloop.cli import app
 from quasarloop.errors import SelectionError
 from quasarloop.grid import LOG_GRID
 from quasarloop.inspect.worklist import read_worklist
-from quasarloop.query.eligibility import Reason
+from quasarloop.query.select import Reason
 from quasarloop.query.selection_files import store_features
 from quasarloop.query.som import CellGrid
 from quasarloop.spectra import Keys, RebinnedSpectra

@@ -180,8 +180,7 @@ def _labels(truth: pl.DataFrame) -> None:
         for who in ("ada", "ben")
     ]
     Path("vi.csv").write_text(VI + "".join(row for row in rows if ",ada," in row))
-    from quasarloop.labels.merge import Merged
-    from quasarloop.labels.merged_table import write_merged
+    from quasarloop.labels.merge import Merged, write_merged
     from quasarloop.truth import SpecType
 
     merged = {

@@ -10,8 +10,7 @@ from quasarloop.inspect.exchange import export_inspections, import_inspections, 
 from quasarloop.inspect.ledger import Save, item_of, save_label
 from quasarloop.inspect.results import final_labels, results
 from quasarloop.inspect.tables import Event, Label
-from quasarloop.labels.merge import Merged
-from quasarloop.labels.merged_table import read_merged, write_merged
+from quasarloop.labels.merge import Merged, read_merged, write_merged
 from quasarloop.labels.prospect_csv import read_inspections
 from quasarloop.labels.verdict import Verdict
 from quasarloop.truth import SpecType

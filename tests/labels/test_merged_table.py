@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quasarloop.errors import InspectionError, OutputError
-from quasarloop.labels.merge import Merged
-from quasarloop.labels.merged_table import MERGED_COLUMNS, read_merged, to_truth, write_merged
+from quasarloop.labels.merge import MERGED_COLUMNS, Merged, read_merged, to_truth, write_merged
 from quasarloop.labels.verdict import clean_comment, clean_issues
 from quasarloop.read import read_truth, write_truth
 from quasarloop.truth import SpecType

@@ -14,9 +14,8 @@ from query_tables import random_votes, votes_of_counts, write_cells, write_votes
 from quasarloop.classes import Vote
 from quasarloop.errors import DataFormatError, SelectionError
 from quasarloop.quality import REFUSED
-from quasarloop.query.eligibility import Reason
 from quasarloop.query.options import KnownObjects, SelectionOptions
-from quasarloop.query.select import select
+from quasarloop.query.select import Reason, select
 from quasarloop.query.som import CellGrid
 from quasarloop.query.votes_input import read_target_ids, read_votes_table
 from quasarloop.spectra import Flag

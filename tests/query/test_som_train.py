@@ -5,11 +5,12 @@ from quasarloop.engine import Engine
 from quasarloop.errors import SelectionError
 from quasarloop.query.options import SomOptions
 from quasarloop.query.som import CellGrid, find_winners
-from quasarloop.query.som_sequential import SequentialOptions, fit_sequential
 from quasarloop.query.som_train import (
     ArrayPart,
+    SequentialOptions,
     StorePart,
     fit_map,
+    fit_sequential,
     parts_of_array,
     parts_of_shards,
     start_on_plane,

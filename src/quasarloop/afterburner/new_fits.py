@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from quasarloop.afterburner.redrock_file import RedrockFits, find_rows
 from quasarloop.afterburner.redrock_run import Priors, Run
 from quasarloop.afterburner.reruns import RerunBit, RerunPlan
-from quasarloop.constants import SPEED_OF_LIGHT_KMS
-from quasarloop.zwarn import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, Zwarn
+from quasarloop.constants import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, SPEED_OF_LIGHT_KMS, Zwarn
 
 __all__ = ["FirstFits", "NewFits", "merge_runs", "wait_for_runs"]
 

@@ -10,12 +10,11 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.file_columns import output_columns
+from quasarloop.afterburner.file_columns import output_columns, phase_of
 from quasarloop.afterburner.network_step import NetworkResult
 from quasarloop.afterburner.new_fits import NewFits
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import RerunBit, RerunPlan
-from quasarloop.afterburner.survey_targets import phase_of
 from quasarloop.columns import columns_of_lines
 from quasarloop.errors import DataFormatError, check_regular
 from quasarloop.lines import BAL_LINE, EMISSION_LINES

@@ -8,9 +8,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.file_columns import MGII_COLUMNS
+from quasarloop.afterburner.file_columns import MGII_COLUMNS, PHASES, SECONDARY_COLUMNS
 from quasarloop.afterburner.redrock_file import RedrockRows, find_rows, read_redrock_rows
-from quasarloop.afterburner.survey_targets import PHASES, SECONDARY_COLUMNS
 from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.columns import Block, columns_of_lines
 from quasarloop.errors import DataFormatError

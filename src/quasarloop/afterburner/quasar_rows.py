@@ -11,7 +11,12 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.file_columns import DESI_COLUMNS, MGII_COLUMNS
+from quasarloop.afterburner.file_columns import (
+    DESI_COLUMNS,
+    MGII_COLUMNS,
+    SECONDARY_COLUMNS,
+    target_mask,
+)
 from quasarloop.afterburner.maskbits import (
     Evidence,
     QsoBit,
@@ -24,12 +29,11 @@ from quasarloop.afterburner.maskbits import (
 from quasarloop.afterburner.options import CatalogueOptions
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.reruns import PAPER_WIDTH, RerunBit
-from quasarloop.afterburner.survey_targets import SECONDARY_COLUMNS, target_mask
 from quasarloop.columns import Block
+from quasarloop.constants import Zwarn
 from quasarloop.errors import SelectionError
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read.desi import on_target
-from quasarloop.zwarn import Zwarn
 
 __all__ = ["network_zwarn", "quasar_rows"]
 

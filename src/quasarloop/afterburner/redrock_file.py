@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.afterburner.survey_targets import Phase, phase_of
+from quasarloop.afterburner.file_columns import Phase, phase_of
 from quasarloop.columns import Block
 from quasarloop.errors import DataFormatError
 from quasarloop.read.fits_reader import FitsFile, Hdu, open_fits

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner.file_columns import target_mask
 from quasarloop.afterburner.network_step import NetworkResult
 from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.redrock_run import Priors, clear_priors
-from quasarloop.afterburner.survey_targets import target_mask
 from quasarloop.classes import CONFIDENCE_THRESHOLD, ThresholdOptions, Thresholds
 from quasarloop.errors import SelectionError
 from quasarloop.network.config import NetworkConfig

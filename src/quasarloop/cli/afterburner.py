@@ -11,8 +11,7 @@ from quasarloop.errors import OutputError
 from quasarloop.network.options import PredictOptions
 
 if TYPE_CHECKING:
-    from quasarloop.afterburner.tile import TileSummary
-    from quasarloop.afterburner.tiles import RunOptions
+    from quasarloop.afterburner.tiles import RunOptions, TileSummary
     from quasarloop.engine import Engine
 
 __all__ = ["afterburner"]
@@ -89,8 +88,7 @@ def afterburner(
         _finish(output, result or [])
         return
     from quasarloop.afterburner.reruns import Selection, published_threshold
-    from quasarloop.afterburner.tile import AfterburnerOptions, run_tile
-    from quasarloop.afterburner.tiles import RunOptions
+    from quasarloop.afterburner.tiles import AfterburnerOptions, RunOptions, run_tile
     from quasarloop.engine import Engine
 
     if c_thresh is None and thresholds is not None:
@@ -114,8 +112,7 @@ def afterburner(
 
 
 def _finish(output: Path, results: list[Path]) -> None:
-    from quasarloop.afterburner.tile import finish_tile
-    from quasarloop.afterburner.tiles import finish_all
+    from quasarloop.afterburner.tiles import finish_all, finish_tile
 
     if not output.is_dir():
         _print_summary(finish_tile(output, results))

@@ -129,8 +129,7 @@ def status(
         results,
         state_rows,
     )
-    from quasarloop.labels.agreement import agreement_table
-    from quasarloop.labels.agreement_figure import agreement_figure
+    from quasarloop.labels.agreement import agreement_figure, agreement_table
 
     with open_database(db).closing() as session:
         found = results(session, at_least=at_least)

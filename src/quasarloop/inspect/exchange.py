@@ -21,8 +21,7 @@ from quasarloop.inspect.ledger import (
 from quasarloop.inspect.people import person_named
 from quasarloop.inspect.results import final_labels, inspections, results
 from quasarloop.inspect.tables import Assignment, Decision, Item, Label
-from quasarloop.labels.merge import Merged
-from quasarloop.labels.merged_table import read_merged, to_truth, write_merged
+from quasarloop.labels.merge import Merged, read_merged, to_truth, write_merged
 from quasarloop.labels.prospect_csv import (
     Inspection,
     file_name,

@@ -11,7 +11,7 @@ from quasarloop.inspect.ledger import Save, history, save_decision
 from quasarloop.inspect.results import Result, agreement_of, count_states, results
 from quasarloop.inspect.security import InCampaign, Merger, Overseer
 from quasarloop.inspect.shapes import TargetId, find_item, version_json
-from quasarloop.labels.agreement_figure import agreement_svg
+from quasarloop.labels.agreement import agreement_svg
 from quasarloop.labels.merge import Merged, z_range
 from quasarloop.labels.verdict import verdict_json
 from quasarloop.truth import CLASSES

@@ -2,7 +2,8 @@
 
 The batch rule only needs sums over the spectra of each cell, and sums of shards add up to the
 sum of all: no spectrum is kept in memory longer than its shard, and the parts are tasks of the
-shared engine, added in a fixed order so that any number of workers gives the same bytes.
+shared engine, added in a fixed order so that any number of workers gives the same bytes. The
+released code moves all cells towards one spectrum after the other.
 """
 
 import logging
@@ -26,8 +27,10 @@ __all__ = [
     "ArrayPart",
     "Epoch",
     "Part",
+    "SequentialOptions",
     "StorePart",
     "fit_map",
+    "fit_sequential",
     "parts_of_array",
     "parts_of_shards",
     "start_on_plane",
@@ -323,3 +326,59 @@ def start_on_plane(sample: NDArray[np.float32], cells: CellGrid) -> NDArray[np.f
 
 def _centred(index: NDArray[np.int64], n: int) -> NDArray[np.float64]:
     return 2.0 * index / max(1, n - 1) - 1.0
+
+
+# Width scale of the released code's neighbourhood, in cells.
+_WIDTH_SCALE: Final = 0.5
+
+
+@dataclass(frozen=True)
+class SequentialOptions:
+    """The released code's schedule.
+
+    Attributes:
+        n_iterations: times a new draw is made.
+        draw_share: share of the spectra drawn each time, with replacement.
+        last_rate: the rate falls geometrically from 1 to this.
+    """
+
+    n_iterations: int = 200
+    draw_share: float = 0.1
+    last_rate: float = 0.001
+
+    @property
+    def n_epochs(self) -> float:
+        """How many times each spectrum is shown, on average."""
+        return self.n_iterations * self.draw_share
+
+
+def fit_sequential(
+    flux: NDArray[np.float32],
+    cells: CellGrid,
+    options: SequentialOptions | None = None,
+    *,
+    seed: int = 0,
+) -> SelfOrganizingMap:
+    """Train a map by moving all cells towards one of (n, n_bins) usable spectra after the other.
+
+    200 iterations, a 10 % random draw each, rate 0.001^(i/n), width
+    0.5 · (mean separation)^(1 - i/n).
+
+    Source: docs/reference/active_learning.md, "Paper and released code".
+    """
+    options = options or SequentialOptions()
+    rng = np.random.default_rng(seed)
+    spread = flux.std(axis=0, dtype=np.float64)
+    weights = (spread * rng.standard_normal((cells.n_cells, flux.shape[1]))).astype(np.float32)
+    n_drawn = max(1, round(options.draw_share * len(flux)))
+    for iteration in range(options.n_iterations):
+        progress = iteration / options.n_iterations
+        rate = options.last_rate**progress
+        width = _WIDTH_SCALE * cells.mean_separation ** (1.0 - progress)
+        near = np.exp(-0.5 * np.square(cells.separations / width)) * rate  # (n_cells, n_cells)
+        pull = near.astype(np.float32)
+        for row in rng.integers(len(flux), size=n_drawn):
+            apart = flux[row] - weights  # (n_cells, n_bins)
+            winner = int(np.einsum("ij,ij->i", apart, apart).argmin())
+            weights += pull[winner, :, None] * apart
+    return SelfOrganizingMap(cells, weights)

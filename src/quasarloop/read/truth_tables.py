@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from quasarloop.columns import integer_ids
+from quasarloop.constants import Zwarn
 from quasarloop.errors import TruthError, check_regular, reading
 from quasarloop.read.desi import on_target
 from quasarloop.read.fits_reader import open_fits
 from quasarloop.read.formats import named_id, sdss_target_id
 from quasarloop.tables import read_table, write_table
 from quasarloop.truth import SECURE_QUALITY, SpecType, TruthTable, join_truth
-from quasarloop.zwarn import Zwarn
 
 __all__ = ["read_truth", "read_truths", "write_truth"]
 

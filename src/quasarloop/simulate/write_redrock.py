@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.constants import LEAST_DELTA_CHI2, N_COEFF, SPEED_OF_LIGHT_KMS, Zwarn
 from quasarloop.lines import EMISSION_LINES, OII_AA
 from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.footprint import Assignment
@@ -21,7 +21,6 @@ from quasarloop.simulate.observing import RedrockMistakes
 from quasarloop.simulate.write_desi import file_columns, tsnr2, usual_rows
 from quasarloop.tables import new_fits
 from quasarloop.truth import SpecType
-from quasarloop.zwarn import LEAST_DELTA_CHI2, N_COEFF, Zwarn
 
 __all__ = ["RedrockResult", "imitate_redrock", "write_redrock"]
 
