@@ -50,6 +50,18 @@ def test_a_planted_head_is_found():
     assert offset == pytest.approx(-0.5 - 2 * 1.5, abs=0.4)
 
 
+def test_a_label_counts_once_however_many_spectra_its_object_has():
+    once = made_up(80)
+    rows = np.repeat(np.arange(80), 3)
+    thrice = LabelledFeatures(once.features[rows], once.is_qso[rows], once.object_id[rows])
+    one, three = (
+        fit_head(labelled, CONFIG, standard=Standard.of([once.features.hidden]))
+        for labelled in (once, thrice)
+    )
+    assert three.widths == one.widths
+    np.testing.assert_allclose(three.table, one.table, rtol=1e-6, atol=1e-8)
+
+
 def test_independent_code_finds_the_same_optimum():
     labelled = made_up(300)
     heads = fit_head(labelled, CONFIG)
@@ -110,7 +122,8 @@ def test_heads_are_bootstrap_samples_by_object():
     gradient = design.T @ (1 / (1 + np.exp(-design @ theta)) - labelled.is_qso[rows])
     width = np.array([heads.widths.gain, *[heads.widths.weights] * N_DENSE, heads.widths.offset])
     prior = (theta - np.eye(1, len(theta))[0]) / width**2
-    np.testing.assert_allclose(gradient + prior, 0.0, atol=1e-4)
+    # Of two spectra per object each counts half.
+    np.testing.assert_allclose(0.5 * gradient + prior, 0.0, atol=1e-4)
 
 
 def test_labels_that_agree_with_the_network_leave_it_as_it_is():

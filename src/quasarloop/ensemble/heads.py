@@ -7,7 +7,9 @@ stay, and the network with a head is a network of the same layout again (`fold_h
 A head is fitted as a logistic regression of "quasar or not" on (L, h), where L is the logit that
 decides, with a Gaussian prior around the network as it is, (1, 0, 0). The widths of the prior
 maximise the evidence of the labels (Laplace's approximation; MacKay 1992, Neural Computation 4,
-448 and 720). Members are bootstrap samples of the labelled objects, as those of whole networks.
+448 and 720). An object's label counts once, however many spectra it has: its spectra are not
+independent, and the evidence would trust them too far. Members are bootstrap samples of the
+labelled objects, as those of whole networks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -170,7 +172,7 @@ def fit_head(
 ) -> Heads:
     """Fit one head to all labels; arguments and errors as `fit_heads`."""
     fit = _Fit.of(labelled.in_order(), config, standard, n_lines)
-    return fit.heads([fit.solve(np.ones(len(fit.design)), fit.widths)])
+    return fit.heads([fit.solve(fit.share, fit.widths)])
 
 
 def fit_heads(
@@ -199,11 +201,11 @@ def fit_heads(
     """
     ordered = labelled.in_order()
     fit = _Fit.of(ordered, config, standard, n_lines)
-    whole = fit.solve(np.ones(len(fit.design)), fit.widths)
+    whole = fit.solve(fit.share, fit.widths)
     found = []
     for seeds in member_seeds(seed, n_heads):
         drawn = bootstrap_rows(ordered.object_id, np.random.default_rng(seeds.bootstrap))
-        times = np.bincount(drawn, minlength=len(fit.design)).astype(np.float64)
+        times = fit.share * np.bincount(drawn, minlength=len(fit.design))
         found.append(fit.solve(times, fit.widths, start=whole))
     return fit.heads(found)
 
@@ -239,12 +241,14 @@ class _Fit:
     Attributes:
         design: (n, n_dense + 2): logit, standardised hidden units, 1.
         is_qso: (n,) 1 for quasars, else 0.
+        share: (n,) what each row counts: spectra of one object share its one label.
         standard: of the hidden units.
         n_lines: of the logit.
     """
 
     design: Floats
     is_qso: Floats
+    share: Floats
     standard: Standard
     n_lines: int
     widths: PriorWidths
@@ -263,17 +267,19 @@ class _Fit:
         hidden = units.apply(labelled.features.hidden)
         logit = deciding_logit(labelled.features, config, n_lines)
         design = np.column_stack([logit, hidden, np.ones(len(logit))])
-        fit = cls(design, labelled.is_qso.astype(np.float64), units, n_lines, PriorWidths(1, 1, 1))
+        _, place, n_spectra = np.unique(labelled.object_id, return_inverse=True, return_counts=True)
+        is_qso, share = labelled.is_qso.astype(np.float64), 1 / n_spectra[place]
+        fit = cls(design, is_qso, share, units, n_lines, PriorWidths(1, 1, 1))
         return replace(fit, widths=fit.likeliest_widths())
 
     def likeliest_widths(self) -> PriorWidths:
         """Return the widths of most evidence."""
-        times, best = np.ones(len(self.design)), -np.inf
+        best = -np.inf
         for gain in _GAIN_WIDTHS:
             start = None
             for weight in _WEIGHT_WIDTHS:
                 widths = PriorWidths(gain, weight, _OFFSET_WIDTH)
-                start = self.solve(times, widths, start)
+                start = self.solve(self.share, widths, start)
                 evidence = self.evidence(start, widths)
                 if evidence > best:
                     best, chosen = evidence, widths
@@ -307,7 +313,7 @@ class _Fit:
     def evidence(self, found: Floats, widths: PriorWidths) -> float:
         """Return ln p(labels | widths) in Laplace's approximation at the most probable values."""
         prior = self._prior(widths)
-        terms = self._terms(found, np.ones(len(self.design)), prior)
+        terms = self._terms(found, self.share, prior)
         log_det = 2 * np.log(np.diag(cho_factor(terms.curvature)[0])).sum()
         return float(-terms.value + 0.5 * np.log(prior[0]).sum() - 0.5 * log_det)
 
