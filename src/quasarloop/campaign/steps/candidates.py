@@ -21,7 +21,7 @@ from quasarloop.campaign.layout import (
     Stream,
     seed_number,
 )
-from quasarloop.campaign.ledger import read_ledger
+from quasarloop.campaign.ledger import Origin, read_ledger
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.selection import CHOSEN_NAME, STEPS_NAME
 from quasarloop.ensemble.heads import Standard, fit_head, fold_head
@@ -129,7 +129,9 @@ def _weights_in_pool(
     Rows of one object share its weight. Where nothing was drawn at random every row counts once.
     """
     ledger = read_ledger(context.step_folder("truth") / LEDGER)
-    active = ledger.filter(pl.col("STATUS") == "active", pl.col("ORIGIN") != "borrowed")
+    # Rejected outliers are no part of what is drawn from.
+    others = (Origin.BORROWED.value, Origin.OUTLIER.value)
+    active = ledger.filter(pl.col("STATUS") == "active", ~pl.col("ORIGIN").is_in(others))
     labelled = active.group_by("OBJECT_ID").agg(pl.col("ROUND").min()).sort("OBJECT_ID")
     drawn, n_drawn_from = [], {}
     for number in range(1, context.round_number + 1):
