@@ -18,7 +18,7 @@ from quasarloop.grid import LOG_GRID
 from quasarloop.lines import NETWORK_LINES
 from quasarloop.read import read_spectra
 from quasarloop.store import ingest, iter_store, open_store
-from quasarloop.store.schema import FLUX_COLUMNS, schema_of
+from quasarloop.store.files import FLUX_COLUMNS, schema_of
 
 _NEW_LINE = '    lamp: Annotated[_Ints, Identity("LAMP", "i2", "calibration lamp")]\n'
 # What a user does, with the copy of the package that has the new line.

@@ -31,7 +31,7 @@ from quasarloop.store import (
     open_store,
     read_shard,
 )
-from quasarloop.store.schema import metadata_of
+from quasarloop.store.files import metadata_of
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from quasarloop.catalogue.classify import (
     catalogue_header,
     catalogue_thresholds,
     classify_spectra,
+    find_inputs,
+    iter_inputs,
     line_columns,
 )
-from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.columns import catalogue_columns
 from quasarloop.engine import Engine
 from quasarloop.ensemble.features import open_features

@@ -10,8 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from afterburner_rows import redrock_fits
 
 from quasarloop.afterburner.file_columns import output_columns
-from quasarloop.afterburner.new_fits import FirstFits, merge_runs, wait_for_runs
-from quasarloop.afterburner.output import put_fits
+from quasarloop.afterburner.output import FirstFits, merge_runs, put_fits, wait_for_runs
 from quasarloop.afterburner.redrock_run import Priors, plan_runs
 from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 

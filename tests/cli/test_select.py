@@ -19,7 +19,7 @@ from quasarloop.query.selection_files import store_features
 from quasarloop.query.som import CellGrid
 from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import create_store, open_store, read_shard, shard_path
-from quasarloop.store.schema import schema_of, table_from_spectra
+from quasarloop.store.files import schema_of, table_from_spectra
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 from query_tables import random_votes, write_cells, write_votes

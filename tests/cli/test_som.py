@@ -12,7 +12,7 @@ from quasarloop.grid import LOG_GRID
 from quasarloop.query.som_files import read_cells, read_map
 from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import create_store, shard_path
-from quasarloop.store.schema import schema_of, table_from_spectra
+from quasarloop.store.files import schema_of, table_from_spectra
 
 
 def _make_store(folder, seed):

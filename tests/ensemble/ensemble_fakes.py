@@ -12,7 +12,7 @@ from quasarloop.network.labelled import TrainingData
 from quasarloop.network.options import TrainingOptions
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
 from quasarloop.store import Store, create_store, shard_path
-from quasarloop.store.schema import schema_of, table_from_spectra
+from quasarloop.store.files import schema_of, table_from_spectra
 
 # Wide strides: a step takes a millisecond, and still every kind of layer is there.
 SMALL_NETWORK = NetworkConfig(

@@ -7,16 +7,14 @@ from quasarloop.errors import SelectionError
 from quasarloop.evaluate.figures import save_figure
 from quasarloop.evaluate.selection_figures import (
     SpectrumPanel,
-    outlier_panels,
-    outliers_figure,
-    score_figure,
-    smooth,
-)
-from quasarloop.evaluate.som_figures import (
     cell_figure,
     chosen_figure,
     counts_by_class,
     counts_figure,
+    outlier_panels,
+    outliers_figure,
+    score_figure,
+    smooth,
     walls_figure,
 )
 from quasarloop.query.som import CellGrid, SelfOrganizingMap

@@ -12,7 +12,7 @@ from tests.conftest import shared_dir
 from tests.fuzz.harness import prepare, run_command
 from tests.fuzz.sound import TARGETS, Target, place
 
-from quasarloop.store.schema import STORE_FORMAT
+from quasarloop.store.files import STORE_FORMAT
 
 FAULTS = shared_dir() / "data" / "field_cases" / "faults"
 # The other half of a pair of files has no case of its own.

@@ -179,7 +179,7 @@ def prepared(tmp_path_factory, write_coadd, strong_hasher):
 @pytest.fixture
 def campaign(database, prepared):
     """The prepared campaign's application, with a database of its own."""
-    from quasarloop.inspect.app import create_app
+    from quasarloop.inspect.server import create_app
     from quasarloop.inspect.spectra_files import open_spectra
 
     return create_app(database, open_spectra([prepared[1]]))
@@ -194,7 +194,7 @@ def client(campaign):
 @pytest.fixture(scope="module")
 def shared_client(tmp_path_factory, prepared):
     """The same on one application for a whole module: for tests that leave no traces."""
-    from quasarloop.inspect.app import create_app
+    from quasarloop.inspect.server import create_app
     from quasarloop.inspect.spectra_files import open_spectra
 
     path = tmp_path_factory.mktemp("shared") / "labels.db"

@@ -22,7 +22,7 @@ from quasarloop.query.som_files import (
 from quasarloop.query.som_train import fit_map, parts_of_array, parts_of_shards
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
 from quasarloop.store import create_store, fingerprint
-from quasarloop.store.schema import schema_of, table_from_spectra
+from quasarloop.store.files import schema_of, table_from_spectra
 
 
 def _spectra(rng, n, first_id):

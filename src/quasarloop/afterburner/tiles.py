@@ -14,9 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.afterburner.network_step import Network, classify_coadd, load_network
-from quasarloop.afterburner.new_fits import FirstFits, merge_runs, wait_for_runs
 from quasarloop.afterburner.options import ON_CPU
-from quasarloop.afterburner.output import build_table, put_fits, read_output, write_output
+from quasarloop.afterburner.output import (
+    FirstFits,
+    build_table,
+    merge_runs,
+    put_fits,
+    read_output,
+    wait_for_runs,
+    write_output,
+)
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits, read_redrock_rows
 from quasarloop.afterburner.redrock_run import (
     Priors,

@@ -140,8 +140,12 @@ def _shares(words: Iterable[str]) -> dict[int, float]:
 
 def _draw(selection: Any, out: Path, score: str, cells: Any) -> None:
     from quasarloop.evaluate.figures import save_figure
-    from quasarloop.evaluate.selection_figures import outlier_panels, outliers_figure, score_figure
-    from quasarloop.evaluate.som_figures import chosen_figure
+    from quasarloop.evaluate.selection_figures import (
+        chosen_figure,
+        outlier_panels,
+        outliers_figure,
+        score_figure,
+    )
 
     drawn = score_figure(selection.edges, selection.histogram, selection.score_cut, score)
     save_figure(drawn, out / "scores.png")

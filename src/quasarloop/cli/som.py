@@ -154,7 +154,7 @@ def plot(
     """
     from quasarloop.artefacts import check_folder
     from quasarloop.evaluate.figures import save_figure
-    from quasarloop.evaluate.som_figures import counts_by_class, counts_figure, walls_figure
+    from quasarloop.evaluate.selection_figures import counts_by_class, counts_figure, walls_figure
     from quasarloop.query.som_files import cells_beside, count_cells, read_map
     from quasarloop.read import read_truths
 
@@ -203,7 +203,7 @@ def _draw_cell(
 
     from quasarloop.errors import SelectionError
     from quasarloop.evaluate.figures import save_figure
-    from quasarloop.evaluate.som_figures import cell_figure
+    from quasarloop.evaluate.selection_figures import cell_figure
     from quasarloop.query.selection_files import store_features
     from quasarloop.store import open_store
 

@@ -19,7 +19,7 @@ from quasarloop.grid import WaveGrid
 from quasarloop.query.options import CountBy
 from quasarloop.query.som import NO_CELL, CellGrid, SelfOrganizingMap, find_winners
 from quasarloop.store import Store, fingerprint, read_shard
-from quasarloop.store.schema import grid_from_dict
+from quasarloop.store.files import grid_from_dict
 
 __all__ = [
     "CellsFile",

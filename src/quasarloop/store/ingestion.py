@@ -25,8 +25,16 @@ from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.quality import count_flags, prepare
 from quasarloop.read import content_digest, iter_spectra
 from quasarloop.spectra import Flag, Spectra
-from quasarloop.store.files import Store, create_store, read_shard, shard_path
-from quasarloop.store.schema import FLUX_COLUMNS, STORE_FORMAT, schema_of, table_from_spectra
+from quasarloop.store.files import (
+    FLUX_COLUMNS,
+    STORE_FORMAT,
+    Store,
+    create_store,
+    read_shard,
+    schema_of,
+    shard_path,
+    table_from_spectra,
+)
 
 __all__ = ["IngestReport", "IngestSummary", "ingest", "ingest_file"]
 

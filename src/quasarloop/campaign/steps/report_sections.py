@@ -31,8 +31,14 @@ from quasarloop.evaluate.redshift_figures import (
 )
 from quasarloop.evaluate.repeats import scatter_in_bins
 from quasarloop.evaluate.report import Picture, Section, Table
-from quasarloop.evaluate.selection_figures import outlier_panels, outliers_figure, score_figure
-from quasarloop.evaluate.som_figures import chosen_figure, counts_by_class, counts_figure
+from quasarloop.evaluate.selection_figures import (
+    chosen_figure,
+    counts_by_class,
+    counts_figure,
+    outlier_panels,
+    outliers_figure,
+    score_figure,
+)
 from quasarloop.labels.agreement import agreement, agreement_figure, agreement_table
 from quasarloop.labels.verdict import Verdict
 from quasarloop.lines import line_label
