@@ -79,7 +79,7 @@ class Database:
         """Turn errors of the database into ours, without the SQL."""
         try:
             yield
-        except (SQLAlchemyError, json.JSONDecodeError) as exc:
+        except (SQLAlchemyError, json.JSONDecodeError, UnicodeDecodeError) as exc:
             reason = str(getattr(exc, "orig", None) or exc).splitlines()[0]
             full = "disk is full" in reason or "No space left" in reason
             remedy = "free some space and run the command again" if full else _RESTORE

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
-from quasarloop.errors import SelectionError
+from quasarloop.errors import SelectionError, reading
 from quasarloop.quality import UNUSABLE
 from quasarloop.query.choose import RANDOM, Features, choose, one_per_object, ranked
 from quasarloop.query.options import KnownObjects, SelectionOptions
@@ -240,6 +240,19 @@ def select(
     options = options or SelectionOptions()
     if options.spread and features is None:
         raise SelectionError("choosing unlike spectra needs their flux; give the store")
+    files = votes.record["path"] + (f" and {cells_file.path}" if cells_file else "")
+    with reading(files, "votes and cells", "make them again"):
+        return _selected(votes, cells_file, truth, excluded, options, features)
+
+
+def _selected(
+    votes: VotesTable,
+    cells_file: CellsFile | None,
+    truth: KnownObjects | None,
+    excluded: KnownObjects | None,
+    options: SelectionOptions,
+    features: Features | None,
+) -> Selection:
     frame, in_truth, counts, least = prepare(votes, cells_file, truth, excluded, options)
     eligible = one_per_object(_with_reason(frame, Reason.ELIGIBLE), options.keep)
     by_object = eligible.group_by("OBJECT_ID").agg(pl.col("SCORE").max())
