@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.campaign.test_run import begin, config, kill_once, results, simulate, start
+from tests.campaign import test_run
+from tests.campaign.test_run import begin, config, kill_once, results, start
 
 from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.config import (
@@ -39,14 +40,7 @@ from quasarloop.truth import SpecType
 HEADS = 12
 
 
-@pytest.fixture(scope="module")
-def sky(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sky")
-    simulate(folder / "pool", 150, seed=1)
-    simulate(folder / "repeats", 20, seed=4, exposures=2)
-    simulate(folder / "first", 60, seed=2)
-    simulate(folder / "test", 60, seed=3)
-    return folder
+sky = test_run.sky
 
 
 def from_weights(**changes) -> CampaignOptions:
