@@ -117,15 +117,15 @@ def test_options_override_and_are_recorded(tmp_path, tile, weights, best, ending
     assert catalogue_thresholds(read_record(out)) == Thresholds(0.2, 1, 3.0)
 
 
-def test_two_lines_of_the_weights_must_count(tmp_path, tile, weights):
+def test_three_lines_of_the_weights_must_count(tmp_path, tile, weights):
     stored = read_weights(weights[0.2])
-    path = tmp_path / "two.h5"
-    provenance = {"thresholds": {"n_lines": 2}}
+    path = tmp_path / "three.h5"
+    provenance = {"thresholds": {"n_lines": 3}}
     write_weights(replace(stored, provenance=provenance), path)
-    two, given = ql.classify(tile.coadd, path), ql.classify(tile.coadd, weights[0.95], n_lines=2)
+    three, given = ql.classify(tile.coadd, path), ql.classify(tile.coadd, weights[0.95], n_lines=3)
     one = ql.classify(tile.coadd, weights[0.95])
-    assert two["IS_QSO"].tolist() == given["IS_QSO"].tolist()
-    assert 0 < two["IS_QSO"].sum() < one["IS_QSO"].sum()
+    assert three["IS_QSO"].tolist() == given["IS_QSO"].tolist()
+    assert 0 < three["IS_QSO"].sum() < one["IS_QSO"].sum()
 
 
 def test_evaluate_uses_the_thresholds_of_the_catalogue(tmp_path, tile, weights, best):

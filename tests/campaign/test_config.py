@@ -98,7 +98,7 @@ def test_every_setting_of_learning_reaches_the_training():
     shape = {"preset": "busca2018", "filters": 9, "dropout": 0.8}
     assert set(chosen) | set(shape) == {field.name for field in fields(LearningSection)}
     section = TrainingSection(**chosen, **shape)
-    options = asdict(training_of(section, CampaignOptions()))
+    options = asdict(training_of(section))
     assert {name: options[name] for name in chosen} == chosen
     network = network_of(section, CampaignOptions())
     assert (network.n_conv, network.n_filters, network.dropout) == (4, 9, 0.8)

@@ -28,6 +28,7 @@ from quasarloop.ensemble.shard_tables import (
 from quasarloop.errors import GridError, WeightsError, reading
 from quasarloop.network.config import NetworkConfig, config_from_dict, config_to_dict
 from quasarloop.network.features import Features, compute_features
+from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights
 from quasarloop.quality import UNUSABLE
@@ -117,7 +118,7 @@ def make_features(
     folder: str | Path | None = None,
     *,
     high_z_min: float | None = None,
-    device: str = "cpu",
+    device: str = TrainingOptions.device,
     engine: Engine | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> FeaturesFolder:
