@@ -19,6 +19,7 @@ from quasarloop.campaign.config import (
     MapSection,
     OracleSection,
     SelectionSection,
+    TrainingSection,
     write_config,
 )
 from quasarloop.engine import Engine
@@ -150,6 +151,7 @@ def demo_config(scale: DemoScale, workers: int) -> CampaignOptions:
         inspection=InspectionSection(
             by="oracle", oracle=OracleSection(truth=(truth["pool"], truth["repeats"]), unsure=0.03)
         ),
+        training=TrainingSection(rehearsal=1),  # for time's sake
         evaluation=EvaluationSection(
             test=(sky["test"],),
             test_truth=(truth["test"],),
