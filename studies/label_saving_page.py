@@ -195,11 +195,13 @@ def drawn(runs: list[Run]) -> Figure:
         panels = figure.subplots(len(FIXED_PURITIES), len(cases), squeeze=False, sharex=True)
         for row, purity in enumerate(FIXED_PURITIES):
             for panel, case in zip(panels[row], cases, strict=True):
-                for arm, colour in zip(arms, COLOURS, strict=False):
-                    _draw(panel, curves(runs, case, arm, f"at_{purity}"), arm, colour)
                 zero = curves(runs, case, NO_LABEL, f"at_{purity}")
                 if zero:
                     panel.axhline(mean_curve(zero).figure[0], color="0.4", ls="--", label=NO_LABEL)
+                for arm, colour in zip(arms, COLOURS, strict=False):
+                    if arm in WHOLE and panel.has_data():  # they begin far below all others
+                        panel.set_ylim(panel.get_ylim())
+                    _draw(panel, curves(runs, case, arm, f"at_{purity}"), arm, colour)
                 panel.set(xscale="log", title=TITLES[case] if row == 0 else "")
             panels[row, 0].set_ylabel(f"completeness at purity {purity}")
         for panel in panels[-1]:

@@ -151,8 +151,10 @@ def train(
     Raises:
         TruthError: no spectrum has a label that may train.
     """
-    first: NetworkConfig | Weights = preset(network, **changes)
-    if start is not None:
+    first: NetworkConfig | Weights
+    if start is None:
+        first = preset(network, **changes)
+    else:
         given = _weights(start)
         first = replace(given, config=replace(given.config, **changes))
     grid = first.config.grid if isinstance(first, Weights) else first.grid

@@ -136,7 +136,7 @@ class EnsembleSection(LearningSection):
     start: str = option(
         SHIPPED, "Weights that heads are put on: shipped, or a file; empty with kind networks."
     )
-    networks: int = like(EnsembleOptions, "n_networks", 200, help="Members.", source="paper: 200")
+    networks: int = like(EnsembleOptions, "n_networks", help="Members.")
     epochs: int = like(
         TrainingOptions,
         "epochs",

@@ -202,9 +202,10 @@ def info(
 def _trunk(start_from: Path | None, features: Path | None) -> dict[str, Any]:
     """Read the network of heads, and the scatter of its features where they are given."""
     from quasarloop.ensemble.features import open_features
-    from quasarloop.network.weights import default_weights_path, read_weights
+    from quasarloop.network.options import SHIPPED
+    from quasarloop.network.weights import read_weights, weights_path
 
-    weights, standard = read_weights(start_from or default_weights_path()), None
+    weights, standard = read_weights(weights_path(start_from or SHIPPED)), None
     if features is not None:
         made = open_features(features)
         made.check_weights(weights)
