@@ -47,9 +47,17 @@ def quasarnp_io() -> ModuleType:
 @pytest.fixture(scope="session")
 def spectrum_files() -> ModuleType:
     """Writers of small survey files with known content (tests/spectrum_files.py)."""
-    spec = importlib.util.spec_from_file_location(
-        "spectrum_files", _ROOT / "tests" / "spectrum_files.py"
-    )
+    return _module("spectrum_files")
+
+
+@pytest.fixture(scope="session")
+def survey_files() -> ModuleType:
+    """Writers of small files of more surveys (tests/survey_files.py)."""
+    return _module("survey_files")
+
+
+def _module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, _ROOT / "tests" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -145,7 +145,8 @@ class Keys:
     """Identity of each spectrum; every field is an (n,) array, annotated with its column.
 
     Missing numbers are -1, missing coordinates NaN, missing words ``""``. For SDSS, target_id is
-    plate·10⁹ + mjd·10⁴ + fiber, tile_id the plate and night the MJD.
+    plate·10⁹ + mjd·10⁴ + fiber, tile_id the plate and night the MJD; for SDSS-V, target_id is
+    CATALOGID, object_id SDSS_ID and tile_id the field.
     """
 
     target_id: Annotated[
@@ -158,10 +159,11 @@ class Keys:
     dec_deg: Annotated[_Floats, Identity("TARGET_DEC", "f8", "declination, ICRS", "deg")]
     survey: Annotated[_Words, Identity("SURVEY", "U10", "survey", cards=("SURVEY",))]
     program: Annotated[
-        _Words, Identity("PROGRAM", "U10", "program within the survey", cards=("PROGRAM",))
+        _Words, Identity("PROGRAM", "U20", "program within the survey", cards=("PROGRAM",))
     ]
     tile_id: Annotated[
-        _Ints, Identity("TILEID", "i4", "tile (SDSS: plate), -1 unknown", cards=("TILEID",))
+        _Ints,
+        Identity("TILEID", "i4", "tile (SDSS: plate or field), -1 unknown", cards=("TILEID",)),
     ]
     healpix: Annotated[
         _Ints,

@@ -16,6 +16,8 @@ WRITERS = [
     "write_lamost",
     "write_quasarnet",
     "write_andes",
+    "write_sdssv",
+    "write_field",
 ]
 NUMBERS = [-1, 0, 1, 2, 3, 7, 8, 16, 32, -32, -64, 999_999_999_999_999_999]
 
@@ -39,8 +41,9 @@ def damage(raw, cards, rng):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_damaged_headers(tmp_path, spectrum_files, writer):
-    raw = getattr(spectrum_files, writer)(tmp_path / "whole.fits").read_bytes()
+def test_damaged_headers(tmp_path, spectrum_files, survey_files, writer):
+    write = getattr(spectrum_files, writer, None) or getattr(survey_files, writer)
+    raw = write(tmp_path / "whole.fits").read_bytes()
     cards = [i for i in range(0, len(raw), 80) if raw[i + 8 : i + 10] == b"= "]
     rng = random.Random(writer)
     refused = 0

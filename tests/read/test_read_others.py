@@ -107,7 +107,7 @@ def test_andes_tables_have_unit_ivar_where_there_is_flux(tmp_path, spectrum_file
     assert read_spectra(path, slice(1, 2)).keys.target_id.tolist() == [35191325330507548]
 
 
-def test_every_file_matches_exactly_one_format(tmp_path, spectrum_files):
+def test_every_file_matches_exactly_one_format(tmp_path, spectrum_files, survey_files):
     made = {
         "DESI coadd or spectra file": spectrum_files.write_coadd,
         "DESI cframe file": spectrum_files.write_cframe,
@@ -116,6 +116,8 @@ def test_every_file_matches_exactly_one_format(tmp_path, spectrum_files):
         "LAMOST DR1 file": spectrum_files.write_lamost,
         "QuasarNET data file": spectrum_files.write_quasarnet,
         "DESI andes table": spectrum_files.write_andes,
+        "SDSS-V spec file": survey_files.write_sdssv,
+        "SDSS-V spField or spFullsky file": survey_files.write_field,
     }
     assert set(made) == {known.name for known in FORMATS}
     for name, write in made.items():

@@ -16,6 +16,7 @@ from quasarloop.read.formats import Format, Identity, assemble
 from quasarloop.read.lamost import LAMOST_DR1
 from quasarloop.read.quasarnet import QUASARNET_DATA
 from quasarloop.read.sdss import SDSS_PLATE, SDSS_SPEC
+from quasarloop.read.sdssv import SDSSV_FIELD, SDSSV_SPEC
 from quasarloop.spectra import Spectra
 
 __all__ = ["FORMATS", "content_digest", "find_files", "find_format", "iter_spectra", "read_spectra"]
@@ -25,9 +26,11 @@ logger = logging.getLogger(__name__)
 # The first that matches is taken; no file matches two.
 FORMATS: Final[tuple[Format, ...]] = (
     SDSS_SPEC,
+    SDSSV_SPEC,
     DESI_COADD,
     DESI_FRAME,
     SDSS_PLATE,
+    SDSSV_FIELD,
     LAMOST_DR1,
     QUASARNET_DATA,
     DESI_TABLE,
@@ -37,7 +40,7 @@ _BLOCK_ROWS: Final = 512
 # What a folder is searched for; a file given by name may be called anything.
 _SUFFIXES: Final = (".fits", ".fits.gz", ".fit", ".fits.fz")
 # Names surveys give to spectra and to nothing else.
-_SPECTRUM_NAMES: Final = ("coadd-", "spectra-", "cframe-", "spec-", "spPlate-")
+_SPECTRUM_NAMES: Final = ("coadd-", "spectra-", "cframe-", "spec-", "spPlate-", "spField-")
 
 
 def read_spectra(path: str | Path, rows: slice | None = None, *, masks: bool = True) -> Spectra:

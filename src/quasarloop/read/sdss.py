@@ -16,23 +16,35 @@ from quasarloop.read.formats import (
 )
 from quasarloop.spectra import Arm, Keys
 
-__all__ = ["SDSS_PLATE", "SDSS_SPEC"]
+__all__ = [
+    "OBJECT_HDU",
+    "PLUGMAP_HDU",
+    "SDSSV_COLUMN",
+    "SDSS_PLATE",
+    "SDSS_SPEC",
+    "columns_of",
+    "is_spec",
+    "observe_plate",
+    "observe_spec",
+]
 
 _SPEC_COLUMNS: Final = ("FLUX", "LOGLAM", "IVAR", "AND_MASK")
 # The object table is HDU 2, whatever its name and however many columns it has.
-_OBJECT_HDU: Final = 2
+OBJECT_HDU: Final = 2
+# Only spectra of SDSS-V have it: `quasarloop.read.sdssv` reads them.
+SDSSV_COLUMN: Final = "CATALOGID"
 _OBJECT_COLUMNS: Final = ("PLATE", "MJD", "FIBERID", "THING_ID", "PLUG_RA", "PLUG_DEC")
 _TYPE_COLUMNS: Final = ("OBJTYPE", "SOURCETYPE")
 # An spPlate file: flux, ivar, and-mask, or-mask, dispersion, plug map, …
-_PLUGMAP_HDU: Final = 5
+PLUGMAP_HDU: Final = 5
 # First plate of the BOSS spectrographs. Source: docs/reference/spectra.md, "Survey files".
 _FIRST_BOSS_PLATE: Final = 3510
 
 
 def _identify_spec(fits: FitsFile) -> Identity:
     found: dict[str, Any] = {}
-    if len(fits.hdus) > _OBJECT_HDU and fits.hdus[_OBJECT_HDU].is_table:
-        table = fits.columns(fits.hdus[_OBJECT_HDU], [*_OBJECT_COLUMNS, *_TYPE_COLUMNS], slice(1))
+    if len(fits.hdus) > OBJECT_HDU and fits.hdus[OBJECT_HDU].is_table:
+        table = fits.columns(fits.hdus[OBJECT_HDU], [*_OBJECT_COLUMNS, *_TYPE_COLUMNS], slice(1))
         found = {name: values[0] for name, values in table.items() if len(values)}
     header = fits.hdus[0].header
     # RA and DEC of the header are the plate's: a degree and more from the fibre.
@@ -51,7 +63,22 @@ def _identify_spec(fits: FitsFile) -> Identity:
     return _identity(fits, one, np.array([object_type]))
 
 
-def _observe_spec(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
+def columns_of(fits: FitsFile, number: int) -> set[str]:
+    """Return the columns of an HDU, in capitals; none where it is absent or no table."""
+    return set(fits.hdus[number].columns) if len(fits.hdus) > number else set()
+
+
+def is_spec(fits: FitsFile) -> bool:
+    """Return whether HDU 1 is the table of one SDSS spectrum."""
+    return {"FLUX", "LOGLAM", "IVAR"} <= columns_of(fits, 1)
+
+
+def observe_spec(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
+    """Read the coadd of a spec file; the single exposures of full files are left alone.
+
+    Raises:
+        DataFormatError: a column of another type, or no pixels.
+    """
     hdu = fits.hdus[1]
     columns = fits.columns(hdu, _SPEC_COLUMNS)
     for name in ("FLUX", "LOGLAM", "IVAR"):
@@ -75,17 +102,18 @@ def _observe_spec(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
 
 
 def _is_plate(fits: FitsFile) -> bool:
-    first = fits.hdus[0]
+    columns = columns_of(fits, PLUGMAP_HDU)
+    header = set(fits.hdus[0].header)
     return (
-        len(fits.hdus) > _PLUGMAP_HDU
-        and {"COEFF0", "COEFF1", "PLATEID"} <= set(first.header)
-        and "FIBERID" in fits.hdus[_PLUGMAP_HDU].columns
+        "FIBERID" in columns
+        and SDSSV_COLUMN not in columns
+        and {"COEFF0", "COEFF1", "PLATEID"} <= header
     )
 
 
 def _identify_plate(fits: FitsFile) -> Identity:
     header = fits.hdus[0].header
-    plugmap = fits.hdus[_PLUGMAP_HDU]
+    plugmap = fits.hdus[PLUGMAP_HDU]
     n_rows = fits.hdus[0].n_rows
     if plugmap.n_rows != n_rows or n_rows == 0:
         raise DataFormatError(
@@ -101,7 +129,8 @@ def _identify_plate(fits: FitsFile) -> Identity:
     return _identity(fits, columns, object_type)
 
 
-def _observe_plate(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
+def observe_plate(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
+    """Read some rows of an spPlate, spField or spFullsky file."""
     flux, ivar = (fits.image(hdu, rows) for hdu in fits.hdus[:2])
     mask = fits.image(fits.hdus[2], rows) if masks else None
     wave = header_wavelengths(fits, fits.hdus[0].shape[-1])
@@ -133,14 +162,14 @@ def _identity(
 SDSS_SPEC: Final = Format(
     "SDSS spec file",
     "HDU 1 a table with FLUX, LOGLAM and IVAR",
-    lambda fits: len(fits.hdus) > 1 and {"FLUX", "LOGLAM", "IVAR"} <= set(fits.hdus[1].columns),
+    lambda fits: is_spec(fits) and SDSSV_COLUMN not in columns_of(fits, OBJECT_HDU),
     _identify_spec,
-    _observe_spec,
+    observe_spec,
 )
 SDSS_PLATE: Final = Format(
     "SDSS spPlate file",
     "a primary image with COEFF0, COEFF1, PLATEID and a plug map in HDU 5",
     _is_plate,
     _identify_plate,
-    _observe_plate,
+    observe_plate,
 )
