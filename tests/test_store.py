@@ -336,7 +336,7 @@ def _put(name, value, kind):
         (lambda t: t.drop_columns(["FLAGS"]), "column FLAGS is missing; expected int32"),
         (lambda t: t.drop_columns(["FLUX"]), "column FLUX is missing"),
         (_put("IVAR", [1.0], pa.list_(pa.float32())), "column IVAR is of type list"),
-        (_put("TARGETID", None, pa.int64()), "column TARGETID has 2 missing values"),
+        (_put("TARGETID", None, pa.int64()), "column TARGETID has 4 missing values"),
         (
             _put("FLUX", [3e38] * 443, pa.list_(pa.float32(), 443)),
             r"row 0: flux of 3e\+38, not normalised",
@@ -346,7 +346,7 @@ def _put(name, value, kind):
 def test_a_shard_whose_content_is_damaged_is_named(tmp_path, survey, change, message):
     ingest(survey, tmp_path / "store")
     shard = open_store(tmp_path / "store").shards[0]
-    pq.write_table(change(pq.read_table(shard).slice(0, 2)), shard)
+    pq.write_table(change(pq.read_table(shard)), shard)
     with pytest.raises(DataFormatError, match=f"{shard.name}: .*{message}"):
         read_shard(shard)
     shard.write_bytes(shard.read_bytes()[:-9] + b"\xff" * 9)

@@ -74,6 +74,7 @@ def test_a_fault_of_the_field_ends_in_a_clear_line(sound, file, tmp_path):
     place(sound, tmp_path, target, np.random.default_rng(0))
     if "shards" in target.file:
         shutil.rmtree(tmp_path / "store" / "shards")
+        (tmp_path / "store" / "index.jsonl").unlink()
     path = tmp_path / target.file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)

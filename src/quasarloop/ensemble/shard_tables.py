@@ -167,7 +167,7 @@ def open_tables(folder: Path, kind: Kind) -> tuple[dict[str, Any], tuple[Path, .
     """Open finished tables: manifest, files in the store's order, and rows in all.
 
     Raises:
-        DataFormatError: not finished, of another format, or a file is missing.
+        DataFormatError: not finished, of another format, or a file is missing or cut off.
     """
     name, manifest, command = kind
     if not (folder / manifest).exists():
@@ -182,15 +182,22 @@ def open_tables(folder: Path, kind: Kind) -> tuple[dict[str, Any], tuple[Path, .
             raise DataFormatError(
                 f"{name} format {record.get('format')!r}; this version reads {_FORMAT}"
             )
-        files = tuple(folder / entry["file"] for entry in record["files"])
-        n_rows = sum(int(entry["n_rows"]) for entry in record["files"])
-    missing = [path.name for path in files if not path.exists()]
+        n_rows = {folder / entry["file"]: int(entry["n_rows"]) for entry in record["files"]}
+    again = f"run `{command}` into this folder again after deleting {manifest}"
+    missing = [path.name for path in n_rows if not path.exists()]
     if missing:
         raise DataFormatError(
-            f"{folder}: {len(missing)} of {len(files)} files of {name} are missing (first: "
-            f"{missing[0]}); run `{command}` into this folder again after deleting {manifest}"
+            f"{folder}: {len(missing)} of {len(n_rows)} files of {name} are missing (first: "
+            f"{missing[0]}); {again}"
         )
-    return record, files, n_rows
+    for path, written in n_rows.items():
+        with reading(path, name, f"delete it, and {again}"):
+            found = pq.read_metadata(path).num_rows
+        if found != written:
+            raise DataFormatError(
+                f"{path}: {found} rows, but {manifest} has {written}; delete it, and {again}"
+            )
+    return record, tuple(n_rows), sum(n_rows.values())
 
 
 def _claim_folder(folder: Path, kind: Kind, plan: Mapping[str, Any]) -> None:

@@ -12,7 +12,8 @@ from quasarloop.store.files import (
     read_shard,
     shard_path,
 )
-from quasarloop.store.ingestion import IngestReport, IngestSummary, ingest, ingest_file
+from quasarloop.store.index import IngestReport
+from quasarloop.store.ingestion import IngestSummary, ingest, ingest_file
 
 __all__ = [
     "IngestReport",

@@ -7,7 +7,7 @@ columns, flux and ivar; its metadata the grid.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -24,6 +24,7 @@ from quasarloop.columns import IDENTITY, STORED, Keys
 from quasarloop.errors import DataFormatError, GridError, reading
 from quasarloop.grid import WaveGrid
 from quasarloop.spectra import ARM_NAMES, RebinnedSpectra, concatenate
+from quasarloop.store.index import INDEX_NAME, index_of
 
 __all__ = [
     "FLUX_COLUMNS",
@@ -185,8 +186,19 @@ class Store:
 
     @cached_property
     def shards(self) -> tuple[Path, ...]:
-        """Paths of all shards, by name: the order of everything that walks a store."""
-        return tuple(sorted((self.path / _SHARDS).glob(f"*/[!.]*{_SUFFIX}"), key=lambda p: p.name))
+        """Paths of all shards, by name: the order of everything that walks a store.
+
+        Raises:
+            DataFormatError: some that the index contains are missing.
+        """
+        found = sorted((self.path / _SHARDS).glob(f"*/[!.]*{_SUFFIX}"), key=lambda p: p.name)
+        lost = index_of(self.path).lost({path.stem for path in found})
+        if lost:
+            raise DataFormatError(
+                f"{self.path}: {len(lost)} shards are missing (first: {lost[0]}{_SUFFIX}); ingest "
+                f"the same files again, or delete {INDEX_NAME} to go on without these spectra"
+            )
+        return tuple(found)
 
     @cached_property
     def n_rows(self) -> int:
@@ -277,7 +289,12 @@ def fingerprint(store: Store) -> dict[str, Any]:
 
 
 def read_shard(
-    path: str | Path, with_flux: bool = True, rows: Rows | None = None, *, with_ivar: bool = True
+    path: str | Path,
+    with_flux: bool = True,
+    rows: Rows | None = None,
+    *,
+    with_ivar: bool = True,
+    by_index: bool = True,
 ) -> RebinnedSpectra:
     """Read a shard, or some of its rows.
 
@@ -286,12 +303,13 @@ def read_shard(
         with_flux: False leaves flux and ivar of shape (n, 0): ids and flags come quickly.
         rows: a slice, row numbers (in the order wanted) or a mask; all by default.
         with_ivar: False leaves ivar of shape (n, 0): networks and maps see the flux alone.
+        by_index: check the number of rows against the store's index, unless that is being written.
 
     Raises:
-        DataFormatError: missing, damaged, or no shard.
+        DataFormatError: missing, damaged, cut off, or no shard.
     """
     file = Path(path)
-    with _reading_shard(file), pq.ParquetFile(file) as parquet:
+    with _opened(file, by_index=by_index) as parquet:
         grid = grid_from_dict(metadata_of(parquet.schema_arrow, str(file))["grid"], str(file))
         unread = () if with_flux and with_ivar else FLUX_COLUMNS[int(with_flux) :]
         names = [name for name in parquet.schema_arrow.names if name not in unread]
@@ -313,7 +331,7 @@ def load_targets(store: Store, target_ids: ArrayLike) -> RebinnedSpectra:
     wanted = np.unique(np.asarray(target_ids, dtype=np.int64))
     parts = []
     for shard in store.shards:
-        with _reading_shard(shard), pq.ParquetFile(shard) as parquet:
+        with _opened(shard) as parquet:
             ids = parquet.read(columns=["TARGETID"])["TARGETID"].to_numpy()
         rows = np.flatnonzero(np.isin(ids, wanted))
         if len(rows):
@@ -329,18 +347,36 @@ def shard_path(folder: Path, name: str) -> Path:
     return folder / _SHARDS / stem[:2] / f"{stem}{_SUFFIX}"
 
 
+def _folder_of(shard: Path) -> Path:
+    """Return the store of a shard: what `shard_path` was given."""
+    return Path(*shard.parts[:-3])
+
+
 def count_rows(shard: Path) -> int:
     """Return the number of rows of a shard, from its footer.
 
     Raises:
-        DataFormatError: missing, damaged, or no shard.
+        DataFormatError: missing, damaged, cut off, or no shard.
     """
-    with _reading_shard(shard):
-        return int(pq.read_metadata(shard).num_rows)
+    with _opened(shard) as parquet:
+        return int(parquet.metadata.num_rows)
 
 
-def _reading_shard(file: Path) -> AbstractContextManager[None]:
-    return reading(file, "a shard", "delete it and ingest its file again")
+@contextmanager
+def _opened(shard: Path, *, by_index: bool = True) -> Iterator[pq.ParquetFile]:
+    """Open a shard; damaged pages are found while they are read."""
+    remedy = "delete it and ingest its file again"
+    with (
+        reading(shard, "a shard", remedy),
+        pq.ParquetFile(shard, page_checksum_verification=True) as parquet,
+    ):
+        n_rows = parquet.metadata.num_rows
+        written = index_of(_folder_of(shard)).n_rows.get(shard.stem, n_rows) if by_index else n_rows
+        if n_rows != written:
+            raise DataFormatError(
+                f"{n_rows} rows, but {INDEX_NAME} of its store has {written}; {remedy}"
+            )
+        yield parquet
 
 
 def _row_groups(

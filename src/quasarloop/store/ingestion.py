@@ -1,13 +1,11 @@
 """Ingest: from survey files to shards of a store, in parallel, resumable after a kill.
 
-Every shard is written whole or not at all. Beside the shards an index remembers which
-file (path, size, time) became which shard, so that thousands of files already there are
-skipped without opening one; it is only a shortcut and may be deleted.
+Every shard is written whole or not at all. An index beside the shards (`store.index`) remembers
+which files are there already.
 """
 
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -35,12 +33,12 @@ from quasarloop.store.files import (
     shard_path,
     table_from_spectra,
 )
+from quasarloop.store.index import INDEX_NAME, Index, IngestReport, file_key
 
-__all__ = ["IngestReport", "IngestSummary", "ingest", "ingest_file"]
+__all__ = ["IngestSummary", "ingest", "ingest_file"]
 
 _LOG = logging.getLogger(__name__)
 
-_INDEX: Final = "index.jsonl"
 # Spectra read, rebinned and written at once: one row group of about 2 MB.
 _BLOCK_ROWS: Final = 512
 _NAME_LENGTH: Final = 32
@@ -51,26 +49,8 @@ _PARQUET_OPTIONS: Final[Mapping[str, Any]] = {
     "use_dictionary": [column.name for column in STORED if column.in_memory == "U"],
     "column_encoding": {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in FLUX_COLUMNS},
     "write_statistics": ["TARGETID"],
+    "write_page_checksum": True,
 }
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What became of one file.
-
-    Attributes:
-        source: its path, as given.
-        shard: name of its shard.
-        n_rows: spectra in it.
-        flags: name of flag -> rows that have it.
-        skipped: True if the shard was there already.
-    """
-
-    source: str
-    shard: str
-    n_rows: int
-    flags: dict[str, int]
-    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,8 +113,8 @@ def ingest(
     """
     store = create_store(store_dir, grid, mend_outliers=mend_outliers)
     report = on_file or (lambda path, outcome: None)
-    index = _Index.read(store.path / _INDEX)
-    keys = {path: _file_key(path) for path in map(str, files)}
+    index = Index.read(store.path / INDEX_NAME)
+    keys = {path: file_key(path) for path in map(str, files)}
     outcomes: dict[str, IngestReport | str] = {}
     for path, key in keys.items():
         known = index.reports.get(key)
@@ -142,16 +122,22 @@ def ingest(
             outcomes[path] = known
             report(path, known)
     todo = [path for path in keys if path not in outcomes]
-    with locked_folder(store.path), (store.path / _INDEX).open("a", encoding="utf-8") as stream:
+    with locked_folder(store.path), (store.path / INDEX_NAME).open("a", encoding="utf-8") as stream:
 
         def keep(path: str, outcome: IngestReport | str | OutputError) -> None:
             if isinstance(outcome, OutputError):
                 raise outcome
+            if isinstance(outcome, IngestReport) and index.disagrees(outcome):
+                shard = shard_path(store.path, outcome.shard)
+                outcome = f"{path}: its shard {shard} has lost rows; delete it, and ingest again"
             outcomes[path] = outcome
             if isinstance(outcome, IngestReport):
                 stream.write(json.dumps({"key": keys[path], **asdict(outcome)}) + "\n")
                 stream.flush()
-                index.replace(keys[path], outcome, store.path)
+                former = index.replace(keys[path], outcome)
+                if former:
+                    _LOG.warning("%s has changed: its former shard %s is removed", path, former)
+                    shard_path(store.path, former).unlink(missing_ok=True)
             report(path, outcome)
 
         done = run_tasks(_ingest_task, todo, engine=engine, shared=store, on_result=keep)
@@ -172,7 +158,7 @@ def ingest_file(path: str | Path, store: Store) -> IngestReport:
     name = _shard_name(digest, store)
     target = shard_path(store.path, name)
     if target.exists():
-        flags = read_shard(target, with_flux=False).flags
+        flags = read_shard(target, with_flux=False, by_index=False).flags
         return IngestReport(str(path), name, len(flags), count_flags(flags), skipped=True)
     source = {"path": str(path), "content_sha256": digest}
     schema = schema_of(store.grid, {"source": source, "versions": versions()})
@@ -212,54 +198,3 @@ def _ingest_task(path: str, store: Store) -> IngestReport | str | OutputError:
 def _shard_name(digest: str, store: Store) -> str:
     content = [digest, asdict(store.grid), store.mend_outliers, STORE_FORMAT]
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_NAME_LENGTH]
-
-
-def _file_key(path: str) -> str:
-    """Path, size and time of a file: changes whenever the file does."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 -- called for every file: Path objects cost more
-    except OSError:
-        return ""
-    return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"  # noqa: PTH100 -- as above
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Which file became which shard.
-
-    Attributes:
-        reports: file key -> its report.
-        latest: path -> shard its file became last.
-    """
-
-    reports: dict[str, IngestReport]
-    latest: dict[str, str]
-
-    @classmethod
-    def read(cls, path: Path) -> "_Index":
-        index = cls({}, {})
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                key = entry.pop("key")
-                report = IngestReport(**entry | {"skipped": True})
-                index.latest[_path_of(key)] = report.shard
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                continue  # a line torn by a kill: its file is simply looked at again
-            index.reports[key] = report
-        return index
-
-    def replace(self, key: str, report: IngestReport, folder: Path) -> None:
-        """Note a file's shard; remove the one its former content left, unless shared."""
-        path = _path_of(key)
-        former = self.latest.get(path)
-        self.latest[path] = report.shard
-        if former is None or former == report.shard or former in self.latest.values():
-            return
-        _LOG.warning("%s has changed: its former shard %s is removed", path, former)
-        shard_path(folder, former).unlink(missing_ok=True)
-
-
-def _path_of(key: str) -> str:
-    return key.rsplit("|", 2)[0]
