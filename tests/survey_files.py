@@ -23,7 +23,7 @@ def table_hdu(columns, name="", units=None):
     """A binary table; values may be arrays of any shape (rows first)."""
     hdu = fits.table_to_hdu(Table(columns))
     hdu.name = name
-    for column, unit in (units or {}).items():
+    for column, unit in {n: u for n, u in (units or {}).items() if n in columns}.items():
         hdu.header[f"TUNIT{hdu.columns.names.index(column) + 1}"] = unit
     return hdu
 
@@ -69,6 +69,47 @@ def write_field(path, n_rows=3, cards=None, **changes):
     hdus += [fits.ImageHDU(masks, name=name) for name in ("ANDMASK", "ORMASK")]
     hdus += [fits.ImageHDU(flux, name="WAVEDISP"), table_hdu(sdssv_row(n_rows, **plug), "PLUGMAP")]
     return _write(hdus, path)
+
+
+ESO_UNIT = "erg/(s*cm^2*Angstrom)"
+
+
+def write_eso(path, wave=None, cards=None, utypes=False, ucd="em.wl", **changes):
+    """Write a Phase 3 spectrum, as 4MOST does; with utypes, columns have names of their own."""
+    wave = np.arange(3700.0, 9500.0, 10.0) if wave is None else wave
+    flux, sigma = pixels(len(wave))
+    quality = np.zeros((1, len(wave)), "i4")
+    quality[0, 5] = 1
+    columns = {"WAVE": wave[None], "FLUX": flux * 1e-17, "ERR_FLUX": sigma * 1e-17}
+    columns |= {"QUAL": quality, "FLUX_NOSS": flux * 0, **changes}
+    units = {"WAVE": "Angstrom", "FLUX": ESO_UNIT, "ERR_FLUX": ESO_UNIT}
+    hdu = table_hdu({n: v for n, v in columns.items() if v is not None}, "PHASE3SPECTRUM", units)
+    if utypes:
+        axes = ["SpectralAxis.Value", "FluxAxis.Value", "FluxAxis.Accuracy.StatError"]
+        roles = [*axes, "FluxAxis.Accurancy.QualityStatus", "FluxAxis.Value"]
+        ucds = [ucd, "phot.flux.density;meta.main", "stat.error;meta.main", "meta.code.qual", "x"]
+        for number, (role, word) in enumerate(zip(roles, ucds, strict=True), start=1):
+            hdu.header[f"TUTYP{number}"] = f"spec:Data.{role}"
+            hdu.header[f"TUCD{number}"] = word
+            hdu.header[f"TTYPE{number}"] = f"COLUMN{number}"
+    default = {"INSTRUME": "QMOST", "OBJECT": "Field 02A", "TRG_UID": 11031146069}
+    default |= {"RA": 314.1, "DEC": -41.2, "MJD-OBS": 59827.125, "FIB_ID": 644, "OBID1": 112}
+    default |= {"FLUXCAL": "ABSOLUTE", "CONTNORM": False, **(cards or {})}
+    header = fits.Header({k: v for k, v in default.items() if v is not None})
+    return _write([fits.PrimaryHDU(header=header), hdu], path)
+
+
+def write_lamost_table(path, n_pix=400, vacuum=True, **cards):
+    """Write a LAMOST spectrum of the later releases: one row of arrays."""
+    wave = 10 ** (3.5682 + 1e-3 * np.arange(n_pix))
+    flux, sigma = pixels(n_pix)
+    zeros = np.zeros((1, n_pix), "f4")
+    columns = {"FLUX": flux, "IVAR": sigma**-2, "WAVELENGTH": wave[None].astype("f4")}
+    columns |= {"ANDMASK": zeros, "ORMASK": zeros, "NORMALIZATION": zeros}
+    default = {"TELESCOP": "LAMOST", "OBSID": 203106, "FIBERTYP": "Obj", "LMJD": 55859}
+    default |= {"DESIG": "LAMOST J025423.13-002138.7", "RA": 43.6, "DEC": -0.36, "SPID": 3}
+    header = fits.Header(default | {"FIBERID": 106, "VACUUM": vacuum} | cards)
+    return _write([fits.PrimaryHDU(header=header), table_hdu(columns, "COADD")], path)
 
 
 def _write(hdus, path):

@@ -18,6 +18,8 @@ WRITERS = [
     "write_andes",
     "write_sdssv",
     "write_field",
+    "write_eso",
+    "write_lamost_table",
 ]
 NUMBERS = [-1, 0, 1, 2, 3, 7, 8, 16, 32, -32, -64, 999_999_999_999_999_999]
 

@@ -57,7 +57,7 @@ def test_lamost_image_of_another_shape(tmp_path, spectrum_files):
     with fits.open(path) as hdus:
         hdus[0].data = hdus[0].data[:3]
         hdus.writeto(tmp_path / "bad.fits")
-    with pytest.raises(DataFormatError, match="image has 3 rows; a LAMOST DR1 file has 5"):
+    with pytest.raises(DataFormatError, match="image has 3 rows; a LAMOST file has 5"):
         read_spectra(tmp_path / "bad.fits")
 
 
@@ -113,9 +113,10 @@ def test_every_file_matches_exactly_one_format(tmp_path, spectrum_files, survey_
         "DESI cframe file": spectrum_files.write_cframe,
         "SDSS spec file": spectrum_files.write_spec,
         "SDSS spPlate file": spectrum_files.write_plate,
-        "LAMOST DR1 file": spectrum_files.write_lamost,
+        "LAMOST spectrum": spectrum_files.write_lamost,
         "QuasarNET data file": spectrum_files.write_quasarnet,
         "DESI andes table": spectrum_files.write_andes,
+        "ESO Phase 3 spectrum (4MOST, X-shooter)": survey_files.write_eso,
         "SDSS-V spec file": survey_files.write_sdssv,
         "SDSS-V spField or spFullsky file": survey_files.write_field,
     }
@@ -126,10 +127,10 @@ def test_every_file_matches_exactly_one_format(tmp_path, spectrum_files, survey_
 
 
 def test_fits_without_spectra_names_what_it_found(tmp_path):
-    table = fits.BinTableHDU(np.rec.fromarrays([np.arange(3)], names="TARGETID"), name="REDSHIFTS")
-    table.writeto(tmp_path / "redrock-a.fits")
-    with pytest.raises(DataFormatError, match=r"redrock-a\.fits.*found #0, REDSHIFTS.*Known are"):
-        read_spectra(tmp_path / "redrock-a.fits")
+    table = fits.BinTableHDU(np.rec.fromarrays([np.arange(3)], names="A"), name="NUMBERS")
+    table.writeto(tmp_path / "a.fits")
+    with pytest.raises(DataFormatError, match=r"a\.fits.*found #0, NUMBERS.*Known are"):
+        read_spectra(tmp_path / "a.fits")
 
 
 def test_folders_give_their_spectra_and_leave_catalogues_out(tmp_path, spectrum_files):

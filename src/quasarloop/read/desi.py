@@ -72,6 +72,12 @@ def _observe_frame(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     return (_arm(fits, camera[:1], "", rows, masks),)
 
 
+def _is_frame(fits: FitsFile) -> bool:
+    """Other surveys have HDUs of these names, too; DESI's also have a camera or a FIBERMAP."""
+    named = all(fits.named(name) is not None for name in ("FLUX", "IVAR", "WAVELENGTH"))
+    return named and (fits.named("FIBERMAP") is not None or _card(fits, "CAMERA") is not None)
+
+
 def _arm_names(fits: FitsFile) -> list[str]:
     found = (_FLUX_NAME.fullmatch(hdu.name) for hdu in fits.hdus)
     return [match[1].lower() for match in found if match]
@@ -162,8 +168,8 @@ DESI_COADD: Final = Format(
 )
 DESI_FRAME: Final = Format(
     "DESI cframe file",
-    "HDUs FLUX, IVAR, WAVELENGTH and a FIBERMAP",
-    lambda fits: all(fits.named(name) is not None for name in ("FLUX", "IVAR", "WAVELENGTH")),
+    "HDUs FLUX, IVAR, WAVELENGTH, and a FIBERMAP or the card CAMERA",
+    _is_frame,
     lambda fits: _identify(fits, fits.need("FLUX").n_rows),
     _observe_frame,
     _refuse,

@@ -11,10 +11,12 @@ import numpy as np
 
 from quasarloop.errors import DataFormatError
 from quasarloop.read.desi import DESI_COADD, DESI_FRAME, DESI_TABLE
+from quasarloop.read.eso import ESO_SPECTRUM
 from quasarloop.read.fits_reader import FitsFile, open_fits
 from quasarloop.read.formats import Format, Identity, assemble
-from quasarloop.read.lamost import LAMOST_DR1
+from quasarloop.read.lamost import LAMOST
 from quasarloop.read.quasarnet import QUASARNET_DATA
+from quasarloop.read.refused import refusal
 from quasarloop.read.sdss import SDSS_PLATE, SDSS_SPEC
 from quasarloop.read.sdssv import SDSSV_FIELD, SDSSV_SPEC
 from quasarloop.spectra import Spectra
@@ -31,7 +33,8 @@ FORMATS: Final[tuple[Format, ...]] = (
     DESI_FRAME,
     SDSS_PLATE,
     SDSSV_FIELD,
-    LAMOST_DR1,
+    LAMOST,
+    ESO_SPECTRUM,
     QUASARNET_DATA,
     DESI_TABLE,
 )
@@ -95,10 +98,11 @@ def find_format(fits: FitsFile) -> Format:
             if reason := known.refuse(fits):
                 raise DataFormatError(f"{fits.path}: {reason}")
             return known
-    expected = "; ".join(f"{known.name}: {known.looks_like}" for known in FORMATS)
+    if reason := refusal(fits):
+        raise DataFormatError(f"{fits.path}: {reason}")
     raise DataFormatError(
-        f"{fits.path}: FITS, but no spectra of a known format; found {fits.describe()}. "
-        f"Known are {expected}"
+        f"{fits.path}: FITS, but no spectra of a known format; found {fits.describe()}. Known are "
+        + ", ".join(known.name for known in FORMATS)
     )
 
 

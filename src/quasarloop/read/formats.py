@@ -2,13 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.constants import vacuum_wavelengths
 from quasarloop.errors import DataFormatError
 from quasarloop.quality import clean_pixels, duplicate_keys
 from quasarloop.read.fits_reader import FitsFile, Hdu
@@ -17,13 +19,28 @@ from quasarloop.spectra import Arm, Flag, Keys, Spectra
 __all__ = [
     "Format",
     "Identity",
+    "angstroms",
     "assemble",
+    "card",
+    "file_id",
     "header_wavelengths",
+    "in_air",
     "integer_column",
+    "inverse_variance",
+    "linear_wavelengths",
     "named_id",
     "sdss_target_id",
     "wavelengths",
 ]
+
+
+# Words for units of wavelength in headers -> Å.
+_ANGSTROMS: Final[Mapping[str, float]] = {
+    **dict.fromkeys(("", "ANGSTROM", "ANGSTROMS", "ANGSTROEM", "AA", "A"), 1.0),
+    **dict.fromkeys(("NM", "NANOMETER", "NANOMETERS"), 10.0),
+    **dict.fromkeys(("UM", "MICRON", "MICRONS", "MICROMETER"), 1e4),
+    "M": 1e10,
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,7 @@ class Format:
 
     Attributes:
         name: for messages.
-        looks_like: what marks the format, for the message when nothing matches.
+        looks_like: what marks the format, for the table in the documentation.
         matches: returns whether a file is of this format, from its content.
         identify: reads the identity of all rows.
         observe: reads some rows of all arms, in the file's units; the flag is True
@@ -119,6 +136,79 @@ def header_wavelengths(fits: FitsFile, n_pixels: int) -> NDArray[np.float64]:
     raise DataFormatError(
         f"{fits.path}: no COEFF0 and COEFF1 in the header; the wavelengths cannot be known"
     )
+
+
+def linear_wavelengths(
+    fits: FitsFile, hdu: Hdu, n_pixels: int, *, air: bool = False
+) -> NDArray[np.float64]:
+    """Return the vacuum wavelengths of the linear axis that an HDU's header describes, Å.
+
+    Args:
+        fits: the file.
+        hdu: CRVAL1, CD1_1 or CDELT1, CRPIX1 and CUNIT1 are taken from its header.
+        n_pixels: length of the axis.
+        air: whether they are in air, where the header has no statement (`in_air`).
+
+    Raises:
+        DataFormatError: the keywords are absent, or no wavelengths come of them.
+    """
+    header = hdu.header
+    start, reference = header.get("CRVAL1"), header.get("CRPIX1", 1.0)
+    step = header.get("CD1_1", header.get("CDELT1"))
+    if not all(isinstance(value, float | int) for value in (start, step, reference)):
+        raise DataFormatError(
+            f"{fits.path}: {hdu.label()} has no CRVAL1 and CD1_1 (or CDELT1); the wavelengths "
+            "cannot be known"
+        )
+    pixel = np.arange(1, n_pixels + 1, dtype=np.float64)
+    wave = float(start or 0) + (pixel - float(reference)) * float(step or 0)
+    wave *= angstroms(fits, str(header.get("CUNIT1", "")))
+    wave = wavelengths(fits, wave, f"{hdu.label()}: CRVAL1 and step")
+    return vacuum_wavelengths(wave) if in_air(header, air) else wave
+
+
+def in_air(header: Mapping[str, Any], otherwise: bool = False) -> bool:
+    """Return whether wavelengths are in air: CTYPE1 is AWAV, or the card VACUUM false.
+
+    Source: Greisen et al. 2006 (A&A 446, 747), table 1: WAVE is in vacuum, AWAV in air.
+    """
+    kind = str(header.get("CTYPE1", "")).strip().upper().split("-")[0]
+    if kind in ("AWAV", "WAVE"):
+        return kind == "AWAV"
+    vacuum = header.get("VACUUM")
+    return not vacuum if isinstance(vacuum, bool | int) else otherwise
+
+
+def angstroms(fits: FitsFile, unit: str) -> float:
+    """Return how many Å a unit of wavelength has; none given means Å.
+
+    Raises:
+        DataFormatError: another unit.
+    """
+    word = unit.strip().upper()
+    if word not in _ANGSTROMS:
+        raise DataFormatError(
+            f"{fits.path}: wavelengths in {unit!r}; expected Angstrom, nm, um or m"
+        )
+    return _ANGSTROMS[word]
+
+
+def inverse_variance(variance: NDArray[Any]) -> NDArray[Any]:
+    """Return 1/variance, 0 where the variance is not positive and finite."""
+    values = np.asarray(variance, dtype=np.float64)
+    good = np.isfinite(values) & (values > 0)
+    return np.divide(1.0, values, out=np.zeros_like(values), where=good)
+
+
+def card(names: tuple[str, ...], hdus: tuple[Hdu, ...]) -> Any:
+    """Return the first of the named cards that holds anything, HDU by HDU; None without one."""
+    found = (hdu.header.get(name) for name in names for hdu in hdus)
+    return next((v for v in found if v is not None and str(v).strip()), None)
+
+
+def file_id(fits: FitsFile) -> int:
+    """Return the number of a file's name, for files that name no target."""
+    return named_id(Path(fits.path).name.split(".fit")[0])
 
 
 def integer_column(fits: FitsFile, hdu: Hdu, name: str) -> NDArray[np.int64]:
