@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	# torch first and pinned: an open range would pull gigabytes of CUDA packages.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e '.[cluster,inspect]' --group dev
+		-e '.[cluster,inspect,specutils]' --group dev
 	touch $@
 
 demo: $(STAMP)
@@ -78,7 +78,7 @@ redrock:
 	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e '.[cluster,inspect,redrock]' --group dev
+		-e '.[cluster,inspect,specutils,redrock]' --group dev
 	$(VENV)-redrock/bin/python -m pytest -m redrock
 
 format: $(STAMP)

@@ -16,15 +16,13 @@ from quasarloop.quality import (
     REFUSED,
     UNUSABLE,
     arm_sn,
-    clean_pixels,
     corrupted,
     count_flags,
-    duplicate_keys,
     flag_names,
     prepare,
 )
 from quasarloop.read import find_files, read_spectra
-from quasarloop.spectra import Arm, Flag, Keys, Spectra
+from quasarloop.spectra import Arm, Flag, Keys, Spectra, clean_pixels, duplicate_keys
 
 WAVES = {
     "b": np.arange(3600.0, 5800.8, 0.8),

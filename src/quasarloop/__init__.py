@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from quasarloop.network.weights import read_weights, write_weights
     from quasarloop.query.options import SelectionOptions
     from quasarloop.read import read_spectra, read_truth, write_truth
+    from quasarloop.spectra import Spectra
     from quasarloop.store import ingest, open_store
     from quasarloop.truth import join_truth
 
@@ -39,6 +40,7 @@ __all__ = [
     "Ensemble",
     "FinetuneOptions",
     "SelectionOptions",
+    "Spectra",
     "TrainingOptions",
     "__version__",
     "classify",
@@ -70,6 +72,7 @@ _HOMES = {
     "Ensemble": "quasarloop.ensemble.manifest",
     "FinetuneOptions": "quasarloop.network.options",
     "SelectionOptions": "quasarloop.query.options",
+    "Spectra": "quasarloop.spectra",
     "TrainingOptions": "quasarloop.network.options",
     "classify": "quasarloop.api",
     "finetune": "quasarloop.api",

@@ -57,12 +57,12 @@ from quasarloop.query.som_files import (
 )
 from quasarloop.query.som_train import fit_map, parts_of_shards
 from quasarloop.query.votes_input import read_votes_table
+from quasarloop.read import Sources
 from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store, fingerprint
 from quasarloop.truth import TruthTable
 
 __all__ = [
-    "Paths",
     "classify",
     "finetune",
     "judge",
@@ -74,11 +74,9 @@ __all__ = [
     "train_ensemble",
 ]
 
-Paths = str | Path | Sequence[str | Path]
-
 
 def classify(
-    paths: Paths,
+    spectra: Sources,
     weights: str | Path | None = None,
     *,
     threshold: float | None = None,
@@ -86,10 +84,11 @@ def classify(
     high_z_min: float | None = None,
     device: str = PredictOptions.device,
 ) -> Table:
-    """Find the quasars in survey files, folders of them, or a store.
+    """Find the quasars in survey files, folders of them, a store, or spectra in memory.
 
     Args:
-        paths: one or several.
+        spectra: paths; or `Spectra` (`Spectra.from_arrays`), objects of specutils, a table,
+            results of sparclclient; or a list of these.
         weights: weights file; None takes the one shipped with the package.
         threshold: a line counts if its confidence is strictly above; default: the weights'.
         n_lines: lines that must count; default: the weights'.
@@ -110,7 +109,7 @@ def classify(
     network = read_weights(path)
     predictor = Predictor(network, device=device)
     grid, columns = predictor.config.grid, catalogue_columns(predictor.config.lines)
-    blocks = [classify_spectra(spectra, predictor, options) for spectra in _read(paths, grid)]
+    blocks = [classify_spectra(part, predictor, options) for part in _read(spectra, grid)]
     table = Table(
         {c.name: np.concatenate([b[c.name] for b in blocks]) for c in columns},
         meta=catalogue_header(path, network, options),
@@ -122,7 +121,7 @@ def classify(
 
 
 def train(
-    paths: Paths,
+    spectra: Sources,
     truth: TruthTable,
     *,
     network: str = PresetOptions.preset,
@@ -135,7 +134,7 @@ def train(
     """Train one network on labelled spectra.
 
     Args:
-        paths: survey files, folders of them, or a store.
+        spectra: as of `classify`.
         truth: labels by TARGETID.
         network: preset.
         start: weights to start from, or their file, or ``"shipped"``; None starts from nothing.
@@ -158,13 +157,13 @@ def train(
         given = _weights(start)
         first = replace(given, config=replace(given.config, **changes))
     grid = first.config.grid if isinstance(first, Weights) else first.grid
-    data, _ = label_spectra(_read(paths, grid), truth)
+    data, _ = label_spectra(_read(spectra, grid), truth)
     rows = _split(data, validation, seed)
     return train_network(data, first, options or RECOMMENDED, seed=seed, rows=rows)
 
 
 def finetune(
-    paths: Paths,
+    spectra: Sources,
     truth: TruthTable,
     *,
     start: str | Path | Weights = SHIPPED,
@@ -175,7 +174,7 @@ def finetune(
     """Train weights on, on a survey's labels and on simulated spectra they must not forget.
 
     Args:
-        paths: survey files, folders of them, or a store.
+        spectra: as of `classify`.
         truth: labels by TARGETID.
         start: weights to start from, or their file; default: those that come with the package.
         options: how to train, and how many spectra to simulate.
@@ -191,7 +190,7 @@ def finetune(
     from quasarloop.network.finetune import finetune as finetune_network  # noqa: PLC0415 -- pydantic
 
     weights = _weights(start)
-    data, _ = label_spectra(_read(paths, weights.config.grid), truth)
+    data, _ = label_spectra(_read(spectra, weights.config.grid), truth)
     rows = _split(data, validation, seed)
     return finetune_network(weights, data, options, seed=seed, rows=rows)
 
@@ -207,9 +206,8 @@ def _split(data: TrainingData, validation: float, seed: int) -> Rows | None:
     return Rows(np.flatnonzero(~held), np.flatnonzero(held))
 
 
-def _read(paths: Paths, grid: WaveGrid) -> Iterator[RebinnedSpectra]:
-    files = [paths] if isinstance(paths, str | Path) else list(paths)
-    return iter_inputs(find_inputs(files), grid)
+def _read(spectra: Sources, grid: WaveGrid) -> Iterator[RebinnedSpectra]:
+    return iter_inputs(find_inputs(spectra), grid)
 
 
 def simulate_sky(
@@ -240,7 +238,7 @@ def simulate_sky(
 
 
 def train_ensemble(
-    paths: Paths,
+    spectra: Sources,
     truth: TruthTable,
     out: str | Path,
     *,
@@ -254,7 +252,7 @@ def train_ensemble(
     """Train networks on bootstrap samples of the labelled objects.
 
     Args:
-        paths: survey files, folders of them, or a store.
+        spectra: as of `classify`.
         truth: labels by TARGETID.
         out: folder of the ensemble; members already there are kept.
         networks: how many.
@@ -269,7 +267,7 @@ def train_ensemble(
         OutputError: the folder holds another ensemble.
     """
     config = preset(network, **changes)
-    data, _ = label_spectra(_read(paths, config.grid), truth)
+    data, _ = label_spectra(_read(spectra, config.grid), truth)
     settings = EnsembleOptions(networks, seed=seed, network=config, training=options or RECOMMENDED)
     return train_members(data, settings, out, engine=Engine(workers=workers))
 

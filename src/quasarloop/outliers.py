@@ -60,7 +60,7 @@ def find_outliers(arm: Arm) -> tuple[Bools, Bools]:
     its surroundings.
 
     Args:
-        arm: clean pixels (`quality.clean_pixels`).
+        arm: clean pixels (`spectra.clean_pixels`).
 
     Returns:
         (n, n_pix) outliers, and (n,) rows with more of them than can be mended: there, none is

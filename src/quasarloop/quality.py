@@ -14,16 +14,21 @@ from numpy.typing import NDArray
 from quasarloop.constants import MAD_TO_SIGMA
 from quasarloop.grid import WaveGrid, normalise, rebin
 from quasarloop.outliers import find_outliers
-from quasarloop.spectra import ARM_NAMES, Arm, Flag, Keys, RebinnedSpectra, Spectra
+from quasarloop.spectra import (
+    ARM_NAMES,
+    Arm,
+    Flag,
+    RebinnedSpectra,
+    Spectra,
+    duplicate_keys,
+)
 
 __all__ = [
     "NOT_TRAINED",
     "REFUSED",
     "UNUSABLE",
-    "clean_pixels",
     "corrupted",
     "count_flags",
-    "duplicate_keys",
     "flag_names",
     "prepare",
 ]
@@ -75,39 +80,6 @@ _EXCLUSIVE_RANGE_AA: Final[Mapping[str, tuple[float, float]]] = {
 _ARM_FLAG: Final = {"b": Flag.ARM_B_MASKED, "r": Flag.ARM_R_MASKED, "z": Flag.ARM_Z_MASKED}
 _NEARLY_ALL: Final = 0.95
 _BLOCK_ROWS: Final = 128  # rows prepared at once: their pixels stay near the processor
-
-
-def clean_pixels(
-    flux: NDArray[np.floating], ivar: NDArray[np.floating]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-    """Set flux and ivar to 0 where either is unusable, and flag it.
-
-    Args:
-        flux: (n, n_pix), any float type and byte order.
-        ivar: (n, n_pix).
-
-    Returns:
-        Native float32 flux and ivar, and (n,) int32 flags (`NAN_FLUX`, `NEGATIVE_IVAR`).
-
-    Source: our choice; QuasarNP does not.
-    """
-    flux32 = np.array(flux, dtype=np.float32)
-    ivar32 = np.array(ivar, dtype=np.float32)
-    flags = np.zeros(len(flux32), dtype=np.int32)
-    # One pass each is enough to see that all is well: any NaN or inf is in the sum.
-    with np.errstate(over="ignore", invalid="ignore"):
-        fine = np.isfinite(flux32.sum()) and np.isfinite(ivar32.sum())
-        if fine and ivar32.min(initial=0.0) >= 0:
-            return flux32, ivar32, flags
-    finite = np.isfinite(flux32)
-    finite &= np.isfinite(ivar32)
-    flags[~finite.all(axis=1)] |= Flag.NAN_FLUX
-    flux32[~finite] = 0.0
-    ivar32[~finite] = 0.0
-    negative = ivar32 < 0
-    flags[negative.any(axis=1)] |= Flag.NEGATIVE_IVAR
-    ivar32[negative] = 0.0
-    return flux32, ivar32, flags
 
 
 def prepare(spectra: Spectra, grid: WaveGrid, *, mend_outliers: bool = True) -> RebinnedSpectra:
@@ -211,23 +183,6 @@ def corrupted(
     broken |= np.count_nonzero(equal, axis=1) >= CORRUPT_EQUAL * data.sum(axis=1)
     broken &= normalised.any(axis=1)  # all zeros: what could not be normalised has its own flag
     return np.where(broken, Flag.CORRUPTED, 0).astype(np.int32)
-
-
-def duplicate_keys(keys: Keys) -> NDArray[np.bool_]:
-    """Mark rows whose target and exposure keys an earlier row already has.
-
-    Unknown and sky ids (0 or negative) repeat by nature and are never marked.
-    """
-    identity = np.stack(
-        [keys.target_id, keys.tile_id, keys.healpix, keys.night, keys.exposure_id, keys.fiber]
-    )
-    repeated = np.zeros(len(keys), dtype=bool)
-    if len(np.unique(keys.target_id)) == len(keys):
-        return repeated
-    order = np.lexsort(identity)
-    ordered = identity[:, order]
-    repeated[order[1:]] = np.all(ordered[:, 1:] == ordered[:, :-1], axis=0)
-    return np.asarray(repeated & (keys.target_id > 0))
 
 
 def count_flags(flags: NDArray[np.integer]) -> dict[str, int]:

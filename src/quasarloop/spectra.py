@@ -7,16 +7,28 @@ column names (``TARGETID``) belong to readers and writers; here names are whole 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.arrays import MEMORY, content_ids, keys_from_arrays, plain_arrays
 from quasarloop.columns import IDENTITY, STORED, Block, Index, Keys, check_lengths
 from quasarloop.errors import DataFormatError
 from quasarloop.grid import WaveGrid
 
-__all__ = ["ARM_NAMES", "Arm", "Flag", "Keys", "RebinnedSpectra", "Spectra", "concatenate"]
+__all__ = [
+    "ARM_NAMES",
+    "Arm",
+    "Flag",
+    "Keys",
+    "RebinnedSpectra",
+    "Spectra",
+    "clean_pixels",
+    "concatenate",
+    "duplicate_keys",
+    "identity_flags",
+]
 
 # Spectrograph arms, blue to red (DESI names). Source: paper, Section 1.
 ARM_NAMES: Final = ("b", "r", "z")
@@ -38,6 +50,64 @@ class Flag(IntFlag):
     DUPLICATE_ROW = 1024  # an earlier row has the same identity and exposure
     BAD_TARGETID = 2048  # TARGETID 0 or negative (sky, stuck fibres, unknown)
     OUTLIER_PIXELS = 4096  # impossible pixels, given ivar 0 where they are mended
+    ESTIMATED_IVAR = 8192  # no uncertainties given: one per spectrum, from neighbouring pixels
+
+
+def clean_pixels(
+    flux: NDArray[np.floating], ivar: NDArray[np.floating]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+    """Set flux and ivar to 0 where either is unusable, and flag it.
+
+    Args:
+        flux: (n, n_pix), any float type and byte order.
+        ivar: (n, n_pix).
+
+    Returns:
+        Native float32 flux and ivar, and (n,) int32 flags (`NAN_FLUX`, `NEGATIVE_IVAR`).
+
+    Source: our choice; QuasarNP does not.
+    """
+    flux32 = np.array(flux, dtype=np.float32)
+    ivar32 = np.array(ivar, dtype=np.float32)
+    flags = np.zeros(len(flux32), dtype=np.int32)
+    # One pass each is enough to see that all is well: any NaN or inf is in the sum.
+    with np.errstate(over="ignore", invalid="ignore"):
+        fine = np.isfinite(flux32.sum()) and np.isfinite(ivar32.sum())
+        if fine and ivar32.min(initial=0.0) >= 0:
+            return flux32, ivar32, flags
+    finite = np.isfinite(flux32)
+    finite &= np.isfinite(ivar32)
+    flags[~finite.all(axis=1)] |= Flag.NAN_FLUX
+    flux32[~finite] = 0.0
+    ivar32[~finite] = 0.0
+    negative = ivar32 < 0
+    flags[negative.any(axis=1)] |= Flag.NEGATIVE_IVAR
+    ivar32[negative] = 0.0
+    return flux32, ivar32, flags
+
+
+def duplicate_keys(keys: Keys) -> NDArray[np.bool_]:
+    """Mark rows whose target and exposure keys an earlier row already has.
+
+    Unknown and sky ids (0 or negative) repeat by nature and are never marked.
+    """
+    identity = np.stack(
+        [keys.target_id, keys.tile_id, keys.healpix, keys.night, keys.exposure_id, keys.fiber]
+    )
+    repeated = np.zeros(len(keys), dtype=bool)
+    if len(np.unique(keys.target_id)) == len(keys):
+        return repeated
+    order = np.lexsort(identity)
+    ordered = identity[:, order]
+    repeated[order[1:]] = np.all(ordered[:, 1:] == ordered[:, :-1], axis=0)
+    return np.asarray(repeated & (keys.target_id > 0))
+
+
+def identity_flags(keys: Keys) -> NDArray[np.int32]:
+    """Return (n,) flags of identities: `BAD_TARGETID` and `DUPLICATE_ROW`."""
+    flags = np.where(keys.target_id <= 0, Flag.BAD_TARGETID, 0).astype(np.int32)
+    flags[duplicate_keys(keys)] |= Flag.DUPLICATE_ROW
+    return flags
 
 
 @dataclass(frozen=True)
@@ -87,6 +157,55 @@ class Spectra:
         lengths = {"keys": len(self.keys), "flags": len(self.flags), "row": len(self.row)}
         lengths |= {f"arm {arm.name}": len(arm.flux) for arm in self.arms}
         check_lengths(f"spectra of {self.source}", lengths)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        wave_aa: Any,
+        flux: Any,
+        ivar: Any = None,
+        *,
+        uncertainty: Any = None,
+        mask: Any = None,
+        target_id: Any = None,
+        source: str = MEMORY,
+        arm: str = "brz",
+        **known: Any,
+    ) -> "Spectra":
+        """Make spectra of arrays in memory; plain ones or astropy Quantities, masked or not.
+
+        Args:
+            wave_aa: (n_pix,) vacuum wavelengths, Å or with a unit; increasing or decreasing.
+            flux: (n, n_pix), or (n_pix,) for one spectrum: per Å, or with a unit.
+            ivar: as `flux`, its inverse variance; 0 leaves a pixel out.
+            uncertainty: in place of `ivar`: standard deviation of `flux`; 0 leaves a pixel out.
+            mask: as `flux`, True leaves a pixel out.
+            target_id: (n,) identifiers, positive; None makes them from wavelengths and flux, so
+                that the same spectrum always has the same one.
+            source: for messages, and for column SOURCE.
+            arm: name of the arm (`Arm`).
+            known: (n,) of any other field of `Keys`, e.g. ``ra_deg``.
+
+        Returns:
+            Cleaned spectra. Where neither `ivar` nor `uncertainty` is given, the noise is estimated
+            from neighbouring pixels, and rows are flagged `Flag.ESTIMATED_IVAR`.
+
+        Raises:
+            DataFormatError: shapes that do not fit together, wavelengths that are none, a unit
+                that is no flux density, or an identity that is none.
+
+        >>> spectra = Spectra.from_arrays([4000.0, 4001.0], [[1.0, 2.0]], [[1.0, 1.0]])
+        >>> len(spectra), spectra.flags.tolist()
+        (1, [0])
+        """
+        plain = plain_arrays(wave_aa, flux, ivar, uncertainty, mask, source)
+        clean_flux, clean_ivar, flags = clean_pixels(plain.flux, plain.ivar)
+        ids = content_ids(plain.wave_aa, clean_flux)
+        keys = keys_from_arrays(ids, {"target_id": target_id} | known, source)
+        flags |= identity_flags(keys)
+        flags |= Flag.ESTIMATED_IVAR if plain.is_estimated else 0
+        only = Arm(arm, plain.wave_aa, clean_flux, clean_ivar)
+        return cls((only,), keys, flags, source, np.arange(len(keys), dtype=np.int64))
 
     def __len__(self) -> int:
         """Return the number of spectra."""

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pydantic import BaseModel, ValidationError
 
 from quasarloop.grid import LINEAR_GRID
-from quasarloop.quality import clean_pixels, prepare
+from quasarloop.quality import prepare
 from quasarloop.simulate.faults import Fault, FaultRates, Faults, draw_faults
 from quasarloop.simulate.footprint import Tile
 from quasarloop.simulate.instrument import desi_instrument
@@ -21,7 +21,7 @@ from quasarloop.simulate.observing import (
     RedrockMistakes,
     observe_tile,
 )
-from quasarloop.spectra import Arm, Flag, Keys, Spectra
+from quasarloop.spectra import Arm, Flag, Keys, Spectra, clean_pixels
 
 NAMES = list(FaultRates.model_fields)
 NONE = dict.fromkeys(NAMES, 0.0)

@@ -24,8 +24,8 @@ from quasarloop.network.options import Offsets, PredictOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
 from quasarloop.quality import UNUSABLE, count_flags, prepare
-from quasarloop.read import find_files, iter_spectra
-from quasarloop.spectra import Flag, RebinnedSpectra, concatenate
+from quasarloop.read import Sources, find_files, is_path, iter_spectra, list_sources
+from quasarloop.spectra import Flag, RebinnedSpectra, Spectra, concatenate
 from quasarloop.store import Store, is_store, iter_store, open_store
 from quasarloop.tables import open_writer, read_table
 
@@ -50,35 +50,43 @@ _GATHER_ROWS: Final = 1024
 
 @dataclass(frozen=True)
 class Inputs:
-    """Stores and files to read, in order.
+    """Stores, files and spectra to read, in order.
 
     Attributes:
         stores: opened stores, read first.
         files: survey files.
+        spectra: what is in memory already, read last.
     """
 
     stores: tuple[Store, ...]
     files: tuple[Path, ...] = field(default=())
+    spectra: tuple[Spectra | RebinnedSpectra, ...] = field(default=())
 
     def __len__(self) -> int:
-        """Return the number of shards and files: the steps of a progress bar."""
-        return sum(len(store.shards) for store in self.stores) + len(self.files)
+        """Return the number of shards, files and others: the steps of a progress bar."""
+        shards = sum(len(store.shards) for store in self.stores)
+        return shards + len(self.files) + len(self.spectra)
 
 
-def find_inputs(paths: Sequence[str | Path], *, mend_outliers: bool | None = None) -> Inputs:
-    """Sort what was given into stores and files; folders are searched for spectra.
+def find_inputs(sources: Sources, *, mend_outliers: bool | None = None) -> Inputs:
+    """Sort what was given into stores, files and spectra; folders are searched.
 
     Args:
-        paths: files, folders and stores.
+        sources: files, folders and stores, or spectra in memory (`read.spectra_from_memory`); one
+            or a list.
         mend_outliers: how the outliers of stores must have been treated; None takes any.
 
     Raises:
-        DataFormatError: nothing there, a folder without spectra, or a store of the other treatment.
+        DataFormatError: nothing there, a folder without spectra, something that holds none, or a
+            store of the other treatment.
     """
-    stores = tuple(open_store(path) for path in paths if is_store(path))
-    others = [path for path in paths if not is_store(path)]
+    given = list_sources(sources)
+    opened = [open_store(thing) if is_path(thing) and is_store(thing) else thing for thing in given]
+    stores = tuple(thing for thing in opened if isinstance(thing, Store))
+    others = [thing for thing in opened if isinstance(thing, str | Path)]
     files = tuple(find_files(others)) if others else ()
-    if not stores and not files:
+    spectra = tuple(thing for thing in given if isinstance(thing, Spectra | RebinnedSpectra))
+    if not stores and not files and not spectra:
         raise DataFormatError("no spectra given; name files, folders of files, or a store")
     for store in stores:
         if mend_outliers is not None and store.mend_outliers != mend_outliers:
@@ -86,7 +94,7 @@ def find_inputs(paths: Sequence[str | Path], *, mend_outliers: bool | None = Non
             raise DataFormatError(
                 f"{store.path} was made with {made}; use it here, too, or ingest the files again"
             )
-    return Inputs(stores, files)
+    return Inputs(stores, files, spectra)
 
 
 def iter_inputs(
@@ -128,11 +136,7 @@ def _iter_parts(
     on_done: Callable[[], None],
 ) -> Iterator[RebinnedSpectra]:
     for store in inputs.stores:
-        if not store.grid.matches(grid):
-            raise GridError(
-                f"the store holds a {store.grid.describe()}, the weights want a "
-                f"{grid.describe()}; ingest the files again with the weights' grid"
-            )
+        _check_grid(store.grid, grid, "the store holds")
         for block in iter_store(store):
             yield block
             on_done()
@@ -146,6 +150,23 @@ def _iter_parts(
                 raise
             on_bad(path, exc)
         on_done()
+    for held in inputs.spectra:
+        for start in range(0, len(held), _GATHER_ROWS):
+            part = held[start : start + _GATHER_ROWS]
+            if isinstance(part, RebinnedSpectra):
+                _check_grid(part.grid, grid, "the spectra hold")
+                yield part
+            else:
+                yield prepare(part, grid, mend_outliers=mend_outliers)
+        on_done()
+
+
+def _check_grid(found: WaveGrid, grid: WaveGrid, what: str) -> None:
+    if not found.matches(grid):
+        raise GridError(
+            f"{what} a {found.describe()}, the weights want a {grid.describe()}; ingest or rebin "
+            "the spectra again with the weights' grid"
+        )
 
 
 @dataclass(frozen=True)
@@ -235,7 +256,7 @@ class Summary:
 
 
 def classify_to_file(
-    paths: Sequence[str | Path],
+    paths: Sources,
     out: str | Path,
     *,
     weights: str | Path | None = None,
@@ -251,7 +272,7 @@ def classify_to_file(
     Memory does not grow with the number of spectra: blocks are read, classified, appended.
 
     Args:
-        paths: survey files, folders of them, stores.
+        paths: survey files, folders of them, stores, or spectra in memory.
         out: catalogue, by its ending .fits, .parquet, .csv or .ecsv.
         weights: weights file; None takes the one shipped with the package.
         options: thresholds.

@@ -67,7 +67,7 @@ def rebin(arms: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]], grid: WaveGrid
 
     Args:
         arms: ``(wave_aa, flux, ivar)`` per arm: (n_pix,) increasing, (n, n_pix), (n, n_pix).
-            Flux that is not finite must come with ivar 0 and flux 0 (`quality.clean_pixels`).
+            Flux that is not finite must come with ivar 0 and flux 0 (`spectra.clean_pixels`).
         grid: the bins to fill.
 
     Returns:

@@ -9,18 +9,23 @@ from quasarloop.read.detect import (
     read_spectra,
 )
 from quasarloop.read.formats import named_id, sdss_target_id
+from quasarloop.read.memory import Sources, is_path, list_sources, spectra_from_memory
 from quasarloop.read.truth_tables import read_truth, read_truths, write_truth
 
 __all__ = [
     "FORMATS",
+    "Sources",
     "content_digest",
     "find_files",
     "find_format",
+    "is_path",
     "iter_spectra",
+    "list_sources",
     "named_id",
     "read_spectra",
     "read_truth",
     "read_truths",
     "sdss_target_id",
+    "spectra_from_memory",
     "write_truth",
 ]

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from quasarloop.constants import vacuum_wavelengths
 from quasarloop.errors import DataFormatError
-from quasarloop.quality import clean_pixels, duplicate_keys
 from quasarloop.read.fits_reader import FitsFile, Hdu
-from quasarloop.spectra import Arm, Flag, Keys, Spectra
+from quasarloop.spectra import Arm, Flag, Keys, Spectra, clean_pixels, identity_flags
 
 __all__ = [
     "Format",
@@ -88,10 +87,8 @@ def assemble(fits: FitsFile, identity: Identity, arms: tuple[Arm, ...], rows: sl
         DataFormatError: no arm, or arms whose shapes do not fit together.
     """
     keys = identity.keys
-    flags = np.zeros(len(keys), dtype=np.int32)
+    flags = identity_flags(keys)
     flags[identity.not_target] |= Flag.NOT_TARGET
-    flags[keys.target_id <= 0] |= Flag.BAD_TARGETID
-    flags[duplicate_keys(keys)] |= Flag.DUPLICATE_ROW
     flags = flags[rows]
     if not arms:
         raise DataFormatError(f"{fits.path}: no arm with flux; found {fits.describe()}")
