@@ -164,8 +164,8 @@ def _iter_parts(
 def _check_grid(found: WaveGrid, grid: WaveGrid, what: str) -> None:
     if not found.matches(grid):
         raise GridError(
-            f"{what} a {found.describe()}, the weights want a {grid.describe()}; ingest or rebin "
-            "the spectra again with the weights' grid"
+            f"{what} a {found.describe()}, the weights want a {grid.describe()}; ingest the "
+            "files again with the weights' grid"
         )
 
 
