@@ -21,7 +21,7 @@ from quasarloop.catalogue.classify import (
     line_columns,
 )
 from quasarloop.columns import catalogue_columns
-from quasarloop.engine import Engine
+from quasarloop.engine import Engine, keep_workers
 from quasarloop.ensemble.features import open_features
 from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.options import EnsembleOptions
@@ -296,12 +296,12 @@ def map_store(
     Raises:
         OutputError: the map cannot be written.
     """
-    engine, options = Engine(workers=workers), SomOptions(n_epochs=epochs)
-    cells = CellGrid(rows, columns)
-    made = fit_map(parts_of_shards(store.shards), cells, options, seed=seed, engine=engine)
-    record = {"data": fingerprint(store), "seed": seed, "training": made.summary()}
-    write_map(out, made.som, store.grid, record)
-    return assign_store(read_map(out), store, cells_name(out), engine=engine)
+    cells, options = CellGrid(rows, columns), SomOptions(n_epochs=epochs)
+    with keep_workers(Engine(workers=workers)) as engine:
+        made = fit_map(parts_of_shards(store.shards), cells, options, seed=seed, engine=engine)
+        record = {"data": fingerprint(store), "seed": seed, "training": made.summary()}
+        write_map(out, made.som, store.grid, record)
+        return assign_store(read_map(out), store, cells_name(out), engine=engine)
 
 
 def select(

@@ -65,8 +65,8 @@ class Stream(IntEnum):
 
 
 def engine_of(context: Context) -> Engine:
-    """Return where tasks run."""
-    return Engine(workers=context.config.workers, scheduler=context.config.scheduler or None)
+    """Return where tasks run; its workers stay from step to step."""
+    return context.engine
 
 
 def network_of(section: LearningSection, config: CampaignOptions) -> NetworkConfig:

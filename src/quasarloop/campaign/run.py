@@ -24,6 +24,7 @@ from quasarloop.campaign.state import (
 )
 from quasarloop.campaign.steps import STEPS
 from quasarloop.campaign.steps.report import REPORT_NAME
+from quasarloop.engine import Engine, keep_workers
 from quasarloop.errors import CampaignError
 
 __all__ = ["Campaign", "Progress", "campaign_status", "run_campaign"]
@@ -80,10 +81,11 @@ def run_campaign(
     path = Path(folder)
     config = read_config(path, **overrides)
     news = progress or Progress()
-    with locked_folder(path):
+    where = Engine(workers=config.workers, scheduler=config.scheduler or None)
+    with locked_folder(path), keep_workers(where) as engine:
         number = max(round_numbers(path), default=1)
         while True:
-            context = Context(path, config.of_round(number), number, news.on_line)
+            context = Context(path, config.of_round(number), number, news.on_line, engine)
             for place, step in enumerate(STEPS):
                 _bring_up_to_date(step, place, context, news, redo)
             if number >= config.rounds:

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
 from quasarloop.artefacts import checksum, read_manifest, versions, write_manifest
 from quasarloop.campaign.config import CampaignOptions
+from quasarloop.engine import Engine
 from quasarloop.errors import CampaignError, DataFormatError
 
 __all__ = [
@@ -52,12 +53,14 @@ class Context:
         config: its options.
         round_number: from 1.
         report: takes a line of progress for people.
+        engine: where tasks run; its workers stay from step to step.
     """
 
     folder: Path
     config: CampaignOptions
     round_number: int
     report: Callable[[str], None] = lambda _: None
+    engine: Engine = field(default_factory=Engine)
 
     def step_folder(self, name: str, round_number: int | None = None) -> Path:
         """Return the folder of a step in this round, or in another."""

@@ -54,7 +54,7 @@ def fit(
     from dataclasses import asdict
 
     from quasarloop.artefacts import check_output
-    from quasarloop.engine import Engine
+    from quasarloop.engine import Engine, keep_workers
     from quasarloop.errors import DataFormatError
     from quasarloop.quality import UNUSABLE
     from quasarloop.query.som_files import cells_name, write_map
@@ -70,32 +70,31 @@ def fit(
         raise DataFormatError(f"{out}: a map is an .npz file; name it {out.with_suffix('.npz')}")
     check_output(out, overwrite=overwrite)
     opened = open_store(store)
-    engine = Engine(workers=workers, scheduler=scheduler)
-    if sequential:
-        usable = [part.flux[(part.flags & UNUSABLE) == 0] for part in iter_store(opened)]
-        one_by_one = SequentialOptions()
-        som = fit_sequential(np.concatenate(usable), cells, one_by_one, seed=seed)
-        record: dict[str, Any] = {"options": asdict(one_by_one)}
-    else:
-        with progress_bar() as progress:
-            task = progress.add_task("map", total=options.n_epochs, note="")
-            trained = fit_map(
-                parts_of_shards(opened.shards),
-                cells,
-                options,
-                seed=seed,
-                engine=engine,
-                on_epoch=lambda epoch: progress.update(task, advance=1, note=epoch.describe()),
-            )
-        typer.echo(
-            f"{trained.n_spectra:,} spectra, quantization error {trained.quantization_error:.4f}, "
-            f"topographic error {trained.topographic_error:.4f}"
-        )
-        som, record = trained.som, {"options": asdict(options), "training": trained.summary()}
-    write_map(out, som, opened.grid, {"data": fingerprint(opened), "seed": seed, **record})
-    typer.echo(f"map of {cells.describe()} -> {out}")
-    if assign_too:
-        _assign(out, opened, cells_name(out), engine)
+    with keep_workers(Engine(workers=workers, scheduler=scheduler)) as engine:
+        if sequential:
+            usable = [part.flux[(part.flags & UNUSABLE) == 0] for part in iter_store(opened)]
+            one_by_one = SequentialOptions()
+            som = fit_sequential(np.concatenate(usable), cells, one_by_one, seed=seed)
+            record: dict[str, Any] = {"options": asdict(one_by_one)}
+        else:
+            with progress_bar() as progress:
+                task = progress.add_task("map", total=options.n_epochs, note="")
+                trained = fit_map(
+                    parts_of_shards(opened.shards),
+                    cells,
+                    options,
+                    seed=seed,
+                    engine=engine,
+                    on_epoch=lambda epoch: progress.update(task, advance=1, note=epoch.describe()),
+                )
+            torn = f"topographic error {trained.topographic_error:.4f}"
+            error = f"quantization error {trained.quantization_error:.4f}"
+            typer.echo(f"{trained.n_spectra:,} spectra, {error}, {torn}")
+            som, record = trained.som, {"options": asdict(options), "training": trained.summary()}
+        write_map(out, som, opened.grid, {"data": fingerprint(opened), "seed": seed, **record})
+        typer.echo(f"map of {cells.describe()} -> {out}")
+        if assign_too:
+            _assign(out, opened, cells_name(out), engine)
 
 
 @app.command()

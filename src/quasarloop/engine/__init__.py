@@ -15,7 +15,15 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from quasarloop.engine.processes import Outcome, ProcessPool, attempt, single_thread
 from quasarloop.errors import TaskError
 
-__all__ = ["RETRIES", "Engine", "Session", "TaskReport", "open_session", "run_tasks"]
+__all__ = [
+    "RETRIES",
+    "Engine",
+    "Session",
+    "TaskReport",
+    "keep_workers",
+    "open_session",
+    "run_tasks",
+]
 
 # How often a task is tried before it counts as failed. Source: our choice.
 RETRIES: Final = 3
@@ -50,6 +58,13 @@ class Engine:
         if self.scheduler is not None:
             return f"Dask cluster at {self.scheduler}"
         return "this process" if self.workers == 1 else f"{self.workers} processes"
+
+
+@dataclass(frozen=True)
+class KeptEngine(Engine):
+    """An engine whose workers stay; made by `keep_workers`."""
+
+    pool: "_Pool" = field(kw_only=True, repr=False)
 
 
 @dataclass(frozen=True)
@@ -130,27 +145,52 @@ def open_session(
 
     Args and errors as `run_tasks`.
     """
+    with keep_workers(engine) as kept:
+        yield Session(kept.pool, function, shared)
+
+
+@contextmanager
+def keep_workers(engine: Engine | None) -> "Iterator[KeptEngine]":
+    """Keep workers until the block ends, for all lots of tasks that run on the engine it gives.
+
+    Starting a process and importing what tasks need takes longer than many a lot. An engine whose
+    workers are kept already is given as it is.
+
+    Args:
+        engine: where to run; None is this process.
+
+    Raises:
+        TaskError: as `run_tasks`.
+    """
     where = engine or Engine()
+    if isinstance(where, KeptEngine):
+        yield where
+        return
     pool: _Pool
     if where.scheduler is not None:
         from quasarloop.engine.dask import ClusterPool  # noqa: PLC0415 -- optional extra
 
-        pool = ClusterPool(function, shared, where.scheduler)
+        pool = ClusterPool(where.scheduler)
     elif where.workers > 1:
-        pool = ProcessPool(function, shared, where.workers)
+        pool = ProcessPool(where.workers)
     else:
-        pool = _ThisProcess(function, shared)
+        pool = _ThisProcess()
     try:
-        yield Session(pool)
+        yield KeptEngine(where.workers, where.scheduler, pool=pool)
     finally:
         pool.close()
 
 
 class Session(Generic[T, R]):
-    """Workers that stay; made by `open_session`."""
+    """Workers that stay, with one function; made by `open_session`."""
 
-    def __init__(self, pool: "_Pool") -> None:
-        self._pool = pool
+    def __init__(self, pool: "_Pool", function: Callable[[T, Any], R], shared: Any) -> None:
+        self._pool, self._function, self._shared = pool, function, shared
+        self._load()
+
+    def _load(self) -> None:
+        self._pool.load(self._function, self._shared)
+        self._pool.loaded = self
 
     def run(
         self,
@@ -162,6 +202,8 @@ class Session(Generic[T, R]):
         keep: bool = True,
     ) -> TaskReport[R]:
         """Do every task once and report in task order; see `run_tasks`."""
+        if self._pool.loaded is not self:  # another session has used these workers meanwhile
+            self._load()
         tasks = list(tasks)
         results: list[R | None] = [None] * len(tasks)
         failures: dict[int, str] = {}
@@ -188,6 +230,11 @@ class Session(Generic[T, R]):
 
 
 class _Pool(Protocol):
+    loaded: Any  # the session whose function the workers have
+
+    def load(self, function: Callable[[Any, Any], Any], shared: Any) -> None:
+        """Give all workers the function of the next tasks, and what these share."""
+
     def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:
         """Run queued tasks; yields outcomes as they come."""
 
@@ -196,7 +243,9 @@ class _Pool(Protocol):
 
 
 class _ThisProcess:
-    def __init__(self, function: Callable[[Any, Any], Any], shared: Any) -> None:
+    loaded: Any = None
+
+    def load(self, function: Callable[[Any, Any], Any], shared: Any) -> None:
         self._function, self._shared = function, shared
 
     def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:

@@ -31,29 +31,42 @@ log = logging.getLogger(__name__)
 
 
 class ClusterPool:
-    """The workers of a Dask cluster, all with one function and its shared value.
+    """The workers of a Dask cluster, over one connection, made when there is work.
 
-    The scheduler keeps `shared` packed and sends it to any worker that lacks it, also after all
-    that had it are dead. A task lost with its worker is sent again while workers come back.
+    A task lost with its worker is sent again while workers come back.
 
     Args:
-        function: module-level ``function(task, shared)``, importable by the workers.
-        shared: sent once to every worker.
         scheduler: address, e.g. ``"tcp://10.0.0.1:8786"``.
-
-    Raises:
-        TaskError: distributed is not installed, no scheduler answers at the address, or `shared`
-            cannot be sent.
     """
 
-    def __init__(self, function: Callable[[Any, Any], Any], shared: Any, scheduler: str) -> None:
-        self._function, self._scheduler = function, scheduler
-        self._packed = pickled(shared, function)
-        self._distributed = _import_distributed()
-        self._client = _connect(self._distributed, scheduler)
+    loaded: Any = None
+
+    def __init__(self, scheduler: str) -> None:
+        self._scheduler = scheduler
+        self._client: Any = None
         self._held: Any = None
         self._n_submitted = 0
         self._name = f"quasarloop-{uuid.uuid4().hex}"
+
+    def load(self, function: Callable[[Any, Any], Any], shared: Any) -> None:
+        """Give the cluster the function of the next tasks, and what these share.
+
+        The scheduler keeps `shared` packed and sends it to any worker that lacks it, also after
+        all that had it are dead.
+
+        Args:
+            function: module-level ``function(task, shared)``, importable by the workers.
+            shared: sent once to every worker.
+
+        Raises:
+            TaskError: distributed is not installed, no scheduler answers at the address, or
+                `shared` cannot be sent.
+        """
+        self._function, self._packed = function, pickled(shared, function)
+        if self._client is None:
+            self._distributed = _import_distributed()
+            self._client = _connect(self._distributed, self._scheduler)
+        self._held = None
 
     def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:
         """Run queued tasks; yields outcomes as they come.
@@ -94,7 +107,8 @@ class ClusterPool:
     def close(self) -> None:
         """Leave the cluster."""
         self._held = None
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._n_submitted += 1

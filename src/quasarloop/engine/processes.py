@@ -111,21 +111,35 @@ def pickled(value: Any, function: Callable[[Any, Any], Any]) -> bytes:
 
 
 class ProcessPool:
-    """Spawned single-thread processes that all have one function and its shared value.
+    """Spawned single-thread processes, started when there is work and kept for the next.
 
     Args:
-        function: module-level ``function(task, shared)``.
-        shared: sent once to every worker.
         n_workers: most processes at a time.
-
-    Raises:
-        TaskError: function or shared cannot be sent.
     """
 
-    def __init__(self, function: Callable[[Any, Any], Any], shared: Any, n_workers: int) -> None:
-        self._payload = pickled((function, shared), function)
+    loaded: Any = None
+
+    def __init__(self, n_workers: int) -> None:
+        self._payload = b""
         self._n_workers = n_workers
         self._workers: list[_Worker] = []
+
+    def load(self, function: Callable[[Any, Any], Any], shared: Any) -> None:
+        """Give all workers the function of the next tasks, and what these share.
+
+        Args:
+            function: module-level ``function(task, shared)``.
+            shared: sent once to every worker.
+
+        Raises:
+            TaskError: function or shared cannot be sent.
+        """
+        self._payload = pickled((function, shared), function)
+        self._stop_busy()
+        for worker in self._workers:
+            if worker.ready:  # one that starts takes it when it is there
+                worker.ready = False
+                _send(worker, _LOAD, self._payload)
 
     def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:
         """Run queued tasks; yields outcomes as they come.
@@ -137,7 +151,7 @@ class ProcessPool:
         Raises:
             TaskError: workers cannot start.
         """
-        self._stop([worker for worker in self._workers if worker.index is not None])
+        self._stop_busy()
         failed_starts = 0
         while queue or self._n_busy():
             while len(self._workers) < min(self._n_workers, self._n_busy() + len(queue)):
@@ -147,7 +161,7 @@ class ProcessPool:
                 worker = next(w for w in self._workers if w.connection is connection)
                 message = _receive(worker)
                 if message == _HELLO:
-                    _send(worker, self._payload)
+                    _send(worker, _LOAD, self._payload)
                 elif message == _READY:
                     worker.ready, failed_starts = True, 0
                 elif isinstance(message, Outcome):
@@ -168,6 +182,10 @@ class ProcessPool:
     def _n_busy(self) -> int:
         return sum(worker.index is not None for worker in self._workers)
 
+    def _stop_busy(self) -> None:
+        """End what an earlier run, broken off, left at work."""
+        self._stop([worker for worker in self._workers if worker.index is not None])
+
     def _stop(self, workers: list["_Worker"]) -> None:
         _stop(workers)
         for worker in workers:
@@ -185,6 +203,8 @@ class _Worker:
 # A worker's messages before its first outcome; anything else is its last word.
 _HELLO: Final = "hello"
 _READY: Final = "ready"
+# What a worker is sent is a task, or this and then a function with its shared value.
+_LOAD: Final = b"load"
 
 
 def _start() -> _Worker:
@@ -205,9 +225,10 @@ def _hand_out(workers: list[_Worker], tasks: Sequence[Any], queue: deque[int]) -
             _send(worker, pickle.dumps((worker.index, tasks[worker.index])))
 
 
-def _send(worker: _Worker, payload: bytes) -> None:
+def _send(worker: _Worker, *messages: bytes) -> None:
     with suppress(BrokenPipeError, ConnectionResetError):
-        worker.connection.send_bytes(payload)
+        for message in messages:
+            worker.connection.send_bytes(message)
 
 
 def _receive(worker: _Worker) -> Any:
@@ -254,18 +275,27 @@ def _work(connection: Connection) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send(_HELLO)
-        try:
-            function, shared = pickle.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            return
-        except Exception as exc:  # noqa: BLE001 -- whatever an import raises must reach the user
-            connection.send(describe_error(exc))
-            return
-        hold_one_thread()
-        connection.send(_READY)
+        function, shared = _nothing, None
         while True:
-            index, task = pickle.loads(connection.recv_bytes())
-            _reply(connection, attempt(function, index, task, shared))
+            message = connection.recv_bytes()
+            if message != _LOAD:
+                index, task = pickle.loads(message)
+                _reply(connection, attempt(function, index, task, shared))
+                continue
+            packed = connection.recv_bytes()
+            shared = None  # not two shared values at a time
+            try:
+                function, shared = pickle.loads(packed)
+            except Exception as exc:  # noqa: BLE001 -- whatever an import raises must reach the user
+                connection.send(describe_error(exc))
+                return
+            del packed
+            hold_one_thread()
+            connection.send(_READY)
+
+
+def _nothing(task: Any, shared: Any) -> None:
+    """Stand in the place of a worker's function until it is loaded."""
 
 
 def _reply(connection: Connection, outcome: Outcome) -> None:

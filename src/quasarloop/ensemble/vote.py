@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from quasarloop.artefacts import locked_folder
-from quasarloop.engine import Engine, run_tasks
+from quasarloop.engine import Engine, keep_workers, run_tasks
 from quasarloop.ensemble.features import FeaturesFolder, make_features
 from quasarloop.ensemble.heads import Heads, deciding_logit
 from quasarloop.ensemble.manifest import Ensemble, load_heads, load_members, member_thresholds
@@ -123,7 +123,7 @@ def vote(
     """
     chosen = on_device(options or VoteOptions(), engine)
     rule = vote_rule(ensemble, chosen)
-    with locked_folder(out):
+    with locked_folder(out), keep_workers(engine) as kept:
         writer = votes_writer(
             ensemble, store, Path(out), rule, keep_members=chosen.keep_members, device=chosen.device
         )
@@ -136,7 +136,7 @@ def vote(
                 features,
                 high_z_min=rule.decision.high_z_min,
                 device=chosen.device,
-                engine=engine,
+                engine=kept,
                 on_progress=on_progress,  # the pass is nearly all of the work
             )
             voters = HeadVoters(made, heads, trunk.config, rule, chosen.keep_members)
@@ -149,7 +149,7 @@ def vote(
             run_tasks(
                 _vote_on_piece,
                 todo,
-                engine=engine,
+                engine=kept,
                 shared=voters,
                 name_of=Piece.name,
                 on_result=writer.take,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import checksum, versions, write_atomically
-from quasarloop.engine import Engine, run_tasks
+from quasarloop.engine import Engine, open_session
 from quasarloop.errors import DataFormatError, GridError, SelectionError, reading
 from quasarloop.grid import WaveGrid
 from quasarloop.query.options import CountBy
@@ -200,13 +200,14 @@ def assign_store(
     }
     text = json.dumps(record, sort_keys=True, ensure_ascii=False)
     schema = _SCHEMA.with_metadata({_METADATA_KEY: text.encode()})
-    with write_atomically(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with (
+        write_atomically(path) as temporary,
+        pq.ParquetWriter(temporary, schema) as writer,
+        open_session(_assign_shard, engine=engine, shared=map_file.som) as session,
+    ):
         for start in range(0, len(store.shards), _BATCH):
-            tables = run_tasks(
-                _assign_shard,
+            tables = session.run(
                 store.shards[start : start + _BATCH],
-                engine=engine,
-                shared=map_file.som,
                 name_of=lambda path: path.stem,
                 on_result=lambda _path, _table: on_shard(),
             ).complete()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from quasarloop.engine import Engine, run_tasks
+from quasarloop.engine import Engine, keep_workers, run_tasks
 from quasarloop.errors import SelectionError
 from quasarloop.quality import UNUSABLE
 from quasarloop.query.options import SomOptions
@@ -192,15 +192,16 @@ def fit_map(
     options = options or SomOptions()
     weights = _first_weights(parts, cells, options, np.random.default_rng(seed))
     history = []
-    for number, width in enumerate(options.widths(cells), start=1):
-        sums = _pass(parts, weights, cells, engine)
-        n = int(sums.members.sum())
-        epoch = Epoch(number, width, sums.distance / n, sums.misses / n)
-        weights = _updated(weights, sums, cells, width)
-        history.append(epoch)
-        log.debug("epoch %d, width %.2f cells: %s", number, width, epoch.describe())
-        on_epoch(epoch)
-    last = _pass(parts, weights, cells, engine)
+    with keep_workers(engine) as kept:
+        for number, width in enumerate(options.widths(cells), start=1):
+            sums = _pass(parts, weights, cells, kept)
+            n = int(sums.members.sum())
+            epoch = Epoch(number, width, sums.distance / n, sums.misses / n)
+            weights = _updated(weights, sums, cells, width)
+            history.append(epoch)
+            log.debug("epoch %d, width %.2f cells: %s", number, width, epoch.describe())
+            on_epoch(epoch)
+        last = _pass(parts, weights, cells, kept)
     n = int(last.members.sum())
     som = SelfOrganizingMap(cells, weights)
     return TrainedMap(som, tuple(history), last.distance / n, last.misses / n, n)
