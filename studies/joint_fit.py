@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from quasarloop.network.calibration import fit_error_scale, place_errors
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.joint import (
@@ -24,7 +25,6 @@ _STEP = 0.004
 # A redshift counts as found within this, in ln(1 + z): half of `joint.CONFUSION`.
 _NEAR = 0.024
 _FREEDOM = 7
-_BOX_HALF = 0.64  # farther from the true place, boxes, it is another box: no place error
 _SURE = 0.99
 _MIN_LINES = 50
 _STEPS = 60
@@ -33,7 +33,6 @@ _MIN_FLOOR = 1e-5
 # Lines are taken to be alike: spread of ln(tempering), ln(absence), ln(floor) over them. Few
 # quasars are confused, and lines fitted freely would follow those few.
 _ALIKE = (0.05, 0.3, 0.3)
-_ONE_SIGMA = 68.27
 
 
 class Answer(NamedTuple):
@@ -59,7 +58,7 @@ def fit_calibration(answers: list[Answer], config: NetworkConfig) -> JointCalibr
         answer = answers[0]
     else:
         answer = _together([_moved(a, _shift(a, config)) for a in answers])
-    error, confidence = _place_errors(answer, config)
+    error, confidence = place_errors(answer.outputs, answer.z, config)
     widths, growth = _fit_widths(error - shift, confidence)
     start = {c: LineTrust(w, 0.5, 0.2, 0.002) for c, w in zip(columns, widths, strict=True)}
     first = JointCalibration(start, growth, shift, 1.0)
@@ -69,10 +68,10 @@ def fit_calibration(answers: list[Answer], config: NetworkConfig) -> JointCalibr
         for c, *values in zip(columns, widths, power, absence, floor, strict=True)
     }
     second = JointCalibration(lines, growth, shift, 1.0)
-    called = classify_finds(decode(answer.outputs, config), config).is_qso
-    found = joint_redshifts(answer.outputs, config, second)
-    pull = np.abs(found.z - answer.z)[called] / found.z_err[called]
-    return JointCalibration(lines, growth, shift, float(np.percentile(pull, _ONE_SIGMA)))
+    called = np.flatnonzero(classify_finds(decode(answer.outputs, config), config).is_qso)
+    found = joint_redshifts(answer.outputs[called], config, second)
+    scale, _ = fit_error_scale(found, answer.z[called], config.grid)
+    return JointCalibration(lines, growth, shift, scale)
 
 
 def as_code(calibration: JointCalibration) -> str:
@@ -96,7 +95,7 @@ def as_code(calibration: JointCalibration) -> str:
 
 
 def _shift(answer: Answer, config: NetworkConfig) -> float:
-    error, confidence = _place_errors(answer, config)
+    error, confidence = place_errors(answer.outputs, answer.z, config)
     return float(np.nanmedian(error[confidence > _SURE]))
 
 
@@ -112,20 +111,6 @@ def _together(answers: list[Answer]) -> Answer:
     )
     z, sn = (np.concatenate([getattr(a, name) for a in answers]) for name in ("z", "sn"))
     return Answer(LineOutputs(confidence, offset), z, sn)
-
-
-def _place_errors(answer: Answer, config: NetworkConfig) -> tuple[NDArray[np.float64], ...]:
-    """Error of each emission line's place, boxes, NaN if in another box; its confidence."""
-    index = list(config.emission_index)
-    rest_aa = np.array([config.lines[i].wave_rest_aa for i in index])
-    every, offset = answer.outputs.confidence[:, index], answer.outputs.offset[:, index]
-    box = every.argmax(axis=2)[..., None]
-    place = (box + np.take_along_axis(offset, box, axis=2))[..., 0].astype(np.float64)
-    wave = rest_aa * (1 + answer.z[:, None])
-    true = config.grid.position_of(wave) * config.n_boxes / config.grid.n_bins
-    near = np.isfinite(true) & (np.abs(place - true) < _BOX_HALF)
-    error = np.where(near, place - true, np.nan)
-    return error, np.take_along_axis(every, box, axis=2)[..., 0]
 
 
 def _fit_widths(

@@ -35,6 +35,7 @@ from quasarloop.evaluate.metrics import completeness_at_purity, error_kms
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.grid import LOG_GRID
 from quasarloop.network import training
+from quasarloop.network.calibration import fit_error_scale, fit_temperature
 from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.decode import LineFinds, LineOutputs, classify_finds, decode
 from quasarloop.network.joint import joint_redshifts
@@ -42,7 +43,6 @@ from quasarloop.network.labelled import TrainingData
 from quasarloop.network.loss import LossParts, line_finder_loss, shift_redshift
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.redshift_reading import fit_error_scale, fit_temperature
 from quasarloop.network.rehearsal import mixed_skies, observed
 from quasarloop.network.training import train
 from quasarloop.network.training_run import shift_flux
@@ -336,9 +336,12 @@ def _calibrated(
 ) -> NetworkConfig:
     if config.redshift is None or outputs.log_p is None:
         return config
-    log_p, true = outputs.log_p[rows], z[rows]
-    head = replace(config.redshift, temperature=fit_temperature(log_p, true, config.redshift))
-    one, wide = fit_error_scale(log_p, true, head)
+    part, true = outputs[rows], z[rows]
+    assert part.log_p is not None  # for mypy
+    temperature = fit_temperature(part.log_p, true, config.redshift)
+    head = replace(config.redshift, temperature=temperature, error_scale=1.0)
+    found = joint_redshifts(part, replace(config, redshift=head))
+    one, wide = fit_error_scale(found, true, config.grid)
     return replace(config, redshift=replace(head, error_scale=one, wide=wide))
 
 

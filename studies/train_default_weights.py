@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from quasarloop.network.calibration import calibrate
 from quasarloop.network.config import preset
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import EpochRecord, write_history
-from quasarloop.network.redshift_reading import calibrate
 from quasarloop.network.rehearsal import mixed_skies
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows

@@ -16,6 +16,7 @@ __all__ = [
     "NETWORK_LINES",
     "OII_AA",
     "QUASAR_AA",
+    "SCATTER_KMS",
     "Line",
     "line_label",
     "line_named",
@@ -169,4 +170,20 @@ QUASAR_AA: Final[dict[str, float]] = {
     "hei7067": 7067.2,
     "oi8448": 8448.7,
     **NEBULAR_AA,
+}
+
+# How far the lines of a quasar scatter about its systemic redshift, km/s, by wavelengths above.
+# Source: Shen et al. 2016 (ApJ 831, 7), abstract: 849 quasars. Not there: Lyα, half absorbed, taken
+# to be as uncertain as the worst of them (our choice).
+SCATTER_KMS: Final[dict[float, float]] = {
+    OII_AA: 46.0,
+    NEBULAR_AA["oiii5008"]: 56.0,
+    QUASAR_AA["nev3427"]: 119.0,
+    QUASAR_AA["mgii"]: 205.0,
+    QUASAR_AA["ciii"]: 233.0,
+    QUASAR_AA["heii1640"]: 242.0,
+    NEBULAR_AA["hbeta"]: 400.0,
+    QUASAR_AA["civ"]: 415.0,
+    QUASAR_AA["siiv"]: 477.0,
+    LYA_AA: 477.0,
 }

@@ -1,6 +1,7 @@
 """quasarloop weights: what is printed, and what is rewritten."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import pytest
@@ -9,11 +10,16 @@ from typer.testing import CliRunner
 
 import quasarloop
 from quasarloop.cli import app
-from quasarloop.errors import OutputError, WeightsError
+from quasarloop.errors import OutputError, TruthError, WeightsError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.config import preset
 from quasarloop.network.model import LineFinder
-from quasarloop.network.weights import from_module, read_weights, write_weights
+from quasarloop.network.weights import (
+    default_weights_path,
+    from_module,
+    read_weights,
+    write_weights,
+)
 
 
 def run(*words):
@@ -128,3 +134,33 @@ def test_adapt_writes_weights_with_a_record(file, tmp_path):
         assert (array == before.arrays[name]).all() == ("/moving_" not in name)
     again = run(*words)
     assert isinstance(again.exception, OutputError)
+
+
+def test_calibrate_prints_pulls_and_keeps_everything_else(tmp_path):
+    """Of the shipped weights, with a planted mistake: uncertainties five times too small."""
+    shipped = read_weights(default_weights_path())
+    head = shipped.config.redshift
+    poor = replace(shipped, config=replace(shipped.config, redshift=replace(head, error_scale=0.1)))
+    path, store, out = tmp_path / "w.h5", tmp_path / "store", tmp_path / "out.h5"
+    write_weights(poor, path)
+    truth = quasarloop.simulate_sky(tmp_path / "sky", 260, seed=3)
+    quasarloop.ingest(sorted((tmp_path / "sky").rglob("coadd-*.fits")), store)
+    words = ("calibrate", path, "--store", store, "--truth", truth, "--out", out)
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    rows = [line.split("│") for line in result.output.splitlines() if "│" in line]
+    width = {row[1].strip(): float(row[4]) for row in rows}
+    assert width["before"] > 2
+    assert width["after"] == pytest.approx(1.0, abs=0.25)
+    calibrated = read_weights(out)
+    assert calibrated.provenance["calibrated"]["from_sha256"] == poor.digest()
+    assert all((calibrated.arrays[name] == array).all() for name, array in poor.arrays.items())
+    assert isinstance(run(*words).exception, OutputError)
+    few = tmp_path / "few.csv"
+    lines = truth.read_text().splitlines()
+    few.write_text("\n".join(lines[:60]) + "\n")
+    refused = run(*words[:-3], few, "--out", tmp_path / "no.h5")
+    assert isinstance(refused.exception, TruthError)
+    assert "too few" in str(refused.exception)
+    assert "few.csv" in str(refused.exception)
+    assert not (tmp_path / "no.h5").exists()

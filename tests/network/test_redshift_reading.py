@@ -8,11 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from quasarloop.network.config import RedshiftGrid
-from quasarloop.network.redshift_reading import fit_error_scale, fit_temperature, read_redshifts
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.grid import LINEAR_GRID, LOG_GRID
+from quasarloop.network.config import preset
+from quasarloop.network.redshift_reading import line_floor
+from quasarloop.network.redshift_reading import read_redshifts as read
 
-HEAD = RedshiftGrid()
+CONFIG = preset("quasarloop2026")
+HEAD = CONFIG.redshift
 STEP = 1e-3 * np.log(10)  # of the grid, in ln(1 + z)
+
+
+def read_redshifts(log_p, head):
+    return read(log_p, replace(CONFIG, redshift=head))
 
 
 def peaks(*parts, n=1):
@@ -53,7 +61,35 @@ def test_neighbouring_peaks_are_one():
 def test_calibration_is_applied():
     warm = replace(HEAD, temperature=4.0, error_scale=1.5)
     one, two = (read_redshifts(peaks((400.0, 1.0, 1.0)), head) for head in (HEAD, warm))
-    assert two.z_err[0] / one.z_err[0] == pytest.approx(2 * 1.5, rel=0.02)  # sqrt(4) wider
+    floor = line_floor(np.log1p(one.z), LOG_GRID) * (1 + one.z)
+    own = [np.sqrt(found.z_err[0] ** 2 - floor[0] ** 2) for found in (one, two)]
+    assert own[1] / own[0] == pytest.approx(2 * 1.5, rel=0.02)  # sqrt(4) wider
+
+
+@pytest.mark.parametrize(
+    ("z", "scatters"),
+    [
+        (0.5, (46, 56, 119, 205, 400)),  # from [O II] to [O III]; C III] is off the blue end
+        (2.3, (205, 233, 242, 415, 477, 477)),
+        (3.0, (233, 242, 415, 477, 477)),
+        (6.5, (477,)),  # Lyα alone
+        (7.5, (477,)),  # nothing: the largest
+    ],
+)
+@pytest.mark.parametrize("grid", [LOG_GRID, LINEAR_GRID])
+def test_what_quasars_themselves_add_by_hand(z, scatters, grid):
+    """Shen et al. 2016: lines as precise as they are, weighed by their precision."""
+    expected = np.sum([1 / s**2 for s in scatters]) ** -0.5
+    floor = line_floor(np.log1p([z, z]), grid) * SPEED_OF_LIGHT_KMS
+    np.testing.assert_allclose(floor, expected, rtol=1e-9)
+
+
+def test_no_uncertainty_is_below_what_quasars_add():
+    cold = replace(HEAD, error_scale=1e-6)
+    for z in (0.3, 1.2, 2.3, 4.5, 6.0):
+        found = read_redshifts(peaks((np.log10(1 + z) / 1e-3, 1.0, 1.0)), cold)
+        floor = line_floor(np.log1p(found.z), LOG_GRID)
+        np.testing.assert_allclose(found.z_err / (1 + found.z), floor, rtol=1e-6)
 
 
 @pytest.mark.parametrize("place", [0.0, 903.0, 10.4, 899.0])
@@ -86,31 +122,3 @@ def test_any_logits_give_redshifts(log_p):
     assert np.all(found.z_err > 0)
     assert np.all((found.p_alt >= 0) & (found.p_alt <= 0.5 + 1e-9))
     assert np.array_equal(np.isnan(found.z_alt), found.p_alt == 0)
-
-
-def over_confident(n, factor, seed=0):
-    """Gaussian p(z) that claim to be `factor` times colder than the truths drawn for them."""
-    rng = np.random.default_rng(seed)
-    width, centre = rng.uniform(2, 4, n), rng.uniform(200, 700, n)
-    true = centre + width * rng.normal(size=n)
-    log_p = -0.5 * ((np.arange(HEAD.n_z) - centre[:, None]) / width[:, None]) ** 2
-    return (factor * log_p).astype(np.float32), 10 ** (true * 1e-3) - 1
-
-
-@pytest.mark.parametrize("factor", [0.8, 1.0, 3.0])
-def test_a_planted_temperature_is_found(factor):
-    log_p, z = over_confident(4000, factor)
-    temperature = fit_temperature(log_p, z, HEAD)
-    assert temperature == pytest.approx(factor, rel=0.05)
-    scale, wide = fit_error_scale(log_p, z, replace(HEAD, temperature=temperature))
-    assert scale == pytest.approx(1.0, abs=0.08)
-    assert wide == pytest.approx(2.0, abs=0.12)  # Gaussian errors
-
-
-def test_error_scale_ignores_confusions():
-    log_p, z = over_confident(2000, 1.0)
-    clean = fit_error_scale(log_p, z, HEAD)
-    z[::20] = 0.1
-    assert fit_error_scale(log_p, z, HEAD) == pytest.approx(clean, rel=0.05)
-    nothing = fit_error_scale(log_p[:0], z[:0], HEAD)
-    assert nothing == (HEAD.error_scale, HEAD.wide)

@@ -146,7 +146,7 @@ def run_tile(
     else:
         results = run_redrock(Path(coadd).resolve(), runs, options)
         new = merge_runs(plan, first, runs, results)
-    record = {**options_record(classify, used), "thresholds_from": used.origins}
+    record = {**options_record(classify, network.predictor), "thresholds_from": used.origins}
     recipe = recipe_of(network, options) | {"options": record}
     recipe["inputs"] = {
         "coadd": Path(coadd).name,

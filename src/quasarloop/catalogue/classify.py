@@ -19,7 +19,7 @@ from quasarloop.errors import DataFormatError, GridError, reading
 from quasarloop.grid import RED_END, RedEnd, WaveGrid
 from quasarloop.lines import NETWORK_LINES
 from quasarloop.network.decode import classify_finds, decode
-from quasarloop.network.joint import CALIBRATION, JointCalibration, joint_redshifts
+from quasarloop.network.joint import JointCalibration, joint_redshifts
 from quasarloop.network.options import Offsets, PredictOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
@@ -176,13 +176,13 @@ class ClassifyOptions(ThresholdOptions):
     Attributes:
         red_end: what a line past the red end of the grid gives (see `network.decode`).
         joint: add the redshift of all lines together (see `network.joint`).
-        calibration: how far its lines are trusted.
+        calibration: how far its lines are trusted; None takes the weights' own.
         mend_outliers: give impossible pixels ivar 0 (`quality.prepare`); stores must agree.
     """
 
     red_end: RedEnd = RED_END
     joint: bool = True
-    calibration: JointCalibration = CALIBRATION
+    calibration: JointCalibration | None = None
     mend_outliers: bool = True
 
 
@@ -210,7 +210,7 @@ def classify_spectra(
     values["Z_BEST"] = _spread(result.z_best.astype(np.float64), usable, n, fill=np.nan)
     values["BEST_LINE"] = _spread(line_names[result.best_line], usable, n, fill="")
     if chosen.joint:
-        found = joint_redshifts(outputs, config, chosen.calibration)
+        found = joint_redshifts(outputs, config, chosen.calibration or predictor.joint)
         values["Z_JOINT"] = _spread(found.z, usable, n, fill=np.nan)
         values["ZERR_JOINT"] = _spread(found.z_err, usable, n, fill=np.nan)
         values["Z_ALT"] = _spread(found.z_alt, usable, n, fill=np.nan)
@@ -224,16 +224,16 @@ def classify_spectra(
     }
 
 
-def options_record(options: ClassifyOptions, own: Thresholds) -> Mapping[str, Any]:
-    """Return what makes the same catalogue again; ``own`` are the thresholds of the weights."""
-    used = options.over(own)
+def options_record(options: ClassifyOptions, weights: Weights | Predictor) -> Mapping[str, Any]:
+    """Return what makes the same catalogue again with those weights."""
+    used = options.over(weights.thresholds)
     return {
         "threshold": used.confidence,
         "n_lines": used.n_lines,
         "red_end": options.red_end,
         "high_z_min": used.high_z_min,
         "thresholds_from": used.origins,
-        "joint": asdict(options.calibration) if options.joint else None,
+        "joint": asdict(options.calibration or weights.joint) if options.joint else None,
         "mend_outliers": options.mend_outliers,
         "flag_bits": {str(flag.name): int(flag) for flag in Flag},
     }
@@ -333,7 +333,7 @@ def catalogue_header(path: Path, weights: Weights, options: ClassifyOptions) -> 
         "lines": [line.name for line in weights.config.lines],
         # Which of two ways Z_JOINT was made: with a head, `options.joint` was not used.
         "redshift_head": asdict(head) if options.joint and head is not None else None,
-        "options": options_record(options, weights.thresholds),
+        "options": options_record(options, weights),
         "versions": versions(),
     }
 

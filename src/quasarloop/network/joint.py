@@ -6,8 +6,8 @@ redshift: where it falls into the grid, its boxes give its probability there; wh
 its empty boxes count. Only outputs are read, so any weights file serves.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from quasarloop.network.decode import LineOutputs
 from quasarloop.network.redshift_reading import (
     CONFUSION,
     JointRedshifts,
+    Peaks,
     choose_peak,
     read_peaks,
     row_blocks,
@@ -32,6 +33,7 @@ __all__ = [
     "LineEvidence",
     "LineTrust",
     "joint_redshifts",
+    "stored_calibration",
 ]
 
 Number = Any  # one number, or one per line
@@ -93,6 +95,30 @@ CALIBRATION: Final = JointCalibration(
     shift=0.0000,
     error_scale=0.886,
 )
+
+
+# Of a network without a redshift head, fitted on a survey's labels (`network.calibration`).
+_STORED: Final = ("shift", "error_scale")
+
+
+def stored_calibration(provenance: Mapping[str, Any]) -> JointCalibration:
+    """Return the calibration in the provenance of weights, ours where it has none.
+
+    Raises:
+        WeightsError: it is impossible.
+    """
+    stored = provenance.get("joint_calibration") or {}
+    try:
+        shift, error_scale = (float(stored.get(n, getattr(CALIBRATION, n))) for n in _STORED)
+        possible = np.isfinite(shift) and 0 < error_scale < np.inf
+    except (AttributeError, TypeError, ValueError):
+        possible = False
+    if not possible:
+        raise WeightsError(
+            f"impossible joint_calibration in the provenance, {stored!r}; expected a shift and an "
+            "error_scale above 0, as quasarloop weights calibrate writes them"
+        )
+    return replace(CALIBRATION, shift=shift, error_scale=error_scale)
 
 
 Floats = NDArray[np.float64]
@@ -256,7 +282,8 @@ def joint_redshifts(
         return _of_head(outputs, config, calibration)
     result = JointRedshifts(*(np.full(len(outputs), np.nan) for _ in range(4)))
     for rows in row_blocks(np.flatnonzero(outputs.is_finite), _BLOCK_ROWS):
-        found = _of_block(LineEvidence.of(outputs[rows], config, calibration), calibration)
+        evidence = LineEvidence.of(outputs[rows], config, calibration)
+        found = choose_peak(_of_block(evidence, calibration), config.grid)
         for field in fields(result):
             getattr(result, field.name)[rows] = getattr(found, field.name)
     return result
@@ -279,10 +306,10 @@ def _of_head(
         # What lies outside all peaks keeps its share.
         share = before.sum(axis=1, keepdims=True) / np.maximum(after.sum(axis=1), _TINY)[:, None]
         peaks.mass[rows] = after * share
-    return choose_peak(peaks)
+    return choose_peak(peaks, config.grid)
 
 
-def _of_block(evidence: LineEvidence, calibration: JointCalibration) -> JointRedshifts:
+def _of_block(evidence: LineEvidence, calibration: JointCalibration) -> Peaks:
     centre, step = _highest_peaks(evidence)  # (n, p)
     # Points around every peak, all evaluated at once; places of peaks that are none are any number.
     ladder = np.arange(_N_POINTS) - (_N_POINTS - 1) / 2
@@ -293,20 +320,12 @@ def _of_block(evidence: LineEvidence, calibration: JointCalibration) -> JointRed
     p = np.exp(log_p - np.where(np.isfinite(top), top, 0.0))
     norm = p.sum(axis=2)
     mass = norm * step
-    order = np.argsort(-mass, axis=1, kind="stable")
-    norm, mass, centre, step = (
-        np.take_along_axis(v, order, axis=1) for v in (norm, mass, centre, step)
-    )
-    p = np.take_along_axis(p, order[..., None], axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.einsum("npk,k->np", p, ladder) / norm  # in steps
-        spread = np.einsum("npk,k->np", p, ladder**2) / norm - mean**2
-        p_alt = mass[:, 1] / mass.sum(axis=1)
-    log_z1 = centre + mean * step
-    variance = np.maximum(spread[:, 0], 0.0) * step[:, 0] ** 2
-    z1 = np.exp(log_z1)
-    error = calibration.error_scale * np.sqrt(variance)
-    return JointRedshifts(z1[:, 0] - 1, error * z1[:, 0], z1[:, 1] - 1, p_alt)
+        variance = np.einsum("npk,k->np", p, ladder**2) / norm - mean**2
+        mass /= mass.sum(axis=1, keepdims=True)
+    sigma = calibration.error_scale * np.sqrt(np.maximum(variance, 0.0)) * step
+    return Peaks(centre + mean * step, sigma, mass)
 
 
 def _highest_peaks(evidence: LineEvidence) -> tuple[Floats, Floats]:

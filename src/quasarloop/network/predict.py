@@ -39,6 +39,7 @@ class Predictor:
     def __init__(self, weights: Weights, device: str = TrainingOptions.device) -> None:
         self.config = weights.config
         self.thresholds = weights.thresholds
+        self.joint = weights.joint
         self.device = pick_device(device)
         self._block_rows = _BLOCK_ROWS_CPU if self.device.type == "cpu" else _BLOCK_ROWS_OTHER
         self._layers = folded_layers(to_module(weights), self.device)

@@ -1,29 +1,24 @@
 """From a redshift head's p(z) to a redshift, its uncertainty, and the next best one."""
 
-import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
-from quasarloop.network.config import RedshiftGrid
-from quasarloop.network.labelled import TrainingData
-from quasarloop.network.loss import redshift_targets
-from quasarloop.network.predict import Predictor
-from quasarloop.network.weights import Weights
+from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.grid import WaveGrid
+from quasarloop.lines import SCATTER_KMS
+from quasarloop.network.config import NetworkConfig, RedshiftGrid
 
 __all__ = [
     "CONFUSION",
     "JointRedshifts",
     "Peaks",
-    "calibrate",
     "choose_peak",
-    "fit_error_scale",
-    "fit_temperature",
+    "line_floor",
     "read_peaks",
     "read_redshifts",
     "row_blocks",
@@ -45,7 +40,8 @@ class JointRedshifts:
 
     Attributes:
         z: (n,) float64; NaN where the outputs are not finite or no line proposes a redshift.
-        z_err: (n,) float64, standard deviation of z.
+        z_err: (n,) float64, standard deviation of z, that of the quasar's lines (`line_floor`)
+            included.
         z_alt: (n,) float64, the next peak of p(z) more than `CONFUSION` away; NaN without any.
         p_alt: (n,) float64, its probability, at most 0.5; 0 without any, NaN where z is.
     """
@@ -74,28 +70,53 @@ class Peaks(NamedTuple):
     mass: Floats
 
 
-def read_redshifts(log_p: NDArray[np.float32], head: RedshiftGrid) -> JointRedshifts:
+def read_redshifts(log_p: NDArray[np.float32], config: NetworkConfig) -> JointRedshifts:
     """Read p(z): the peak of most mass, and the next.
 
     Args:
         log_p: (n, n_z) ln p(z) up to a constant; rows that are not finite give NaN.
-        head: its redshifts and calibration.
+        config: of the network; it has a redshift head.
     """
-    return choose_peak(read_peaks(log_p, head))
+    assert config.redshift is not None  # for mypy
+    return choose_peak(read_peaks(log_p, config.redshift), config.grid)
 
 
-def choose_peak(peaks: Peaks) -> JointRedshifts:
-    """Return the redshifts of the two peaks of most mass."""
+def choose_peak(peaks: Peaks, grid: WaveGrid) -> JointRedshifts:
+    """Return the redshifts of the two peaks of most mass; ``grid`` is the network's."""
     order = np.argsort(-peaks.mass, axis=1, kind="stable")
     log_z1, sigma, mass = (np.take_along_axis(v, order, axis=1) for v in peaks)
     there = ~(mass[:, 1] <= 0)
     z1 = np.exp(log_z1)
     return JointRedshifts(
         z1[:, 0] - 1,
-        sigma[:, 0] * z1[:, 0],
+        np.hypot(sigma[:, 0], line_floor(log_z1[:, 0], grid)) * z1[:, 0],
         np.where(there, z1[:, 1] - 1, np.nan),
         np.where(there, mass[:, 1], 0.0),
     )
+
+
+def line_floor(log_z1: Floats, grid: WaveGrid) -> Floats:
+    """Return how uncertain a quasar's redshift is, however well its lines are measured.
+
+    Lines are shifted against each other and the systemic redshift. What those on the grid leave
+    together is added to every uncertainty in quadrature.
+
+    Args:
+        log_z1: (n,) ln(1 + z).
+        grid: the network's.
+
+    Returns:
+        (n,) standard deviation of ln(1 + z): 1 / sqrt(sum of 1 / scatter²) over the lines on the
+        grid; the largest scatter where there is none.
+
+    Source: `quasarloop.lines.SCATTER_KMS`; compared with other floors in docs/redshifts.md.
+    """
+    rest_aa = np.array(list(SCATTER_KMS))
+    scatter = np.array(list(SCATTER_KMS.values())) / SPEED_OF_LIGHT_KMS
+    wave_aa = np.exp(log_z1)[:, None] * rest_aa  # (n, lines)
+    seen = (wave_aa >= grid.start_aa) & (wave_aa < grid.end_aa)
+    precision = np.maximum(seen @ scatter**-2.0, scatter.max() ** -2.0)
+    return np.asarray(1 / np.sqrt(precision))
 
 
 def read_peaks(log_p: NDArray[np.float32], head: RedshiftGrid) -> Peaks:
@@ -139,80 +160,3 @@ def _of_block(log_p: NDArray[np.float32], head: RedshiftGrid) -> Peaks:
 def row_blocks(rows: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:
     """Yield row numbers, so many at a time."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-logger = logging.getLogger(__name__)
-
-# Fewer quasars than this do not constrain the width of p(z).
-_MIN_QUASARS: Final = 100
-# The range of temperatures tried: from half to five times the width of the p(z) of the head.
-_TEMPERATURES: Final = (0.5, 5.0)
-_ONE_SIGMA: Final = 68.27  # per cent
-_TWO_SIGMA: Final = 95.45
-
-
-def calibrate(weights: Weights, held_out: TrainingData) -> Weights:
-    """Return the same network with temperature and error scales of its redshift head fitted.
-
-    Args:
-        weights: a network; one without a redshift head comes back as it is.
-        held_out: spectra that did not train it.
-    """
-    head = weights.config.redshift
-    if head is None:
-        return weights
-    true = redshift_targets(held_out.spectype, held_out.z, held_out.trains, head)
-    rows = np.flatnonzero(true.weight)
-    if len(rows) < _MIN_QUASARS:
-        logger.warning("%d quasars held out: too few to calibrate redshifts", len(rows))
-        return weights
-    log_p = Predictor(weights).predict(held_out.flux[rows], redshifts=True).log_p
-    assert log_p is not None  # for mypy: the network has a head
-    z = held_out.z[rows]
-    fitted = replace(head, temperature=fit_temperature(log_p, z, head), error_scale=1.0)
-    one, wide = fit_error_scale(log_p, z, fitted)
-    fitted = replace(fitted, error_scale=one, wide=wide)
-    return replace(weights, config=replace(weights.config, redshift=fitted))
-
-
-def fit_temperature(
-    log_p: NDArray[np.float32], z: NDArray[np.float64], head: RedshiftGrid
-) -> float:
-    """Return the temperature at which p(z) at the true redshifts is most likely.
-
-    Args:
-        log_p: (n, n_z) ln p(z) up to a constant, of quasars.
-        z: (n,) their redshifts, on the grid.
-        head: the grid.
-    """
-    place = np.log10(1 + z) / head.step
-    lower = np.floor(place).astype(np.int64)
-    row = np.arange(len(z))
-    share = place - lower
-    at_truth = (1 - share) * log_p[row, lower] + share * log_p[row, lower + 1]
-    top = log_p.max(axis=1)
-
-    def surprise(log_t: float) -> float:
-        cold = np.float32(np.exp(-log_t))
-        norm = np.log(np.exp((log_p - top[:, None]) * cold).sum(axis=1, dtype=np.float64))
-        return float(np.mean(norm - (at_truth - top) * cold))
-
-    bounds = tuple(np.log(_TEMPERATURES))
-    return float(np.exp(minimize_scalar(surprise, bounds=bounds, method="bounded").x))
-
-
-def fit_error_scale(
-    log_p: NDArray[np.float32], z: NDArray[np.float64], head: RedshiftGrid
-) -> tuple[float, float]:
-    """Return the factor that puts 68.27 % of true redshifts within one uncertainty.
-
-    And how many of these hold 95.45 %. Quasars whose best peak is another line's do not count:
-    `P_ALT` is about those.
-    """
-    found = read_redshifts(log_p, head)
-    near = np.abs(np.log((1 + found.z) / (1 + z))) < CONFUSION
-    if not near.any():
-        return head.error_scale, head.wide
-    pull = np.abs(found.z - z)[near] / found.z_err[near]
-    one, two = np.percentile(pull, (_ONE_SIGMA, _TWO_SIGMA))
-    return head.error_scale * float(one), float(two / one)

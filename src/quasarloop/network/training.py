@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import check_folder
 from quasarloop.constants import nmad
 from quasarloop.errors import WeightsError
+from quasarloop.network.calibration import calibrate
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.dropout import DropoutSource
@@ -33,7 +34,6 @@ from quasarloop.network.records import (
     read_checkpoint,
     write_checkpoint,
 )
-from quasarloop.network.redshift_reading import calibrate
 from quasarloop.network.training_run import Rows, Run, prepare_run, provenance
 from quasarloop.network.weights import Weights, from_module, to_module
 

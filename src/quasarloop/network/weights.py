@@ -21,6 +21,7 @@ from quasarloop.errors import WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.lines import Line
 from quasarloop.network.config import NetworkConfig, config_to_dict
+from quasarloop.network.joint import JointCalibration, stored_calibration
 from quasarloop.network.keras_hdf5 import keras_hdf5, read_keras_hdf5, read_note
 from quasarloop.network.keras_layout import array_shapes, module_places
 from quasarloop.network.keras_reading import FileFacts, interpret
@@ -79,6 +80,15 @@ class Weights:
         """
         return _thresholds(self.provenance)
 
+    @property
+    def joint(self) -> JointCalibration:
+        """How far lines are trusted where there is no redshift head.
+
+        Raises:
+            WeightsError: what the provenance has is impossible.
+        """
+        return stored_calibration(self.provenance)
+
     def digest(self) -> str:
         """Return the SHA-256 of configuration and arrays, in hex: one network, one digest."""
         text = json.dumps(config_to_dict(self.config), sort_keys=True)
@@ -132,7 +142,8 @@ def inspect_weights(
         provenance = {"origin": origin}
     weights = Weights(config, arrays, provenance)
     try:
-        weights.thresholds  # noqa: B018 -- impossible ones are an error here, with the file's name
+        # Impossible ones are an error here, with the file's name.
+        weights.thresholds, weights.joint  # noqa: B018
     except WeightsError as exc:
         raise WeightsError(f"{source}: {exc}") from exc
     return weights, facts
