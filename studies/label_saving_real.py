@@ -27,7 +27,7 @@ from quasarloop.classes import Thresholds
 from quasarloop.ensemble.heads import LabelledFeatures, fit_head, fold_head
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import completeness_at_purity
-from quasarloop.grid import LOG_GRID
+from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.network.features import compute_features
 from quasarloop.network.labelled import TrainingData, joined_data, label_spectra
 from quasarloop.network.predict import Predictor
@@ -67,7 +67,7 @@ def main() -> None:
                 print(record, file=sys.stderr, flush=True)
 
 
-def real_spectra(folder: Path) -> tuple[TrainingData, Ints]:
+def real_spectra(folder: Path, grid: WaveGrid = LOG_GRID) -> tuple[TrainingData, Ints]:
     """Read all sets; return the spectra whose label trains, and the object of each."""
     parts, names = [], []
     for name in REAL_SETS:
@@ -76,7 +76,7 @@ def real_spectra(folder: Path) -> tuple[TrainingData, Ints]:
         # As in the truth table: one row per identifier.
         column = table.unique(ID, keep="first", maintain_order=True)["object_group"]
         assert len(column) == len(truth), f"{name}: {len(column)} lines, {len(truth)} labels"
-        for spectra in iter_inputs(find_inputs([folder / name]), LOG_GRID):
+        for spectra in iter_inputs(find_inputs([folder / name]), grid):
             row = match_truth(spectra.keys.target_id, truth)
             known = np.flatnonzero((row >= 0) & (spectra.flags == 0) & truth.trains[row])
             if len(known):

@@ -35,6 +35,7 @@ from quasarloop.evaluate.metrics import completeness_at_purity, error_kms
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.grid import LOG_GRID
 from quasarloop.network import training
+from quasarloop.network.augment import shift_flux
 from quasarloop.network.calibration import fit_error_scale, fit_temperature
 from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.decode import LineFinds, LineOutputs, classify_finds, decode
@@ -45,7 +46,6 @@ from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.rehearsal import mixed_skies, observed
 from quasarloop.network.training import train
-from quasarloop.network.training_run import shift_flux
 from quasarloop.network.weights import read_weights, write_weights
 from quasarloop.simulate.population import Population
 from redshift_study_table import tables

@@ -11,7 +11,7 @@ from quasarloop.catalogue.classify import find_inputs, iter_inputs
 from quasarloop.grid import WaveGrid
 from quasarloop.quality import UNUSABLE, prepare
 from quasarloop.read import read_truth
-from quasarloop.simulate.faults import FaultRates
+from quasarloop.simulate.faults import NO_FAULTS, FaultRates
 from quasarloop.simulate.footprint import plan_tiles
 from quasarloop.simulate.instrument import desi_instrument
 from quasarloop.simulate.model import ModelSky
@@ -25,7 +25,6 @@ REAL_SETS = (
     *("boss_plate7102", "boss_qso_plates", "boss_agn", "sdss_misc", "rm017_repeats"),
     *("lamost_dr1_stars", "desi_tile80693", "desi_healpix9144", "desi_redrock", "desi_andes"),
 )
-NO_FAULTS = FaultRates(**dict.fromkeys(FaultRates.model_fields, 0.0))
 # Flat in redshift: every line in every box, and every confusion that there can be.
 FLAT_Z = Distribution(knots=(0.2, 4.7))
 

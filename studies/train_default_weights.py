@@ -1,85 +1,295 @@
-"""Train the weights that ship inside the package: on the simulated sky alone.
+"""Train the weights that ship inside the package, those of the ablation, and those of the folds.
 
-    python studies/train_default_weights.py --out src/quasarloop/data/default_weights.h5
+    python studies/train_default_weights.py log-plain --work W
+    python studies/train_default_weights.py log-all linear-all --work W --templates TEMPLATES
+    python studies/train_default_weights.py log-folds log-ship --work W --templates TEMPLATES \
+        --data $DATA
 
-Two simulated surveys are mixed (`quasarloop.network.rehearsal`). No real spectrum is used. Part is
-held out: it calibrates the redshift head. With --work, killed and started again it goes on from the
-last epoch.
+Every run writes W/<run>.h5; what is there is not trained again, what a run starts from is trained
+first, and a killed run goes on from its last epoch. `plain` is simulated with the built-in library
+alone, `all` with both. `folds` and `ship` go on from `all` with real spectra: `folds` five times
+without a fifth of the objects, to be judged on these, `ship` with all. Simulated spectra held out
+calibrate the redshift head. The other runs, of small networks, are for the table of what each part
+of the mix is worth.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from quasarloop.network.calibration import calibrate
-from quasarloop.network.config import preset
+from label_saving_real import real_spectra
+from quasarloop.artefacts import check_folder, checksum
+from quasarloop.grid import WaveGrid, grid_named
+from quasarloop.network.config import NetworkConfig, preset
+from quasarloop.network.labelled import TrainingData, joined_data
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import EpochRecord, write_history
-from quasarloop.network.rehearsal import mixed_skies
+from quasarloop.network.rehearsal import SampleOptions, observed
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
-from quasarloop.network.weights import read_weights, write_weights
+from quasarloop.network.weights import Weights, read_weights, write_weights
+from quasarloop.simulate.faults import NO_FAULTS
+from quasarloop.simulate.population import (
+    Distribution,
+    GalaxyKindPopulation,
+    GalaxyPopulation,
+    Population,
+    QuasarPopulation,
+    StarPopulation,
+)
+from quasarloop.simulate.templates import TemplateLibrary, read_templates
 
-CALIBRATION_SEED = 1000
+FOLDS: Final = 5
+HELD_OUT: Final = 3_000
+SHIFT_BINS: Final = 40  # log grid only: on the other one a shift is no redshift
+FAULTS: Final = NO_FAULTS.model_copy(
+    update={"masked_arm": 0.02, "cosmic_rays": 0.05, "sky_residuals": 0.2, "arm_step": 0.05}
+)
+# Every object of the real sets together counts so many times in an epoch of fine-tuning.
+REAL_REPEATS: Final = 24
+
+
+class Sample(NamedTuple):
+    """Part of the mix: its share, and what is seen how."""
+
+    share: float
+    population: Population
+    instrument: str
+    light_dex: tuple[float, float]
+
+
+class Run(NamedTuple):
+    """One training: on which spectra, from what, how long."""
+
+    objects: int
+    epochs: int
+    rate: float
+    seed: int
+    start: str = ""  # a run; empty: random first weights
+    templates: bool = False  # half of the spectra
+    real: bool = False
+    samples: tuple[str, ...] = ("usual", "flat", "flat_desi", "far", "others", "others_sdss", "agn")
+    disturbed: float = 0.6
+    filters: int = 100
+
+
+RUNS: Final = {
+    "plain": Run(100_000, 6, 3e-3, seed=15),
+    "all": Run(100_000, 6, 1.5e-3, seed=25, start="plain", templates=True),
+    "folds": Run(40_000, 3, 5e-4, seed=35, start="all", templates=True, real=True),
+    "ship": Run(40_000, 3, 5e-4, seed=35, start="all", templates=True, real=True),
+}
+# Small networks, from nothing: what each part of the mix is worth.
+_USUAL: Final = ("usual", "flat")
+_SMALL: Final = Run(20_000, 12, 3e-3, seed=45, samples=_USUAL, disturbed=0.0, filters=48)
+ABLATION: Final = {
+    "sim": _SMALL,
+    "sim-templates": _SMALL._replace(templates=True),
+    "sim-templates-holes": _SMALL._replace(templates=True, disturbed=0.6),
+    "sim-templates-holes-negatives": _SMALL._replace(
+        templates=True, disturbed=0.6, samples=RUNS["all"].samples
+    ),
+    "sim-holes-negatives": _SMALL._replace(disturbed=0.6, samples=RUNS["all"].samples),
+}
+
+
+def samples() -> dict[str, Sample]:
+    """Return the parts of the mix: populations, instruments, depths."""
+    usual = Population()
+    flat = _changed(usual.quasars, redshift=_flat(0.03, 5.0), r_mag=_flat(17.0, 22.5))
+    far = _changed(usual.quasars, redshift=_flat(3.8, 7.0), r_mag=_flat(19.0, 24.5))
+    # Broad, often double-peaked or weak lines on a blue continuum; nuclei of galaxies.
+    agn = _changed(
+        usual.quasars, redshift=_flat(0.02, 0.9), r_mag=_flat(15.5, 20.5),
+        faintest_absolute_mag=-18.0, double_peaked_fraction=0.4, weak_line_fraction=0.2,
+        slope_mean=-0.2, slope_scatter=0.5,
+    )  # fmt: skip
+    others = _hard_negatives()
+    return {
+        "usual": Sample(0.25, usual, "desi", (-0.5, 0.3)),
+        "flat": Sample(0.18, usual.model_copy(update={"quasars": flat}), "sdss", (-0.3, 0.2)),
+        "flat_desi": Sample(
+            0.15,
+            usual.model_copy(
+                update={"quasars": _changed(flat, redshift=_flat(0.03, 7.0), r_mag=_flat(18, 23))}
+            ),
+            "desi",
+            (-0.4, 0.3),
+        ),
+        "far": Sample(0.08, usual.model_copy(update={"quasars": far}), "desi", (-0.3, 0.3)),
+        "others": Sample(0.20, others, "desi", (-0.7, 0.3)),
+        "others_sdss": Sample(0.08, others, "sdss", (-0.5, 0.3)),
+        "agn": Sample(0.06, usual.model_copy(update={"quasars": agn}), "sdss", (-0.3, 0.2)),
+    }
+
+
+def _hard_negatives() -> Population:
+    """Late, odd and noisy stars, galaxies at 1 < z < 1.6, few quasars: what is taken for them."""
+    faint = Distribution(knots=(19.0, 21.0, 22.5, 23.5), density=(1.0, 2.0, 4.0, 4.0))
+    kinds = {"passive": 0.2, "star_forming": 0.45, "post_starburst": 0.1, "strong_line": 0.25}
+    high = Distribution(knots=(0.2, 0.9, 1.1, 1.6), density=(0.5, 1.0, 3.0, 3.0))
+    galaxies = GalaxyPopulation(
+        weight=0.45,
+        r_mag=faint,
+        type2_agn=GalaxyKindPopulation(weight=0.05, redshift=_flat(0.05, 1.2)),
+        **{n: GalaxyKindPopulation(weight=w, redshift=high) for n, w in kinds.items()},
+    )
+    stars = StarPopulation(
+        weight=0.45,
+        r_mag=faint,
+        kinds={"M": 0.2, "K": 0.2, "G": 0.1, "F": 0.1, "A": 0.08, "B": 0.02, "C": 0.08, "CV": 0.07,
+               "DA": 0.1, "DB": 0.05},
+    )  # fmt: skip
+    return Population(quasars=QuasarPopulation(weight=0.10), galaxies=galaxies, stars=stars)
+
+
+def _flat(low: float, high: float) -> Distribution:
+    return Distribution(knots=(low, high))
+
+
+def _changed(quasars: QuasarPopulation, **changes: Any) -> QuasarPopulation:
+    return QuasarPopulation(**{**dict(quasars), **changes})
+
+
+def mix(run: Run, grid: WaveGrid, library: TemplateLibrary | None) -> TrainingData:
+    """Simulate the spectra of a run: every part with each library."""
+    parts, chosen = [], samples()
+    whole = sum(chosen[name].share for name in run.samples)
+    libraries = (None, library) if run.templates else (None,)
+    for number, name in enumerate(run.samples):
+        share, population, instrument, light_dex = chosen[name]
+        for k, made_of in enumerate(libraries):
+            n = round(run.objects * share / whole / len(libraries))
+            seed = 1000 * run.seed + 10 * number + k
+            sample = SampleOptions(made_of, light_dex, FAULTS)
+            parts.append(observed(population, instrument, n, seed, grid, sample))
+    joined = joined_data(*parts)
+    return replace(joined, object_id=np.arange(len(joined)))
+
+
+class Trainer(NamedTuple):
+    """Trains runs and what they start from, on one grid, in one folder."""
+
+    grid: WaveGrid
+    work: Path
+    templates: Path | None
+    data: Path | None
+
+    def path(self, name: str) -> Path:
+        """Return the file of a run."""
+        return self.work / f"{self.grid.kind}-{name}.h5"
+
+    def weights(self, name: str) -> Weights:
+        """Return a run's weights, trained now if they are not there."""
+        if not self.path(name).exists():
+            self._train(name, (RUNS | ABLATION)[name.rstrip("0123456789")])
+        return read_weights(self.path(name))
+
+    def _train(self, name: str, run: Run) -> None:
+        started = time.monotonic()
+        first: NetworkConfig | Weights = (
+            self.weights(run.start)
+            if run.start
+            else preset("quasarloop2026", self.grid, n_filters=run.filters)
+        )
+        if run.templates and self.templates is None:
+            sys.exit(f"{name} needs --templates")
+        library = read_templates(self.templates) if run.templates and self.templates else None
+        simulated = mix(run, self.grid, library)
+        held = np.linspace(0, len(simulated) - 1, HELD_OUT).astype(np.int64)
+        learned = np.setdiff1d(np.arange(len(simulated)), held)
+        data, real = simulated, np.empty(0, dtype=np.int64)
+        if run.real:
+            if self.data is None:
+                sys.exit(f"{name} needs --data")
+            spectra, group = real_spectra(self.data, self.grid)
+            data = joined_data(simulated, spectra)
+            real = len(simulated) + _repeated(group, name.removeprefix("folds"))
+        print(f"{name}: {len(learned)} simulated, {len(real)} real spectra, "
+              f"{time.monotonic() - started:.0f} s", flush=True)  # fmt: skip
+
+        def report(record: EpochRecord) -> None:
+            seconds = time.monotonic() - started
+            print(f"{name}, epoch {record.epoch}: loss {record.loss:.4f}, validation "
+                  f"{record.validation_loss:.4f}, {record.completeness:.4f} complete, "
+                  f"{record.purity:.4f} pure, {seconds:.0f} s", flush=True)  # fmt: skip
+
+        result = train(
+            data,
+            first,
+            TrainingOptions(
+                epochs=run.epochs,
+                learning_rate=run.rate,
+                shift_bins=SHIFT_BINS if self.grid.kind == "log" else 0,
+                disturbed=run.disturbed,
+                schedule="cosine",
+                monitor="none",
+                precision="bfloat16",
+            ),
+            rows=Rows(np.append(learned, real), held),
+            seed=run.seed,
+            out_dir=self.work / self.path(name).stem,
+            on_epoch=report,
+        )
+        story = {**result.weights.provenance, "recipe": self._recipe(name, run)}
+        write_weights(replace(result.weights, provenance=story), self.path(name))
+        write_history(result.history, self.path(name).with_suffix(".history.parquet"))
+
+    def _recipe(self, name: str, run: Run) -> dict[str, Any]:
+        """Return what the spectra were made of, for the provenance."""
+        files = sorted(self.templates.glob("rrtemplate-*.fits")) if self.templates else []
+        return {
+            "run": name,
+            **run._asdict(),
+            "templates_sha256": {f.name: checksum(f) for f in files} if run.templates else {},
+            "mix": {n: {**s._asdict(), "population": s.population.model_dump(mode="json")}
+                    for n, s in samples().items() if n in run.samples},
+        }  # fmt: skip
+
+
+def fold_of(group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the fold of every real spectrum: all spectra of an object are in one."""
+    order = np.random.default_rng(2026).permutation(int(group.max()) + 1)
+    return np.asarray(order[group] % FOLDS, dtype=np.int64)
+
+
+def _repeated(group: NDArray[np.int64], without: str) -> NDArray[np.int64]:
+    """Return rows of the real spectra that train, each object as often as any other."""
+    times = np.maximum(1, REAL_REPEATS // np.bincount(group)[group])
+    if without.isdecimal():
+        times = np.where(fold_of(group) == int(without), 0, times)
+    return np.repeat(np.arange(len(group)), times)
+
+
+def _names(wanted: list[str]) -> Iterator[tuple[str, str]]:
+    for one in wanted:
+        grid, _, name = one.partition("-")
+        if name == "folds":
+            yield from ((grid, f"folds{fold}") for fold in range(FOLDS))
+        else:
+            yield grid, name
 
 
 def main() -> int:
-    """Simulate, train, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--objects", type=int, default=30_000)
-    parser.add_argument("--held-out", type=int, default=3_000, help="of them")
-    parser.add_argument("--epochs", type=int, default=13)
-    parser.add_argument("--preset", default="quasarloop2026")
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--shift-bins", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--calibrate", action="store_true", help="only calibrate --out anew, on fresh spectra"
-    )
-    parser.add_argument("--work", type=Path, help="folder of the checkpoint")
+    """Train what is wanted and missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    known = [f"{grid}-{name}" for grid in ("log", "linear") for name in RUNS | ABLATION]
+    parser.add_argument("runs", nargs="+", choices=known, metavar="RUN")
+    parser.add_argument("--work", type=Path, required=True, help="folder of weights, checkpoints")
+    parser.add_argument("--templates", type=Path, help="folder of redrock's templates")
+    parser.add_argument("--data", type=Path, help="folder of real sets")
     options = parser.parse_args()
-    started = time.monotonic()
-    if options.calibrate:
-        fresh = mixed_skies(options.held_out, options.seed + CALIBRATION_SEED)
-        write_weights(calibrate(read_weights(options.out), fresh), options.out)
-        return 0
-    data = mixed_skies(options.objects, options.seed)
-    print(f"simulated {len(data)} spectra in {time.monotonic() - started:.0f} s", flush=True)
-
-    def report(record: EpochRecord) -> None:
-        seconds = time.monotonic() - started
-        print(f"epoch {record.epoch}: loss {record.loss:.4f}, {seconds:.0f} s", flush=True)
-
-    result = train(
-        data,
-        preset(options.preset),
-        TrainingOptions(
-            epochs=options.epochs,
-            learning_rate=options.learning_rate,
-            shift_bins=options.shift_bins,
-            schedule="cosine",
-            monitor="none",
-            precision="bfloat16",
-        ),
-        rows=_rows(len(data), options.held_out),
-        seed=options.seed,
-        out_dir=options.work,
-        on_epoch=report,
-    )
-    write_weights(result.weights, options.out)
-    write_history(result.history, options.out.with_suffix(".history.parquet"))
+    work = check_folder(options.work)
+    for grid, name in _names(options.runs):
+        Trainer(grid_named(grid), work, options.templates, options.data).weights(name)
     return 0
-
-
-def _rows(n: int, held_out: int) -> Rows:
-    """Hold out every so many-th spectrum: both surveys, in proportion."""
-    held = np.zeros(n, dtype=bool)
-    held[np.linspace(0, n - 1, held_out).astype(np.int64)] = True
-    return Rows(np.flatnonzero(~held), np.flatnonzero(held))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import numpy as np
 
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
-from quasarloop.network.rehearsal import mixed_skies, observed
+from quasarloop.network.rehearsal import SampleOptions, mixed_skies, observed
+from quasarloop.simulate.faults import NO_FAULTS
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
 
@@ -31,3 +32,20 @@ def test_of_the_network_s_grid():
     desi = observed(Population(), "desi", 3, 2, LINEAR_GRID)
     assert desi.flux.shape == (3, LINEAR_GRID.n_bins)
     assert mixed_skies(1, 1).flux.shape == (1, LOG_GRID.n_bins)
+
+
+def test_a_sample_may_be_fainter_and_have_faults():
+    usual, dim, broken = (
+        observed(Population(), "desi", 200, 7, sample=sample)
+        for sample in (
+            SampleOptions(),
+            SampleOptions(light_dex=(-1.0, -1.0)),
+            SampleOptions(faults=NO_FAULTS.model_copy(update={"masked_arm": 1.0})),
+        )
+    )
+    assert (usual.z == dim.z).all()
+    # Noise in units of the spectrum's rms: neighbouring bins differ more.
+    noise = [np.median(np.abs(np.diff(data.flux)), axis=1) for data in (usual, dim)]
+    assert np.mean(noise[1] > noise[0]) > 0.9
+    empty = [(data.flux == data.empty[:, None]).sum(axis=1) for data in (usual, broken)]
+    assert (empty[1] > empty[0] + 50).all()

@@ -95,6 +95,29 @@ def test_the_4000_aa_break_grows_with_age() -> None:
     assert 0.9 < young < 1.15
 
 
+def test_old_galaxies_have_the_breaks_of_the_middle_ultraviolet() -> None:
+    lattice = fine_lattice(2550.0, 2960.0)
+    light = galaxy_table().window(0.0, lattice)
+
+    def mean(low: float, high: float) -> np.ndarray:
+        return light[:, (lattice.wave_aa > low) & (lattice.wave_aa < high)].mean(axis=1)
+
+    # Bands and values (1.8 and 1.6): Spinrad et al. 1997 (ApJ 484, 581).
+    b2640 = mean(2645, 2675) / mean(2615, 2645)
+    b2900 = mean(2915, 2945) / mean(2855, 2885)
+    assert 1.4 < b2640[0] < 2.2
+    assert 1.3 < b2900[0] < 1.9
+    assert (np.diff(b2640) < 0).all()  # the younger the weaker
+    assert b2640[2] < 1.2
+
+
+def test_interstellar_lines_have_their_strengths() -> None:
+    lattice = fine_lattice(2337.0, 2351.0)
+    young = galaxy_table().window(0.0, lattice)[2]
+    sides = np.interp(lattice.wave_aa, lattice.wave_aa[[0, -1]], young[[0, -1]])
+    assert np.sum((1 - young / sides) * np.gradient(lattice.wave_aa)) == pytest.approx(1.3, rel=0.2)
+
+
 def test_post_starbursts_have_deep_balmer_and_no_lines(galaxies: Objects) -> None:
     post = galaxies[galaxies.subtype == "post_starburst"]
     old = galaxies[galaxies.subtype == "passive"]

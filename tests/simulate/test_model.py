@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from quasarloop.errors import GridError
-from quasarloop.simulate.draw import draw_objects
+from quasarloop.simulate.draw import draw_objects, quasars_at
 from quasarloop.simulate.lattice import fine_lattice
 from quasarloop.simulate.model import R_BAND_AA, observed_flux, scale_to_magnitude
 from quasarloop.simulate.objects import Objects
-from quasarloop.simulate.population import Population
+from quasarloop.simulate.population import Population, QuasarPopulation
 from quasarloop.truth import SpecType
 
 
@@ -94,3 +94,13 @@ def test_no_light_in_the_band_stays_finite() -> None:
     flux[1, lattice.wave_aa > 7500] = 1.0
     scale_to_magnitude(flux, lattice, np.array([20.0, 20.0]))
     assert np.isfinite(flux).all()
+
+
+def test_quasars_without_light_in_r_are_not_made_brighter_for_it() -> None:
+    """Of one magnitude in r, quasars at z = 6.5 and 2 differ by r - z of the former."""
+    rng = np.random.default_rng(1)
+    z = np.repeat([2.0, 6.5], 20)
+    quasars = quasars_at(QuasarPopulation(), z, np.full(40, 22.0), rng)
+    flux = observed_flux(quasars, np.arange(9200.0, 9800.0, 0.8)).mean(axis=1)
+    redder = 2.5 * np.log10(np.median(flux[20:]) / np.median(flux[:20]))
+    assert 2.5 < redder < 6.0

@@ -113,6 +113,13 @@ class TrainingOptions:
     shift_bins: int = option(
         0, "Move training spectra at random by up to so many log-λ bins.", source="ours", low=0
     )
+    disturbed: float = option(
+        0.0,
+        "Share of training spectra given holes, missing ends, steps, waves and noise every epoch.",
+        source="ours",
+        low=0,
+        high=1,
+    )
     statistics: Statistics = option(
         "calibrated",
         "Of batch normalisation in use: calibrated on training spectra without dropout, or running "

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import versions
 from quasarloop.errors import GridError, TruthError
-from quasarloop.grid import WaveGrid
+from quasarloop.network.augment import disturb, shift_randomly
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.loss import shift_redshift
 from quasarloop.network.model import pick_device
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import EpochRecord
@@ -28,8 +27,6 @@ __all__ = [
     "prepare_run",
     "provenance",
     "seed_record",
-    "shift_flux",
-    "shift_randomly",
 ]
 
 # In provenance, as the digest of first weights: they were random.
@@ -38,7 +35,7 @@ FROM_NOTHING: Final = "random"
 # variance to 2 %, more only cost time.
 _CALIBRATION_BATCHES: Final = 16
 # Keys that spawn seeds from the root; far from the small ones its owner may have spawned.
-_FIRST_WEIGHTS, _SHUFFLE, _SHIFT, _DROPOUT = (2**31 + key for key in range(4))
+_FIRST_WEIGHTS, _SHUFFLE, _SHIFT, _DROPOUT, _DISTURB = (2**31 + key for key in range(5))
 
 
 class Rows(NamedTuple):
@@ -94,7 +91,7 @@ class Run:
         return seeds, _torch_seed(seeds)
 
     def batches(self, epoch: int) -> tuple[int, Iterator[TrainingData]]:
-        """Return the number of batches of an epoch, and the batches: shuffled, shifted spectra."""
+        """Return the number of batches of an epoch, and the batches: shuffled and augmented."""
         order = np.random.default_rng(self._seeds(_SHUFFLE, epoch)).permutation(self.rows.train)
         size = self.options.batch_size
         parts = [order[start : start + size] for start in range(0, len(order), size)]
@@ -104,6 +101,9 @@ class Run:
         if largest := self.options.shift_bins:
             rng = np.random.default_rng(self._seeds(_SHIFT, epoch))
             batches = (shift_randomly(batch, self.config.grid, largest, rng) for batch in batches)
+        if share := self.options.disturbed:
+            faulty = np.random.default_rng(self._seeds(_DISTURB, epoch))
+            batches = (disturb(batch, self.config, share, faulty) for batch in batches)
         return len(parts), batches
 
     def calibration_flux(self) -> Iterator[NDArray[np.float32]]:
@@ -198,39 +198,3 @@ def array_digest(data: TrainingData | None, *rows: NDArray[Any] | None) -> str:
         digest.update(f"{array.dtype} {array.shape};".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def shift_randomly(
-    data: TrainingData, grid: WaveGrid, largest: int, rng: np.random.Generator
-) -> TrainingData:
-    """Move each spectrum by a random whole number of bins, and its redshift with it.
-
-    Args:
-        data: normalised spectra (stars too: a star moved by 40 bins is no star any more, but
-            still not a quasar).
-        grid: a grid uniform in log λ.
-        largest: shifts are uniform in -largest … +largest.
-        rng: one draw per spectrum.
-
-    Raises:
-        GridError: the grid is uniform in λ.
-    """
-    bins = rng.integers(-largest, largest, size=len(data), endpoint=True)
-    flux = shift_flux(data.flux, bins, data.empty)
-    return replace(data, flux=flux, z=shift_redshift(data.z, bins, grid))
-
-
-def shift_flux(
-    flux: NDArray[np.float32], bins: NDArray[np.int64], empty: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Move each row towards the red by its number of bins; what comes in has no data.
-
-    >>> row = np.array([[1, 2, 3]], dtype=np.float32)
-    >>> shift_flux(row, np.array([1]), np.array([-9], dtype=np.float32)).tolist()
-    [[-9.0, 1.0, 2.0]]
-    """
-    n_bins = flux.shape[1]
-    origin = np.arange(n_bins) - bins[:, None]  # (n, n_bins)
-    inside = (origin >= 0) & (origin < n_bins)
-    moved = np.take_along_axis(flux, np.clip(origin, 0, n_bins - 1), axis=1)
-    return np.where(inside, moved, empty[:, None]).astype(np.float32)

@@ -14,7 +14,15 @@ from quasarloop.simulate.instrument import ArmModel, Instrument, sky_continuum
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.spectra import ARM_NAMES
 
-__all__ = ["Fault", "FaultRates", "Faults", "disturb_arm", "disturb_light", "draw_faults"]
+__all__ = [
+    "NO_FAULTS",
+    "Fault",
+    "FaultRates",
+    "Faults",
+    "disturb_arm",
+    "disturb_light",
+    "draw_faults",
+]
 
 
 # Bit ALLBADPIX of desispec's specmask, and BADAMPB … BADAMPZ of its fibermask.
@@ -52,6 +60,9 @@ class FaultRates(BaseModel, frozen=True, extra="forbid"):
     very_high_sn: float = Field(0.002, ge=0, le=1)
     blend: float = Field(0.005, ge=0, le=1)
     sky_fibre: float = Field(0.01, ge=0, le=1)
+
+
+NO_FAULTS: Final = FaultRates(**dict.fromkeys(FaultRates.model_fields, 0.0))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,18 @@ _AGES: Final = {
     "middle": ((4600.0, 0.22), (6300.0, 0.18), (7800.0, 0.25), (9300.0, 0.35)),
     "young": ((4800.0, 0.10), (8500.0, 0.15), (12_000.0, 0.20), (22_000.0, 0.35), (38_000.0, 0.20)),
 }
+# Breaks of the middle ultraviolet: wavelength, and the factor that light of each age loses below.
+# Source: Spinrad et al. 1997 (ApJ 484, 581): 1.8 and 1.6 in old galaxies, part of which the
+# colours of the stars make; the rest ours.
+_BREAKS: Final = ((2640.0, (1.6, 1.25, 1.02)), (2900.0, (1.3, 1.1, 1.0)))
+_BREAK_AA: Final = 8.0
+# Interstellar lines before middle-aged and young stars, Fe II and Mg II: wavelength and equivalent
+# width, Å. Source: Zhu et al. 2015 (ApJ 815, 48), star-forming galaxies at 0.6 < z < 1.2, rounded.
+_INTERSTELLAR: Final = (
+    (2344.2, 1.3), (2374.5, 1.1), (2382.8, 1.6), (2586.7, 1.5), (2600.2, 1.8),
+    (2796.4, 1.8), (2803.5, 1.6),
+)  # fmt: skip
+_INTERSTELLAR_AA: Final = 1.6  # σ; 400 km/s FWHM
 _DISPERSION_KMS: Final = 190.0  # of the stars; Source: Bernardi et al. 2003 (AJ 125, 1817)
 _TABLE_WAVE_AA: Final = np.geomspace(1100.0, 10_900.0, 24_000)
 _NORM_AA: Final = 5500.0
@@ -117,13 +129,13 @@ def galaxy_spectra(objects: Objects, lattice: Lattice) -> Floats32:
 def galaxy_table() -> RestTable:
     """Return old, middle-aged and young stars (in this order), each 1 at 5500 Å."""
     wave = _TABLE_WAVE_AA
-    rows = []
+    rows: list[Floats64] = []
     for mixture in _AGES.values():
         light = np.zeros_like(wave)
         for temperature, share in mixture:
             star = normal_star(wave, temperature)
             light += share * star / np.interp(_NORM_AA, wave, star)
-        rows.append(_broadened(light))
+        rows.append(_broadened(light * _middle_ultraviolet(len(rows))))
     return RestTable.from_function(np.stack(rows), wave)
 
 
@@ -164,6 +176,20 @@ def _dust(objects: Objects, lattice: Lattice) -> Floats32:
     np.exp(exponent, out=exponent)
     exponent *= (-PER_MAGNITUDE * _DUST_RV * objects.ebv).astype(np.float32)[:, None]
     return np.asarray(np.exp(exponent, out=exponent))
+
+
+def _middle_ultraviolet(age: int) -> Floats64:
+    """Return what breaks and interstellar lines leave of light of one age."""
+    wave = _TABLE_WAVE_AA
+    left = np.ones_like(wave)
+    for edge_aa, factors in _BREAKS:
+        blue = 1.0 / (1.0 + np.exp(np.clip((wave - edge_aa) / _BREAK_AA, -50, 50)))
+        left *= factors[age] ** -blue
+    if age > 0:
+        for line_aa, ew_aa in _INTERSTELLAR:
+            depth = ew_aa / (np.sqrt(2.0 * np.pi) * _INTERSTELLAR_AA)
+            left *= 1.0 - depth * np.exp(-0.5 * ((wave - line_aa) / _INTERSTELLAR_AA) ** 2)
+    return left
 
 
 def _broadened(light: Floats64) -> Floats64:

@@ -42,8 +42,10 @@ _AB_ZERO: Final = 3.631e-20
 _AA_S_OF_KMS: Final = 1e13
 # Unit of the spectra. Source: DESI and SDSS data models.
 _FLUX_UNIT: Final = 1e-17
-# A band flux below this part of the spectrum's own mean is not scaled up further.
-_FAINTEST_PART: Final = 1e-3
+# A band flux below this part of the spectrum's own mean is not scaled up further. Quasars beyond
+# z = 5.7 have r - z of 3 mag and more (Fan et al. 2006, AJ 131, 1203): no light in r is no reason
+# to make them brighter still.
+_FAINTEST_PART: Final = 0.05
 # Rows handled at once: their spectra stay in the cache.
 _BLOCK_ROWS: Final = 64
 # Where the host's share of a quasar's light is given, Å rest.
