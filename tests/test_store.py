@@ -92,7 +92,7 @@ def test_shards_say_where_they_come_from(tmp_path, survey):
 def test_second_ingest_opens_nothing(tmp_path, survey, monkeypatch):
     first = ingest(survey, tmp_path / "store")
     before = digests(open_store(tmp_path / "store"))
-    monkeypatch.setattr("quasarloop.store.ingestion.content_digest", lambda path: 1 / 0)
+    monkeypatch.setattr("quasarloop.store.ingestion.content_digest", lambda *_: 1 / 0)
     told = []
     second = ingest(survey, tmp_path / "store", on_file=lambda path, what: told.append(path))
     assert second.n_skipped == 3

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from quasarloop.network.options import FinetuneOptions, TrainingOptions
     from quasarloop.network.weights import read_weights, write_weights
     from quasarloop.query.options import SelectionOptions
-    from quasarloop.read import read_spectra, read_truth, write_truth
+    from quasarloop.read import read_spectra, read_truth, spectrum_list, write_truth
     from quasarloop.spectra import Spectra
     from quasarloop.store import ingest, open_store
     from quasarloop.truth import join_truth
@@ -57,6 +57,7 @@ __all__ = [
     "rerank",
     "select",
     "simulate_sky",
+    "spectrum_list",
     "train",
     "train_ensemble",
     "vote",
@@ -88,6 +89,7 @@ _HOMES = {
     "rerank": "quasarloop.api",
     "select": "quasarloop.api",
     "simulate_sky": "quasarloop.api",
+    "spectrum_list": "quasarloop.read",
     "train": "quasarloop.api",
     "train_ensemble": "quasarloop.api",
     "vote": "quasarloop.ensemble.vote",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.columns import IDENTITY, Keys, integer_ids
-from quasarloop.constants import MAD_TO_SIGMA
+from quasarloop.constants import MAD_TO_SIGMA, vacuum_wavelengths
 from quasarloop.errors import DataFormatError
 
 __all__ = [
@@ -55,7 +55,7 @@ class PlainArrays(NamedTuple):
 
 
 def plain_arrays(
-    wave_aa: Any, flux: Any, ivar: Any, uncertainty: Any, mask: Any, source: str
+    wave_aa: Any, flux: Any, ivar: Any, uncertainty: Any, mask: Any, source: str, *, air: bool
 ) -> PlainArrays:
     """Bring arrays to one unit, one shape and one order; arguments as `Spectra.from_arrays`.
 
@@ -87,6 +87,7 @@ def plain_arrays(
         weights = np.divide(1.0, np.square(sigma), out=np.zeros_like(rows), where=known)
     weights = np.where(left_out, 0.0, weights)
     order = slice(None, None, 1 if wave[-1] > wave[0] else -1)
+    wave = vacuum_wavelengths(wave) if air else wave
     return PlainArrays(
         np.ascontiguousarray(wave[order]), rows[:, order], weights[:, order], is_estimated
     )

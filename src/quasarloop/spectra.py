@@ -168,6 +168,7 @@ class Spectra:
         uncertainty: Any = None,
         mask: Any = None,
         target_id: Any = None,
+        air: bool = False,
         source: str = MEMORY,
         arm: str = "brz",
         **known: Any,
@@ -175,13 +176,14 @@ class Spectra:
         """Make spectra of arrays in memory; plain ones or astropy Quantities, masked or not.
 
         Args:
-            wave_aa: (n_pix,) vacuum wavelengths, Å or with a unit; increasing or decreasing.
+            wave_aa: (n_pix,) wavelengths, Å or with a unit; increasing or decreasing.
             flux: (n, n_pix), or (n_pix,) for one spectrum: per Å, or with a unit.
             ivar: as `flux`, its inverse variance; 0 leaves a pixel out.
             uncertainty: in place of `ivar`: standard deviation of `flux`; 0 leaves a pixel out.
             mask: as `flux`, True leaves a pixel out.
             target_id: (n,) identifiers, positive; None makes them from wavelengths and flux, so
                 that the same spectrum always has the same one.
+            air: the wavelengths are those in air.
             source: for messages, and for column SOURCE.
             arm: name of the arm (`Arm`).
             known: (n,) of any other field of `Keys`, e.g. ``ra_deg``.
@@ -198,7 +200,7 @@ class Spectra:
         >>> len(spectra), spectra.flags.tolist()
         (1, [0])
         """
-        plain = plain_arrays(wave_aa, flux, ivar, uncertainty, mask, source)
+        plain = plain_arrays(wave_aa, flux, ivar, uncertainty, mask, source, air=air)
         clean_flux, clean_ivar, flags = clean_pixels(plain.flux, plain.ivar)
         ids = content_ids(plain.wave_aa, clean_flux)
         keys = keys_from_arrays(ids, {"target_id": target_id} | known, source)

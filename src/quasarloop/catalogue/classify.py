@@ -56,11 +56,13 @@ class Inputs:
         stores: opened stores, read first.
         files: survey files.
         spectra: what is in memory already, read last.
+        format: of the files, where they are read by specutils (`read.read_spectra`).
     """
 
     stores: tuple[Store, ...]
     files: tuple[Path, ...] = field(default=())
     spectra: tuple[Spectra | RebinnedSpectra, ...] = field(default=())
+    format: str = ""
 
     def __len__(self) -> int:
         """Return the number of shards, files and others: the steps of a progress bar."""
@@ -68,13 +70,19 @@ class Inputs:
         return shards + len(self.files) + len(self.spectra)
 
 
-def find_inputs(sources: Sources, *, mend_outliers: bool | None = None) -> Inputs:
+def find_inputs(
+    sources: Sources,
+    *,
+    mend_outliers: bool | None = None,
+    format: str = "",  # noqa: A002 -- as in astropy
+) -> Inputs:
     """Sort what was given into stores, files and spectra; folders are searched.
 
     Args:
         sources: files, folders and stores, or spectra in memory (`read.spectra_from_memory`); one
             or a list.
         mend_outliers: how the outliers of stores must have been treated; None takes any.
+        format: of the files, where they are read by specutils (`read.read_spectra`).
 
     Raises:
         DataFormatError: nothing there, a folder without spectra, something that holds none, or a
@@ -84,7 +92,7 @@ def find_inputs(sources: Sources, *, mend_outliers: bool | None = None) -> Input
     opened = [open_store(thing) if is_path(thing) and is_store(thing) else thing for thing in given]
     stores = tuple(thing for thing in opened if isinstance(thing, Store))
     others = [thing for thing in opened if isinstance(thing, str | Path)]
-    files = tuple(find_files(others)) if others else ()
+    files = tuple(find_files(others, every=bool(format))) if others else ()
     spectra = tuple(thing for thing in given if isinstance(thing, Spectra | RebinnedSpectra))
     if not stores and not files and not spectra:
         raise DataFormatError("no spectra given; name files, folders of files, or a store")
@@ -94,7 +102,7 @@ def find_inputs(sources: Sources, *, mend_outliers: bool | None = None) -> Input
             raise DataFormatError(
                 f"{store.path} was made with {made}; use it here, too, or ingest the files again"
             )
-    return Inputs(stores, files, spectra)
+    return Inputs(stores, files, spectra, format)
 
 
 def iter_inputs(
@@ -143,7 +151,7 @@ def _iter_parts(
     for path in inputs.files:
         try:
             # Pixel masks are for looking at spectra; networks never see them.
-            for spectra in iter_spectra(path, masks=False):
+            for spectra in iter_spectra(path, masks=False, format=inputs.format):
                 yield prepare(spectra, grid, mend_outliers=mend_outliers)
         except DataFormatError as exc:
             if on_bad is None:
@@ -261,6 +269,7 @@ def classify_to_file(
     *,
     weights: str | Path | None = None,
     options: ClassifyOptions | None = None,
+    format: str = "",  # noqa: A002 -- as in astropy
     offsets: Offsets = PredictOptions.offsets,
     device: str = PredictOptions.device,
     on_bad: Callable[[Path, DataFormatError], None] | None = None,
@@ -276,6 +285,7 @@ def classify_to_file(
         out: catalogue, by its ending .fits, .parquet, .csv or .ecsv.
         weights: weights file; None takes the one shipped with the package.
         options: thresholds.
+        format: of the files, where they are read by specutils (`read.read_spectra`).
         offsets: how to read the weights' line offsets (see `network.weights`).
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         on_bad: takes files that cannot be read; None stops at the first.
@@ -293,7 +303,7 @@ def classify_to_file(
     chosen = options or ClassifyOptions()
     path = Path(weights) if weights is not None else default_weights_path()
     network = read_weights(path, offsets=offsets)
-    inputs = find_inputs(paths, mend_outliers=chosen.mend_outliers)
+    inputs = find_inputs(paths, mend_outliers=chosen.mend_outliers, format=format)
     predictor = Predictor(network, device=device)
     counts: Counter[str] = Counter()
     n_spectra = n_quasars = n_done = 0

@@ -8,6 +8,7 @@ import typer
 from quasarloop.classes import ThresholdOptions
 from quasarloop.cli.common import (
     CatalogueFile,
+    FileFormat,
     MendOutliers,
     OptionsOf,
     Overwrite,
@@ -43,6 +44,7 @@ def classify(
         ),
     ] = True,
     mend_outliers: MendOutliers = True,
+    file_format: FileFormat = "",
     skip_bad_files: SkipBad = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -65,6 +67,7 @@ def classify(
             out,
             weights=weights,
             options=ClassifyOptions(**vars(thresholds), joint=joint, mend_outliers=mend_outliers),
+            format=file_format,
             **vars(predict),
             on_bad=(lambda path, exc: bad.append((path, exc))) if skip_bad_files else None,
             on_step=step,

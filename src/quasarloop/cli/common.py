@@ -27,6 +27,7 @@ from quasarloop.options import Described, described_fields, field_types
 
 __all__ = [
     "CatalogueFile",
+    "FileFormat",
     "MendOutliers",
     "OptionsOf",
     "Overwrite",
@@ -55,6 +56,14 @@ MendOutliers = Annotated[
     bool,
     typer.Option(
         help="Leave out single pixels that are impossible beside their neighbours and noise."
+    ),
+]
+FileFormat = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="specutils:NAME reads the files with that loader of specutils, specutils with the one "
+        "it finds. Default: found from the content.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace existing outputs.")]

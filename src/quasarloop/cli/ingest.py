@@ -7,6 +7,7 @@ import typer
 from rich.table import Column
 
 from quasarloop.cli.common import (
+    FileFormat,
     MendOutliers,
     Scheduler,
     Workers,
@@ -31,6 +32,7 @@ def ingest(
         str, typer.Option(help="Wavelength bins of a new store: log (443) or linear (458).")
     ] = "",
     mend_outliers: MendOutliers = True,
+    file_format: FileFormat = "",
     workers: Workers = 1,
     scheduler: Scheduler = None,
 ) -> None:
@@ -47,7 +49,7 @@ def ingest(
     from quasarloop.store import ingest as run_ingest
 
     default = open_store(store).grid if is_store(store) else LOG_GRID
-    files = find_files(paths)
+    files = find_files(paths, every=bool(file_format))
     done = bad = spectra = 0
     with progress_bar() as progress:
         task = progress.add_task("ingest", total=len(files), note="")
@@ -67,6 +69,7 @@ def ingest(
             store,
             grid_named(grid) if grid else default,
             mend_outliers=mend_outliers,
+            format=file_format,
             engine=Engine(workers=workers, scheduler=scheduler),
             on_file=step,
         )

@@ -10,6 +10,7 @@ from quasarloop.read.detect import (
 )
 from quasarloop.read.formats import named_id, sdss_target_id
 from quasarloop.read.memory import Sources, is_path, list_sources, spectra_from_memory
+from quasarloop.read.specutils_files import spectrum_list
 from quasarloop.read.truth_tables import read_truth, read_truths, write_truth
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "read_truths",
     "sdss_target_id",
     "spectra_from_memory",
+    "spectrum_list",
     "write_truth",
 ]

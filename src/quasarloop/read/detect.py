@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from quasarloop.artefacts import checksum
 from quasarloop.errors import DataFormatError
 from quasarloop.read.desi import DESI_COADD, DESI_FRAME, DESI_TABLE
 from quasarloop.read.eso import ESO_SPECTRUM
@@ -19,6 +20,7 @@ from quasarloop.read.quasarnet import QUASARNET_DATA
 from quasarloop.read.refused import refusal
 from quasarloop.read.sdss import SDSS_PLATE, SDSS_SPEC
 from quasarloop.read.sdssv import SDSSV_FIELD, SDSSV_SPEC
+from quasarloop.read.specutils_files import read_with_specutils
 from quasarloop.spectra import Spectra
 
 __all__ = ["FORMATS", "content_digest", "find_files", "find_format", "iter_spectra", "read_spectra"]
@@ -46,13 +48,21 @@ _SUFFIXES: Final = (".fits", ".fits.gz", ".fit", ".fits.fz")
 _SPECTRUM_NAMES: Final = ("coadd-", "spectra-", "cframe-", "spec-", "spPlate-", "spField-")
 
 
-def read_spectra(path: str | Path, rows: slice | None = None, *, masks: bool = True) -> Spectra:
+def read_spectra(
+    path: str | Path,
+    rows: slice | None = None,
+    *,
+    masks: bool = True,
+    format: str = "",  # noqa: A002 -- as in astropy
+) -> Spectra:
     """Read spectra, whatever the survey; the format is found from the content.
 
     Args:
         path: a FITS file, plain or gzipped.
         rows: which rows (step 1); all by default.
         masks: read the surveys' pixel masks too; only showing spectra needs them.
+        format: ``"specutils:NAME"`` reads with that loader of specutils, ``"specutils"`` with the
+            one it finds.
 
     Returns:
         The spectra as observed, native float32, NaN and negative ivar cleaned and flagged.
@@ -61,6 +71,13 @@ def read_spectra(path: str | Path, rows: slice | None = None, *, masks: bool = T
         DataFormatError: not FITS, truncated, of no known format, or not what its format
             promises; the message names file, HDU and remedy.
     """
+    if format:
+        parts = read_with_specutils(path, format)
+        if len(parts) > 1:
+            raise DataFormatError(
+                f"{path}: spectra on {len(parts)} wavelength grids; read them with iter_spectra"
+            )
+        return parts[0][rows or slice(None)]
     with open_fits(path) as fits:
         found, identity = _identify(fits)
         start, stop, _ = (rows or slice(None)).indices(len(identity.keys))
@@ -69,9 +86,15 @@ def read_spectra(path: str | Path, rows: slice | None = None, *, masks: bool = T
 
 
 def iter_spectra(
-    path: str | Path, block_rows: int = _BLOCK_ROWS, *, masks: bool = True
+    path: str | Path,
+    block_rows: int = _BLOCK_ROWS,
+    *,
+    masks: bool = True,
+    format: str = "",  # noqa: A002 -- as in astropy
 ) -> Iterator[Spectra]:
     """Read a file in blocks of rows, so that memory does not grow with its length.
+
+    With a `format` of specutils (`read_spectra`) it is read whole, a block per wavelength grid.
 
     Yields:
         Consecutive blocks; duplicates are flagged across the whole file.
@@ -79,6 +102,9 @@ def iter_spectra(
     Raises:
         DataFormatError: as `read_spectra`.
     """
+    if format:
+        yield from read_with_specutils(path, format)
+        return
     with open_fits(path) as fits:
         found, identity = _identify(fits)
         for start in range(0, len(identity.keys), block_rows):
@@ -106,12 +132,12 @@ def find_format(fits: FitsFile) -> Format:
     )
 
 
-def find_files(paths: Iterable[str | Path]) -> list[Path]:
+def find_files(paths: Iterable[str | Path], *, every: bool = False) -> list[Path]:
     """Expand folders into the spectrum files below them, sorted; files stay as given.
 
     In a folder, FITS files that hold no spectra (redrock results, catalogues) are left out, and
     those that must not be classified (DESI frames), with a warning; damaged ones stay in, to be
-    complained about when read.
+    complained about when read. ``every`` takes all FITS files there: specutils reads them.
 
     Raises:
         DataFormatError: a path does not exist, or a folder holds no spectra.
@@ -121,7 +147,7 @@ def find_files(paths: Iterable[str | Path]) -> list[Path]:
         if path.is_dir():
             below = _fits_below(path)
             left_out: list[str] = []
-            spectra = [p for p in below if _may_hold_spectra(p, left_out)]
+            spectra = [p for p in below if every or _may_hold_spectra(p, left_out)]
             if not spectra:
                 raise DataFormatError(
                     f"{path}: no spectra in this folder or below ({len(below)} FITS files)"
@@ -194,15 +220,18 @@ def _damage_explained(fits: FitsFile) -> Iterator[None]:
 _LEFT_OUT: Final = ("RESOLUTION", "MASK")
 
 
-def content_digest(path: str | Path) -> str:
+def content_digest(path: str | Path, format: str = "") -> str:  # noqa: A002 -- as in astropy
     """Return the SHA-256, in hex, of all headers and of the data spectra are made from.
 
-    Gzipped or not, the same content has the same digest.
+    Gzipped or not, the same content has the same digest. With a `format` of specutils it is of the
+    format and of all bytes.
 
     Raises:
         DataFormatError: missing, not FITS, truncated or damaged.
     """
     digest = sha256()
+    if format:
+        return sha256(f"{format} {checksum(path)}".encode()).hexdigest()
     with open_fits(path) as fits:
         for hdu in fits.hdus:
             digest.update(hdu.cards)

@@ -13,15 +13,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow.parquet as pq
 
+from quasarloop.arrays import MEMORY
 from quasarloop.artefacts import check_folder, locked_folder, versions, write_atomically
 from quasarloop.columns import STORED
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.quality import count_flags, prepare
-from quasarloop.read import content_digest, iter_spectra
+from quasarloop.read import Sources, content_digest, is_path, iter_spectra, list_sources
 from quasarloop.spectra import Flag, Spectra
 from quasarloop.store.files import (
     FLUX_COLUMNS,
@@ -85,21 +87,23 @@ class IngestSummary:
 
 
 def ingest(
-    files: Iterable[str | Path],
+    files: Sources,
     store_dir: str | Path,
     grid: WaveGrid = LOG_GRID,
     *,
     mend_outliers: bool = True,
+    format: str = "",  # noqa: A002 -- as in astropy
     engine: Engine | None = None,
     on_file: Callable[[str, IngestReport | str], None] | None = None,
 ) -> IngestSummary:
     """Bring files into a store; those already there are skipped, a bad one stops nothing.
 
     Args:
-        files: spectra of any known format.
+        files: spectra of any known format; or in memory (`read.spectra_from_memory`).
         store_dir: the store; made if absent.
         grid: the bins of the whole store.
         mend_outliers: give impossible pixels ivar 0 (`quality.prepare`), in the whole store.
+        format: of the files, where they are read by specutils (`read.read_spectra`).
         engine: where to work; this process by default.
         on_file: called with each path and its report (or what is wrong), as they come.
 
@@ -111,10 +115,15 @@ def ingest(
         DataFormatError: its outliers were treated in the other way.
         OutputError: the store cannot be written.
     """
+    given = list_sources(files)
+    held = {f"{MEMORY}:{_digest(s)[:_NAME_LENGTH]}": s for s in given if isinstance(s, Spectra)}
+    if len(held) < sum(not is_path(thing) for thing in given):
+        raise DataFormatError("ingest takes files and spectra as observed, each once")
+    paths = [str(path) for path in given if is_path(path)]
     store = create_store(store_dir, grid, mend_outliers=mend_outliers)
     report = on_file or (lambda path, outcome: None)
     index = Index.read(store.path / INDEX_NAME)
-    keys = {path: file_key(path) for path in map(str, files)}
+    keys = {path: format + file_key(path) for path in paths} | {name: f"{name}||" for name in held}
     outcomes: dict[str, IngestReport | str] = {}
     for path, key in keys.items():
         known = index.reports.get(key)
@@ -140,27 +149,35 @@ def ingest(
                     shard_path(store.path, former).unlink(missing_ok=True)
             report(path, outcome)
 
-        done = run_tasks(_ingest_task, todo, engine=engine, shared=store, on_result=keep)
+        for name in [name for name in todo if name in held]:
+            keep(name, _write_shard(name, _digest(held[name]), [held[name]], store))
+        todo = [path for path in todo if path not in held]
+        shared = (store, format)
+        done = run_tasks(_ingest_task, todo, engine=engine, shared=shared, on_result=keep)
     found = {path: outcomes[path] for path in keys if path in outcomes}
     failures = {path: text for path, text in found.items() if isinstance(text, str)}
     reports = tuple(entry for entry in found.values() if isinstance(entry, IngestReport))
     return IngestSummary(reports, failures | done.failures)
 
 
-def ingest_file(path: str | Path, store: Store) -> IngestReport:
+def ingest_file(path: str | Path, store: Store, format: str = "") -> IngestReport:  # noqa: A002
     """Make the shard of one file, unless it is there; memory does not grow with its rows.
 
     Raises:
         DataFormatError: the file is not readable as spectra.
         OutputError: the shard cannot be written.
     """
-    digest = content_digest(path)
+    digest = content_digest(path, format)
+    return _write_shard(str(path), digest, _blocks(path, format), store)
+
+
+def _write_shard(path: str, digest: str, blocks: Iterable[Spectra], store: Store) -> IngestReport:
     name = _shard_name(digest, store)
     target = shard_path(store.path, name)
     if target.exists():
         flags = read_shard(target, with_flux=False, by_index=False).flags
-        return IngestReport(str(path), name, len(flags), count_flags(flags), skipped=True)
-    source = {"path": str(path), "content_sha256": digest}
+        return IngestReport(path, name, len(flags), count_flags(flags), skipped=True)
+    source = {"path": path, "content_sha256": digest}
     schema = schema_of(store.grid, {"source": source, "versions": versions()})
     counts: Counter[str] = Counter()
     n_rows = 0
@@ -169,30 +186,41 @@ def ingest_file(path: str | Path, store: Store) -> IngestReport:
         write_atomically(target) as temporary,
         pq.ParquetWriter(temporary, schema, **_PARQUET_OPTIONS) as writer,
     ):
-        for block in _blocks(path):
+        for block in blocks:
             rebinned = prepare(block, store.grid, mend_outliers=store.mend_outliers)
             writer.write_table(table_from_spectra(rebinned, schema))
             counts.update(count_flags(rebinned.flags))
             n_rows += len(rebinned)
-    return IngestReport(str(path), name, n_rows, dict(counts))
+    return IngestReport(path, name, n_rows, dict(counts))
 
 
-def _blocks(path: str | Path) -> Iterator[Spectra]:
+def _blocks(path: str | Path, file_format: str) -> Iterator[Spectra]:
     try:
-        yield from iter_spectra(path, _BLOCK_ROWS, masks=False)
+        yield from iter_spectra(path, _BLOCK_ROWS, masks=False, format=file_format)
     except OSError as exc:  # of this file, not of the shard that is being written
         raise DataFormatError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
 
 
-def _ingest_task(path: str, store: Store) -> IngestReport | str | OutputError:
+def _ingest_task(path: str, shared: tuple[Store, str]) -> IngestReport | str | OutputError:
     # A bad file is bad however often it is tried: it comes back as its message. A store that cannot
     # be written is no fault of the file: the run ends, or spectra would be missing from the store.
     try:
-        return ingest_file(path, store)
+        return ingest_file(path, *shared)
     except DataFormatError as exc:
         return str(exc)
     except OutputError as exc:
         return exc
+
+
+def _digest(spectra: Spectra) -> str:
+    """Return the SHA-256 of all that spectra in memory hold."""
+    digest = sha256(spectra.source.encode())
+    pixels = [part for arm in spectra.arms for part in (arm.wave_aa, arm.flux, arm.ivar)]
+    for array in (*pixels, spectra.flags, spectra.row, *spectra.keys.columns().values()):
+        digest.update(
+            f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        )
+    return digest.hexdigest()
 
 
 def _shard_name(digest: str, store: Store) -> str:
