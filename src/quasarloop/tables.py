@@ -23,7 +23,7 @@ from quasarloop.artefacts import check_output, open_input, write_atomically
 from quasarloop.columns import Block, Column, integer_ids
 from quasarloop.errors import DataFormatError, OutputError, check_regular, reading
 
-__all__ = ["new_fits", "open_writer", "read_record", "read_table", "write_table"]
+__all__ = ["mended_csv", "new_fits", "open_writer", "read_record", "read_table", "write_table"]
 
 CATALOGUE_HDU: Final = "QSO_CAT"
 # A file name longer than this is cut from the left in FITS, whose strings have a fixed width.
@@ -268,7 +268,7 @@ def _read_columns(file: Path, *, as_text: bool) -> Block:
         table = _ecsv_table(file)
         return {name: np.asarray(table[name]) for name in table.colnames}
     if as_text:
-        return _from_polars(pl.read_csv(file, infer_schema=False))
+        return _from_polars(pl.read_csv(mended_csv(file.read_bytes()), infer_schema=False))
     # One spoilt cell would change the type of all identifiers: they stay text where there is one.
     names = pl.read_csv(file, comment_prefix="#", n_rows=0).columns
     as_words = {name: pl.String for name in names if _is_identifier(name)}
@@ -277,6 +277,35 @@ def _read_columns(file: Path, *, as_text: bool) -> Block:
     )
     numbers = frame.select(pl.col(list(as_words)).cast(pl.Int64, strict=False))
     return _from_polars(frame.with_columns(n for n in numbers if n.null_count() == 0))
+
+
+# How prospect writes a comma inside a field, without quotes around the field.
+_PROSPECT_COMMA: Final = b'","'
+
+
+def mended_csv(raw: bytes) -> bytes:
+    r"""Return CSV in which fields that prospect wrote as ``one","two`` are quoted as a whole.
+
+    Lines with any other quote, and files whose header has quotes, are returned as they are.
+
+    Source: docs/reference/labels.md, "Prospect CSV".
+
+    >>> mended_csv(b'ID,COMMENT\n1,broad","blue')
+    b'ID,COMMENT\n1,"broad,blue"'
+    """
+    header, newline, rest = raw.partition(b"\n")
+    if b'"' in header or _PROSPECT_COMMA not in rest:
+        return raw
+    return header + newline + b"\n".join(map(_mended_line, rest.split(b"\n")))
+
+
+def _mended_line(line: bytes) -> bytes:
+    if _PROSPECT_COMMA not in line or b'"' in line.replace(_PROSPECT_COMMA, b""):
+        return line
+    body = line.removesuffix(b"\r")
+    fields = body.replace(_PROSPECT_COMMA, b"\0").split(b",")
+    quoted = (b'"%b"' % f.replace(b"\0", b",") if b"\0" in f else f for f in fields)
+    return b",".join(quoted) + line[len(body) :]
 
 
 def read_record(path: str | Path) -> dict[str, Any]:

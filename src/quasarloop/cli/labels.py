@@ -32,11 +32,13 @@ _LABELS = "sqlite:///labels.db"
 def import_(
     paths: Annotated[
         list[Path],
-        typer.Argument(help="prospect's VI CSV files, or a merged table (CSV, FITS, Parquet)."),
+        typer.Argument(
+            help="prospect's VI CSV files, merged tables, or any truth table (CSV, FITS, Parquet)."
+        ),
     ],
     db: Db = _LABELS,
     merger: Annotated[
-        str, typer.Option(help="Name given to the merger of a merged table.")
+        str, typer.Option(help="Name given to the merger where a table names no inspector.")
     ] = "imported",
 ) -> None:
     """Bring in another tool's inspections or a merged truth table; twice changes nothing.

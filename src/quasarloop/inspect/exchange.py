@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from quasarloop.artefacts import check_folder, check_output
-from quasarloop.errors import InspectionError, check_regular
+from quasarloop.errors import InspectionError, check_regular, reading
 from quasarloop.inspect.database import now, setting
 from quasarloop.inspect.ledger import (
     Save,
@@ -21,14 +21,22 @@ from quasarloop.inspect.ledger import (
 from quasarloop.inspect.people import person_named
 from quasarloop.inspect.results import final_labels, inspections, results
 from quasarloop.inspect.tables import Assignment, Decision, Item, Label
-from quasarloop.labels.merge import Merged, read_merged, to_truth, write_merged
+from quasarloop.labels.merge import (
+    MERGED_COLUMNS,
+    Merged,
+    from_truth,
+    read_merged,
+    to_truth,
+    write_merged,
+)
 from quasarloop.labels.prospect_csv import (
     Inspection,
     file_name,
     read_inspections,
     write_inspections,
 )
-from quasarloop.read import write_truth
+from quasarloop.read import read_truth, write_truth
+from quasarloop.tables import read_table
 from quasarloop.truth import TruthTable
 
 __all__ = [
@@ -110,19 +118,24 @@ def import_merged(session: Session, merged: Mapping[int, Merged], merger: str) -
 
 
 def import_file(session: Session, path: str | Path, merger: str) -> Imported:
-    """Import a file of either kind, distinguished by its columns.
+    """Import a file of any kind of labels, distinguished by its columns.
 
     Args:
         session: to write with.
-        path: prospect's VI CSV, or a merged table.
-        merger: the name given to the merger of a merged table.
+        path: prospect's VI CSV, a merged table, or any truth table that `read_truth` reads, such
+            as published inspections without an inspector's name.
+        merger: the name given to the merger of labels that name no inspector.
 
     Raises:
-        InspectionError: neither, or rows with impossible values.
+        InspectionError: rows with impossible values.
+        TruthError: labels of no known kind, or that nobody has inspected.
     """
     if _is_prospect(Path(path)):
         return import_inspections(session, read_inspections(path))
-    return import_merged(session, read_merged(path), merger)
+    with reading(path, "labels", "give CSV, FITS or Parquet", InspectionError):
+        merged = set(MERGED_COLUMNS[:4]) <= set(read_table(path, as_text=True))
+    final = read_merged(path) if merged else from_truth(read_truth(path))
+    return import_merged(session, final, merger)
 
 
 def export_final(

@@ -3,6 +3,7 @@
 Source: docs/reference/labels.md, "Merging". IS_BAL of the table is ours: 1 yes, 0 no, -1 unknown.
 """
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -26,12 +27,15 @@ __all__ = [
     "check_decision",
     "conflicts",
     "from_decision",
+    "from_truth",
     "merge_verdicts",
     "read_merged",
     "to_truth",
     "write_merged",
     "z_range",
 ]
+
+logger = logging.getLogger(__name__)
 
 # Verdicts conflict from these differences on, or where classes differ.
 MAX_QUALITY_RANGE: Final = 2
@@ -158,7 +162,7 @@ _SCHEMA: Final = {
 }
 MERGED_COLUMNS: Final = tuple(_SCHEMA)
 _REQUIRED: Final = MERGED_COLUMNS[:4]
-_BAL_CODE: Final = {True: 1, False: 0, None: -1}
+_BAL_CODE: Final[Mapping[bool | None, int]] = {True: 1, False: 0, None: -1}
 
 
 def write_merged(merged: Mapping[int, Merged], path: str | Path) -> None:
@@ -209,6 +213,23 @@ def to_truth(merged: Mapping[int, Merged], source: str) -> TruthTable:
         bal=np.array([_BAL_CODE[label.is_bal] for label in labels], dtype=np.int8),
         source=source,
     )
+
+
+def from_truth(truth: TruthTable) -> dict[int, Merged]:
+    """Return final labels of a truth table; rows without class or redshift are left out."""
+    known = (truth.spectype != SpecType.UNKNOWN) & np.isfinite(truth.z)
+    if not known.all():
+        n = len(truth) - np.count_nonzero(known)
+        logger.warning("%d of %d labels have no class or no redshift: left out", n, len(truth))
+    code = {value: bal for bal, value in _BAL_CODE.items()}
+    rows = truth[known]
+    values = zip(rows.target_id, rows.spectype, rows.z, rows.quality, rows.bal, strict=True)
+    return {
+        int(target): Merged(
+            spectype=SpecType(int(kind)), z=float(z), quality=float(quality), is_bal=code[int(bal)]
+        )
+        for target, kind, z, quality, bal in values
+    }
 
 
 def _frame(merged: Mapping[int, Merged]) -> pl.DataFrame:

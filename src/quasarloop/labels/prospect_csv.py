@@ -4,6 +4,7 @@ Source: docs/reference/labels.md, "Prospect CSV".
 """
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from typing import Any, Final
 
 from quasarloop.artefacts import write_atomically
 from quasarloop.columns import integer_id
-from quasarloop.errors import InspectionError, reading
+from quasarloop.errors import InspectionError, check_regular, reading
 from quasarloop.labels.verdict import MAX_COMMENT, Verdict, clean
+from quasarloop.tables import mended_csv
 from quasarloop.truth import SpecType
 
 __all__ = ["COLUMNS", "Inspection", "file_name", "read_inspections", "write_inspections"]
@@ -80,11 +82,9 @@ def read_inspections(path: str | Path) -> list[Inspection]:
     """
     file = Path(path)
     remedy = "give a file of prospect's"
-    with (
-        reading(file, "CSV", remedy, InspectionError),
-        file.open(encoding="utf-8-sig", newline="") as stream,
-    ):
-        reader = csv.DictReader(stream)
+    with reading(file, "CSV", remedy, InspectionError):
+        text = mended_csv(check_regular(file).read_bytes()).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
         rows = [(reader.line_num, row) for row in reader]
         names = reader.fieldnames or []
     missing = [name for name in _REQUIRED if name not in names]
