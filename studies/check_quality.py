@@ -25,7 +25,7 @@ from quasarloop.columns import Block
 from quasarloop.grid import LOG_GRID
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import default_weights_path, read_weights
-from quasarloop.outliers import sharp_rises
+from quasarloop.outliers import noise_ratios, sharp_rises
 from quasarloop.quality import prepare
 from quasarloop.read import find_files, read_spectra
 from quasarloop.simulate.faults import FaultRates
@@ -114,19 +114,20 @@ def _simulate(folder: Path, rates: FaultRates, n: int, seed: int) -> list[Path]:
 def _print_mended(sets: Mapping[str, list[Path]], predictor: Predictor) -> None:
     """Print how far sound pixels are from outliers, and what mending changes."""
     print("\n| set | spectra | pixels with data | sharpest rise, σ "
-          "| largest ivar over that of its surroundings | mended spectra "
-          "| largest change of a confidence |\n|---|" + "---:|" * 6)  # fmt: skip
+          "| largest ivar over that of its surroundings | largest noise over that of ivar "
+          "| mended spectra | largest change of a confidence |\n|---|" + "---:|" * 7)  # fmt: skip
     for name, files in sets.items():
         spectra = [read_spectra(path) for path in files]
         arms = [arm for part in spectra for arm in part.arms]
         rows = [row for arm in arms for row in zip(arm.flux, arm.ivar, strict=True)]
         found = [_extremes(flux, ivar) for flux, ivar in rows if np.any(ivar > 0)]
         n_pixels, rise, weight = np.array(found).T
+        noise = max(float(np.nanmax(noise_ratios(arm), initial=0)) for arm in arms)
         mended, kept = (_classified(spectra, predictor, mend) for mend in (True, False))
         n_mended = np.count_nonzero(mended["FLAGS"] & Flag.OUTLIER_PIXELS)
         change = np.nanmax(_change(mended, kept))
         cells = (len(mended["FLAGS"]), f"{n_pixels.sum():.0f}", f"{rise.max():.1f}")
-        cells = (name, *cells, f"{weight.max():.1f}", n_mended, f"{change:.3g}")
+        cells = (name, *cells, f"{weight.max():.1f}", f"{noise:.1f}", n_mended, f"{change:.3g}")
         print("| " + " | ".join(map(str, cells)) + " |")
 
 

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import erf
 
-from quasarloop.outliers import MOST_PIXELS, find_outliers
+from quasarloop.outliers import (
+    FEWEST_EQUAL,
+    LARGEST_NOISE,
+    MOST_PIXELS,
+    are_too_noisy,
+    find_outliers,
+    noise_ratios,
+)
 from quasarloop.read import find_files, read_spectra
 from quasarloop.spectra import Arm
 
@@ -68,6 +75,25 @@ class TestFound:
         assert np.argwhere(outliers).tolist() == [[1, 3], [1, 800], [1, 801]]
         assert not broken.any()
 
+    @pytest.mark.parametrize("n", [FEWEST_EQUAL, 10, 40])
+    @pytest.mark.parametrize("first", [0, 700, len(WAVE) - 40])
+    def test_values_filled_in(self, n, first):
+        flux = noise(2)
+        flux[1, first : first + n] = 1.05  # an ordinary value
+        flux[0, [3, 9, 700, 1500]] = 1.05  # equal, but no neighbours
+        flux[0, first : first + FEWEST_EQUAL - 1] = 1.02
+        outliers, broken = find_outliers(arm(flux))
+        assert not outliers[0].any()
+        assert np.flatnonzero(outliers[1]).tolist() == list(range(first, first + n))
+        assert not broken.any()
+
+    def test_many_values_filled_in_are_a_failure(self):
+        flux = noise()
+        flux[0, 300:407] = -1  # 107 of 2000
+        outliers, broken = find_outliers(arm(flux))
+        assert broken.tolist() == [True]
+        assert not outliers.any()
+
     def test_too_many_are_a_failure_and_not_mended(self):
         flux = noise(2)
         many = int(MOST_PIXELS * len(WAVE)) + 1
@@ -78,9 +104,61 @@ class TestFound:
         assert outliers.sum(axis=1).tolist() == [0, many - 1]
 
 
+class TestNoise:
+    def test_of_ivar_is_one(self):
+        ratios = noise_ratios(arm(noise(50)))
+        assert ratios.shape == (50, 8)
+        assert np.median(ratios) == pytest.approx(1, abs=0.03)
+        assert not are_too_noisy([arm(noise(50))]).any()
+
+    @pytest.mark.parametrize("scatter", [0.6, 3.0, 1e3, 1e20])
+    def test_a_part_that_scatters_more_than_ivar_allows(self, scatter):
+        rng = np.random.default_rng(1)
+        flux = noise(3)
+        flux[0, 700:1400] += rng.normal(0, scatter, 700)
+        flux[1, 700:1400] += 5 * np.sin(np.arange(700) / 8)  # light, not noise
+        assert are_too_noisy([arm(flux)]).tolist() == [True, False, False]
+        sound = arm(noise(3, seed=1))
+        noisy = arm(rng.normal(0, scatter, (3, len(WAVE))))
+        assert are_too_noisy([sound, noisy, sound]).all()
+
+    @pytest.mark.parametrize("wrong", [1e-4, 0.02, 30.0, 1e6])
+    def test_ivar_wrong_by_one_factor_everywhere(self, wrong):
+        flux = noise(2)
+        flux[1, 300:900] += np.random.default_rng(1).normal(0, 0.8, 600)
+        found = are_too_noisy([arm(flux, np.full(flux.shape, 100 * wrong))])
+        # With ivar a fiftieth of what it is, eight times the noise is not above three deviations.
+        assert found.tolist() == [False, wrong > 0.1]
+
+    def test_windows_without_enough_data_are_not_judged(self):
+        flux, ivar = noise(), np.full(len(WAVE), 100.0)
+        flux[0, 250:500] = 1e6 * np.random.default_rng(1).normal(size=250)
+        ivar[250:500:4] = 0  # every group of five has one
+        assert np.isnan(noise_ratios(arm(flux, ivar))[0, 1])
+        assert not are_too_noisy([arm(flux, ivar)]).any()
+        assert noise_ratios(arm(flux[:, :200], wave=WAVE[:200])).shape == (1, 0)
+
+
 class TestLeftAlone:
     def test_noise(self):
         assert not find_outliers(arm(noise(200, seed=3)))[0].any()
+
+    @given(fwhm=st.floats(2, 5), height=st.floats(1, 1e5), n=st.integers(1, 25), seed=st.integers())
+    def test_nebulae_of_many_strong_lines(self, fwhm, height, n, seed):
+        rng = np.random.default_rng(abs(seed))
+        lines = sum(
+            line(place, fwhm, height * rng.uniform() ** 3)
+            for place in np.linspace(20, len(WAVE) - 20, n) + rng.uniform(-3, 3, n)
+        )
+        flux = noise(seed=abs(seed)) + lines
+        nebula = arm(flux, 1 / (0.01 + 0.001 * flux.clip(0)))
+        assert not find_outliers(nebula)[0].any()
+        assert not are_too_noisy([nebula]).any()
+
+    def test_an_arm_of_one_value_which_has_its_own_flag(self):
+        outliers, broken = find_outliers(arm(np.zeros(len(WAVE))))
+        assert not outliers.any()
+        assert not broken.any()
 
     @given(
         place=st.floats(800, 801),
@@ -112,12 +190,16 @@ class TestLeftAlone:
         assert not empty[1].any()
 
     def test_every_real_spectrum(self, shared_data):
-        n = 0
+        n, largest = 0, 0.0
         folders = [folder for folder in shared_data.iterdir() if (folder / "truth.csv").exists()]
         for path in [*find_files(folders), shared_data / "quasarnp_fixture" / "test_coadd.fits"]:
-            for real in read_spectra(path).arms:
+            arms = read_spectra(path).arms
+            assert not are_too_noisy(arms).any(), path
+            largest = max([largest, *(noise_ratios(a).max(initial=0) for a in arms)])
+            for real in arms:
                 outliers, broken = find_outliers(real)
                 assert not outliers.any(), path
                 assert not broken.any(), path
                 n += np.count_nonzero(real.ivar > 0)
         assert n > 1.9e6
+        assert 1 < largest < LARGEST_NOISE / 1.9

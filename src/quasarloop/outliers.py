@@ -3,23 +3,28 @@
 A spectrograph spreads light over its resolution, at least two pixels. So a narrow emission line,
 however strong, rises over several pixels; what rises from the noise to its full height from one
 pixel to the next is no light. Bins are too wide for this test (an unresolved line fills one bin),
-so it is made on the pixels, before rebinning.
+so it is made on the pixels, before rebinning. For the same reason what a smooth curve through five
+pixels leaves is noise, but in the few pixels of narrow lines.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from quasarloop.constants import MAD_TO_SIGMA
+from quasarloop.constants import MAD_TO_SIGMA, median_where
 from quasarloop.spectra import Arm
 
 __all__ = [
     "FEWEST_SIGMA",
     "LARGEST_IVAR",
+    "LARGEST_NOISE",
     "MOST_PIXELS",
+    "are_too_noisy",
     "find_outliers",
+    "noise_ratios",
     "sharp_rises",
 ]
 
@@ -33,6 +38,12 @@ FEWEST_SIGMA: Final = 20.0
 # Inverse variance over the median of its surroundings. In the same spectra the largest are 10.7
 # and 109. Our choice: half as much again.
 LARGEST_IVAR: Final = 160.0
+# Neighbouring pixels of equal flux: a value was filled in. In the same spectra at most 2 are equal.
+# Our choice.
+FEWEST_EQUAL: Final = 4
+# Scatter from pixel to pixel over that of ivar (`noise_ratios`). In the same spectra the largest are
+# 2.0 and 2.7. Our choice: half as much again.
+LARGEST_NOISE: Final = 4.0
 # Of one arm's pixels; with more, processing failed and nothing is mended. Our choice.
 MOST_PIXELS: Final = 0.02
 
@@ -48,6 +59,10 @@ _WINDOW: Final = 51
 # Coarser pixels may hold a line in one of them: those of files that are rebinned already.
 # 150 km/s; DESI's and SDSS's have 70. Our choice.
 _COARSEST: Final = 5e-4
+# Noise is measured in windows of so many groups of five pixels, where half of them hold data.
+_GROUPS: Final = 50
+# The fourth difference, which cancels any cubic curve through five pixels.
+_FOURTH: Final = np.array([1, -4, 6, -4, 1], dtype=np.float32)
 # A pixel of less weight than this times the mean does no harm; in the same spectra at most 16.
 _HARMLESS: Final = 20.0
 
@@ -56,8 +71,8 @@ def find_outliers(arm: Arm) -> tuple[Bools, Bools]:
     """Find the pixels of an arm that are impossible beside their neighbours and their noise.
 
     Either the flux rises (or falls) by `FEWEST_SIGMA` from one pixel to the next, from the level of
-    its surroundings to the full height of what follows; or ivar is `LARGEST_IVAR` times that of
-    its surroundings.
+    its surroundings to the full height of what follows; or `FEWEST_EQUAL` neighbours have the same
+    flux, but not the whole arm; or ivar is `LARGEST_IVAR` times that of its surroundings.
 
     Args:
         arm: clean pixels (`spectra.clean_pixels`).
@@ -70,10 +85,12 @@ def find_outliers(arm: Arm) -> tuple[Bools, Bools]:
     broken = np.zeros(len(arm.flux), dtype=bool)
     if arm.flux.shape[1] < _WINDOW:
         return outliers, broken
+    for row in np.flatnonzero(_has_equals(arm.flux, arm.ivar)):
+        outliers[row] = _filled(arm.flux[row], arm.ivar[row])
     with np.errstate(over="ignore", invalid="ignore"):
         for row in np.flatnonzero(_has_too_much_weight(arm.ivar)):
-            outliers[row] = _of_ivar(arm.ivar[row])
-        if np.median(np.diff(np.log(arm.wave_aa))) <= _COARSEST:
+            outliers[row] |= _of_ivar(arm.ivar[row])
+        if _is_fine(arm):
             for row in np.flatnonzero(_has_a_rise(arm.flux, arm.ivar)):
                 outliers[row] |= _of_flux(arm.flux[row], np.where(outliers[row], 0, arm.ivar[row]))
     rows = np.flatnonzero(outliers.any(axis=1))
@@ -81,6 +98,68 @@ def find_outliers(arm: Arm) -> tuple[Bools, Bools]:
     broken[rows] = np.count_nonzero(outliers[rows], axis=1) > allowed
     outliers[broken] = False
     return outliers, broken
+
+
+def are_too_noisy(arms: Sequence[Arm]) -> Bools:
+    """Return (n,) rows a part of which scatters `LARGEST_NOISE` times as much as ivar allows.
+
+    Where ivar is wrong by the same factor everywhere, the quietest quarter of a spectrum has it,
+    too, and the rest has to exceed that.
+    """
+    ratios = np.concatenate([noise_ratios(arm) for arm in arms], axis=1)
+    noisy = np.zeros(len(ratios), dtype=bool)
+    for row in np.flatnonzero(np.any(ratios > LARGEST_NOISE, axis=1)):
+        found = ratios[row]
+        quiet = np.nanquantile(found, 0.25)
+        noisy[row] = np.nanmax(found) > LARGEST_NOISE * max(quiet, 1.0)
+    return noisy
+
+
+def noise_ratios(arm: Arm) -> NDArray[np.float32]:
+    """Measure the scatter of neighbouring pixels in units of what their ivar expects.
+
+    Args:
+        arm: clean pixels.
+
+    Returns:
+        (n, n_windows) robust ratios along the arm, NaN with too little data; no windows where
+        pixels are coarse.
+    """
+    n, n_pix = arm.flux.shape
+    n_windows = n_pix // (_GROUPS * len(_FOURTH)) if _is_fine(arm) else 0
+    if n_windows == 0:
+        return np.empty((n, 0), dtype=np.float32)
+    pixels = slice(n_windows * _GROUPS * len(_FOURTH))
+    flux, ivar = (a[:, pixels].reshape(-1, len(_FOURTH)) for a in (arm.flux, arm.ivar))
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        variance = (1 / ivar) @ np.square(_FOURTH)  # infinite where a pixel is masked
+        size = np.abs(flux @ _FOURTH) / np.sqrt(variance)
+    usable = (np.isfinite(variance) & ~np.isnan(size)).reshape(-1, _GROUPS)
+    ratio = np.float32(MAD_TO_SIGMA) * median_where(size.reshape(-1, _GROUPS), usable)
+    ratio[2 * np.count_nonzero(usable, axis=1) < _GROUPS] = np.nan
+    return ratio.reshape(n, n_windows)
+
+
+def _is_fine(arm: Arm) -> bool:
+    return len(arm.wave_aa) > 1 and bool(np.median(np.diff(np.log(arm.wave_aa))) <= _COARSEST)
+
+
+def _has_equals(flux: Floats, ivar: Floats) -> Bools:
+    """Quick look at all rows: `FEWEST_EQUAL` equal values anywhere, in pixels with data or not."""
+    equal = flux[:, 1:] == flux[:, :-1]
+    equal &= ivar[:, 1:] > 0
+    return np.asarray(np.count_nonzero(equal, axis=1) >= FEWEST_EQUAL - 1)
+
+
+def _filled(flux: Floats, ivar: Floats) -> Bools:
+    """Mark runs of equal values of one row."""
+    data = ivar > 0
+    run = (flux[1:] == flux[:-1]) & data[1:] & data[:-1]
+    ends = np.flatnonzero(np.diff(run, prepend=False, append=False))  # of runs: first, after last
+    marked = np.zeros(len(flux), dtype=bool)
+    for first, after in zip(ends[::2], ends[1::2], strict=True):
+        marked[first : after + 1] = after - first + 1 >= FEWEST_EQUAL
+    return marked & bool(np.ptp(flux[data]))  # an arm of one value has its own flag
 
 
 def _has_too_much_weight(ivar: Floats) -> Bools:

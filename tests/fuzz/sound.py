@@ -228,7 +228,8 @@ def place(sound: Path, folder: Path, target: Target, rng: np.random.Generator) -
     for entry in sorted(sound.iterdir()):
         if not (entry.name in wanted or (needs_sky and entry.name == "sky")):
             continue
-        copy = shutil.copyfile if entry.name in ("labels.db", "campaign") else os.link
+        changes = entry.name in ("labels.db", "campaign", "store")
+        copy = shutil.copyfile if changes else os.link
         if entry.is_dir():
             shutil.copytree(entry, folder / entry.name, copy_function=copy)
         else:

@@ -47,7 +47,8 @@ __all__ = [
     "table_from_spectra",
 ]
 
-# Raised whenever flags, normalising or columns change: shards of another number are made anew.
+# Raised whenever columns, normalising, or flags of sound spectra change: shards of another number
+# are made anew.
 STORE_FORMAT: Final = 2
 
 FLUX_COLUMNS: Final = ("FLUX", "IVAR")
