@@ -41,8 +41,8 @@ LARGEST_IVAR: Final = 160.0
 # Neighbouring pixels of equal flux: a value was filled in. In the same spectra at most 2 are equal.
 # Our choice.
 FEWEST_EQUAL: Final = 4
-# Scatter from pixel to pixel over that of ivar (`noise_ratios`). In the same spectra the largest are
-# 2.0 and 2.7. Our choice: half as much again.
+# Scatter from pixel to pixel over that of ivar (`noise_ratios`). In the same spectra the largest
+# are 2.0 and 2.7. Our choice: half as much again.
 LARGEST_NOISE: Final = 4.0
 # Of one arm's pixels; with more, processing failed and nothing is mended. Our choice.
 MOST_PIXELS: Final = 0.02
