@@ -112,6 +112,93 @@ def write_lamost_table(path, n_pix=400, vacuum=True, **cards):
     return _write([fits.PrimaryHDU(header=header), table_hdu(columns, "COADD")], path)
 
 
+CNAMES = ("WVE_02542313-0021387", "WVE_02542413-0021387", "WVE_02542513-0021387")
+
+
+def fibtable(n_rows, **changes):
+    """The columns of WEAVE's FIBTABLE that matter here."""
+    columns = {
+        "CNAME": np.array(CNAMES[:n_rows]),
+        "TARGRA": np.linspace(43.6, 43.7, n_rows),
+        "TARGDEC": np.full(n_rows, -0.36),
+        "FIBREID": np.arange(101, 101 + n_rows),
+        "TARGUSE": np.array(["T", "S", "T"][:n_rows]),
+        "TARGPROG": np.full(n_rows, "QSO"),
+        "NSPEC": np.arange(1, n_rows + 1),
+    } | changes
+    return {name: values for name, values in columns.items() if values is not None}
+
+
+def write_weave(path, camera="BLUE", n_rows=3, cards=None, **changes):
+    """Write a WEAVE L1 file: counts, ivar, a sensitivity that differs by fibre, FIBTABLE."""
+    low, high = (3660.0, 6060.0) if camera == "BLUE" else (5790.0, 9590.0)
+    n_pix = int((high - low) / 5)
+    flux, sigma = pixels(n_pix, n_rows)
+    sens = 1e-17 * np.linspace(1, 2, n_rows)[:, None] * np.ones(n_pix)
+    wcs = fits.Header({"CRVAL1": low, "CD1_1": 5.0, "CRPIX1": 1.0, "CUNIT1": "Angstrom"})
+    wcs.update(cards or {})
+    images = {"DATA": flux, "IVAR": sigma**-2, "DATA_NOSS": flux, "IVAR_NOSS": sigma}
+    images["SENSFUNC"] = sens.astype("f4")
+    header = fits.Header({"OBID": 987654, "RUN": 1234567, "MJD-OBS": 60234.98})
+    hdus = [fits.PrimaryHDU(header=header)]
+    hdus += [fits.ImageHDU(v, wcs, name=f"{camera}_{n}") for n, v in images.items()]
+    return _write([*hdus, table_hdu(fibtable(n_rows, **changes), "FIBTABLE")], path)
+
+
+def write_weave_l2(path, n_rows=3, **changes):
+    """Write a WEAVE L2 file: both arms of each target in one row."""
+    columns = {"APS_ID": np.arange(101, 101 + n_rows), "CNAME": np.array(CNAMES[:n_rows])}
+    for seed, (arm, low, high) in enumerate((("B", 3660.0, 6060.0), ("R", 5790.0, 9590.0))):
+        wave = np.arange(low, high, 5.0)
+        flux, sigma = pixels(len(wave), n_rows, seed)
+        columns[f"LAMBDA_RR_{arm}"] = np.tile(wave, (n_rows, 1))
+        columns[f"FLUX_RR_{arm}"] = (flux * 1e-17).astype("f8")
+        columns[f"IVAR_RR_{arm}"] = sigma.astype("f8") ** -2 * 1e34
+    kept = {name: v for name, v in (columns | changes).items() if v is not None}
+    hdus = [fits.PrimaryHDU(), table_hdu({"CNAME": columns["CNAME"]}, "CLASS_TABLE")]
+    return _write([*hdus, table_hdu(kept, "CLASS_SPEC")], path)
+
+
+WCS = {"CRVAL1": 5700.0, "CRPIX1": 201.0, "CD1_1": 10.0, "CUNIT1": "Angstrom"}
+TWODF_AIR = 5700.0 + 10.0 * (np.arange(1, 501) - 201.0)
+
+
+def write_gama(path, **cards):
+    """Write a GAMA spectrum: rows of the first image."""
+    flux, sigma = (values[0] for values in pixels(500))
+    image = np.stack([flux, sigma, flux * 100, sigma * 100, flux])
+    header = {"ORIGIN": "GAMA", "SPECID": "G12_Y2_009_044", "CATAID": 170257, "RA": 180.1}
+    header |= {"DEC": -0.5, **WCS, **cards}
+    return _write([fits.PrimaryHDU(image, fits.Header(header))], path)
+
+
+def write_twodf(path, survey="2QZ"):
+    """Write a spectrum of 2QZ, 2SLAQ (HDUs by name) or OzDES (HDUs by number)."""
+    flux, sigma = (values[0] for values in pixels(500))
+    ozdes = survey == "OzDES"
+    header = {"REFERENC": "ozdes DR2"} if ozdes else {"SURVEY": survey, "GAMANAME": "GAMAJ1136"}
+    header |= {"OBJECT": "J113606.3+001155", "RA": 174.0, "DEC": 0.2, **WCS}
+    names = ("", "") if ozdes else ("VARIANCE", "SKY")
+    hdus = [fits.PrimaryHDU(flux, fits.Header(header))]
+    hdus += [fits.ImageHDU(v, name=n) for v, n in zip((sigma**2, flux), names, strict=True)]
+    return _write(hdus, path)
+
+
+def write_sixdf(path, n_observations=1, shift_aa=0.0):
+    """Write a 6dFGS target's file: thumbnails, then V, R and VR of each observation."""
+    hdus = [fits.PrimaryHDU(np.zeros((5, 5), "f4"))]
+    hdus += [fits.ImageHDU(np.zeros((5, 5), "f4")) for _ in range(4)]
+    for number in range(n_observations):
+        flux, sigma = (values[0] for values in pixels(500, seed=number))
+        header = {**WCS, "OBSRA": 33.7, "OBSDEC": -34.8, "Z": 0.03, "Z_HELIO": 0.03, "QUALITY": 4}
+        header |= {"TARGETID": 1234, "SPECID": 900 + number}
+        header["CRVAL1"] += shift_aa * number
+        image = np.stack([flux, sigma**2, flux, TWODF_AIR]).astype("f4")
+        for rows in (3, 3, 4):
+            hdus.append(fits.ImageHDU(image[:rows], fits.Header(header)))
+    return _write(hdus, path)
+
+
 def _write(hdus, path):
     fits.HDUList(hdus).writeto(path, overwrite=True)
     return Path(path)

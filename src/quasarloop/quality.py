@@ -148,7 +148,9 @@ def arm_sn(arms: Iterable[Arm], grid: WaveGrid, n_rows: int) -> NDArray[np.float
             range_aa = (grid.start_aa, grid.end_aa) if whole else _EXCLUSIVE_RANGE_AA[name]
             low, high = np.searchsorted(arm.wave_aa, np.clip(range_aa, grid.start_aa, grid.end_aa))
             pixels = slice(int(low), int(high))
-            sn[:, column] = _median_sn(arm.flux[:, pixels], arm.ivar[:, pixels])
+            new = _median_sn(arm.flux[:, pixels], arm.ivar[:, pixels])
+            # Of surveys with other arms (WEAVE), each covers some of these ranges.
+            sn[:, column] = np.where(np.isnan(new), sn[:, column], new)
     return sn
 
 

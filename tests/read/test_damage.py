@@ -20,6 +20,11 @@ WRITERS = [
     "write_field",
     "write_eso",
     "write_lamost_table",
+    "write_weave",
+    "write_weave_l2",
+    "write_gama",
+    "write_twodf",
+    "write_sixdf",
 ]
 NUMBERS = [-1, 0, 1, 2, 3, 7, 8, 16, 32, -32, -64, 999_999_999_999_999_999]
 

@@ -20,7 +20,10 @@ from quasarloop.read.quasarnet import QUASARNET_DATA
 from quasarloop.read.refused import refusal
 from quasarloop.read.sdss import SDSS_PLATE, SDSS_SPEC
 from quasarloop.read.sdssv import SDSSV_FIELD, SDSSV_SPEC
+from quasarloop.read.sixdf import SIXDF
 from quasarloop.read.specutils_files import read_with_specutils
+from quasarloop.read.twodf import TWODF
+from quasarloop.read.weave import WEAVE_L1, WEAVE_L2
 from quasarloop.spectra import Spectra
 
 __all__ = ["FORMATS", "content_digest", "find_files", "find_format", "iter_spectra", "read_spectra"]
@@ -37,6 +40,10 @@ FORMATS: Final[tuple[Format, ...]] = (
     SDSSV_FIELD,
     LAMOST,
     ESO_SPECTRUM,
+    WEAVE_L1,
+    WEAVE_L2,
+    SIXDF,
+    TWODF,
     QUASARNET_DATA,
     DESI_TABLE,
 )

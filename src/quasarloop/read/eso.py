@@ -20,6 +20,8 @@ from quasarloop.read.formats import (
     Identity,
     angstroms,
     card,
+    card_float,
+    card_integer,
     file_id,
     inverse_variance,
     named_id,
@@ -89,15 +91,14 @@ def _identify(fits: FitsFile) -> Identity:
     named = card(_TARGET_CARDS, hdus)
     target_id = named_id(str(named).strip()) if named is not None else file_id(fits)
     instrument = str(card(("INSTRUME",), hdus) or "").strip().lower()
-    mjd = card(("MJD-OBS",), hdus)
     keys = Keys.make(
         np.array([target_id]),
-        ra_deg=np.array([_number(card(("TRG_RA", "RA"), hdus))]),
-        dec_deg=np.array([_number(card(("TRG_DEC", "DEC"), hdus))]),
+        ra_deg=np.array([card_float(("TRG_RA", "RA"), hdus)]),
+        dec_deg=np.array([card_float(("TRG_DEC", "DEC"), hdus)]),
         survey=np.array(["4most" if instrument == "qmost" else instrument]),
-        tile_id=np.array([_integer(card(("OBID1",), hdus))]),
-        night=np.array([_integer(mjd)]),
-        fiber=np.array([_integer(card(("FIB_ID",), hdus))]),
+        tile_id=np.array([card_integer(("OBID1",), hdus)]),
+        night=np.array([card_integer(("MJD-OBS",), hdus)]),
+        fiber=np.array([card_integer(("FIB_ID",), hdus)]),
     )
     return Identity(keys, np.array([str(named).strip().upper() == "SKY"]))
 
@@ -145,14 +146,6 @@ def _refuse(fits: FitsFile) -> str:
     if str(card(("FLUXCAL",), hdus) or "").strip().upper() == "UNCALIBRATED":
         return "FLUXCAL is UNCALIBRATED: the flux has the throughput in it; give a calibrated one"
     return ""
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, float | int) else np.nan
-
-
-def _integer(value: Any) -> int:
-    return int(value) if isinstance(value, float | int) else -1
 
 
 ESO_SPECTRUM: Final = Format(

@@ -21,7 +21,10 @@ __all__ = [
     "angstroms",
     "assemble",
     "card",
+    "card_float",
+    "card_integer",
     "file_id",
+    "first_of",
     "header_wavelengths",
     "in_air",
     "integer_column",
@@ -201,6 +204,26 @@ def card(names: tuple[str, ...], hdus: tuple[Hdu, ...]) -> Any:
     """Return the first of the named cards that holds anything, HDU by HDU; None without one."""
     found = (hdu.header.get(name) for name in names for hdu in hdus)
     return next((v for v in found if v is not None and str(v).strip()), None)
+
+
+def card_integer(names: tuple[str, ...], hdus: tuple[Hdu, ...]) -> int:
+    """Return the whole number of the first of the named cards; -1 where there is none."""
+    value = card(names, hdus)
+    return int(value) if isinstance(value, float | int) and np.isfinite(value) else -1
+
+
+def card_float(names: tuple[str, ...], hdus: tuple[Hdu, ...]) -> float:
+    """Return the number of the first of the named cards; NaN where there is none."""
+    value = card(names, hdus)
+    return float(value) if isinstance(value, float | int) else np.nan
+
+
+def first_of(
+    table: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[str, ...]]
+) -> dict[str, NDArray[Any]]:
+    """Return for each field the first of its columns that a table has; fields without left out."""
+    found = {field: [n for n in names if n in table] for field, names in wanted.items()}
+    return {field: table[names[0]] for field, names in found.items() if names}
 
 
 def file_id(fits: FitsFile) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from quasarloop.columns import integer_ids
 from quasarloop.errors import DataFormatError
 from quasarloop.read.fits_reader import FitsFile, Hdu
-from quasarloop.read.formats import Format, Identity, sdss_target_id
+from quasarloop.read.formats import Format, Identity, first_of, sdss_target_id
 from quasarloop.read.sdss import (
     OBJECT_HDU,
     PLUGMAP_HDU,
@@ -79,14 +79,11 @@ def _identify(fits: FitsFile, hdu: Hdu, rows: slice | None, n_rows: int) -> Iden
             f"{fits.path}: {hdu.label()} has {n_found} rows for {n_rows} spectra; expected the "
             "same number, and at least one"
         )
-    known: dict[str, NDArray[Any]] = {}
-    for field, wanted in _COLUMNS.items():
-        found = [name for name in wanted if name in table]
-        card = fits.hdus[0].header.get(_CARDS.get(field, ""))
-        if found:
-            known[field] = table[found[0]]
-        elif str(card).strip().isdigit():  # FIELDID is text in some versions
-            known[field] = np.full(n_rows, int(str(card)))
+    known = first_of(table, _COLUMNS)
+    for field, name in _CARDS.items():
+        word = str(fits.hdus[0].header.get(name, "")).strip()  # FIELDID is text in some versions
+        if field not in known and word.isdigit():
+            known[field] = np.full(n_rows, int(word))
     for field in ("tile_id", "night"):
         if field in known:
             whole = np.floor(known[field]).astype(np.int64)  # MJD_FINAL is a mean
