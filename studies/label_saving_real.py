@@ -32,6 +32,7 @@ from quasarloop.network.features import compute_features
 from quasarloop.network.labelled import TrainingData, joined_data, label_spectra
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import default_weights_path, read_weights
+from quasarloop.quality import NOT_TRAINED
 from quasarloop.read import read_truth
 from quasarloop.truth import match_truth
 from skies import REAL_SETS
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=list(range(5)))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data, group = real_spectra(options.data)
+    data, group, _ = real_spectra(options.data)
     done = {
         (r["arm"], r["seed"], r["labels"][0]) for r in read_runs(options.out) if r["case"] == REAL
     }
@@ -67,8 +68,8 @@ def main() -> None:
                 print(record, file=sys.stderr, flush=True)
 
 
-def real_spectra(folder: Path, grid: WaveGrid = LOG_GRID) -> tuple[TrainingData, Ints]:
-    """Read all sets; return the spectra whose label trains, and the object of each."""
+def real_spectra(folder: Path, grid: WaveGrid = LOG_GRID) -> tuple[TrainingData, Ints, list[str]]:
+    """Read all sets; return spectra whose label trains, and the object and set of each."""
     parts, names = [], []
     for name in REAL_SETS:
         truth = read_truth(folder / name / "truth.csv")
@@ -78,13 +79,15 @@ def real_spectra(folder: Path, grid: WaveGrid = LOG_GRID) -> tuple[TrainingData,
         assert len(column) == len(truth), f"{name}: {len(column)} lines, {len(truth)} labels"
         for spectra in iter_inputs(find_inputs([folder / name]), grid):
             row = match_truth(spectra.keys.target_id, truth)
-            known = np.flatnonzero((row >= 0) & (spectra.flags == 0) & truth.trains[row])
+            sound = (spectra.flags & int(NOT_TRAINED)) == 0
+            known = np.flatnonzero((row >= 0) & sound & truth.trains[row])
             if len(known):
                 parts.append(label_spectra([spectra[known]], truth)[0])
                 names += [f"{name} {column[int(i)] or i}" for i in row[known]]
     data = joined_data(*parts)
     assert len(data) == len(names), f"{len(data)} spectra, {len(names)} objects"
-    return data, np.unique(names, return_inverse=True)[1].astype(np.int64)
+    group = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return data, group, [name.split()[0] for name in names]
 
 
 def split(group: Ints, labels: int, seed: int) -> tuple[Ints, Ints]:

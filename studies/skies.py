@@ -15,6 +15,7 @@ from quasarloop.simulate.faults import NO_FAULTS, FaultRates
 from quasarloop.simulate.footprint import plan_tiles
 from quasarloop.simulate.instrument import desi_instrument
 from quasarloop.simulate.model import ModelSky
+from quasarloop.simulate.noise import RealNoise
 from quasarloop.simulate.observing import Observation, ObservingOptions, observe_tile
 from quasarloop.simulate.population import Distribution, Population, QuasarPopulation
 from quasarloop.spectra import Arm, Keys, RebinnedSpectra, Spectra, concatenate
@@ -39,13 +40,17 @@ class Sky:
 
 
 def observed_tiles(
-    source: ModelSky, n_objects: int, seed: int, faults: FaultRates = NO_FAULTS
+    source: ModelSky,
+    n_objects: int,
+    seed: int,
+    faults: FaultRates = NO_FAULTS,
+    noise: RealNoise | None = None,
 ) -> Iterator[tuple[Spectra, Observation]]:
     """Simulate objects in memory as DESI sees them: spectra, and what they are of."""
     instrument = desi_instrument()
     for tile in plan_tiles(n_objects):
         light = source(seed, tile.first_object, tile.n_objects, instrument.wave_aa)
-        seen = observe_tile(tile, light, seed, instrument, ObservingOptions(faults=faults))
+        seen = observe_tile(tile, light, seed, instrument, ObservingOptions(faults=faults), noise)
         arms = tuple(
             Arm(m.name, m.wave_aa, seen.coadd[m.name].flux, seen.coadd[m.name].ivar)
             for m in instrument.arms

@@ -209,7 +209,7 @@ class Trainer(NamedTuple):
         if run.real:
             if self.data is None:
                 sys.exit(f"{name} needs --data")
-            spectra, group = real_spectra(self.data, self.grid)
+            spectra, group, _ = real_spectra(self.data, self.grid)
             data = joined_data(simulated, spectra)
             real = len(simulated) + _repeated(group, name.removeprefix("folds"))
         print(f"{name}: {len(learned)} simulated, {len(real)} real spectra, "
