@@ -80,22 +80,30 @@ def vacuum_wavelengths(air_aa: ArrayLike) -> NDArray[np.float64]:
 
     The index of refraction is a function of the vacuum wavelength; three rounds reach 1e-9 Å.
 
-    Source: Morton 2000 (ApJS 130, 403), equation 8.
-
     >>> round(float(vacuum_wavelengths(4861.333)), 2)
     4862.69
     """
     air = np.asarray(air_aa, dtype=np.float64)
     vacuum = air
     for _ in range(3):
-        wave_number2 = np.square(1e4 / vacuum)  # per micrometre, squared
-        vacuum = air * (
-            1.0
-            + 8.34254e-5
-            + 2.406147e-2 / (130.0 - wave_number2)
-            + 1.5998e-4 / (38.9 - wave_number2)
-        )
+        vacuum = air * _refraction(vacuum)
     return vacuum
+
+
+def air_wavelengths(vacuum_aa: ArrayLike) -> NDArray[np.float64]:
+    """Return wavelengths in air of vacuum wavelengths, both Å (optical).
+
+    >>> round(float(air_wavelengths(4862.69102)), 3)
+    4861.333
+    """
+    vacuum = np.asarray(vacuum_aa, dtype=np.float64)
+    return np.asarray(vacuum / _refraction(vacuum))
+
+
+def _refraction(vacuum_aa: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Index of refraction of air. Source: Morton 2000 (ApJS 130, 403), equation 8."""
+    square = np.square(1e4 / vacuum_aa)  # of the wave number, per micrometre
+    return 1.0 + 8.34254e-5 + 2.406147e-2 / (130.0 - square) + 1.5998e-4 / (38.9 - square)
 
 
 def median_where(values: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -1,11 +1,12 @@
 """``quasarloop simulate``: a survey with known truth."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from quasarloop.cli.common import Workers, progress_bar
+from quasarloop.simulate import SurveyFormat
 
 __all__ = ["simulate"]
 
@@ -22,7 +23,7 @@ def simulate(
         Path | None, typer.Option(help="DESI coadd whose inverse variances are drawn from.")
     ] = None,
     survey_format: Annotated[
-        Literal["desi", "sdss"] | None,
+        SurveyFormat | None,
         typer.Option("--format", help="Whose files to write. Default: DESI's."),
     ] = None,
     exposures: Annotated[

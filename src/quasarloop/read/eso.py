@@ -100,7 +100,8 @@ def _identify(fits: FitsFile) -> Identity:
         night=np.array([card_integer(("MJD-OBS",), hdus)]),
         fiber=np.array([card_integer(("FIB_ID",), hdus)]),
     )
-    return Identity(keys, np.array([str(named).strip().upper() == "SKY"]))
+    name = str(card(("OBJECT",), hdus) or "").strip().upper()
+    return Identity(keys, np.array([name == "SKY"]))
 
 
 def _observe(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:

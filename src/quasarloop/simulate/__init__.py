@@ -2,16 +2,19 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["Floats32", "Floats64", "Rng", "published"]
+__all__ = ["Floats32", "Floats64", "Rng", "SurveyFormat", "published"]
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
 Rng = np.random.Generator
+# Surveys whose files can be written.
+SurveyFormat = Literal["desi", "sdss", "sdssv", "lamost", "4most", "weave"]
 
 
 @cache

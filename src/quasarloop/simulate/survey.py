@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from pydantic import ValidationError
@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from quasarloop.artefacts import checksum, locked_folder, read_manifest, versions, write_manifest
 from quasarloop.engine import Engine, run_tasks
 from quasarloop.errors import DataFormatError, OutputError, check_regular
+from quasarloop.simulate import SurveyFormat
 from quasarloop.simulate.footprint import Tile, plan_tiles, stream
-from quasarloop.simulate.instrument import instrument_named
+from quasarloop.simulate.instrument import Instrument, instrument_named
 from quasarloop.simulate.noise import NoisyArm, RealNoise, read_real_noise
 from quasarloop.simulate.observing import LightSource, Observation, ObservingOptions, observe_tile
 from quasarloop.simulate.population import Population
@@ -28,6 +29,7 @@ from quasarloop.simulate.truth_tables import (
 from quasarloop.simulate.write_desi import write_coadd, write_spectra
 from quasarloop.simulate.write_redrock import RedrockResult, imitate_redrock, write_redrock
 from quasarloop.simulate.write_sdss import Plate, plate_of, write_plate
+from quasarloop.simulate.write_surveys import WRITERS, Seen
 
 __all__ = ["MANIFEST", "SurveyOptions", "SurveyReport", "read_survey_file", "simulate_survey"]
 
@@ -45,7 +47,7 @@ class SurveyOptions:
         seed: root of all random numbers.
         source: makes the light of the objects.
         observing: depth, exposures, faults, mistakes; by default one nominal exposure.
-        survey_format: files as DESI's or as SDSS's.
+        survey_format: whose files to write.
         noise_from: a DESI coadd to draw inverse variances from.
         with_resolution: write RESOLUTION matrices (redrock needs them).
     """
@@ -54,7 +56,7 @@ class SurveyOptions:
     seed: int
     source: LightSource
     observing: ObservingOptions = field(default_factory=ObservingOptions)
-    survey_format: Literal["desi", "sdss"] = "desi"
+    survey_format: SurveyFormat = "desi"
     noise_from: Path | None = None
     with_resolution: bool = False
 
@@ -67,7 +69,13 @@ class SurveyOptions:
         """
         if self.noise_from is None:
             return None
-        return read_real_noise(self.noise_from, instrument_named(self.survey_format))
+        return read_real_noise(self.noise_from, self.instrument)
+
+    @property
+    def instrument(self) -> Instrument:
+        """The spectrograph: BOSS's for SDSS, SDSS-V and LAMOST, DESI's for the others."""
+        boss = self.survey_format in ("sdss", "sdssv", "lamost")
+        return instrument_named("sdss" if boss else "desi")
 
     def identity(self) -> dict[str, Any]:
         """Return the options that must be equal for tiles on disk to be kept, as JSON values."""
@@ -172,7 +180,7 @@ def _check_same(options: SurveyOptions) -> None:
 
 def _make_tile(tile: Tile, options: SurveyOptions) -> int:
     """Make the files of one tile; return the number of spectra in its truth."""
-    instrument = instrument_named(options.survey_format)
+    instrument = options.instrument
     light = options.source(options.seed, tile.first_object, tile.n_objects, instrument.wave_aa)
     seen = observe_tile(
         tile, light, options.seed, instrument, options.observing, options.real_noise
@@ -185,7 +193,7 @@ def _make_tile(tile: Tile, options: SurveyOptions) -> int:
         options.observing.redrock,
     )
     _truth_file(options, tile).parent.mkdir(parents=True, exist_ok=True)
-    write = _write_desi if options.survey_format == "desi" else _write_sdss
+    write = {"desi": _write_desi, "sdss": _write_sdss}.get(options.survey_format, _write_other)
     truth = write(tile, options, seen, result)
     write_tile_truth(_truth_file(options, tile), truth)
     return len(truth["TARGETID"])
@@ -254,6 +262,18 @@ def _write_sdss(
         write_plate(folder, named, instrument_named("sdss"), seen.assignment, arms, result)
         parts.append(truth_columns(seen, result, named.target_id, named.thing_id))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _write_other(
+    tile: Tile, options: SurveyOptions, seen: Observation, result: RedrockResult
+) -> Columns:
+    """The coadds alone, whatever the number of exposures."""
+    plate = plate_of(options.seed, tile)
+    parent = options.out / "spectra"
+    parent.mkdir(parents=True, exist_ok=True)
+    named = Seen(plate, tile.index, options.instrument, seen.assignment, seen.coadd, result)
+    target_id, object_id = WRITERS[options.survey_format](parent / plate.name, named)
+    return truth_columns(seen, result, target_id, object_id)
 
 
 def _desi_folder(options: SurveyOptions, tile: Tile) -> Path:

@@ -31,7 +31,9 @@ __all__ = [
     "Plate",
     "block",
     "card",
+    "coadd_rows",
     "combine_arms",
+    "folder_atomically",
     "header",
     "plate_of",
     "table_header",
@@ -68,13 +70,14 @@ def header(cards: Iterable[bytes]) -> bytes:
     return joined.ljust(-(-len(joined) // _BLOCK) * _BLOCK)
 
 
-def table_header(dtype: np.dtype[Any], n_rows: int, name: str) -> bytes:
+def table_header(dtype: np.dtype[Any], n_rows: int, name: str, more: Iterable[bytes] = ()) -> bytes:
     """Return the header of a binary table.
 
     Args:
         dtype: structured; text columns as bytes (``S``), sub-arrays of one dimension allowed.
         n_rows: number of rows.
         name: EXTNAME.
+        more: further cards.
     """
     cards = [
         b"XTENSION= 'BINTABLE'".ljust(_CARD),
@@ -88,7 +91,7 @@ def table_header(dtype: np.dtype[Any], n_rows: int, name: str) -> bytes:
     ]
     for number, column in enumerate(dtype.names or (), start=1):
         cards += [card(f"TTYPE{number}", column), card(f"TFORM{number}", _form(dtype[column]))]
-    return header([*cards, card("EXTNAME", name)])
+    return header([*cards, card("EXTNAME", name), *more])
 
 
 def block(data: NDArray[np.void] | bytes) -> bytes:
@@ -200,7 +203,7 @@ def write_plate(
         result: class and redshift of each.
     """
     whole = combine_arms(instrument, arms)
-    pixels = _coadd_rows(instrument, whole)
+    pixels = coadd_rows(instrument, whole)
     objects = _object_rows(plate, assignment, whole, result, instrument)
     lines = usual_rows(file_columns("SPZLINE"), len(EMISSION_LINES))
     lines["LINENAME"] = [line.column for line in EMISSION_LINES]
@@ -210,7 +213,7 @@ def write_plate(
         table_header(objects.dtype, 1, "SPECOBJ"),
         table_header(lines.dtype, len(lines), "SPZLINE"),
     ]
-    with _folder_atomically(folder) as temporary:
+    with folder_atomically(folder) as temporary:
         for row, fiber in enumerate(plate.fiber.tolist()):
             one = objects[row]
             for name in ("PLATE", "MJD", "FIBERID"):
@@ -241,7 +244,8 @@ def _primary(plate: Plate, fiber: int, one: np.void) -> bytes:
     )  # fmt: skip
 
 
-def _coadd_rows(instrument: Instrument, whole: NoisyArm) -> NDArray[np.void]:
+def coadd_rows(instrument: Instrument, whole: NoisyArm) -> NDArray[np.void]:
+    """Return the rows of COADD of each spectrum, (n, n_pix)."""
     n, n_pix = whole.flux.shape
     rows = usual_rows(file_columns("COADD"), n * n_pix).reshape(n, n_pix)
     rows["flux"], rows["ivar"] = whole.flux, whole.ivar
@@ -309,7 +313,7 @@ def _object_rows(
 
 
 @contextmanager
-def _folder_atomically(folder: Path) -> Iterator[Path]:
+def folder_atomically(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that replaces `folder` when the block ends without an error."""
     temporary = folder.with_name(f".{folder.name}.part")
     try:
@@ -317,7 +321,7 @@ def _folder_atomically(folder: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         # All written first, then flushed: the disk takes 500 small files in one go.
-        for path in sorted(temporary.iterdir()):
+        for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
         if folder.exists():
