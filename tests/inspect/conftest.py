@@ -24,8 +24,8 @@ from argon2 import PasswordHasher
 
 from quasarloop.inspect import people
 from quasarloop.inspect.database import open_database
+from quasarloop.inspect.library import template_kind
 from quasarloop.inspect.people import invite, join
-from quasarloop.inspect.restframe import rest_template
 from quasarloop.inspect.tables import Item
 from quasarloop.truth import SpecType
 
@@ -99,8 +99,8 @@ def _write_coadd(path, target_ids, redshifts, *, spectypes=None, seed=0, step=0.
             wave = np.arange(low, high + step / 2, step)
             flux = np.empty((len(ids), len(wave)), dtype=np.float32)
             for i, (z, spectype) in enumerate(zip(redshifts, spectypes, strict=True)):
-                template = rest_template(spectype)
-                flux[i] = 5 * np.interp(wave, template.wave_aa * (1 + z), template.flux)
+                template = template_kind(spectype)
+                flux[i] = 5 * np.interp(wave, template.wave_aa * (1 + z), template.vectors[0])
             sigma = 0.5 + 1.5 * np.exp(-0.5 * ((wave - low) / 150) ** 2)
             flux += rng.normal(size=flux.shape) * sigma
             ivar = np.broadcast_to(sigma**-2.0, flux.shape).astype(np.float32).copy()

@@ -102,11 +102,23 @@ def test_a_spectrum_that_is_missing_says_why_and_the_next_one_works(client):
 
 def test_fits_near_and_over_all(client):
     ada = client("ada")
-    near = ada.post(f"{PATH}/fit", {"z": 2.49}).json()
-    assert near["z"] == pytest.approx(2.5, abs=2e-3)
-    wide = ada.post(f"{PATH}/fit", {"z": 0.0, "spectype": "QSO", "wide": True}).json()
-    assert wide["z"] == pytest.approx(2.5, abs=2e-3)
-    assert wide["correlation"] > 0.5
+    near = ada.post(f"{PATH}/fit", {"z": 2.49, "spectype": "QSO"}).json()["fits"]
+    assert near[0]["z"] == pytest.approx(2.5, abs=2e-3)
+    assert {fit["spectype"] for fit in near} == {"QSO"}
+    found = ada.post(f"{PATH}/fit").json()
+    best = found["fits"][0]
+    assert (best["spectype"], best["delta_chi2"], best["at_edge"]) == ("QSO", 0, False)
+    assert best["z"] == pytest.approx(2.5, abs=2e-3)
+    assert 0 < best["z_err"] < 0.01
+    assert len(found["fits"]) <= 3
+    assert min(found["profile"]["delta_chi2"]) == 0
+
+
+def test_the_reference_has_a_template_of_every_kind(client):
+    sent = client("ada").get("/api/reference").json()
+    assert set(sent["templates"]) == {"QSO", "GALAXY", "STAR"}
+    assert all(sent["usual"][word] in kinds for word, kinds in sent["templates"].items())
+    assert {"BAL", "reddened"} < set(sent["templates"]["QSO"])
 
 
 @pytest.mark.parametrize(

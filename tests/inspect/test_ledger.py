@@ -242,3 +242,15 @@ def test_databases_of_other_kinds_and_versions_are_refused(tmp_path, database):
         set_setting(session, "schema", "0")
     with pytest.raises(InspectionError, match="version 0"):
         open_database(str(database.engine.url))
+
+
+def test_a_campaign_of_an_older_version_keeps_its_labels_and_takes_uncertainties(tmp_path):
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    old = open_database(url)
+    with old.write() as session:
+        session.execute(sa.text("ALTER TABLE label DROP COLUMN z_err"))
+    old.close()
+    opened = open_database(url)
+    with opened.read() as session:
+        assert session.execute(sa.text("SELECT z_err FROM label")).all() == []
+    opened.close()

@@ -177,6 +177,7 @@ def _create(database: Database) -> None:
         if session.connection().dialect.name == "postgresql":
             # Two servers started at once would both create the tables.
             session.execute(sa.text("SELECT pg_advisory_xact_lock(20260)"))
+        _add_new_columns(session.connection())
         _check_tables(database, session.connection())
         Base.metadata.create_all(session.connection())
         found = session.get(Setting, "schema")
@@ -194,6 +195,22 @@ def _create(database: Database) -> None:
                 f"this database has tables of version {found.value}, and this program expects "
                 f"{SCHEMA_VERSION}; export its labels with the program that wrote it"
             )
+
+
+def _add_new_columns(connection: sa.Connection) -> None:
+    """Give a campaign of an older version the columns that may be empty; labels stay as they are."""
+    inspector = sa.inspect(connection)
+    there = set(inspector.get_table_names())
+    if not there.issuperset({"label", "setting"}):
+        return
+    for name, table in Base.metadata.tables.items():
+        if name not in there:
+            continue
+        known = {found["name"] for found in inspector.get_columns(name)}
+        for column in table.columns:
+            if column.nullable and column.name not in known:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN {column.name} {kind}"))
 
 
 def _check_tables(database: Database, connection: sa.Connection) -> None:

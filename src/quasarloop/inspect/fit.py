@@ -7,7 +7,7 @@ the components, marginalised, as in the evidence of Gaussian linear models (e.g.
 Information Theory, Inference, and Learning Algorithms, Chapter 28).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -21,6 +21,7 @@ from quasarloop.inspect.library import (
     FIRST_PIXEL,
     LOG_STEP,
     N_PIXELS,
+    Z_MAX,
     TemplateKind,
     library,
 )
@@ -28,7 +29,7 @@ from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.spectra import Arm
 from quasarloop.truth import SpecType
 
-__all__ = ["HALF_WIDTH", "N_BEST", "TemplateFit", "fit_spectrum"]
+__all__ = ["HALF_WIDTH", "N_BEST", "PROFILE_STEP", "Fits", "TemplateFit", "fit_spectrum"]
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
@@ -46,6 +47,9 @@ _SMOOTH_PIXELS: Final = 25
 # slopes already. Our choice.
 _N_TERMS: Final = {SpecType.QSO: 0, SpecType.GALAXY: 3, SpecType.STAR: 3}
 _TERM_SIZE: Final = 0.5
+# Width of a bin of the profile over redshifts, dex of (1 + z): a strip of 350 pixels to z = 6.
+PROFILE_STEP: Final = 0.0024
+_N_BINS: Final = int(np.log10(1 + Z_MAX) / PROFILE_STEP) + 1
 _LEAST: Final = 1e-9  # of a diagonal element, for what rounding leaves
 # Peaks kept of each kind: the second best may be of the class that wins elsewhere.
 _PEAKS: Final = 2
@@ -73,6 +77,20 @@ class TemplateFit:
     at_edge: bool
     first: int
     flux: Floats
+
+
+@dataclass(frozen=True)
+class Fits:
+    """What fits a spectrum.
+
+    Attributes:
+        best: at most `N_BEST`, best first.
+        profile: (n_bins,) least Δχ² of any kind in bins of `PROFILE_STEP` in log10(1 + z) from
+            z = 0; infinite where nothing fits.
+    """
+
+    best: tuple[TemplateFit, ...]
+    profile: Floats
 
 
 @dataclass(frozen=True)
@@ -106,8 +124,8 @@ def fit_spectrum(
     spectype: SpecType | None = None,
     z_near: float | None = None,
     half_width: float = HALF_WIDTH,
-) -> list[TemplateFit]:
-    """Return the best fits, at most `N_BEST`, best first.
+) -> Fits:
+    """Return the redshifts that fit best.
 
     Args:
         arms: as a reader returns them.
@@ -122,18 +140,31 @@ def fit_spectrum(
     data = _on_grid(arms, row)
     spectra: dict[tuple[int, int], Complexes] = {}
     found: list[tuple[float, TemplateFit]] = []
+    highest = np.full(_N_BINS, -np.inf)
     for number, kind in enumerate(library()):
         if spectype in (None, SpecType.UNKNOWN, kind.spectype):
-            found += _fits_of_kind(_transforms(number), data, spectra, z_near, half_width)
+            known = _transforms(number)
+            normal, right = _normal_equations(known, data, spectra)
+            score = _add_prior(normal, right, data, len(known.vectors))
+            if z_near is not None:
+                distance = np.abs(known.shifts - np.log10(1 + z_near) / LOG_STEP)
+                score[distance > np.log10(1 + half_width) / LOG_STEP] = -np.inf
+            np.maximum.at(highest, _bins(known.shifts), score)
+            found += _peaks(known, score, normal, right)
     if not found:
         where = "" if z_near is None else f" at z = {z_near:g}"
         raise InspectionError(f"no template{where} fits this spectrum; move nearer by hand")
-    return _distinct(found)
+    found.sort(key=lambda pair: -pair[0])
+    return Fits(tuple(_distinct(found)), found[0][0] - highest)
+
+
+def _bins(shifts: NDArray[np.int64]) -> NDArray[np.int64]:
+    place = np.rint(shifts * (LOG_STEP / PROFILE_STEP)).astype(np.int64)
+    return np.asarray(np.clip(place, 0, _N_BINS - 1))
 
 
 def _distinct(found: list[tuple[float, TemplateFit]]) -> list[TemplateFit]:
     """The best fits that differ in class or redshift, with Δχ² from the first."""
-    found.sort(key=lambda pair: -pair[0])
     best: list[TemplateFit] = []
     for score, fit in found:
         same = (
@@ -142,7 +173,7 @@ def _distinct(found: list[tuple[float, TemplateFit]]) -> list[TemplateFit]:
         )
         if not any(same) and len(best) < N_BEST:
             delta = found[0][0] - score
-            best.append(TemplateFit(**{**vars(fit), "delta_chi2": float(delta)}))
+            best.append(replace(fit, delta_chi2=float(delta)))
     return best
 
 
@@ -185,45 +216,33 @@ def _pairs(k: int) -> list[tuple[int, int]]:
 @cache
 def _polynomial(n_terms: int) -> Floats:
     place = np.linspace(-1, 1, N_PIXELS)
-    return np.polynomial.legendre.legvander(place, max(n_terms - 1, 0)).T[:n_terms]
+    terms = np.polynomial.legendre.legvander(place, max(n_terms - 1, 0)).T[:n_terms]
+    return np.asarray(terms, dtype=np.float64)
 
 
-def _fits_of_kind(
-    known: _Transforms,
-    data: _Data,
-    spectra: dict[tuple[int, int], Complexes],
-    z_near: float | None,
-    half_width: float,
+def _peaks(
+    known: _Transforms, score: Floats, normal: Floats, right: Floats
 ) -> list[tuple[float, TemplateFit]]:
     """The highest peaks of one kind, with what they lower χ² by."""
-    normal, right = _normal_equations(known, data, spectra)
-    score = _add_prior(normal, right, data, len(known.kind.vectors))
-    inside = np.ones(len(score), dtype=bool)
-    if z_near is not None:
-        distance = np.abs(known.shifts - np.log10(1 + z_near) / LOG_STEP)
-        inside = distance <= np.log10(1 + half_width) / LOG_STEP
-    places = np.flatnonzero(inside)
-    if not len(places) or not np.isfinite(score[places]).any():
-        return []
-    fits, left = [], np.where(inside, score, -np.inf)
+    places = np.flatnonzero(np.isfinite(score))
     reach = int(np.log10(1 + MAX_Z_RANGE) / LOG_STEP) + 1
+    beside = np.pad(score, 1, constant_values=-np.inf)
+    left = np.where((score >= beside[:-2]) & (score >= beside[2:]), score, -np.inf)
+    kind, found = known.kind, []
     for _ in range(_PEAKS):
         k = int(np.argmax(left))
         if not np.isfinite(left[k]):
             break
         at_edge = k in (places[0], places[-1])
-        shift, width = (0.0, np.nan) if at_edge else _parabola(score[k - 1 : k + 2])
-        mixture = np.linalg.solve(normal[:, :, k], right[:, k])[: len(known.kind.vectors)]
-        z = float(10 ** ((known.shifts[k] + shift) * LOG_STEP) - 1)
-        z_err = width * LOG_STEP * np.log(10) * (1 + z)
-        kind = known.kind
+        place, width = (0.0, np.nan) if at_edge else _parabola(score[k - 1 : k + 2])
+        z = float(10 ** ((known.shifts[k] + place) * LOG_STEP) - 1)
+        z_err = float(width * LOG_STEP * np.log(10) * (1 + z))
+        mixture = np.linalg.solve(normal[:, :, k], right[:, k])[: len(kind.vectors)]
         flux = mixture @ kind.vectors
-        fit = TemplateFit(
-            kind.spectype, kind.subtype, z, float(z_err), 0.0, at_edge, kind.first, flux
-        )
-        fits.append((float(score[k]), fit))
+        fit = TemplateFit(kind.spectype, kind.subtype, z, z_err, 0.0, at_edge, kind.first, flux)
+        found.append((float(score[k]), fit))
         left[max(0, k - reach) : k + reach + 1] = -np.inf
-    return fits
+    return found
 
 
 def _normal_equations(

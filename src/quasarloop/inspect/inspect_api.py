@@ -1,18 +1,19 @@
 """Routes of an inspector: lists, objects, spectra, labels."""
 
+import json
 from dataclasses import asdict
 from typing import Any, Final, Literal
 
-import numpy as np
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
 from quasarloop.classes import HIGH_Z_MIN, Vote
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import progress
 from quasarloop.inspect.database import setting
-from quasarloop.inspect.fit import SEARCH, fit_redshift
+from quasarloop.inspect.fit_worker import FitTask
 from quasarloop.inspect.ledger import (
     NotAssignedError,
     Save,
@@ -23,9 +24,10 @@ from quasarloop.inspect.ledger import (
     save_label,
     skip,
 )
+from quasarloop.inspect.library import USUAL
+from quasarloop.inspect.marks import BANDS, MARKS
 from quasarloop.inspect.people import Person
-from quasarloop.inspect.restframe import MARKS, rest_template
-from quasarloop.inspect.security import InCampaign, Inspector, Looker, Me, visitor_of
+from quasarloop.inspect.security import Campaign, InCampaign, Inspector, Looker, Me, visitor_of
 from quasarloop.inspect.shapes import (
     FitIn,
     SkipIn,
@@ -33,11 +35,10 @@ from quasarloop.inspect.shapes import (
     find_item,
     version_json,
 )
-from quasarloop.inspect.spectra_files import encode
 from quasarloop.inspect.tables import Assignment, Item, Label
 from quasarloop.labels.verdict import ClassWord, IssueLetters, Quality, is_complete
 from quasarloop.lines import NETWORK_LINES, line_label
-from quasarloop.truth import CLASSES, SpecType
+from quasarloop.truth import SpecType
 
 __all__ = ["router"]
 
@@ -55,20 +56,13 @@ def my_login(request: Request, campaign: InCampaign, me: Me) -> dict[str, str]:
 
 
 @router.get("/reference")
-def reference(_me: Looker) -> dict[str, Any]:
+async def reference(campaign: InCampaign, _me: Looker) -> dict[str, Any]:
     """Return what is drawn over every spectrum, and the names of lines and votes."""
-    templates = {}
-    for spectype in CLASSES:
-        template = rest_template(spectype)
-        log_wave = np.log10(template.wave_aa)
-        templates[spectype.word] = {
-            "log_start": float(log_wave[0]),
-            "log_step": float(np.mean(np.diff(log_wave))),
-            "flux": encode(template.flux, "<f4"),
-        }
     return {
         "marks": [asdict(mark) for mark in MARKS],
-        "templates": templates,
+        "bands": [asdict(band) for band in BANDS],
+        "usual": {spectype.word: subtype for spectype, subtype in USUAL.items()},
+        "templates": json.loads(await campaign.fits.templates()),
         "lines": {line.column: line_label(line.column) for line in NETWORK_LINES},
         "votes": {
             Vote.NOT_QSO.name: "not a QSO",
@@ -199,16 +193,18 @@ def put_aside(
         return {"state": skip(session, item, me.id, skipped=given.skipped).state}
 
 
-@router.post("/objects/{target_id}/fit")
-def fit(target_id: TargetId, given: FitIn, campaign: InCampaign, me: Looker) -> dict[str, Any]:
-    """Return the best redshift near a trial value or over all, by cross-correlation."""
+@router.post("/objects/{target_id}/fit", response_class=Response)
+async def fit(target_id: TargetId, given: FitIn, campaign: InCampaign, me: Looker) -> Response:
+    """Return the best fits: of every class over all redshifts, or of one near a redshift."""
+    item = await run_in_threadpool(_to_look_at, campaign, target_id, me)
+    place = (item.source, item.row, item.target_id)
+    task = FitTask(*place) if given.z is None else FitTask(*place, given.spectype, given.z)
+    return Response(await campaign.fits.fit(task), media_type="application/json")
+
+
+def _to_look_at(campaign: Campaign, target_id: str, me: Person) -> Item:
     with campaign.database.read() as session:
-        item = _visible(session, target_id, me)
-    shown = campaign.files.load(item.source, item.row, item.target_id)
-    search = SEARCH.get(given.spectype, SEARCH[SpecType.QSO]) if given.wide else None
-    template = rest_template(given.spectype)
-    found = fit_redshift(shown.spectra.arms, template, given.z, z_range=search)
-    return {"z": found.z, "correlation": found.correlation, "at_edge": found.at_edge}
+        return _visible(session, target_id, me)
 
 
 def _mine(session: Session, target_id: str, me: Person) -> tuple[Item, Assignment]:

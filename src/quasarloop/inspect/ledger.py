@@ -70,6 +70,7 @@ class Save:
         save_id: made by the sender, the same when a save is sent again.
         seconds: time spent on the object so far.
         note: ``""``, ``"undo"`` or ``"redo"``.
+        z_err: standard deviation of the redshift, where a fit gave it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -79,6 +80,7 @@ class Save:
     save_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
     seconds: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
     note: Literal["", "undo", "redo"] = ""
+    z_err: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
 
 
 def item_of(session: Session, target_id: int) -> Item | None:
@@ -146,6 +148,7 @@ def save_label(
         note="import" if imported else save.note,
         saw_machine=turn.revealed,
         seconds=save.seconds,
+        z_err=save.z_err,
     )
     session.add(label)
     turn.version = label.version

@@ -29,8 +29,11 @@ __all__ = [
     "FIRST_PIXEL",
     "LOG_STEP",
     "N_PIXELS",
+    "USUAL",
+    "Z_MAX",
     "TemplateKind",
     "library",
+    "rest_wavelengths",
     "template_kind",
 ]
 
@@ -46,8 +49,9 @@ N_PIXELS: Final = 2386
 _STAR_KMS: Final = 1500.0
 # Where each class is looked for: the faintest quasars of the nearby sky are below 0.05; [O II]
 # leaves the spectra at 1.7.
+Z_MAX: Final = 6.0
 _Z_RANGE: Final = {
-    SpecType.QSO: (0.03, 6.0),
+    SpecType.QSO: (0.03, Z_MAX),
     SpecType.GALAXY: (-0.003, 1.7),
     SpecType.STAR: (-_STAR_KMS / SPEED_OF_LIGHT_KMS, _STAR_KMS / SPEED_OF_LIGHT_KMS),
 }
@@ -69,6 +73,10 @@ _GALAXIES: Final = {
     "ELG": ("strong_line", "type2_agn"),
     "E+A": ("post_starburst",),
 }
+
+
+# The kind that is shown of a class until another is wanted.
+USUAL: Final = {SpecType.QSO: "QSO", SpecType.GALAXY: "early", SpecType.STAR: "G"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def rest_wavelengths(first: int, n: int) -> Floats:
 
 @cache
 def library() -> tuple[TemplateKind, ...]:
-    """Return every kind: quasars, then galaxies, then stars; a class's plain kind comes first."""
+    """Return every kind: quasars, then galaxies, then stars."""
     quasar = {"bal_fraction": 0.0, "mini_bal_fraction": 0.0}
     quasars = {
         "QSO": quasar,
@@ -133,10 +141,9 @@ def template_kind(spectype: SpecType, subtype: str = "") -> TemplateKind:
     Raises:
         KeyError: no such kind.
     """
-    wanted = spectype if spectype != SpecType.UNKNOWN else SpecType.QSO
-    usual = {SpecType.STAR: "G"}.get(wanted, "")
+    wanted = spectype if spectype in USUAL else SpecType.QSO
     for kind in library():
-        if kind.spectype == wanted and (subtype or usual or kind.subtype) == kind.subtype:
+        if kind.spectype == wanted and kind.subtype == (subtype or USUAL[wanted]):
             return kind
     raise KeyError(f"no template {wanted.word} {subtype}")
 

@@ -11,6 +11,7 @@ from fastapi import Depends, HTTPException, Request, Response
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from quasarloop.inspect.database import Database
+from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.people import LOGIN_DAYS, Person, person_of_login
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
 
@@ -52,12 +53,14 @@ class Campaign:
         database: labels and people.
         files: where spectra are.
         spectra: the same as the browser gets them, recent ones remembered.
+        fits: fits templates to them.
         secret: signs cookies and CSRF tokens.
     """
 
     database: Database
     files: SpectrumFiles
     spectra: SpectrumCache
+    fits: FitWorker
     secret: str
 
     @property

@@ -25,6 +25,7 @@ from quasarloop.inspect import admin_api, inspect_api, merge_api
 from quasarloop.inspect.assign import MAX_PER_OBJECT
 from quasarloop.inspect.campaign import add_redrock, balance, find_missing, load_worklist
 from quasarloop.inspect.database import BLINDNESS, Database, setting
+from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
 from quasarloop.inspect.people import ROLES, invite
@@ -70,12 +71,13 @@ def create_app(database: Database, files: SpectrumFiles) -> FastAPI:
         files: where spectra are.
     """
     with database.read() as session:
-        campaign = Campaign(database, files, SpectrumCache(files), setting(session, "secret"))
+        secret = setting(session, "secret")
+    campaign = Campaign(database, files, SpectrumCache(files), FitWorker(files), secret)
     # No /docs: its scripts would come from the internet, and strangers need no map.
     app = FastAPI(
         title="quasarloop inspection",
         version=__version__,
-        lifespan=_few_threads,
+        lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -93,10 +95,12 @@ def create_app(database: Database, files: SpectrumFiles) -> FastAPI:
 
 
 @asynccontextmanager
-async def _few_threads(_app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Handle few requests at once: more threads only take Python's lock from one another."""
     anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+    app.state.campaign.fits.start()
     yield
+    app.state.campaign.fits.close()
 
 
 @cache

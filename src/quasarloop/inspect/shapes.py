@@ -40,11 +40,10 @@ class SkipIn(_Strict):
 
 
 class FitIn(_Strict):
-    """Where to look for a redshift, and with what template."""
+    """Fit every class over all redshifts, or one class near a redshift."""
 
-    z: Redshift
-    spectype: ClassWord = SpecType.QSO
-    wide: bool = False  # over all redshifts, not only near `z`
+    z: Redshift | None = None
+    spectype: ClassWord = SpecType.UNKNOWN
 
 
 class InviteIn(_Strict):

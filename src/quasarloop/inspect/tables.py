@@ -172,6 +172,7 @@ class Label(_Versioned, Base):
     note: Mapped[str]  # "", "undo", "redo", "import"
     saw_machine: Mapped[bool]
     seconds: Mapped[float]
+    z_err: Mapped[float | None]  # of the redshift, where a fit gave it
 
 
 class Decision(_Versioned, Base):

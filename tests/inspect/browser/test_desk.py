@@ -90,11 +90,11 @@ def test_nudges_chips_and_fits_find_the_redshift(desk):
     page.press(["Shift+ArrowLeft"])
     assert page.trial() < 2.28
     page.press(["f"])
-    page.locator("#z-hint", has_text="correlation").wait_for()
+    page.locator("#z-hint", has_text="QSO z = 2.").wait_for()
     assert page.trial() == pytest.approx(2.3, abs=1e-3)
     page.type_z("0.1")
     page.press(["F"])
-    page.locator("#z-hint", has_text=re.compile(r"correlation 0\.\d+")).wait_for()
+    page.locator("#z-hint", has_text=re.compile(r"best: QSO z = 2\.\d+ ± 0\.\d+")).wait_for()
     page.locator("#z >> visible=true").wait_for()
     assert page.trial() == pytest.approx(2.3, abs=1e-3)
     page.press(["m"])

@@ -5,6 +5,7 @@ import { Desk } from "./desk.js";
 import { hidePredictions, showPredictions } from "./predictions.js";
 import { Saver } from "./saver.js";
 import { BLANK, describe, isComplete, missing, render, same } from "./verdict.js";
+import { PATIENCE_MS } from "./workbench.js";
 
 const IDLE_MS = 60000; // a longer pause is not time spent on the object
 const TICK_MS = 1000;
@@ -54,13 +55,17 @@ export class InspectorDesk extends Desk {
     this.revealed = false;
     this.revealWhenSaved = false;
     this.show();
-    if (object.machine === "shown") await this.reveal({ move: this.verdict.z === null });
+    const fresh = this.verdict.z === null;
+    if (object.machine === "shown") await this.reveal({ move: fresh });
+    // A new object opens at the best redshift that may be shown: the networks', else the fit's.
+    await this.bench.openAtFit({ move: fresh && !this.bench.chips.length, patience: fresh ? PATIENCE_MS : 0 });
   }
 
   /** Get the next object too: going on is quick, and works off-line. */
   prepare(target) {
     this.ahead = target ? { target, object: get(`/api/objects/${target}`).catch(() => null) } : null;
     super.prepare(target);
+    if (target) this.bench.fitAll(target).catch(() => {});
   }
 
   async fetch(target) {
@@ -72,7 +77,8 @@ export class InspectorDesk extends Desk {
   store(before, note) {
     const { target_id: target } = this.current;
     this.lastTouched = target;
-    this.saver.change(target, this.verdict, { note, seconds: Math.round(this.seconds * 10) / 10 });
+    const error = this.verdict.z === null ? null : this.bench.errorOf(this.verdict.z);
+    this.saver.change(target, this.verdict, { note, seconds: Math.round(this.seconds * 10) / 10, z_err: error });
     // The first verdict is given blind; predictions may be seen from then on.
     if (!isComplete(before) && isComplete(this.verdict)) this.revealWhenSaved = !this.revealed;
   }

@@ -44,6 +44,7 @@ export class MergerDesk extends Desk {
     this.bench.offer([...new Set([...given, ...predicted].map(({ z }) => z))].map((z) => byZ.get(z)));
     this.bench.follow(this.verdict.spectype || object.verdicts[0]?.verdict.spectype);
     this.bench.moveTo(this.verdict.z ?? given[0]?.z ?? 0);
+    this.bench.openAtFit({ move: false });
     this.show();
   }
 
@@ -90,28 +91,33 @@ export class MergerDesk extends Desk {
     }
   }
 
+  /** One row per inspector: three fit beside the spectrum, redshifts whole. */
   showVerdicts() {
     const differs = new Set(this.object.disagree_in);
-    const head = el("tr", {}, el("td", {}), ...this.object.verdicts.map((v) => el("th", { scope: "col" }, v.inspector)));
-    const row = (name, part, value) =>
-      el("tr", { class: differs.has(part) ? "differs" : null },
-        el("th", { scope: "row" }, name), ...this.object.verdicts.map((v) => el("td", {}, value(v))));
     const zButton = ({ verdict }) => {
       if (verdict.z === null) return "–";
       const button = el("button", { type: "button", class: "chip" }, formatZ(verdict.z));
       button.addEventListener("click", () => this.bench.tryOut(verdict));
       return button;
     };
-    const bal = (v) => ({ true: "yes", false: "no", null: "–" })[String(v.verdict.is_bal)];
-    const rows = [
-      row("class", "class", (v) => v.verdict.spectype || "–"),
-      row("z", "redshift", zButton),
-      row("quality", "quality", (v) => String(v.verdict.quality ?? "–")),
-      row("BAL", "bal", bal),
-      row("issues", "issues", (v) => v.verdict.issues || "–"),
-      row("comment", "comment", (v) => v.verdict.comment || "–"),
-      row("time", "time", (v) => `${Math.round(v.seconds)} s${v.saw_machine ? ", not blind" : ""}`),
+    const bal = ({ verdict }) => ({ true: "yes", false: "no", null: "–" })[String(verdict.is_bal)];
+    const columns = [
+      ["class", "class", ({ verdict }) => verdict.spectype || "–"],
+      ["z", "redshift", zButton],
+      ["q", "quality", ({ verdict }) => String(verdict.quality ?? "–")],
+      ["BAL", "bal", bal],
+      ["issues", "issues", ({ verdict }) => verdict.issues || "–"],
+      ["time", "time", (v) => `${Math.round(v.seconds)} s`],
     ];
+    const mark = (part) => (differs.has(part) ? "differs" : null);
+    const head = el("tr", {}, el("td", {}),
+      ...columns.map(([name, part]) => el("th", { scope: "col", class: mark(part) }, name)));
+    const rows = this.object.verdicts.flatMap((one) => {
+      const notes = [one.verdict.comment, one.saw_machine ? "saw predictions" : ""].filter(Boolean).join(" · ");
+      const cells = columns.map(([, part, value]) => el("td", { class: mark(part) }, value(one)));
+      const said = notes ? el("tr", { class: "notes" }, el("td", {}), el("td", { colspan: columns.length }, notes)) : null;
+      return [el("tr", {}, el("th", { scope: "row" }, one.inspector), ...cells), said].filter(Boolean);
+    });
     byId("verdicts").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
   }
 

@@ -1,12 +1,12 @@
 // The spectrum: Bokeh draws what stays (flux, noise, axes, zoom); a canvas above it draws what
 // moves with the redshift, so that a move costs neither a server call nor a repaint of the data.
 
+import { drawBands, drawLabel, drawMarks } from "./line_marks.js";
 import { coarse, fluxRange, nearest, noise, smooth, waveRange, FLAGGED, MASKED } from "./spectrum.js";
 import { place, Template } from "./template.js";
 
 const ARM_COLOURS = { b: "--arm-b", r: "--arm-r", z: "--arm-z" };
 const TOP_PX = 46; // room for the rest-frame axis
-const LABEL_ROWS = 3;
 
 export class SpectrumPlot {
   constructor(host, overlay, readout, reference) {
@@ -14,11 +14,16 @@ export class SpectrumPlot {
     this.overlay = overlay;
     this.readout = readout;
     this.marks = reference.marks;
+    this.bands = reference.bands;
     this.templates = Object.fromEntries(
-      Object.entries(reference.templates).map(([name, sent]) => [name, new Template(sent)]),
+      Object.entries(reference.templates).map(([name, kinds]) => [
+        name, Object.fromEntries(Object.entries(kinds).map(([kind, sent]) => [kind, new Template(sent)])),
+      ]),
     );
+    this.usual = reference.usual; // the subtype of each class that is drawn first
+    this.mixture = null; // the template that was fitted to this spectrum: {spectype, subtype, template}
     this.z = 0;
-    this.options = { smoothing: 3, separate: false, noise: true, lines: "major", template: "QSO" };
+    this.options = { smoothing: 3, separate: false, noise: true, lines: "major", template: "QSO", subtype: "QSO" };
     this.arms = [];
     this.lastDraw = 0;
   }
@@ -75,6 +80,7 @@ export class SpectrumPlot {
     this.separateArms = arms;
     this.coadd = coadd ?? arms[0];
     this.coarse = coarse(arms);
+    this.mixture = null;
     this.pickArms();
     if (!hold) this.resetView();
   }
@@ -92,6 +98,14 @@ export class SpectrumPlot {
     if (!this.separateArms) return;
     if ("separate" in changes || "smoothing" in changes || "noise" in changes) this.pickArms();
     this.scheduleOverlay();
+  }
+
+  /** The template to draw: what was fitted here if it is of the kind shown, else that kind's mean. */
+  drawn() {
+    const { template, subtype } = this.options;
+    if (template === "none") return null;
+    const fitted = this.mixture?.spectype === template && this.mixture.subtype === subtype;
+    return fitted ? this.mixture.template : (this.templates[template]?.[subtype] ?? null);
   }
 
   /** Move to a redshift: only the overlay is drawn anew. Returns the milliseconds it took. */
@@ -124,10 +138,12 @@ export class SpectrumPlot {
     const { separate, smoothing } = this.options;
     this.arms = separate ? this.separateArms : [this.coadd];
     const fill = Object.fromEntries(Object.keys(this.sources).map((name) => [name, { x: [], y: [] }]));
+    this.smoothed = new Map(); // arm -> flux as it is shown
     for (const arm of this.arms) {
       const name = separate && arm.name in ARM_COLOURS ? arm.name : "brz";
       const clean = smooth(arm.flux, arm.ivar, 0);
-      append(fill[name], arm.wave, smoothing > 0 ? smooth(arm.flux, arm.ivar, smoothing) : clean);
+      this.smoothed.set(arm, smoothing > 0 ? smooth(arm.flux, arm.ivar, smoothing) : clean);
+      append(fill[name], arm.wave, this.smoothed.get(arm));
       if (smoothing > 0) append(fill.raw, arm.wave, clean);
       if (this.options.noise) append(fill.noise, arm.wave, noise(arm.ivar));
     }
@@ -139,7 +155,7 @@ export class SpectrumPlot {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     this.colours = Object.fromEntries(
-      ["text", "faint", "panel", "line", "noise", "raw", "flux", "emission", "absorption", "model", "bad", "arm-b", "arm-r", "arm-z"].map(
+      ["text", "faint", "panel", "line", "noise", "raw", "flux", "emission", "absorption", "sky", "model", "bad", "arm-b", "arm-r", "arm-z"].map(
         (name) => [name, colour(`--${name}`)],
       ),
     );
@@ -198,10 +214,11 @@ export class SpectrumPlot {
       pen.beginPath();
       pen.rect(frame.left, frame.top, frame.width, frame.height);
       pen.clip();
+      if (this.options.lines !== "none") drawBands(pen, this, frame);
       this.drawBadPixels(pen, frame);
-      const labels = this.drawMarks(pen, frame);
+      const labels = this.options.lines === "none" ? [] : drawMarks(pen, this, frame);
       this.drawTemplate(pen, frame);
-      for (const label of labels) this.drawLabel(pen, label);
+      for (const label of labels) drawLabel(pen, label, this.colours.panel);
       pen.restore();
     }
     this.lastDraw = performance.now() - started;
@@ -256,45 +273,8 @@ export class SpectrumPlot {
     }
   }
 
-  /** Draw lines where features fall; return their names, to be written above everything. */
-  drawMarks(pen, frame) {
-    const labels = [];
-    if (this.options.lines === "none") return labels;
-    for (const mark of this.marks) {
-      if (this.options.lines === "major" && !mark.major) continue;
-      const x = this.toX(mark.wave_aa * (1 + this.z), frame);
-      if (x < frame.left || x > frame.left + frame.width) continue;
-      const absorbs = mark.kind === "absorption";
-      const colour = absorbs ? this.colours.absorption : this.colours.emission;
-      labels.push({ name: mark.name, x, absorbs, colour, major: mark.major });
-    }
-    placeLabels(pen, labels, frame);
-    for (const { x, y, absorbs, colour, major } of labels) {
-      pen.strokeStyle = colour;
-      pen.lineWidth = major ? 1.2 : 0.8;
-      pen.setLineDash(absorbs ? [2, 3] : [6, 3]);
-      pen.beginPath();
-      pen.moveTo(x, absorbs ? frame.top : y + 4);
-      pen.lineTo(x, absorbs ? y - 13 : frame.top + frame.height);
-      pen.stroke();
-    }
-    pen.setLineDash([]);
-    return labels;
-  }
-
-  drawLabel(pen, { name, x, y, colour }) {
-    pen.textAlign = "center";
-    pen.textBaseline = "alphabetic";
-    pen.lineWidth = 4;
-    pen.lineJoin = "round";
-    pen.strokeStyle = this.colours.panel;
-    pen.strokeText(name, x, y);
-    pen.fillStyle = colour;
-    pen.fillText(name, x, y);
-  }
-
   drawTemplate(pen, frame) {
-    const template = this.templates[this.options.template];
+    const template = this.drawn();
     const factors = template?.scale(this.coarse, this.z);
     if (!factors) return;
     pen.strokeStyle = this.colours.model;
@@ -317,15 +297,23 @@ export class SpectrumPlot {
     pen.stroke();
   }
 
-  showReadout(event) {
+  /** The wavelength under the pointer, Å; null outside. */
+  waveAt(event) {
     const frame = this.frame();
     const box = this.host.getBoundingClientRect();
     const px = event.clientX - box.left - frame.left;
-    if (px < 0 || px > frame.width || !this.arms.length) {
+    const py = event.clientY - box.top - frame.top;
+    if (px < 0 || px > frame.width || py < 0 || py > frame.height || !this.arms.length) return null;
+    return this.x.start + (px / frame.width) * (this.x.end - this.x.start);
+  }
+
+  showReadout(event) {
+    const wave = this.waveAt(event);
+    this.pointed = wave;
+    if (wave === null) {
       this.readout.textContent = "";
       return;
     }
-    const wave = this.x.start + (px / frame.width) * (this.x.end - this.x.start);
     const arm = this.arms.find((a) => wave >= a.wave[0] && wave <= a.wave[a.wave.length - 1]);
     const i = arm ? nearest(arm.wave, wave) : -1;
     const flux = arm ? (arm.ivar[i] > 0 ? arm.flux[i].toPrecision(3) : "no data") : "–";
@@ -343,19 +331,6 @@ function append(data, x, y) {
   for (let i = 0; i < x.length; i++) {
     data.x.push(x[i]);
     data.y.push(y[i]);
-  }
-}
-
-/** Put names in rows, emission above, absorption below, so that neighbours stay readable. */
-function placeLabels(pen, labels, frame) {
-  const ends = new Float64Array(2 * LABEL_ROWS).fill(-Infinity);
-  for (const label of labels) {
-    const width = pen.measureText(label.name).width;
-    const first = label.absorbs ? LABEL_ROWS : 0;
-    label.row = 0;
-    while (label.row < LABEL_ROWS - 1 && ends[first + label.row] > label.x - width / 2 - 4) label.row++;
-    ends[first + label.row] = label.x + width / 2;
-    label.y = label.absorbs ? frame.top + frame.height - 14 - 14 * label.row : frame.top + 16 + 14 * label.row;
   }
 }
 

@@ -33,8 +33,8 @@ export class Saver {
   }
 
   /** Store a change. */
-  change(target, verdict, { note = "", seconds = 0 } = {}) {
-    const save = { verdict, note, seconds, save_id: newId() };
+  change(target, verdict, { note = "", seconds = 0, z_err = null } = {}) {
+    const save = { verdict, note, seconds, z_err, save_id: newId() };
     const job = this.jobs.get(target) ?? { sending: null, next: null, attempt: 0 };
     this.jobs.set(target, job);
     job.next = save;

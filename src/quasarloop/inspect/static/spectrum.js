@@ -4,6 +4,9 @@ export const MASKED = 1;
 export const FLAGGED = 2;
 const MAX_FIT_BINS = 800;
 const RANGE_SIGMA = 8; // pixels: the flux axis is chosen for features, not for noise
+const PEAK_SIGMA = 1.5; // pixels: a narrow line stays, a single bad pixel shrinks to a quarter
+const PEAK_SN = 8; // of a smoothed pixel: what is no peak of noise
+const LABEL_ROOM = 0.17; // of the range, above and below the data, for names of lines
 
 function bytes(text) {
   const raw = atob(text);
@@ -52,7 +55,7 @@ export function noise(ivar) {
   return Float32Array.from(ivar, (v) => (v > 0 ? 1 / Math.sqrt(v) : NaN));
 }
 
-/** Flux range that shows the spectrum and not its worst pixels: [low, high]. */
+/** Flux range that shows the spectrum with its peaks, and not its worst pixels: [low, high]. */
 export function fluxRange(arms) {
   const values = arms
     .flatMap((arm) => [...smooth(arm.flux, arm.ivar, RANGE_SIGMA)].filter(Number.isFinite))
@@ -60,9 +63,21 @@ export function fluxRange(arms) {
   if (values.length === 0) return [-1, 1];
   const at = (share) => values[Math.min(values.length - 1, Math.floor(share * values.length))];
   const low = Math.min(0, at(0.01));
-  const high = Math.max(at(0.997), low + 1e-3);
-  const margin = 0.25 * (high - low);
-  return [low - margin, high + 1.5 * margin];
+  const high = Math.max(at(0.997), low + 1e-3, ...arms.map(highestPeak));
+  const margin = LABEL_ROOM * (high - low);
+  return [low - margin, high + margin];
+}
+
+/** The highest flux that is seen in several pixels and clear of the noise. */
+function highestPeak({ flux, ivar }) {
+  const smoothed = smooth(flux, ivar, PEAK_SIGMA);
+  let highest = -Infinity;
+  for (let i = 1; i < flux.length - 1; i++) {
+    const clear = (value, weight) => value * Math.sqrt(weight) > PEAK_SN / 2;
+    const beside = clear(flux[i - 1], ivar[i - 1]) || clear(flux[i + 1], ivar[i + 1]);
+    if (beside && smoothed[i] * Math.sqrt(ivar[i]) > PEAK_SN && smoothed[i] > highest) highest = smoothed[i];
+  }
+  return highest;
 }
 
 export function waveRange(arms) {

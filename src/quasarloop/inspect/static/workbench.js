@@ -1,8 +1,11 @@
 // What inspecting and merging share: the plot, the trial redshift, display keys, fits, chips.
 
-import { ApiError, byId, formatZ, get, insist, post } from "./api.js";
+import { ApiError, byId, el, formatZ, get, insist, post } from "./api.js";
+import { LineDialog } from "./line_dialog.js";
 import { SpectrumPlot } from "./plot.js";
 import { decodeArm } from "./spectrum.js";
+import { RedshiftStrip } from "./strip.js";
+import { Template } from "./template.js";
 import { DEFINITION } from "./verdict.js";
 
 const OPTIONS_KEY = "quasarloop-display";
@@ -10,14 +13,18 @@ const STEP = 5e-4; // of (1 + z): a tenth of a merge conflict's limit, about 150
 const [Z_MIN, Z_MAX] = DEFINITION.z_range;
 const CYCLES = { lines: ["major", "all", "none"], template: [...DEFINITION.classes.toReversed(), "none"] };
 const MAX_CACHED = 6;
+const SAME_Z = 6e-6; // verdicts hold five digits
+export const PATIENCE_MS = 2000; // a new object is shown without a fit rather than later
 
 export class Workbench {
   constructor({ onMove = () => {} } = {}) {
     this.onMove = onMove;
     this.z = 0;
-    this.chips = [];
+    this.chips = []; // redshifts that networks and redrock propose
+    this.fits = []; // redshifts at which templates fit
     this.chip = -1;
     this.cache = new Map(); // target -> promise of a spectrum
+    this.fitted = new Map(); // target -> promise of its fits over all redshifts
     this.holding = false;
   }
 
@@ -26,9 +33,14 @@ export class Workbench {
     this.names = reference;
     this.plot = new SpectrumPlot(byId("plot"), byId("overlay"), byId("readout"), reference);
     await this.plot.start();
+    this.strip = new RedshiftStrip(byId("strip"), (z) => this.moveTo(z));
+    this.lineDialog = new LineDialog(this.plot, [Z_MIN, Z_MAX], (z) => this.moveTo(z));
     this.options(this.stored());
     byId("smoothing").addEventListener("input", (event) => this.options({ smoothing: Number(event.target.value) }));
-    document.documentElement.addEventListener("themechange", () => this.plot.recolour());
+    document.documentElement.addEventListener("themechange", () => {
+      this.plot.recolour();
+      this.strip.draw();
+    });
     const input = byId("z");
     input.addEventListener("keydown", (event) => {
       if (event.key === "Escape") {
@@ -41,6 +53,7 @@ export class Workbench {
   /** Show an object's spectrum, or why there is none. Returns whether there is one. */
   async open(target) {
     this.target = target;
+    this.showFits({ fits: [], profile: null });
     byId("missing").hidden = true;
     byId("notice").hidden = true;
     try {
@@ -106,17 +119,21 @@ export class Workbench {
     const input = byId("z");
     if (document.activeElement !== input) input.value = formatZ(this.z);
     this.plot.moveTo(this.z);
+    this.strip.moveTo(this.z);
     this.onMove(this.z);
   }
 
-  /** Redshifts to try one after the other: {z, spectype if known}. */
+  /** Redshifts that are proposed, to try one after the other: {z, spectype if known}. */
   offer(chips) {
     this.chips = chips;
     this.chip = -1;
+    const peaks = chips.map((chip) => ({ z: chip.z, p: chip.p ?? 1 }));
+    this.strip.show({ peaks });
   }
 
-  tryOut({ z, spectype }) {
-    this.follow(spectype);
+  tryOut({ z, spectype, subtype, template }) {
+    this.plot.mixture = template ? { spectype, subtype, template } : null;
+    this.follow(spectype, subtype);
     this.moveTo(z);
   }
 
@@ -129,15 +146,18 @@ export class Workbench {
       "nudge-up-fine": () => this.moveTo(this.z + step / 10),
       "nudge-down-fine": () => this.moveTo(this.z - step / 10),
       z: () => byId("z").select(),
-      chip: () => this.nextChip(),
-      fit: () => this.fit(false),
-      "fit-wide": () => this.fit(true),
+      chip: () => this.nextCandidate(+1),
+      "chip-back": () => this.nextCandidate(-1),
+      "name-line": () => this.lineDialog.open(this.plot.pointed ?? (this.plot.x.start + this.plot.x.end) / 2),
+      fit: () => this.fitNear(),
+      "fit-wide": () => this.openAtFit(),
       "smooth-more": () => this.options({ smoothing: Math.min(20, this.plot.options.smoothing + 1) }),
       "smooth-less": () => this.options({ smoothing: Math.max(0, this.plot.options.smoothing - 1) }),
       arms: () => this.options({ separate: !this.plot.options.separate }),
       noise: () => this.options({ noise: !this.plot.options.noise }),
       lines: () => this.cycle("lines"),
       template: () => this.cycle("template"),
+      subtype: () => this.nextSubtype(),
       hold: () => this.hold(!this.holding),
       view: () => this.plot.resetView(),
       "zoom-in": () => this.plot.zoom(0.7),
@@ -155,13 +175,23 @@ export class Workbench {
   }
 
   /** Draw the template of a class, unless templates are off. */
-  follow(spectype) {
-    if (spectype in this.plot.templates && this.plot.options.template !== "none") this.options({ template: spectype });
+  follow(spectype, subtype) {
+    if (!(spectype in this.plot.templates) || this.plot.options.template === "none") return;
+    const now = this.plot.options;
+    const kept = now.template === spectype ? now.subtype : this.plot.usual[spectype];
+    this.options({ template: spectype, subtype: subtype ?? kept });
   }
 
   cycle(name) {
     const values = CYCLES[name];
-    this.options({ [name]: values[(values.indexOf(this.plot.options[name]) + 1) % values.length] });
+    const next = values[(values.indexOf(this.plot.options[name]) + 1) % values.length];
+    this.options(name === "template" ? { template: next, subtype: this.plot.usual[next] ?? "" } : { [name]: next });
+  }
+
+  nextSubtype() {
+    const { template, subtype } = this.plot.options;
+    const kinds = Object.keys(this.plot.templates[template] ?? {});
+    if (kinds.length) this.options({ subtype: kinds[(kinds.indexOf(subtype) + 1) % kinds.length] });
   }
 
   hold(on) {
@@ -169,26 +199,91 @@ export class Workbench {
     byId("hold").setAttribute("aria-pressed", String(on));
   }
 
-  nextChip() {
-    if (!this.chips.length) return this.hint("no redshift is proposed (m shows what is known)");
-    this.chip = (this.chip + 1) % this.chips.length;
-    return this.tryOut(this.chips[this.chip]);
+  nextCandidate(by) {
+    const candidates = [...this.chips, ...this.fits];
+    if (!candidates.length) return this.hint("no redshift is proposed (F fits, m shows what is known)");
+    const from = this.chip < 0 && by < 0 ? 0 : this.chip;
+    this.chip = (from + by + candidates.length) % candidates.length;
+    const { z, spectype = "", subtype = "" } = candidates[this.chip];
+    this.hint(`candidate ${this.chip + 1} of ${candidates.length}: z = ${formatZ(z)} ${spectype} ${subtype}`);
+    return this.tryOut(candidates[this.chip]);
   }
 
-  async fit(wide) {
-    const target = this.target;
-    const { template } = this.plot.options;
-    const spectype = template === "none" ? "QSO" : template;
-    this.hint(`fitting a ${spectype} template …`);
-    try {
-      const found = await post(`/api/objects/${target}/fit`, { z: this.z, spectype, wide });
+  /** The fits of every class over all redshifts, once per object. */
+  fitAll(target) {
+    if (!this.fitted.has(target)) {
+      this.fitted.set(target, post(`/api/objects/${target}/fit`, {}));
+      if (this.fitted.size > MAX_CACHED) this.fitted.delete(this.fitted.keys().next().value);
+    }
+    return this.fitted.get(target).catch((error) => {
+      this.fitted.delete(target);
+      throw error;
+    });
+  }
+
+  /** Show what fits an object over all redshifts; `move` to the best. Returns whether it came in time. */
+  async openAtFit({ move = true, patience = Infinity } = {}) {
+    const { target } = this;
+    if (move) this.hint("fitting every class …");
+    const late = new Promise((done) => {
+      if (patience < Infinity) setTimeout(done, patience);
+    });
+    const wait = this.fitAll(target).then((found) => {
       if (this.target !== target) return;
-      this.moveTo(found.z);
-      const edge = found.at_edge ? ", at the edge of the search" : "";
-      this.hint(`${spectype} template, correlation ${found.correlation.toFixed(2)}${edge}`);
+      this.showFits(found);
+    });
+    try {
+      await Promise.race([wait, late]);
+      if (this.target !== target) return;
+      if (!this.fits.length) return void wait.then(() => this.hint("F opens at the best fit"), () => {});
+      if (move) this.tryFit(0);
     } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (this.target === target) this.hint(error.message);
+    }
+  }
+
+  async fitNear() {
+    const { target, z } = this;
+    const { template } = this.plot.options;
+    this.hint("fitting near the trial redshift …");
+    try {
+      const found = await post(`/api/objects/${target}/fit`, { z, spectype: template === "none" ? "" : template });
+      if (this.target !== target) return;
+      this.showFits({ ...found, profile: this.strip.profile });
+      this.tryFit(0);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
       this.hint(error.message);
     }
+  }
+
+  tryFit(number) {
+    const fit = this.fits[number];
+    const edge = fit.at_edge ? ", at the edge of the search" : "";
+    this.tryOut(fit);
+    this.hint(`best: ${describeFit(fit)}${edge}`);
+  }
+
+  /** The standard deviation of a redshift that was fitted; null of any other. */
+  errorOf(z) {
+    return this.fits.find((fit) => Math.abs(fit.z - z) < SAME_Z)?.z_err ?? null;
+  }
+
+  showFits({ fits, profile }) {
+    this.fits = fits.map((fit) => ({ ...fit, template: fit.template instanceof Template ? fit.template : new Template(fit.template) }));
+    this.chip = -1;
+    this.strip?.show(profile || !fits.length ? { profile } : {});
+    byId("fits").replaceChildren(...this.fits.map((fit, number) => {
+      const button = el("button", { type: "button", class: "chip fit", title: describeFit(fit) },
+        `${fit.subtype} z ${fit.z.toFixed(4)}`, el("small", {}, number ? `Δχ² ${Math.round(fit.delta_chi2)}` : "best"));
+      button.addEventListener("click", () => {
+        this.tryOut(fit);
+        this.hint(describeFit(fit));
+        button.blur();
+      });
+      return button;
+    }));
   }
 
   hint(text) {
@@ -205,6 +300,7 @@ export class Workbench {
     byId("noise").setAttribute("aria-pressed", String(now.noise));
     byId("lines").textContent = `lines: ${now.lines}`;
     byId("template").textContent = `template: ${now.template}`;
+    byId("subtype").textContent = now.template === "none" ? "–" : now.subtype;
     try {
       localStorage.setItem(OPTIONS_KEY, JSON.stringify(now));
     } catch { /* forgotten with this page, then */ }
@@ -217,4 +313,9 @@ export class Workbench {
       return {};
     }
   }
+}
+
+function describeFit({ spectype, subtype, z, z_err: error, delta_chi2: worse }) {
+  const plus = error === null ? "" : ` ± ${error.toPrecision(1)}`;
+  return `${spectype} ${subtype === spectype ? "" : `${subtype} `}z = ${z.toFixed(5)}${plus}, Δχ² ${Math.round(worse)}`;
 }
