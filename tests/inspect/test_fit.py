@@ -98,7 +98,7 @@ def test_an_empty_spectrum_cannot_be_fitted():
 def test_real_boss_quasars_are_brought_to_their_inspected_redshifts(shared_data):
     folder = shared_data / "boss_plate7102"
     with (folder / "truth.csv").open(encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["class"] == "QSO"]
+        rows = [row for row in csv.DictReader(stream) if row["class"] == "QSO"][::3]
     rng = np.random.default_rng(0)
     close = free = 0
     for row in rows:
@@ -135,3 +135,17 @@ def test_marks_hold_the_networks_own_wavelengths_and_doublets():
     assert all(band.low_aa < band.high_aa for band in BANDS)
     # The A band of oxygen begins at 7594 Å in air (Fraunhofer).
     assert any(band.low_aa < 7594 * 1.00028 < band.high_aa for band in BANDS)
+
+
+def test_the_templates_that_ship_are_those_of_the_simulation():
+    from page_templates import populations, vectors
+
+    for spectype, subtype in (
+        (SpecType.QSO, "BAL"),
+        (SpecType.GALAXY, "late"),
+        (SpecType.STAR, "M"),
+    ):
+        made = vectors(spectype, populations()[spectype, subtype])
+        np.testing.assert_allclose(
+            template_kind(spectype, subtype).vectors, made, rtol=2e-3, atol=2e-3
+        )

@@ -198,7 +198,7 @@ def _create(database: Database) -> None:
 
 
 def _add_new_columns(connection: sa.Connection) -> None:
-    """Give a campaign of an older version the columns that may be empty; labels stay as they are."""
+    """Give a campaign of an older version the columns that may be empty; labels stay."""
     inspector = sa.inspect(connection)
     there = set(inspector.get_table_names())
     if not there.issuperset({"label", "setting"}):

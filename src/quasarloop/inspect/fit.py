@@ -22,6 +22,7 @@ from quasarloop.inspect.library import (
     LOG_STEP,
     N_PIXELS,
     Z_MAX,
+    Z_RANGE,
     TemplateKind,
     library,
 )
@@ -197,7 +198,7 @@ def _on_grid(arms: tuple[Arm, ...], row: int) -> _Data:
 @cache
 def _transforms(number: int) -> _Transforms:
     kind = library()[number]
-    low, high = np.rint(np.log10(1 + np.array(kind.z_range)) / LOG_STEP).astype(int)
+    low, high = np.rint(np.log10(1 + np.array(Z_RANGE[kind.spectype])) / LOG_STEP).astype(int)
     n_fft = fft.next_fast_len(kind.vectors.shape[1], real=True)
     pairs = [kind.vectors[i] * kind.vectors[j] for i, j in _pairs(len(kind.vectors))]
     return _Transforms(
