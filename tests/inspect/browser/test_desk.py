@@ -14,7 +14,7 @@ FRAME_MS = 16
 def test_moving_the_redshift_takes_less_than_a_frame_and_asks_nobody(desk):
     page = desk(0)
     page.press(["m"])
-    page.locator(".chip").first.wait_for()
+    page.locator("#machine .chip").first.wait_for()
     page.press(["i"])  # all lines: the most there is to draw
     assert page.evaluate("() => window.quasarloop.bench.plot.arms[0].wave.length") > 7000
     asked = []
@@ -98,7 +98,7 @@ def test_nudges_chips_and_fits_find_the_redshift(desk):
     page.locator("#z >> visible=true").wait_for()
     assert page.trial() == pytest.approx(2.3, abs=1e-3)
     page.press(["m"])
-    page.locator(".chip").first.wait_for()
+    page.locator("#machine .chip").first.wait_for()
     page.press(["x"])
     assert page.trial() == 2.41
     page.press(["x"])
