@@ -19,7 +19,7 @@ from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, GridError, OutputError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.quality import prepare
-from quasarloop.read import content_digest, iter_spectra, read_spectra
+from quasarloop.read import SpectraFile, content_digest, read_spectra
 from quasarloop.spectra import Flag, Keys
 from quasarloop.store import (
     create_store,
@@ -32,6 +32,12 @@ from quasarloop.store import (
     read_shard,
 )
 from quasarloop.store.files import metadata_of
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """Every file is a task of its own, and a shard; `test_store_packs` is about common ones."""
+    monkeypatch.setattr("quasarloop.store.ingestion.PACK_FILES", 1)
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def test_shards_say_where_they_come_from(tmp_path, survey):
 def test_second_ingest_opens_nothing(tmp_path, survey, monkeypatch):
     first = ingest(survey, tmp_path / "store")
     before = digests(open_store(tmp_path / "store"))
-    monkeypatch.setattr("quasarloop.store.ingestion.content_digest", lambda *_: 1 / 0)
+    monkeypatch.setattr("quasarloop.store.packs.open_spectra", lambda *_: 1 / 0)
     told = []
     second = ingest(survey, tmp_path / "store", on_file=lambda path, what: told.append(path))
     assert second.n_skipped == 3
@@ -145,7 +151,7 @@ def test_a_changed_file_replaces_its_shard(tmp_path, survey, spectrum_files, cap
     assert summary.n_skipped == 2
     store = open_store(tmp_path / "store")
     assert (len(store.shards), store.n_rows) == (3, 7)
-    assert "has changed: its former shard" in caplog.text
+    assert "files have changed or are there twice: 1 are taken out" in caplog.text
 
 
 def test_a_changed_file_leaves_the_shard_of_its_copy(tmp_path, survey, spectrum_files):
@@ -194,12 +200,13 @@ def test_a_full_disk_ends_the_ingest_and_loses_no_file(tmp_path, survey, workers
 
 
 def test_a_file_that_fails_while_its_shard_is_written_stops_nothing(tmp_path, survey, monkeypatch):
-    def failing(path, *_, **__):
-        if path == str(survey[1]):
+    def failing(file, *_, **__):
+        if file.path == survey[1]:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return iter_spectra(path, 512, masks=False)
+        return blocks(file, 512, masks=False)
 
-    monkeypatch.setattr("quasarloop.store.ingestion.iter_spectra", failing)
+    blocks = SpectraFile.blocks
+    monkeypatch.setattr(SpectraFile, "blocks", failing)
     summary = ingest(survey, tmp_path / "store")
     assert len(summary.reports) == 2
     assert "cannot be read (Input/output error)" in summary.failures[str(survey[1])]
@@ -211,7 +218,8 @@ def test_a_kill_at_any_moment_is_survived(tmp_path, spectrum_files):
     ]
     whole = ingest(files, tmp_path / "whole")
     code = (
-        "import sys; from quasarloop.store import ingest\n"
+        "from quasarloop.store import ingest, ingestion\n"
+        "ingestion.PACK_FILES = 1\n"
         f"ingest({[str(f) for f in files]!r}, {str(tmp_path / 'killed')!r})"
     )
     for _ in range(3):

@@ -20,6 +20,11 @@ def files(tmp_path, spectrum_files):
     ]
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    monkeypatch.setattr("quasarloop.store.ingestion.PACK_FILES", 1)
+
+
 @pytest.fixture
 def store(tmp_path, files):
     ingest(files, tmp_path / "store")
@@ -63,7 +68,7 @@ def test_ingest_does_not_accept_a_shard_that_lost_rows(store, files):
 
 def test_a_wrong_number_in_the_index_is_overruled_by_a_shard_made_anew(store, files):
     index = store.path / "index.jsonl"
-    index.write_text(index.read_text().replace('"n_rows": 4', '"n_rows": 5'))
+    index.write_text(index.read_text().replace('": 4}', '": 5}'))
     with pytest.raises(DataFormatError, match=r"4 rows, but index\.jsonl of its store has 5"):
         read_shard(store.shards[0])
     for shard in store.shards:
@@ -89,7 +94,7 @@ def test_a_lost_shard_is_missed(store, files):
 def test_lines_of_the_index_that_hold_no_numbers_are_ignored(store):
     index = store.path / "index.jsonl"
     first = json.loads(index.read_text().splitlines()[0])
-    odd = [{"n_rows": "7"}, {"n_rows": None}, {"shard": ["x"]}, {"shard": 3}]
+    odd = [{"shards": {"x": "7"}}, {"shards": {"x": None}}, {"shards": ["x"]}, {"files": 3}]
     with index.open("a") as stream:
         stream.writelines(json.dumps(first | change) + "\n" for change in odd)
     assert open_store(store.path).n_rows == 8

@@ -2,10 +2,12 @@
 
 from quasarloop.read.detect import (
     FORMATS,
+    SpectraFile,
     content_digest,
     find_files,
     find_format,
     iter_spectra,
+    open_spectra,
     read_spectra,
 )
 from quasarloop.read.formats import named_id, sdss_target_id
@@ -16,6 +18,7 @@ from quasarloop.read.truth_tables import read_truth, read_truths, write_truth
 __all__ = [
     "FORMATS",
     "Sources",
+    "SpectraFile",
     "content_digest",
     "find_files",
     "find_format",
@@ -23,6 +26,7 @@ __all__ = [
     "iter_spectra",
     "list_sources",
     "named_id",
+    "open_spectra",
     "read_spectra",
     "read_truth",
     "read_truths",

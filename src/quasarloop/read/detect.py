@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,16 @@ from quasarloop.read.twodf import TWODF
 from quasarloop.read.weave import WEAVE_L1, WEAVE_L2
 from quasarloop.spectra import Spectra
 
-__all__ = ["FORMATS", "content_digest", "find_files", "find_format", "iter_spectra", "read_spectra"]
+__all__ = [
+    "FORMATS",
+    "SpectraFile",
+    "content_digest",
+    "find_files",
+    "find_format",
+    "iter_spectra",
+    "open_spectra",
+    "read_spectra",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -109,14 +119,62 @@ def iter_spectra(
     Raises:
         DataFormatError: as `read_spectra`.
     """
+    with open_spectra(path, format) as file:
+        yield from file.blocks(block_rows, masks=masks)
+
+
+@contextmanager
+def open_spectra(
+    path: str | Path,
+    format: str = "",  # noqa: A002 -- as in astropy
+) -> "Iterator[SpectraFile]":
+    """Open a file of spectra once, for its digest and its rows.
+
+    Raises:
+        DataFormatError: missing, not FITS, truncated or damaged.
+    """
     if format:
-        yield from read_with_specutils(path, format)
+        yield SpectraFile(Path(path), None, format)
         return
     with open_fits(path) as fits:
-        found, identity = _identify(fits)
+        yield SpectraFile(fits.path, fits)
+
+
+@dataclass(frozen=True)
+class SpectraFile:
+    """An open file of spectra.
+
+    Attributes:
+        path: where it is.
+        fits: the open file; None where specutils reads it.
+        format: of specutils.
+    """
+
+    path: Path
+    fits: FitsFile | None
+    format: str = ""
+
+    def blocks(self, block_rows: int = _BLOCK_ROWS, *, masks: bool = True) -> Iterator[Spectra]:
+        """Read block after block; see `iter_spectra`."""
+        if self.fits is None:
+            yield from read_with_specutils(self.path, self.format)
+            return
+        found, identity = _identify(self.fits)
         for start in range(0, len(identity.keys), block_rows):
             stop = min(start + block_rows, len(identity.keys))
-            yield _block(fits, found, identity, slice(start, stop), masks)
+            yield _block(self.fits, found, identity, slice(start, stop), masks)
+
+    def digest(self) -> str:
+        """Return the digest of its content; see `content_digest`."""
+        if self.fits is None:
+            return sha256(f"{self.format} {checksum(self.path)}".encode()).hexdigest()
+        digest = sha256()
+        for hdu in self.fits.hdus:
+            digest.update(hdu.cards)
+            if not hdu.name.endswith(_LEFT_OUT):
+                for chunk in self.fits.chunks(hdu):
+                    digest.update(chunk)
+        return digest.hexdigest()
 
 
 def find_format(fits: FitsFile) -> Format:
@@ -236,13 +294,5 @@ def content_digest(path: str | Path, format: str = "") -> str:  # noqa: A002 -- 
     Raises:
         DataFormatError: missing, not FITS, truncated or damaged.
     """
-    digest = sha256()
-    if format:
-        return sha256(f"{format} {checksum(path)}".encode()).hexdigest()
-    with open_fits(path) as fits:
-        for hdu in fits.hdus:
-            digest.update(hdu.cards)
-            if not hdu.name.endswith(_LEFT_OUT):
-                for chunk in fits.chunks(hdu):
-                    digest.update(chunk)
-    return digest.hexdigest()
+    with open_spectra(path, format) as file:
+        return file.digest()

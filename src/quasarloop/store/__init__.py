@@ -13,7 +13,8 @@ from quasarloop.store.files import (
     shard_path,
 )
 from quasarloop.store.index import IngestReport
-from quasarloop.store.ingestion import IngestSummary, ingest, ingest_file
+from quasarloop.store.ingestion import IngestSummary, ingest
+from quasarloop.store.packs import ingest_file
 
 __all__ = [
     "IngestReport",

@@ -1,6 +1,6 @@
-"""The store on disk: a manifest, and one immutable Parquet shard per ingested file.
+"""The store on disk: a manifest, and immutable Parquet shards of ingested files.
 
-A shard is named by what it holds (the source's checksum and the grid), so the same file
+A shard is named by what it holds (the checksums of its files and the grid), so the same content
 is never stored twice and a half-finished ingest is simply continued. Its table has the identity
 columns, flux and ivar; its metadata the grid.
 """
@@ -42,6 +42,7 @@ __all__ = [
     "open_store",
     "read_shard",
     "schema_of",
+    "shard_files",
     "shard_path",
     "spectra_from_table",
     "table_from_spectra",
@@ -192,7 +193,7 @@ class Store:
         Raises:
             DataFormatError: some that the index contains are missing.
         """
-        found = sorted((self.path / _SHARDS).glob(f"*/[!.]*{_SUFFIX}"), key=lambda p: p.name)
+        found = shard_files(self.path)
         lost = index_of(self.path).lost({path.stem for path in found})
         if lost:
             raise DataFormatError(
@@ -340,6 +341,11 @@ def load_targets(store: Store, target_ids: ArrayLike) -> RebinnedSpectra:
     if not parts:
         return spectra_from_table(schema_of(store.grid).empty_table(), store.grid)
     return concatenate(parts)
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """Return the files of all shards that are there, by name."""
+    return sorted((folder / _SHARDS).glob(f"*/[!.]*{_SUFFIX}"), key=lambda p: p.name)
 
 
 def shard_path(folder: Path, name: str) -> Path:

@@ -1,58 +1,46 @@
-"""Ingest: from survey files to shards of a store, in parallel, resumable after a kill.
+"""Ingest: survey files into a store, in parallel, resumable after a kill.
 
 Every shard is written whole or not at all. An index beside the shards (`store.index`) remembers
-which files are there already.
+which files are there already. Files are cut into tasks by their list alone, and a task's files
+enter the index together: what a killed run left over is cut into the same tasks again.
 """
 
-import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
-import pyarrow.parquet as pq
+from typing import Any, Final, TextIO
 
 from quasarloop.arrays import MEMORY
-from quasarloop.artefacts import check_folder, locked_folder, versions, write_atomically
-from quasarloop.columns import STORED
-from quasarloop.engine import Engine, run_tasks
+from quasarloop.artefacts import locked_folder
+from quasarloop.engine import Engine, open_session
 from quasarloop.errors import DataFormatError, OutputError
 from quasarloop.grid import LOG_GRID, WaveGrid
-from quasarloop.quality import count_flags, prepare
-from quasarloop.read import Sources, content_digest, is_path, iter_spectra, list_sources
+from quasarloop.read import Sources, is_path, list_sources
 from quasarloop.spectra import Flag, Spectra
-from quasarloop.store.files import (
-    FLUX_COLUMNS,
-    STORE_FORMAT,
-    Store,
-    create_store,
-    read_shard,
-    schema_of,
-    shard_path,
-    table_from_spectra,
+from quasarloop.store.files import Store, create_store, shard_files, shard_path
+from quasarloop.store.index import INDEX_NAME, Index, IngestReport, file_key, file_size
+from quasarloop.store.packs import (
+    NAME_LENGTH,
+    Shelf,
+    contents_of,
+    held_digest,
+    ingest_files,
+    ingest_held,
+    take_out,
 )
-from quasarloop.store.index import INDEX_NAME, Index, IngestReport, file_key
 
-__all__ = ["IngestSummary", "ingest", "ingest_file"]
+__all__ = ["PACK_FILES", "IngestSummary", "ingest"]
 
 _LOG = logging.getLogger(__name__)
 
-# Spectra read, rebinned and written at once: one row group of about 2 MB.
-_BLOCK_ROWS: Final = 512
-_NAME_LENGTH: Final = 32
-# Fast, and floats compress a fifth better with their bytes split.
-_PARQUET_OPTIONS: Final[Mapping[str, Any]] = {
-    "compression": "zstd",
-    "compression_level": 1,
-    "use_dictionary": [column.name for column in STORED if column.in_memory == "U"],
-    "column_encoding": {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in FLUX_COLUMNS},
-    "write_statistics": ["TARGETID"],
-    "write_page_checksum": True,
-}
+# Files no longer than this share shards; a DESI coadd of hundreds of spectra is longer.
+_SHORT_BYTES: Final = 32 << 20
+# Files of one task, and the bytes that end a task earlier. Source: our choice; 1,024 spectra of
+# one file each take some 10 s.
+PACK_FILES: Final = 1024
+_PACK_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -116,113 +104,147 @@ def ingest(
         OutputError: the store cannot be written.
     """
     given = list_sources(files)
-    held = {f"{MEMORY}:{_digest(s)[:_NAME_LENGTH]}": s for s in given if isinstance(s, Spectra)}
-    if len(held) < sum(not is_path(thing) for thing in given):
+    spectra = {held_digest(thing): thing for thing in given if isinstance(thing, Spectra)}
+    if len(spectra) < sum(not is_path(thing) for thing in given):
         raise DataFormatError("ingest takes files and spectra as observed, each once")
-    paths = [str(path) for path in given if is_path(path)]
+    held = {f"{MEMORY}:{digest[:NAME_LENGTH]}": digest for digest in spectra}
+    keys = {str(path): format + file_key(str(path)) for path in given if is_path(path)}
+    keys |= {name: f"{name}||" for name in held}
     store = create_store(store_dir, grid, mend_outliers=mend_outliers)
-    report = on_file or (lambda path, outcome: None)
-    index = Index.read(store.path / INDEX_NAME)
-    keys = {path: format + file_key(path) for path in paths} | {name: f"{name}||" for name in held}
-    outcomes: dict[str, IngestReport | str] = {}
-    for path, key in keys.items():
-        known = index.reports.get(key)
-        if known is not None and shard_path(store.path, known.shard).exists():
-            outcomes[path] = known
-            report(path, known)
-    todo = [path for path in keys if path not in outcomes]
-    with locked_folder(store.path), (store.path / INDEX_NAME).open("a", encoding="utf-8") as stream:
-
-        def keep(path: str, outcome: IngestReport | str | OutputError) -> None:
-            if isinstance(outcome, OutputError):
-                raise outcome
-            if isinstance(outcome, IngestReport) and index.disagrees(outcome):
-                shard = shard_path(store.path, outcome.shard)
-                outcome = f"{path}: its shard {shard} has lost rows; delete it, and ingest again"
-            outcomes[path] = outcome
-            if isinstance(outcome, IngestReport):
-                stream.write(json.dumps({"key": keys[path], **asdict(outcome)}) + "\n")
-                stream.flush()
-                former = index.replace(keys[path], outcome)
-                if former:
-                    _LOG.warning("%s has changed: its former shard %s is removed", path, former)
-                    shard_path(store.path, former).unlink(missing_ok=True)
-            report(path, outcome)
-
-        for name in [name for name in todo if name in held]:
-            keep(name, _write_shard(name, _digest(held[name]), [held[name]], store))
-        todo = [path for path in todo if path not in held]
-        shared = (store, format)
-        done = run_tasks(_ingest_task, todo, engine=engine, shared=shared, on_result=keep)
-    found = {path: outcomes[path] for path in keys if path in outcomes}
-    failures = {path: text for path, text in found.items() if isinstance(text, str)}
+    path = store.path / INDEX_NAME
+    with locked_folder(store.path), path.open("a", encoding="utf-8") as stream:
+        run = _Run(store, keys, Index.read(path), stream, on_file or (lambda path, outcome: None))
+        run.take_known()
+        shelf = run.shelf(format)
+        for name in held.keys() & set(run.missing()):
+            run.keep((name,), [ingest_held(name, held[name], spectra[held[name]], shelf)])
+        with open_session(ingest_files, engine=engine, shared=shelf) as session:
+            options: Any = {"name_of": _name, "on_result": run.keep, "keep": False}
+            done = session.run(run.tasks(), **options)
+            if done.failures:  # tried again file by file, so that the bad one is named
+                done = session.run([(path,) for path in run.missing()], **options)
+        run.tidy()
+    found = {path: run.outcomes[path] for path in keys if path in run.outcomes}
+    bad = {path: text for path, text in found.items() if isinstance(text, str)}
     reports = tuple(entry for entry in found.values() if isinstance(entry, IngestReport))
-    return IngestSummary(reports, failures | done.failures)
+    return IngestSummary(reports, bad | done.failures)
 
 
-def ingest_file(path: str | Path, store: Store, format: str = "") -> IngestReport:  # noqa: A002
-    """Make the shard of one file, unless it is there; memory does not grow with its rows.
-
-    Raises:
-        DataFormatError: the file is not readable as spectra.
-        OutputError: the shard cannot be written.
-    """
-    digest = content_digest(path, format)
-    return _write_shard(str(path), digest, _blocks(path, format), store)
+def _name(paths: Sequence[str]) -> str:
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
-def _write_shard(path: str, digest: str, blocks: Iterable[Spectra], store: Store) -> IngestReport:
-    name = _shard_name(digest, store)
-    target = shard_path(store.path, name)
-    if target.exists():
-        flags = read_shard(target, with_flux=False, by_index=False).flags
-        return IngestReport(path, name, len(flags), count_flags(flags), skipped=True)
-    source = {"path": path, "content_sha256": digest}
-    schema = schema_of(store.grid, {"source": source, "versions": versions()})
-    counts: Counter[str] = Counter()
-    n_rows = 0
-    check_folder(target.parent)
-    with (
-        write_atomically(target) as temporary,
-        pq.ParquetWriter(temporary, schema, **_PARQUET_OPTIONS) as writer,
-    ):
-        for block in blocks:
-            rebinned = prepare(block, store.grid, mend_outliers=store.mend_outliers)
-            writer.write_table(table_from_spectra(rebinned, schema))
-            counts.update(count_flags(rebinned.flags))
-            n_rows += len(rebinned)
-    return IngestReport(path, name, n_rows, dict(counts))
+@dataclass
+class _Run:
+    """One ingest: what is known, and what became of each file so far."""
 
+    store: Store
+    keys: Mapping[str, str]  # path -> key
+    index: Index
+    stream: TextIO
+    on_file: Callable[[str, IngestReport | str], None]
+    outcomes: dict[str, IngestReport | str] = field(default_factory=dict)
 
-def _blocks(path: str | Path, file_format: str) -> Iterator[Spectra]:
-    try:
-        yield from iter_spectra(path, _BLOCK_ROWS, masks=False, format=file_format)
-    except OSError as exc:  # of this file, not of the shard that is being written
-        raise DataFormatError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    def take_known(self) -> None:
+        """Take in files that are in a shard, by the index alone."""
+        existing = self._existing()
+        for path, key in self.keys.items():
+            known = self.index.reports.get(key)
+            if known is not None and known.shard in existing:
+                self._report(path, known)
 
+    def missing(self) -> list[str]:
+        """Return the files of which nothing is known yet."""
+        return [path for path in self.keys if path not in self.outcomes]
 
-def _ingest_task(path: str, shared: tuple[Store, str]) -> IngestReport | str | OutputError:
-    # A bad file is bad however often it is tried: it comes back as its message. A store that cannot
-    # be written is no fault of the file: the run ends, or spectra would be missing from the store.
-    try:
-        return ingest_file(path, *shared)
-    except DataFormatError as exc:
-        return str(exc)
-    except OutputError as exc:
-        return exc
+    def tasks(self) -> list[tuple[str, ...]]:
+        """Cut the missing files into tasks: a long one alone, short ones by the thousand.
 
+        What failed before comes last, so that the others are cut as if it was not there.
+        """
+        tasks: list[tuple[str, ...]] = []
+        for before in (False, True):
+            short: list[str] = []
+            size = 0
+            for path in self.missing():
+                key = self.keys[path]
+                if (key in self.index.failed) != before:
+                    continue
+                if file_size(key) > _SHORT_BYTES:
+                    tasks.append((path,))
+                    continue
+                short.append(path)
+                size += file_size(key)
+                if len(short) >= PACK_FILES or size >= _PACK_BYTES:
+                    tasks.append(tuple(short))
+                    short, size = [], 0
+            tasks += [tuple(short)] if short else []
+        return tasks
 
-def _digest(spectra: Spectra) -> str:
-    """Return the SHA-256 of all that spectra in memory hold."""
-    digest = sha256(spectra.source.encode())
-    pixels = [part for arm in spectra.arms for part in (arm.wave_aa, arm.flux, arm.ivar)]
-    for array in (*pixels, spectra.flags, spectra.row, *spectra.keys.columns().values()):
-        digest.update(
-            f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes()
-        )
-    return digest.hexdigest()
+    def shelf(self, file_format: str) -> Shelf:
+        """Return what the store holds, by content; shards that the index lacks are looked at.
 
+        What others hold, too, was left there by a kill, and is taken out.
+        """
+        existing = self._existing()
+        latest = self.index.latest.values()
+        held = {r.digest: r.shard for r in latest if r.digest and r.shard in existing}
+        for name in sorted(existing - self.index.n_rows.keys()):
+            file = shard_path(self.store.path, name)
+            contents, place = contents_of(file), name
+            if repeated := contents.keys() & held.keys():
+                place, contents = take_out(self.store, name, repeated)
+                file.unlink()
+            held |= dict.fromkeys(contents, place)
+        return Shelf(self.store, held, self.index.n_rows, file_format)
 
-def _shard_name(digest: str, store: Store) -> str:
-    content = [digest, asdict(store.grid), store.mend_outliers, STORE_FORMAT]
-    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_NAME_LENGTH]
+    def keep(self, paths: Sequence[str], found: Sequence[IngestReport | str] | OutputError) -> None:
+        """Take in what became of the files of a task."""
+        if isinstance(found, OutputError):
+            raise found
+        outcomes = dict(zip(paths, found, strict=True))
+        files = {self.keys[p]: r for p, r in outcomes.items() if isinstance(r, IngestReport)}
+        rows: Counter[str] = Counter()
+        for report in files.values():
+            if not report.skipped:
+                rows[report.shard] += report.n_rows
+        for name in {r.shard for r in files.values()} - {*rows, *self.index.n_rows}:
+            rows[name] = sum(contents_of(shard_path(self.store.path, name)).values())
+        failed = [self.keys[path] for path, text in outcomes.items() if isinstance(text, str)]
+        self.index.write(self.stream, files, rows, failed)
+        for path, outcome in outcomes.items():
+            self._report(path, outcome)
+
+    def tidy(self) -> None:
+        """Take out of shards what changed files left there, and what another shard holds, too."""
+        homes, existing = self.index.homes(self.keys.values()), self._existing()
+        surplus: dict[str, set[str]] = {}
+        used = set(homes.values())
+        for name, content in self.index.ever:
+            # Earlier versions knew no contents: their shards of one file are named instead.
+            needed = name in used if content == name else homes.get(content) == name
+            if name in existing and not needed:
+                surplus.setdefault(name, set()).add(content)
+        for name in sorted(surplus):
+            new, contents = take_out(self.store, name, surplus[name])
+            moved = {
+                key: replace(r, shard=homes[r.content] if r.content in surplus[name] else new)
+                for key, r in self.index.of_shard(name).items()
+            }
+            self.index.write(self.stream, moved, {new: sum(contents.values())} if new else {})
+            shard_path(self.store.path, name).unlink()
+            _LOG.warning(
+                "files have changed or are there twice: %d are taken out of shard %s",
+                len(surplus[name]),
+                name,
+            )
+            for path, key in self.keys.items():
+                if key in moved:
+                    self.outcomes[path] = moved[key]
+
+    def _existing(self) -> set[str]:
+        return {path.stem for path in shard_files(self.store.path)}
+
+    def _report(self, path: str, outcome: IngestReport | str) -> None:
+        self.outcomes[path] = outcome
+        self.on_file(path, outcome)
