@@ -1,3 +1,4 @@
+import time
 from collections import Counter
 from itertools import combinations
 
@@ -84,6 +85,53 @@ def test_objects_without_enough_people_are_named():
     plan = rebalance({7: {1: True}, 8: {}}, [1, 2], np.random.default_rng(0))
     assert plan.short == (7, 8)
     assert set(plan.add) == {(7, 2), (8, 1), (8, 2)}
+
+
+class _EveryObject:
+    """The choice of an object by looking at all of them: what `_OpenWork` must agree with."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def put(self, target):
+        pass
+
+    def best(self, giver, taker):
+        table = self.table
+        gains = {
+            target: sum(
+                table.pairs[taker, i] - table.pairs[giver, i]
+                for i in table.here(team - {table.people[giver]})
+            )
+            for target, team in table.teams.items()
+            if table.people[giver] in team - table.begun[target] and table.people[taker] not in team
+        }
+        return min(gains, key=gains.get, default=None)
+
+
+@settings(max_examples=30)
+@given(st.integers(3, 7), st.integers(1, 3), st.integers(0, 60), st.integers(0, 99))
+def test_moves_are_those_of_looking_at_every_object(n_people, n_new, n_begun, seed):
+    rng = np.random.default_rng(seed)
+    people = list(range(n_people))
+    first = assign(range(30), people, rng)
+    teams = _apply({t: {} for t in range(30)}, first, begun=set(first.add[::2][:n_begun]))
+    now = [*people[seed % 2 :], *range(50, 50 + n_new)]
+    plan = rebalance(teams, now, np.random.default_rng(seed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quasarloop.inspect.assign._OpenWork", _EveryObject)
+        assert rebalance(teams, now, np.random.default_rng(seed)) == plan
+
+
+def test_the_cost_of_a_late_joiner_grows_with_the_objects_not_with_their_square():
+    seconds = []
+    for n in (2_000, 8_000):
+        teams = {t: {1: False, 2: False, 3: False} for t in range(n)}
+        start = time.process_time()
+        plan = rebalance(teams, [1, 2, 3, 4], np.random.default_rng(0))
+        seconds.append(time.process_time() - start)
+        assert len(plan.add) == len(plan.drop) == 3 * n // 4
+    assert seconds[1] < 8 * seconds[0]  # 4 of a cost that grows with n, 16 of one with its square
 
 
 histories = st.lists(

@@ -1,7 +1,9 @@
 """Assign objects: three inspectors each, equal loads, overlaps spread over all pairs."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import combinations
 from math import comb
 from typing import Final
@@ -104,7 +106,7 @@ class _Table:
         self.load = np.zeros(n, dtype=np.int64)  # not begun: what is still to do
         self.pairs = np.zeros((n, n), dtype=np.int64)
         for target, team in self.teams.items():
-            here = self._here(team)
+            here = self.here(team)
             self._count_pairs(here, +1)
             for i in here:
                 self.load[i] += self.people[i] not in self.begun[target]
@@ -130,30 +132,25 @@ class _Table:
 
     def level(self, added: set[tuple[int, int]], dropped: set[tuple[int, int]]) -> None:
         """Move objects not begun from the most to the least loaded until they differ by one."""
+        open_work = _OpenWork(self)
         while len(self.people) > 1:
             high, low = int(self.load.argmax()), int(self.load.argmin())
-            move = self._movable(high, low) if self.load[high] - self.load[low] > 1 else None
+            if self.load[high] - self.load[low] <= 1:
+                return
+            move = open_work.best(high, low)
             if move is None:
                 return
             giver, taker = (move, self.people[high]), (move, self.people[low])
             self._remove(*giver)
             self._add(*taker)
+            open_work.put(move)
             _cancel(giver, added, dropped)
             _cancel(taker, dropped, added)
 
-    def _movable(self, high: int, low: int) -> int | None:
-        giver, taker = self.people[high], self.people[low]
-        best: tuple[int, int] | None = None
-        for target, team in self.teams.items():
-            if giver in team and giver not in self.begun[target] and taker not in team:
-                others = self._here(team - {giver})
-                gain = int(self.pairs[low, others].sum() - self.pairs[high, others].sum())
-                if best is None or gain < best[0]:
-                    best = (gain, target)
-        return None if best is None else best[1]
-
     def _best_team(self, team: Collection[int], rng: np.random.Generator) -> list[int]:
-        here = self._here(team)
+        if len(team) >= self.per_object:
+            return []
+        here = self.here(team)
         free = np.array([i for i, p in enumerate(self.people) if p not in team], dtype=np.int64)
         wanted = min(self.per_object - len(team), len(free))
         if wanted <= 0:
@@ -189,12 +186,12 @@ class _Table:
             cost += self.pairs[first, second]
         return cost
 
-    def _here(self, team: Collection[int]) -> list[int]:
+    def here(self, team: Collection[int]) -> list[int]:
         return sorted(self.index[p] for p in team if p in self.index)
 
     def _add(self, target: int, person: int) -> None:
         i = self.index[person]
-        for j in self._here(self.teams[target]):
+        for j in self.here(self.teams[target]):
             self._count_pairs([i, j], +1)
         self.teams[target].add(person)
         self.load[i] += 1
@@ -203,7 +200,7 @@ class _Table:
         self.teams[target].discard(person)
         if person in self.index:
             i = self.index[person]
-            for j in self._here(self.teams[target]):
+            for j in self.here(self.teams[target]):
                 self._count_pairs([i, j], -1)
             self.load[i] -= 1
 
@@ -211,6 +208,50 @@ class _Table:
         for i, j in combinations(here, 2):
             self.pairs[i, j] += step
             self.pairs[j, i] += step
+
+
+class _OpenWork:
+    """Objects that each inspector has not begun, by the present members of their teams.
+
+    Objects with the same members are as good to move as each other, and there are few teams: the
+    best object is found without looking at all.
+    """
+
+    def __init__(self, table: _Table) -> None:
+        self._table = table
+        self._targets = list(table.teams)
+        self._place = {target: place for place, target in enumerate(self._targets)}
+        self._team: list[tuple[int, ...]] = [()] * len(self._targets)
+        # Inspector -> team -> places of objects, the first on top; some have left it since.
+        self._heaps: list[dict[tuple[int, ...], list[int]]] = [
+            defaultdict(list) for _ in table.people
+        ]
+        for target in self._targets:
+            self.put(target)
+
+    def put(self, target: int) -> None:
+        """Note the present team of an object."""
+        table, place = self._table, self._place[target]
+        team = self._team[place] = tuple(table.here(table.teams[target]))
+        for i in team:
+            if table.people[i] not in table.begun[target]:
+                heappush(self._heaps[i][team], place)
+
+    def best(self, giver: int, taker: int) -> int | None:
+        """Return the object whose move makes the rarest pairs, of equal ones the first."""
+        more = (self._table.pairs[taker] - self._table.pairs[giver]).tolist()
+        found: tuple[int, int] | None = None
+        heaps = self._heaps[giver]
+        for team in list(heaps):
+            heap = heaps[team]
+            while heap and self._team[heap[0]] != team:
+                heappop(heap)
+            if not heap:
+                del heaps[team]
+            elif taker not in team:
+                this = (sum(more[i] for i in team if i != giver), heap[0])
+                found = this if found is None else min(found, this)
+        return None if found is None else self._targets[found[1]]
 
 
 def _cancel(pair: tuple[int, int], undo: set[tuple[int, int]], make: set[tuple[int, int]]) -> None:

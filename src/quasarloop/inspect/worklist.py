@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ _HIDDEN: Final = (
     *("object_id", "index", "tie", "group", "n_networks", "n_asked", "flags", "priority"),
     *("rank", "survey", "program", "distance", "z_std"),
 )
+_CLASSES: Final = tuple(vote.name for vote in Vote)
+# Columns of confidences, in small letters, and the names of their lines.
+_CONFIDENCES: Final = {f"c_{line.column.lower()}": line.column for line in NETWORK_LINES}
 # Proposals closer than this are one chip: half of what the merge rule calls a conflict.
 _SAME_Z: Final = MAX_Z_RANGE / 2
 
@@ -86,18 +90,22 @@ def _votes(raw: Mapping[str, Any], used: set[str], threshold: float) -> dict[str
     if isinstance(given, Mapping):
         used.add("votes")
         by_name = {str(key).upper(): value for key, value in given.items()}
-        return {vote.name: by_name.get(vote.name, 0) for vote in Vote}
-    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == len(Vote):
+        return {name: by_name.get(name, 0) for name in _CLASSES}
+    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == len(_CLASSES):
         used.add("votes")
-        return {vote.name: count for vote, count in zip(Vote, given, strict=True)}
-    for names in (
-        {vote.name: count_column(vote, threshold).lower() for vote in Vote},
-        {vote.name: f"n_{vote.name.lower()}" for vote in Vote},
-    ):
-        if all(name in raw for name in names.values()):
-            used.update(names.values())
-            return {vote: raw[name] for vote, name in names.items()}
+        return dict(zip(_CLASSES, given, strict=True))
+    for names in _vote_columns(threshold):
+        if all(name in raw for name in names):
+            used.update(names)
+            return {vote: raw[name] for vote, name in zip(_CLASSES, names, strict=True)}
     return None
+
+
+@cache
+def _vote_columns(threshold: float) -> tuple[tuple[str, ...], ...]:
+    """Return the names that columns of votes may have, in small letters."""
+    counted = tuple(count_column(vote, threshold).lower() for vote in Vote)
+    return counted, tuple(f"n_{name.lower()}" for name in _CLASSES)
 
 
 def _proposals(raw: Mapping[str, Any], used: set[str]) -> list[dict[str, Any]]:
@@ -135,13 +143,9 @@ def _confidences(raw: Mapping[str, Any], used: set[str]) -> dict[str, float]:
     if isinstance(given, Mapping):
         used.add("confidences")
         return dict(given)
-    found = {}
-    for line in NETWORK_LINES:
-        name = f"c_{line.column.lower()}"
-        if name in raw:
-            used.add(name)
-            found[line.column] = raw[name]
-    return found
+    there = _CONFIDENCES.keys() & raw.keys()
+    used |= there
+    return {line: raw[name] for name, line in _CONFIDENCES.items() if name in there}
 
 
 def _take(raw: Mapping[str, Any], used: set[str], *names: str) -> Any:
@@ -208,9 +212,11 @@ def read_worklist(path: str | Path) -> list[Entry]:
         record = _selection_record(file)
     entries: dict[int, Entry] = {}
     counts, decision = record.get("counts", []), Thresholds().replaced(record.get("threshold"))
+    nearby = cache(lambda cell: neighbourhood(counts, cell))  # few cells, many objects
     for number, row in enumerate(rows):
         entry = _entry(file, number, row, decision)
-        around = neighbourhood(counts, entry.predictions.get("cell"))
+        cell = entry.predictions.get("cell")
+        around = nearby(cell) if isinstance(cell, int) else []
         if around:
             entry.predictions["map"] = {"counts": around}
         entries.setdefault(entry.target_id, entry)
@@ -312,6 +318,8 @@ def _integer(file: Path, number: int, value: Any, *, limit: int, missing: int | 
 
 def _plain(value: Any) -> Any:
     """What a browser can hold: NaN becomes nothing, integers past 2⁵³ become text."""
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, int) and abs(value) > _SAFE_INTEGER:
         return str(value)
     if isinstance(value, float):
