@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Path, Request
 
 from quasarloop.errors import InspectionError
-from quasarloop.inspect.campaign import balance, progress
+from quasarloop.inspect.campaign import progress, share_out
 from quasarloop.inspect.database import now, set_setting, setting
 from quasarloop.inspect.people import invite, set_active
 from quasarloop.inspect.security import Admin, InCampaign
@@ -63,16 +63,14 @@ def let_in(user_id: UserNumber, given: PersonIn, campaign: InCampaign, me: Admin
             user = set_active(session, user_id, active=given.active)
         except InspectionError as exc:
             raise HTTPException(404, str(exc)) from exc
-        session.flush()
-        plan = balance(session)
-        return {"id": user.id, "active": user.active, "moved": len(plan.add)}
+    plan = share_out(campaign.database)
+    return {"id": user.id, "active": user.active, "moved": len(plan.add)}
 
 
 @router.post("/balance")
-def share_out(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
+def assign_anew(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
     """Fit assignments to the present inspectors."""
-    with campaign.database.write() as session:
-        plan = balance(session)
+    plan = share_out(campaign.database)
     return {"added": len(plan.add), "dropped": len(plan.drop), "short": len(plan.short)}
 
 
@@ -85,7 +83,7 @@ def change_settings(given: SettingsIn, campaign: InCampaign, me: Admin) -> dict[
             set_setting(session, key, value)
             detail = f"{key} = {value}"
             session.add(Event(at=now(), user_id=me.id, kind="setting", detail=detail))
-        if "per_object" in changes:
-            session.flush()
-            balance(session)
+    if "per_object" in changes:
+        share_out(campaign.database)
+    with campaign.database.read() as session:
         return {key: setting(session, key) for key in SETTINGS}

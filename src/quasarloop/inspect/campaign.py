@@ -1,15 +1,16 @@
 """Filling a campaign's database with its worklist, and keeping assignments balanced."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from quasarloop.inspect.assign import Plan, rebalance
-from quasarloop.inspect.database import now, setting
+from quasarloop.inspect.database import Database, now, setting
 from quasarloop.inspect.spectra_files import SpectrumFiles
 from quasarloop.inspect.tables import Assignment, Event, Item, User
 from quasarloop.inspect.worklist import Entry
@@ -23,6 +24,7 @@ __all__ = [
     "inspectors",
     "load_worklist",
     "progress",
+    "share_out",
 ]
 
 
@@ -115,37 +117,114 @@ def inspectors(session: Session) -> list[int]:
 
 
 def balance(session: Session) -> Plan:
-    """Give every object its inspectors, late joiners their share, leavers' work to others."""
+    """Give every object its inspectors, late joiners their share, leavers' work to others.
+
+    The session's lock is held meanwhile; beside a server that saves labels use `share_out`.
+    """
+    plan = _plan(session, lock=True)
+    _apply(session, _changes(plan))
+    _note(session, plan)
+    session.flush()
+    return plan
+
+
+def share_out(database: Database) -> Plan:
+    """Do what `balance` does while labels are saved: a save waits for one lot at most.
+
+    The plan is made from one state of the database. Of an object that somebody began meanwhile
+    nothing changes; it is in the next plan.
+    """
+    add: set[tuple[int, int]] = set()
+    drop: set[tuple[int, int]] = set()
+    for _ in range(_PLANS):
+        with database.read() as session:
+            plan = _plan(session)
+        changes, overtaken = _changes(plan), 0
+        items = list(changes)
+        for start in range(0, len(items), _LOT):
+            with database.write() as session:
+                overtaken += _apply(
+                    session, {item: changes[item] for item in items[start : start + _LOT]}
+                )
+            time.sleep(_PAUSE_S)
+        add, drop = add | {*plan.add}, drop | {*plan.drop}
+        if not overtaken:
+            break
+    done = Plan(tuple(sorted(add)), tuple(sorted(drop)), plan.short)
+    with database.write() as session:
+        _note(session, done)
+    return done
+
+
+# Objects whose assignments change in one transaction. Source: our choice; some 40 ms.
+_LOT: Final = 1000
+# Between two: SQLite has no queue, so that who waits for its lock has to find it free.
+_PAUSE_S: Final = 0.03
+# Plans made in a row where saves overtake them.
+_PLANS: Final = 2
+# Assignments made or taken back for one object: inspectors to add, inspectors to drop.
+_Change = tuple[list[int], list[int]]
+_TURN: Final = (
+    Assignment.id, Assignment.item_id, Assignment.user_id, Assignment.state, Assignment.version,
+)  # fmt: skip
+
+
+def _plan(session: Session, *, lock: bool = False) -> Plan:
     people = inspectors(session)
-    active = set(people)
     items = list(session.scalars(sa.select(Item.id).order_by(Item.rank)))
     current: dict[int, dict[int, bool]] = {item: {} for item in items}
-    turns = {
-        (turn.item_id, turn.user_id): turn
-        for turn in session.scalars(sa.select(Assignment).with_for_update())
-    }
-    for (item, user), turn in turns.items():
-        # The present keep whatever they touched; of a leaver only finished work counts.
-        touched = turn.version > 0 or turn.state == "skipped"
-        begun = touched if user in active else turn.state == "done"
+    turns = sa.select(*_TURN)
+    for turn in session.execute(turns.with_for_update() if lock else turns):
         if turn.state != "dropped":
-            current[item][user] = begun
+            current[turn.item_id][turn.user_id] = _is_begun(turn, {*people})
     # The same people and work give the same plan, whenever it is made.
     rng = np.random.default_rng([len(items), *people])
-    plan = rebalance(current, people, rng, per_object=int(setting(session, "per_object")))
-    for item, user in plan.drop:
-        turns[item, user].state = "dropped"
-    for item, user in plan.add:
-        known = turns.get((item, user))
-        if known is None:
-            session.add(Assignment(item_id=item, user_id=user, created=now()))
-        else:
-            known.state = "todo"
+    return rebalance(current, people, rng, per_object=int(setting(session, "per_object")))
+
+
+def _is_begun(turn: Any, active: Container[int]) -> bool:
+    """The present keep whatever they touched; of a leaver only finished work counts."""
+    touched = turn.version > 0 or turn.state == "skipped"
+    return bool(touched if turn.user_id in active else turn.state == "done")
+
+
+def _changes(plan: Plan) -> dict[int, _Change]:
+    changes: dict[int, _Change] = {}
+    for number, pairs in enumerate((plan.add, plan.drop)):
+        for item, user in pairs:
+            changes.setdefault(item, ([], []))[number].append(user)
+    return changes
+
+
+def _apply(session: Session, changes: Mapping[int, _Change]) -> int:
+    """Change the assignments of some objects; return those left alone, begun since the plan."""
+    active = {*inspectors(session)}
+    query = sa.select(*_TURN).where(Assignment.item_id.in_(list(changes))).with_for_update()
+    turns = {(turn.item_id, turn.user_id): turn for turn in session.execute(query)}
+    made, states, overtaken = [], [], 0
+    for item, (add, drop) in changes.items():
+        taken = [turns.get((item, user)) for user in drop]
+        given = {user: turns.get((item, user)) for user in add}
+        there = [turn for turn in taken if turn is not None and turn.state != "dropped"]
+        free = len(there) == len(drop) and not any(_is_begun(turn, active) for turn in there)
+        if not free or any(t is not None and t.state != "dropped" for t in given.values()):
+            overtaken += 1
+            continue
+        states += [{"id": turn.id, "state": "dropped"} for turn in there]
+        states += [{"id": turn.id, "state": "todo"} for turn in given.values() if turn is not None]
+        new = [user for user, turn in given.items() if turn is None]
+        made += [{"item_id": item, "user_id": user, "created": now()} for user in new]
+    if states:
+        session.execute(sa.update(Assignment), states)
+    if made:
+        session.execute(sa.insert(Assignment), made)
+    return overtaken
+
+
+def _note(session: Session, plan: Plan) -> None:
     if plan.add or plan.drop:
         detail = f"{len(plan.add)} given, {len(plan.drop)} taken back"
         session.add(Event(at=now(), kind="assign", detail=detail))
-    session.flush()
-    return plan
 
 
 def progress(session: Session, user_id: int) -> Progress:

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 
 from quasarloop.errors import InspectionError
-from quasarloop.inspect.campaign import balance
+from quasarloop.inspect.campaign import share_out
 from quasarloop.inspect.database import setting
 from quasarloop.inspect.people import (
     ATTEMPT_WINDOW_S,
@@ -105,9 +105,9 @@ def _add_doors(router: APIRouter, templates: Jinja2Templates) -> None:
             with campaign.database.write() as session:
                 person = join(session, token, password)
                 session.flush()
-                if person.role == "inspector":
-                    balance(session)
                 key = log_in(session, person.name, password, address)
+            if person.role == "inspector":
+                share_out(campaign.database)
         except InspectionError as exc:
             return _outside(request, templates, "message.html", str(exc), status=409)
         return _welcome(request, key or "")
