@@ -25,6 +25,25 @@ class CountedShared:
         (self.folder / f"unpacked-{os.getpid()}-{time.monotonic_ns()}").touch()
 
 
+class SlowSecond:
+    """Takes a second to unpack in every process but the first."""
+
+    def __init__(self, folder: Path, factor: int) -> None:
+        self.folder, self.factor = folder, factor
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        try:
+            (self.folder / "first").touch(exist_ok=False)
+        except FileExistsError:
+            time.sleep(1)
+
+
+def multiply_slowly(task: int, shared: SlowSecond) -> tuple[int, int]:
+    time.sleep(0.1)
+    return os.getpid(), task * shared.factor
+
+
 def multiply(task: int, shared: Shared) -> int:
     return task * shared.factor
 

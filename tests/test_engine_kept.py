@@ -37,6 +37,17 @@ def test_kept_workers_take_one_function_after_another(jobs: ModuleType, tmp_path
         run_tasks(lambda task, shared: task, [1], engine=engine)
 
 
+def test_a_worker_that_is_late_for_one_lot_has_the_next_ones_shared_value(
+    jobs: ModuleType, tmp_path: Path
+) -> None:
+    with keep_workers(Engine(workers=2)) as engine:
+        for factor in (3, 4):
+            shared = jobs.SlowSecond(tmp_path, factor)
+            n_tasks = 2 if factor == 3 else 60
+            report = run_tasks(jobs.multiply_slowly, range(n_tasks), engine=engine, shared=shared)
+            assert [value for _, value in report.complete()] == [factor * i for i in range(n_tasks)]
+
+
 def test_two_sessions_on_the_same_workers_keep_their_functions(
     jobs: ModuleType, tmp_path: Path
 ) -> None:

@@ -116,12 +116,15 @@ def test_cells_out_of_reach_keep_their_weights():
     assert np.isfinite(trained.som.weights).all()
 
 
-def test_parts_depend_on_the_data_alone(tmp_path):
+@pytest.mark.parametrize(("rows", "in_part"), [(100, 11), (10_000, 3)])
+def test_parts_depend_on_the_data_alone(tmp_path, monkeypatch, rows, in_part):
+    monkeypatch.setattr("quasarloop.query.som_train.count_rows", lambda shard: rows)
     shards = [tmp_path / f"{i}.parquet" for i in range(70)]
     parts = parts_of_shards(shards)
     assert [path for part in parts for path in part.shards] == shards
     assert len(parts) <= 32
-    assert parts[0] == StorePart(tuple(shards[:3]))
+    # At least a thousand rows or so, and a thirty-second of all.
+    assert parts[0] == StorePart(tuple(shards[:in_part]))
     flux = np.zeros((40_000, 2), np.float32)
     assert sum(len(part.flux) for part in parts_of_array(flux, np.zeros(40_000, int))) == 40_000
 

@@ -137,9 +137,8 @@ class ProcessPool:
         self._payload = pickled((function, shared), function)
         self._stop_busy()
         for worker in self._workers:
-            if worker.ready:  # one that starts takes it when it is there
-                worker.ready = False
-                _send(worker, _LOAD, self._payload)
+            if worker.ready:  # one that has not yet loaded what it was sent is sent this after it
+                self._load(worker)
 
     def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:
         """Run queued tasks; yields outcomes as they come.
@@ -160,8 +159,8 @@ class ProcessPool:
             for connection in wait([worker.connection for worker in self._workers]):
                 worker = next(w for w in self._workers if w.connection is connection)
                 message = _receive(worker)
-                if message == _HELLO:
-                    _send(worker, _LOAD, self._payload)
+                if message == _HELLO or (message == _READY and worker.has is not self._payload):
+                    self._load(worker)
                 elif message == _READY:
                     worker.ready, failed_starts = True, 0
                 elif isinstance(message, Outcome):
@@ -182,6 +181,10 @@ class ProcessPool:
     def _n_busy(self) -> int:
         return sum(worker.index is not None for worker in self._workers)
 
+    def _load(self, worker: "_Worker") -> None:
+        worker.ready, worker.has = False, self._payload
+        _send(worker, _LOAD, self._payload)
+
     def _stop_busy(self) -> None:
         """End what an earlier run, broken off, left at work."""
         self._stop([worker for worker in self._workers if worker.index is not None])
@@ -196,7 +199,8 @@ class ProcessPool:
 class _Worker:
     process: SpawnProcess
     connection: Connection
-    ready: bool = False  # has the function and the shared value
+    has: bytes = b""  # function and shared value it was sent last
+    ready: bool = False  # and has loaded
     index: int | None = None  # task under way
 
 

@@ -21,7 +21,7 @@ from quasarloop.errors import SelectionError
 from quasarloop.quality import UNUSABLE
 from quasarloop.query.options import SomOptions
 from quasarloop.query.som import CellGrid, SelfOrganizingMap, nearest_two
-from quasarloop.store import read_shard
+from quasarloop.store import count_rows, read_shard
 
 __all__ = [
     "ArrayPart",
@@ -39,6 +39,8 @@ __all__ = [
 
 # Parts the data are cut into, whatever the number of workers: their sums are kept at once.
 _MAX_PARTS: Final = 32
+# Fewer rows make no part: its sums are as large as a thousand spectra. Source: our choice.
+_PART_ROWS: Final = 1024
 
 _ARRAY_PART_ROWS: Final = 16_384
 
@@ -69,10 +71,16 @@ class StorePart:
     shards: tuple[Path, ...]
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Read one shard after the other."""
+        """Read one shard after the other; short ones are joined."""
+        waiting: list[NDArray[np.float32]] = []
         for shard in self.shards:
             spectra = read_shard(shard, with_ivar=False)
-            yield spectra.flux[(spectra.flags & UNUSABLE) == 0]
+            waiting.append(spectra.flux[(spectra.flags & UNUSABLE) == 0])
+            if sum(map(len, waiting)) >= _PART_ROWS:
+                yield np.concatenate(waiting)
+                waiting.clear()
+        if waiting:
+            yield np.concatenate(waiting)
 
 
 def parts_of_array(
@@ -88,8 +96,14 @@ def parts_of_array(
 
 def parts_of_shards(shards: Sequence[Path]) -> list[StorePart]:
     """Group a store's shards into parts, in order."""
-    step = max(1, -(-len(shards) // _MAX_PARTS))
-    return [StorePart(tuple(shards[i : i + step])) for i in range(0, len(shards), step)]
+    n_rows = [count_rows(shard) for shard in shards]
+    enough = max(_PART_ROWS, sum(n_rows) / _MAX_PARTS)
+    parts, part, filled = [], [], 0
+    for shard, n in zip(shards, n_rows, strict=True):
+        part, filled = [*part, shard], filled + n
+        if filled >= enough:
+            parts, part, filled = [*parts, StorePart(tuple(part))], [], 0
+    return [*parts, StorePart(tuple(part))] if part else parts
 
 
 def name_of_part(part: Part) -> str:

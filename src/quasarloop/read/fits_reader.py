@@ -62,10 +62,7 @@ _HALF_UINT64: Final = 2.0**63
 
 
 class _Header(Mapping[str, _Value]):
-    """Keywords and values of a header; a value is parsed when it is looked up.
-
-    A table of 236 columns has a thousand cards, and a reader needs a few dozen of them.
-    """
+    """Keywords and values, each parsed when it is looked up: of a thousand cards few are."""
 
     def __init__(self, cards: bytes) -> None:
         self._cards = cards
@@ -81,8 +78,7 @@ class _Header(Mapping[str, _Value]):
         raise KeyError(key)
 
     def __iter__(self) -> Iterator[str]:
-        names = (name.rstrip().decode("latin-1") for name in self._places)
-        return (name for name in names if name in self)
+        return (k for place in self._places if (k := place.rstrip().decode("latin-1")) in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -294,12 +290,8 @@ def open_fits(path: str | Path) -> Iterator[FitsFile]:
     file = Path(path)
     with reading(file, "FITS", "copy or download it again"), open_input(file) as stream:
         size = stream.seek(0, os.SEEK_END)
-        if size > _SMALL_BYTES:
-            yield FitsFile(file, stream, size)
-            return
         stream.seek(0)
-        whole = stream.read()
-        yield FitsFile(file, io.BytesIO(whole), len(whole))
+        yield FitsFile(file, stream if size > _SMALL_BYTES else io.BytesIO(stream.read()), size)
 
 
 def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
