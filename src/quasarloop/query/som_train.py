@@ -98,7 +98,9 @@ def parts_of_shards(shards: Sequence[Path]) -> list[StorePart]:
     """Group a store's shards into parts, in order."""
     n_rows = [count_rows(shard) for shard in shards]
     enough = max(_PART_ROWS, sum(n_rows) / _MAX_PARTS)
-    parts, part, filled = [], [], 0
+    parts: list[StorePart] = []
+    part: list[Path] = []
+    filled = 0
     for shard, n in zip(shards, n_rows, strict=True):
         part, filled = [*part, shard], filled + n
         if filled >= enough:
@@ -248,13 +250,8 @@ def _some_rows(part: Part, most: int, rng: np.random.Generator) -> NDArray[np.fl
 def _pass(
     parts: Sequence[Part], weights: NDArray[np.float32], cells: CellGrid, engine: Engine | None
 ) -> _Sums:
-    report = run_tasks(
-        _part_sums,
-        list(parts),
-        engine=engine,
-        shared=SelfOrganizingMap(cells, weights),
-        name_of=name_of_part,
-    )
+    som = SelfOrganizingMap(cells, weights)
+    report = run_tasks(_part_sums, parts, engine=engine, shared=som, name_of=name_of_part)
     total, *others = report.complete()
     flux, members, distance, misses = total
     for other in others:  # in the order of the parts, so that rounding is always the same
