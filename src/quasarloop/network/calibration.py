@@ -6,7 +6,7 @@ themselves add (`redshift_reading.line_floor`) is fitted to nothing.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "MIN_QUASARS",
     "Pulls",
     "Recalibration",
+    "by_folds",
     "calibrate",
     "fit_error_scale",
     "fit_temperature",
@@ -113,6 +114,7 @@ class _Quasars:
     outputs: LineOutputs
     z: Floats
     object_id: NDArray[np.int64]
+    rows: NDArray[np.intp]
 
     @classmethod
     def of(cls, weights: Weights, data: TrainingData) -> "_Quasars":
@@ -121,10 +123,10 @@ class _Quasars:
         known = data.is_qso & data.trains & (data.z > 0) & (data.z < z_max)
         rows = np.flatnonzero(known)
         outputs = Predictor(weights).predict(data.flux[rows], redshifts=True)
-        return cls(outputs, data.z[rows], data.object_id[rows])
+        return cls(outputs, data.z[rows], data.object_id[rows], rows)
 
     def __getitem__(self, rows: NDArray[np.intp]) -> "_Quasars":
-        return _Quasars(self.outputs[rows], self.z[rows], self.object_id[rows])
+        return _Quasars(self.outputs[rows], self.z[rows], self.object_id[rows], self.rows[rows])
 
     @property
     def share(self) -> Floats:
@@ -163,17 +165,7 @@ def recalibrate(weights: Weights, data: TrainingData) -> Recalibration:
         TruthError: too few quasars.
     """
     quasars = _Quasars.of(weights, data)
-    n_objects = len(np.unique(quasars.object_id))
-    if n_objects < MIN_QUASARS:
-        raise TruthError(
-            f"{n_objects} quasars of known redshift ({len(quasars.z)} spectra) are too few to "
-            f"calibrate redshifts; {MIN_QUASARS} are needed: label more, or keep the calibration "
-            "of the weights"
-        )
-    after = JointRedshifts(*(np.full(len(quasars.z), np.nan) for _ in range(4)))
-    for others, rows in GroupKFold(_N_FOLDS).split(quasars.z, groups=quasars.object_id):
-        found = quasars[rows].read(_fitted(weights, quasars[others]))
-        after.z[rows], after.z_err[rows] = found.z, found.z_err
+    after, n_objects = _by_folds(weights, quasars), len(np.unique(quasars.object_id))
     record = {
         "quasars": len(quasars.z), "objects": n_objects, "from_sha256": weights.digest(),
     }  # fmt: skip
@@ -181,6 +173,39 @@ def recalibrate(weights: Weights, data: TrainingData) -> Recalibration:
     fitted = replace(fitted, provenance={**fitted.provenance, "calibrated": record})
     before = Pulls.of(quasars.read(weights), quasars.z)
     return Recalibration(fitted, before, Pulls.of(after, quasars.z), n_objects)
+
+
+def by_folds(weights: Weights, data: TrainingData) -> tuple[NDArray[np.intp], JointRedshifts]:
+    """Return joint redshifts of labelled quasars, each calibrated on other objects.
+
+    Args:
+        weights: a network.
+        data: spectra that did not train it.
+
+    Returns:
+        (m,) rows of the quasars of known redshift, and their redshifts.
+
+    Raises:
+        TruthError: too few quasars.
+    """
+    quasars = _Quasars.of(weights, data)
+    return quasars.rows, _by_folds(weights, quasars)
+
+
+def _by_folds(weights: Weights, quasars: _Quasars) -> JointRedshifts:
+    n_objects = len(np.unique(quasars.object_id))
+    if n_objects < MIN_QUASARS:
+        raise TruthError(
+            f"{n_objects} quasars of known redshift ({len(quasars.z)} spectra) are too few to "
+            f"calibrate redshifts; {MIN_QUASARS} are needed: label more, or keep the calibration "
+            "of the weights"
+        )
+    found = JointRedshifts(*(np.full(len(quasars.z), np.nan) for _ in range(4)))
+    for others, fold in GroupKFold(_N_FOLDS).split(quasars.z, groups=quasars.object_id):
+        part = quasars[fold].read(_fitted(weights, quasars[others]))
+        for field in fields(found):
+            getattr(found, field.name)[fold] = getattr(part, field.name)
+    return found
 
 
 def _fitted(weights: Weights, quasars: _Quasars) -> Weights:
