@@ -60,18 +60,18 @@ def fit_calibration(answers: list[Answer], config: NetworkConfig) -> JointCalibr
         answer = _together([_moved(a, _shift(a, config)) for a in answers])
     error, confidence = place_errors(answer.outputs, answer.z, config)
     widths, growth = _fit_widths(error - shift, confidence)
-    start = {c: LineTrust(w, 0.5, 0.2, 0.002) for c, w in zip(columns, widths, strict=True)}
-    first = JointCalibration(start, growth, shift, 1.0)
+    start = {c: LineTrust(w, 0.5, 0.2, 0.002, shift) for c, w in zip(columns, widths, strict=True)}
+    first = JointCalibration(start, growth, 1.0)
     power, absence, floor = _fit_trust(answer, config, first)
     lines = {
-        c: LineTrust(*(float(v) for v in values))
+        c: LineTrust(*(float(v) for v in values), shift)
         for c, *values in zip(columns, widths, power, absence, floor, strict=True)
     }
-    second = JointCalibration(lines, growth, shift, 1.0)
+    second = JointCalibration(lines, growth, 1.0)
     called = np.flatnonzero(classify_finds(decode(answer.outputs, config), config).is_qso)
     found = joint_redshifts(answer.outputs[called], config, second)
     scale, _ = fit_error_scale(found, answer.z[called], config.grid)
-    return JointCalibration(lines, growth, shift, scale)
+    return JointCalibration(lines, growth, scale)
 
 
 def as_code(calibration: JointCalibration) -> str:
@@ -87,7 +87,6 @@ def as_code(calibration: JointCalibration) -> str:
             *rows,
             "    },",
             f"    growth={calibration.growth:.3f},",
-            f"    shift={calibration.shift:.4f},",
             f"    error_scale={calibration.error_scale:.3f},",
             ")",
         ]

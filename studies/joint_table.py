@@ -31,7 +31,7 @@ from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.grid import WaveGrid
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import classify_finds, decode
-from quasarloop.network.joint import CALIBRATION, JointCalibration, joint_redshifts
+from quasarloop.network.joint import JointCalibration, joint_redshifts
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_weights
 from skies import REAL_SETS, Sky, real_quasars, simulated_sky
@@ -125,9 +125,9 @@ def _tables(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _ways(path: Path, predictor: Predictor, options: argparse.Namespace) -> dict[str, Way]:
-    ways = {"": Way(CALIBRATION, head=True)}
+    ways = {"": Way(predictor.joint, head=True)}
     if options.boxes and predictor.config.redshift is not None:
-        ways["boxes only"] = Way(CALIBRATION, head=False)
+        ways["boxes only"] = Way(predictor.joint, head=False)
     if options.own:
         ways["own calibration"] = Way(_fit([path], FIT_OBJECTS), head=False)
     return ways

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.errors import TruthError, WeightsError
 from quasarloop.grid import LOG_GRID
 from quasarloop.network import calibration
@@ -24,14 +23,15 @@ from quasarloop.network.decode import LineOutputs
 from quasarloop.network.joint import CALIBRATION
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.model import LineFinder
-from quasarloop.network.redshift_reading import CONFUSION, line_floor, read_redshifts
+from quasarloop.network.redshift_reading import line_floor, read_redshifts
 from quasarloop.network.weights import from_module, read_weights, write_weights
 from quasarloop.truth import SpecType
 
 SMALL = {"n_filters": 2, "n_dense": 2}
 CONFIG = preset("quasarloop2026", **SMALL)
 HEAD = CONFIG.redshift
-BOX = np.log(10) * 1e-3 * 443 / 13  # ln(1 + z) across one box of the log grid
+MGII = 3
+OFF_BOXES = {MGII: 0.14}
 
 
 def read_at(log_p, temperature, error_scale=1.0):
@@ -164,7 +164,7 @@ def test_too_few_objects_are_refused(planted, caplog):
 
 
 def test_boxes_get_their_shift_and_scale_and_keep_them_in_the_file(monkeypatch, tmp_path):
-    """Lines planted 0.1 box too red, with errors of 0.02 box: QuasarNP's files, read so."""
+    """Lines planted too red, one of them with larger errors: QuasarNP's files, read so."""
     config = preset("busca2018", **SMALL)
     rng = np.random.default_rng(1)
     z = rng.uniform(0.5, 3.5, 400)
@@ -176,7 +176,7 @@ def test_boxes_get_their_shift_and_scale_and_keep_them_in_the_file(monkeypatch, 
         rest = config.lines[line].wave_rest_aa
         place = LOG_GRID.position_of(rest * (1 + z)) * config.n_boxes / LOG_GRID.n_bins
         for row in np.flatnonzero(np.isfinite(place) & (place < config.n_boxes - 0.2)):
-            off = 0.1 + rng.normal(0, 0.02)
+            off = OFF_BOXES.get(line, 0.1) + rng.normal(0, 0.06 if line == MGII else 0.02)
             box = int(place[row])
             outputs.confidence[row, line, box] = 0.999
             outputs.offset[row, line, box] = place[row] - box + off
@@ -199,14 +199,29 @@ def test_boxes_get_their_shift_and_scale_and_keep_them_in_the_file(monkeypatch, 
     write_weights(result.weights, tmp_path / "w.h5")
     again = read_weights(tmp_path / "w.h5")
     assert again.joint == result.weights.joint
-    assert again.joint.shift == pytest.approx(0.1, abs=0.005)
+    lines = again.joint.lines
+    assert lines["CIV"].shift == pytest.approx(0.1, abs=0.005)
+    assert lines["MgII"].shift == pytest.approx(0.14, abs=0.012)
+    assert lines["MgII"].width / lines["CIV"].width == pytest.approx(3.0, rel=0.2)
+    assert lines["Halpha"] == CALIBRATION.lines["Halpha"]  # hardly ever on the grid
     error, confidence = place_errors(outputs, z, config)
-    assert np.nanstd(error) == pytest.approx(0.02, rel=0.1)
+    assert np.nanstd(error[:, 1]) == pytest.approx(0.02, rel=0.1)
     assert (confidence[np.isfinite(error)] == 0.999).all()
-    assert 0.1 * BOX * SPEED_OF_LIGHT_KMS < CONFUSION * SPEED_OF_LIGHT_KMS
 
 
-@pytest.mark.parametrize("stored", [{"error_scale": 0}, {"shift": "x"}, {"shift": None}, [1], 3])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"lines": {}, "error_scale": 0},
+        {"lines": {}},
+        {"error_scale": 1.0},
+        {"lines": {"CIV": {"width": 0}}, "error_scale": 1.0},
+        {"lines": {"CIV": {"shift": "x"}}, "error_scale": 1.0},
+        {"lines": {"CIV": {"color": 1.0}}, "error_scale": 1.0},
+        [1],
+        3,
+    ],
+)
 def test_impossible_numbers_in_a_file_are_refused(stored, tmp_path):
     weights = from_module(LineFinder(preset("busca2018", **SMALL), torch.Generator()))
     weights = replace(weights, provenance={"joint_calibration": stored})

@@ -22,7 +22,6 @@ SURE = 0.999
 PLAIN = JointCalibration(
     {"LYA": LineTrust(width=0.045, tempering=0.5, absence=0.1, floor=0.002)},
     growth=5.0,
-    shift=0.0,
     error_scale=1.0,
 )
 BOX = np.log(10) * 1e-3 * 443 / 13  # ln(1 + z) across one box of the log grid
@@ -71,7 +70,7 @@ def test_one_line_alone_has_the_uncertainty_of_that_line():
     out = empty_outputs()
     plant(out, 0, line, z)
     trust = LineTrust(width=0.04, tempering=1.0, absence=0.3, floor=1e-3)
-    alone = JointCalibration({"MgII": trust}, growth=5.0, shift=0.0, error_scale=1.0)
+    alone = JointCalibration({"MgII": trust}, growth=5.0, error_scale=1.0)
     found = joint_redshifts(out, CONFIG, alone)
     scale = 0.04 * (1 + 5 * (1 - SURE)) * BOX
     expected = np.sqrt(7 / 5) * scale * (1 + z)

@@ -1,8 +1,8 @@
 """Calibration of joint redshifts on labels: what p(z) and ZERR_JOINT promise is then true.
 
-A redshift head gets a temperature, by which ln p(z) is divided, and an error scale. Boxes and
-offsets of other networks get a shift of all their places, and an error scale. What quasars
-themselves add (`redshift_reading.line_floor`) is fitted to nothing.
+A redshift head gets a temperature, by which ln p(z) is divided, and an error scale. For boxes and
+offsets of other networks, each line gets its shift and the width of its place errors, and all an
+error scale. What quasars themselves add (`redshift_reading.line_floor`) is fitted to nothing.
 """
 
 import logging
@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.stats import t as student
 from sklearn.model_selection import GroupKFold
 
 from quasarloop.errors import TruthError
 from quasarloop.grid import WaveGrid
 from quasarloop.network.config import Z_MAX, NetworkConfig, RedshiftGrid
 from quasarloop.network.decode import LineOutputs
-from quasarloop.network.joint import joint_redshifts
+from quasarloop.network.joint import CALIBRATION, FREEDOM, joint_redshifts, place_scale
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.predict import Predictor
 from quasarloop.network.redshift_reading import CONFUSION, JointRedshifts, line_floor
@@ -52,10 +53,13 @@ _MIDDLE: Final = (50 - _ONE_SIGMA / 2, 50.0, 50 + _ONE_SIGMA / 2)
 _FAR: Final = 3.0
 # Where the floor alone explains the errors, something of p(z) has to be left.
 _LEAST_SCALE: Final = 0.05
-# Places that measure a shift: of lines that sure, in the right box (farther off, in boxes, it is
-# another one).
-_SURE: Final = 0.99
+# Places that measure a line: with this confidence, in the right box (farther off, in boxes, it is
+# another one), at least so many.
+_SURE: Final = 0.9
 _BOX_HALF: Final = 0.64
+_MIN_PLACES: Final = 30
+# Place errors follow Student's t (`network.joint`): |t| that holds 68.27 %.
+_T_ONE_SIGMA: Final = float(student.ppf(0.5 + _ONE_SIGMA / 200, FREEDOM))
 
 
 class Pulls(NamedTuple):
@@ -226,16 +230,23 @@ def _with_head(weights: Weights, head: RedshiftGrid) -> Weights:
 
 def _fitted_boxes(weights: Weights, quasars: _Quasars) -> Weights:
     error, confidence = place_errors(quasars.outputs, quasars.z, weights.config)
-    sure = np.isfinite(error) & (confidence > _SURE)
-    shift = float(np.median(error[sure])) if sure.any() else weights.joint.shift
+    share = quasars.share
+    lines: dict[str, dict[str, float]] = {}
+    for column, line in enumerate(weights.config.emission_index):
+        rows = np.isfinite(error[:, column]) & (confidence[:, column] > _SURE)
+        if rows.sum() >= _MIN_PLACES:
+            found, weight = error[rows, column], share[rows]
+            shift = _percentile(found, 50.0, weight)
+            scaled = np.abs(found - shift) / place_scale(confidence[rows, column], CALIBRATION)
+            width = _percentile(scaled, _ONE_SIGMA, weight) / _T_ONE_SIGMA
+            lines[weights.config.lines[line].column] = {"width": width, "shift": shift}
 
-    def with_numbers(error_scale: float) -> Weights:
-        numbers = {"shift": shift, "error_scale": error_scale}
+    def with_scale(error_scale: float) -> Weights:
+        numbers = {"lines": lines, "error_scale": error_scale}
         return replace(weights, provenance={**weights.provenance, "joint_calibration": numbers})
 
-    found = quasars.read(with_numbers(1.0))
-    one, _ = fit_error_scale(found, quasars.z, weights.config.grid, quasars.share)
-    return with_numbers(one)
+    found_at_1 = quasars.read(with_scale(1.0))
+    return with_scale(fit_error_scale(found_at_1, quasars.z, weights.config.grid, share)[0])
 
 
 def fit_temperature(

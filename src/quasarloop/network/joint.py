@@ -28,11 +28,13 @@ from quasarloop.network.redshift_reading import (
 
 __all__ = [
     "CALIBRATION",
+    "FREEDOM",
     "Z_RANGE",
     "JointCalibration",
     "LineEvidence",
     "LineTrust",
     "joint_redshifts",
+    "place_scale",
     "stored_calibration",
 ]
 
@@ -48,12 +50,15 @@ class LineTrust(NamedTuple):
             are wrong together, some more than others.
         absence: weight of "no line in the grid" against one box, when a quasar's line is outside.
         floor: density per box left where a head finds nothing; no head can veto alone.
+        shift: found place less true place, boxes; not 0 for a network trained on other bin edges
+            than it is read with, or on lines as they are elsewhere.
     """
 
     width: Number
     tempering: Number
     absence: Number
     floor: Number
+    shift: Number = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,11 @@ class JointCalibration:
     Attributes:
         lines: line column -> its own numbers.
         growth: the scale of a place error is ``width * (1 + growth * (1 - confidence))``.
-        shift: found place less true place of all lines, boxes; not 0 for a network trained on
-            other bin edges than it is read with.
         error_scale: factor from the width of p(z) to the uncertainty.
     """
 
     lines: dict[str, LineTrust]
     growth: float
-    shift: float
     error_scale: float
 
     def trust(self, lines: Sequence[Line]) -> LineTrust:
@@ -92,33 +94,41 @@ CALIBRATION: Final = JointCalibration(
         "Halpha": LineTrust(0.070296, 0.55004, 0.36047, 0.00052246),
     },
     growth=4.888,
-    shift=0.0000,
     error_scale=0.886,
 )
-
-
-# Of a network without a redshift head, fitted on a survey's labels (`network.calibration`).
-_STORED: Final = ("shift", "error_scale")
 
 
 def stored_calibration(provenance: Mapping[str, Any]) -> JointCalibration:
     """Return the calibration in the provenance of weights, ours where it has none.
 
+    It is there for a network without a redshift head whose lines were measured on a survey's labels
+    (`network.calibration`).
+
     Raises:
         WeightsError: it is impossible.
     """
-    stored = provenance.get("joint_calibration") or {}
+    stored = provenance.get("joint_calibration")
+    if stored is None:
+        return CALIBRATION
     try:
-        shift, error_scale = (float(stored.get(n, getattr(CALIBRATION, n))) for n in _STORED)
-        possible = np.isfinite(shift) and 0 < error_scale < np.inf
-    except (AttributeError, TypeError, ValueError):
+        lines = {
+            column: trust._replace(
+                **{k: float(v) for k, v in stored["lines"].get(column, {}).items()}
+            )
+            for column, trust in CALIBRATION.lines.items()
+        }
+        error_scale = float(stored["error_scale"])
+        numbers = np.array([*lines.values()])
+        possible = np.isfinite(numbers).all() and (numbers[:, :-1] > 0).all()
+        possible = possible and 0 < error_scale < np.inf
+    except (AttributeError, LookupError, TypeError, ValueError):
         possible = False
     if not possible:
         raise WeightsError(
-            f"impossible joint_calibration in the provenance, {stored!r}; expected a shift and an "
-            "error_scale above 0, as quasarloop weights calibrate writes them"
+            f"impossible joint_calibration in the provenance, {stored!r}; expected an error_scale "
+            "and numbers of lines, as quasarloop weights calibrate writes them"
         )
-    return replace(CALIBRATION, shift=shift, error_scale=error_scale)
+    return replace(CALIBRATION, lines=lines, error_scale=error_scale)
 
 
 Floats = NDArray[np.float64]
@@ -127,7 +137,7 @@ Floats = NDArray[np.float64]
 Z_RANGE: Final = (0.0, Z_MAX)
 # Place errors follow Student's t of this many degrees: a core with wings. Our choice: odd, so
 # that the power below is whole.
-_FREEDOM: Final = 7
+FREEDOM: Final = 7
 _T_NORM: Final = 0.3850  # Γ(4) / (sqrt(7 π) Γ(3.5)): its density at 0
 # Boxes of a line that can matter: the two a line near an edge falls between, and a rival.
 _N_BOXES_KEPT: Final = 3
@@ -197,9 +207,9 @@ class LineEvidence(NamedTuple):
         offset = np.take_along_axis(outputs.offset[:, index], box, axis=2).astype(np.float64)
         weight = np.take_along_axis(odds, box, axis=2) * absent[..., None]
         bins = config.grid.n_bins / config.n_boxes
-        wave_aa = config.grid.wave_at((box + offset - calibration.shift) * bins)
         trust = calibration.trust(lines)
-        scale_boxes = trust.width[:, None] * (1 + calibration.growth * (1 - confidence))
+        wave_aa = config.grid.wave_at((box + offset - trust.shift[:, None]) * bins)
+        scale_boxes = trust.width[:, None] * place_scale(confidence, calibration)
         per_box = _log_step(config, wave_aa)  # ln λ of one box there
         ends = np.array([config.grid.start_aa, config.grid.end_aa])
         first, last = (np.log(end / rest_aa) for end in ends)
@@ -225,7 +235,7 @@ class LineEvidence(NamedTuple):
         Returns:
             (n, m); -inf outside `Z_RANGE`.
         """
-        _, tempering, absence, floor = self.trust
+        _, tempering, absence, floor, _ = self.trust
         total = np.zeros(log_z1.shape)
         for line in range(self.absent.shape[1]):
             here = np.zeros(log_z1.shape)
@@ -233,7 +243,7 @@ class LineEvidence(NamedTuple):
                 apart = log_z1 - self.log_z1[:, line, k, None]  # (n, m)
                 apart /= self.scale[:, line, k, None]
                 apart *= apart
-                apart /= _FREEDOM
+                apart /= FREEDOM
                 apart += 1.0
                 apart *= apart
                 apart *= apart  # power (7 + 1) / 2
@@ -253,6 +263,11 @@ class LineEvidence(NamedTuple):
         blue = (log_z1 - self.first[line]) / self.fade[0]
         red = (self.last[line] - log_z1) / self.fade[1]
         return np.asarray(np.clip(np.minimum(blue, red) + 0.5, 0.0, 1.0))
+
+
+def place_scale(confidence: Floats, calibration: JointCalibration) -> Floats:
+    """Return how many times a line's ``width`` its place errors are, at any confidence."""
+    return np.asarray(1 + calibration.growth * (1 - confidence))
 
 
 def joint_redshifts(
