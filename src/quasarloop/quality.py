@@ -6,12 +6,13 @@ later is written here and nowhere else: in `UNUSABLE`, `NOT_TRAINED` and `REFUSE
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.constants import MAD_TO_SIGMA, median_where
+from quasarloop.constants import MAD_TO_SIGMA, SPEED_OF_LIGHT_KMS, median_where
 from quasarloop.grid import WaveGrid, normalise, rebin
 from quasarloop.outliers import are_too_noisy, find_outliers
 from quasarloop.spectra import (
@@ -27,9 +28,11 @@ __all__ = [
     "NOT_TRAINED",
     "REFUSED",
     "UNUSABLE",
+    "arm_steps",
     "corrupted",
     "count_flags",
     "flag_names",
+    "gaps",
     "prepare",
 ]
 
@@ -69,6 +72,18 @@ _DUST: Final = 1e-6  # of a sum in float32
 CORRUPT_SIGMA_RED: Final = 300.0
 # LOW_COVERAGE means that fewer than this share of the bins holds data. Our choice.
 MIN_COVERAGE: Final = 0.5
+
+# A hole of that width hides a broad line whole, and what empty bins are filled with looks like a
+# continuum's break. Our choice: wider than what surveys leave out of good spectra (LAMOST 3500
+# km/s at 7600 Å), narrower than any hole of real spectra that networks take for a break.
+GAP_KMS: Final = 4000.0
+
+# Two arms disagree if their mean fluxes in the overlap differ by this part of their mean, and by so
+# many standard deviations. Source: our choice: in 32 real DESI spectra no such difference is beyond
+# 3.2, in 1000 simulated ones without a step none is beyond 4.4 (docs/formats.md).
+STEP: Final = 0.1
+STEP_SIGMA: Final = 5.0
+_FEWEST_IN_OVERLAP: Final = 20  # pixels of each arm; DESI's have 50 and more
 
 # Range of each arm that no other arm covers, Å, to judge spectra coadded over arms.
 # Source: DESI spectrograph arms (paper reference [4]), overlaps left out.
@@ -112,6 +127,7 @@ def prepare(spectra: Spectra, grid: WaveGrid, *, mend_outliers: bool = True) -> 
         ivar[rows] = _ivar_of_normalised(binned.ivar, block.rms_flux)
         flags[rows] |= flags_of_pixels | _grid_flags(binned.ivar, block.rms_flux)
         flags[rows] |= corrupted(binned.flux, binned.ivar, block.flux)
+        flags[rows] |= gaps(arms, binned.ivar, grid) | arm_steps(arms)
         sn[rows] = arm_sn(arms, grid, len(block.flux))
     for column, name in enumerate(ARM_NAMES):
         flags[np.isnan(sn[:, column])] |= _ARM_FLAG[name]
@@ -185,6 +201,73 @@ def corrupted(
     broken |= np.count_nonzero(equal, axis=1) >= CORRUPT_EQUAL * data.sum(axis=1)
     broken &= normalised.any(axis=1)  # all zeros: what could not be normalised has its own flag
     return np.where(broken, Flag.CORRUPTED, 0).astype(np.int32)
+
+
+def gaps(arms: Iterable[Arm], ivar: NDArray[np.floating], grid: WaveGrid) -> NDArray[np.int32]:
+    """Flag spectra with a hole inside an arm: `GAP_KMS` of neighbouring bins without data.
+
+    Inside is what lies between the first and the last pixel with data of one arm; so an absent or
+    masked arm is no hole, nor is the end of one.
+
+    Args:
+        arms: clean pixels of the same rows.
+        ivar: (n, n_bins) after rebinning all arms.
+        grid: the bins.
+
+    Returns:
+        (n,) int32: `Flag.GAPS` or 0.
+    """
+    edges = np.append(grid.lower_edges_aa, grid.end_aa)
+    width_kms = np.diff(np.log(edges)) * SPEED_OF_LIGHT_KMS
+    empty = ivar <= 0
+    inside = np.zeros(empty.shape, dtype=bool)
+    number = np.arange(grid.n_bins)
+    for arm in arms:
+        data = arm.ivar > 0
+        ends = data.argmax(axis=1), data.shape[1] - 1 - data[:, ::-1].argmax(axis=1)
+        first, last = (grid.bin_of(arm.wave_aa[end])[:, None] for end in ends)
+        inside |= data.any(axis=1)[:, None] & (number >= first) & (number <= last)
+    empty &= inside
+    # Width from the last bin with data on: what was passed up to there is taken off.
+    passed = np.cumsum(np.where(empty, width_kms, 0.0), axis=1)
+    before = np.maximum.accumulate(np.where(empty, 0.0, passed), axis=1)
+    return np.where((passed - before).max(axis=1) > GAP_KMS, Flag.GAPS, 0).astype(np.int32)
+
+
+def arm_steps(arms: Iterable[Arm]) -> NDArray[np.int32]:
+    """Flag spectra whose arms disagree where they overlap: calibrated differently.
+
+    Surveys that join their arms cannot be judged so: lines look like steps there.
+
+    Args:
+        arms: clean pixels of the same rows.
+
+    Returns:
+        (n,) int32: `Flag.ARM_STEP` or 0.
+    """
+    ordered = sorted(arms, key=lambda arm: float(arm.wave_aa[0]))
+    flags = np.zeros(len(ordered[0].flux), dtype=np.int32)
+    for blue, red in pairwise(ordered):
+        low, high = red.wave_aa[0], blue.wave_aa[-1]
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            (one, variance), (two, other) = (_mean_within(arm, low, high) for arm in (blue, red))
+            step = np.abs(one - two)
+            found = step > STEP * np.abs(one + two) / 2
+            found &= step > STEP_SIGMA * np.sqrt(variance + other)
+        flags[found] |= Flag.ARM_STEP
+    return flags
+
+
+def _mean_within(
+    arm: Arm, low_aa: float, high_aa: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean flux and its variance; the latter is infinite where there are few pixels."""
+    pixels = slice(*np.searchsorted(arm.wave_aa, (low_aa, high_aa)).tolist())
+    weight = arm.ivar[:, pixels].astype(np.float64)
+    total = weight.sum(axis=1)
+    enough = np.count_nonzero(weight, axis=1) >= _FEWEST_IN_OVERLAP
+    mean = (arm.flux[:, pixels] * weight).sum(axis=1) / total
+    return mean, np.where(enough, 1 / total, np.inf)
 
 
 def count_flags(flags: NDArray[np.integer]) -> dict[str, int]:
