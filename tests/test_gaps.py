@@ -135,3 +135,11 @@ def test_noise_is_no_step_and_nor_is_a_masked_overlap():
         arm.ivar[:, (arm.wave_aa > 7510) & (arm.wave_aa < 7630)] = 0
     assert arm_steps(observed.arms).tolist() == [0]
     assert arm_steps([arm for arm in observed.arms if arm.name != "r"]).tolist() == [0]
+
+
+def test_an_overlap_of_few_pixels_is_not_judged():
+    coarse = spectra(step=4.0)  # ten pixels of b and r, twenty-five of r and z
+    coarse.arms[0].flux[:] *= 2
+    assert arm_steps(coarse.arms).tolist() == [0]
+    coarse.arms[2].flux[:] *= 2
+    assert arm_steps(coarse.arms).tolist() == [Flag.ARM_STEP]
