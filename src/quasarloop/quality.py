@@ -226,7 +226,8 @@ def gaps(arms: Iterable[Arm], ivar: NDArray[np.floating], grid: WaveGrid) -> NDA
         data = arm.ivar > 0
         ends = data.argmax(axis=1), data.shape[1] - 1 - data[:, ::-1].argmax(axis=1)
         first, last = (grid.bin_of(arm.wave_aa[end])[:, None] for end in ends)
-        inside |= data.any(axis=1)[:, None] & (number >= first) & (number <= last)
+        some = np.count_nonzero(data, axis=1)[:, None] > 0
+        inside |= some & (number >= first) & (number <= last)
     empty &= inside
     # Width from the last bin with data on: what was passed up to there is taken off.
     passed = np.cumsum(np.where(empty, width_kms, 0.0), axis=1)
