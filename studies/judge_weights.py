@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 
@@ -34,6 +34,7 @@ from quasarloop.evaluate.metrics import (
 )
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.grid import WaveGrid
+from quasarloop.lines import line_label
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import decode
 from quasarloop.network.joint import joint_redshifts
@@ -84,7 +85,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of real sets")
     parser.add_argument("--folds", type=Path, action="append", default=[])
     parser.add_argument("--objects", type=int, default=OBJECTS, help="of each sky")
-    parser.add_argument("--missed", type=Path, help="real: write rows missed and false here (CSV)")
+    parser.add_argument("--figure", type=Path, help="real: of what the last weights get wrong")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("\n".join(_skies(options) if options.what == "sky" else _real(options)))
@@ -209,7 +210,7 @@ def _real(options: argparse.Namespace) -> Iterator[str]:
     yield "| set | weights | spectra | quasars | found | false | redshift right | NMAD |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|"
     rows: dict[str, list[str]] = {}
-    totals, missed = [], []
+    totals = []
     every = [(path, [path]) for path in options.weights]
     every += [(one, [Path(f"{one}{k}.h5") for k in range(FOLDS)]) for one in options.folds]
     for path, files in every:
@@ -228,13 +229,12 @@ def _real(options: argparse.Namespace) -> Iterator[str]:
             for some in (names != "lamost_dr1_stars", np.ones(len(names), dtype=bool))
         ]
         totals.append(f"- {path.name}: {counts[0]} and {counts[1]} of {data.is_qso.sum()}")
-        missed.append(_wrong(path.name, data, names, confidence, z))
     for lines in rows.values():
         yield from lines
     yield "\nFound with one false quasar allowed, without LAMOST's stars and with them:\n"
     yield from totals
-    if options.missed:
-        pl.concat(missed).write_csv(options.missed)
+    if options.figure:
+        _draw(options.figure, predictors[0].config, data, names, Found(confidence, z, confidence))
 
 
 def _of_set(
@@ -253,18 +253,34 @@ def _of_set(
     )
 
 
-def _wrong(
-    label: str, data: TrainingData, names: NDArray[np.str_], confidence: NDArray[np.floating],
-    z: NDArray[np.float64],
-) -> pl.DataFrame:  # fmt: skip
-    wrong = np.flatnonzero((confidence > CONFIDENCE_THRESHOLD) != data.is_qso)
-    return pl.DataFrame(
-        {
-            "weights": [label] * len(wrong), "row": wrong, "set": names[wrong],
-            "is_qso": data.is_qso[wrong], "z": data.z[wrong],
-            "confidence": confidence[wrong].astype(np.float64), "z_joint": z[wrong],
-        }
-    )  # fmt: skip
+def _draw(
+    path: Path, config: NetworkConfig, data: TrainingData, names: NDArray[np.str_], found: Found
+) -> None:
+    """Draw every quasar missed and every other object called one, lines at the redshift given."""
+    wrong = np.flatnonzero((found.confidence > CONFIDENCE_THRESHOLD) != data.is_qso)
+    figure, axes = plt.subplots(
+        max(len(wrong), 1), 1, figsize=(9, 1.6 * len(wrong) + 1), sharex=True, squeeze=False
+    )
+    wave = config.grid.lower_edges_aa
+    for axis, row in zip(axes[:, 0], wrong, strict=False):
+        flux = np.where(data.flux[row] == data.empty[row], np.nan, data.flux[row])
+        axis.step(wave, flux, color="0.3", linewidth=0.7)
+        axis.set_ylim(*np.nanpercentile(flux, (0.5, 99.5)) + np.array([-0.5, 0.8]))
+        for line in (config.lines[i] for i in config.emission_index):
+            at = line.wave_rest_aa * (1 + found.z[row])
+            if wave[0] < at < wave[-1]:
+                axis.axvline(at, color="tab:red", linewidth=0.6)
+                axis.annotate(
+                    line_label(line.name), (at, 0.97), xycoords=("data", "axes fraction"),
+                    fontsize=6, va="top",
+                )  # fmt: skip
+        truth = f"quasar, z = {data.z[row]:.3f}" if data.is_qso[row] else "no quasar"
+        title = f"{names[row]}: {truth}; Z_JOINT {found.z[row]:.3f}, {found.confidence[row]:.3f}"
+        axis.set_title(title, fontsize=7, loc="left", pad=2)
+        axis.set_yticks([])
+    axes[-1, 0].set_xlabel("observed wavelength (Å)")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
 
 
 def _with_one_false(confidence: NDArray[np.floating], is_qso: NDArray[np.bool_]) -> int:
