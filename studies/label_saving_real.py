@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from label_saving import read_runs
 from label_saving_arms import Floats, Ints, predicted, tuned
 from label_saving_page import REAL
-from quasarloop.catalogue.classify import find_inputs, iter_inputs
+from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.classes import Thresholds
 from quasarloop.ensemble.heads import LabelledFeatures, fit_head, fold_head
 from quasarloop.evaluate.judge import FIXED_PURITIES

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from quasarloop.catalogue.classify import find_inputs, iter_inputs
+from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.grid import WaveGrid
 from quasarloop.quality import UNUSABLE, prepare
 from quasarloop.read import read_truth

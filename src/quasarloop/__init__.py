@@ -11,17 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quasarloop.api import (
-        classify,
-        finetune,
-        judge,
-        map_store,
-        rerank,
-        select,
-        simulate_sky,
-        train,
-        train_ensemble,
-    )
+    from quasarloop.api.choose import map_store, rerank, select, simulate_sky
+    from quasarloop.api.classify import classify, judge
+    from quasarloop.api.train import finetune, train, train_ensemble
     from quasarloop.campaign.config import CampaignOptions
     from quasarloop.campaign.run import Campaign
     from quasarloop.ensemble.manifest import Ensemble, open_ensemble
@@ -75,23 +67,23 @@ _HOMES = {
     "SelectionOptions": "quasarloop.query.options",
     "Spectra": "quasarloop.spectra",
     "TrainingOptions": "quasarloop.network.options",
-    "classify": "quasarloop.api",
-    "finetune": "quasarloop.api",
+    "classify": "quasarloop.api.classify",
+    "finetune": "quasarloop.api.train",
     "ingest": "quasarloop.store",
     "join_truth": "quasarloop.truth",
-    "judge": "quasarloop.api",
-    "map_store": "quasarloop.api",
+    "judge": "quasarloop.api.classify",
+    "map_store": "quasarloop.api.choose",
     "open_ensemble": "quasarloop.ensemble.manifest",
     "open_store": "quasarloop.store",
     "read_spectra": "quasarloop.read",
     "read_truth": "quasarloop.read",
     "read_weights": "quasarloop.network.weights",
-    "rerank": "quasarloop.api",
-    "select": "quasarloop.api",
-    "simulate_sky": "quasarloop.api",
+    "rerank": "quasarloop.api.choose",
+    "select": "quasarloop.api.choose",
+    "simulate_sky": "quasarloop.api.choose",
     "spectrum_list": "quasarloop.read",
-    "train": "quasarloop.api",
-    "train_ensemble": "quasarloop.api",
+    "train": "quasarloop.api.train",
+    "train_ensemble": "quasarloop.api.train",
     "vote": "quasarloop.ensemble.vote",
     "write_truth": "quasarloop.read",
     "write_weights": "quasarloop.network.weights",

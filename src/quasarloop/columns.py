@@ -208,6 +208,10 @@ class Keys:
         """Return the number of spectra."""
         return len(self.target_id)
 
+    def __repr__(self) -> str:
+        """Return one line: arrays are not printed."""
+        return f"Keys({len(self)} spectra)"
+
     def __getitem__(self, index: Index) -> "Keys":
         """Return the keys of some rows."""
         return Keys(**{name: getattr(self, name)[index] for name in IDENTITY})

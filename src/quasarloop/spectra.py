@@ -5,7 +5,7 @@ column names (``TARGETID``) belong to readers and writers; here names are whole 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import IntFlag
 from typing import Any, Final
 
@@ -131,6 +131,11 @@ class Arm:
     ivar: NDArray[np.float32]
     mask: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.uint32] | None = None
 
+    def __repr__(self) -> str:
+        """Return one line: arrays are not printed."""
+        wave = self.wave_aa
+        return f"Arm({self.name}: {len(wave)} pixels, {wave[0]:.0f} to {wave[-1]:.0f} Å)"
+
     def __getitem__(self, index: Index) -> "Arm":
         """Return some rows of the arm."""
         mask = None if self.mask is None else self.mask[index]
@@ -215,6 +220,11 @@ class Spectra:
         """Return the number of spectra."""
         return len(self.keys)
 
+    def __repr__(self) -> str:
+        """Return one line: arrays are not printed."""
+        arms, flagged = ", ".join(map(repr, self.arms)), np.count_nonzero(self.flags)
+        return f"Spectra({len(self)} of {self.source}, {flagged} flagged; {arms})"
+
     def __getitem__(self, index: Index) -> "Spectra":
         """Return some rows."""
         return replace(
@@ -251,7 +261,7 @@ class RebinnedSpectra:
     flags: NDArray[np.int32]
     keys: Keys
     source: NDArray[np.str_]
-    row: NDArray[np.int64] = field(repr=False)
+    row: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         names = ("flux", "ivar", "mean_flux", "rms_flux", "sn", "flags", "keys", "source", "row")
@@ -260,6 +270,11 @@ class RebinnedSpectra:
     def __len__(self) -> int:
         """Return the number of spectra."""
         return len(self.keys)
+
+    def __repr__(self) -> str:
+        """Return one line: arrays are not printed."""
+        flagged = np.count_nonzero(self.flags)
+        return f"RebinnedSpectra({len(self)}, {flagged} flagged; {self.grid.describe()})"
 
     def __getitem__(self, index: Index) -> "RebinnedSpectra":
         """Return some rows."""

@@ -92,6 +92,11 @@ class TruthTable:
         """Return the number of labelled targets."""
         return len(self.target_id)
 
+    def __repr__(self) -> str:
+        """Return one line: arrays are not printed."""
+        counts = ((kind.name, np.count_nonzero(self.spectype == kind)) for kind in SpecType)
+        return f"TruthTable({len(self)}: {', '.join(f'{n} {name}' for name, n in counts if n)})"
+
     def __getitem__(self, index: slice | NDArray[Any]) -> "TruthTable":
         """Return some rows."""
         return TruthTable(**{f.name: getattr(self, f.name)[index] for f in fields(self)})

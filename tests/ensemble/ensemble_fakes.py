@@ -23,7 +23,7 @@ N_MEMBERS = 8  # of the ensemble all tests of voting share
 
 
 def small_options(epochs: int = 2) -> TrainingOptions:
-    return TrainingOptions(epochs=epochs, batch_size=32, learning_rate=1e-2, monitor="none")
+    return TrainingOptions(epochs=epochs, batch_size=32, learning_rate=1e-2, schedule="constant")
 
 
 def small_sky(n: int = 120, seed: int = 1) -> TrainingData:

@@ -29,7 +29,7 @@ from quasarloop.network.training_run import Rows
 GRID = WaveGrid("log", 3600.0, 0.005, 88)
 CONFIG = NetworkConfig(n_conv=4, n_filters=12, n_dense=24, dropout=0.1, grid=GRID)
 HEADED = replace(CONFIG, redshift=RedshiftGrid(n_channels=8, step=0.005, knot_steps=8))
-FAST = TrainingOptions(epochs=3, batch_size=64, learning_rate=2e-3)
+FAST = TrainingOptions(epochs=3, batch_size=64, learning_rate=2e-3, schedule="constant")
 
 
 def toy_sky(n, seed=0):

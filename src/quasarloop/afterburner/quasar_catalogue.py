@@ -23,13 +23,8 @@ from quasarloop.afterburner.quasar_inputs import (
 )
 from quasarloop.afterburner.quasar_rows import network_zwarn, quasar_rows
 from quasarloop.artefacts import versions
-from quasarloop.catalogue.classify import (
-    ClassifyOptions,
-    catalogue_header,
-    classify_spectra,
-    find_inputs,
-    iter_inputs,
-)
+from quasarloop.catalogue.classify import ClassifyOptions, catalogue_header, classify_spectra
+from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.columns import Block
 from quasarloop.engine import Engine, open_session
 from quasarloop.errors import DataFormatError, QuasarloopError

@@ -4,177 +4,43 @@ Spectra come from survey files or stores, block by block.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.arrays import MEMORY
 from quasarloop.artefacts import checksum, versions
+from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.classes import ThresholdOptions, Thresholds, Vote
 from quasarloop.columns import Block, as_column, catalogue_columns
-from quasarloop.errors import DataFormatError, GridError, reading
-from quasarloop.grid import RED_END, RedEnd, WaveGrid
+from quasarloop.errors import DataFormatError, reading
+from quasarloop.grid import RED_END, RedEnd
 from quasarloop.lines import NETWORK_LINES
 from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import JointCalibration, joint_redshifts
 from quasarloop.network.options import Offsets, PredictOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, default_weights_path, read_weights
-from quasarloop.quality import UNUSABLE, count_flags, prepare
-from quasarloop.read import Sources, find_files, is_path, iter_spectra, list_sources
-from quasarloop.spectra import Flag, RebinnedSpectra, Spectra, concatenate
-from quasarloop.store import Store, is_store, iter_store, open_store
+from quasarloop.quality import UNUSABLE, count_flags
+from quasarloop.read import Sources
+from quasarloop.spectra import Flag, RebinnedSpectra
 from quasarloop.tables import open_writer, read_table
 
 __all__ = [
     "ClassifyOptions",
-    "Inputs",
     "Summary",
     "catalogue_header",
     "catalogue_thresholds",
     "classify_spectra",
     "classify_to_file",
-    "find_inputs",
-    "iter_inputs",
     "line_columns",
     "options_record",
     "read_catalogue",
 ]
-
-# Small files are gathered until so many rows: networks are slow on single spectra.
-_GATHER_ROWS: Final = 1024
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Stores, files and spectra to read, in order.
-
-    Attributes:
-        stores: opened stores, read first.
-        files: survey files.
-        spectra: what is in memory already, read last.
-        format: of the files, where they are read by specutils (`read.read_spectra`).
-    """
-
-    stores: tuple[Store, ...]
-    files: tuple[Path, ...] = field(default=())
-    spectra: tuple[Spectra | RebinnedSpectra, ...] = field(default=())
-    format: str = ""
-
-    def __len__(self) -> int:
-        """Return the number of shards, files and others: the steps of a progress bar."""
-        shards = sum(len(store.shards) for store in self.stores)
-        return shards + len(self.files) + len(self.spectra)
-
-
-def find_inputs(
-    sources: Sources,
-    *,
-    mend_outliers: bool | None = None,
-    format: str = "",  # noqa: A002 -- as in astropy
-) -> Inputs:
-    """Sort what was given into stores, files and spectra; folders are searched.
-
-    Args:
-        sources: files, folders and stores, or spectra in memory (`read.spectra_from_memory`); one
-            or a list.
-        mend_outliers: how the outliers of stores must have been treated; None takes any.
-        format: of the files, where they are read by specutils (`read.read_spectra`).
-
-    Raises:
-        DataFormatError: nothing there, a folder without spectra, something that holds none, or a
-            store of the other treatment.
-    """
-    given = list_sources(sources)
-    opened = [open_store(thing) if is_path(thing) and is_store(thing) else thing for thing in given]
-    stores = tuple(thing for thing in opened if isinstance(thing, Store))
-    others = [thing for thing in opened if isinstance(thing, str | Path)]
-    files = tuple(find_files(others, every=bool(format))) if others else ()
-    spectra = tuple(thing for thing in given if isinstance(thing, Spectra | RebinnedSpectra))
-    if not stores and not files and not spectra:
-        raise DataFormatError("no spectra given; name files, folders of files, or a store")
-    for store in stores:
-        if mend_outliers is not None and store.mend_outliers != mend_outliers:
-            made = "--mend-outliers" if store.mend_outliers else "--no-mend-outliers"
-            raise DataFormatError(
-                f"{store.path} was made with {made}; use it here, too, or ingest the files again"
-            )
-    return Inputs(stores, files, spectra, format)
-
-
-def iter_inputs(
-    inputs: Inputs,
-    grid: WaveGrid,
-    *,
-    mend_outliers: bool = True,
-    on_bad: Callable[[Path, DataFormatError], None] | None = None,
-    on_done: Callable[[], None] = lambda: None,
-) -> Iterator[RebinnedSpectra]:
-    """Read all inputs on one grid, a block at a time, in order.
-
-    Args:
-        inputs: from `find_inputs`.
-        grid: the network's grid.
-        mend_outliers: give impossible pixels of files ivar 0 (`quality.prepare`).
-        on_bad: called with a file that cannot be read; None lets the error out.
-        on_done: called after every shard or file.
-
-    Raises:
-        GridError: a store on another grid.
-        DataFormatError: a broken file, unless `on_bad` takes it.
-    """
-    waiting: list[RebinnedSpectra] = []
-    for part in _iter_parts(inputs, grid, mend_outliers, on_bad, on_done):
-        waiting.append(part)
-        if sum(map(len, waiting)) >= _GATHER_ROWS:
-            yield concatenate(waiting)
-            waiting = []
-    if waiting:
-        yield concatenate(waiting)
-
-
-def _iter_parts(
-    inputs: Inputs,
-    grid: WaveGrid,
-    mend_outliers: bool,
-    on_bad: Callable[[Path, DataFormatError], None] | None,
-    on_done: Callable[[], None],
-) -> Iterator[RebinnedSpectra]:
-    for store in inputs.stores:
-        _check_grid(store.grid, grid, "the store holds")
-        for block in iter_store(store):
-            yield block
-            on_done()
-    for path in inputs.files:
-        try:
-            # Pixel masks are for looking at spectra; networks never see them.
-            for spectra in iter_spectra(path, masks=False, format=inputs.format):
-                yield prepare(spectra, grid, mend_outliers=mend_outliers)
-        except DataFormatError as exc:
-            if on_bad is None:
-                raise
-            on_bad(path, exc)
-        on_done()
-    for held in inputs.spectra:
-        for start in range(0, len(held), _GATHER_ROWS):
-            part = held[start : start + _GATHER_ROWS]
-            if isinstance(part, RebinnedSpectra):
-                _check_grid(part.grid, grid, "the spectra hold")
-                yield part
-            else:
-                yield prepare(part, grid, mend_outliers=mend_outliers)
-        on_done()
-
-
-def _check_grid(found: WaveGrid, grid: WaveGrid, what: str) -> None:
-    if not found.matches(grid):
-        raise GridError(
-            f"{what} a {found.describe()}, the weights want a {grid.describe()}; ingest the "
-            "files again with the weights' grid"
-        )
 
 
 @dataclass(frozen=True)
@@ -332,12 +198,20 @@ def classify_to_file(
     return Summary(n_spectra, n_quasars, dict(counts))
 
 
-def catalogue_header(path: Path, weights: Weights, options: ClassifyOptions) -> dict[str, Any]:
-    """Return the record of how a catalogue was made; ``path`` is the weights file."""
+def catalogue_header(
+    path: Path | None, weights: Weights, options: ClassifyOptions
+) -> dict[str, Any]:
+    """Return the record of how a catalogue was made.
+
+    Args:
+        path: the weights file; None for weights in memory, known by `Weights.digest`.
+        weights: what it contains.
+        options: of the classification.
+    """
     head = weights.config.redshift
     return {
-        "weights": path.name,
-        "weights_sha256": checksum(path),
+        "weights": MEMORY if path is None else path.name,
+        "weights_sha256": weights.digest() if path is None else checksum(path),
         "offsets_rescaled": weights.config.rescales_offsets,
         "grid": weights.config.grid.describe(),
         "lines": [line.name for line in weights.config.lines],

@@ -17,7 +17,6 @@ from quasarloop.cli.common import (
 )
 from quasarloop.errors import TruthError, naming
 from quasarloop.network.options import (
-    RECOMMENDED,
     FinetuneOptions,
     HoldOutOptions,
     PredictOptions,
@@ -34,7 +33,7 @@ __all__ = ["train"]
 @with_options(
     network=OptionsOf(PresetOptions(), only=("preset", "dropout")),
     options=OptionsOf(
-        replace(RECOMMENDED, device=PredictOptions.device),
+        TrainingOptions(device=PredictOptions.device),
         leave_out=("mean_over", "statistics", "threshold", "n_lines"),
     ),
     hold_out=OptionsOf(HoldOutOptions),
@@ -95,7 +94,7 @@ def train(
         task = progress.add_task("train", total=options.epochs, note="")
 
         def step(record: "EpochRecord") -> None:
-            progress.update(task, completed=record.epoch, note=_note(record))
+            progress.update(task, completed=record.epoch, note=record.describe())
 
         result = train_to_files(
             files,
@@ -110,15 +109,6 @@ def train(
         )
     save_figure(history_figure(result.history, files.out.name), files.figure)
     kept = result.history[result.weights.provenance["epoch_kept"] - 1]
-    typer.echo(f"epoch {kept.epoch} kept: {_note(kept)}")
+    typer.echo(f"epoch {kept.epoch} kept: {kept.describe()}")
     for path in (files.out, files.history, files.figure, files.manifest):
         typer.echo(f"-> {path}")
-
-
-def _note(record: "EpochRecord") -> str:
-    if record.validation_loss != record.validation_loss:  # NaN: nothing was held out
-        return f"loss {record.loss:.3f}"
-    return (
-        f"loss {record.loss:.3f}, validation {record.validation_loss:.3f}, completeness "
-        f"{record.completeness:.3f}, purity {record.purity:.3f}"
-    )

@@ -57,6 +57,10 @@ class Ensemble:
         """Return the number of members."""
         return int(self.record["n_networks"])
 
+    def __repr__(self) -> str:
+        """Return one line: the manifest is not printed."""
+        return f"Ensemble({len(self)} {self.kind} in {self.folder})"
+
     @property
     def kind(self) -> EnsembleKind:
         """Whether members are whole networks, or heads on one."""

@@ -58,6 +58,10 @@ class Votes:
     n_rows: int
     record: dict[str, Any]
 
+    def __repr__(self) -> str:
+        """Return one line: the manifest is not printed."""
+        return f"Votes(on {self.n_rows} spectra, in {self.folder})"
+
 
 def members_file(folder: Path, shard: Path) -> Path:
     """Return the members' record of a shard."""

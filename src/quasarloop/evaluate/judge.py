@@ -61,6 +61,13 @@ class Judgement:
     z: NDArray[np.float64]
     z_true: NDArray[np.float64]
 
+    def __repr__(self) -> str:
+        """Return one line: arrays are not printed."""
+        return (
+            f"Judgement(of {self.n_judged} spectra: completeness {self.completeness}, purity "
+            f"{self.purity}, above {self.thresholds.confidence:g})"
+        )
+
 
 def judge_catalogue(
     catalogue: Mapping[str, NDArray[Any]],

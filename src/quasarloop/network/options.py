@@ -16,7 +16,6 @@ from quasarloop.options import check_options, like, option
 
 __all__ = [
     "DEVICES",
-    "RECOMMENDED",
     "SHIPPED",
     "Device",
     "FinetuneOptions",
@@ -101,13 +100,23 @@ class TrainingOptions:
     """
 
     epochs: int = option(
-        10, "Passes over the training spectra at most.", source="released code: 8 to 10", low=1
+        60,
+        "Passes over the training spectra at most.",
+        source="ours, docs/training.md; released code, in ensembles: 8 to 10",
+        low=1,
     )
     batch_size: int = option(256, "Spectra per step.", source="released code", low=1)
     learning_rate: float = option(
-        2e-4, "First learning rate of Adam.", source="released code, in ensembles", above=0
+        3e-3,
+        "First learning rate of Adam.",
+        source="ours, docs/training.md; released code, in ensembles: 2e-4",
+        above=0,
     )
-    schedule: Schedule = option("constant", "How the learning rate goes on.")
+    schedule: Schedule = option(
+        "cosine",
+        "How the learning rate goes on.",
+        source="ours, docs/training.md; released code: constant",
+    )
     amsgrad: bool = option(True, "Adam's variant AMSGrad.", source="released code")
     mean_over: MeanOver = option("spectrum", "What the loss is a mean of (`line_finder_loss`).")
     shift_bins: int = option(
@@ -155,18 +164,17 @@ class TrainingOptions:
         return Thresholds(self.threshold, self.n_lines)
 
 
-# What a single network should be trained with. Source: measured, docs/training.md; the defaults of
-# `TrainingOptions` are the released code's for ensembles.
-RECOMMENDED: Final = TrainingOptions(epochs=60, learning_rate=3e-3, schedule="cosine")
-
-
 @dataclass(frozen=True)
 class FinetuneOptions(TrainingOptions):
     """How to train given weights on (`quasarloop.network.finetune`)."""
 
+    epochs: int = like(TrainingOptions, "epochs", 10, source="ours, docs/training.md")
     batch_size: int = like(TrainingOptions, "batch_size", 64, source="ours: few labels, many steps")
     learning_rate: float = like(
         TrainingOptions, "learning_rate", 1e-3, source="ours, docs/training.md"
+    )
+    schedule: Schedule = like(
+        TrainingOptions, "schedule", "constant", source="ours, docs/training.md"
     )
     rehearsal: int = option(
         3,

@@ -68,6 +68,15 @@ class EpochRecord:
     loss_redshift: float = 0.0
     validation_redshift: float = _NAN
 
+    def describe(self) -> str:
+        """Return loss, and completeness and purity where rows were held out, in one line."""
+        if math.isnan(self.validation_loss):
+            return f"loss {self.loss:.3f}"
+        return (
+            f"loss {self.loss:.3f}, validation {self.validation_loss:.3f}, completeness "
+            f"{self.completeness:.3f}, purity {self.purity:.3f}"
+        )
+
     @property
     def judged_loss(self) -> float:
         """The validation loss, else the training loss."""

@@ -59,6 +59,15 @@ class TrainingResult:
     weights: Weights
     history: tuple[EpochRecord, ...]
 
+    def __repr__(self) -> str:
+        """Return one line: arrays are not printed."""
+        number = self.weights.provenance["epoch_kept"]
+        kept = self.history[number - 1]
+        return (
+            f"TrainingResult(epoch {number} of {len(self.history)} kept: {kept.describe()}; "
+            f"{self.weights})"
+        )
+
 
 def train(
     data: TrainingData,

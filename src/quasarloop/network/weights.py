@@ -71,6 +71,14 @@ class Weights:
         if unknown:
             raise WeightsError(f"array {unknown[0]} has no place in the network")
 
+    def __repr__(self) -> str:
+        """Return one line: arrays are not printed."""
+        config = self.config
+        return (
+            f"Weights({config.n_conv} convolutions of {config.n_filters} filters, "
+            f"{config.n_lines} lines, {config.grid.describe()}; {self.digest()[:12]})"
+        )
+
     @property
     def thresholds(self) -> Thresholds:
         """The thresholds in the provenance; the package's where it has none.

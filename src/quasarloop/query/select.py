@@ -198,6 +198,13 @@ class Selection(NamedTuple):
     histogram: NDArray[np.int64]
     decision: float
 
+    def __repr__(self) -> str:
+        """Return one line: tables are not printed."""
+        return (
+            f"Selection({self.chosen.height} chosen of {self.n_spectra} spectra, "
+            f"{self.outliers.height} rejected outliers to inspect)"
+        )
+
     @property
     def score_cut(self) -> float:
         """Lowest score among the chosen; NaN if nothing was."""

@@ -166,6 +166,10 @@ class CellsFile:
     cells: CellGrid
     record: dict[str, Any]
 
+    def __repr__(self) -> str:
+        """Return one line: the record is not printed."""
+        return f"CellsFile({self.path}, {self.cells.describe()})"
+
     def scan(self) -> pl.LazyFrame:
         """Return the rows, unread."""
         return pl.scan_parquet(self.path)

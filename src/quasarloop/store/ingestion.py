@@ -55,6 +55,11 @@ class IngestSummary:
     reports: tuple[IngestReport, ...]
     failures: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return one line: reports are not printed."""
+        n_files, n_bad = len(self.reports), len(self.failures)
+        return f"IngestSummary({self.n_rows} spectra of {n_files} files, {n_bad} failures)"
+
     @property
     def n_rows(self) -> int:
         """Spectra of all files that are in the store now."""
