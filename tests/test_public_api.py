@@ -35,16 +35,6 @@ def test_import_is_light():
     assert out.stdout.split() == ["False", "False"]
 
 
-def test_classify_needs_neither_campaign_nor_figures():
-    code = (
-        "import sys; from quasarloop import classify;"
-        "heavy = ('quasarloop.campaign', 'quasarloop.simulate', 'matplotlib', 'pydantic');"
-        "print([m for m in heavy if m in sys.modules])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
-
-
 def test_help_is_light():
     code = (
         "import sys; from quasarloop.cli import app; from typer.testing import CliRunner;"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quasarloop.api.choose import map_store, rerank, select, simulate_sky
     from quasarloop.api.classify import classify, judge
+    from quasarloop.api.plot import plot_spectrum
     from quasarloop.api.train import finetune, train, train_ensemble
     from quasarloop.campaign.config import CampaignOptions
     from quasarloop.campaign.run import Campaign
@@ -43,6 +44,7 @@ __all__ = [
     "map_store",
     "open_ensemble",
     "open_store",
+    "plot_spectrum",
     "read_spectra",
     "read_truth",
     "read_weights",
@@ -75,6 +77,7 @@ _HOMES = {
     "map_store": "quasarloop.api.choose",
     "open_ensemble": "quasarloop.ensemble.manifest",
     "open_store": "quasarloop.store",
+    "plot_spectrum": "quasarloop.api.plot",
     "read_spectra": "quasarloop.read",
     "read_truth": "quasarloop.read",
     "read_weights": "quasarloop.network.weights",

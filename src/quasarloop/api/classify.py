@@ -3,7 +3,7 @@
 Light to import: no campaign, no figures; what judges is imported when it is used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,13 @@ from quasarloop.network.options import SHIPPED, PredictOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, read_weights, weights_path
 from quasarloop.read import Sources
+from quasarloop.spectra import RebinnedSpectra
 from quasarloop.truth import TruthTable
 
 if TYPE_CHECKING:
     from quasarloop.evaluate.judge import Judgement
 
-__all__ = ["classify", "judge"]
+__all__ = ["catalogue_of", "classify", "judge", "network_of"]
 
 
 def classify(
@@ -61,17 +62,34 @@ def classify(
         WeightsError: weights that cannot be read.
     """
     options = ClassifyOptions(threshold, n_lines, high_z_min)
-    path = None if isinstance(weights, Weights) else weights_path(weights)
-    network = weights if isinstance(weights, Weights) else read_weights(weights_path(weights))
+    path, network = network_of(weights)
     predictor = Predictor(network, device=device)
-    grid, columns = predictor.config.grid, catalogue_columns(predictor.config.lines)
-    blocks = [
-        classify_spectra(part, predictor, options)
-        for part in iter_inputs(find_inputs(spectra), grid)
-    ]
+    parts = iter_inputs(find_inputs(spectra), network.config.grid)
+    return catalogue_of(parts, predictor, path, network, options)
+
+
+def network_of(weights: str | Path | Weights) -> tuple[Path | None, Weights]:
+    """Return the file of weights, None for weights in memory, and what it contains."""
+    if isinstance(weights, Weights):
+        return None, weights
+    path = weights_path(weights)
+    return path, read_weights(path)
+
+
+def catalogue_of(
+    parts: Iterable[RebinnedSpectra],
+    predictor: Predictor,
+    path: Path | None,
+    network: Weights,
+    options: ClassifyOptions | None = None,
+) -> Table:
+    """Classify spectra on the network's grid; arguments as of `classify_spectra`."""
+    chosen = options or ClassifyOptions()
+    columns = catalogue_columns(network.config.lines)
+    blocks = [classify_spectra(part, predictor, chosen) for part in parts]
     table = Table(
-        {c.name: np.concatenate([b[c.name] for b in blocks]) for c in columns},
-        meta=catalogue_header(path, network, options),
+        {c.name: np.concatenate([b[c.name] for b in blocks]) if blocks else [] for c in columns},
+        meta=catalogue_header(path, network, chosen),
     )
     for column in columns:
         table[column.name].unit = column.unit or None

@@ -31,6 +31,7 @@ __all__ = [
     "chosen_figure",
     "counts_by_class",
     "counts_figure",
+    "draw_spectrum",
     "outlier_panels",
     "outliers_figure",
     "score_figure",
@@ -165,7 +166,7 @@ def outliers_figure(panels: Sequence[SpectrumPanel]) -> Figure:
     figure = Figure(figsize=(_WIDTHS[n_columns] * n_columns, 2.0 * n_rows + 0.5))
     axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, n_columns, sharex=True)))
     for index, (place, panel) in enumerate(zip(axes.ravel(), panels, strict=False)):
-        _draw(place, panel, COLOURS[index % 6])
+        draw_spectrum(place, panel.spectra, panel.title, COLOURS[index % 6])
     for place in axes.ravel()[len(panels) :]:
         place.set_axis_off()
     figure.supxlabel("observed wavelength (Å)", fontsize=10)
@@ -173,9 +174,10 @@ def outliers_figure(panels: Sequence[SpectrumPanel]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, panel: SpectrumPanel, colour: str) -> None:
+def draw_spectrum(axes: Axes, spectra: Spectra, title: str, colour: str) -> None:
+    """Draw one spectrum as observed (light) and smoothed (dark)."""
     smoothed = []
-    for arm in panel.spectra.arms:
+    for arm in spectra.arms:
         flux, ivar = arm.flux[0], arm.ivar[0]
         dark = smooth(flux, ivar)
         raw = np.where(ivar > 0, flux, np.nan)
@@ -188,7 +190,7 @@ def _draw(axes: Axes, panel: SpectrumPanel, colour: str) -> None:
         low, high = np.percentile(values, [0.5, 99.5])
         room = _MARGIN * max(high - low, 1e-3)
         axes.set_ylim(low - room, high + room)
-    axes.set_title(panel.title, fontsize=9, loc="left")
+    axes.set_title(title, fontsize=9, loc="left")
 
 
 def _title(row: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "LineTrust",
     "joint_redshifts",
     "place_scale",
+    "redshift_density",
     "stored_calibration",
 ]
 
@@ -158,6 +159,7 @@ _TINY: Final = 1e-12
 _DOUBT: Final = 1e-3
 _BOX_POWER: Final = 0.5
 _BLOCK_ROWS: Final = 64  # the arrays of a block stay in the processor's cache
+_N_SHOWN: Final = 6000  # points of p(z): a tenth of a line's sharpest place error apart
 _HEAD_ROWS: Final = 512  # as well where only a head's few peaks are evaluated
 
 
@@ -302,6 +304,30 @@ def joint_redshifts(
         for field in fields(result):
             getattr(result, field.name)[rows] = getattr(found, field.name)
     return result
+
+
+def redshift_density(
+    outputs: LineOutputs, config: NetworkConfig, calibration: JointCalibration = CALIBRATION
+) -> tuple[Floats, Floats]:
+    """Return p(z) to look at: that of the redshift head, else that of boxes and offsets.
+
+    Args:
+        outputs: of the network, all finite.
+        config: its lines, boxes and grid.
+        calibration: how far lines are trusted.
+
+    Returns:
+        (m,) redshifts, and (n, m) p per ln(1 + z), highest 1.
+    """
+    if outputs.log_p is not None and config.redshift is not None:
+        head = config.redshift
+        log_z1 = np.log(10) * head.step * np.arange(head.n_z)
+        log_p = outputs.log_p.astype(np.float64) / head.temperature
+    else:
+        log_z1 = np.linspace(np.log1p(Z_RANGE[0]), np.log1p(Z_RANGE[1]), _N_SHOWN)
+        evidence = LineEvidence.of(outputs, config, calibration)
+        log_p = evidence.log_density(np.broadcast_to(log_z1, (len(outputs), _N_SHOWN)).copy())
+    return np.expm1(log_z1), np.exp(log_p - log_p.max(axis=1, keepdims=True))
 
 
 def _of_head(
