@@ -7,7 +7,17 @@ so that ``quasarloop --help`` stays quick.
 import typer
 
 from quasarloop import __version__
-from quasarloop.cli import campaign, ensemble, evaluate, inspect, labels, qsocat, som, weights
+from quasarloop.cli import (
+    campaign,
+    ensemble,
+    evaluate,
+    fetch,
+    inspect,
+    labels,
+    qsocat,
+    som,
+    weights,
+)
 from quasarloop.cli.afterburner import afterburner
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import start_logging
@@ -30,6 +40,7 @@ app = typer.Typer(
 
 app.command("demo")(demo)
 app.command("simulate")(simulate)
+app.add_typer(fetch.app, name="fetch")
 app.command("ingest")(ingest)
 app.command("train")(train)
 app.command("classify")(classify)

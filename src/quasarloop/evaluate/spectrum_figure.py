@@ -1,6 +1,7 @@
 """A figure of one spectrum: as observed and smoothed, its lines at a redshift, and p(z)."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,17 @@ __all__ = ["spectrum_figure"]
 
 # Of p(z), what is below this share of its peak is not drawn.
 _LEAST_DENSITY: Final = 1e-4
+_SHOWN_DPI: Final = 72
 _NAME_AT: Final = 0.98  # part of the panel's height
+
+
+class _Shown(Figure):
+    """A figure that a notebook shows without pyplot, whatever its backend."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=_SHOWN_DPI)
+        return buffer.getvalue()
 
 
 @use_style()
@@ -37,7 +48,7 @@ def spectrum_figure(
         lines: emission lines and their confidences.
         density: (m,) redshifts and p(z) there; None leaves the second panel out.
     """
-    figure = Figure(figsize=(11, 3.8) if density else (8, 3.8))
+    figure = _Shown(figsize=(11, 3.8) if density else (8, 3.8))
     if density is None:
         left = figure.subplots()
     else:

@@ -11,9 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from quasarloop.arrays import MEMORY
+from quasarloop.columns import IDENTITY, Keys
 from quasarloop.errors import DataFormatError
 from quasarloop.read.formats import named_id
-from quasarloop.spectra import ARM_NAMES, RebinnedSpectra, Spectra
+from quasarloop.spectra import ARM_NAMES, RebinnedSpectra, Spectra, identity_flags
 
 __all__ = ["Sources", "is_path", "list_sources", "spectra_from_memory"]
 
@@ -74,13 +75,13 @@ def spectra_from_memory(given: Any) -> list[Spectra]:
             sparclclient; or a list of these.
 
     Returns:
-        One `Spectra` per wavelength grid, in order. Rows of ``"memory"`` are numbered through.
+        One `Spectra` per run of one wavelength grid, in order; rows of ``"memory"`` are numbered.
         Consecutive spectra of specutils that are arms of one file (``meta["band"]``) are joined.
 
     Raises:
         DataFormatError: of another kind, or without wavelengths or flux.
     """
-    parts = _joined_arms([part for thing in _things(given) for part in _read(thing)])
+    parts = _on_one_grid(_joined_arms([part for thing in _things(given) for part in _read(thing)]))
     numbered, row = [], 0
     for part in parts:
         here = part.source == MEMORY
@@ -108,7 +109,7 @@ def _is_list(given: Any) -> bool:
 def _things(given: Any) -> Iterable[Any]:
     if _is_list(given):
         for thing in given:
-            yield from _things(thing) if _is_list(thing) and not is_path(thing) else [thing]
+            yield from [thing] if is_path(thing) else _things(thing)
     elif hasattr(given, "records") and not isinstance(given, np.ndarray):  # of sparclclient
         yield from given.records
     else:
@@ -219,6 +220,34 @@ def _joined_arms(parts: list[_Part]) -> list[Spectra]:
             joined[-1] = replace(joined[-1], arms=arms, flags=pixels)
             seen.add(arm)
     return joined
+
+
+def _on_one_grid(parts: list[Spectra]) -> list[Spectra]:
+    """Put consecutive spectra of one wavelength grid together: one by one they are slow."""
+    groups: list[list[Spectra]] = []
+    for part in parts:
+        if groups and _fits(groups[-1][0], part):
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return [group[0] if len(group) == 1 else _stacked(group) for group in groups]
+
+
+def _fits(one: Spectra, other: Spectra) -> bool:
+    bare = all(s.source == MEMORY and [a.mask for a in s.arms] == [None] for s in (one, other))
+    (first, *_), (second, *_) = one.arms, other.arms
+    return bare and first.name == second.name and np.array_equal(first.wave_aa, second.wave_aa)
+
+
+def _stacked(group: list[Spectra]) -> Spectra:
+    arms = [spectra.arms[0] for spectra in group]
+    flux, ivar = (np.concatenate([getattr(arm, name) for arm in arms]) for name in ("flux", "ivar"))
+    keys = {n: np.concatenate([getattr(s.keys, n) for s in group]) for n in IDENTITY}
+    flags = np.concatenate([spectra.flags for spectra in group])
+    row = np.arange(len(flags), dtype=np.int64)
+    found = Keys(**keys)
+    arm = replace(arms[0], flux=flux, ivar=ivar)
+    return Spectra((arm,), found, flags | identity_flags(found), MEMORY, row)
 
 
 def _read_table(table: Any) -> Iterable[_Part]:
