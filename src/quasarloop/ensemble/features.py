@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import locked_folder
-from quasarloop.engine import Engine, run_tasks
+from quasarloop.engine import Engine
 from quasarloop.ensemble.heads import Standard
-from quasarloop.ensemble.pieces import Piece, cut_pieces, read_piece
+from quasarloop.ensemble.pieces import Piece, read_piece
 from quasarloop.ensemble.shard_tables import (
     Kind,
     TablesWriter,
@@ -158,18 +158,8 @@ def make_features(
     root = Path(folder) if folder is not None else features_folder(weights, store)
     with locked_folder(root):
         writer = TablesWriter(root, _KIND, store, plan, on_progress=on_progress)
-        todo = writer.missing(cut_pieces(store.shards, writer.n_rows))
-        if todo:
-            run_tasks(
-                _features_of_piece,
-                todo,
-                engine=engine,
-                shared=_Pass(Predictor(weights, device), border),
-                name_of=Piece.name,
-                on_result=writer.take,
-                keep=False,
-            ).complete()
-        if todo or not (root / MANIFEST).exists():
+        made = writer.fill(_features_of_piece, _Pass(Predictor(weights, device), border), engine)
+        if made or not (root / MANIFEST).exists():
             writer.finish(device=device)
         return open_features(root)
 

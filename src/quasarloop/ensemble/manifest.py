@@ -21,6 +21,7 @@ __all__ = [
     "MANIFEST",
     "Ensemble",
     "EnsembleKind",
+    "check_members",
     "load_heads",
     "load_members",
     "member_path",
@@ -143,6 +144,16 @@ def load_members(ensemble: Ensemble, n_members: int | None = None) -> list[Weigh
         trunk, heads = load_heads(ensemble)
         return [fold_head(trunk, heads, index) for index in range(len(heads))[:n_members]]
     return _load(ensemble, n_members)
+
+
+def check_members(ensemble: Ensemble) -> None:
+    """Check that the files of all members are there and as the manifest has them.
+
+    Raises:
+        WeightsError: a file is missing, or differs from the manifest.
+    """
+    for path, expected in zip(ensemble.members, ensemble.checksums, strict=True):
+        _unchanged(ensemble, path, expected)
 
 
 def load_heads(ensemble: Ensemble) -> tuple[Weights, Heads]:

@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from quasarloop.spectra import RebinnedSpectra, concatenate
 from quasarloop.store import count_rows, read_shard
 
-__all__ = ["PIECE_ROWS", "Part", "Piece", "cut_pieces", "read_piece"]
+__all__ = ["PIECE_ROWS", "Lot", "Part", "Piece", "cut_lots", "cut_pieces", "read_piece"]
 
 # Rows of one piece: enough to be worth sending, few enough to spread over a cluster and to
 # lose little by a kill. Source: our choice.
 PIECE_ROWS: Final = 512
+# A large store is cut into about so many tasks, for a scheduler takes some milliseconds for each.
+_MOST_LOTS: Final = 20_000
+# The pieces of longer shards are tasks of their own, so that many workers share one shard.
+_LONG_ROWS: Final = 8192
 
 
 class Part(NamedTuple):
@@ -70,6 +74,48 @@ class Piece:
     def shard_rows(self) -> NDArray[np.int64]:
         """Return every row's number in its shard."""
         return np.concatenate([np.arange(part.first, part.stop) for part in self.parts])
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Pieces that one task works on.
+
+    Attributes:
+        pieces: in order.
+        whole: they are whole shards, which the worker writes; else a part of a long one.
+    """
+
+    pieces: tuple[Piece, ...]
+    whole: bool
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return sum(map(len, self.pieces))
+
+    def name(self) -> str:
+        """Return its first and last piece, for messages."""
+        names = [self.pieces[0].name(), self.pieces[-1].name()]
+        return names[0] if len(self.pieces) == 1 else " to ".join(names)
+
+
+def cut_lots(pieces: Sequence[Piece]) -> list[Lot]:
+    """Join pieces, as `cut_pieces` gave them, into tasks: more rows each in a larger store."""
+    enough = max(PIECE_ROWS, sum(map(len, pieces)) // _MOST_LOTS)
+    lots: list[Lot] = []
+    waiting: list[Piece] = []
+    for piece in pieces:
+        waiting.append(piece)
+        last = piece.parts[-1]
+        if last.stop < last.n_shard_rows or (
+            sum(map(len, waiting)) < enough and piece is not pieces[-1]
+        ):
+            continue
+        if any(part.n_shard_rows > _LONG_ROWS for one in waiting for part in one.parts):
+            lots += [Lot((one,), False) for one in waiting]
+        else:
+            lots.append(Lot(tuple(waiting), True))
+        waiting = []
+    return lots
 
 
 def cut_pieces(

@@ -1,9 +1,10 @@
 """Tables on disk, row for row with a store: one Parquet file per shard, and a manifest of them.
 
-Votes and features are written so. Results come piece by piece, in any order; a shard is written
-as soon as it is complete, and counts as done from then on.
+Votes and features are written so, by the workers themselves; of a shard that is longer than one
+task the results come piece by piece, in any order. A shard counts as done once it is written.
 """
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from quasarloop.artefacts import (
     write_atomically,
     write_manifest,
 )
-from quasarloop.ensemble.pieces import Piece
+from quasarloop.engine import Engine, run_tasks
+from quasarloop.ensemble.pieces import Lot, Piece, cut_lots, cut_pieces
 from quasarloop.errors import DataFormatError, OutputError, reading
 from quasarloop.spectra import Keys
 from quasarloop.store import Store, count_rows
@@ -108,6 +110,49 @@ class TablesWriter:
             check_folder(self.folder / name)
         self.n_rows = tuple(count_rows(shard) for shard in self.store.shards)
 
+    def fill(
+        self, make: Callable[[Piece, Any], list[pa.Table]], shared: Any, engine: Engine | None
+    ) -> bool:
+        """Make and write what is missing; return whether anything was.
+
+        Args:
+            make: module-level function that returns a piece's tables, the shard's own first.
+            shared: what it needs besides, sent once to every worker.
+            engine: where to run.
+
+        Raises:
+            OutputError: a table cannot be written.
+            TaskError: some task failed for good; the rest is written.
+        """
+        lots = cut_lots(self.missing(cut_pieces(self.store.shards, self.n_rows)))
+        if lots:
+            own = copy.copy(self)
+            own.on_progress = None
+            run_tasks(
+                _write_lot,
+                lots,
+                engine=engine,
+                shared=_Making(make, shared, own),
+                name_of=Lot.name,
+                on_result=self._collect,
+                keep=False,
+            ).complete()
+        return bool(lots)
+
+    def write(self, pieces: Sequence[Piece], make: Callable[[Piece], list[pa.Table]]) -> None:
+        """Make and write the tables of pieces that are whole shards."""
+        self._waiting.clear()  # of a try that failed
+        for piece in pieces:
+            self.take(piece, make(piece))
+
+    def _collect(self, lot: Lot, made: list[pa.Table] | int | OutputError) -> None:
+        if isinstance(made, OutputError):
+            raise made
+        if isinstance(made, int):
+            self._report(made)
+        else:
+            self.take(lot.pieces[0], made)
+
     def missing(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Return the pieces of which some shard is not yet written; report the others done."""
         todo = [p for p in pieces if not all(self._written(part.shard) for part in p.parts)]
@@ -161,6 +206,25 @@ class TablesWriter:
     def _report(self, n_spectra: int) -> None:
         if self.on_progress is not None:
             self.on_progress(n_spectra)
+
+
+class _Making(NamedTuple):
+    """What every worker needs to make and write tables."""
+
+    make: Callable[[Piece, Any], list[pa.Table]]
+    shared: Any
+    writer: TablesWriter
+
+
+def _write_lot(lot: Lot, making: _Making) -> list[pa.Table] | int | OutputError:
+    """Write the tables of whole shards and return the number of rows; return those of a part."""
+    if not lot.whole:
+        return making.make(lot.pieces[0], making.shared)
+    try:
+        making.writer.write(lot.pieces, lambda piece: making.make(piece, making.shared))
+    except OutputError as exc:  # as bad for all other tasks: the run ends
+        return exc
+    return len(lot)
 
 
 def open_tables(folder: Path, kind: Kind) -> tuple[dict[str, Any], tuple[Path, ...], int]:

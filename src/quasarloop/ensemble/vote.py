@@ -5,6 +5,7 @@ Whole networks read the spectra; heads read the features that one pass of their 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,18 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from quasarloop.artefacts import locked_folder
-from quasarloop.engine import Engine, keep_workers, run_tasks
+from quasarloop.engine import Engine, keep_workers
 from quasarloop.ensemble.features import FeaturesFolder, make_features
 from quasarloop.ensemble.heads import Heads, deciding_logit
-from quasarloop.ensemble.manifest import Ensemble, load_heads, load_members, member_thresholds
+from quasarloop.ensemble.manifest import (
+    Ensemble,
+    check_members,
+    load_heads,
+    load_members,
+    member_thresholds,
+)
 from quasarloop.ensemble.options import VoteOptions
-from quasarloop.ensemble.pieces import Piece, cut_pieces, read_piece
+from quasarloop.ensemble.pieces import Piece, read_piece
 from quasarloop.ensemble.votes import MemberFinds, VoteRule
 from quasarloop.ensemble.votes_folder import Votes, open_votes, piece_votes, votes_writer
 from quasarloop.errors import TaskError
@@ -44,22 +51,29 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Voters:
-    """Whole networks that vote: what every worker needs, sent to it once.
+    """Whole networks that vote: every worker reads them from their files, once.
 
     Attributes:
-        members: ready to predict, in the ensemble's order.
+        ensemble: where they are.
+        device: where they predict.
         rule: thresholds.
         keep_members: also make the record of members.
     """
 
-    members: tuple[Predictor, ...]
+    ensemble: Ensemble
+    device: str
     rule: VoteRule
     keep_members: bool
+
+    @cached_property
+    def members(self) -> tuple[Predictor, ...]:
+        """The networks, ready to predict, in the ensemble's order."""
+        return tuple(Predictor(one, self.device) for one in load_members(self.ensemble))
 
     @property
     def config(self) -> NetworkConfig:
         """The networks' configuration."""
-        return self.members[0].config
+        return self.ensemble.config
 
     def predict(self, _: Piece, spectra: RebinnedSpectra) -> MemberFinds:
         """Predict the spectra of a piece with every member."""
@@ -142,19 +156,9 @@ def vote(
             voters = HeadVoters(made, heads, trunk.config, rule, chosen.keep_members)
         else:
             writer.on_progress = on_progress
-            members = tuple(Predictor(one, chosen.device) for one in load_members(ensemble))
-            voters = Voters(members, rule, chosen.keep_members)
-        todo = writer.missing(cut_pieces(store.shards, writer.n_rows))
-        if todo:
-            run_tasks(
-                _vote_on_piece,
-                todo,
-                engine=kept,
-                shared=voters,
-                name_of=Piece.name,
-                on_result=writer.take,
-                keep=False,
-            ).complete()
+            check_members(ensemble)
+            voters = Voters(ensemble, chosen.device, rule, chosen.keep_members)
+        writer.fill(_vote_on_piece, voters, kept)
         writer.finish(thresholds_from=rule.decision.origins)
         return open_votes(out)
 
