@@ -8,8 +8,9 @@ scheduler with many workers. Tables of docs/scaling.md; every step is a command 
 """
 
 import argparse
-import json
 import os
+import pickle
+import resource
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from quasarloop.engine import Engine, run_tasks
+from quasarloop.ensemble.pieces import cut_lots, cut_pieces
 from quasarloop.grid import LOG_GRID
 from quasarloop.read import find_files, read_spectra
 from quasarloop.store import create_store, open_store, read_shard, shard_path
@@ -29,6 +31,8 @@ from quasarloop.store.files import schema_of, table_from_spectra
 SRC = Path(__file__).parents[1] / "src"
 # Spectra of the commands whose cost is that of starting them.
 FEW = 10
+# Rows of a shard of short files (`store.packs`).
+SHARD_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def round_steps(root: Path, src: Path, store: Path, options: argparse.Namespace)
     return {
         "votes of heads": command(src, "ensemble", "vote", "--ensemble", ensemble, "--store",
                                   store, "--out", out / "votes"),
-        "map and cells": command(src, "som", "fit", store, "--out", som, "--n-epochs",
+        "map and cells": command(src, "som", "fit", store, "--out", som, "--epochs",
                                  options.epochs),
         "selection": command(src, "select", *votes, "--som", som.with_suffix(".cells.parquet"),
                              "--store", store, "--n", FEW, "--out", out / "chosen"),
@@ -199,33 +203,51 @@ def two_workers(root: Path, options: argparse.Namespace) -> None:
             for name, src in versions.items():
                 for workers in (1, 2):
                     cost = command(src, "som", "fit", store, "--out", store / f"{turn}.npz",
-                                   "--n-epochs", options.epochs, "--workers", workers,
+                                   "--epochs", options.epochs, "--workers", workers,
                                    "--overwrite", "--no-assign")  # fmt: skip
                     print(f"| {name}, {n:,}, {workers} | {cost.cpu_s:.1f} | {cost.wall_s:.1f} |",
                           flush=True)  # fmt: skip
 
 
 def tasks(_: Path, options: argparse.Namespace) -> None:
-    """Print what a Dask scheduler with many workers makes of tasks that do nothing."""
+    """Print what a Dask scheduler with many workers makes of tasks that do nothing.
+
+    Beside it: how many tasks votes on `--spectra` are, and what of them goes through the client.
+    """
     import dask  # noqa: PLC0415 -- optional extra
     from distributed import LocalCluster  # noqa: PLC0415 -- optional extra
 
+    n_shards = options.spectra // SHARD_ROWS
+    shards = [Path(f"/survey/store/shards/{i % 256:02x}/{i:032x}.parquet") for i in range(n_shards)]
+    lots = cut_lots(cut_pieces(shards, [SHARD_ROWS] * n_shards))
+    sent = np.mean([len(pickle.dumps((0, lot))) for lot in lots[:: max(1, len(lots) // 100)]])
     silent = {"distributed.worker.memory.terminate": False, "logging.distributed": "error"}
     with (
         dask.config.set(silent),
         LocalCluster(n_workers=options.workers, threads_per_worker=1, processes=False,
                      dashboard_address=None) as cluster,
     ):  # fmt: skip
-        start, cpu = time.perf_counter(), time.process_time()
         engine = Engine(scheduler=cluster.scheduler_address)
+        start, cpu, before = time.perf_counter(), time.process_time(), peak_mib()
         report = run_tasks(nothing, range(options.tasks), engine=engine, keep=False)
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-        kept = len(cluster.scheduler.tasks)
+        kept, grown = len(cluster.scheduler.tasks), peak_mib() - before
     assert not report.failures
-    print(json.dumps({
-        "workers": options.workers, "tasks": options.tasks, "tasks_per_s": options.tasks / wall,
-        "ms_per_task": cpu / options.tasks * 1e3, "tasks_kept_by_the_scheduler": kept,
-    }))  # fmt: skip
+    found = {
+        "workers, tasks that do nothing": f"{options.workers:,}, {options.tasks:,}",
+        "processor time of all, per task": f"{cpu / options.tasks * 1e3:.1f} ms",
+        "tasks per second, by the clock": f"{options.tasks / wall:.0f}",
+        "tasks that the scheduler has at the end": f"{kept}",
+        "growth of its process's memory": f"{grown:.0f} MiB",
+        f"votes on {options.spectra:,} spectra": f"{len(lots):,} tasks",
+        "sent by the client for them": f"{sent:,.0f} bytes a task, {sent * len(lots) / 1e6:.0f} MB",
+    }
+    print("| what | |", "|---|---:|", *(f"| {k} | {v} |" for k, v in found.items()), sep="\n")
+
+
+def peak_mib() -> float:
+    """Return the most memory this process had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def nothing(task: int, shared: None) -> int:
@@ -248,6 +270,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--workers", type=int, default=100)
     parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--spectra", type=int, default=100_000_000, help="of the votes' tasks")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     made = {"files": files, "rows": rows, "map": two_workers, "tasks": tasks}

@@ -1,8 +1,7 @@
 """Where the parts of a campaign are kept, and how a step gets at them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from enum import IntEnum
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,7 @@ from quasarloop.network.weights import Weights, read_weights, weights_path
 from quasarloop.options import common_options
 from quasarloop.read import read_truths
 from quasarloop.spectra import RebinnedSpectra
-from quasarloop.store import Store, is_store, iter_store, open_store
+from quasarloop.store import Store, is_store, load_targets, open_store
 from quasarloop.truth import TruthTable
 
 __all__ = [
@@ -140,12 +139,15 @@ def test_store(context: Context) -> Store | None:
     return _opened(context, "test") if context.config.evaluation.test else None
 
 
-def spectra_of_truth(context: Context) -> Iterator[RebinnedSpectra]:
-    """Yield all spectra that may carry a label: the first T's, borrowed ones, and the pool."""
+def spectra_of_truth(context: Context, truths: Iterable[TruthTable]) -> list[RebinnedSpectra]:
+    """Read the spectra that some of these truth sets label: the first T's, borrowed, the pool's.
+
+    Of all others only the TARGETIDs are read, once for all sets.
+    """
     data = context.config.data
     named = {"labelled": data.labelled, "borrowed": data.borrowed, "pool": data.unlabelled}
-    stores = [_opened(context, name) for name, paths in named.items() if paths]
-    return chain.from_iterable(map(iter_store, stores))
+    ids = np.unique(np.concatenate([truth.target_id for truth in truths]))
+    return [load_targets(_opened(context, name), ids) for name, paths in named.items() if paths]
 
 
 def _opened(context: Context, name: str) -> Store:

@@ -40,7 +40,7 @@ def _run(context: Context) -> None:
     section = context.config.ensemble
     first = context.round_number == 1
     truth = active_truth(ledger_before(context), with_borrowed=first)
-    data, counts = label_spectra(spectra_of_truth(context), truth)
+    data, counts = label_spectra(spectra_of_truth(context, [truth]), truth)
     context.report(f"T: {counts.describe()}")
     if section.kind == "heads":
         _train_heads(context, data)

@@ -88,16 +88,19 @@ def set_name(number: int) -> str:
 
 def validation_data(context: Context) -> TrainingData:
     """Return the labelled spectra held out of every truth set of this round."""
-    newest = _data(context, truth_set(context, context.round_number))
+    name = set_name(context.round_number)
+    newest = _data(context, {name: truth_set(context, context.round_number)})[name]
     return newest[_held_out(context, newest)]
 
 
 def _run(context: Context) -> None:
     folder, section = context.step_folder("networks"), context.config.training
-    newest = _data(context, truth_set(context, context.round_number))
-    held = _held_out(context, newest)
-    sets = _truth_sets(context, newest, newest.object_id[held])
     newest_set = set_name(context.round_number)
+    every = _data(context, _truth_sets(context))
+    newest = every[newest_set]
+    held = _held_out(context, newest)
+    held_objects = newest.object_id[held]
+    sets = {name: data[~np.isin(data.object_id, held_objects)] for name, data in every.items()}
     threshold = thresholds_of(context.config).over(Thresholds()).confidence
     work = _Work(
         folder=folder,
@@ -160,9 +163,7 @@ def _trunk(context: Context) -> Trunk | None:
     return Trunk(replace(weights, provenance=provenance), options, features.standard())
 
 
-def _truth_sets(
-    context: Context, newest: TrainingData, held_objects: NDArray[np.int64]
-) -> dict[str, TrainingData]:
+def _truth_sets(context: Context) -> dict[str, TruthTable]:
     tables = {set_name(k): truth_set(context, k) for k in range(context.round_number + 1)}
     control = read_control(context)
     if control is not None:
@@ -171,11 +172,7 @@ def _truth_sets(
             first.filter(first["ROUND"] == 0), control, origin=Origin.LOOP, round_number=1
         )
         tables[CONTROL] = active_truth(ledger)
-    sets = {}
-    for name, table in tables.items():
-        data = newest if name == set_name(context.round_number) else _data(context, table)
-        sets[name] = data[~np.isin(data.object_id, held_objects)]
-    return sets
+    return tables
 
 
 def _job(
@@ -229,8 +226,9 @@ def _train(job: _Job, work: _Work) -> str:
     return job.name
 
 
-def _data(context: Context, truth: TruthTable) -> TrainingData:
-    return label_spectra(spectra_of_truth(context), truth)[0]
+def _data(context: Context, truths: Mapping[str, TruthTable]) -> dict[str, TrainingData]:
+    spectra = spectra_of_truth(context, truths.values())
+    return {name: label_spectra(spectra, truth)[0] for name, truth in truths.items()}
 
 
 def _held_out(context: Context, data: TrainingData) -> NDArray[np.bool_]:
