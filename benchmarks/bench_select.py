@@ -1,4 +1,7 @@
-"""The choice at survey size: 3.6 million rows of votes, time and peak memory of a whole process."""
+"""The choice at survey size: 3.6 million rows of votes, time and peak memory of a whole process.
+
+Votes are as in life: one file per shard of the store, and their manifest.
+"""
 
 import json
 import os
@@ -13,14 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from quasarloop.artefacts import checksum, write_manifest
 from quasarloop.classes import Vote
 from quasarloop.ensemble.entropy import vote_entropy
-from quasarloop.ensemble.votes import COUNTED_AT, count_column
+from quasarloop.ensemble.votes import COUNTED_AT, VoteRule, count_column
+from quasarloop.ensemble.votes_folder import MANIFEST
 from quasarloop.query.som import CellGrid
 
 ROWS = 3_600_000
 OBJECTS = 3_000_000
-SHARD_ROWS = 20_000
+SHARD_ROWS = 4096
 NETWORKS = 200
 # Issue: 3.6 million rows in under a minute and 4 GB.
 SECONDS, GIGABYTES = 60, 4
@@ -28,7 +33,7 @@ SECONDS, GIGABYTES = 60, 4
 _CHILD = """
 import json, resource, sys, time
 import numpy as np
-from quasarloop.query.cells import read_cells
+from quasarloop.query.som_files import read_cells
 from quasarloop.query.options import KnownObjects, SelectionOptions
 from quasarloop.query.select import select
 from quasarloop.query.votes_input import read_votes_table
@@ -73,27 +78,29 @@ def run(quick: bool) -> list[dict]:
 
 
 def write_world(folder: Path, n: int) -> tuple[Path, Path]:
-    """Votes in one file with all columns, and the cells of the same rows."""
-    cells_path, votes_path = folder / "cells.parquet", folder / "votes.parquet"
+    """Votes with all columns, a file per shard, and the cells of the same rows."""
+    cells_path, votes = folder / "cells.parquet", folder / "votes"
+    votes.mkdir()
     grid = CellGrid()
     record = {"format": "quasarloop cells 1", "cells": asdict(grid)}
     metadata = {b"quasarloop": json.dumps(record).encode()}
     rng = np.random.default_rng(0)
-    writers: list[pq.ParquetWriter] = []
+    files, writer = [], None
     for start in range(0, n, SHARD_ROWS):
         size = min(SHARD_ROWS, n - start)
-        tables = _shard(rng, start, size, int(OBJECTS * n / ROWS), grid)
-        if not writers:
-            schemas = [tables[0].schema, tables[1].schema.with_metadata(metadata)]
-            writers = [
-                pq.ParquetWriter(path, schema, compression="zstd")
-                for path, schema in zip((votes_path, cells_path), schemas, strict=True)
-            ]
-        for writer, table in zip(writers, tables, strict=True):
-            writer.write_table(table.cast(writer.schema))
-    for writer in writers:
-        writer.close()
-    return votes_path, cells_path
+        own, cells = _shard(rng, start, size, int(OBJECTS * n / ROWS), grid)
+        path = votes / f"{start // SHARD_ROWS:032x}.parquet"
+        pq.write_table(own, path, compression="zstd")
+        files.append({"file": path.name, "n_rows": size, "sha256": checksum(path)})
+        if writer is None:
+            schema = cells.schema.with_metadata(metadata)
+            writer = pq.ParquetWriter(cells_path, schema, compression="zstd")
+        writer.write_table(cells.cast(writer.schema))
+    assert writer is not None
+    writer.close()
+    manifest = {"format": 1, "files": files, "settings": VoteRule().to_dict()}
+    write_manifest(votes / MANIFEST, manifest)
+    return votes, cells_path
 
 
 def _shard(rng, start, n, n_objects, grid):
@@ -109,8 +116,9 @@ def _shard(rng, start, n, n_objects, grid):
         "SHARD": pa.array([f"shard-{start // SHARD_ROWS:06d}"] * n),
         "ROW": np.arange(n),
     }
+    flags = rng.choice([0, 0, 0, 0, 8], n).astype(np.int32)
     columns = {
-        "FLAGS": rng.choice([0, 0, 0, 0, 8], n).astype(np.int32),
+        "FLAGS": flags,
         "SURVEY": pa.array(["main"] * n),
         "PROGRAM": pa.array(["dark"] * n),
         "N_NETWORKS": np.full(n, NETWORKS, np.uint16),
@@ -145,6 +153,7 @@ def _shard(rng, start, n, n_objects, grid):
         "TILEID": np.full(n, -1),
         "NIGHT": np.full(n, -1),
         "EXPID": np.full(n, -1),
+        "FLAGS": flags,
         "CELL": cell,
         "DISTANCE": rng.random(n).astype(np.float32),
     }

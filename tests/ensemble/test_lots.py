@@ -1,0 +1,45 @@
+"""Tasks of a vote: whole shards that workers write, and the pieces of long ones."""
+
+import pickle
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quasarloop.ensemble.options import VoteOptions
+from quasarloop.ensemble.pieces import PIECE_ROWS, cut_lots, cut_pieces
+from quasarloop.ensemble.vote import Voters, vote_rule
+
+
+def _paths(n):
+    return [Path(f"{i:04d}.parquet") for i in range(n)]
+
+
+@given(st.lists(st.one_of(st.integers(0, 1500), st.integers(8000, 9500)), max_size=25))
+def test_every_piece_is_in_one_task_and_shards_are_whole_unless_they_are_long(n_rows):
+    pieces = cut_pieces(_paths(len(n_rows)), n_rows)
+    lots = cut_lots(pieces)
+    assert [piece for lot in lots for piece in lot.pieces] == pieces
+    for lot in lots:
+        parts = [part for piece in lot.pieces for part in piece.parts]
+        if lot.whole:
+            assert parts[0].first == 0
+            assert parts[-1].stop == parts[-1].n_shard_rows
+            assert max(part.n_shard_rows for part in parts) <= 8192
+        else:
+            assert len(lot.pieces) == 1
+
+
+def test_a_large_store_has_larger_tasks_not_more():
+    for n_shards in (10, 10_000, 30_000):
+        lots = cut_lots(cut_pieces(_paths(n_shards), [4096] * n_shards))
+        assert len(lots) <= 20_000
+        assert min(map(len, lots)) >= PIECE_ROWS
+    assert len(lots) == 15_000
+
+
+def test_networks_go_to_workers_as_the_names_of_their_files(ensemble):
+    voters = Voters(ensemble, "cpu", vote_rule(ensemble, VoteOptions()), keep_members=False)
+    sent = pickle.dumps(voters)
+    assert len(sent) < sum(path.stat().st_size for path in ensemble.members) / 10
+    assert len(pickle.loads(sent).members) == len(ensemble)
