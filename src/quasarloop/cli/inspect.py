@@ -39,6 +39,13 @@ def serve(
     redrock: Annotated[
         list[Path] | None, typer.Option(help="redrock-*.fits whose best fits are shown.")
     ] = None,
+    link: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A page about a place on the sky, NAME=ADDRESS with {ra} and {dec} (degrees); "
+            "several replace the usual ones."
+        ),
+    ] = None,
     db: Db = _LABELS,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = _HOST,
     port: Annotated[int, typer.Option(min=0, max=65535)] = _PORT,
@@ -57,7 +64,7 @@ def serve(
     folder = worklist.parent if worklist is not None else Path()
     files = open_spectra(spectra or [], folder)
     database = open_database(db)
-    prepare(database, files, worklist=worklist, redrock=redrock or [])
+    prepare(database, files, worklist=worklist, redrock=redrock or [], links=link or [])
     address = f"http://{host}:{port}"
     token = first_admin(database)
     if token is not None:

@@ -26,6 +26,7 @@ from quasarloop.inspect.ledger import (
 )
 from quasarloop.inspect.library import USUAL
 from quasarloop.inspect.marks import BANDS, MARKS
+from quasarloop.inspect.object_facts import LINKS
 from quasarloop.inspect.people import Person
 from quasarloop.inspect.security import Campaign, InCampaign, Inspector, Looker, Me, visitor_of
 from quasarloop.inspect.shapes import (
@@ -35,7 +36,7 @@ from quasarloop.inspect.shapes import (
     find_item,
     version_json,
 )
-from quasarloop.inspect.tables import Assignment, Item, Label
+from quasarloop.inspect.tables import Assignment, Item, Label, Setting
 from quasarloop.labels.verdict import ClassWord, IssueLetters, Quality, is_complete
 from quasarloop.lines import NETWORK_LINES, line_label
 from quasarloop.truth import SpecType
@@ -57,9 +58,11 @@ def my_login(request: Request, campaign: InCampaign, me: Me) -> dict[str, str]:
 
 @router.get("/reference")
 async def reference(campaign: InCampaign, _me: Looker) -> dict[str, Any]:
-    """Return what is drawn over every spectrum, and the names of lines and votes."""
+    """Return what is drawn over every spectrum, names of lines and votes, and links outside."""
+    links = await run_in_threadpool(_links, campaign)
     return {
         "marks": [asdict(mark) for mark in MARKS],
+        "links": links,
         "bands": [asdict(band) for band in BANDS],
         "usual": {spectype.word: subtype for spectype, subtype in USUAL.items()},
         "templates": json.loads(await campaign.fits.templates()),
@@ -200,6 +203,12 @@ async def fit(target_id: TargetId, given: FitIn, campaign: InCampaign, me: Looke
     place = (item.source, item.row, item.target_id)
     task = FitTask(*place) if given.z is None else FitTask(*place, given.spectype, given.z)
     return Response(await campaign.fits.fit(task), media_type="application/json")
+
+
+def _links(campaign: Campaign) -> dict[str, str]:
+    with campaign.database.read() as session:
+        stored = session.get(Setting, "links")
+    return json.loads(stored.value) if stored is not None else LINKS
 
 
 def _to_look_at(campaign: Campaign, target_id: str, me: Person) -> Item:

@@ -1,6 +1,7 @@
 """The inspection server: routes, error answers, headers; a campaign filled, its page served."""
 
 import importlib.util
+import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from quasarloop.errors import InspectionError, QuasarloopError, check_regular
 from quasarloop.inspect import admin_api, inspect_api, merge_api
 from quasarloop.inspect.assign import MAX_PER_OBJECT
 from quasarloop.inspect.campaign import add_redrock, balance, find_missing, load_worklist
-from quasarloop.inspect.database import BLINDNESS, Database, setting
+from quasarloop.inspect.database import BLINDNESS, Database, set_setting, setting
 from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
@@ -236,12 +237,14 @@ def prepare(
     *,
     worklist: Path | None = None,
     redrock: Sequence[Path] = (),
+    links: Sequence[str] = (),
 ) -> None:
     """Load a worklist into the campaign and share it out among its inspectors.
 
     Raises:
-        InspectionError: a bad worklist, or none at all in a new campaign.
+        InspectionError: a bad worklist, or none at all in a new campaign; a bad link.
     """
+    named = dict(_link(text) for text in links)
     entries = read_worklist(worklist) if worklist is not None else []
     fits = read_redrock(redrock)
     with database.write() as session:
@@ -258,8 +261,19 @@ def prepare(
             raise InspectionError("this campaign has no objects yet; give a --worklist")
         if fits:
             _LOG.info("redrock's fits of %d objects", add_redrock(session, fits))
+        if named:
+            set_setting(session, "links", json.dumps(named))
         session.flush()
         balance(session)
+
+
+def _link(text: str) -> tuple[str, str]:
+    name, _, address = text.partition("=")
+    if not name or not address.startswith(("https://", "http://")):
+        raise InspectionError(
+            f"link {text!r}: expected NAME=ADDRESS, the address with https:// and {{ra}}, {{dec}}"
+        )
+    return name, address
 
 
 def first_admin(database: Database) -> str | None:

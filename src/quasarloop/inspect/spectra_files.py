@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.errors import DataFormatError, InspectionError
+from quasarloop.inspect.object_facts import object_facts
 from quasarloop.quality import flag_names
 from quasarloop.read import find_files, find_format, read_spectra
 from quasarloop.read.fits_reader import open_fits
@@ -206,8 +207,7 @@ def spectrum_payload(shown: Shown) -> dict[str, Any]:
         "flags": flag_names(int(spectra.flags[0])),
         "ra_deg": _number(keys.ra_deg[0]),
         "dec_deg": _number(keys.dec_deg[0]),
-        "survey": str(keys.survey[0]),
-        "program": str(keys.program[0]),
+        **object_facts(spectra),
         "arms": [_arm_out(arm) for arm in arms],
         "coadd": _arm_out(coadd_arms(arms)) if len(arms) > 1 else None,
     }

@@ -217,7 +217,7 @@ def test_names_and_contrast_for_everybody(desk, theme):
 
 def test_everything_fits_on_small_screens(desk):
     page = desk(1, name="bea")
-    for width, height in ((1366, 768), (820, 1180), (1180, 820)):
+    for width, height in ((1366, 768), (1024, 768), (820, 1180), (1180, 820)):
         page.set_viewport_size({"width": width, "height": height})
         page.wait_for_timeout(100)
         overflow = page.evaluate(

@@ -39,6 +39,7 @@ export const KEYS = [
     ["skip", ["k"], "skip: put aside for later"],
     ["jump", ["j"], "jump to a TARGETID"],
     ["list", ["l"], "back to the list"],
+    ["copy-place", ["o"], "copy RA and Dec, degrees"],
   ]],
   ["Merging", [
     ["adopt", ["w"], "adopt the next inspector's verdict"],

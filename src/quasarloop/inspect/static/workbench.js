@@ -2,6 +2,7 @@
 
 import { ApiError, byId, el, formatZ, get, insist, post } from "./api.js";
 import { LineDialog } from "./line_dialog.js";
+import { showObject } from "./object.js";
 import { SpectrumPlot } from "./plot.js";
 import { decodeArm } from "./spectrum.js";
 import { RedshiftStrip } from "./strip.js";
@@ -56,12 +57,14 @@ export class Workbench {
     this.showFits({ fits: [], profile: null });
     byId("missing").hidden = true;
     byId("notice").hidden = true;
+    byId("object").replaceChildren();
     try {
       const spectrum = await this.fetch(target);
       if (this.target !== target) return false;
       this.plot.show(spectrum.arms, spectrum.coadd, { hold: this.holding && this.shown });
       this.shown = true;
       this.announce(spectrum);
+      showObject(spectrum, this.names.links);
       return true;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
@@ -148,6 +151,7 @@ export class Workbench {
       z: () => byId("z").select(),
       chip: () => this.nextCandidate(+1),
       "chip-back": () => this.nextCandidate(-1),
+      "copy-place": () => this.copyPlace(),
       "name-line": () => this.lineDialog.open(this.plot.pointed ?? (this.plot.x.start + this.plot.x.end) / 2),
       fit: () => this.fitNear(),
       "fit-wide": () => this.openAtFit(),
@@ -284,6 +288,19 @@ export class Workbench {
       });
       return button;
     }));
+  }
+
+  /** Copy the coordinates, in degrees. */
+  async copyPlace() {
+    const place = byId("object").dataset.place;
+    if (!place) return this.hint("this object's place is not known");
+    try {
+      await navigator.clipboard.writeText(place);
+      return this.hint(`copied ${place}`);
+    } catch { // only pages from this machine or with HTTPS may copy by themselves
+      getSelection().selectAllChildren(byId("place-deg"));
+      return this.hint(`selected ${place}: copy it with Ctrl+C`);
+    }
   }
 
   hint(text) {
