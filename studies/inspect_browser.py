@@ -27,7 +27,7 @@ import httpx
 import numpy as np
 import polars as pl
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from quasarloop.inspect.database import Database, open_database, set_setting
 from quasarloop.inspect.ledger import Save, item_of, save_label
@@ -49,6 +49,12 @@ MIXED_UP = ("cyd", 6)  # takes C IV for Mg II, in this place of the worklist
 MISTAKEN = line_named("CIV(1548)").wave_rest_aa / line_named("MgII(2796)").wave_rest_aa
 QUALITY_SIGNAL = (0.3, 0.8, 1.5)  # S/N per pixel from which a quality of 2, 3, 4 is given
 N_COLOURS = 256
+# Ends of the pictures' names, and sizes of the window.
+SIZES: dict[str, ViewportSize] = {
+    "": {"width": 1366, "height": 768},
+    "_1024": {"width": 1024, "height": 768},
+    "_1920": {"width": 1920, "height": 1080},
+}
 START_PATIENCE_S = 120
 N_MOVES = 600
 MOVES = """async (n) => {
@@ -180,10 +186,14 @@ def served(url: str, sky: Path) -> Iterator[str]:
 
 
 def photograph(browser: Browser, address: str, out: Path) -> None:
-    """Visit every page and keep its picture."""
+    """Visit every page and keep its pictures."""
+    page = browser.new_page(viewport=SIZES[""])
+    page.goto(f"{address}/login")
+    _pictures(page, out / "inspect_login.png")
     page = log_in(browser, address, "ada")
     page.goto(f"{address}/list?state=all")
-    _picture(page, out / "inspect_list.png")
+    page.locator("tbody tr").first.wait_for()
+    _pictures(page, out / "inspect_list.png")
     page.goto(f"{address}/inspect?state=todo")
     page.locator("body[data-ready=true]").wait_for()
     page.keyboard.press("F")
@@ -191,37 +201,46 @@ def photograph(browser: Browser, address: str, out: Path) -> None:
     page.keyboard.press("q")
     page.keyboard.press("4")
     page.locator("#machine .chip").first.wait_for()
-    page.wait_for_timeout(500)
-    _picture(page, out / "inspect_page.png")
-    page.keyboard.press("D")
-    page.wait_for_timeout(500)
-    _picture(page, out / "inspect_dark.png")
-    page.keyboard.press("D")
+    _pictures(page, out / "inspect_page.png")
     page.keyboard.press("?")
     _picture(page, out / "inspect_keys.png")
+    page.keyboard.press("Escape")
+    page.keyboard.press("h")
+    page.locator("#name-line[open]").wait_for()
+    _picture(page, out / "inspect_line.png")
     page.keyboard.press("Escape")
     page.set_viewport_size({"width": 820, "height": 1180})
     page.wait_for_timeout(500)
     _picture(page, out / "inspect_tablet.png")
     page = log_in(browser, address, "max")
     page.locator("body[data-ready=true]").wait_for()
-    _picture(page, out / "inspect_queue.png")
+    _pictures(page, out / "inspect_queue.png")
     page.goto(f"{address}/merge/object")
     page.locator("body[data-ready=true]").wait_for()
     page.keyboard.press("w")
-    page.wait_for_timeout(500)
-    _picture(page, out / "inspect_merge.png")
+    _pictures(page, out / "inspect_merge.png")
     page.goto(f"{address}/statistics")
     page.locator("body[data-ready=true]").wait_for()
-    _picture(page, out / "inspect_statistics.png", full=True)
+    _pictures(page, out / "inspect_statistics.png", full=True)
     page = log_in(browser, address, "root")
     page.locator("body[data-ready=true]").wait_for()
-    _picture(page, out / "inspect_people.png")
+    _pictures(page, out / "inspect_people.png")
+
+
+def _pictures(page: Page, path: Path, *, full: bool = False) -> None:
+    """A page at every size, and dark."""
+    for suffix, size in SIZES.items():
+        page.set_viewport_size(size)
+        _picture(page, path.with_stem(path.stem + suffix), full=full)
+    page.set_viewport_size(SIZES[""])
+    page.locator("#theme").click()
+    _picture(page, path.with_stem(f"{path.stem}_dark"), full=full)
+    page.locator("#theme").click()
 
 
 def log_in(browser: Browser, address: str, name: str) -> Page:
     """Open a window and log somebody in."""
-    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page = browser.new_page(viewport=SIZES[""])
     page.goto(f"{address}/login")
     page.fill("input[name=name]", name)
     page.fill("input[name=password]", PASSWORD)
@@ -233,7 +252,7 @@ def log_in(browser: Browser, address: str, name: str) -> Page:
 
 
 def _picture(page: Page, path: Path, *, full: bool = False) -> None:
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(500)
     page.screenshot(path=path, full_page=full)
 
 

@@ -7,7 +7,7 @@ import pytest
 from quasarloop.errors import DataFormatError, InspectionError
 from quasarloop.grid import LOG_GRID
 from quasarloop.inspect.campaign import load_worklist
-from quasarloop.inspect.server import read_redrock
+from quasarloop.inspect.redrock_models import read_redrock
 from quasarloop.inspect.spectra_files import MASKED, coadd_arms, open_spectra, spectrum_payload
 from quasarloop.inspect.tables import Item
 from quasarloop.inspect.worklist import Entry

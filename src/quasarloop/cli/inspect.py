@@ -39,6 +39,9 @@ def serve(
     redrock: Annotated[
         list[Path] | None, typer.Option(help="redrock-*.fits whose best fits are shown.")
     ] = None,
+    templates: Annotated[
+        Path | None, typer.Option(help="Folder of redrock's templates: its fits are drawn.")
+    ] = None,
     link: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,7 +73,7 @@ def serve(
     if token is not None:
         console.print(f"Become the admin (works once): {address}/join/{token}", soft_wrap=True)
     console.print(f"Serving {address} until Ctrl+C", soft_wrap=True)
-    run(database, files, host=host, port=port)
+    run(database, files, host=host, port=port, templates=templates)
 
 
 @app.command("invite")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from quasarloop.engine.processes import ProcessPool
 from quasarloop.errors import InspectionError, QuasarloopError
@@ -19,7 +20,7 @@ from quasarloop.inspect.library import LOG_STEP, library
 from quasarloop.inspect.spectra_files import SpectrumFiles, encode
 from quasarloop.truth import SpecType
 
-__all__ = ["FitTask", "FitWorker"]
+__all__ = ["FitTask", "FitWorker", "template_json"]
 
 # Fits kept ready: 0.1 MB each.
 _KEPT: Final = 200
@@ -118,11 +119,12 @@ def _templates() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind in library():
         of_class = found.setdefault(kind.spectype.word, {})
-        of_class[kind.subtype] = _template_out(kind.first, kind.vectors[0])
+        of_class[kind.subtype] = template_json(kind.first, kind.vectors[0])
     return found
 
 
-def _template_out(first: int, flux: Any) -> dict[str, Any]:
+def template_json(first: int, flux: ArrayLike) -> dict[str, Any]:
+    """Return a rest-frame template from its first pixel, as the page decodes it."""
     return {
         "log_start": first * LOG_STEP,
         "log_step": LOG_STEP,
@@ -139,7 +141,7 @@ def _fits_out(fits: Fits) -> dict[str, Any]:
             "z_err": fit.z_err if math.isfinite(fit.z_err) else None,
             "delta_chi2": round(fit.delta_chi2, _FLUX_DIGITS),
             "at_edge": fit.at_edge,
-            "template": _template_out(fit.first, fit.flux),
+            "template": template_json(fit.first, fit.flux),
         }
         for fit in fits.best
     ]

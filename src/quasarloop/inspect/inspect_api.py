@@ -13,7 +13,7 @@ from quasarloop.classes import HIGH_Z_MIN, Vote
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import progress
 from quasarloop.inspect.database import setting
-from quasarloop.inspect.fit_worker import FitTask
+from quasarloop.inspect.fit_worker import FitTask, template_json
 from quasarloop.inspect.ledger import (
     NotAssignedError,
     Save,
@@ -28,6 +28,7 @@ from quasarloop.inspect.library import USUAL
 from quasarloop.inspect.marks import BANDS, MARKS
 from quasarloop.inspect.object_facts import LINKS
 from quasarloop.inspect.people import Person
+from quasarloop.inspect.redrock_models import RedrockModels
 from quasarloop.inspect.security import Campaign, InCampaign, Inspector, Looker, Me, visitor_of
 from quasarloop.inspect.shapes import (
     FitIn,
@@ -172,7 +173,19 @@ def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, 
             if _machine_access(setting(session, "blind"), turn, complete) == "closed":
                 raise HTTPException(403, "this campaign shows it only after your first verdict")
             reveal_predictions(session, item, me.id)
-        return {"target_id": str(item.target_id), "predictions": item.predictions}
+        predictions = {**item.predictions}
+    if campaign.models is not None and "redrock" in predictions:
+        fits = predictions["redrock"]
+        predictions["redrock"] = [_drawn(campaign.models, fit) for fit in fits]
+    return {"target_id": str(item.target_id), "predictions": predictions}
+
+
+def _drawn(models: RedrockModels, fit: dict[str, Any]) -> dict[str, Any]:
+    """A fit of redrock with its model; with the reason where it cannot be drawn."""
+    try:
+        return {**fit, "template": template_json(*models.model(fit))}
+    except InspectionError as exc:
+        return {**fit, "problem": str(exc)}
 
 
 @router.put("/objects/{target_id}/label")

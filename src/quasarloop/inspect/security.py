@@ -13,6 +13,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from quasarloop.inspect.database import Database
 from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.people import LOGIN_DAYS, Person, person_of_login
+from quasarloop.inspect.redrock_models import RedrockModels
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
 
 __all__ = [
@@ -54,6 +55,7 @@ class Campaign:
         files: where spectra are.
         spectra: the same as the browser gets them, recent ones remembered.
         fits: fits templates to them.
+        models: draws redrock's fits; None without its templates.
         secret: signs cookies and CSRF tokens.
     """
 
@@ -61,6 +63,7 @@ class Campaign:
     files: SpectrumFiles
     spectra: SpectrumCache
     fits: FitWorker
+    models: RedrockModels | None
     secret: str
 
     @property

@@ -3,14 +3,13 @@
 import importlib.util
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import anyio.to_thread
-import fitsio
 import sqlalchemy as sa
 import uvicorn
 from fastapi import Depends, FastAPI, Request
@@ -21,7 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quasarloop import __version__
-from quasarloop.errors import InspectionError, QuasarloopError, check_regular
+from quasarloop.errors import InspectionError, QuasarloopError
 from quasarloop.inspect import admin_api, inspect_api, merge_api
 from quasarloop.inspect.assign import MAX_PER_OBJECT
 from quasarloop.inspect.campaign import add_redrock, balance, find_missing, load_worklist
@@ -30,6 +29,7 @@ from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
 from quasarloop.inspect.people import ROLES, invite
+from quasarloop.inspect.redrock_models import RedrockModels, read_redrock
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
 from quasarloop.inspect.tables import Item, User
@@ -41,7 +41,6 @@ __all__ = [
     "create_app",
     "first_admin",
     "prepare",
-    "read_redrock",
     "serve",
 ]
 
@@ -64,16 +63,18 @@ _THREADS: Final = 8
 _MAX_BODY_BYTES: Final = 64 * 1024
 
 
-def create_app(database: Database, files: SpectrumFiles) -> FastAPI:
+def create_app(database: Database, files: SpectrumFiles, templates: Path | None = None) -> FastAPI:
     """Return the web application of one campaign.
 
     Args:
         database: opened with `database.open_database`.
         files: where spectra are.
+        templates: folder of redrock's templates, to draw its fits.
     """
     with database.read() as session:
         secret = setting(session, "secret")
-    campaign = Campaign(database, files, SpectrumCache(files), FitWorker(files), secret)
+    models = None if templates is None else RedrockModels(templates)
+    campaign = Campaign(database, files, SpectrumCache(files), FitWorker(files), models, secret)
     # No /docs: its scripts would come from the internet, and strangers need no map.
     app = FastAPI(
         title="quasarloop inspection",
@@ -176,54 +177,6 @@ def _bokeh_folder() -> Path:
     return Path(found.origin).parent / "server" / "static" / "js"
 
 
-# Older versions of redrock wrote zbest files.
-_HDUS: Final = ("REDSHIFTS", "ZBEST")
-_COLUMNS: Final = ("TARGETID", "Z", "ZERR", "ZWARN", "SPECTYPE", "SUBTYPE", "DELTACHI2")
-
-
-def read_redrock(paths: Iterable[str | Path]) -> dict[int, list[dict[str, Any]]]:
-    """Read best fits from redrock files.
-
-    Args:
-        paths: ``redrock-*.fits`` or ``zbest-*.fits``; several (another version, a rerun) give
-            several fits.
-
-    Returns:
-        Per TARGETID its fits, in the files' order, JSON-ready.
-
-    Raises:
-        InspectionError: not a redrock file.
-    """
-    fits: dict[int, list[dict[str, Any]]] = {}
-    for path in paths:
-        try:
-            with fitsio.FITS(str(check_regular(path))) as file:
-                version = str(file[0].read_header().get("RRVER", "") or "")
-                hdu = next((name for name in _HDUS if name in file), _HDUS[0])
-                table = file[hdu].read(columns=list(_COLUMNS))
-        except (OSError, ValueError) as exc:
-            raise InspectionError(
-                f"{path}: no redrock results ({exc}); expected HDU {_HDUS[0]} with "
-                f"{', '.join(_COLUMNS)}"
-            ) from exc
-        for row in table:
-            fit = {
-                "z": float(row["Z"]),
-                "zerr": float(row["ZERR"]),
-                "zwarn": int(row["ZWARN"]),
-                "spectype": _word(row["SPECTYPE"]),
-                "subtype": _word(row["SUBTYPE"]),
-                "deltachi2": float(row["DELTACHI2"]),
-                "version": version,
-            }
-            fits.setdefault(int(row["TARGETID"]), []).append(fit)
-    return fits
-
-
-def _word(value: Any) -> str:
-    return (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)).strip()
-
-
 _LOG: Final = logging.getLogger(__name__)
 FIRST_ADMIN: Final = "admin"
 # Longer than anybody looks at one spectrum: a connection closed at the moment of a save costs a
@@ -285,9 +238,16 @@ def first_admin(database: Database) -> str | None:
         return invite(session, FIRST_ADMIN, "admin")
 
 
-def serve(database: Database, files: SpectrumFiles, *, host: str, port: int) -> None:
+def serve(
+    database: Database,
+    files: SpectrumFiles,
+    *,
+    host: str,
+    port: int,
+    templates: Path | None = None,
+) -> None:
     """Serve the page until interrupted."""
-    app = create_app(database, files)
+    app = create_app(database, files, templates)
     try:
         uvicorn.run(
             app,

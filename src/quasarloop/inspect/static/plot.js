@@ -105,7 +105,8 @@ export class SpectrumPlot {
     const { template, subtype } = this.options;
     if (template === "none") return null;
     const fitted = this.mixture?.spectype === template && this.mixture.subtype === subtype;
-    return fitted ? this.mixture.template : (this.templates[template]?.[subtype] ?? null);
+    const kinds = this.templates[template] ?? {};
+    return fitted ? this.mixture.template : (kinds[subtype] ?? kinds[this.usual[template]] ?? null);
   }
 
   /** Move to a redshift: only the overlay is drawn anew. Returns the milliseconds it took. */

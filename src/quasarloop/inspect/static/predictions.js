@@ -17,7 +17,9 @@ export function showPredictions(predictions, take, names) {
   const parts = [];
   if (predictions.votes) parts.push(voteBars(predictions.votes, names.votes));
   const proposals = (predictions.proposals ?? []).map((chip) => ({ ...chip, from: "networks" }));
-  const fits = (predictions.redrock ?? []).map((fit) => ({ ...fit, from: "redrock" }));
+  const fits = (predictions.redrock ?? []).map((fit) => ({
+    ...fit, from: "redrock", subtype: fit.template ? `redrock ${fit.subtype}`.trim() : undefined,
+  }));
   const chips = [...proposals, ...fits];
   if (chips.length) parts.push(el("div", { class: "chips" }, ...chips.map((chip) => chipButton(chip, take))));
   if (predictions.confidences) parts.push(confidences(predictions.confidences, names.lines));
@@ -49,7 +51,8 @@ function chipButton(chip, take) {
   const source = chip.from === "redrock"
     ? `redrock ${chip.spectype}${chip.zwarn ? ` ZWARN ${chip.zwarn}` : ""}, Δχ² ${Math.round(chip.deltachi2)}`
     : [chip.name, chip.count !== undefined ? `${chip.count} votes` : ""].filter(Boolean).join(", ");
-  const button = el("button", { type: "button", class: `chip ${chip.from}`, title: source || "proposed redshift" },
+  const title = chip.problem || source || "proposed redshift";
+  const button = el("button", { type: "button", class: `chip ${chip.from}`, title },
     `z ${formatZ(chip.z)}`, source ? el("small", {}, source) : null);
   button.addEventListener("click", () => {
     take(chip);

@@ -135,7 +135,8 @@ export class Workbench {
   }
 
   tryOut({ z, spectype, subtype, template }) {
-    this.plot.mixture = template ? { spectype, subtype, template } : null;
+    const drawn = template instanceof Template || !template ? template : new Template(template);
+    this.plot.mixture = drawn ? { spectype, subtype, template: drawn } : null;
     this.follow(spectype, subtype);
     this.moveTo(z);
   }
@@ -182,7 +183,8 @@ export class Workbench {
   follow(spectype, subtype) {
     if (!(spectype in this.plot.templates) || this.plot.options.template === "none") return;
     const now = this.plot.options;
-    const kept = now.template === spectype ? now.subtype : this.plot.usual[spectype];
+    const same = now.template === spectype && now.subtype in this.plot.templates[spectype];
+    const kept = same ? now.subtype : this.plot.usual[spectype];
     this.options({ template: spectype, subtype: subtype ?? kept });
   }
 
