@@ -5,7 +5,7 @@ export const FLAGGED = 2;
 const MAX_FIT_BINS = 800;
 const RANGE_SIGMA = 8; // pixels: the flux axis is chosen for features, not for noise
 const PEAK_SIGMA = 1.5; // pixels: a narrow line stays, a single bad pixel shrinks to a quarter
-const PEAK_SN = 8; // of a smoothed pixel: what is no peak of noise
+const PEAK_SN = 3.5; // times the noise of one pixel: 8 of what is smoothed, no peak of noise
 const LABEL_ROOM = 0.17; // of the range, above and below the data, for names of lines
 
 function bytes(text) {
