@@ -58,28 +58,28 @@ def spectrum_figure(
     left.set_xlabel("observed wavelength (Å)")
     left.set_ylabel("flux (10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹)")
     if np.isfinite(z):
-        _mark_lines(left, z, lines)
+        blue = min(arm.wave_aa[0] for arm in spectra.arms)
+        red = max(arm.wave_aa[-1] for arm in spectra.arms)
+        there = [pair for pair in lines if blue < pair[0].wave_rest_aa * (1 + z) < red]
+        _mark_lines(left, z, there)
     return figure
 
 
 def _mark_lines(axes: Axes, z: float, lines: Sequence[tuple[Line, float]]) -> None:
-    low, high = axes.get_xlim()
     for line, confidence in lines:
         place = line.wave_rest_aa * (1 + z)
-        if low < place < high:
-            axes.axvline(place, color=COLOURS[1], lw=1, ls="--", alpha=0.8)
-            axes.annotate(
-                f"{line_label(line.name)} {confidence:.2f}",
-                (place, _NAME_AT),
-                xycoords=("data", "axes fraction"),
-                xytext=(2, 0),
-                textcoords="offset points",
-                rotation=90,
-                va="top",
-                fontsize=8,
-                color=COLOURS[1],
-            )
-    axes.set_xlim(low, high)
+        axes.axvline(place, color=COLOURS[1], lw=1, ls="--", alpha=0.8)
+        axes.annotate(
+            f"{line_label(line.name)} {confidence:.2f}",
+            (place, _NAME_AT),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, 0),
+            textcoords="offset points",
+            rotation=90,
+            va="top",
+            fontsize=8,
+            color=COLOURS[1],
+        )
 
 
 def _draw_density(axes: Axes, z: NDArray[np.float64], p: NDArray[np.float64], best: float) -> None:
