@@ -85,6 +85,11 @@ redrock:
 	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		-e '.[cluster,inspect,specutils,redrock]' --group dev
 	$(VENV)-redrock/bin/python -m pytest -m redrock
+	# Joint redshifts beside redrock's on 300 simulated spectra of each sky, and on real ones.
+	test -z "$(QUASARLOOP_SHARED)" || $(VENV)-redrock/bin/python studies/redrock_table.py \
+		--out study/redrock --templates $(QUASARLOOP_SHARED)/data/templates/redrock \
+		--rrdesi $(VENV)-redrock/bin/python --data $(QUASARLOOP_SHARED)/data \
+		--weights src/quasarloop/data/default_weights.h5
 
 format: $(STAMP)
 	$(BIN)/ruff format .
