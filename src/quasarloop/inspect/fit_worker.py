@@ -24,6 +24,7 @@ __all__ = ["FitTask", "FitWorker", "template_json"]
 
 # Fits kept ready: 0.1 MB each.
 _KEPT: Final = 200
+_TRIES: Final = 2  # a process that was killed is replaced
 _NICE: Final = 5  # other processes go first
 _FLUX_DIGITS: Final = 2
 
@@ -92,11 +93,12 @@ class FitWorker:
         if self._pool.loaded is None:
             self._pool.load(_work, self._files)
             self._pool.loaded = self._files
-        outcome = next(iter(self._pool.run([task], deque([0]))))
-        if outcome.error is not None:
-            return b"", f"the fit failed: {outcome.error}; try again"
-        body, error = outcome.result
-        return body, error
+        for _ in range(_TRIES):
+            outcome = next(iter(self._pool.run([task], deque([0]))))
+            if outcome.error is None:
+                body, error = outcome.result
+                return body, error
+        return b"", f"the fit failed: {outcome.error}; try again"
 
 
 def _work(task: FitTask | None, files: SpectrumFiles) -> tuple[bytes, str]:
