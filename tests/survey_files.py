@@ -167,7 +167,14 @@ def write_gama(path, **cards):
     """Write a GAMA spectrum: rows of the first image."""
     flux, sigma = (values[0] for values in pixels(500))
     image = np.stack([flux, sigma, flux * 100, sigma * 100, flux])
-    header = {"ORIGIN": "GAMA", "SPECID": "G12_Y2_009_044", "CATAID": 170257, "RA": 180.1}
+    header = {
+        "ORIGIN": "GAMA",
+        "ROW1": "Spectrum",
+        "ROW2": "Error",
+        "SPECID": "G12_Y2_009_044",
+        "CATAID": 170257,
+        "RA": 180.1,
+    }
     header |= {"DEC": -0.5, **WCS, **cards}
     return _write([fits.PrimaryHDU(image, fits.Header(header))], path)
 
@@ -176,11 +183,12 @@ def write_twodf(path, survey="2QZ"):
     """Write a spectrum of 2QZ, 2SLAQ (HDUs by name) or OzDES (HDUs by number)."""
     flux, sigma = (values[0] for values in pixels(500))
     ozdes = survey == "OzDES"
-    header = {"REFERENC": "ozdes DR2"} if ozdes else {"SURVEY": survey, "GAMANAME": "GAMAJ1136"}
+    header = {"SOURCE": "VOC2063"} if ozdes else {"SURVEY": survey, "GAMANAME": "GAMAJ1136"}
     header |= {"OBJECT": "J113606.3+001155", "RA": 174.0, "DEC": 0.2, **WCS}
-    names = ("", "") if ozdes else ("VARIANCE", "SKY")
     hdus = [fits.PrimaryHDU(flux, fits.Header(header))]
-    hdus += [fits.ImageHDU(v, name=n) for v, n in zip((sigma**2, flux), names, strict=True)]
+    images = {"BADPIX": flux, "VARIANCE": sigma**2}
+    images |= {"SPECTRUM_57747.658": flux * 2} if ozdes else {}
+    hdus += [fits.ImageHDU(values, name=name) for name, values in images.items()]
     return _write(hdus, path)
 
 
@@ -191,7 +199,7 @@ def write_sixdf(path, n_observations=1, shift_aa=0.0):
     for number in range(n_observations):
         flux, sigma = (values[0] for values in pixels(500, seed=number))
         header = {**WCS, "OBSRA": 33.7, "OBSDEC": -34.8, "Z": 0.03, "Z_HELIO": 0.03, "QUALITY": 4}
-        header |= {"TARGETID": 1234, "SPECID": 900 + number}
+        header |= {"TARGET": "g2359555-392832"}
         header["CRVAL1"] += shift_aa * number
         image = np.stack([flux, sigma**2, flux, TWODF_AIR]).astype("f4")
         for rows in (3, 3, 4):

@@ -118,7 +118,7 @@ def test_every_file_matches_exactly_one_format(tmp_path, spectrum_files, survey_
         "DESI andes table": spectrum_files.write_andes,
         "ESO Phase 3 spectrum (4MOST, X-shooter)": survey_files.write_eso,
         "6dFGS spectrum": survey_files.write_sixdf,
-        "2dF or AAOmega spectrum (GAMA, OzDES, 2QZ, 2SLAQ)": survey_files.write_gama,
+        "2dF or AAOmega spectrum (GAMA, OzDES, 2QZ, 2SLAQ, …)": survey_files.write_gama,
         "WEAVE L1 file": survey_files.write_weave,
         "WEAVE L2 file": survey_files.write_weave_l2,
         "SDSS-V spec file": survey_files.write_sdssv,

@@ -30,15 +30,24 @@ def test_gama(tmp_path, survey_files):
 
 
 @pytest.mark.parametrize(
-    ("survey", "name"), [("2QZ", "2qz"), ("2SLAQ-QSO", "2slaq"), ("OzDES", "ozdes")]
+    ("survey", "name"),
+    [("2QZ", "2qz"), ("2SLAQ-QSO", "2slaq"), ("WiggleZ", "wigglez"), ("OzDES", "ozdes")],
 )
 def test_spectra_with_variances(tmp_path, survey_files, survey, name):
     path = survey_files.write_twodf(tmp_path / "a.fits", survey)
     spectra = read_spectra(path)
     with fits.open(path) as hdus:
-        check(spectra.arms[0], survey_files, hdus[0].data, 1 / hdus[1].data)
+        check(spectra.arms[0], survey_files, hdus[0].data, 1 / hdus["VARIANCE"].data)
     assert spectra.keys.survey.tolist() == [name]
-    assert spectra.keys.target_id.tolist() == [named_id("J113606.3+001155")]
+    source = "VOC2063" if name == "ozdes" else "J113606.3+001155"
+    assert spectra.keys.target_id.tolist() == [named_id(source)]
+
+
+def test_rows_with_variances(tmp_path, survey_files):
+    path = survey_files.write_gama(tmp_path / "a.fit", ORIGIN="x", SURVEY="2dFGRS", ROW2="VARIANCE")
+    spectra = read_spectra(path)
+    check(spectra.arms[0], survey_files, fits.getdata(path)[0], 1 / fits.getdata(path)[1])
+    assert spectra.keys.survey.tolist() == ["2dfgrs"]
 
 
 def test_pixels_without_an_uncertainty_have_ivar_0(tmp_path, survey_files):
@@ -51,8 +60,9 @@ def test_pixels_without_an_uncertainty_have_ivar_0(tmp_path, survey_files):
 def test_a_6dfgs_target_has_a_row_for_each_observation(tmp_path, survey_files):
     path = survey_files.write_sixdf(tmp_path / "a.fits", n_observations=2)
     spectra = read_spectra(path)
-    assert spectra.keys.target_id.tolist() == [900, 901]
-    assert spectra.keys.object_id.tolist() == [1234, 1234]
+    assert spectra.keys.target_id.tolist() == [named_id("g2359555-392832")] * 2
+    assert spectra.keys.exposure_id.tolist() == [0, 1]
+    assert spectra.flags.tolist() == [0, 0]
     assert (spectra.keys.survey[0], spectra.keys.ra_deg[0]) == ("6dfgs", 33.7)
     image = fits.getdata(path, 7)
     check(spectra.arms[0], survey_files, image[0], 1 / image[1])

@@ -33,6 +33,14 @@ CASES = {
     "lamost": ([table("", obsid=[1], planid=["a"], spid=[1])], "a catalogue of LAMOST"),
     "4most": ([table("", RA=[1.0], DEC=[1.0], Z=[0.1])], "a catalogue of redshifts"),
     "targets": ([table("", TARGETID=[1], RA=[1.0])], "a catalogue of targets"),
+    "spSpec": (
+        [fits.ImageHDU(header=fits.Header({"SPEC_CLN": 3, "PLATEID": 304}))],
+        "give the spec",
+    ),
+    "2dfdr": (
+        images("VARIANCE", "FIBRES")[1:],
+        "a frame of 2dfdr, which is not read; give --format",
+    ),
     "truth": ([table("TRUTH", TARGETID=[1])], "a truth table, not spectra; give spectra here"),
 }
 
@@ -40,7 +48,8 @@ CASES = {
 @pytest.mark.parametrize(("hdus", "complaint"), CASES.values(), ids=CASES)
 def test_kinds_are_named(tmp_path, hdus, complaint):
     path = tmp_path / "file.fits"
-    fits.HDUList([fits.PrimaryHDU(), *(hdu.copy() for hdu in hdus)]).writeto(path)
+    first = [] if isinstance(hdus[0], fits.PrimaryHDU) else [fits.PrimaryHDU()]
+    fits.HDUList([*first, *(hdu.copy() for hdu in hdus)]).writeto(path)
     with pytest.raises(DataFormatError, match=rf"file\.fits: .*{complaint}"):
         read_spectra(path)
     with pytest.raises(DataFormatError, match="no spectra in this folder"):

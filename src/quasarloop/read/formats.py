@@ -172,7 +172,7 @@ def in_air(header: Mapping[str, Any], otherwise: bool = False) -> bool:
 
     Source: Greisen et al. 2006 (A&A 446, 747), table 1: WAVE is in vacuum, AWAV in air.
     """
-    kind = str(header.get("CTYPE1", "")).strip().upper().split("-")[0]
+    kind = str(header.get("CTYPE1", "")).strip().upper().removesuffix("-LOG")
     if kind in ("AWAV", "WAVE"):
         return kind == "AWAV"
     vacuum = header.get("VACUUM")

@@ -30,6 +30,7 @@ class _Kind:
     cards: tuple[str, ...] = ()
 
 
+_UNREAD: Final = "is not read"
 _TRUTH: Final = "give spectra here, and this file as truth"
 _COADD: Final = "give the coadd or cframe file"
 # The first that fits is named: special kinds come before catalogues in general.
@@ -53,6 +54,21 @@ _KINDS: Final = (
         "give the spec, spField or spPlate file",
         ("FLUX", "WAVELENGTH", "PLUGMAP"),
     ),
+    _Kind(
+        "an spSpec file of the first SDSS surveys, which is not read",
+        "give the spec file of DR8 or later with this plate, MJD and fibre",
+        cards=("SPEC_CLN", "PLATEID"),
+    ),
+    _Kind(
+        "a 2dFGRS file of a target, which is not read",
+        "give --format specutils:2dFGRS",
+        cards=("BJSEL", "SEQNUM"),
+    ),
+    _Kind(
+        "a frame of 2dfdr, which is not read",
+        'give --format "specutils:Data Central AAOmega"',
+        ("VARIANCE", "FIBRES"),
+    ),
     _Kind("a spectrum of APOGEE (near infrared)", "give spectra of BOSS", cards=("APRED",)),
     _Kind("a catalogue of SDSS-V (spAll)", _TRUTH, columns=("CATALOGID", "MJD", "CLASS", "Z")),
     _Kind("a catalogue of SDSS", _TRUTH, columns=("PLATE", "MJD", "FIBERID")),
@@ -75,5 +91,5 @@ def refusal(fits: FitsFile) -> str:
         tables = any(set(kind.columns) <= set(hdu.columns) for hdu in fits.hdus)
         headers = any(set(kind.cards) <= set(hdu.header) for hdu in fits.hdus)
         if tables and headers:
-            return f"{kind.what}, not spectra; {kind.instead}"
+            return f"{kind.what}{'' if _UNREAD in kind.what else ', not spectra'}; {kind.instead}"
     return ""

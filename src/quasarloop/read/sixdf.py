@@ -17,24 +17,30 @@ from quasarloop.read.fits_reader import FitsFile, Hdu
 from quasarloop.read.formats import (
     Format,
     Identity,
+    card,
     card_float,
     file_id,
     inverse_variance,
     linear_wavelengths,
+    named_id,
 )
-from quasarloop.read.twodf import number_of_card
 from quasarloop.spectra import Arm, Keys
 
 __all__ = ["SIXDF"]
 
-# Cards of every spectrum of the survey.
+# Cards of every spectrum of the survey; 2dFGRS, whose spectra have them too, also has BJSEL.
 _CARDS: Final = {"OBSRA", "OBSDEC", "Z_HELIO", "QUALITY"}
+_OF_2DFGRS: Final = "BJSEL"
+# Name of a target that was observed without being planned.
+_NAMELESS: Final = "not__in__config"
 # V or R alone has three rows; of several, the joined VR is taken.
 _ROWS: Final = (3, 4)
 
 
 def _spectra(fits: FitsFile) -> list[Hdu]:
     """Return the HDUs of a file's spectra: those of VR, or the only one of V or R."""
+    if _OF_2DFGRS in fits.hdus[0].header:
+        return []
     found = [h for h in fits.hdus if set(h.header) >= _CARDS and not h.is_table]
     images = [hdu for hdu in found if len(hdu.shape) == 2 and hdu.n_rows in _ROWS]  # noqa: PLR2004
     joined = [hdu for hdu in images if hdu.n_rows == max(_ROWS)]
@@ -42,8 +48,8 @@ def _spectra(fits: FitsFile) -> list[Hdu]:
 
 
 def _is_table(fits: FitsFile) -> bool:
-    tables = [hdu for hdu in fits.hdus if {"WAVE", "FLUX"} <= set(hdu.columns)]
-    return set(fits.hdus[0].header) >= _CARDS and bool(tables)
+    header = fits.hdus[0].header
+    return set(header) >= _CARDS and _OF_2DFGRS not in header and not fits.hdus[0].shape
 
 
 def _refuse(fits: FitsFile) -> str:
@@ -54,17 +60,16 @@ def _refuse(fits: FitsFile) -> str:
 
 def _identify(fits: FitsFile) -> Identity:
     hdus = _spectra(fits)
-    object_id = number_of_card(("TARGETID", "TARGETNAME", "OBJECT"), (hdus[0],), file_id(fits))
-    ids = [number_of_card(("SPECID",), (hdu,), object_id) for hdu in hdus]
+    name = str(card(("TARGET", "OBJECT"), (hdus[0],)) or _NAMELESS).strip()
+    target_id = file_id(fits) if name == _NAMELESS else named_id(name)
     keys = Keys.make(
-        np.array(ids, dtype=np.int64),
-        object_id=np.full(len(ids), object_id),
+        np.full(len(hdus), target_id),
         ra_deg=np.array([card_float(("OBSRA",), (hdu,)) for hdu in hdus]),
         dec_deg=np.array([card_float(("OBSDEC",), (hdu,)) for hdu in hdus]),
-        survey=np.full(len(ids), "6dfgs"),
-        exposure_id=np.arange(len(ids)),
+        survey=np.full(len(hdus), "6dfgs"),
+        exposure_id=np.arange(len(hdus)),
     )
-    return Identity(keys, np.zeros(len(ids), dtype=bool))
+    return Identity(keys, np.zeros(len(hdus), dtype=bool))
 
 
 def _observe(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
