@@ -240,3 +240,13 @@ def test_digest_is_of_headers_and_of_what_spectra_are_made_of(tmp_path, spectrum
         hdus[0].header["NIGHT"] = 20210101
         hdus.writeto(tmp_path / "changed.fits", overwrite=True)
     assert content_digest(tmp_path / "changed.fits") != digest
+
+
+def test_blank_pixels_of_scaled_images_are_not_numbers(tmp_path):
+    hdu = fits.PrimaryHDU(np.array([[100, -32768, 7]], "i2"))
+    hdu.header.update({"BSCALE": 0.5, "BZERO": 3.0, "BLANK": -32768})
+    hdu.writeto(tmp_path / "a.fits")
+    with open_fits(tmp_path / "a.fits") as file:
+        ours = file.image(file.hdus[0])
+    np.testing.assert_array_equal(ours, fits.getdata(tmp_path / "a.fits"))
+    assert ours.tolist()[0][::2] == [53.0, 6.5]

@@ -208,7 +208,11 @@ class FitsFile:
         row_bytes = dtype.itemsize * int(np.prod(hdu.shape[1:], dtype=np.int64))
         raw = self._read(hdu.data_start + start * row_bytes, count * row_bytes)
         values = np.frombuffer(raw, dtype=dtype).reshape(count, *hdu.shape[1:])
-        return _scaled(values, hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0))
+        scaled = _scaled(values, hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0))
+        if "BLANK" in hdu.header and dtype.kind in "iu":
+            blank = values == hdu.header["BLANK"]
+            return np.where(blank, np.nan, scaled) if blank.any() else scaled
+        return scaled
 
     def columns(
         self, hdu: Hdu, names: Sequence[str], rows: slice | None = None
