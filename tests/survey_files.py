@@ -148,12 +148,13 @@ def write_weave(path, camera="BLUE", n_rows=3, cards=None, **changes):
 def write_weave_l2(path, n_rows=3, **changes):
     """Write a WEAVE L2 file: both arms of each target in one row."""
     columns = {"APS_ID": np.arange(101, 101 + n_rows), "CNAME": np.array(CNAMES[:n_rows])}
-    for seed, (arm, low, high) in enumerate((("B", 3660.0, 6060.0), ("R", 5790.0, 9590.0))):
-        wave = np.arange(low, high, 5.0)
-        flux, sigma = pixels(len(wave), n_rows, seed)
-        columns[f"LAMBDA_RR_{arm}"] = np.tile(wave, (n_rows, 1))
-        columns[f"FLUX_RR_{arm}"] = (flux * 1e-17).astype("f8")
-        columns[f"IVAR_RR_{arm}"] = sigma.astype("f8") ** -2 * 1e34
+    everything = np.arange(3660.0, 9590.0, 5.0)  # the arms agree where they overlap
+    flux, sigma = (values.astype("f8") for values in pixels(len(everything), n_rows))
+    for arm, low, high in (("B", 3660.0, 6060.0), ("R", 5790.0, 9590.0)):
+        part = slice(*np.searchsorted(everything, (low, high)))
+        columns[f"LAMBDA_RR_{arm}"] = np.tile(everything[part], (n_rows, 1))
+        columns[f"FLUX_RR_{arm}"] = flux[:, part] * 1e-17
+        columns[f"IVAR_RR_{arm}"] = sigma[:, part] ** -2 * 1e34
     kept = {name: v for name, v in (columns | changes).items() if v is not None}
     hdus = [fits.PrimaryHDU(), table_hdu({"CNAME": columns["CNAME"]}, "CLASS_TABLE")]
     return _write([*hdus, table_hdu(kept, "CLASS_SPEC")], path)
