@@ -238,7 +238,7 @@ def table(data: Path, checkouts: Path) -> list[str]:
     for repository, path, kind in PUBLIC:
         file = checkouts / repository.split("/")[1] / path
         if file.exists():
-            rows.append(line(f"{repository} `{path}`", [file], kind, ""))
+            rows.append(line(f"{repository}: {path}", [file], kind, ""))
         else:
             print(f"left out: {file} is not there")
     with tempfile.TemporaryDirectory() as folder:

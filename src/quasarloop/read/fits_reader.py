@@ -1,9 +1,8 @@
 """A small reader of FITS headers, images and table columns.
 
-Survey files come by the hundred thousand, often with one spectrum and a table of 236
-columns each. Only what is needed is decoded here: the spectrum and the identity of an SDSS
-spec file cost 1.5 ms, 6 ms with fitsio and 25 ms with astropy. The length of a file is
-checked before anything is believed. Tile-compressed images are read with fitsio.
+Survey files come by the hundred thousand, with tables of 236 columns. Only what is used is decoded
+here: spectrum and identity of an SDSS spec file cost 1.5 ms, 6 ms with fitsio, 25 ms with astropy.
+The length of a file is checked before anything is believed. fitsio reads tile-compressed images.
 """
 
 import io
@@ -209,10 +208,8 @@ class FitsFile:
         raw = self._read(hdu.data_start + start * row_bytes, count * row_bytes)
         values = np.frombuffer(raw, dtype=dtype).reshape(count, *hdu.shape[1:])
         scaled = _scaled(values, hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0))
-        if "BLANK" in hdu.header and dtype.kind in "iu":
-            blank = values == hdu.header["BLANK"]
-            return np.where(blank, np.nan, scaled) if blank.any() else scaled
-        return scaled
+        whole = dtype.kind == "f" or "BLANK" not in hdu.header
+        return scaled if whole else np.where(values == hdu.header["BLANK"], np.nan, scaled)
 
     def columns(
         self, hdu: Hdu, names: Sequence[str], rows: slice | None = None
