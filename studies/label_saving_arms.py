@@ -19,6 +19,7 @@ from quasarloop.ensemble.heads import (
     fit_head,
     fit_heads,
 )
+from quasarloop.ensemble.train_heads import cross_validated_logits
 from quasarloop.ensemble.votes import vote_counts
 from quasarloop.evaluate.candidates import judge_candidates, pool_weights
 from quasarloop.evaluate.judge import FIXED_PURITIES
@@ -294,31 +295,34 @@ def own_labels(draw: Draw, rounds: Rounds) -> Ints:
 def the_one_that_leaves(
     draw: Draw, rounds: Rounds, seed: np.random.SeedSequence
 ) -> tuple[Floats, dict[str, Any]]:
-    """Judge the candidates on a held-out part of the labels, and train the best on all of them."""
+    """Judge the candidates as a campaign does, and train the one that leaves on all labels."""
     own, data = own_labels(draw, rounds), draw.data(rounds.rows)
     every = np.arange(len(data))
     held = own[np.random.default_rng([draw.seed, 8]).permutation(len(own)) % FOLDS == 0]
+    labelled, config = draw.labelled(rounds.rows), draw.sky.weights.config
     flux, start = draw.sky.data.flux, draw.sky.weights
     rows = np.append(draw.first_rows, rounds.rows)
 
     def candidates(learned: Ints, rows: Ints) -> dict[str, partial[Floats]]:
         some = data[learned]
         return {
+            "start": partial(deciding_logit, draw.sky.features[rows], config),
             "head": partial(head_logits, draw, rounds, learned, rows),
             "fine-tuned": partial(confidence_after, some, start, seed, 0, flux[rows]),
             "with rehearsal": partial(confidence_after, some, start, seed, 3, flux[rows]),
         }
 
     learned = np.setdiff1d(every, held)
-    confidence = {name: predict() for name, predict in candidates(learned, rows[held]).items()}
-    confidence["head"] = expit(confidence["head"])
-    decided = judge_candidates(
-        confidence,
-        draw.sky.data.is_qso[rows[held]],
-        rounds.weights(draw)[held],
-        held,
-        seed=draw.seed,
-    )
+    unseen = cross_validated_logits(labelled, config, seed=draw.seed, standard=draw.standard)
+    confidence = {
+        "start": expit(deciding_logit(labelled.features, config)),
+        "head": expit(unseen),
+    }
+    for name in ("fine-tuned", "with rehearsal"):
+        confidence[name] = np.full(len(data), np.nan)
+        confidence[name][held] = candidates(learned, rows[held])[name]()
+    weight = rounds.weights(draw)
+    decided = judge_candidates(confidence, labelled.is_qso, weight, every, seed=draw.seed)
     return candidates(every, draw.test)[decided.leaves](), {"leaves": decided.leaves}
 
 

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.campaign import test_run
 from tests.campaign.test_run import begin, config, kill_once, results, start
@@ -23,7 +24,7 @@ from quasarloop.campaign.run import campaign_status, run_campaign
 from quasarloop.campaign.state import Context, StepState
 from quasarloop.campaign.steps.evaluation import (
     AGAIN,
-    _outputs,
+    _sharing_trunks,
     _test_data,
     read_judgements,
     read_numbers,
@@ -33,9 +34,10 @@ from quasarloop.errors import CampaignError, WeightsError
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.network.config import preset
+from quasarloop.network.decode import decode, emission_lines
 from quasarloop.network.model import LineFinder
+from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import from_module, read_weights, write_weights
-from quasarloop.truth import SpecType
 
 HEADS = 12
 
@@ -72,11 +74,13 @@ def test_every_truth_set_has_a_head_and_the_newest_all_candidates(finished):
         assert sizes["finetune"] == sizes["rehearse"] == sizes[sets[-1]]
         assert (networks / "T0-bootstrap-1.h5").is_file()
         found = read_manifest(networks / "candidates.json")
-        assert set(found["scores"]) == {"head", "finetune", "rehearse"}
+        assert set(found["scores"]) == {"start", "head", "finetune", "rehearse"}
         leaves = found["leaves"]
         final = read_weights(networks / "final.h5")
         assert ("head" in final.provenance) == (leaves == "head")
-        if leaves != "head":
+        if leaves == "start":
+            assert final.digest() == read_weights(networks / "start.h5").digest()
+        elif leaves != "head":
             assert final.provenance["n_training_rows"] == sizes["final"]
 
 
@@ -100,11 +104,10 @@ def test_features_are_made_once_for_all_rounds(finished):
 def test_candidates_are_judged_on_random_labels_weighted_back(finished):
     found = read_manifest(finished / "rounds" / "02" / "networks" / "candidates.json")
     assert found["weighted"]
-    assert (
-        0
-        < found["n_labels"]
-        <= read_manifest(finished / "rounds" / "02" / "networks" / "sets.json")["validation"]
-    )
+    n_labels = {name: score["n_labels"] for name, score in found["scores"].items()}
+    held_out = read_manifest(finished / "rounds" / "02" / "networks" / "sets.json")["validation"]
+    assert 0 < n_labels["finetune"] == n_labels["rehearse"] <= held_out
+    assert n_labels["finetune"] < n_labels["start"] == n_labels["head"]
 
 
 def test_report_begins_with_what_labels_were_worth(finished):
@@ -135,7 +138,12 @@ def test_report_begins_with_what_labels_were_worth(finished):
         "Is it the data or only their",
     )
     assert all(title in text for title in titles)
-    cells = ("linear head", "all layers trained on", "the same, with rehearsal")
+    cells = (
+        "weights as they were given",
+        "linear head",
+        "all layers trained on",
+        "the same, with rehearsal",
+    )
     places = [text.index(f"<td>{cell}") for cell in cells]
     assert places == sorted(places)  # the rule prefers those listed first
 
@@ -144,12 +152,31 @@ def test_bootstrapped_heads_are_judged_as_their_files_are(finished):
     context = Context(finished, read_config(finished), 2)
     found = read_numbers(context, AGAIN)
     assert {name: len(values) for name, values in found.items()} == {"T0": 1, "T1": 1}
-    path = context.step_folder("networks") / "T0-bootstrap-1.h5"
-    outputs = _outputs(path, "T0", _test_data(context))
-    confidence = outputs.select("^C_.*$").to_numpy().max(axis=1)
-    is_qso = outputs["SPECTYPE"].to_numpy() == SpecType.QSO
-    expected = [completeness_at_purity(confidence, is_qso, p) for p in FIXED_PURITIES]
-    np.testing.assert_allclose(found["T0"][0], expected)
+    predictor = Predictor(read_weights(context.step_folder("networks") / "T0-bootstrap-1.h5"))
+    data = _test_data(context)
+    finds = decode(predictor.predict(data.flux), predictor.config)
+    confidence = emission_lines(finds, predictor.config, 1).confidence
+    expected = [completeness_at_purity(confidence, data.is_qso, p) for p in FIXED_PURITIES]
+    np.testing.assert_allclose(found["T0"][0], expected, atol=1.1 / data.is_qso.sum())
+
+
+def test_networks_of_one_trunk_are_judged_as_each_alone(finished):
+    context = Context(finished, read_config(finished), 2)
+    table = pl.read_parquet(context.step_folder("evaluation") / "test.parquet")
+    data, networks = _test_data(context), context.step_folder("networks")
+    groups = _sharing_trunks(networks, table["NETWORK"].unique(maintain_order=True).to_list())
+    (shared,) = (group for group in groups if "start" in group)
+    assert {"T0", "T1", "T2"} <= set(shared)
+    assert {"finetune", "rehearse"}.isdisjoint(shared)
+    for name in ("start", "T2", "finetune"):
+        predictor = Predictor(read_weights(networks / f"{name}.h5"))
+        alone = decode(predictor.predict(data.flux), predictor.config)
+        rows = table.filter(pl.col("NETWORK") == name)
+        for part, values in {"C": alone.confidence, "Z": alone.z}.items():
+            found = rows.select(f"^{part}_.*$").to_numpy()
+            np.testing.assert_allclose(
+                found, values[:, list(predictor.config.emission_index)], atol=1e-5
+            )
 
 
 def test_killed_campaign_with_heads_ends_with_the_same_bytes(tmp_path, sky, finished):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ import pytest
 from quasarloop.classes import Vote
 from quasarloop.engine import Engine
 from quasarloop.ensemble.features import features_folder, make_features, open_features
+from quasarloop.ensemble.heads import Standard
 from quasarloop.ensemble.manifest import load_heads, load_members, member_thresholds, open_ensemble
 from quasarloop.ensemble.options import VoteOptions
 from quasarloop.ensemble.train_heads import labelled_features, train_heads
@@ -165,6 +167,15 @@ def test_features_are_kept_beside_the_store_and_made_once(trunk, fakes, tmp_path
     assert store.n_rows == 34  # features are no shards
     grown = fakes.small_store(tmp_path / "s", (30, 0, 4, 5))
     assert features_folder(trunk, grown) != made.folder
+
+
+def test_units_of_the_pool_are_kept_with_its_features(undisturbed):
+    made = open_features(undisturbed.folder.parent / "f")
+    measured = Standard.of(features.hidden for _, features in made.shards())
+    earlier = replace(made, record={k: v for k, v in made.record.items() if k != "standard"})
+    for folder in (replace(made, files=()), earlier):
+        np.testing.assert_array_equal(folder.standard().mean, measured.mean)
+        np.testing.assert_array_equal(folder.standard().factor, measured.factor)
 
 
 def test_other_features_are_refused(ensemble, trunk, heads, store, fakes, tmp_path):

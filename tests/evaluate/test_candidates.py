@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.candidates import judge_candidates, pool_weights
@@ -137,9 +138,9 @@ def test_the_clearly_better_network_leaves():
     result = judged(true, head=blurred(confidence, 1.5, 1), tuned=confidence)
     assert result.leaves == "tuned"
     head, tuned = result.scores["head"], result.scores["tuned"]
-    assert tuned.worse_by == tuned.worse_by_error == 0
-    assert head.worse_by == pytest.approx(head.log_loss - tuned.log_loss)
-    assert head.worse_by > 3 * head.worse_by_error > 0
+    assert head.better_by == head.better_by_error == 0
+    assert tuned.better_by == pytest.approx(head.log_loss - tuned.log_loss)
+    assert tuned.better_by > 3 * tuned.better_by_error > 0
 
 
 def test_of_equals_the_simpler_network_leaves():
@@ -147,6 +148,41 @@ def test_of_equals_the_simpler_network_leaves():
     nearly = blurred(confidence, 0.02, 2)
     assert judged(true, head=nearly, tuned=confidence).leaves == "head"
     assert judged(true, head=confidence, tuned=nearly).leaves == "head"
+
+
+def test_few_labels_replace_the_simplest_network_as_seldom_as_one_error_allows():
+    wins, skies, n = 0, 60, 60
+    for seed in range(skies):
+        confidence, true = (values[:n] for values in pool(seed))
+        noisy = {str(k): blurred(confidence, 0.3, [seed, k]) for k in range(2)}
+        wins += judged(true, start=confidence, **noisy).leaves == "start"
+    assert wins > (1 - 2 * norm.sf(1)) * skies  # two others, hardly worse
+
+
+def test_a_network_is_compared_with_the_one_that_leads():
+    confidence, true = pool(9)
+    result = judged(true, a=blurred(confidence, 2, 1), b=confidence, c=blurred(confidence, 1, 2))
+    assert result.leaves == "b"
+    b, c = result.scores["b"], result.scores["c"]
+    assert c.better_by == pytest.approx(b.log_loss - c.log_loss)
+    assert c.better_by < 0 < b.better_by
+
+
+def test_labels_a_network_has_learned_from_do_not_count():
+    confidence, true = pool(10)
+    learned = np.arange(N) % 4 > 0
+    by_heart = np.where(learned, np.where(true, 0.999, 0.001), blurred(confidence, 1.5, 1))
+    assert judged(true, start=confidence, tuned=by_heart).leaves == "tuned"
+    result = judged(true, start=confidence, tuned=np.where(learned, np.nan, by_heart))
+    assert result.leaves == "start"
+    assert (result.scores["start"].n_labels, result.scores["tuned"].n_labels) == (N, N // 4)
+
+
+def test_a_network_that_cannot_be_judged_does_not_leave():
+    confidence, true = pool(11)
+    result = judged(true, start=confidence, tuned=np.where(true, 1.0, np.nan))
+    assert result.leaves == "start"
+    assert list(result.scores) == ["start"]
 
 
 def test_errors_are_the_scatter_over_skies():
@@ -173,7 +209,7 @@ def test_labels_of_weight_0_are_left_out_and_one_class_is_no_test():
     confidence, true = pool(8)
     weight = (np.arange(N) % 2).astype(float)
     result = judge_candidates({"one": confidence}, true, weight, np.arange(N), seed=0)
-    assert result.n_labels == N // 2
+    assert result.scores["one"].n_labels == N // 2
     assert judged(true[1::2], one=confidence[1::2]).scores == result.scores
     with pytest.raises(TruthError, match="quasars and 0 others"):
         judge_candidates({"one": confidence}, true, true.astype(float), np.arange(N), seed=0)

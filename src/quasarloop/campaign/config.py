@@ -235,7 +235,8 @@ class TrainingSection(LearningSection):
     how: Literal["best", "head", "finetune", "rehearse"] = option(
         "best",
         "From weights: head, a linear head on all of T; finetune, all layers trained on; rehearse, "
-        "with simulated spectra besides; best: all three, and the best leaves.",
+        "with simulated spectra besides; best: all three and the weights as they are, each to "
+        "beat the simpler one.",
         source="docs/training.md",
     )
     epochs: int = like(FinetuneOptions, "epochs", source="ours, docs/training.md; paper: 100")

@@ -4,7 +4,7 @@ Heads (`quasarloop.ensemble.heads`) are trained on them and vote with them; the 
 spectra, which is nearly all of the work, is not repeated.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -89,8 +89,20 @@ class FeaturesFolder:
             yield {name: table[name].to_numpy() for name in names}, _features(table)
 
     def standard(self) -> Standard:
-        """Measure mean and scatter of the hidden units over the whole store."""
-        return Standard.of(features.hidden for _, features in self.shards())
+        """Return mean and scatter of the hidden units over the whole store."""
+        kept = self.record.get("standard")
+        if kept is None:  # of an earlier version, or without any usable spectrum
+            return Standard.of(features.hidden for _, features in self.shards())
+        return Standard(np.array(kept["mean"]), np.array(kept["factor"]))
+
+
+def _standard(files: Iterable[Path]) -> dict[str, list[float]] | None:
+    """Return the record of `FeaturesFolder.standard`; None without any usable spectrum."""
+    try:
+        found = Standard.of(_lists(_read(path, ["HIDDEN"]))["hidden"] for path in files)
+    except WeightsError:
+        return None
+    return {"mean": found.mean.tolist(), "factor": found.factor.tolist()}
 
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -160,7 +172,7 @@ def make_features(
         writer = TablesWriter(root, _KIND, store, plan, on_progress=on_progress)
         made = writer.fill(_features_of_piece, _Pass(Predictor(weights, device), border), engine)
         if made or not (root / MANIFEST).exists():
-            writer.finish(device=device)
+            writer.finish(device=device, standard=_standard(writer.files))
         return open_features(root)
 
 
@@ -205,8 +217,13 @@ def _table(
 
 
 def _features(table: pa.Table) -> Features:
-    lists = {
+    return Features(**_lists(table), **{name: table[c].to_numpy() for c, name in _NUMBERS.items()})
+
+
+def _lists(table: pa.Table) -> dict[str, NDArray[Any]]:
+    """Return the lists that a table has, as arrays (n, length)."""
+    return {
         name: table[column].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
         for column, name in _LISTS.items()
+        if column in table.column_names
     }
-    return Features(**lists, **{name: table[c].to_numpy() for c, name in _NUMBERS.items()})

@@ -105,12 +105,16 @@ class LabelledFeatures:
     is_qso: NDArray[np.bool_]
     object_id: NDArray[np.int64]
 
+    def __getitem__(self, index: NDArray[Any]) -> "LabelledFeatures":
+        """Return some rows."""
+        return LabelledFeatures(self.features[index], self.is_qso[index], self.object_id[index])
+
     def in_order(self) -> "LabelledFeatures":
         """Return the rows in an order that depends on what they hold alone."""
         lines = self.features.line_logit.T
         keys = (*self.features.hidden.T, *lines, self.is_qso, self.object_id)
         rows = np.lexsort(keys)
-        return LabelledFeatures(self.features[rows], self.is_qso[rows], self.object_id[rows])
+        return self[rows]
 
 
 class PriorWidths(NamedTuple):

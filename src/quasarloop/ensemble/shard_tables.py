@@ -175,19 +175,24 @@ class TablesWriter:
                 del self._waiting[part.shard]
         self._report(len(piece))
 
+    @property
+    def files(self) -> list[Path]:
+        """The shards' own tables, of shards that hold spectra."""
+        shards = zip(self.store.shards, self.n_rows, strict=True)
+        return [shard_file(self.folder, shard) for shard, n_rows in shards if n_rows]
+
     def finish(self, **extra: Any) -> None:
         """Write the manifest that makes the tables finished, with more to record."""
         path = self.folder / self.kind.manifest
         path.unlink(missing_ok=True)
-        shards = zip(self.store.shards, self.n_rows, strict=True)
-        files = [(shard_file(self.folder, shard), n_rows) for shard, n_rows in shards if n_rows]
+        n_rows = filter(None, self.n_rows)
         content = {
             **self.plan,
             **extra,
             "format": _FORMAT,
             "files": [
-                {"file": path.name, "n_rows": n_rows, "sha256": checksum(path)}
-                for path, n_rows in files
+                {"file": path.name, "n_rows": n, "sha256": checksum(path)}
+                for path, n in zip(self.files, n_rows, strict=True)
             ],
             "versions": versions(),
         }

@@ -81,21 +81,25 @@ def pool_weights(
 
 @dataclass(frozen=True)
 class CandidateScore:
-    """One network on the judged labels, weighted; errors are 1 σ, of a bootstrap over objects.
+    """One network on the labels it has not learned from, weighted.
+
+    Errors are 1 σ, of a bootstrap over objects.
 
     Attributes:
+        n_labels: those labels.
         log_loss, log_loss_error: mean cross-entropy of quasar or not, in nats.
         at_purity, at_purity_error: completeness at each of `FIXED_PURITIES`.
-        worse_by, worse_by_error: log loss above that of the best candidate, and the error of
-            this difference on the same resampled objects.
+        better_by, better_by_error: log loss below that of the simpler network that led before it,
+            on the labels that neither has learned from, and the error of this difference.
     """
 
+    n_labels: int
     log_loss: float
     log_loss_error: float
     at_purity: tuple[float, ...]
     at_purity_error: tuple[float, ...]
-    worse_by: float
-    worse_by_error: float
+    better_by: float
+    better_by_error: float
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,11 @@ class Candidates:
 
     Attributes:
         leaves: name of the one that leaves.
-        scores: by name, in the order given.
-        n_labels: labels they were judged on.
+        scores: by name, in the order given; of those with judged labels of both classes.
     """
 
     leaves: str
     scores: Mapping[str, CandidateScore]
-    n_labels: int
 
 
 def judge_candidates(
@@ -121,46 +123,57 @@ def judge_candidates(
     *,
     seed: int,
 ) -> Candidates:
-    """Judge networks on labels that none of them learned from, and decide which leaves.
+    """Judge networks on labels that they have not learned from, and decide which leaves.
 
-    The rule: the network of lowest weighted log loss leaves, unless simpler ones, which come
-    first, are worse by less than the error of the difference; then the first of those leaves.
+    The rule: the simplest network, which comes first, leads. A later one takes its place if its
+    weighted log loss is lower by more than the error of the difference.
 
     Args:
-        confidence: name → (n,) confidence that decides (`best_lines`), simplest network first.
+        confidence: name → (n,) confidence that decides (`best_lines`), simplest network first; NaN
+            where the network has learned from the label.
         is_qso: (n,) true class.
         weight: (n,) of `pool_weights`; labels of weight 0 are left out.
         object_id: (n,) equal for spectra of one object.
         seed: of the bootstrap.
 
     Raises:
-        TruthError: no candidates, or labels of one class only.
+        TruthError: no candidates, or labels of one class only for the simplest.
 
     Source: the rule is that of one standard error, Breiman et al. 1984 (Classification and
-    Regression Trees, Section 3.4.3).
+    Regression Trees, Section 3.4.3), where each must beat the simpler one.
     """
-    counted = weight > 0
-    true, own_weight = is_qso[counted], weight[counted]
-    if not confidence or true.all() or not true.any():
+    scores: dict[str, CandidateScore] = {}
+    leaves = next(iter(confidence), "")
+    rows = {name: np.asarray(c, dtype=np.float64) for name, c in confidence.items()}
+    for name, own in rows.items():
+        judged = np.flatnonzero((weight > 0) & ~np.isnan(own) & ~np.isnan(rows[leaves]))
+        true = is_qso[judged]
+        if true.all() or not true.any():
+            continue
+        times = _resampled(weight[judged], object_id[judged], seed)
+        leading, loss = (_log_loss(c[judged], true, times) for c in (rows[leaves], own))
+        scores[name] = _score(own[judged], true, times, loss, leading - loss)
+        if scores[name].better_by > scores[name].better_by_error:
+            leaves = name
+    if leaves not in scores:
+        counted = is_qso[weight > 0]
         raise TruthError(
-            f"{len(confidence)} candidates cannot be compared on {int(true.sum())} quasars and "
-            f"{int((~true).sum())} others; label more of both"
+            f"{len(confidence)} candidates cannot be compared on {int(counted.sum())} quasars and "
+            f"{int((~counted).sum())} others; label more of both"
         )
-    _, objects = np.unique(object_id[counted], return_inverse=True)
+    return Candidates(leaves, scores)
+
+
+def _resampled(
+    weight: NDArray[np.float64], object_id: NDArray[np.int64], seed: int
+) -> NDArray[np.float64]:
+    """Return the weights as they are, then those of every resampling: (1 + N_BOOTSTRAPS, n)."""
+    _, objects = np.unique(object_id, return_inverse=True)
     n_objects = int(objects.max()) + 1
     drawn = np.random.default_rng(seed).multinomial(
         n_objects, np.full(n_objects, 1 / n_objects), size=N_BOOTSTRAPS
     )
-    # The labels as they are, then every resampling: (1 + N_BOOTSTRAPS, n).
-    weights = np.concatenate([own_weight[None], drawn[:, objects] * own_weight])
-    rows = {name: np.asarray(c, dtype=np.float64)[counted] for name, c in confidence.items()}
-    losses = {name: _log_loss(c, true, weights) for name, c in rows.items()}
-    best = min(losses, key=lambda name: losses[name][0])
-    scores = {
-        name: _score(c, true, weights, losses[name], losses[best]) for name, c in rows.items()
-    }
-    leaves = next(name for name, s in scores.items() if s.worse_by <= s.worse_by_error)
-    return Candidates(leaves, scores, len(true))
+    return np.concatenate([weight[None], drawn[:, objects] * weight])
 
 
 def _log_loss(
@@ -177,7 +190,7 @@ def _score(
     true: NDArray[np.bool_],
     weights: NDArray[np.float64],
     loss: NDArray[np.float64],
-    best_loss: NDArray[np.float64],
+    better: NDArray[np.float64],
 ) -> CandidateScore:
     complete = np.array(
         [
@@ -185,12 +198,12 @@ def _score(
             for purity in FIXED_PURITIES
         ]
     )
-    excess = loss - best_loss
     return CandidateScore(
+        n_labels=len(true),
         log_loss=float(loss[0]),
         log_loss_error=float(np.std(loss[1:])),
         at_purity=tuple(complete[:, 0].tolist()),
         at_purity_error=tuple(np.std(complete[:, 1:], axis=1).tolist()),
-        worse_by=float(excess[0]),
-        worse_by_error=float(np.std(excess[1:])),
+        better_by=float(better[0]),
+        better_by_error=float(np.std(better[1:])),
     )

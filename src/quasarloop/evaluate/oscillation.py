@@ -194,13 +194,25 @@ def _profile(
     position: NDArray[np.float64], error: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Median and robust scatter of the error in bins of the position."""
-    number = np.minimum((position * _N_BINS).astype(np.int64), _N_BINS - 1)
-    order = np.argsort(number, kind="stable")
-    groups = np.split(error[order], np.searchsorted(number[order], np.arange(1, _N_BINS)))
-    filled = [len(group) > 0 for group in groups]
-    bias = np.array([np.median(group) for group in groups if len(group)])
-    scatter = np.array([nmad(group) for group in groups if len(group)])
-    return _CENTRES[filled], bias, scatter
+    number = _bin_of(position)
+    scatter = np.array([nmad(error[number == n]) for n in np.unique(number)])
+    return *_medians(position, error), scatter
+
+
+def _medians(
+    position: NDArray[np.float64], error: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Median of the error in bins of the position, all bins at once: thousands are drawn."""
+    number = _bin_of(position)
+    ordered, count = error[np.lexsort((error, number))], np.bincount(number, minlength=_N_BINS)
+    filled = count > 0
+    first, count = (np.cumsum(count) - count)[filled], count[filled]
+    below, above = ordered[first + (count - 1) // 2], ordered[first + count // 2]
+    return _CENTRES[filled], (below + above) / 2
+
+
+def _bin_of(position: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.minimum((position * _N_BINS).astype(np.int64), _N_BINS - 1)
 
 
 def _smooth(position: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -221,8 +233,7 @@ def _half_range(values: NDArray[np.float64]) -> float:
 
 
 def _amplitude(position: NDArray[np.float64], error: NDArray[np.float64]) -> float:
-    centres, bias, _ = _profile(position, error)
-    return _half_range(_smooth(centres, bias))
+    return _half_range(_smooth(*_medians(position, error)))
 
 
 def _box_width_kms(grid: WaveGrid, n_boxes: int) -> float:

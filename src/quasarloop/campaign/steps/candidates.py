@@ -1,18 +1,22 @@
 """Networks from given weights: one head per truth set, and candidates for the one that leaves.
 
 Heads take seconds, so every truth set gets one, and they compare the sets. The newest set also
-trains the whole network on, without and with rehearsal. All are judged on objects held out, which
-are weighted back to the pool; the best way trains the network that leaves, on all of T.
+trains the whole network on, without and with rehearsal. Candidates are the weights as they were
+given, judged on all labels; the head, judged on all labels by cross-validation; and those trained
+on, judged on objects held out. Labels are weighted back to the pool. Each has to beat the simpler
+one; that way trains the network that leaves, on all of T.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.layout import (
@@ -24,8 +28,12 @@ from quasarloop.campaign.layout import (
 from quasarloop.campaign.ledger import Origin, read_ledger
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.selection import CHOSEN_NAME, STEPS_NAME
-from quasarloop.ensemble.heads import Standard, fit_head, fold_head
-from quasarloop.ensemble.train_heads import labelled_features
+from quasarloop.ensemble.heads import Standard, deciding_logit, fit_head, fold_head
+from quasarloop.ensemble.train_heads import (
+    canonical_rows,
+    cross_validated_logits,
+    labelled_features,
+)
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.candidates import Candidates, judge_candidates, pool_weights
 from quasarloop.evaluate.judge import FIXED_PURITIES
@@ -43,8 +51,8 @@ __all__ = ["CANDIDATES_NAME", "HEAD", "START", "WAYS", "Trunk", "judge", "read_c
 
 START: Final = "start"
 HEAD: Final = "head"
-# How weights can be trained on, the simplest first.
-WAYS: Final = (HEAD, "finetune", "rehearse")
+# What may leave, the simplest first: the weights as they are, and ways to train them on.
+WAYS: Final = (START, HEAD, "finetune", "rehearse")
 CANDIDATES_NAME: Final = "candidates.json"
 
 
@@ -70,7 +78,9 @@ class Trunk:
         seed: np.random.SeedSequence,
         out_dir: Path,
     ) -> TrainingResult:
-        """Train the weights on, in one of `WAYS`; a head has no history."""
+        """Train the weights on, in one of `WAYS`; only those fine-tuned have a history."""
+        if way == START:
+            return TrainingResult(self.weights, ())
         if way == HEAD:
             labelled = labelled_features(data[rows.train], self.weights)
             config, n_lines = self.weights.config, self.weights.thresholds.n_lines
@@ -80,32 +90,63 @@ class Trunk:
         return finetune(self.weights, data, options, seed=seed, rows=rows, out_dir=out_dir)
 
 
-def judge(context: Context, files: Mapping[str, Path], held_out: TrainingData) -> str:
+def judge(
+    context: Context,
+    trunk: Trunk,
+    files: Mapping[str, Path],
+    labelled: TrainingData,
+    held_objects: NDArray[np.int64],
+) -> str:
     """Judge candidates, write what was found, and return the way of the one that leaves.
 
     Args:
         context: of the round.
+        trunk: what they were trained on from.
         files: way → weights file, the simplest way first; it leaves if labels cannot decide.
-        held_out: labelled spectra that none was trained with.
+        labelled: all of T.
+        held_objects: those that none of the files was trained with.
     """
-    weight, weighted = _weights_in_pool(context, held_out.object_id)
+    data = labelled[canonical_rows(labelled)]
+    weight, weighted = _weights_in_pool(context, data.object_id)
     record: dict[str, Any] = {"weighted": weighted, "purities": FIXED_PURITIES}
+    seed = partial(seed_number, context, Stream.VALIDATION, round_number=EVERY_ROUND)
     try:
-        found = judge_candidates(
-            {way: _confidence(path, held_out) for way, path in files.items()},
-            held_out.is_qso,
-            weight,
-            held_out.object_id,
-            seed=seed_number(context, Stream.VALIDATION, 1, round_number=EVERY_ROUND),
-        )
+        held = np.isin(data.object_id, held_objects)
+        confidence = _without_having_learned(trunk, files, data, held, seed(3))
+        found = judge_candidates(confidence, data.is_qso, weight, data.object_id, seed=seed(1))
     except TruthError as exc:
-        found = Candidates(next(iter(files)), {}, 0)
+        found = Candidates(next(iter(files)), {})
         record["fault"] = str(exc)
         context.report(f"candidates cannot be judged: {exc}")
     scores = {way: asdict(score) for way, score in found.scores.items()}
-    record |= {"leaves": found.leaves, "n_labels": found.n_labels, "scores": scores}
+    record |= {"leaves": found.leaves, "scores": scores}
     write_manifest(context.step_folder("networks") / CANDIDATES_NAME, record)
     return found.leaves
+
+
+def _without_having_learned(
+    trunk: Trunk,
+    files: Mapping[str, Path],
+    data: TrainingData,
+    held: NDArray[np.bool_],
+    seed: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Return way → (n,) confidence; NaN for labels it has learned from."""
+    labelled, config = labelled_features(data, trunk.weights), trunk.weights.config
+    n_lines = trunk.weights.thresholds.n_lines
+    confidence = {}
+    for way, path in files.items():
+        if way == START:
+            confidence[way] = expit(deciding_logit(labelled.features, config, n_lines))
+        elif way == HEAD:
+            logit = cross_validated_logits(
+                labelled, config, seed=seed, standard=trunk.standard, n_lines=n_lines
+            )
+            confidence[way] = expit(logit)
+        else:
+            confidence[way] = np.full(len(data), np.nan)
+            confidence[way][held] = _confidence(path, data[held])
+    return confidence
 
 
 def read_candidates(context: Context) -> dict[str, Any] | None:

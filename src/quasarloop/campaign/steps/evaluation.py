@@ -1,20 +1,21 @@
 """Judge every network of the round on the validation set, and on test spectra if there are any."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.layout import (
     EVERY_ROUND,
     Stream,
     configured_truth,
+    engine_of,
     seed_number,
     test_store,
     thresholds_of,
@@ -23,12 +24,14 @@ from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.candidates import START
 from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, set_name, validation_data
 from quasarloop.classes import Thresholds
+from quasarloop.engine import run_tasks
 from quasarloop.errors import CampaignError, TruthError
 from quasarloop.evaluate.candidates import judge_candidates
 from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement, judge_finds, judgement_record
 from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.evaluate.oscillation import Oscillation, oscillation_of_best_lines
-from quasarloop.network.decode import best_lines, decode
+from quasarloop.network.config import NetworkConfig
+from quasarloop.network.decode import LineOutputs, best_lines, decode
 from quasarloop.network.labelled import TrainingData, label_spectra
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_thresholds, read_weights
@@ -69,14 +72,29 @@ def read_numbers(context: Context, sample: str) -> dict[str, Any]:
 def _run(context: Context) -> None:
     folder, networks = context.step_folder("evaluation"), context.step_folder("networks")
     names = list(read_manifest(networks / SETS_NAME)["sizes"])
-    held_out, test = validation_data(context), _test_data(context)
-    samples = {"validation": held_out, "test": test}
-    for sample, data in samples.items():
-        if data is None:
-            continue
-        judged = [name for name in names if not (sample == "validation" and name == FINAL)]
-        outputs = [_outputs(networks / f"{name}.h5", name, data) for name in judged]
-        write_table(pl.concat(outputs), folder / f"{sample}.parquet", statistics=False)
+    validation, test = validation_data(context), _test_data(context)
+    held_out = {"validation": validation} | ({} if test is None else {"test": test})
+    last, again = list(held_out)[-1], _bootstraps(context)
+    judged = {"validation": [name for name in names if name != FINAL], "test": names}
+    copies = list(chain.from_iterable(again.values()))
+    outputs: dict[str, dict[str, pl.DataFrame]] = {sample: {} for sample in held_out}
+
+    def take(_: tuple[str, ...], found: dict[str, dict[str, pl.DataFrame]]) -> None:
+        for sample, frames in found.items():
+            outputs[sample].update(frames)
+
+    run_tasks(
+        _outputs,
+        _sharing_trunks(networks, names + copies),
+        engine=engine_of(context),
+        shared=(networks, held_out),
+        name_of=lambda group: f"predicting with {', '.join(group)}",
+        on_result=take,
+        keep=False,
+    ).complete()
+    for sample, found in outputs.items():
+        frames = [found[name] for name in judged[sample]]
+        write_table(pl.concat(frames), folder / f"{sample}.parquet", statistics=False)
     numbers = {
         sample: {
             name: judgement_record(judgement)
@@ -91,8 +109,11 @@ def _run(context: Context) -> None:
             by_name[name]["oscillation_noise_kms"] = clumping.noise_kms
         for name, errors in _errors_at_purity(context, sample).items():
             by_name[name]["completeness_at_purity_error"] = errors
-    last = held_out if test is None else test
-    write_manifest(folder / NUMBERS_NAME, {**numbers, AGAIN: _drawn_again(context, last)})
+    drawn_again = {
+        name: [_at_purities(context, copy, outputs[last][copy]) for copy in copies]
+        for name, copies in again.items()
+    }
+    write_manifest(folder / NUMBERS_NAME, {**numbers, AGAIN: drawn_again})
     for sample, by_name in numbers.items():
         for name, record in by_name.items():
             complete, pure = record["completeness"]["value"], record["purity"]["value"]
@@ -100,11 +121,34 @@ def _run(context: Context) -> None:
             context.report(f"{sample}, {name}: complete {complete:.3f}, pure {pure_text}")
 
 
+def _bootstraps(context: Context) -> dict[str, list[str]]:
+    """Return the heads on smaller truth sets that were drawn to equal size (`AGAIN`)."""
+    folder = context.step_folder("networks")
+    if not (folder / f"{START}.h5").is_file():
+        return {}
+    return {
+        (name := set_name(k)): [p.stem for p in sorted(folder.glob(f"{name}-bootstrap-*.h5"))]
+        for k in range(context.round_number)
+    }
+
+
+def _sharing_trunks(folder: Path, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Group networks by the trunk that their heads are on; others are their own."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        weights = read_weights(folder / f"{name}.h5")
+        trunk = weights.provenance.get("head", {}).get("trunk") or weights.digest()
+        groups.setdefault(trunk, []).append(name)
+    return [tuple(group) for group in groups.values()]
+
+
 def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
     """Measure how redshifts clump in the boxes, network by network; too few found: left out."""
-    found = {}
+    found: dict[str, Oscillation] = {}
+    network = None  # all have one layout
     for name, rows, confidence, z in _predictions(context, sample):
-        network = read_weights(context.step_folder("networks") / f"{name}.h5").config
+        path = context.step_folder("networks") / f"{name}.h5"
+        network = network or read_weights(path).config
         lines = [line for line in network.lines if not line.is_bal]
         thresholds = _thresholds(context, name)
         best = best_lines(confidence, z, thresholds.n_lines)
@@ -144,32 +188,12 @@ def _errors_at_purity(context: Context, sample: str) -> dict[str, dict[str, floa
     }
 
 
-def _drawn_again(context: Context, data: TrainingData) -> dict[str, list[list[float]]]:
-    """Judge heads on smaller truth sets that were drawn to equal size (`AGAIN`)."""
-    folder = context.step_folder("networks")
-    if not (folder / f"{START}.h5").is_file():
-        return {}
-    passes = Predictor(read_weights(folder / f"{START}.h5")).logits(data.flux)
-    hidden = np.concatenate([logits.hidden.numpy() for _, logits in passes])
-    return {
-        (name := set_name(k)): [
-            [completeness_at_purity(confidence, data.is_qso, p) for p in FIXED_PURITIES]
-            for path in sorted(folder.glob(f"{name}-bootstrap-*.h5"))
-            for confidence in [_confidence_of_head(path, hidden)]
-        ]
-        for k in range(context.round_number)
-    }
-
-
-def _confidence_of_head(path: Path, hidden: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return (n,) what decides with a head on hidden units (n, n_dense), without another pass."""
-    weights, rows = read_weights(path), hidden.astype(np.float64)
-    boxes = [
-        tuple(weights.arrays[f"fc_box_{line}/{part}"] for part in ("kernel", "bias"))
-        for line in weights.config.emission_index
-    ]
-    logits = [(rows @ kernel + bias).max(axis=1) for kernel, bias in boxes]
-    return np.asarray(expit(np.sort(logits, axis=0)[-weights.thresholds.n_lines]))
+def _at_purities(context: Context, name: str, rows: pl.DataFrame) -> list[float]:
+    """Return completeness of one network at the fixed purities."""
+    confidence, z = (rows.select(f"^{part}_.*$").to_numpy() for part in ("C", "Z"))
+    best = best_lines(confidence.astype(np.float64), z, _thresholds(context, name).n_lines)
+    is_qso = rows["SPECTYPE"].to_numpy() == SpecType.QSO
+    return [float(completeness_at_purity(best.confidence, is_qso, p)) for p in FIXED_PURITIES]
 
 
 def _predictions(
@@ -188,10 +212,27 @@ def _thresholds(context: Context, name: str) -> Thresholds:
     return thresholds_of(context.config).over(read_thresholds(path))
 
 
-def _outputs(path: Path, name: str, data: TrainingData) -> pl.DataFrame:
-    predictor = Predictor(read_weights(path))
-    finds = decode(predictor.predict(data.flux), predictor.config)
-    lines = [(i, line) for i, line in enumerate(predictor.config.lines) if not line.is_bal]
+def _outputs(
+    names: tuple[str, ...], shared: tuple[Path, Mapping[str, TrainingData]]
+) -> dict[str, dict[str, pl.DataFrame]]:
+    """Predict every sample with networks that share a trunk: sample → network → outputs."""
+    folder, samples = shared
+    networks = {name: read_weights(folder / f"{name}.h5") for name in names}
+    predictor = Predictor(networks[names[0]])
+    return {
+        sample: {
+            name: _table(name, data, outputs, predictor.config)
+            for name, outputs in predictor.predict_heads(data.flux, networks)
+        }
+        for sample, data in samples.items()
+    }
+
+
+def _table(
+    name: str, data: TrainingData, outputs: LineOutputs, config: NetworkConfig
+) -> pl.DataFrame:
+    finds = decode(outputs, config)
+    lines = [(i, line) for i, line in enumerate(config.lines) if not line.is_bal]
     return pl.DataFrame(
         {
             "NETWORK": [name] * len(data),

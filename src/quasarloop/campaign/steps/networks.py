@@ -118,14 +118,14 @@ def _run(context: Context) -> None:
         sizes = {START: 0, **sizes}
         ways = list(WAYS) if section.how == "best" else [section.how]
     jobs = _jobs(context, sets, HEAD if work.trunk is not None else _NOTHING)
-    others = [way for way in ways if way not in (HEAD, _NOTHING)]
+    others = [way for way in ways if way not in (START, HEAD, _NOTHING)]
     jobs += [_job(context, way, newest_set, way) for way in others]
     sizes |= dict.fromkeys(others, work.size)
     _train_all(context, jobs, work)
     leaves = ways[0]
     if work.trunk is not None:
         files = {way: folder / f"{newest_set if way == HEAD else way}.h5" for way in ways}
-        leaves = judge(context, files, work.validation)
+        leaves = judge(context, work.trunk, files, newest, work.validation.object_id)
         context.report(f"the network that leaves: {leaves}")
     _train_all(context, [_job(context, FINAL, FINAL, leaves)], work)
     sizes[FINAL] = len(newest)

@@ -47,7 +47,7 @@ def verdict_lines(context: Context) -> list[str]:
     sample, points = sample_judged(context), points_at_purity(context)
     any_one = next(iter(read_numbers(context, sample).values()))
     spent = (read_ledger(context.step_folder("truth") / LEDGER)["ROUND"] > 0).sum()
-    compared = {name: point for name, point in points.items() if name not in WAYS}
+    compared = {name: point for name, point in points.items() if name not in WAYS[1:]}
     first = next(iter(compared.values()))
     return [
         f"Labels spent: {spent} in {context.round_number} "

@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 _WAYS_IN_WORDS: Final = {
+    START: "weights as they were given",
     "head": "linear head",
     "finetune": "all layers trained on",
     "rehearse": "the same, with rehearsal",
@@ -105,7 +106,8 @@ def worth_section(context: Context) -> Section:
     sets = [set_name(k) for k in range(context.round_number + 1)]
     others = {CONTROL: "new labels at random", **_WAYS_IN_WORDS, FINAL: "the network that leaves"}
     series = {"chosen labels": [points[name] for name in (START, *sets) if name in points]}
-    series |= {text: [points[name]] for name, text in others.items() if name in points}
+    alone = [name for name in others if name in points and name != START]
+    series |= {others[name]: [points[name]] for name in alone}
     picture = Picture(
         "Completeness against labelled spectra",
         labels_figure(series),
@@ -121,8 +123,9 @@ def _candidates_table(record: Mapping[str, Any]) -> Table:
     rows = [
         [
             _WAYS_IN_WORDS[way] + (" (leaves)" if way == record["leaves"] else ""),
+            str(score["n_labels"]),
             f"{score['log_loss']:.4f} ± {score['log_loss_error']:.4f}",
-            f"{score['worse_by']:.4f} ± {score['worse_by_error']:.4f}",
+            f"{score['better_by']:.4f} ± {score['better_by_error']:.4f}",
             *(
                 f"{value:.3f} ± {error:.3f}"
                 for value, error in zip(score["at_purity"], score["at_purity_error"], strict=True)
@@ -138,10 +141,11 @@ def _candidates_table(record: Mapping[str, Any]) -> Table:
         else "each counted once, as none was drawn at random: confusing spectra count too much"
     )
     note = (
-        f"Judged on {record['n_labels']} labels held out, {weighted}. The lowest log loss leaves, "
-        "unless a simpler one, listed before it, is worse by less than the error of the difference."
+        f"Judged on labels it has not learned from (a head: by cross-validation), {weighted}. Each "
+        "is compared with the simpler one that led before it, and leads if its log loss is lower "
+        "by more than the error."
     )
-    header = ["network", "log loss, nats", "above the lowest"]
+    header = ["network", "labels", "log loss, nats", "below the leader's"]
     header += [f"complete at purity {purity}" for purity in record["purities"]]
     return Table("Which network leaves", header, rows, record.get("fault", note))
 
