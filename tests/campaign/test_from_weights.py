@@ -24,6 +24,7 @@ from quasarloop.campaign.run import campaign_status, run_campaign
 from quasarloop.campaign.state import Context, StepState
 from quasarloop.campaign.steps.evaluation import (
     AGAIN,
+    _of_lines,
     _sharing_trunks,
     _test_data,
     read_judgements,
@@ -172,11 +173,15 @@ def test_networks_of_one_trunk_are_judged_as_each_alone(finished):
         predictor = Predictor(read_weights(networks / f"{name}.h5"))
         alone = decode(predictor.predict(data.flux), predictor.config)
         rows = table.filter(pl.col("NETWORK") == name)
-        for part, values in {"C": alone.confidence, "Z": alone.z}.items():
-            found = rows.select(f"^{part}_.*$").to_numpy()
-            np.testing.assert_allclose(
-                found, values[:, list(predictor.config.emission_index)], atol=1e-5
-            )
+        emission = list(predictor.config.emission_index)
+        for found, values in zip(_of_lines(rows), (alone.confidence, alone.z), strict=True):
+            np.testing.assert_allclose(found, values[:, emission], atol=1e-5)
+        # Judged redshifts are those of the most confident line.
+        best = emission_lines(alone, predictor.config, 1)
+        judgement = read_judgements(context, "test")[name]
+        both = judgement.thresholds.is_quasar(best.confidence) & data.is_qso
+        np.testing.assert_allclose(judgement.z, best.z[both], atol=1e-5)
+        np.testing.assert_array_equal(judgement.z_true, data.z[both])
 
 
 def test_killed_campaign_with_heads_ends_with_the_same_bytes(tmp_path, sky, finished):

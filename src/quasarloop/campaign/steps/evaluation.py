@@ -42,6 +42,7 @@ from quasarloop.truth import SpecType
 __all__ = ["AGAIN", "EVALUATION", "SAMPLES", "read_judgements", "read_numbers"]
 
 NUMBERS_NAME: Final = "numbers.json"
+_TRUE_Z: Final = "Z_TRUE"
 # Samples the networks are judged on; the final one saw the validation set in training.
 SAMPLES: Final = ("validation", "test")
 # Smaller truth sets drawn again to the size of the newest: set → completeness at the fixed purities
@@ -56,7 +57,7 @@ def read_judgements(context: Context, sample: str) -> dict[str, Judgement]:
             confidence,
             z,
             rows["SPECTYPE"].to_numpy(),
-            rows["Z_TRUE"].to_numpy(),
+            rows[_TRUE_Z].to_numpy(),
             thresholds=_thresholds(context, name),
         )
         for name, rows, confidence, z in _predictions(context, sample)
@@ -158,7 +159,7 @@ def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
         with suppress(TruthError):
             found[name] = oscillation_of_best_lines(
                 best.z[right],
-                rows["Z_TRUE"].to_numpy()[right],
+                rows[_TRUE_Z].to_numpy()[right],
                 best.line[right],
                 lines,
                 network.grid,
@@ -190,7 +191,7 @@ def _errors_at_purity(context: Context, sample: str) -> dict[str, dict[str, floa
 
 def _at_purities(context: Context, name: str, rows: pl.DataFrame) -> list[float]:
     """Return completeness of one network at the fixed purities."""
-    confidence, z = (rows.select(f"^{part}_.*$").to_numpy() for part in ("C", "Z"))
+    confidence, z = _of_lines(rows)
     best = best_lines(confidence.astype(np.float64), z, _thresholds(context, name).n_lines)
     is_qso = rows["SPECTYPE"].to_numpy() == SpecType.QSO
     return [float(completeness_at_purity(best.confidence, is_qso, p)) for p in FIXED_PURITIES]
@@ -203,8 +204,17 @@ def _predictions(
     path = context.step_folder("evaluation") / f"{sample}.parquet"
     if path.is_file():
         for (name,), rows in pl.read_parquet(path).group_by("NETWORK", maintain_order=True):
-            confidence, z = (rows.select(f"^{part}_.*$").to_numpy() for part in ("C", "Z"))
-            yield str(name), rows, confidence, z
+            yield str(name), rows, *_of_lines(rows)
+
+
+def _of_lines(rows: pl.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return confidences and redshifts (n, n_lines), without the true redshift."""
+    names = [name for name in rows.columns if name != _TRUE_Z]
+    confidence, z = (
+        rows.select(name for name in names if name.startswith(f"{part}_")).to_numpy()
+        for part in ("C", "Z")
+    )
+    return confidence, z
 
 
 def _thresholds(context: Context, name: str) -> Thresholds:
@@ -238,7 +248,7 @@ def _table(
             "NETWORK": [name] * len(data),
             "OBJECT_ID": data.object_id,
             "SPECTYPE": data.spectype,
-            "Z_TRUE": data.z,
+            _TRUE_Z: data.z,
             **{f"C_{line.column}": finds.confidence[:, i].astype(np.float32) for i, line in lines},
             **{f"Z_{line.column}": finds.z[:, i].astype(np.float32) for i, line in lines},
         }
