@@ -73,3 +73,16 @@ def test_notebook_way_from_given_weights(shared_data):
     assert tuned.provenance["n_rehearsal_rows"] == 8
     with pytest.raises(WeightsError, match="shape"):
         quasarloop.train(files, truth, start=first, options=once, n_filters=5)
+
+
+def test_heads_are_one_number_away(shared_data, tmp_path):
+    plate = shared_data / "boss_plate7102"
+    truth, files = quasarloop.read_truth(plate / "truth.csv"), sorted(plate.glob("spec-*.fits"))
+    once = TrainingOptions(epochs=1)
+    trunk = quasarloop.train(files[:8], truth, options=once, n_filters=4).weights
+    ensemble = quasarloop.train_ensemble(files, truth, tmp_path / "e", heads=5, start=trunk)
+    assert (ensemble.kind, len(ensemble)) == ("heads", 5)
+    assert ensemble.record["members"][0]["digest"] == trunk.digest()
+    for number in ({}, {"heads": 5, "networks": 2}):
+        with pytest.raises(WeightsError, match="give the number of one of them"):
+            quasarloop.train_ensemble(files, truth, tmp_path / "f", **number)

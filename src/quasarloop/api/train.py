@@ -12,6 +12,8 @@ from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.ensemble.train import train_ensemble as train_members
+from quasarloop.ensemble.train_heads import train_heads
+from quasarloop.errors import WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
@@ -108,20 +110,24 @@ def train_ensemble(
     truth: TruthTable,
     out: str | Path,
     *,
-    networks: int,
+    networks: int = 0,
+    heads: int = 0,
+    start: str | Path | Weights = SHIPPED,
     network: str = PresetOptions.preset,
     options: TrainingOptions | None = None,
     seed: int = 0,
     workers: int = 1,
     **changes: Any,
 ) -> Ensemble:
-    """Train networks on bootstrap samples of the labelled objects.
+    """Train networks, or linear heads on one, on bootstrap samples of the labelled objects.
 
     Args:
         spectra: as of `classify`.
         truth: labels by TARGETID.
         out: folder of the ensemble; members already there are kept.
-        networks: how many.
+        networks: how many, from nothing; or
+        heads: how many, in seconds, on the weights `start`. All below but `seed` is of networks.
+        start: the weights, or their file; default: those that come with the package.
         network: preset.
         options: how each trains; default: `TrainingOptions`.
         seed: same seed, same bytes, for any number of workers.
@@ -131,7 +137,14 @@ def train_ensemble(
     Raises:
         TruthError: no spectrum has a label that may train.
         OutputError: the folder holds another ensemble.
+        WeightsError: neither networks nor heads, or both.
     """
+    if bool(networks) == bool(heads):
+        raise WeightsError(f"{networks} networks and {heads} heads; give the number of one of them")
+    if heads:
+        trunk = _weights(start)
+        data, _ = label_spectra(_read(spectra, trunk.config.grid), truth)
+        return train_heads(data, trunk, out, n_heads=heads, seed=seed)
     config = preset(network, **changes)
     data, _ = label_spectra(_read(spectra, config.grid), truth)
     settings = EnsembleOptions(
