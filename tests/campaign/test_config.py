@@ -7,6 +7,7 @@ import pytest
 from quasarloop.campaign.config import (
     CampaignOptions,
     LearningSection,
+    SelectionSection,
     TrainingSection,
     config_text,
     read_config,
@@ -105,16 +106,21 @@ def test_every_setting_of_learning_reaches_the_training():
 
 
 def test_settings_of_a_round(tmp_path):
-    text = "[selection]\nn = [75, 75, 150]\nrandom_share = [1.0, 0.0]\n"
+    text = (
+        '[selection]\nn = [75, 75, 150]\nrandom_share = [1.0, 0.0]\nscore = ["margin", "entropy"]\n'
+    )
     (tmp_path / "campaign.toml").write_text(text)
     config = read_config(tmp_path)
     seen = [config.of_round(number).selection for number in (1, 2, 3, 4)]
     assert [one.n_now for one in seen] == [75, 75, 150, 150]
     assert [one.random_share for one in seen] == [1.0, 0.0, 0.0, 0.0]
+    assert [one.score_now for one in seen] == ["margin", "entropy", "entropy", "entropy"]
     write_config(tmp_path, config)
     assert read_config(tmp_path) == config, "lists are kept in the file"
-    plain = CampaignOptions().of_round(7)
-    assert plain == CampaignOptions()
+    plain = CampaignOptions(selection=SelectionSection(score="entropy"))
+    assert plain.of_round(7) == plain
+    scores = [CampaignOptions().of_round(number).selection.score_now for number in (1, 2, 3)]
+    assert scores == ["two_entropies", "quasar_or_not", "quasar_or_not"]
 
 
 def test_an_impossible_value_of_one_round_is_named(tmp_path):

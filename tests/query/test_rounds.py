@@ -11,6 +11,8 @@ def test_one_value_holds_for_all_rounds():
 
 
 def test_the_last_of_many_values_holds_for_all_later_rounds():
+    assert [of_round("entropy", number) for number in (1, 9)] == ["entropy"] * 2
+    assert [of_round(("random", "margin"), number) for number in (1, 9)] == ["random", "margin"]
     assert [of_round((1.0, 0.5, 0.0), number) for number in (1, 2, 3, 4)] == [1.0, 0.5, 0.0, 0.0]
 
 

@@ -33,6 +33,17 @@ def test_least_confidence_and_margin_by_hand():
     np.testing.assert_allclose(_value(frame, "margin"), [0.8, 0.6])
 
 
+def test_entropy_of_quasar_or_not_by_hand():
+    frame = _votes(
+        ENTROPY=[0.0, 1.0, 0.25, np.nan],
+        P_NOT_QSO=[0.5, 0.5, 0.0, np.nan],
+        P_LOW_Z=[0.25, 0.5, 0.5, np.nan],
+        P_HIGH_Z=[0.25, 0.0, 0.5, np.nan],
+    )
+    np.testing.assert_allclose(_value(frame, "quasar_or_not"), [1.0, 1.0, 0.0, np.nan])
+    np.testing.assert_allclose(_value(frame, "two_entropies"), [1.0, 2.0, 0.25, np.nan])
+
+
 def test_mean_entropy_averages_thresholds_and_keeps_unasked_rows_nan():
     frame = _votes(
         N_ASKED=[4, 4, 0],

@@ -180,7 +180,13 @@ class SelectionSection(_Section):
         "n_outliers",
         help="Rejected outliers of highest score inspected besides.",
     )
-    score: str = like(SelectionOptions, "score")
+    score: str | tuple[str, ...] = like(
+        SelectionOptions,
+        "score",
+        ("two_entropies", "quasar_or_not"),
+        help="Score to rank by; a list gives one per round, the last for all later ones.",
+        source="ours, for heads: docs/label_saving.md; paper: entropy",
+    )
     draw: Literal["top", "proportional"] = like(SelectionOptions, "draw")
     random_share: float | tuple[float, ...] = like(
         SelectionOptions,
@@ -202,6 +208,12 @@ class SelectionSection(_Section):
         """Objects chosen in a round; of options that `CampaignOptions.of_round` returned."""
         assert isinstance(self.n, int)
         return self.n
+
+    @property
+    def score_now(self) -> str:
+        """Score of a round, likewise."""
+        assert isinstance(self.score, str)
+        return self.score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,7 +320,8 @@ class CampaignOptions(_Section):
     def of_round(self, number: int) -> "CampaignOptions":
         """Return the options as they hold in one round, from 1: lists replaced by its values."""
         own: dict[str, Any] = {
-            name: of_round(getattr(self.selection, name), number) for name in ("n", "random_share")
+            name: of_round(getattr(self.selection, name), number)
+            for name in ("n", "random_share", "score")
         }
         return replace(self, selection=replace(self.selection, **own))
 

@@ -4,7 +4,7 @@ A small random round first shows a network what its first truth table never held
 by score follow (docs/label_saving.md).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
@@ -28,10 +28,10 @@ __all__ = [
     "refused_flags",
 ]
 
-Number = TypeVar("Number", int, float)
+Value = TypeVar("Value", int, float, str)
 
 
-def of_round(value: Number | Sequence[Number], number: int) -> Number:
+def of_round(value: Value | tuple[Value, ...] | list[Value], number: int) -> Value:
     """Return the value of a round.
 
     Args:
@@ -46,10 +46,10 @@ def of_round(value: Number | Sequence[Number], number: int) -> Number:
     """
     if number < 1:
         raise SelectionError(f"round {number}; rounds are counted from 1")
-    if not isinstance(value, Sequence):
+    if not isinstance(value, tuple | list):
         return value
     if not value:
-        raise SelectionError("an option per round has no value; give at least one number")
+        raise SelectionError("an option per round has no value; give at least one")
     return value[min(number, len(value)) - 1]
 
 

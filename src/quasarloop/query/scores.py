@@ -4,7 +4,7 @@ A score is an expression over the vote columns (docs/ensemble.md), larger for wh
 inspected first. Choosing by a score is another matter: see `select`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,12 +109,20 @@ def predicted_class() -> pl.Expr:
 _PROBABILITIES: Final = tuple(f"P_{vote.name}" for vote in Vote)
 
 
+def _quasar_or_not(_: Thresholds) -> pl.Expr:
+    parts = (pl.col(_PROBABILITIES[Vote.NOT_QSO]), 1.0 - pl.col(_PROBABILITIES[Vote.NOT_QSO]))
+    return _entropy(parts)
+
+
 def _mean_entropy(thresholds: Thresholds) -> pl.Expr:
     return pl.mean_horizontal(*(_entropy_at(threshold) for threshold in thresholds))
 
 
 def _entropy_at(threshold: float) -> pl.Expr:
-    parts = [pl.col(count_column(vote, threshold)) / pl.col("N_ASKED") for vote in Vote]
+    return _entropy([pl.col(count_column(vote, threshold)) / pl.col("N_ASKED") for vote in Vote])
+
+
+def _entropy(parts: Iterable[pl.Expr]) -> pl.Expr:
     # 0 log 0 is 0; 0 / 0, where no member voted, stays NaN.
     return pl.sum_horizontal(
         *(pl.when(part == 0).then(0.0).otherwise(-part * part.log(2)) for part in parts),
@@ -149,6 +157,18 @@ SCORES: Final[dict[str, Score]] = {
             "entropy of the members' mean class probabilities",
             "bits",
             lambda _: pl.col("SOFT_ENTROPY"),
+        ),
+        Score(
+            "quasar_or_not",
+            "entropy of the members' mean probability of a quasar, at any redshift",
+            "bits",
+            _quasar_or_not,
+        ),
+        Score(
+            "two_entropies",
+            "entropy of the votes plus that of quasar or not: for a first round",
+            "bits",
+            lambda thresholds: pl.col("ENTROPY") + _quasar_or_not(thresholds),
         ),
         Score(
             "mutual_information",
