@@ -114,12 +114,12 @@ def test_settings_of_a_round(tmp_path):
     seen = [config.of_round(number).selection for number in (1, 2, 3, 4)]
     assert [one.n_now for one in seen] == [75, 75, 150, 150]
     assert [one.random_share for one in seen] == [1.0, 0.0, 0.0, 0.0]
-    assert [one.score_now for one in seen] == ["margin", "entropy", "entropy", "entropy"]
+    assert [one.score for one in seen] == ["margin", "entropy", "entropy", "entropy"]
     write_config(tmp_path, config)
     assert read_config(tmp_path) == config, "lists are kept in the file"
     plain = CampaignOptions(selection=SelectionSection(score="entropy"))
     assert plain.of_round(7) == plain
-    scores = [CampaignOptions().of_round(number).selection.score_now for number in (1, 2, 3)]
+    scores = [CampaignOptions().of_round(number).selection.score for number in (1, 2, 3)]
     assert scores == ["two_entropies", "quasar_or_not", "quasar_or_not"]
 
 

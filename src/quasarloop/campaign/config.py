@@ -209,12 +209,6 @@ class SelectionSection(_Section):
         assert isinstance(self.n, int)
         return self.n
 
-    @property
-    def score_now(self) -> str:
-        """Score of a round, likewise."""
-        assert isinstance(self.score, str)
-        return self.score
-
 
 @dataclass(frozen=True, kw_only=True)
 class OracleSection(_Section):

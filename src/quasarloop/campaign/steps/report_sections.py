@@ -172,7 +172,7 @@ def selection_section(context: Context) -> Section:
     rows += [[s["what"], f"{s['removed']:,}", f"{s['left']:,}"] for s in record["steps"]]
     table = Table("From all spectra to the chosen ones", ["step", "removed", "left"], rows)
     cut = float("nan") if record["score_cut"] is None else float(record["score_cut"])
-    score = context.config.selection.score_now
+    score = str(context.config.selection.score)
     pictures = [
         *_map_pictures(context, record),
         Picture(
