@@ -55,7 +55,8 @@ class Arm:
 
     Attributes:
         training: heads, finetune, rehearse, leaves, nothing, adapt or none.
-        choice: random, ours, qso (ours, blind to doubt of the redshift) or paper.
+        choice: random, ours (as campaigns choose by default), qso (by doubt of quasar or not in
+            the first round, too), soft (by doubt of the redshift, too) or paper.
         labels: labels after which it is judged, or labels of each round.
         random_share: part of each round drawn at random.
     """
@@ -182,8 +183,10 @@ def best_of(draw: Draw, arm: Arm, new: Ints, left: Ints, number: int) -> Ints:
         score = vote_entropy(vote_counts(confidence, z, Thresholds()))
     else:
         # Heads cannot change a redshift: whether doubt of it is worth a label is an arm's choice.
-        p_high = p_high if arm.choice == "ours" else np.zeros_like(p_high)
+        p_high = p_high if arm.choice == "soft" else np.zeros_like(p_high)
         score = entropy_bits(mean_over_members(soft_classes(confidence, p_high)))
+        if arm.choice == "ours" and number == 1:  # the score two_entropies
+            score += vote_entropy(vote_counts(confidence, np.zeros_like(z), Thresholds()))
     eligible = np.flatnonzero(draw.sky.cells[left] >= 0)
     # Equal scores, of which hard votes have many, in an order by chance.
     tie = np.random.default_rng(root).random(len(eligible))

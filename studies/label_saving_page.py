@@ -24,8 +24,9 @@ NO_LABEL, OURS = "no label", "heads, ours"
 # Of the choice: random labels under the same training. Of the whole: the paper's way.
 CHOICES: Final = {
     OURS: "heads, random",
-    "heads, ours, quasar or not": "heads, random",
-    "heads, ours, nothing at random": "heads, random",
+    "heads, quasar or not": "heads, random",
+    "heads, soft entropy": "heads, random",
+    "heads, soft entropy, nothing at random": "heads, random",
     "heads, the paper's choice": "heads, random",
     "fine-tuned, ours": "fine-tuned, random",
     "the network that leaves": "fine-tuned, random",
