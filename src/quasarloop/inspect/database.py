@@ -1,10 +1,12 @@
 """Opening the campaign's database, and transactions on it."""
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,7 +18,16 @@ from quasarloop.errors import InspectionError, reading
 from quasarloop.inspect.assign import PER_OBJECT
 from quasarloop.inspect.tables import Base, Setting
 
-__all__ = ["BLINDNESS", "Database", "now", "open_database", "set_setting", "setting", "utc_after"]
+__all__ = [
+    "BLINDNESS",
+    "Database",
+    "UnusableDatabaseError",
+    "now",
+    "open_database",
+    "set_setting",
+    "setting",
+    "utc_after",
+]
 
 # Bump when tables change in a way that older data do not fit.
 SCHEMA_VERSION: Final = "1"
@@ -29,6 +40,11 @@ BLINDNESS: Final = {
 _BUSY_SECONDS: Final = 30
 _RESTORE: Final = "give the database that quasarloop inspect made, or restore it from a copy"
 _POOL: Final = 20
+_OURS_ALONE: Final = 0o600
+
+
+class UnusableDatabaseError(InspectionError):
+    """The database itself failed: locked, full, gone or damaged; the request may be all right."""
 
 
 class Database:
@@ -83,7 +99,7 @@ class Database:
             reason = str(getattr(exc, "orig", None) or exc).splitlines()[0]
             full = "disk is full" in reason or "No space left" in reason
             remedy = "free some space and run the command again" if full else _RESTORE
-            raise InspectionError(
+            raise UnusableDatabaseError(
                 f"database {self.name} cannot be used ({reason}); {remedy}"
             ) from exc
 
@@ -114,6 +130,7 @@ def open_database(url: str) -> Database:
         ) from exc
     database = Database(engine)
     _create(database)
+    _close_to_others(engine)
     return database
 
 
@@ -147,6 +164,10 @@ def utc_after(**span: float) -> str:
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() == "postgresql":
         return sa.create_engine(url, pool_pre_ping=True, pool_size=_POOL, max_overflow=_POOL)
+    if url.database and not Path(url.database).exists():
+        # SQLite would make it, and its journals, as the umask has it: readable by everybody.
+        with suppress(OSError):
+            os.close(os.open(url.database, os.O_CREAT | os.O_RDWR, _OURS_ALONE))
     engine = sa.create_engine(
         url,
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
@@ -157,6 +178,16 @@ def _engine(url: sa.URL) -> sa.Engine:
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _close_to_others(engine: sa.Engine) -> None:
+    """Let nobody else read labels, sessions and names, in a file of an older version either."""
+    path = engine.url.database
+    if engine.dialect.name != "sqlite" or not path:
+        return
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        with suppress(OSError):  # not there, or somebody else's
+            Path(name).chmod(_OURS_ALONE)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 import os
 from collections import OrderedDict, deque
@@ -22,6 +23,7 @@ from quasarloop.truth import SpecType
 
 __all__ = ["FitTask", "FitWorker", "template_json"]
 
+_LOG: Final = logging.getLogger(__name__)
 # Fits kept ready: 0.1 MB each.
 _KEPT: Final = 200
 _TRIES: Final = 2  # a process that was killed is replaced
@@ -98,7 +100,8 @@ class FitWorker:
             if outcome.error is None:
                 body, error = outcome.result
                 return body, error
-        return b"", f"the fit failed: {outcome.error}; try again"
+        _LOG.error("the fit of %s failed: %s", task, outcome.error)
+        return b"", "the fit failed; try again, or look into the server's log"
 
 
 def _work(task: FitTask | None, files: SpectrumFiles) -> tuple[bytes, str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, Strict
 from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError
@@ -76,11 +76,11 @@ class Save:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     verdict: Annotated[Verdict, AfterValidator(_whole_quality)]
-    base_version: Annotated[int, Field(ge=0, lt=2**31 - 1)]
+    base_version: Annotated[int, Strict(), Field(ge=0, lt=2**31 - 1)]
     save_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
-    seconds: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
+    seconds: Annotated[float, Strict(), Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
     note: Literal["", "undo", "redo"] = ""
-    z_err: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    z_err: Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 
 def item_of(session: Session, target_id: int) -> Item | None:

@@ -84,7 +84,6 @@ class RedrockModels:
         found = sorted(folder.glob("rrtemplate-*.fits"))
         if not found:
             raise InspectionError(f"{folder}: no rrtemplate-*.fits; give redrock's templates")
-        self._folder = folder
         # Of several versions the name that sorts last.
         self._templates = {(t.spectype, t.subtype): t for t in map(read_template, found)}
 
@@ -100,7 +99,7 @@ class RedrockModels:
         n_basis = 0 if template is None else template.table.phases.shape[1]
         if template is None or not len(coeff) or len(coeff) > n_basis:
             raise InspectionError(
-                f"{self._folder}: redrock's fit {' '.join(kind).strip()} has {len(coeff)} "
+                f"redrock's fit {' '.join(kind).strip()} has {len(coeff)} "
                 f"coefficients, the template {n_basis} vectors; give the templates of redrock "
                 f"{fit['version']}"
             )

@@ -13,6 +13,7 @@ import anyio.to_thread
 import sqlalchemy as sa
 import uvicorn
 from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
@@ -24,7 +25,13 @@ from quasarloop.errors import InspectionError, QuasarloopError
 from quasarloop.inspect import admin_api, inspect_api, merge_api
 from quasarloop.inspect.assign import MAX_PER_OBJECT
 from quasarloop.inspect.campaign import add_redrock, balance, find_missing, load_worklist
-from quasarloop.inspect.database import BLINDNESS, Database, set_setting, setting
+from quasarloop.inspect.database import (
+    BLINDNESS,
+    Database,
+    UnusableDatabaseError,
+    set_setting,
+    setting,
+)
 from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
@@ -44,6 +51,7 @@ __all__ = [
     "serve",
 ]
 
+_LOG: Final = logging.getLogger(__name__)
 _HERE: Final = Path(__file__).parent
 # Everything the browser runs or draws comes from this server; nothing from the internet.
 # Bokeh writes style elements, hence 'unsafe-inline' for styles only.
@@ -60,6 +68,7 @@ _HEADERS: Final = {
 # Measured on a saturated machine (studies/inspect_load.py): with 40 threads, the default, the
 # slowest saves take four times as long as with 8, with 4 threads no less.
 _THREADS: Final = 8
+_HSTS_S: Final = 365 * 86400
 _MAX_BODY_BYTES: Final = 64 * 1024
 
 
@@ -132,6 +141,8 @@ class _Guard:
         length = headers.get("content-length", "0")
         extra = dict(_HEADERS)
         # Our scripts are loaded anew each time: half of an old version would break the page.
+        if scope["scheme"] == "https":  # a proxy's TLS, where --proxy names the proxy
+            extra["Strict-Transport-Security"] = f"max-age={_HSTS_S}"
         public = scope["path"].startswith(("/static", "/bokeh"))
         extra["Cache-Control"] = "no-cache" if public else "no-store"
 
@@ -160,13 +171,34 @@ def _answer_errors(app: FastAPI) -> None:
         answer: dict[str, Any] = {"detail": str(exc), "version": exc.version}
         return JSONResponse({**answer, "verdict": verdict_json(exc.verdict)}, 409)
 
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_request: Request, exc: RequestValidationError) -> Response:
+        # FastAPI's own answer repeats the input, which JSON may not be able to hold (NaN).
+        return _refusal("; ".join(map(_what_is_wrong, exc.errors())))
+
     @app.exception_handler(InspectionError)
     async def refused(_request: Request, exc: InspectionError) -> Response:
-        return JSONResponse({"detail": str(exc)}, 422)
+        return _refusal(str(exc))
+
+    # What names files and databases goes into the log, not to the page.
+    @app.exception_handler(UnusableDatabaseError)
+    async def unusable(_request: Request, exc: UnusableDatabaseError) -> Response:
+        _LOG.error("%s", exc)
+        return _refusal("the database cannot be used now; the server's log has the reason", 503)
 
     @app.exception_handler(QuasarloopError)
     async def failed(_request: Request, exc: QuasarloopError) -> Response:
-        return JSONResponse({"detail": str(exc)}, 422)
+        _LOG.error("%s", exc)
+        return _refusal("this failed; the server's log has the reason")
+
+
+def _what_is_wrong(error: Any) -> str:
+    return f"{'.'.join(str(part) for part in error['loc'][1:])}: {error['msg']}"
+
+
+def _refusal(message: str, status: int = 422) -> JSONResponse:
+    # Lone surrogates, which no encoding has, become escapes.
+    return JSONResponse({"detail": message.encode("utf-8", "backslashreplace").decode()}, status)
 
 
 def _bokeh_folder() -> Path:
@@ -177,7 +209,6 @@ def _bokeh_folder() -> Path:
     return Path(found.origin).parent / "server" / "static" / "js"
 
 
-_LOG: Final = logging.getLogger(__name__)
 FIRST_ADMIN: Final = "admin"
 # Longer than anybody looks at one spectrum: a connection closed at the moment of a save costs a
 # second try.

@@ -30,7 +30,7 @@ TargetId = Annotated[str, Path(pattern=r"^-?[0-9]{1,19}$", description="TARGETID
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class SkipIn(_Strict):
@@ -64,7 +64,7 @@ class SettingsIn(_Strict):
 
     blind: Annotated[str, Field(pattern=f"^({'|'.join(BLINDNESS)})$")] | None = None
     per_object: Annotated[int, Field(ge=1, le=MAX_PER_OBJECT)] | None = None
-    title: Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._-]{1,40}$")] | None = None
+    title: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}$")] | None = None
 
 
 def find_item(session: Session, target_id: str, missing: str = "no such object") -> Item:

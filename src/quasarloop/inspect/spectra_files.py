@@ -113,10 +113,15 @@ class SpectrumFiles:
         try:
             return Shown(self._full(source, row, target_id))
         except (DataFormatError, InspectionError) as exc:
+            # Inspectors see neither folders nor what a reader found in a file.
+            _LOG.warning("TARGETID %d: %s", target_id, exc)
+            reason = f"{Path(source).name} cannot be read; the server's log has the reason"
+            if isinstance(exc, InspectionError):
+                reason = str(exc)
             rebinned = self._rebinned(source, row, target_id)
             if rebinned is None:
-                raise InspectionError(f"this spectrum cannot be shown: {exc}") from exc
-            return Shown(rebinned, f"Shown rebinned, from the store: {exc}")
+                raise InspectionError(f"this spectrum cannot be shown: {reason}") from exc
+            return Shown(rebinned, f"Shown rebinned, from the store: {reason}")
 
     def _full(self, source: str, row: int, target_id: int) -> Spectra:
         if not source or row < 0:
@@ -126,10 +131,10 @@ class SpectrumFiles:
         path = self._resolve(source)
         spectra = read_spectra(path, slice(row, row + 1))
         if len(spectra) == 0:
-            raise DataFormatError(f"{path} has no row {row}; was the file replaced?")
+            raise InspectionError(f"{path.name} has no row {row}; was the file replaced?")
         found = int(spectra.keys.target_id[0])
         if found != target_id:
-            raise DataFormatError(f"{path}: row {row} is TARGETID {found}, not {target_id}")
+            raise InspectionError(f"{path.name}: row {row} is TARGETID {found}, not {target_id}")
         return spectra
 
     def _resolve(self, source: str) -> Path:
@@ -139,7 +144,7 @@ class SpectrumFiles:
                 return path
         if given.name in self.files:
             return self.files[given.name]
-        raise DataFormatError(f"{source} is missing; was the file moved?")
+        raise InspectionError(f"{given.name} is missing; was the file moved?")
 
     def _rebinned(self, source: str, row: int, target_id: int) -> Spectra | None:
         for store in self.stores:

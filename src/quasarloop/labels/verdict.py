@@ -13,6 +13,8 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    Strict,
+    StrictBool,
     TypeAdapter,
     WithJsonSchema,
 )
@@ -77,7 +79,7 @@ ClassWord = Annotated[
     PlainSerializer(lambda spectype: spectype.word, return_type=str),
     WithJsonSchema({"type": "string", "enum": [kind.word for kind in SpecType]}),
 ]
-Redshift = Annotated[float, Field(ge=_Z_RANGE[0], le=_Z_RANGE[1], allow_inf_nan=False)]
+Redshift = Annotated[float, Strict(), Field(ge=_Z_RANGE[0], le=_Z_RANGE[1], allow_inf_nan=False)]
 Quality = Annotated[float, Field(ge=min(QUALITIES), le=max(QUALITIES), allow_inf_nan=False)]
 IssueLetters = Annotated[str, Field(pattern=f"^[{''.join(ISSUES)}]{{0,{len(ISSUES)}}}$")]
 
@@ -99,8 +101,9 @@ class Verdict:
 
     spectype: ClassWord = SpecType.UNKNOWN
     z: Redshift | None = None
-    quality: Quality | None = None
-    is_bal: bool | None = None
+    # Strict: true is not 1. Quality alone also limits queries, which are text.
+    quality: Annotated[Quality, Strict()] | None = None
+    is_bal: StrictBool | None = None
     issues: IssueLetters = ""
     comment: Annotated[str, Field(max_length=_MAX_TYPED)] = ""
 

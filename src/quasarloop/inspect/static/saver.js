@@ -3,6 +3,9 @@
 
 import { ApiError, excuse, mayPass, newId, patience, put } from "./api.js";
 
+// The same save, answered with an internal error as often: no later try can succeed.
+const MAX_FAULTS = 5;
+
 /**
  * One queue for all objects of one person.
  *
@@ -16,6 +19,7 @@ export class Saver {
     this.hooks = hooks;
     this.versions = new Map(); // target -> newest version known here
     this.jobs = new Map(); // target -> { sending, next, attempt }
+    this.refused = new Map(); // target -> why the server will never have it
     addEventListener("online", () => this.retryNow());
     addEventListener("beforeunload", (event) => {
       if (this.waiting() > 0) event.preventDefault();
@@ -89,6 +93,7 @@ export class Saver {
     try {
       const answer = await put(`/api/objects/${target}/label`, job.sending);
       this.versions.set(target, answer.version);
+      this.refused.delete(target);
       job.sending = null;
       this.finish(target, job);
       this.hooks.saved(target, answer);
@@ -109,7 +114,7 @@ export class Saver {
       job.next = choice === "mine" ? again : null;
       this.finish(target, job);
       if (choice !== "mine") this.hooks.saved(target, { ...error.body, taken: true });
-    } else if (mayPass(error)) {
+    } else if (mayPass(error) && !(error.status === 500 && job.attempt >= MAX_FAULTS)) {
       job.message = excuse(error);
       job.timer = setTimeout(() => {
         job.timer = null;
@@ -119,6 +124,7 @@ export class Saver {
     } else {
       job.sending = null;
       job.next = null;
+      this.refused.set(target, error.message);
       this.finish(target, job);
       this.hooks.refused(target, error.message);
     }
@@ -136,8 +142,10 @@ export class Saver {
 
   report() {
     const failing = [...this.jobs.values()].find((job) => job.message);
-    const state = this.waiting() === 0 ? "saved" : failing ? "unsaved" : "saving";
-    this.hooks.status({ state, waiting: this.waiting(), message: failing?.message ?? "" });
+    const message = failing?.message ?? [...this.refused.values()][0];
+    const state = message ? "unsaved" : this.waiting() === 0 ? "saved" : "saving";
+    const waiting = this.waiting() + this.refused.size;
+    this.hooks.status({ state, waiting, message: message ?? "" });
   }
 
   stored() {
