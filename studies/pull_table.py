@@ -1,14 +1,18 @@
 """Are redshift uncertainties true for real quasars? Pulls on other objects, for several floors.
 
     python studies/pull_table.py --data $DATA --weights W.h5 --weights W2.h5
+    python studies/pull_table.py --data $DATA --weights W/log-ship.h5 --folds W/log-folds.h5
 
 Sets of real spectra are pooled; a fifth of their objects at a time is read with what the others
-calibrate, and each set is judged apart: quasars called, none of which fitted anything.
+calibrate, and each set is judged apart: quasars called, none of which fitted anything. For weights
+that learned from these spectra, --folds gives the networks that did not
+(`train_default_weights.py`, less the number): they predict, the weights have the calibration.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,18 +20,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quasarloop.catalogue.classify import find_inputs, iter_inputs
+from label_saving_real import real_spectra
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
 from quasarloop.grid import WaveGrid
 from quasarloop.network import calibration, redshift_reading
 from quasarloop.network.calibration import Pulls, by_folds
-from quasarloop.network.decode import classify_finds, decode
+from quasarloop.network.decode import LineOutputs, classify_finds, decode
 from quasarloop.network.joint import joint_redshifts
-from quasarloop.network.labelled import TrainingData, joined_data, label_spectra
+from quasarloop.network.labelled import TrainingData
 from quasarloop.network.predict import Predictor
 from quasarloop.network.redshift_reading import JointRedshifts, line_floor
 from quasarloop.network.weights import Weights, read_weights
-from quasarloop.read import read_truth
+from train_default_weights import predicted_by_folds
 
 # Sets with enough quasars for a width.
 SETS = ("boss_plate7102", "boss_qso_plates", "boss_agn")
@@ -57,26 +61,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of real sets")
     parser.add_argument("--weights", type=Path, action="append", required=True)
+    parser.add_argument("--folds", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(HEADER)
     for path in options.weights:
         weights = read_weights(path)
-        parts = [_labelled(options.data / name, weights.config.grid) for name in SETS]
-        which = np.repeat(SETS, [len(part) for part in parts])
-        for row in _rows(weights, joined_data(*parts), which):
+        data, group, sets = real_spectra(options.data, weights.config.grid)
+        data = replace(data, object_id=group)
+        outputs = (
+            predicted_by_folds(options.folds, data)
+            if options.folds
+            else Predictor(weights).predict(data.flux, redshifts=True)
+        )
+        rows = np.flatnonzero(np.isin(sets, SETS))
+        for row in _rows(weights, data[rows], np.array(sets)[rows], outputs[rows]):
             print(f"| `{path.name}` | {row}", flush=True)
     return 0
 
 
-def _labelled(folder: Path, grid: WaveGrid) -> TrainingData:
-    return label_spectra(
-        iter_inputs(find_inputs([folder]), grid), read_truth(folder / "truth.csv")
-    )[0]
-
-
-def _rows(weights: Weights, data: TrainingData, which: NDArray[np.str_]) -> Iterator[str]:
-    outputs = Predictor(weights).predict(data.flux, redshifts=True)
+def _rows(
+    weights: Weights, data: TrainingData, which: NDArray[np.str_], outputs: LineOutputs
+) -> Iterator[str]:
     called = classify_finds(decode(outputs, weights.config), weights.config).is_qso
     every = np.arange(len(data))
     found = joint_redshifts(outputs, weights.config, weights.joint)
@@ -87,7 +93,7 @@ def _rows(weights: Weights, data: TrainingData, which: NDArray[np.str_]) -> Iter
             patch.object(redshift_reading, "line_floor", floor),
             patch.object(calibration, "line_floor", floor),
         ):
-            rows, part = by_folds(weights, data)
+            rows, part = by_folds(weights, data, outputs)
         found = JointRedshifts(*(np.full(len(data), np.nan) for _ in range(4)))
         found.z[rows], found.z_err[rows] = part.z, part.z_err
         yield f"on other objects | {name} | {_cells(data, which, rows[called[rows]], found)} |"

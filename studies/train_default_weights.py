@@ -9,7 +9,8 @@ Every run writes W/<run>.h5; what is there is not trained again, what a run star
 first, and a killed run goes on from its last epoch. `plain` is simulated with the built-in library
 alone, `all` with both. `folds` and `ship` go on from `all` with real spectra: `folds` five times
 without a fifth of the objects, to be judged on these, `ship` with all. Simulated spectra held out
-calibrate the redshift head. The other runs, of small networks, are for the table of what each part
+calibrate the redshift head; that of `ship` is calibrated on what the folds predict for objects that
+did not train them. The other runs, of small networks, are for the table of what each part
 of the mix is worth.
 """
 
@@ -27,9 +28,12 @@ from numpy.typing import NDArray
 from label_saving_real import real_spectra
 from quasarloop.artefacts import check_folder, checksum
 from quasarloop.grid import WaveGrid, grid_named
+from quasarloop.network.calibration import calibrate
 from quasarloop.network.config import NetworkConfig, preset
+from quasarloop.network.decode import LineOutputs
 from quasarloop.network.labelled import TrainingData, joined_data
 from quasarloop.network.options import TrainingOptions
+from quasarloop.network.predict import Predictor
 from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.rehearsal import SampleOptions, observed
 from quasarloop.network.training import train
@@ -210,6 +214,7 @@ class Trainer(NamedTuple):
             if self.data is None:
                 sys.exit(f"{name} needs --data")
             spectra, group, _ = real_spectra(self.data, self.grid)
+            spectra = replace(spectra, object_id=group)
             data = joined_data(simulated, spectra)
             real = len(simulated) + _repeated(group, name.removeprefix("folds"))
         print(f"{name}: {len(learned)} simulated, {len(real)} real spectra, "
@@ -238,8 +243,14 @@ class Trainer(NamedTuple):
             out_dir=self.work / self.path(name).stem,
             on_epoch=report,
         )
-        story = {**result.weights.provenance, "recipe": self._recipe(name, run)}
-        write_weights(replace(result.weights, provenance=story), self.path(name))
+        weights = result.weights
+        if name == "ship":
+            for fold in range(FOLDS):
+                self.weights(f"folds{fold}")
+            outputs = predicted_by_folds(self.path("folds"), spectra)
+            weights = calibrate(weights, spectra, outputs)
+        story = {**weights.provenance, "recipe": self._recipe(name, run)}
+        write_weights(replace(weights, provenance=story), self.path(name))
         write_history(result.history, self.path(name).with_suffix(".history.parquet"))
 
     def _recipe(self, name: str, run: Run) -> dict[str, Any]:
@@ -258,6 +269,20 @@ def fold_of(group: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the fold of every real spectrum: all spectra of an object are in one."""
     order = np.random.default_rng(2026).permutation(int(group.max()) + 1)
     return np.asarray(order[group] % FOLDS, dtype=np.int64)
+
+
+def predicted_by_folds(path: Path, data: TrainingData) -> LineOutputs:
+    """Predict every real spectrum with the network of the folds that its object did not train."""
+    fold = fold_of(data.object_id)
+    parts = [Predictor(read_weights(path.with_stem(f"{path.stem}{k}"))).predict(
+        data.flux[fold == k], redshifts=True) for k in range(FOLDS)]  # fmt: skip
+    back = np.argsort(np.argsort(fold, kind="stable"), kind="stable")
+    log_p = [part.log_p for part in parts if part.log_p is not None]
+    return LineOutputs(
+        np.concatenate([part.confidence for part in parts]),
+        np.concatenate([part.offset for part in parts]),
+        np.concatenate(log_p) if log_p else None,
+    )[back]
 
 
 def _repeated(group: NDArray[np.int64], without: str) -> NDArray[np.int64]:

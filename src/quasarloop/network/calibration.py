@@ -121,13 +121,19 @@ class _Quasars:
     rows: NDArray[np.intp]
 
     @classmethod
-    def of(cls, weights: Weights, data: TrainingData) -> "_Quasars":
+    def of(
+        cls, weights: Weights, data: TrainingData, outputs: LineOutputs | None = None
+    ) -> "_Quasars":
         head = weights.config.redshift
         z_max = Z_MAX if head is None else float(head.z[-1])
         known = data.is_qso & data.trains & (data.z > 0) & (data.z < z_max)
         rows = np.flatnonzero(known)
-        outputs = Predictor(weights).predict(data.flux[rows], redshifts=True)
-        return cls(outputs, data.z[rows], data.object_id[rows], rows)
+        found = (
+            Predictor(weights).predict(data.flux[rows], redshifts=True)
+            if outputs is None
+            else outputs[rows]
+        )
+        return cls(found, data.z[rows], data.object_id[rows], rows)
 
     def __getitem__(self, rows: NDArray[np.intp]) -> "_Quasars":
         return _Quasars(self.outputs[rows], self.z[rows], self.object_id[rows], self.rows[rows])
@@ -141,14 +147,18 @@ class _Quasars:
         return joint_redshifts(self.outputs, weights.config, weights.joint)
 
 
-def calibrate(weights: Weights, held_out: TrainingData) -> Weights:
+def calibrate(
+    weights: Weights, held_out: TrainingData, outputs: LineOutputs | None = None
+) -> Weights:
     """Return the same network with its joint redshifts calibrated; unchanged if quasars are few.
 
     Args:
         weights: a network.
         held_out: spectra that did not train it.
+        outputs: of these spectra, by networks like it that they did not train, where it learned
+            from all; None to predict them with the network.
     """
-    quasars = _Quasars.of(weights, held_out)
+    quasars = _Quasars.of(weights, held_out, outputs)
     if len(quasars.z) < MIN_QUASARS:
         logger.warning("%d quasars held out: too few to calibrate redshifts", len(quasars.z))
         return weights
@@ -179,12 +189,15 @@ def recalibrate(weights: Weights, data: TrainingData) -> Recalibration:
     return Recalibration(fitted, before, Pulls.of(after, quasars.z), n_objects)
 
 
-def by_folds(weights: Weights, data: TrainingData) -> tuple[NDArray[np.intp], JointRedshifts]:
+def by_folds(
+    weights: Weights, data: TrainingData, outputs: LineOutputs | None = None
+) -> tuple[NDArray[np.intp], JointRedshifts]:
     """Return joint redshifts of labelled quasars, each calibrated on other objects.
 
     Args:
         weights: a network.
         data: spectra that did not train it.
+        outputs: as in `calibrate`.
 
     Returns:
         (m,) rows of the quasars of known redshift, and their redshifts.
@@ -192,7 +205,7 @@ def by_folds(weights: Weights, data: TrainingData) -> tuple[NDArray[np.intp], Jo
     Raises:
         TruthError: too few quasars.
     """
-    quasars = _Quasars.of(weights, data)
+    quasars = _Quasars.of(weights, data, outputs)
     return quasars.rows, _by_folds(weights, quasars)
 
 
