@@ -2,12 +2,12 @@
 
     python studies/judge_weights.py sky --templates TEMPLATES --noise-from COADD \
         --weights W.h5 --weights W2.h5
-    python studies/judge_weights.py real --data $DATA --weights W2.h5 --folds W/log-folds
+    python studies/judge_weights.py real --data $DATA --weights W2.h5 --folds W/log-folds.h5
 
 `sky` prints three tables of skies in memory: quasar targets and a sky flat in redshift, both of
 templates with a real coadd's noise; quasars at z = 5 to 6.5 of both libraries. `real` counts in
 each set of real spectra; `--folds` gives the path of `train_default_weights.py folds`, less the
-number and the ending: every spectrum is judged by the weights that its object did not train.
+number: every spectrum is judged by the weights that its object did not train.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -34,7 +33,6 @@ from quasarloop.evaluate.metrics import (
 )
 from quasarloop.evaluate.oscillation import oscillation_with_truth
 from quasarloop.grid import WaveGrid
-from quasarloop.lines import line_label
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import decode
 from quasarloop.network.joint import joint_redshifts
@@ -48,7 +46,7 @@ from quasarloop.simulate.noise import RealNoise, read_real_noise
 from quasarloop.simulate.population import Distribution, Population
 from quasarloop.truth import SpecType
 from skies import FLAT_Z, observed_tiles
-from train_default_weights import FOLDS, fold_of
+from train_default_weights import fold_of, fold_paths
 
 # Fixed before any network was trained on this mix; no other tool uses them.
 OBJECTS, SEEDS = 6000, {"targets": 8101, "flat": 8102}
@@ -85,7 +83,6 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of real sets")
     parser.add_argument("--folds", type=Path, action="append", default=[])
     parser.add_argument("--objects", type=int, default=OBJECTS, help="of each sky")
-    parser.add_argument("--figure", type=Path, help="real: of what the last weights get wrong")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("\n".join(_skies(options) if options.what == "sky" else _real(options)))
@@ -212,7 +209,7 @@ def _real(options: argparse.Namespace) -> Iterator[str]:
     rows: dict[str, list[str]] = {}
     totals = []
     every = [(path, [path]) for path in options.weights]
-    every += [(one, [Path(f"{one}{k}.h5") for k in range(FOLDS)]) for one in options.folds]
+    every += [(one, fold_paths(one)) for one in options.folds]
     for path, files in every:
         predictors = [Predictor(read_weights(file)) for file in files]
         data, group, sets = real_spectra(options.data, predictors[0].config.grid)
@@ -233,8 +230,6 @@ def _real(options: argparse.Namespace) -> Iterator[str]:
         yield from lines
     yield "\nFound with one false quasar allowed, without LAMOST's stars and with them:\n"
     yield from totals
-    if options.figure:
-        _draw(options.figure, predictors[0].config, data, names, Found(confidence, z, confidence))
 
 
 def _of_set(
@@ -251,36 +246,6 @@ def _of_set(
         f"| {(called & ~quasar).sum()}/{(rows & ~quasar).sum()} "
         f"| {errors.right.part}/{errors.right.whole} | {scatter}"
     )
-
-
-def _draw(
-    path: Path, config: NetworkConfig, data: TrainingData, names: NDArray[np.str_], found: Found
-) -> None:
-    """Draw every quasar missed and every other object called one, lines at the redshift given."""
-    wrong = np.flatnonzero((found.confidence > CONFIDENCE_THRESHOLD) != data.is_qso)
-    figure, axes = plt.subplots(
-        max(len(wrong), 1), 1, figsize=(9, 1.6 * len(wrong) + 1), sharex=True, squeeze=False
-    )
-    wave = config.grid.lower_edges_aa
-    for axis, row in zip(axes[:, 0], wrong, strict=False):
-        flux = np.where(data.flux[row] == data.empty[row], np.nan, data.flux[row])
-        axis.step(wave, flux, color="0.3", linewidth=0.7)
-        axis.set_ylim(*np.nanpercentile(flux, (0.5, 99.5)) + np.array([-0.5, 0.8]))
-        for line in (config.lines[i] for i in config.emission_index):
-            at = line.wave_rest_aa * (1 + found.z[row])
-            if wave[0] < at < wave[-1]:
-                axis.axvline(at, color="tab:red", linewidth=0.6)
-                axis.annotate(
-                    line_label(line.name), (at, 0.97), xycoords=("data", "axes fraction"),
-                    fontsize=6, va="top",
-                )  # fmt: skip
-        truth = f"quasar, z = {data.z[row]:.3f}" if data.is_qso[row] else "no quasar"
-        title = f"{names[row]}: {truth}; Z_JOINT {found.z[row]:.3f}, {found.confidence[row]:.3f}"
-        axis.set_title(title, fontsize=7, loc="left", pad=2)
-        axis.set_yticks([])
-    axes[-1, 0].set_xlabel("observed wavelength (Å)")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
 
 
 def _with_one_false(confidence: NDArray[np.floating], is_qso: NDArray[np.bool_]) -> int:

@@ -1,13 +1,15 @@
 """Plot every quasar that weights miss in real spectra, and every other object they call one.
 
-    python studies/miss_figures.py --data $DATA --weights W.h5 --out docs/figures
+    python studies/miss_figures.py --data $DATA --weights W.h5 --folds W/log-folds.h5 \
+        --out docs/figures
 
 Two figures, `missed_W.png` and `false_W.png`: flux on the network's grid, lines where the label
-puts them (below) and where the network does (above).
+puts them (below) and where the network does (above). --folds as in `pull_table.py`.
 """
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,6 +27,7 @@ from quasarloop.network.decode import decode, emission_lines
 from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_weights
+from train_default_weights import predicted_by_folds
 
 COLUMNS, WIDTH, HEIGHT = 2, 6.5, 1.7  # panels, and the size of one in inches
 RANGE = (0.5, 99.5)  # per cent of the flux that is shown
@@ -35,13 +38,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of real sets")
     parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--folds", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
     predictor = Predictor(read_weights(options.weights))
     config = predictor.config
-    data, _, sets = real_spectra(options.data, config.grid)
-    outputs = predictor.predict(data.flux, redshifts=True)
+    data, group, sets = real_spectra(options.data, config.grid)
+    outputs = (
+        predicted_by_folds(options.folds, replace(data, object_id=group))
+        if options.folds
+        else predictor.predict(data.flux, redshifts=True)
+    )
     best = emission_lines(decode(outputs, config), config, 1).confidence
     z = joint_redshifts(outputs, config, predictor.joint).z
     called = best > CONFIDENCE_THRESHOLD
@@ -55,7 +63,9 @@ def main() -> int:
         print(f"{name}: {len(chosen)}", *titles, sep="\n  ")
         truth = np.where(data.is_qso, data.z, np.nan)
         path = options.out / f"{name}_{options.weights.stem}.png"
-        _draw(data.flux[chosen], config.grid, truth[chosen], z[chosen], titles, path)
+        holes = data.flux[chosen] == data.empty[chosen, None]
+        flux = np.where(holes, np.nan, data.flux[chosen])
+        _draw(flux, config.grid, truth[chosen], z[chosen], titles, path)
     return 0
 
 
@@ -76,7 +86,7 @@ def _draw(
             axes.set_axis_off()
         for row, axes in enumerate(panels.flat[: len(flux)]):
             axes.plot(wave, flux[row], drawstyle="steps-mid", lw=0.7, color="0.3")
-            low, high = np.percentile(flux[row], RANGE)
+            low, high = np.nanpercentile(flux[row], RANGE)
             axes.set(ylim=(low - 0.3 * (high - low), high + 0.3 * (high - low)), yticks=[])
             axes.set_title(titles[row], fontsize=8)
             _mark(axes, truth[row], "C0", bottom=True)

@@ -271,11 +271,18 @@ def fold_of(group: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(order[group] % FOLDS, dtype=np.int64)
 
 
+def fold_paths(path: Path) -> list[Path]:
+    """Return the files of the folds; `path` is without the number."""
+    return [path.with_stem(f"{path.stem}{fold}") for fold in range(FOLDS)]
+
+
 def predicted_by_folds(path: Path, data: TrainingData) -> LineOutputs:
     """Predict every real spectrum with the network of the folds that its object did not train."""
     fold = fold_of(data.object_id)
-    parts = [Predictor(read_weights(path.with_stem(f"{path.stem}{k}"))).predict(
-        data.flux[fold == k], redshifts=True) for k in range(FOLDS)]  # fmt: skip
+    parts = [
+        Predictor(read_weights(one)).predict(data.flux[fold == k], redshifts=True)
+        for k, one in enumerate(fold_paths(path))
+    ]
     back = np.argsort(np.argsort(fold, kind="stable"), kind="stable")
     log_p = [part.log_p for part in parts if part.log_p is not None]
     return LineOutputs(
