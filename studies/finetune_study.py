@@ -35,10 +35,11 @@ from quasarloop.network.finetune import adapt_statistics, finetune
 from quasarloop.network.labelled import TrainingData, label_spectra
 from quasarloop.network.options import FinetuneOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.weights import Weights, default_weights_path, read_weights
+from quasarloop.network.weights import Weights, read_weights
 from quasarloop.read import read_truth
 from quasarloop.store import iter_store, open_store
 from quasarloop.truth import SpecType
+from skies import TRUNK
 
 FIRST, POOL, TEST = 100, 10_000, 8_000
 ROUNDS: Final = (100, 100, 100)
@@ -135,10 +136,10 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
 
 
 def read_sky(store: Path, truth: Path) -> Sky:
-    """Read the usable labelled spectra, one per object, and apply the shipped weights once."""
+    """Read the usable labelled spectra, one per object, and apply the trunk once."""
     data, _ = label_spectra(iter_store(open_store(store)), read_truth(truth))
     data = data[np.sort(np.unique(data.object_id, return_index=True)[1])]
-    weights = read_weights(default_weights_path())
+    weights = read_weights(TRUNK)
     return Sky(data, compute_features(Predictor(weights), data.flux), weights)
 
 

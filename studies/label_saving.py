@@ -37,10 +37,11 @@ from label_saving_page import merged, write_page
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.network.labelled import label_spectra
-from quasarloop.network.weights import Weights, default_weights_path, read_weights
+from quasarloop.network.weights import Weights, read_weights
 from quasarloop.quality import REFUSED
 from quasarloop.read import read_truth
 from quasarloop.store import iter_store, open_store
+from skies import TRUNK
 
 CASES: Final = ("alike", "poor", "rare")
 FIRST, POOL = 100, 10_000
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("what", choices=("run", "missing", "page"))
     parser.add_argument("--sky", type=Path, help="folder of truth.csv and store")
     parser.add_argument("--poor", type=Path, help="the same, of the survey of a poor first T")
-    parser.add_argument("--weights", type=Path, default=default_weights_path())
+    parser.add_argument("--weights", type=Path, default=TRUNK)
     parser.add_argument("--out", type=Path, default=Path("docs/label_saving_runs.jsonl"))
     parser.add_argument("--page", type=Path, default=Path("docs/label_saving.md"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/label_saving.png"))

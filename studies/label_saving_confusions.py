@@ -23,7 +23,8 @@ from label_saving_arms import Draw, chosen, from_nothing, head_logits, predicted
 from quasarloop.ensemble.heads import deciding_logit
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import threshold_curve
-from quasarloop.network.weights import default_weights_path, read_weights
+from quasarloop.network.weights import read_weights
+from skies import TRUNK
 
 WRONG_FROM: Final = 0.05  # of 1 + z: no two emission lines are closer
 HEADS: Final = ("heads, ours", "heads, the paper's choice")
@@ -42,7 +43,7 @@ def main() -> None:
         sys.stdout.write(table(read_runs(options.out)))
         return
     torch.set_num_threads(1)
-    sky = read_labelled(options.sky, read_weights(default_weights_path()))
+    sky = read_labelled(options.sky, read_weights(TRUNK))
     for seed in set(options.seeds) - {run["seed"] for run in read_runs(options.out)}:
         with options.out.open("a", encoding="utf-8") as stream:
             for record in counted(draw_sets(sky, sky, "alike", seed)):

@@ -31,11 +31,11 @@ from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.network.features import compute_features
 from quasarloop.network.labelled import TrainingData, joined_data, label_spectra
 from quasarloop.network.predict import Predictor
-from quasarloop.network.weights import default_weights_path, read_weights
+from quasarloop.network.weights import read_weights
 from quasarloop.quality import NOT_TRAINED
 from quasarloop.read import read_truth
 from quasarloop.truth import match_truth
-from skies import REAL_SETS
+from skies import REAL_SETS, TRUNK
 
 LABELS: Final = (50, 100, 200)
 ARMS: Final = {"heads": None, "fine-tuned": 0, "fine-tuned with rehearsal": 3}
@@ -123,7 +123,7 @@ def confidences(
     data: TrainingData, group: Ints, arm: str, learned: Ints, rest: Ints, seed: int
 ) -> NDArray[np.floating] | Floats:
     """Return the confidence of what is judged."""
-    weights = read_weights(default_weights_path())
+    weights = read_weights(TRUNK)
     if arm == "heads":
         features = compute_features(Predictor(weights), data.flux[learned])
         some = LabelledFeatures(features, data.is_qso[learned], group[learned])
