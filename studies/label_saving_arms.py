@@ -69,7 +69,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labelled spectra, and what one pass of the weights that ship gives of them."""
+    """Labelled spectra, and what one pass of the trunk gives of them."""
 
     data: TrainingData
     weights: Weights
