@@ -84,7 +84,7 @@ def sparcl(
     store: Annotated[Path, typer.Option(help="Store the spectra go into; made if needed.")],
     ids: Annotated[list[str], typer.Option(help="sparcl_ids, or a file with one per line.")],
 ) -> None:
-    """Fetch spectra of NOIRLab's SPARCL into a store (the extra [sparcl]).
+    """Fetch spectra of NOIRLab's SPARCL into a store (the extra sparcl).
 
     Example: [bold]quasarloop fetch sparcl --ids my-ids.txt --store sky[/]
     """
