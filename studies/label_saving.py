@@ -17,7 +17,7 @@ same command adds those still missing, `missing` lists them. A run is one seed o
 Every seed draws a first T of 100 labels and a pool of 10,000 objects; all other objects are judged.
 Case "alike": T is drawn from the survey itself. "poor": T is of another survey, see
 studies/poor_first_t.toml. "rare": the same T, and 8 % of the targets are quasars. An arm is a way
-of training and a way of choosing labels; the trunk (`skies.TRUNK`) is the start of all but "nothing".
+of training and a way of choosing labels; all but "nothing" start from `skies.TRUNK`.
 """
 
 import argparse

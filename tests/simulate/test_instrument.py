@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from quasarloop.errors import DataFormatError, GridError
-from quasarloop.simulate import published
 from quasarloop.simulate.instrument import (
     DESI_TELESCOPE,
     ArmModel,
@@ -33,6 +32,7 @@ from quasarloop.simulate.noise import (
     variance,
 )
 from quasarloop.simulate.observing import Exposure, coadd_arm, coadd_exposures
+from quasarloop.simulate.published import published
 
 NOMINAL = Conditions(1.0, 1.0, np.ones(1, np.float32), np.ones((1, 3), np.float32))
 

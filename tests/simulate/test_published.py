@@ -8,8 +8,8 @@ from astropy.table import Table
 
 import quasarloop.simulate
 from quasarloop.lines import QUASAR_AA
-from quasarloop.simulate import published
 from quasarloop.simulate.objects import QUASAR_LINES
+from quasarloop.simulate.published import published
 
 FILES = sorted((Path(quasarloop.simulate.__file__).parent / "data").glob("*.ecsv"))
 

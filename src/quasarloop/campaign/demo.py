@@ -107,10 +107,10 @@ PAPER_SCALE: Final = DemoScale(
     heads=200,
     map_side=45,
 )
-# A survey unlike those that the shipped weights were trained on: its targets chosen in the infrared,
-# so that a quarter are quasars, reddened and often with broad absorption, the others galaxies and
-# stars; fainter, and with a spectrograph of many faults. Fixed before its first run. Source: our
-# choice; absorption in the infrared: Dai et al. 2008 (ApJ 672, 108).
+# A survey unlike those that the shipped weights were trained on: its targets chosen in the
+# infrared, so that a quarter are quasars, reddened and often with broad absorption, the others
+# galaxies and stars; fainter, and with a spectrograph of many faults. Fixed before its first run.
+# Source: our choice; absorption in the infrared: Dai et al. 2008 (ApJ 672, 108).
 _POPULATION: Final = Population(
     quasars=QuasarPopulation(
         weight=0.25,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from quasarloop.lines import EMISSION_LINES, QUASAR_AA, line_label
-from quasarloop.simulate import published
+from quasarloop.simulate.published import published
 
 __all__ = ["BANDS", "MARKS", "Band", "Mark"]
 

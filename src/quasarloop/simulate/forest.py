@@ -12,7 +12,7 @@ from scipy.fft import irfft
 
 from quasarloop.constants import FWHM_OF_SIGMA, SPEED_OF_LIGHT_KMS
 from quasarloop.lines import LYA_AA
-from quasarloop.simulate import Floats32, Floats64, Rng, published
+from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.lattice import (
     LATTICE_DEX,
     PIXEL_KMS,
@@ -22,6 +22,7 @@ from quasarloop.simulate.lattice import (
 )
 from quasarloop.simulate.objects import AbsorberTraits, Objects
 from quasarloop.simulate.population import QuasarPopulation
+from quasarloop.simulate.published import published
 
 __all__ = ["LYMAN_LIMIT_AA", "absorb_forest", "draw_absorbers", "mean_transmission"]
 

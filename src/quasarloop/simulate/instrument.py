@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from quasarloop.errors import GridError
-from quasarloop.simulate import Floats64, published
+from quasarloop.simulate import Floats64
+from quasarloop.simulate.published import published
 
 __all__ = [
     "ArmModel",

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.lines import NEBULAR_AA, QUASAR_AA
-from quasarloop.simulate import Floats32, Floats64, published
+from quasarloop.simulate import Floats32, Floats64
+from quasarloop.simulate.published import published
 
 __all__ = [
     "BROAD_LINES",

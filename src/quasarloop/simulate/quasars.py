@@ -17,7 +17,7 @@ from quasarloop.constants import (
     PLANCK_AA_K,
     SPEED_OF_LIGHT_KMS,
 )
-from quasarloop.simulate import Floats32, Floats64, published
+from quasarloop.simulate import Floats32, Floats64
 from quasarloop.simulate.lattice import (
     BroadProfile,
     Lattice,
@@ -36,6 +36,7 @@ from quasarloop.simulate.objects import (
     Objects,
     QuasarTraits,
 )
+from quasarloop.simulate.published import published
 
 __all__ = ["bare_quasars", "base_continuum", "continuum_table", "dust", "smc_extinction"]
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from quasarloop.constants import AIR_TO_VACUUM, FWHM_OF_SIGMA, PLANCK_AA_K, SPEED_OF_LIGHT_KMS
 from quasarloop.lines import BALMER_AA
-from quasarloop.simulate import Floats32, Floats64, Rng, published
+from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.lattice import Lattice, RestTable
 from quasarloop.simulate.objects import STAR_KINDS, Objects, StarKind, StarTraits
+from quasarloop.simulate.published import published
 
 __all__ = [
     "carbon_star",
