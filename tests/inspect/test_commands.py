@@ -126,9 +126,9 @@ def test_a_campaign_without_objects_is_refused_and_the_first_admin_invited_once(
     database = open_database(f"sqlite:///{tmp_path / 'new.db'}")
     with pytest.raises(InspectionError, match="give a --worklist"):
         prepare(database, open_spectra([]))
-    token = first_admin(database)
+    link = first_admin(database)
     with database.write() as session:
-        join(session, token, "a long password")
+        join(session, link.rsplit("/", 1)[1], "a long password")
     assert first_admin(database) is None
     database.close()
 

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quasarloop.errors import DataFormatError
-from quasarloop.inspect import inspect_api
+from quasarloop.inspect import inspect_api, server
 from quasarloop.inspect.database import open_database
+from quasarloop.inspect.spectra_files import open_spectra
 
 BIG_ID = 39627945488154697
 PATH = f"/api/objects/{BIG_ID}"
@@ -195,3 +196,21 @@ def test_browsers_keep_to_https_once_they_came_by_it(client):
     assert "strict-transport-security" not in http.get("/login").headers
     policy = http.get("https://testserver/login").headers["strict-transport-security"]
     assert int(policy.removeprefix("max-age=")) >= 180 * 86400
+
+
+def test_invitations_do_not_lead_where_a_request_says(client):
+    root = client("root")
+    headers = {"X-CSRF-Token": root.csrf, "host": "evil.example.org"}
+    body = {"name": "new", "role": "inspector"}
+    answer = root.http.post("/api/invites", headers=headers, json=body)
+    assert answer.json()["link"].startswith("http://127.0.0.1:8765/join/")
+
+
+@pytest.mark.parametrize(("proxies", "trusted"), [((), False), (("10.1.1.1",), True)])
+def test_only_named_proxies_name_the_visitor(database, monkeypatch, proxies, trusted):
+    started = {}
+    monkeypatch.setattr(server.uvicorn, "run", lambda _app, **how: started.update(how))
+    files = open_spectra([])
+    server.serve(database, files, host="127.0.0.1", port=1, proxies=proxies)
+    assert started["proxy_headers"] is trusted
+    assert started["forwarded_allow_ips"] == list(proxies)

@@ -4,15 +4,16 @@ from argon2 import Type
 
 from quasarloop.errors import InspectionError
 from quasarloop.inspect import people
+from quasarloop.inspect.database import set_setting
 from quasarloop.inspect.people import (
     end_login,
     invite,
     join,
     log_in,
+    login_wait_s,
     open_invite,
     person_of_login,
     set_active,
-    too_many_attempts,
 )
 from quasarloop.inspect.tables import Invite, Login, User
 
@@ -78,33 +79,64 @@ def test_sessions_end_on_logout_on_leaving_and_with_time(database, add_person):
         assert person_of_login(session, third) is None
 
 
+def _fail(session, name, address, times):
+    for _ in range(times):
+        assert log_in(session, name, "wrong password", address) is None
+
+
 def test_wrong_passwords_and_unknown_names_look_the_same_and_are_counted(database, add_person):
     add_person("ada")
     with database.write() as session:
         for name in ("ada", "nobody", "a\x00\ud800"):
-            assert not too_many_attempts(session, name, "10.0.0.1")
-            for _ in range(people.MAX_ATTEMPTS_NAME):
-                assert log_in(session, name, "wrong password", "10.0.0.1") is None
-            assert too_many_attempts(session, name, "10.0.0.2")
-        assert not too_many_attempts(session, "bea", "10.0.0.2")
+            _fail(session, name, "10.0.0.1", people.FREE_ATTEMPTS_NAME)
+            assert login_wait_s(session, name, "10.0.0.1") == 0
+            _fail(session, name, "10.0.0.1", 1)
+            assert 1 < login_wait_s(session, name, "10.0.0.1") <= 2
+            _fail(session, name, "10.0.0.1", 2)
+            assert 7 < login_wait_s(session, name, "10.0.0.1") <= 8
+        assert login_wait_s(session, "bea", "10.0.0.1") == 0
 
 
-def test_one_address_trying_many_names_is_stopped(database, monkeypatch):
-    monkeypatch.setattr(people, "MAX_ATTEMPTS_ADDRESS", 4)
+def test_nobody_can_close_a_name_for_its_owner_elsewhere(database, add_person):
+    add_person("ada")
     with database.write() as session:
-        for i in range(4):
-            log_in(session, f"name{i}", "wrong password", "10.0.0.9")
-        assert too_many_attempts(session, "fresh", "10.0.0.9")
-        assert not too_many_attempts(session, "fresh", "10.0.0.10")
+        _fail(session, "ada", "10.0.0.1", 50)
+        assert 59 < login_wait_s(session, "ada", "10.0.0.1") <= people.MAX_WAIT_S
+        assert login_wait_s(session, "ada", "10.0.0.2") == 0
+        assert log_in(session, "ada", PASSWORD, "10.0.0.2") is not None
+        # Nor does the owner's login help whoever guesses.
+        assert login_wait_s(session, "ada", "10.0.0.1") > 59
 
 
-def test_old_failures_are_forgotten(database, monkeypatch):
+def test_one_address_trying_many_names_is_slowed_down(database, monkeypatch):
+    monkeypatch.setattr(people, "FREE_ATTEMPTS_ADDRESS", 4)
     with database.write() as session:
-        for _ in range(people.MAX_ATTEMPTS_NAME):
-            log_in(session, "ada", "wrong password", "::1")
-        assert too_many_attempts(session, "ada", "::1")
+        for i in range(5):
+            _fail(session, f"name{i}", "2001:db8::9", 1)
+        assert login_wait_s(session, "fresh", "2001:db8::a") > 0, "one machine has a whole /64"
+        assert login_wait_s(session, "fresh", "2001:db8:0:1::9") == 0
+        assert login_wait_s(session, "fresh", "10.0.0.10") == 0
+
+
+def test_failures_are_forgotten_with_time_and_with_the_right_password(
+    database, add_person, monkeypatch
+):
+    add_person("ada")
+    with database.write() as session:
+        _fail(session, "ada", "::1", 5)
+        assert login_wait_s(session, "ada", "::1") > 0
+        assert log_in(session, "ada", PASSWORD, "::1") is not None
+        assert login_wait_s(session, "ada", "::1") == 0
+        _fail(session, "ada", "::1", 5)
         monkeypatch.setattr(people, "ATTEMPT_WINDOW_S", -1)
-        assert not too_many_attempts(session, "ada", "::1")
+        assert login_wait_s(session, "ada", "::1") == 0
+
+
+def test_links_begin_with_the_configured_address(database):
+    with database.write() as session:
+        assert people.link(session, "token") == "http://127.0.0.1:8765/join/token"
+        set_setting(session, "address", "https://vi.example.org/desk/")
+        assert people.link(session, "token") == "https://vi.example.org/desk/join/token"
 
 
 def test_passwords_are_hashed_slowly_enough(strong_hasher):

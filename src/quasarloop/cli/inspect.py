@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from quasarloop.cli.common import console
-from quasarloop.inspect import require_extra
+from quasarloop.inspect import HOST, PORT, require_extra
 from quasarloop.inspect.assign import MAX_PER_OBJECT
 
 __all__ = ["app"]
@@ -24,7 +24,6 @@ Db = Annotated[
     ),
 ]
 _LABELS = "sqlite:///labels.db"
-_HOST, _PORT = "127.0.0.1", 8765
 
 
 @app.command("serve")
@@ -50,8 +49,19 @@ def serve(
         ),
     ] = None,
     db: Db = _LABELS,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = _HOST,
-    port: Annotated[int, typer.Option(min=0, max=65535)] = _PORT,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = PORT,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Where people find the page, for invitations: https://vi.example.org."),
+    ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address of a web server before this one, whose X-Forwarded-For and "
+            "X-Forwarded-Proto are believed."
+        ),
+    ] = None,
 ) -> None:
     """Serve the inspection page.
 
@@ -67,13 +77,20 @@ def serve(
     folder = worklist.parent if worklist is not None else Path()
     files = open_spectra(spectra or [], folder)
     database = open_database(db)
-    prepare(database, files, worklist=worklist, redrock=redrock or [], links=link or [])
-    address = f"http://{host}:{port}"
-    token = first_admin(database)
-    if token is not None:
-        console.print(f"Become the admin (works once): {address}/join/{token}", soft_wrap=True)
-    console.print(f"Serving {address} until Ctrl+C", soft_wrap=True)
-    run(database, files, host=host, port=port, templates=templates)
+    place = f"http://{host}:{port}"
+    prepare(
+        database,
+        files,
+        worklist=worklist,
+        redrock=redrock or [],
+        links=link or [],
+        address=address or place,
+    )
+    invitation = first_admin(database)
+    if invitation is not None:
+        console.print(f"Become the admin (works once): {invitation}", soft_wrap=True)
+    console.print(f"Serving {place} until Ctrl+C", soft_wrap=True)
+    run(database, files, host=host, port=port, templates=templates, proxies=proxy or [])
 
 
 @app.command("invite")
@@ -82,8 +99,8 @@ def invite(
     role: Annotated[str, typer.Option(help="inspector, merger or admin.")] = "inspector",
     db: Db = _LABELS,
     address: Annotated[
-        str, typer.Option(help="Where the page is served.")
-    ] = f"http://{_HOST}:{_PORT}",
+        str | None, typer.Option(help="Where people find the page; default: as it was served last.")
+    ] = None,
 ) -> None:
     """Print a one-time link with which somebody joins; it is valid for seven days.
 
@@ -93,8 +110,7 @@ def invite(
     from quasarloop.inspect.database import open_database
 
     with open_database(db).closing(write=True) as session:
-        token = people.invite(session, name, role)
-    typer.echo(f"{address.rstrip('/')}/join/{token}")
+        typer.echo(people.link(session, people.invite(session, name, role), address))
 
 
 @app.command("assign")

@@ -75,6 +75,13 @@ def export(
     db: Db = _LABELS,
     at_least: AtLeast = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="CSV word for word as prospect writes it, cells that begin with = + - @, too.",
+        ),
+    ] = False,
 ) -> None:
     """Write labels: final ones (both forms can be trained with as they are), or everybody's.
 
@@ -85,10 +92,12 @@ def export(
 
     with open_database(db).closing() as session:
         if form == "prospect":
-            for path in export_inspections(session, out):
+            for path in export_inspections(session, out, exact=exact):
                 typer.echo(str(path))
         elif form in ("merged", "truth"):
-            n = export_final(session, out, form, at_least=at_least, overwrite=overwrite)
+            n = export_final(
+                session, out, form, at_least=at_least, overwrite=overwrite, exact=exact
+            )
             typer.echo(f"{out}: {n} labels")
         else:
             raise InspectionError(f"format is {form!r}; expected merged, truth or prospect")

@@ -5,7 +5,12 @@ from typing import Final
 
 from quasarloop.errors import InspectionError
 
-__all__ = ["require_extra"]
+__all__ = ["ADDRESS", "HOST", "PORT", "require_extra"]
+
+# Where the page is served unless the command names another place.
+HOST: Final = "127.0.0.1"
+PORT: Final = 8765
+ADDRESS: Final = f"http://{HOST}:{PORT}"
 
 _NEEDED: Final = (
     "argon2",

@@ -3,12 +3,12 @@
 from typing import Annotated, Any, Final
 
 import sqlalchemy as sa
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, HTTPException, Path
 
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import progress, share_out
 from quasarloop.inspect.database import now, set_setting, setting
-from quasarloop.inspect.people import invite, set_active
+from quasarloop.inspect.people import invite, link, set_active
 from quasarloop.inspect.security import Admin, InCampaign
 from quasarloop.inspect.shapes import InviteIn, PersonIn, SettingsIn
 from quasarloop.inspect.tables import Event, Item, User
@@ -43,14 +43,12 @@ def everybody(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
 
 
 @router.post("/invites")
-def new_invite(
-    given: InviteIn, request: Request, campaign: InCampaign, me: Admin
-) -> dict[str, Any]:
+def new_invite(given: InviteIn, campaign: InCampaign, me: Admin) -> dict[str, Any]:
     """Make a one-time link for a new person; it is shown once and kept nowhere."""
     with campaign.database.write() as session:
         token = invite(session, given.name, given.role)
         session.add(Event(at=now(), user_id=me.id, kind="invited", detail=given.name))
-    return {"name": given.name, "link": str(request.url_for("join_page", token=token))}
+        return {"name": given.name, "link": link(session, token)}
 
 
 @router.put("/people/{user_id}")

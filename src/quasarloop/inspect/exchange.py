@@ -145,6 +145,7 @@ def export_final(
     *,
     at_least: int | None = None,
     overwrite: bool = False,
+    exact: bool = False,
 ) -> int:
     """Write every final label and return their number.
 
@@ -154,6 +155,7 @@ def export_final(
         form: ``"merged"`` for the merged table, ``"truth"`` for quasarloop's own.
         at_least: as in `results.results`.
         overwrite: replace an existing file.
+        exact: as in `write_merged`.
 
     Raises:
         InspectionError: another suffix, or not one final label.
@@ -165,7 +167,7 @@ def export_final(
         write_truth(truth, target)
         return len(truth)
     labels = _final(session, at_least)
-    write_merged(labels, target)
+    write_merged(labels, target, exact=exact)
     return len(labels)
 
 
@@ -188,8 +190,8 @@ def _final(session: Session, at_least: int | None) -> dict[int, Merged]:
     return labels
 
 
-def export_inspections(session: Session, folder: str | Path) -> list[Path]:
-    """Write one prospect file per scanner and return their paths.
+def export_inspections(session: Session, folder: str | Path, *, exact: bool = False) -> list[Path]:
+    """Write one prospect file per scanner and return their paths; `exact` as when written.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -199,7 +201,7 @@ def export_inspections(session: Session, folder: str | Path) -> list[Path]:
     paths = []
     for scanner, rows in sorted(inspections(results(session)).items()):
         path = target / file_name(title, scanner)
-        write_inspections(rows, path)
+        write_inspections(rows, path, exact=exact)
         paths.append(path)
     return paths
 

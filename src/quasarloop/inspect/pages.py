@@ -1,5 +1,6 @@
 """The pages themselves: login and joining as plain forms, the rest drawn by scripts."""
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -11,14 +12,13 @@ from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import share_out
 from quasarloop.inspect.database import setting
 from quasarloop.inspect.people import (
-    ATTEMPT_WINDOW_S,
     MIN_PASSWORD,
     Person,
     end_login,
     join,
     log_in,
+    login_wait_s,
     open_invite,
-    too_many_attempts,
 )
 from quasarloop.inspect.security import (
     CSRF_FIELD,
@@ -67,11 +67,11 @@ def _add_doors(router: APIRouter, templates: Jinja2Templates) -> None:
     def login(request: Request, campaign: InCampaign, name: Field, password: Field) -> Response:
         address = request.client.host if request.client else "?"
         with campaign.database.write() as session:
-            if too_many_attempts(session, name, address):
-                minutes = ATTEMPT_WINDOW_S // 60
-                message = f"Too many failed logins. Wait {minutes} minutes, then try again."
+            wait_s = math.ceil(login_wait_s(session, name, address))
+            if wait_s > 0:
+                message = f"Too many failed logins. Wait {wait_s} seconds, then try again."
                 response = _outside(request, templates, "login.html", message, status=429)
-                response.headers["Retry-After"] = str(ATTEMPT_WINDOW_S)
+                response.headers["Retry-After"] = str(wait_s)
                 return response
             key = log_in(session, name, password, address)
         if key is None:

@@ -1,9 +1,11 @@
 """People of a campaign: invitations, passwords, sessions, limits on failed logins."""
 
 import hashlib
+import ipaddress
 import re
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Final
 
@@ -13,8 +15,9 @@ from argon2.exceptions import VerificationError
 from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError
+from quasarloop.inspect import ADDRESS
 from quasarloop.inspect.database import now, utc_after
-from quasarloop.inspect.tables import Attempt, Event, Invite, Login, User
+from quasarloop.inspect.tables import Attempt, Event, Invite, Login, Setting, User
 
 __all__ = [
     "ROLES",
@@ -22,13 +25,14 @@ __all__ = [
     "end_login",
     "invite",
     "join",
+    "link",
     "log_in",
+    "login_wait_s",
     "open_invite",
     "person_called",
     "person_named",
     "person_of_login",
     "set_active",
-    "too_many_attempts",
 ]
 
 ROLES: Final = ("inspector", "merger", "admin")
@@ -36,10 +40,12 @@ INVITE_DAYS: Final = 7
 LOGIN_DAYS: Final = 14
 MIN_PASSWORD: Final = 10
 MAX_PASSWORD: Final = 200
-# Failed logins allowed within the window: per name, and per address (a shared one has many names).
-ATTEMPT_WINDOW_S: Final = 300
-MAX_ATTEMPTS_NAME: Final = 5
-MAX_ATTEMPTS_ADDRESS: Final = 30
+# Failed logins without a pause: of one name from one address, and of all names from one address
+# (a shared one). Each further one doubles the pause. No name is ever closed from everywhere.
+ATTEMPT_WINDOW_S: Final = 3600
+FREE_ATTEMPTS_NAME: Final = 4
+FREE_ATTEMPTS_ADDRESS: Final = 30
+MAX_WAIT_S: Final = 60.0
 # The name goes into a file name and prospect's VI_scanner column.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 # Argon2id with 19 MiB, two passes, one lane: OWASP's password-storage minimum, so that fifty
@@ -146,17 +152,30 @@ def person_called(session: Session, name: str) -> int:
     return found
 
 
-def too_many_attempts(session: Session, name: str, address: str) -> bool:
-    """Return whether this name or address failed too often lately."""
-    since = utc_after(seconds=-ATTEMPT_WINDOW_S)
-    for column, value, limit in (
-        (Attempt.name, _storable(name), MAX_ATTEMPTS_NAME),
-        (Attempt.address, address, MAX_ATTEMPTS_ADDRESS),
-    ):
-        query = sa.select(sa.func.count()).where(column == value, Attempt.at > since)
-        if (session.scalar(query) or 0) >= limit:
-            return True
-    return False
+def login_wait_s(session: Session, name: str, address: str) -> float:
+    """Return the seconds until this name may log in from this address; 0 for at once."""
+    recent = sa.select(Attempt.at).where(
+        Attempt.address == _network(address), Attempt.at > utc_after(seconds=-ATTEMPT_WINDOW_S)
+    )
+    of_name = recent.where(Attempt.name == _storable(name))
+    waits = [0.0]
+    for query, free in ((of_name, FREE_ATTEMPTS_NAME), (recent, FREE_ATTEMPTS_ADDRESS)):
+        times = list(session.scalars(query.order_by(Attempt.at)))
+        if len(times) > free:
+            past_s = (datetime.now(UTC) - datetime.fromisoformat(times[-1])).total_seconds()
+            # A larger power than this is beyond the largest wait anyhow.
+            waits.append(min(2.0 ** min(len(times) - free, 30), MAX_WAIT_S) - past_s)
+    return max(waits)
+
+
+def link(session: Session, token: str, address: str | None = None) -> str:
+    """Return the address at which somebody accepts an invitation.
+
+    It begins as the server was given it, not as a request names it: that may be anybody's.
+    """
+    stored = session.get(Setting, "address")
+    begin = address or (ADDRESS if stored is None else stored.value)
+    return f"{begin.rstrip('/')}/join/{token}"
 
 
 def log_in(session: Session, name: str, password: str, address: str) -> str | None:
@@ -168,8 +187,10 @@ def log_in(session: Session, name: str, password: str, address: str) -> str | No
     correct = _verify(stored or _dummy_hash(), password) and stored is not None
     if user is None or not correct:
         session.execute(sa.delete(Attempt).where(Attempt.at < utc_after(seconds=-ATTEMPT_WINDOW_S)))
-        session.add(Attempt(name=_storable(name), address=address, at=now()))
+        session.add(Attempt(name=_storable(name), address=_network(address), at=now()))
         return None
+    mine = (Attempt.name == _storable(name), Attempt.address == _network(address))
+    session.execute(sa.delete(Attempt).where(*mine))
     key = secrets.token_urlsafe(32)
     expires = utc_after(days=LOGIN_DAYS)
     session.add(Login(key_hash=_hash(key), user_id=user.id, created=now(), expires=expires))
@@ -227,6 +248,17 @@ def _verify(stored: str, password: str) -> bool:
 def _storable(name: str) -> str:
     """A name as any database can hold it: no control characters or lone surrogates."""
     return name if _NAME.fullmatch(name) else "(not a name)"
+
+
+def _network(address: str) -> str:
+    """An address; of the sixth version its /64, which one machine has to itself."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False))
 
 
 def _bytes(text: str) -> bytes:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quasarloop import __version__
 from quasarloop.errors import InspectionError, QuasarloopError
-from quasarloop.inspect import admin_api, inspect_api, merge_api
+from quasarloop.inspect import ADDRESS, admin_api, inspect_api, merge_api
 from quasarloop.inspect.assign import MAX_PER_OBJECT
 from quasarloop.inspect.campaign import add_redrock, balance, find_missing, load_worklist
 from quasarloop.inspect.database import (
@@ -35,7 +35,7 @@ from quasarloop.inspect.database import (
 from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
-from quasarloop.inspect.people import ROLES, invite
+from quasarloop.inspect.people import ROLES, invite, link
 from quasarloop.inspect.redrock_models import RedrockModels, read_redrock
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
@@ -222,16 +222,20 @@ def prepare(
     worklist: Path | None = None,
     redrock: Sequence[Path] = (),
     links: Sequence[str] = (),
+    address: str = ADDRESS,
 ) -> None:
     """Load a worklist into the campaign and share it out among its inspectors.
 
     Raises:
-        InspectionError: a bad worklist, or none at all in a new campaign; a bad link.
+        InspectionError: a bad worklist, or none at all in a new campaign; a bad link or address.
     """
+    if not address.startswith(("https://", "http://")):
+        raise InspectionError(f"address {address!r}: expected one with https:// or http://")
     named = dict(_link(text) for text in links)
     entries = read_worklist(worklist) if worklist is not None else []
     fits = read_redrock(redrock)
     with database.write() as session:
+        set_setting(session, "address", address)
         if entries:
             done = load_worklist(session, entries, files)
             _LOG.info(
@@ -261,12 +265,12 @@ def _link(text: str) -> tuple[str, str]:
 
 
 def first_admin(database: Database) -> str | None:
-    """Return an invitation for the first admin, None once there is one."""
+    """Return the link of an invitation for the first admin, None once there is one."""
     with database.write() as session:
         known = sa.select(User.id).where(User.role == "admin", User.password_hash.is_not(None))
         if session.scalar(known.limit(1)) is not None:
             return None
-        return invite(session, FIRST_ADMIN, "admin")
+        return link(session, invite(session, FIRST_ADMIN, "admin"))
 
 
 def serve(
@@ -276,8 +280,19 @@ def serve(
     host: str,
     port: int,
     templates: Path | None = None,
+    proxies: Sequence[str] = (),
 ) -> None:
-    """Serve the page until interrupted."""
+    """Serve the page until interrupted.
+
+    Args:
+        database: as in `create_app`.
+        files: where spectra are.
+        host: address to listen on.
+        port: and its port.
+        templates: folder of redrock's templates.
+        proxies: addresses or networks of web servers whose X-Forwarded-For and
+            X-Forwarded-Proto are believed; anybody else could invent an address.
+    """
     app = create_app(database, files, templates)
     try:
         uvicorn.run(
@@ -287,6 +302,8 @@ def serve(
             log_level="warning",
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=list(proxies),
         )
     finally:
         database.close()

@@ -15,7 +15,14 @@ import polars as pl
 
 from quasarloop.columns import integer_id
 from quasarloop.errors import InspectionError, reading
-from quasarloop.labels.verdict import QUALITIES, Verdict, clean_issues, is_complete
+from quasarloop.labels.verdict import (
+    QUALITIES,
+    Verdict,
+    clean_issues,
+    defuse,
+    is_complete,
+    undo_defuse,
+)
 from quasarloop.tables import read_table, write_table
 from quasarloop.truth import SpecType, TruthTable
 
@@ -165,13 +172,21 @@ _REQUIRED: Final = MERGED_COLUMNS[:4]
 _BAL_CODE: Final[Mapping[bool | None, int]] = {True: 1, False: 0, None: -1}
 
 
-def write_merged(merged: Mapping[int, Merged], path: str | Path) -> None:
+def write_merged(merged: Mapping[int, Merged], path: str | Path, *, exact: bool = False) -> None:
     """Write final labels; the suffix (.csv, .fits, .parquet) decides the kind.
+
+    Args:
+        merged: by TARGETID.
+        path: the file.
+        exact: leave cells of CSV that spreadsheets take for formulas as they are.
 
     Raises:
         OutputError: another suffix, or the file cannot be written.
     """
-    write_table(_frame(merged), path, hdu="MERGED")
+    frame = _frame(merged)
+    if _is_csv(path) and not exact:
+        frame = frame.with_columns(pl.col(pl.String).map_elements(defuse, pl.String))
+    write_table(frame, path, hdu="MERGED")
 
 
 def read_merged(path: str | Path) -> dict[int, Merged]:
@@ -183,17 +198,15 @@ def read_merged(path: str | Path) -> dict[int, Merged]:
     file = Path(path)
     with reading(file, "merged labels", "give a CSV, FITS or Parquet file", InspectionError):
         table = read_table(file, as_text=True)
-        rows = [
-            dict(zip(table, row, strict=True))
-            for row in zip(*(column.tolist() for column in table.values()), strict=True)
-        ]
+        columns = (column.tolist() for column in table.values())
+        rows = [dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True)]
     merged: dict[int, Merged] = {}
     missing = [name for name in _REQUIRED if name not in table]
     if missing:
         raise InspectionError(f"{file}: no column {', '.join(missing)}")
     for number, row in enumerate(rows):
         try:
-            target, value = integer_id(row["TARGETID"]), _merged(row)
+            target, value = integer_id(row["TARGETID"]), _merged(row, in_csv=_is_csv(file))
         except (ValueError, TypeError, OverflowError, InspectionError) as exc:
             raise InspectionError(f"{file}: row {number}: {exc}") from exc
         if target in merged:
@@ -250,7 +263,12 @@ def _frame(merged: Mapping[int, Merged]) -> pl.DataFrame:
     return pl.DataFrame(rows, _SCHEMA, orient="row")
 
 
-def _merged(row: Mapping[str, Any]) -> Merged:
+def _is_csv(path: str | Path) -> bool:
+    return Path(path).suffix == ".csv"
+
+
+def _merged(row: Mapping[str, Any], *, in_csv: bool) -> Merged:
+    text = undo_defuse if in_csv else str
     quality = _number(row["best_quality"])
     if quality is None or not min(QUALITIES) <= quality <= max(QUALITIES):
         raise InspectionError(f"best_quality is {row['best_quality']!r}; expected 0 to 4")
@@ -261,9 +279,9 @@ def _merged(row: Mapping[str, Any]) -> Merged:
         quality=quality,
         is_bal=None if bal is None or bal < 0 else bool(bal),
         issues=clean_issues(str(row.get("all_VI_issues") or "")),
-        comment=str(row.get("merger_comment") or ""),
+        comment=text(str(row.get("merger_comment") or "")),
         n_inspections=int(_number(row.get("N_VI")) or 0),
-        comments=str(row.get("all_VI_comments") or ""),
+        comments=text(str(row.get("all_VI_comments") or "")),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from quasarloop.artefacts import write_atomically
 from quasarloop.columns import integer_id
 from quasarloop.errors import InspectionError, check_regular, reading
-from quasarloop.labels.verdict import MAX_COMMENT, Verdict, clean
+from quasarloop.labels.verdict import MAX_COMMENT, Verdict, clean, defuse, undo_defuse
 from quasarloop.tables import mended_csv
 from quasarloop.truth import SpecType
 
@@ -102,11 +102,19 @@ def read_inspections(path: str | Path) -> list[Inspection]:
     return inspections
 
 
-def write_inspections(inspections: Sequence[Inspection], path: str | Path) -> None:
+def write_inspections(
+    inspections: Sequence[Inspection], path: str | Path, *, exact: bool = False
+) -> None:
     """Write rows as prospect does: absent columns omitted, unknown ones last.
 
     An imported row whose verdict is unchanged is written word for word.
+
+    Args:
+        inspections: of one scanner.
+        path: the CSV file.
+        exact: leave cells that spreadsheets take for formulas as they are, as prospect does.
     """
+    cell = str if exact else defuse
     given = {name for row in inspections for name in row.columns} | set(_OURS) | {"TARGETID"}
     names = [name for name in COLUMNS if name in given]
     names += sorted(given - set(COLUMNS))
@@ -114,15 +122,16 @@ def write_inspections(inspections: Sequence[Inspection], path: str | Path) -> No
         write_atomically(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
-        writer = csv.DictWriter(stream, names, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(_row(inspection) for inspection in inspections)
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(map(cell, names))
+        for row in map(_row, inspections):
+            writer.writerow(cell(row.get(name, "")) for name in names)
 
 
 def _inspection(row: Mapping[str, Any]) -> Inspection:
     if None in row or None in row.values():
         raise InspectionError("more or fewer fields than the header; is a comma unquoted?")
-    words = {name: str(value) for name, value in row.items()}
+    words = {undo_defuse(name): undo_defuse(str(value)) for name, value in row.items()}
     return Inspection(
         target_id=integer_id(words["TARGETID"]),
         scanner=words["VI_scanner"].strip(),

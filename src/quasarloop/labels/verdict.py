@@ -4,6 +4,7 @@ The page's JavaScript, its requests, the database and the files all read this de
 """
 
 import math
+import re
 import unicodedata
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Final
@@ -34,7 +35,9 @@ __all__ = [
     "clean",
     "clean_comment",
     "clean_issues",
+    "defuse",
     "is_complete",
+    "undo_defuse",
     "verdict_definition",
     "verdict_json",
 ]
@@ -57,6 +60,10 @@ _MIN_IDENTIFIED: Final = 2
 # Our choice: redshifts outside are typing errors (blueshifted stars reach about -0.005).
 _Z_RANGE: Final = (-0.02, 10.0)
 _ASCII_MAX: Final = 127
+# What spreadsheets take for a formula (but numbers may be numbers). The apostrophe that makes it
+# text goes before one that is there, too, so that every cell comes back.
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r].*[\w(]", re.DOTALL)
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # The signs prospect spells out; everything else outside ASCII becomes "?" there and here.
 _SPELLED: Final = {
     "Å": "Angstrom",
@@ -162,6 +169,25 @@ def clean_comment(text: str) -> str:
     # A quote or a line break inside a field is where CSV readers part ways.
     one_line = " ".join(spelled.replace(",", ";").replace('"', "'").split())
     return one_line[:MAX_COMMENT].rstrip()
+
+
+def defuse(cell: str) -> str:
+    """Return a cell of CSV that no spreadsheet takes for a formula: an apostrophe goes before it.
+
+    >>> defuse("=1+1"), defuse("-0.0012"), defuse("blue")
+    ("'=1+1", '-0.0012', 'blue')
+    """
+    risky = _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if risky else cell
+
+
+def undo_defuse(cell: str) -> str:
+    """Return the cell that `defuse` was given.
+
+    >>> undo_defuse("'=1+1")
+    '=1+1'
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def clean_issues(letters: str) -> str:
