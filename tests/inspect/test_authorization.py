@@ -36,6 +36,9 @@ ROUTES = {
     ("GET", "/api/statistics/figure.svg"): ({"merger", "admin"}, None),
     ("GET", "/api/people"): ({"admin"}, None),
     ("POST", "/api/invites"): ({"admin"}, {"name": "new", "role": "inspector"}),
+    ("GET", "/api/invites"): ({"admin"}, None),
+    ("DELETE", "/api/invites/{invite_id}"): ({"admin"}, None),
+    ("POST", "/api/people/{user_id}/reset"): ({"admin"}, {}),
     ("PUT", "/api/people/{user_id}"): ({"admin"}, {"active": True}),
     ("POST", "/api/balance"): ({"admin"}, {}),
     ("PUT", "/api/settings"): ({"admin"}, {"blind": "ask"}),
@@ -70,7 +73,8 @@ def _all_routes(app):
 
 
 def _path(template, target=BIG_ID):
-    return template.replace("{target_id}", str(target)).replace("{user_id}", "1")
+    path = template.replace("{target_id}", str(target))
+    return path.replace("{user_id}", "1").replace("{invite_id}", "1")
 
 
 def test_every_route_stands_in_this_test(campaign):

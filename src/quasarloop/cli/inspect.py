@@ -156,3 +156,23 @@ def shut_out(
         session.flush()
         plan = balance(session)
     typer.echo(f"{name} is out; {len(plan.add)} objects given to others")
+
+
+@app.command("reset")
+def reset(
+    name: Annotated[str, typer.Argument(help="Who needs a new password.")],
+    db: Db = _LABELS,
+    address: Annotated[
+        str | None, typer.Option(help="Where people find the page; default: as it was served last.")
+    ] = None,
+) -> None:
+    """Print a one-time link to a new password; using it ends the person's sessions.
+
+    Example: [bold]quasarloop inspect reset ada[/]
+    """
+    from quasarloop.inspect import people
+    from quasarloop.inspect.database import open_database
+
+    with open_database(db).closing(write=True) as session:
+        token = people.reset_password(session, people.person_called(session, name))
+        typer.echo(people.link(session, token, address))

@@ -1,5 +1,7 @@
 """Routes of the admin: people, invitations, assignments, settings."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 import sqlalchemy as sa
@@ -8,7 +10,15 @@ from fastapi import APIRouter, HTTPException, Path
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.campaign import progress, share_out
 from quasarloop.inspect.database import now, set_setting, setting
-from quasarloop.inspect.people import invite, link, set_active
+from quasarloop.inspect.people import (
+    invite,
+    link,
+    open_invites,
+    reset_password,
+    revoke,
+    set_active,
+    set_role,
+)
 from quasarloop.inspect.security import Admin, InCampaign
 from quasarloop.inspect.shapes import InviteIn, PersonIn, SettingsIn
 from quasarloop.inspect.tables import Event, Item, User
@@ -51,18 +61,62 @@ def new_invite(given: InviteIn, campaign: InCampaign, me: Admin) -> dict[str, An
         return {"name": given.name, "link": link(session, token)}
 
 
+@router.get("/invites")
+def invites(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
+    """Return the links that somebody may still use, without their tokens."""
+    with campaign.database.read() as session:
+        found = [
+            {
+                "id": found.id,
+                "name": found.name,
+                "role": found.role,
+                "expires": found.expires,
+                "new_password": found.resets is not None,
+            }
+            for found in open_invites(session)
+        ]
+    return {"invites": found}
+
+
+@router.delete("/invites/{invite_id}")
+def take_back(invite_id: UserNumber, campaign: InCampaign, _me: Admin) -> dict[str, Any]:
+    """End a link that nobody used."""
+    with campaign.database.write() as session, _known():
+        revoke(session, invite_id)
+    return {"id": invite_id}
+
+
+@router.post("/people/{user_id}/reset")
+def new_password(user_id: UserNumber, campaign: InCampaign, _me: Admin) -> dict[str, Any]:
+    """Make a one-time link with which a person chooses a new password."""
+    with campaign.database.write() as session, _known():
+        token = reset_password(session, user_id)
+        return {"link": link(session, token)}
+
+
 @router.put("/people/{user_id}")
-def let_in(user_id: UserNumber, given: PersonIn, campaign: InCampaign, me: Admin) -> dict[str, Any]:
-    """Keep a person out, or let them in again; open work is shared out anew."""
+def change_person(
+    user_id: UserNumber, given: PersonIn, campaign: InCampaign, me: Admin
+) -> dict[str, Any]:
+    """Keep a person out, let them in again or change their role; open work is shared out anew."""
     if user_id == me.id:
-        raise HTTPException(409, "you cannot shut yourself out; another admin can")
-    with campaign.database.write() as session:
-        try:
-            user = set_active(session, user_id, active=given.active)
-        except InspectionError as exc:
-            raise HTTPException(404, str(exc)) from exc
+        raise HTTPException(409, "you cannot change your own role or access; another admin can")
+    with campaign.database.write() as session, _known():
+        if given.role is not None:
+            set_role(session, user_id, given.role)
+        if given.active is not None:
+            set_active(session, user_id, active=given.active)
     plan = share_out(campaign.database)
-    return {"id": user.id, "active": user.active, "moved": len(plan.add)}
+    return {"id": user_id, "moved": len(plan.add)}
+
+
+@contextmanager
+def _known() -> Iterator[None]:
+    """Answer 404 for a number that nobody has."""
+    try:
+        yield
+    except InspectionError as exc:
+        raise HTTPException(404, str(exc)) from exc
 
 
 @router.post("/balance")

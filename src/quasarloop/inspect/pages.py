@@ -96,7 +96,14 @@ def _add_doors(router: APIRouter, templates: Jinja2Templates) -> None:
                 "This link was used, has expired or never existed. An admin can make a new one."
             )
             return _outside(request, templates, "message.html", message, status=404)
-        return _outside(request, templates, "join.html", name=invite.name, role=invite.role)
+        return _outside(
+            request,
+            templates,
+            "join.html",
+            name=invite.name,
+            role=invite.role,
+            resets=invite.resets is not None,
+        )
 
     @router.post("/join/{token}")
     def joined(request: Request, campaign: InCampaign, token: str, password: Field) -> Response:

@@ -29,10 +29,14 @@ __all__ = [
     "log_in",
     "login_wait_s",
     "open_invite",
+    "open_invites",
     "person_called",
     "person_named",
     "person_of_login",
+    "reset_password",
+    "revoke",
     "set_active",
+    "set_role",
 ]
 
 ROLES: Final = ("inspector", "merger", "admin")
@@ -69,11 +73,28 @@ def invite(session: Session, name: str, role: str) -> str:
         InspectionError: a bad name or role, or somebody with that name is here already.
     """
     _check_name(name)
-    if role not in ROLES:
-        raise InspectionError(f"role is {role!r}; expected {', '.join(ROLES)}")
-    existing = session.scalar(sa.select(User).where(User.name == name))
+    _check_role(role)
+    existing = _user_called(session, name)
     if existing is not None and existing.password_hash is not None:
-        raise InspectionError(f"{name} has joined already; choose another name")
+        raise InspectionError(f"{existing.name} has joined already; choose another name")
+    return _new_link(session, name, role)
+
+
+def reset_password(session: Session, user_id: int) -> str:
+    """Return the token of a one-time link to a new password; earlier such links end.
+
+    Raises:
+        InspectionError: no such person, or one that never joined.
+    """
+    user = _user(session, user_id)
+    if user.password_hash is None:
+        raise InspectionError(f"{user.name} has not joined yet; make an invitation")
+    earlier = sa.update(Invite).where(Invite.resets == user_id, Invite.used.is_(None))
+    session.execute(earlier.values(expires=now()))
+    return _new_link(session, user.name, user.role, resets=user_id)
+
+
+def _new_link(session: Session, name: str, role: str, *, resets: int | None = None) -> str:
     token = secrets.token_urlsafe(24)
     session.add(
         Invite(
@@ -82,9 +103,11 @@ def invite(session: Session, name: str, role: str) -> str:
             name=name,
             created=now(),
             expires=utc_after(days=INVITE_DAYS),
+            resets=resets,
         )
     )
-    session.add(Event(at=now(), kind="invite", detail=f"{name} as {role}"))
+    kind = "invite" if resets is None else "reset"
+    session.add(Event(at=now(), user_id=resets, kind=kind, detail=f"{name} as {role}"))
     return token
 
 
@@ -97,8 +120,27 @@ def open_invite(session: Session, token: str) -> Invite | None:
     return found if valid else None
 
 
+def open_invites(session: Session) -> list[Invite]:
+    """Return the links that are neither used nor expired, the newest first."""
+    valid = sa.select(Invite).where(Invite.used.is_(None), Invite.expires > now())
+    return list(session.scalars(valid.order_by(Invite.id.desc())))
+
+
+def revoke(session: Session, invite_id: int) -> None:
+    """Let a link expire now; one that is used or expired stays as it is.
+
+    Raises:
+        InspectionError: no such link.
+    """
+    found = session.get(Invite, invite_id)
+    if found is None:
+        raise InspectionError(f"no invitation with number {invite_id}")
+    found.expires = min(found.expires, now())
+    session.add(Event(at=now(), kind="revoke", detail=found.name))
+
+
 def join(session: Session, token: str, password: str) -> Person:
-    """Accept an invitation: make the person, with a password; the link is then spent.
+    """Accept an invitation or choose a new password, which ends all sessions; the link is spent.
 
     Raises:
         InspectionError: the link is spent, expired or unknown, or the password too short or long.
@@ -110,17 +152,23 @@ def join(session: Session, token: str, password: str) -> Person:
         )
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise InspectionError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
-    user = session.scalar(sa.select(User).where(User.name == found.name))
+    if found.resets is None:
+        user = _user_called(session, found.name)
+    else:
+        user = _user(session, found.resets)
+        _end_logins(session, user.id)
     if user is None:
         user = User(name=found.name, role=found.role, created=now(), active=True)
         session.add(user)
-    elif user.password_hash is not None:
+    elif user.password_hash is not None and found.resets is None:
         raise InspectionError(f"{found.name} has joined already; log in instead")
-    user.role, user.password_hash = found.role, _HASHER.hash(_bytes(password))
-    user.active = True
+    if found.resets is None:
+        user.role, user.active = found.role, True
+    user.password_hash = _HASHER.hash(_bytes(password))
     found.used = now()
     session.flush()
-    session.add(Event(at=now(), user_id=user.id, kind="join", detail=found.role))
+    kind = "join" if found.resets is None else "new password"
+    session.add(Event(at=now(), user_id=user.id, kind=kind, detail=user.role))
     return Person(user.id, user.name, user.role)
 
 
@@ -180,9 +228,8 @@ def link(session: Session, token: str, address: str | None = None) -> str:
 
 def log_in(session: Session, name: str, password: str, address: str) -> str | None:
     """Check a password and return the key of a new session; None (and a mark) if wrong."""
-    known = sa.select(User).where(User.name == _storable(name), User.active.is_(True))
-    user = session.scalar(known)
-    stored = user.password_hash if user is not None else None
+    user = _user_called(session, name) if _NAME.fullmatch(name) else None
+    stored = user.password_hash if user is not None and user.active else None
     # An unknown name takes as long as a wrong password.
     correct = _verify(stored or _dummy_hash(), password) and stored is not None
     if user is None or not correct:
@@ -220,15 +267,48 @@ def set_active(session: Session, user_id: int, *, active: bool) -> User:
     Raises:
         InspectionError: no such person.
     """
+    user = _user(session, user_id)
+    user.active = active
+    if not active:
+        _end_logins(session, user_id)
+    session.add(Event(at=now(), user_id=user_id, kind="active" if active else "left", detail=""))
+    return user
+
+
+def set_role(session: Session, user_id: int, role: str) -> User:
+    """Give somebody another role, also in their open sessions; what they labelled stays theirs.
+
+    Raises:
+        InspectionError: no such person or role.
+    """
+    _check_role(role)
+    user = _user(session, user_id)
+    session.add(Event(at=now(), user_id=user_id, kind="role", detail=f"{user.role} to {role}"))
+    user.role = role
+    return user
+
+
+def _user(session: Session, user_id: int) -> User:
     user = session.get(User, user_id)
     if user is None:
         raise InspectionError(f"no person with number {user_id}")
-    user.active = active
-    if not active:
-        open_logins = sa.update(Login).where(Login.user_id == user_id, Login.ended.is_(None))
-        session.execute(open_logins.values(ended=now()))
-    session.add(Event(at=now(), user_id=user_id, kind="active" if active else "left", detail=""))
     return user
+
+
+def _user_called(session: Session, name: str) -> User | None:
+    """The person of a name in any case; of several in an older database the one spelled so."""
+    same = sa.select(User).where(sa.func.lower(User.name) == name.lower())
+    return session.scalar(same.order_by(User.name != name, User.id).limit(1))
+
+
+def _end_logins(session: Session, user_id: int) -> None:
+    open_logins = sa.update(Login).where(Login.user_id == user_id, Login.ended.is_(None))
+    session.execute(open_logins.values(ended=now()))
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise InspectionError(f"role is {role!r}; expected {', '.join(ROLES)}")
 
 
 def _check_name(name: str) -> None:
@@ -247,7 +327,7 @@ def _verify(stored: str, password: str) -> bool:
 
 def _storable(name: str) -> str:
     """A name as any database can hold it: no control characters or lone surrogates."""
-    return name if _NAME.fullmatch(name) else "(not a name)"
+    return name.lower() if _NAME.fullmatch(name) else "(not a name)"
 
 
 def _network(address: str) -> str:

@@ -29,6 +29,9 @@ __all__ = [
 TargetId = Annotated[str, Path(pattern=r"^-?[0-9]{1,19}$", description="TARGETID as text")]
 
 
+Role = Annotated[str, Field(pattern=f"^({'|'.join(ROLES)})$")]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -50,13 +53,14 @@ class InviteIn(_Strict):
     """A name and a role."""
 
     name: Annotated[str, Field(max_length=64)]
-    role: Annotated[str, Field(pattern=f"^({'|'.join(ROLES)})$")]
+    role: Role
 
 
 class PersonIn(_Strict):
-    """Whether a person may log in."""
+    """Whether a person may log in, and their role; what is left out stays."""
 
-    active: bool
+    active: bool | None = None
+    role: Role | None = None
 
 
 class SettingsIn(_Strict):

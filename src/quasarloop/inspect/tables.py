@@ -91,6 +91,7 @@ class Invite(Base):
     created: Mapped[str]
     expires: Mapped[str]
     used: Mapped[str | None]
+    resets: Mapped[int | None] = mapped_column(ForeignKey("person.id"))  # whose password
 
 
 class Login(Base):

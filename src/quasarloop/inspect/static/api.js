@@ -47,6 +47,7 @@ async function renewToken() {
 
 export const get = (path) => send("GET", path);
 export const put = (path, content) => send("PUT", path, content);
+export const remove = (path) => send("DELETE", path);
 export const post = (path, content) => send("POST", path, content);
 
 /** Whether a failure may be over soon: no answer, no session, too busy. */

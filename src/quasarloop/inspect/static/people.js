@@ -1,6 +1,6 @@
 // The admin's page: people, invitations, settings, assignments.
 
-import { byId, el, get, post, put } from "./api.js";
+import { byId, el, get, post, put, remove, tableRow } from "./api.js";
 
 const report = (text) => (byId("message").textContent = text);
 
@@ -12,22 +12,64 @@ async function attempt(what) {
   }
 }
 
+const ROLES = [...byId("invite").elements.role.options].map((option) => option.value);
+
 async function refresh() {
-  const { people, settings } = await get("/api/people");
+  const [{ people, settings }, { invites }] = await Promise.all([get("/api/people"), get("/api/invites")]);
   byId("people").replaceChildren(...people.map(row));
+  byId("invites").replaceChildren(...invites.map(inviteRow));
   for (const [name, value] of Object.entries(settings)) byId("settings").elements[name].value = value;
 }
 
+function button(text, label, what) {
+  const found = el("button", { type: "button", "aria-label": label }, text);
+  found.addEventListener("click", () => attempt(what));
+  return found;
+}
+
+function showLink(link, text) {
+  byId("link").hidden = false;
+  byId("link").textContent = link;
+  report(`${text} It works once, within seven days, and is not shown again.`);
+}
+
+async function change(person, what, done) {
+  const { moved } = await put(`/api/people/${person.id}`, what);
+  report(`${person.name} ${done}; ${moved} objects given to others`);
+  await refresh();
+}
+
 function row(person) {
-  const toggle = el("button", { type: "button" }, person.active ? "shut out" : "let in");
-  toggle.addEventListener("click", () => attempt(async () => {
-    const { moved } = await put(`/api/people/${person.id}`, { active: !person.active });
-    report(`${person.name} ${person.active ? "may no longer log in" : "may log in"}; ${moved} objects given to others`);
-    await refresh();
+  const { name, active } = person;
+  const role = el("select", { "aria-label": `role of ${name}` }, ...ROLES.map((word) => el("option", { selected: word === person.role }, word)));
+  role.addEventListener("change", () => attempt(async () => {
+    try {
+      await change(person, { role: role.value }, `is ${role.value} now`);
+    } catch (error) {
+      role.value = person.role;
+      throw error;
+    }
   }));
-  const cells = [person.role, person.todo, person.skipped, person.done];
-  const door = person.joined ? toggle : "has no password";
-  return el("tr", {}, el("th", { scope: "row" }, person.name), ...cells.map((cell) => el("td", {}, String(cell))), el("td", {}, door));
+  const words = active ? ["shut out", "may no longer log in"] : ["let in", "may log in"];
+  const toggle = button(words[0], `${words[0]} ${name}`, () => change(person, { active: !active }, words[1]));
+  const renew = button("new password", `new password for ${name}`, async () => {
+    const { link } = await post(`/api/people/${person.id}/reset`);
+    showLink(link, `With this link ${name} chooses a new password.`);
+    await refresh();
+  });
+  const door = person.joined ? el("span", {}, toggle, " ", renew) : "has no password";
+  const line = tableRow([role, person.todo, person.skipped, person.done, door]);
+  line.prepend(el("th", { scope: "row" }, name));
+  return line;
+}
+
+function inviteRow({ id, name, role, expires, new_password }) {
+  const end = button("revoke", `revoke the link of ${name}`, async () => {
+    await remove(`/api/invites/${id}`);
+    report(`The link of ${name} works no longer.`);
+    await refresh();
+  });
+  return tableRow([name, new_password ? "a new password" : `joining as ${role}`, expires.slice(0, 16).replace("T", " "), end]);
 }
 
 byId("invite").addEventListener("submit", (event) => {
@@ -35,9 +77,8 @@ byId("invite").addEventListener("submit", (event) => {
   const form = event.target.elements;
   attempt(async () => {
     const { name, link } = await post("/api/invites", { name: form.name.value, role: form.role.value });
-    byId("link").hidden = false;
-    byId("link").textContent = link;
-    report(`Send this link to ${name}. It works once, within seven days, and is not shown again.`);
+    showLink(link, `Send this link to ${name}.`);
+    await refresh();
   });
 });
 byId("settings").addEventListener("submit", (event) => {
