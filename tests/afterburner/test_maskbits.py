@@ -1,6 +1,7 @@
 """Each rule alone, all rules against the published code's own words, and the cuts."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from quasarloop.afterburner.maskbits import (
     spurious_redshift,
     takes_rerun,
 )
+from quasarloop.afterburner.options import CatalogueOptions
 
-TODAY, DR1 = RECIPES["today"], RECIPES["dr1"]
+DR2, DESISPEC, DR1 = RECIPES["lss-dr2"], RECIPES["desispec-0.71.5"], RECIPES["lss-dr1"]
 
 
 def one(**known):
@@ -28,7 +30,7 @@ def one(**known):
     return Evidence(**values, confidence=np.array([known.get("confidence", 0.0)]))
 
 
-def bits_of(recipe=TODAY, usable=True, **known):
+def bits_of(recipe=DR2, usable=True, **known):
     return QsoBit(int(maskbits(one(**known), recipe, np.array([usable]))[0]))
 
 
@@ -69,7 +71,7 @@ def test_each_rule(known, expected):
 def test_the_recipes_differ_in_their_thresholds():
     known = {"qso_target": True, "confidence": 0.97}
     assert bits_of(DR1, **known) == QsoBit.NETWORK
-    assert bits_of(TODAY, **known) == 0
+    assert bits_of(DR2, **known) == 0
     assert bits_of(DR1, qso_target=True, confidence=0.95) == 0  # strictly above
 
 
@@ -101,7 +103,7 @@ def test_all_cases_against_the_definition_in_words():
 
 def test_a_second_fit_is_taken_only_where_the_network_is_sure_enough():
     def taken(**known):
-        return bool(takes_rerun(one(rerun=True, **known), TODAY)[0])
+        return bool(takes_rerun(one(rerun=True, **known), DR2)[0])
 
     assert taken(qso_target=True, confidence=0.995)
     assert not taken(qso_target=True, confidence=0.7)
@@ -109,16 +111,29 @@ def test_a_second_fit_is_taken_only_where_the_network_is_sure_enough():
     assert not taken(wise_variable=True, confidence=0.7)
     assert taken(elg_target=True, confidence=0.7)
     assert not taken(elg_target=True, confidence=0.55)
-    assert not takes_rerun(one(qso_target=True, confidence=1.0), TODAY)[0]
-    assert not takes_rerun(one(qso_target=True, confidence=np.nan, rerun=True), TODAY)[0]
+    assert not takes_rerun(one(qso_target=True, confidence=1.0), DR2)[0]
+    assert not takes_rerun(one(qso_target=True, confidence=np.nan, rerun=True), DR2)[0]
 
 
 def test_fibres_that_count():
-    status = np.array([0, 8, 1 << 23, 1 << 24, 9, 1])
-    science = np.ones(6, dtype=bool)
-    assert is_usable(status, science, DR1).tolist() == [True, False, True, True, False, False]
-    assert is_usable(status, science, TODAY).tolist() == [True, True, False, False, False, False]
-    assert not is_usable(status, ~science, TODAY).any()
+    restricted, variable = 1 << 3, 1 << 20
+    status = [0, restricted, variable, restricted | variable, 1 << 23, 1 << 24, 1, variable | 1]
+    science = np.ones(len(status), dtype=bool)
+    kept = {
+        DR2: [0, restricted],
+        DESISPEC: [0, restricted, variable, restricted | variable],
+        DR1: [0, 1 << 23, 1 << 24],
+    }
+    for recipe, good in kept.items():
+        usable = is_usable(np.array(status), science, recipe)
+        assert usable.tolist() == [value in good for value in status], recipe.name
+        assert not is_usable(np.array(status), ~science, recipe).any()
+
+
+def test_desispec_and_lss_differ_in_their_fibres_only():
+    theirs = {n: getattr(DR2, n) for n in ("name", "source", "good_fiberstatus")}
+    assert replace(DESISPEC, **theirs) == DR2
+    assert CatalogueOptions().recipe == DR2.name
 
 
 def test_artefact_redshifts_need_two_sure_lines():
@@ -127,7 +142,7 @@ def test_artefact_redshifts_need_two_sure_lines():
     civ = np.array([0.99, 0.5, 0.99, 0.99, 0.5, 0.5, 0.5, 0.5, 0.5])
     found = spurious_redshift(z, lya, civ, DR1)
     assert found.tolist() == [False, True, True, True, True, False, False, False, False]
-    assert not spurious_redshift(z, lya, civ, TODAY).any()
+    assert not spurious_redshift(z, lya, civ, DR2).any()
 
 
 def test_every_bit_is_explained_and_has_a_rule():
@@ -135,9 +150,9 @@ def test_every_bit_is_explained_and_has_a_rule():
     everything = one(
         qso_target=True, wise_variable=True, redrock_qso=True, mgii=True, rerun=True, confidence=1.0
     )
-    bits = int(maskbits(everything, TODAY, np.array([True]))[0])
+    bits = int(maskbits(everything, DR2, np.array([True]))[0])
     bgs = one(bgs_target=True, redrock_qso=True, confidence=1.0)
     elg = one(elg_target=True, redrock_qso=True, confidence=1.0)
     for other in (bgs, elg):
-        bits |= int(maskbits(other, TODAY, np.array([True]))[0])
+        bits |= int(maskbits(other, DR2, np.array([True]))[0])
     assert bits == sum(QsoBit)

@@ -31,7 +31,11 @@ def test_a_threshold_in_place_of_the_recipes(name):
         (RerunOptions, {"policy": "theirs"}, "policy is 'theirs'; known: ours, today, paper"),
         (RerunOptions, {"rerun": "never"}, "rerun is 'never'; known: auto, library"),
         (RerunOptions, {"processes": 0}, "processes is 0; it must be at least 1"),
-        (CatalogueOptions, {"recipe": "dr9"}, "recipe is 'dr9'; known: today, dr1"),
+        (
+            CatalogueOptions,
+            {"recipe": "dr9"},
+            "recipe is 'dr9'; known: lss-dr2, desispec-0.71.5, lss-dr1",
+        ),
         (CatalogueOptions, {"threshold": 95}, "threshold is 95; it must be between 0 and 1"),
         (CatalogueOptions, {"mgii": "ask"}, "mgii is 'ask'; known: auto, file, fit, none"),
     ],

@@ -59,11 +59,20 @@ def test_help_has_an_example(command):
 def test_desi_from_files_beside_one_another(pair, tmp_path):
     out = tmp_path / "cat.fits"
     # A bright galaxy target, so the network alone is not enough; as a quasar target it is.
-    result = run("qsocat", "desi", pair, "--out", out, "--recipe", "dr1")
+    result = run("qsocat", "desi", pair, "--out", out, "--recipe", "lss-dr1")
     assert result.exit_code == 0
     assert "1 spectra, 0 quasars" in result.stdout
     result = run(
-        "qsocat", "desi", pair, "--out", out, "--targets", "all", "--recipe", "dr1", "--overwrite"
+        "qsocat",
+        "desi",
+        pair,
+        "--out",
+        out,
+        "--targets",
+        "all",
+        "--recipe",
+        "lss-dr1",
+        "--overwrite",
     )
     assert result.exit_code == 0, result.output
     assert "1 spectra, 1 quasars" in result.stdout

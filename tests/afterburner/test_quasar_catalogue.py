@@ -150,7 +150,7 @@ def test_columns_in_order_with_types_units_and_provenance(tmp_path):
                 assert dtype[column.name].newbyteorder("=") == np.dtype(column.dtype), column.name
     history = fits.getheader(tmp_path / "cat.fits", 1)["HISTORY"]
     header = json.loads("".join(history))
-    assert header["recipe"]["name"] == "today"
+    assert header["recipe"]["name"] == "lss-dr2"
     assert set(header["maskbits"]) == {f"{bit.name} ({int(bit)})" for bit in QsoBit}
     assert header["recipe"]["c_thresh"] == 0.99
 
@@ -271,9 +271,9 @@ def test_artefacts_of_dr1_are_cut_after_the_redshift_is_chosen(tmp_path):
     network["C_LYA"][1:], network["C_CIV"][1] = 0.99, 0.99
     network["IS_QSO_QN_NEW_RR"][2], network["Z_NEW"][2] = True, 3.8
     path = make(tmp_path, redrock, network)
-    rows, _ = catalogue(tmp_path, path, recipe="dr1")
+    rows, _ = catalogue(tmp_path, path, recipe="lss-dr1")
     assert rows["ROW"].tolist() == [1]
-    rows, _ = catalogue(tmp_path, path, recipe="today")
+    rows, _ = catalogue(tmp_path, path, recipe="lss-dr2")
     assert rows["ROW"].tolist() == [0, 1, 2]
 
 

@@ -81,14 +81,32 @@ class Recipe:
     source: str
 
 
-# Bits of desispec's fibermask: the fibre cannot reach everywhere; one amplifier of R or Z is bad.
+# Bits of desispec's fibermask: the fibre cannot reach everywhere; object or throughput vary; one
+# amplifier of R or Z is bad.
 _RESTRICTED: Final = 1 << 3
+_VARIABLE: Final = 1 << 20
 _BAD_AMPLIFIER_R: Final = 1 << 23
 _BAD_AMPLIFIER_Z: Final = 1 << 24
 
-RECIPES: Final[Mapping[str, Recipe]] = {
-    "dr1": Recipe(
-        "dr1",
+_LSS_DR2: Final = Recipe(
+    "lss-dr2",
+    THRESHOLDS["catalogue"],
+    0.6,
+    (0, _RESTRICTED),
+    (),
+    0.0,
+    "desihub/LSS, scripts/main/mkQSO_v2.py (from the reduction loa on; without --keep_variable)",
+)
+_RECIPES: Final = (
+    _LSS_DR2,
+    replace(
+        _LSS_DR2,
+        name="desispec-0.71.5",
+        good_fiberstatus=(0, _RESTRICTED, _VARIABLE, _RESTRICTED | _VARIABLE),
+        source="desispec 0.71.5, validredshifts.py (get_good_fiberstatus, actually_validate)",
+    ),
+    Recipe(
+        "lss-dr1",
         THRESHOLDS["paper"],
         0.6,
         (0, _BAD_AMPLIFIER_R, _BAD_AMPLIFIER_Z),
@@ -96,16 +114,8 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         THRESHOLDS["paper"],
         "Chaussidon et al. 2023, ApJ 944, 107; desihub/LSS, py/LSS/qso_cat_utils.py",
     ),
-    "today": Recipe(
-        "today",
-        THRESHOLDS["catalogue"],
-        0.6,
-        (0, _RESTRICTED),
-        (),
-        0.0,
-        "desispec 0.70, validredshifts.py; desihub/LSS, script of the DR2 quasar catalogues",
-    ),
-}
+)
+RECIPES: Final[Mapping[str, Recipe]] = {recipe.name: recipe for recipe in _RECIPES}
 
 
 def recipe_for(options: CatalogueOptions) -> Recipe:

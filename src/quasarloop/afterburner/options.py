@@ -52,7 +52,8 @@ class CatalogueOptions:
     """How a catalogue is made of redrock's, Mg II's and the network's files.
 
     Attributes:
-        recipe: thresholds and cuts, of `maskbits.RECIPES`.
+        recipe: thresholds, fibres and cuts, of `maskbits.RECIPES`. The default is the code that
+            makes the quasar catalogues: the bits and rules are its own, too.
         threshold: confidence in place of the recipe's.
         targets: ``"survey"`` believes the target bits; ``"all"`` treats every science fibre as a
             quasar target, for files that have no bits.
@@ -67,8 +68,10 @@ class CatalogueOptions:
         SelectionError: a value that is not among these.
     """
 
-    recipe: Literal["today", "dr1"] = option(
-        "today", "Whose numbers: dr1 as published (0.95), today's (0.99)."
+    recipe: Literal["lss-dr2", "desispec-0.71.5", "lss-dr1"] = option(
+        "lss-dr2",
+        "Whose code and which version give confidence and fibres: 0.99; the same, variable ones "
+        "(bit 20) too; 0.95.",
     )
     threshold: float | None = option(None, "Another confidence than the recipe's.", low=0, high=1)
     targets: Literal["survey", "all"] = option(
