@@ -65,6 +65,7 @@ class TruthTable:
         z: float64 redshift, NaN if unknown.
         quality: float32 merged inspection quality 0–4; `SECURE_QUALITY` if the source has none.
         bal: int8: 1 confident BAL, 0 confident non-BAL, -1 unknown or indicators disagree.
+        z_err: float64 standard deviation of z, NaN if unknown.
         source: where the label came from, e.g. ``"DR12Q superset"``.
     """
 
@@ -74,6 +75,7 @@ class TruthTable:
     z: NDArray[np.float64]
     quality: NDArray[np.float32]
     bal: NDArray[np.int8]
+    z_err: NDArray[np.float64]
     source: NDArray[np.str_]
 
     def __post_init__(self) -> None:
@@ -111,6 +113,7 @@ class TruthTable:
         object_id: NDArray[Any] | None = None,
         quality: NDArray[Any] | None = None,
         bal: NDArray[Any] | None = None,
+        z_err: NDArray[Any] | None = None,
         source: str | NDArray[Any] = "",
     ) -> "TruthTable":
         """Build a table from what is known; the rest is filled with its 'unknown'."""
@@ -125,6 +128,7 @@ class TruthTable:
             if quality is None
             else np.asarray(quality, np.float32),
             bal=np.full(n, -1, np.int8) if bal is None else np.asarray(bal, np.int8),
+            z_err=np.full(n, np.nan) if z_err is None else np.asarray(z_err, np.float64),
             source=np.full(n, source) if isinstance(source, str) else np.asarray(source, np.str_),
         )
 

@@ -88,7 +88,7 @@ def import_inspections(session: Session, rows: Iterable[Inspection]) -> Imported
         if session.scalar(sa.select(Label.id).where(Label.save_id == save_id)) is not None:
             same += 1
             continue
-        save = Save(row.verdict, turn.version, save_id)
+        save = Save(row.verdict, turn.version, save_id, z_err=row.z_err)
         save_label(session, item, user, save, imported=dict(row.columns))
         new += 1
     return Imported(new, same, objects)
@@ -101,7 +101,8 @@ def import_merged(session: Session, merged: Mapping[int, Merged], merger: str) -
     for target, label in merged.items():
         item, made = _item(session, target)
         objects += made
-        save_id = _fingerprint("decision", str(user), str(target), repr(label))
+        error = () if label.z_err is None else (repr(label.z_err),)
+        save_id = _fingerprint("decision", str(user), str(target), repr(label), *error)
         known = sa.select(Decision.id).where(Decision.save_id == save_id)
         if session.scalar(known) is not None:
             same += 1
@@ -111,7 +112,7 @@ def import_merged(session: Session, merged: Mapping[int, Merged], merger: str) -
             "all_VI_comments": label.comments,
             "merger_comment": label.comment,
         }
-        save = Save(label.verdict, item.decision_version, save_id)
+        save = Save(label.verdict, item.decision_version, save_id, z_err=label.z_err)
         save_decision(session, item, user, save, imported=extra)
         new += 1
     return Imported(new, same, objects)

@@ -11,7 +11,7 @@ from quasarloop.errors import InspectionError
 from quasarloop.inspect.database import now
 from quasarloop.inspect.tables import Assignment, Decision, Event, Item, Label
 from quasarloop.labels.merge import check_decision
-from quasarloop.labels.verdict import Verdict, clean, is_complete
+from quasarloop.labels.verdict import MAX_Z_ERR, Verdict, clean, is_complete
 
 __all__ = [
     "NotAssignedError",
@@ -80,7 +80,7 @@ class Save:
     save_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
     seconds: Annotated[float, Strict(), Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
     note: Literal["", "undo", "redo"] = ""
-    z_err: Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    z_err: Annotated[float, Strict(), Field(ge=0, le=MAX_Z_ERR, allow_inf_nan=False)] | None = None
 
 
 def item_of(session: Session, target_id: int) -> Item | None:
@@ -148,7 +148,6 @@ def save_label(
         note="import" if imported else save.note,
         saw_machine=turn.revealed,
         seconds=save.seconds,
-        z_err=save.z_err,
     )
     session.add(label)
     turn.version = label.version
@@ -228,5 +227,6 @@ def _columns(verdict: Verdict, save: Save, item_id: int, user_id: int, extra: Co
         "created": now(),
         "save_id": save.save_id,
         "verdict": verdict,
+        "z_err": save.z_err,
         "extra": extra,
     }

@@ -130,7 +130,7 @@ def inspections(found: Iterable[Result]) -> dict[str, list[Inspection]]:
         shown = _shown_columns(result.item.predictions)
         for name, label in result.labels.items():
             columns = {str(k): str(v) for k, v in (label.extra or shown).items()}
-            row = Inspection(result.item.target_id, name, label.verdict, columns)
+            row = Inspection(result.item.target_id, name, label.verdict, columns, z_err=label.z_err)
             groups.setdefault(name, []).append(row)
     return groups
 
@@ -138,20 +138,21 @@ def inspections(found: Iterable[Result]) -> dict[str, list[Inspection]]:
 def _result(
     item: Item, labels: dict[str, Label], n_open: int, decision: Decision | None, needed: int
 ) -> Result:
-    complete = [lab.verdict for lab in labels.values() if is_complete(lab.verdict)]
+    whole = [label for label in labels.values() if is_complete(label.verdict)]
+    complete = [label.verdict for label in whole]
     disagree = conflicts(complete)
     state: State = "open"
     merged = None
     changed = False
     if decision is not None:
         state = "decided"
-        merged = from_decision(decision.verdict, complete)
+        merged = from_decision(decision.verdict, complete, _decided_error(decision, labels))
         if decision.extra:
             merged = _imported(decision)
         changed = any(label.created > decision.created for label in labels.values())
     elif n_open == 0 and len(complete) >= max(1, needed):
         state = "conflict" if disagree else "merged"
-        merged = merge_verdicts(complete)
+        merged = merge_verdicts(complete, [label.z_err for label in whole])
     return Result(item, labels, n_open, state, disagree, merged, decision, changed)
 
 
@@ -162,7 +163,16 @@ def _imported(decision: Decision) -> Merged:
         **{**vars(decision.verdict), "comment": str(extra.get("merger_comment", ""))},
         n_inspections=int(extra.get("N_VI", 0)),
         comments=str(extra.get("all_VI_comments", "")),
+        z_err=decision.z_err,
     )
+
+
+def _decided_error(decision: Decision, labels: dict[str, Label]) -> float | None:
+    """The error of a decision's redshift: of its own fit, or of the label it was adopted from."""
+    if decision.z_err is not None or decision.verdict.z is None:
+        return decision.z_err
+    adopted = (label.z_err for label in labels.values() if label.verdict.z == decision.verdict.z)
+    return next((error for error in adopted if error is not None), None)
 
 
 def _shown_columns(predictions: dict[str, Any]) -> dict[str, str]:

@@ -155,6 +155,7 @@ class _Versioned:
     version: Mapped[int]
     created: Mapped[str]
     save_id: Mapped[str] = mapped_column(unique=True)
+    z_err: Mapped[float | None]  # of the redshift, where a fit gave it
     extra: Mapped[dict[str, Any]]  # an imported file's columns, word for word
 
     @declared_attr
@@ -173,7 +174,6 @@ class Label(_Versioned, Base):
     note: Mapped[str]  # "", "undo", "redo", "import"
     saw_machine: Mapped[bool]
     seconds: Mapped[float]
-    z_err: Mapped[float | None]  # of the redshift, where a fit gave it
 
 
 class Decision(_Versioned, Base):

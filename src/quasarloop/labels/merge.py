@@ -6,7 +6,7 @@ Source: docs/reference/labels.md, "Merging". IS_BAL of the table is ours: 1 yes,
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from quasarloop.labels.verdict import (
     defuse,
     is_complete,
     undo_defuse,
+    z_err_of,
 )
 from quasarloop.tables import read_table, write_table
 from quasarloop.truth import SpecType, TruthTable
@@ -59,15 +60,17 @@ class Merged(Verdict):
         is_bal: True or False where all given values are equal, None otherwise.
         n_inspections: number of verdicts behind it.
         comments: the inspectors' different comments, in order, a space between them.
+        z_err: standard deviation of the redshift; None unless fits gave all that it is made of.
     """
 
     n_inspections: int = 0
     comments: str = ""
+    z_err: float | None = field(default=None, repr=False)
 
     @property
     def verdict(self) -> Verdict:
         """The label alone."""
-        return Verdict(**{field.name: getattr(self, field.name) for field in fields(Verdict)})
+        return Verdict(**{part.name: getattr(self, part.name) for part in fields(Verdict)})
 
 
 def conflicts(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
@@ -95,11 +98,15 @@ def z_range(redshifts: Iterable[float | None]) -> float:
     return (max(known) - min(known)) / (1 + min(known))
 
 
-def merge_verdicts(verdicts: Sequence[Verdict]) -> Merged | None:
+def merge_verdicts(
+    verdicts: Sequence[Verdict], z_errs: Sequence[float | None] = ()
+) -> Merged | None:
     """Merge verdicts that agree; None where a merger must decide.
 
     Args:
         verdicts: of one object, in the inspectors' order; incomplete ones are left out.
+        z_errs: standard deviations of their redshifts, None where none is known. That of the mean
+            is their mean: the fits are of one spectrum, with one noise (our choice).
 
     Raises:
         InspectionError: not one complete verdict.
@@ -118,21 +125,31 @@ def merge_verdicts(verdicts: Sequence[Verdict]) -> Merged | None:
         quality=sum(qualities) / len(qualities),
         is_bal=is_bal.pop() if len(is_bal) == 1 else None,
     )
-    return _final(mean, known)
+    errors = [
+        error
+        for verdict, error in zip(verdicts, z_errs, strict=False)
+        if verdict.z is not None and is_complete(verdict)
+    ]
+    fitted = [error for error in errors if error is not None]
+    whole = fitted and len(fitted) == len(errors)
+    return _final(mean, known, sum(fitted) / len(fitted) if whole else None)
 
 
-def from_decision(decision: Verdict, verdicts: Sequence[Verdict]) -> Merged:
+def from_decision(
+    decision: Verdict, verdicts: Sequence[Verdict], z_err: float | None = None
+) -> Merged:
     """Return the merger's decision with what the inspectors wrote.
 
     Args:
         decision: the merger's verdict.
         verdicts: the inspectors' complete verdicts.
+        z_err: standard deviation of the decision's redshift, None where none is known.
 
     Raises:
         InspectionError: the decision is not complete.
     """
     check_decision(decision)
-    return _final(decision, [verdict for verdict in verdicts if is_complete(verdict)])
+    return _final(decision, [verdict for verdict in verdicts if is_complete(verdict)], z_err)
 
 
 def check_decision(decision: Verdict) -> None:
@@ -147,12 +164,13 @@ def check_decision(decision: Verdict) -> None:
         )
 
 
-def _final(verdict: Verdict, inspections: Sequence[Verdict]) -> Merged:
+def _final(verdict: Verdict, inspections: Sequence[Verdict], z_err: float | None) -> Merged:
     letters = "".join(v.issues for v in (*inspections, verdict))
     return Merged(
         **{**vars(verdict), "issues": clean_issues(letters)},
         n_inspections=len(inspections),
         comments=" ".join(dict.fromkeys(v.comment for v in inspections if v.comment)),
+        z_err=z_err,
     )
 
 
@@ -166,6 +184,7 @@ _SCHEMA: Final = {
     "all_VI_comments": pl.String,
     "merger_comment": pl.String,
     "IS_BAL": pl.Int64,
+    "best_z_err": pl.Float64,
 }
 MERGED_COLUMNS: Final = tuple(_SCHEMA)
 _REQUIRED: Final = MERGED_COLUMNS[:4]
@@ -224,6 +243,7 @@ def to_truth(merged: Mapping[int, Merged], source: str) -> TruthTable:
         np.array([label.z for label in labels], dtype=np.float64),  # None becomes NaN
         quality=np.array([label.quality for label in labels], dtype=np.float32),
         bal=np.array([_BAL_CODE[label.is_bal] for label in labels], dtype=np.int8),
+        z_err=np.array([label.z_err for label in labels], dtype=np.float64),
         source=source,
     )
 
@@ -236,12 +256,18 @@ def from_truth(truth: TruthTable) -> dict[int, Merged]:
         logger.warning("%d of %d labels have no class or no redshift: left out", n, len(truth))
     code = {value: bal for bal, value in _BAL_CODE.items()}
     rows = truth[known]
-    values = zip(rows.target_id, rows.spectype, rows.z, rows.quality, rows.bal, strict=True)
+    values = zip(
+        *(rows.target_id, rows.spectype, rows.z, rows.quality, rows.bal, rows.z_err), strict=True
+    )
     return {
         int(target): Merged(
-            spectype=SpecType(int(kind)), z=float(z), quality=float(quality), is_bal=code[int(bal)]
+            spectype=SpecType(int(kind)),
+            z=float(z),
+            quality=float(quality),
+            is_bal=code[int(bal)],
+            z_err=z_err_of(z_err),
         )
-        for target, kind, z, quality, bal in values
+        for target, kind, z, quality, bal, z_err in values
     }
 
 
@@ -257,6 +283,7 @@ def _frame(merged: Mapping[int, Merged]) -> pl.DataFrame:
             label.comments,
             label.comment,
             _BAL_CODE[label.is_bal],
+            label.z_err,
         )
         for target, label in merged.items()
     ]
@@ -282,6 +309,7 @@ def _merged(row: Mapping[str, Any], *, in_csv: bool) -> Merged:
         comment=text(str(row.get("merger_comment") or "")),
         n_inspections=int(_number(row.get("N_VI")) or 0),
         comments=text(str(row.get("all_VI_comments") or "")),
+        z_err=z_err_of(row.get("best_z_err")),
     )
 
 

@@ -14,7 +14,14 @@ from typing import Any, Final
 from quasarloop.artefacts import write_atomically
 from quasarloop.columns import integer_id
 from quasarloop.errors import InspectionError, check_regular, reading
-from quasarloop.labels.verdict import MAX_COMMENT, Verdict, clean, defuse, undo_defuse
+from quasarloop.labels.verdict import (
+    MAX_COMMENT,
+    Verdict,
+    clean,
+    defuse,
+    undo_defuse,
+    z_err_of,
+)
 from quasarloop.tables import mended_csv
 from quasarloop.truth import SpecType
 
@@ -40,6 +47,8 @@ COLUMNS: Final[tuple[str, ...]] = (
 )
 _REQUIRED: Final[tuple[str, ...]] = ("TARGETID", "VI_scanner", "VI_quality", "VI_z", "VI_spectype")
 _OURS: Final = tuple(name for name in COLUMNS if name.startswith("VI_"))
+# Ours, after prospect's columns; its exact form has none.
+_Z_ERR: Final = "VI_z_err"
 # Prospect's own rounding of redshifts; a finer one typed here keeps its digits.
 _Z_DECIMALS: Final = 4
 # Prospect has no BAL column: its standard comment ends in "(BAL)", ours begins with "BAL".
@@ -55,12 +64,14 @@ class Inspection:
         target_id: survey identifier.
         scanner: the inspector's name.
         verdict: theirs; redrock's values where they left these blank.
+        z_err: standard deviation of the redshift, None where none is known.
         columns: the row's other columns, and of an imported row all of them, word for word.
     """
 
     target_id: int
     scanner: str
     verdict: Verdict
+    z_err: float | None = field(default=None, kw_only=True)
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -112,10 +123,14 @@ def write_inspections(
     Args:
         inspections: of one scanner.
         path: the CSV file.
-        exact: leave cells that spreadsheets take for formulas as they are, as prospect does.
+        exact: prospect's own form: without errors of redshifts, and with cells that spreadsheets
+            take for formulas as they are.
     """
     cell = str if exact else defuse
     given = {name for row in inspections for name in row.columns} | set(_OURS) | {"TARGETID"}
+    given -= {_Z_ERR}
+    if not exact and any(row.z_err is not None for row in inspections):
+        given |= {_Z_ERR}
     names = [name for name in COLUMNS if name in given]
     names += sorted(given - set(COLUMNS))
     with (
@@ -136,6 +151,7 @@ def _inspection(row: Mapping[str, Any]) -> Inspection:
         target_id=integer_id(words["TARGETID"]),
         scanner=words["VI_scanner"].strip(),
         verdict=_verdict(words),
+        z_err=_error(words),
         columns=words,
     )
 
@@ -158,12 +174,19 @@ def _verdict(words: Mapping[str, str]) -> Verdict:
     )
 
 
+def _error(words: Mapping[str, str]) -> float | None:
+    return z_err_of(words.get(_Z_ERR))
+
+
 def _row(inspection: Inspection) -> dict[str, str]:
     columns, verdict = inspection.columns, inspection.verdict
-    if set(_REQUIRED) <= set(columns) and _verdict(columns) == verdict:
+    error = inspection.z_err
+    imported = set(_REQUIRED) <= set(columns) and (_verdict(columns), _error(columns))
+    if imported == (verdict, error):
         return dict(columns)
     return {
         **columns,
+        _Z_ERR: "" if error is None else repr(error),
         "TARGETID": str(inspection.target_id),
         "VI_scanner": inspection.scanner,
         "VI_quality": "" if verdict.quality is None else f"{verdict.quality:g}",

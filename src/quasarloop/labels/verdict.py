@@ -26,6 +26,7 @@ from quasarloop.truth import CLASSES, SpecType
 __all__ = [
     "ISSUES",
     "MAX_COMMENT",
+    "MAX_Z_ERR",
     "QUALITIES",
     "ClassWord",
     "IssueLetters",
@@ -40,6 +41,7 @@ __all__ = [
     "undo_defuse",
     "verdict_definition",
     "verdict_json",
+    "z_err_of",
 ]
 
 # Source: docs/reference/labels.md, "Verdicts" (DESI practice). The page shows these texts.
@@ -59,6 +61,8 @@ _MAX_TYPED: Final = 400
 _MIN_IDENTIFIED: Final = 2
 # Our choice: redshifts outside are typing errors (blueshifted stars reach about -0.005).
 _Z_RANGE: Final = (-0.02, 10.0)
+# Our choice: a redshift less sure than this was not fitted.
+MAX_Z_ERR: Final = 1.0
 _ASCII_MAX: Final = 127
 # What spreadsheets take for a formula (but numbers may be numbers). The apostrophe that makes it
 # text goes before one that is there, too, so that every cell comes back.
@@ -188,6 +192,23 @@ def undo_defuse(cell: str) -> str:
     '=1+1'
     """
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def z_err_of(cell: Any) -> float | None:
+    """Return the standard deviation of a redshift in a cell of a table; None of an empty one.
+
+    Raises:
+        InspectionError: no number, or outside its range.
+    """
+    try:
+        value = math.nan if cell is None or str(cell).strip() == "" else float(cell)
+    except ValueError as exc:
+        raise InspectionError(f"error of the redshift is {cell!r}; expected a number") from exc
+    if math.isnan(value):
+        return None
+    if not 0 <= value <= MAX_Z_ERR:
+        raise InspectionError(f"error of the redshift is {value}; expected 0 to {MAX_Z_ERR:g}")
+    return value
 
 
 def clean_issues(letters: str) -> str:

@@ -33,6 +33,7 @@ from quasarloop.read.truth_words import (
     one_per_target,
     refuse_unvetted,
     text,
+    z_err_of,
 )
 from quasarloop.tables import read_table, write_table
 from quasarloop.truth import SECURE_QUALITY, SpecType, TruthTable, join_truth
@@ -42,7 +43,16 @@ __all__ = ["read_truth", "read_truths", "write_truth"]
 logger = logging.getLogger(__name__)
 
 # Our own columns, in the order written.
-_OWN_COLUMNS: Final = ("TARGETID", "OBJECT_ID", "SPECTYPE", "Z", "QUALITY", "IS_BAL", "SOURCE")
+_OWN_COLUMNS: Final = (
+    "TARGETID",
+    "OBJECT_ID",
+    "SPECTYPE",
+    "Z",
+    "QUALITY",
+    "IS_BAL",
+    "SOURCE",
+    "ZERR",
+)
 # Name of the table of a DESI quasar catalogue, whose rows need no class: all are quasars.
 _QSO_CATALOGUE: Final = "QSO_CAT"
 
@@ -52,7 +62,7 @@ def read_truth(path: str | Path, *, unvetted: bool = False) -> TruthTable:
 
     Args:
         path: our own table (TARGETID, SPECTYPE, Z and optionally OBJECT_ID, QUALITY, IS_BAL,
-            SOURCE), prospect's or published inspections (VI_*), merged inspections (best_*),
+            SOURCE, ZERR), prospect's or published inspections (VI_*), merged inspections (best_*),
             SDSS's superset of DR12Q, DR14Q, DR16Q and its superset, or a ``truth.csv`` with
             OBJECT_GROUP and SOURCE_OF_LABEL.
         unvetted: take labels that nobody has inspected, too: redrock's catalogues (TARGETID, Z,
@@ -104,8 +114,11 @@ def write_truth(truth: TruthTable, path: str | Path) -> None:
         truth.quality,
         truth.bal.astype(np.int16),
         truth.source,
+        truth.z_err,
     )
     columns = dict(zip(_OWN_COLUMNS, values, strict=True))
+    if np.isnan(truth.z_err).all():  # of most tables: their form stays as it was
+        del columns["ZERR"]
     # An empty word of FITS is a blank here: bytes of zeros mean an undefined value.
     write_table(columns, path, hdu="TRUTH", blank=" ")
 
@@ -145,6 +158,7 @@ def _own(file: Path, table: Table, unvetted: bool) -> Columns:
         object_id=("OBJECT_ID", int, np.int64),
         bal=("IS_BAL", bal_of, np.int8),
         source=("SOURCE", str, np.str_),
+        z_err=("ZERR", z_err_of, np.float64),
     )
     if "ZWARN" not in table or "QUALITY" in table:
         return columns
@@ -186,8 +200,11 @@ def _without_warning(file: Path, table: Table, columns: Columns) -> Columns:
 
 
 def _merged_inspections(file: Path, table: Table, unvetted: bool) -> Columns:
-    bal = known(table, bal=("IS_BAL", bal_of, np.int8))
-    return labels(table, "BEST_SPECTYPE", "BEST_Z", "BEST_QUALITY") | bal
+    return labels(table, "BEST_SPECTYPE", "BEST_Z", "BEST_QUALITY") | known(
+        table,
+        bal=("IS_BAL", bal_of, np.int8),
+        z_err=("BEST_Z_ERR", z_err_of, np.float64),
+    )
 
 
 def _inspections(file: Path, table: Table, unvetted: bool) -> Columns:
@@ -196,7 +213,9 @@ def _inspections(file: Path, table: Table, unvetted: bool) -> Columns:
     for name, shown in (("VI_SPECTYPE", "REDROCK_SPECTYPE"), ("VI_Z", "REDROCK_Z")):
         words = text(table[name])
         accepted[name] = np.where(words == "", text(table.get(shown, words)), words)
-    return labels(accepted, "VI_SPECTYPE", "VI_Z", "VI_QUALITY")
+    return labels(accepted, "VI_SPECTYPE", "VI_Z", "VI_QUALITY") | known(
+        table, z_err=("VI_Z_ERR", z_err_of, np.float64)
+    )
 
 
 def _shared_truth(file: Path, table: Table, unvetted: bool) -> Columns:
@@ -223,11 +242,13 @@ _KINDS: Final = (
         frozenset({"TARGETID_OR_PLATE_MJD_FIBER", "CLASS", "Z", "OBJECT_GROUP"}), (), _shared_truth
     ),
     Kind(
-        frozenset({"TARGETID", "BEST_SPECTYPE", "BEST_Z", "BEST_QUALITY"}), (), _merged_inspections
+        frozenset({"TARGETID", "BEST_SPECTYPE", "BEST_Z", "BEST_QUALITY"}),
+        ("IS_BAL", "BEST_Z_ERR"),
+        _merged_inspections,
     ),
     Kind(
         frozenset({"TARGETID", "VI_SPECTYPE", "VI_Z", "VI_QUALITY"}),
-        ("REDROCK_SPECTYPE", "REDROCK_Z"),
+        ("REDROCK_SPECTYPE", "REDROCK_Z", "VI_Z_ERR"),
         _inspections,
     ),
     *SDSS_KINDS,

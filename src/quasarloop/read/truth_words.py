@@ -169,6 +169,16 @@ def number(word: str, allowed: tuple[float, float] = _Z_RANGE) -> float:
     return value
 
 
+def z_err_of(word: str) -> float:
+    """Return a standard deviation of a redshift; NaN of an empty word, or a code for none.
+
+    Raises:
+        ValueError: no number.
+    """
+    value = number(word, (-math.inf, math.inf))
+    return value if 0 < value < math.inf else math.nan
+
+
 def text(values: NDArray[Any]) -> NDArray[np.str_]:
     """Return values as words without blanks around them, missing ones empty."""
     return np.array([str(v).strip() if v is not None else "" for v in values], np.str_)

@@ -77,7 +77,7 @@ export class InspectorDesk extends Desk {
   store(before, note) {
     const { target_id: target } = this.current;
     this.lastTouched = target;
-    const error = this.verdict.z === null ? null : this.bench.errorOf(this.verdict.z);
+    const error = this.bench.errorOf(this.verdict.z);
     this.saver.change(target, this.verdict, { note, seconds: Math.round(this.seconds * 10) / 10, z_err: error });
     // The first verdict is given blind; predictions may be seen from then on.
     if (!isComplete(before) && isComplete(this.verdict)) this.revealWhenSaved = !this.revealed;

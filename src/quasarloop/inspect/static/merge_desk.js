@@ -67,7 +67,8 @@ export class MergerDesk extends Desk {
       return;
     }
     const { target_id: target } = this.current;
-    const save = { verdict: this.verdict, base_version: this.version, save_id: newId() };
+    const error = this.bench.errorOf(this.verdict.z);
+    const save = { verdict: this.verdict, base_version: this.version, save_id: newId(), z_err: error };
     this.badge("saving", "saving …");
     this.loading = true;
     try {

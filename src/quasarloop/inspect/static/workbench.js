@@ -273,7 +273,7 @@ export class Workbench {
 
   /** The standard deviation of a redshift that was fitted; null of any other. */
   errorOf(z) {
-    return this.fits.find((fit) => Math.abs(fit.z - z) < SAME_Z)?.z_err ?? null;
+    return this.fits.find((fit) => z !== null && Math.abs(fit.z - z) < SAME_Z)?.z_err ?? null;
   }
 
   showFits({ fits, profile }) {
