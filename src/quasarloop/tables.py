@@ -8,9 +8,8 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import fitsio
 import numpy as np
@@ -110,7 +109,7 @@ def open_writer(
     """Open a catalogue for appending blocks; it appears under its name when the block ends well.
 
     Args:
-        path: ends in .fits, .parquet, .csv or .ecsv.
+        path: ends in .fits, .parquet, .csv (the header goes to a file beside, .csv.json) or .ecsv.
         columns: what every block holds, in order.
         header: provenance, what JSON can hold.
         overwrite: replace an existing file.
@@ -123,6 +122,8 @@ def open_writer(
     """
     write = _WRITERS[_format(path, tuple(_WRITERS))]
     check_output(path, overwrite=overwrite)
+    if write is _csv:
+        check_output(_beside(Path(path)), overwrite=overwrite)
     with write(Path(path), columns, header) as append:
         # A catalogue without a single row is a valid table of no rows.
         append({column.name: np.empty(0, column.dtype) for column in columns})
@@ -174,14 +175,29 @@ def _parquet(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -
 
 @contextmanager
 def _csv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
+    described = [
+        {"name": c.name, "dtype": c.dtype, "unit": c.unit, "text": c.text} for c in columns
+    ]
     with (
+        write_atomically(_beside(path)) as beside,
         write_atomically(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
+        temporary.open("wb") as stream,
     ):
-        for line in json.dumps(header, sort_keys=True, indent=1).splitlines():
-            stream.write(f"# {line}\n")
-        stream.write(",".join(c.name for c in columns) + "\n")
-        yield _row_appender(stream, columns)
+        record = {"header": header, "columns": described}
+        beside.write_text(json.dumps(record, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+
+        def append(block: Block) -> None:
+            frame = pl.DataFrame({c.name: block[c.name] for c in columns})
+            # Missing numbers are empty, missing words are quotes around nothing.
+            frame = frame.with_columns(pl.selectors.float().fill_nan(None))
+            frame.write_csv(stream, include_header=stream.tell() == 0)
+
+        yield append
+
+
+def _beside(csv_file: Path) -> Path:
+    """Return where the header and the types of a CSV catalogue are."""
+    return csv_file.with_name(f"{csv_file.name}.json")
 
 
 @contextmanager
@@ -196,17 +212,11 @@ def _ecsv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> I
     with write_atomically(path) as temporary:
         empty.write(temporary, format="ascii.ecsv", delimiter=",", overwrite=True)
         with temporary.open("a", encoding="utf-8", newline="") as stream:
-            yield _row_appender(stream, columns)
-
-
-def _row_appender(stream: TextIO, columns: Sequence[Column]) -> Append:
-    # Words in quotes: in ECSV an empty word without them would be a missing one.
-    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-
-    def append(block: Block) -> None:
-        writer.writerows(zip(*(_values(block[c.name]) for c in columns), strict=True))
-
-    return append
+            # Words in quotes: an empty word without them would be a missing one.
+            writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            yield lambda block: writer.writerows(
+                zip(*(_values(block[c.name]) for c in columns), strict=True)
+            )
 
 
 def _values(values: NDArray[Any]) -> list[Any]:
@@ -275,8 +285,20 @@ def _read_columns(file: Path, *, as_text: bool) -> Block:
     frame = pl.read_csv(
         file, comment_prefix="#", infer_schema_length=None, schema_overrides=as_words
     )
+    # Of a column without a single value only the file beside knows that it holds numbers.
+    known = {c["name"]: c["dtype"] for c in _described(file).get("columns", ())}
+    empty = [c.name for c in frame if c.null_count() and c.dtype == pl.String]
+    floats = [name for name in empty if known.get(name, "").startswith("f")]
+    frame = frame.with_columns(pl.col(floats).cast(pl.Float64))
     numbers = frame.select(pl.col(list(as_words)).cast(pl.Int64, strict=False))
     return _from_polars(frame.with_columns(n for n in numbers if n.null_count() == 0))
+
+
+def _described(csv_file: Path) -> dict[str, Any]:
+    """Return header and columns of a CSV catalogue of ours; nothing for any other table."""
+    beside = _beside(csv_file)
+    found = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 # How prospect writes a comma inside a field, without quotes around the field.
@@ -375,6 +397,4 @@ def _record(file: Path) -> Any:
         return json.loads(pq.read_schema(file).metadata[b"quasarloop"])
     if kind == "ecsv":
         return dict(_ecsv_table(file).meta)
-    with file.open(encoding="utf-8") as stream:
-        comments = takewhile(lambda line: line.startswith("#"), stream)
-        return json.loads("".join(line.removeprefix("#") for line in comments))
+    return _described(file).get("header")
