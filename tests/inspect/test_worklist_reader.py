@@ -139,3 +139,20 @@ def test_bad_worklists_are_refused(tmp_path, name, text, message):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InspectionError, match=message):
         read_worklist(path)
+
+
+def test_both_peaks_of_the_joint_redshift_come_first_with_their_probabilities(tmp_path):
+    path = tmp_path / "catalogue.csv"
+    path.write_text(
+        "TARGETID,Z_JOINT,ZERR_JOINT,Z_ALT,P_ALT,Z_Q50\n"
+        "5,2.5,0.002,0.87,0.25,2.5001\n6,1.5,0.001,nan,0,1.9\n7,nan,nan,nan,nan,1.2\n",
+        encoding="utf-8",
+    )
+    both, one, none = (entry.predictions for entry in read_worklist(path))
+    assert both["proposals"] == [
+        {"z": 2.5, "name": "all lines", "p": 0.75, "z_err": 0.002},
+        {"z": 0.87, "name": "next likely, p 0.25", "p": 0.25},
+    ]
+    assert [(chip["z"], chip.get("p")) for chip in one["proposals"]] == [(1.5, 1.0), (1.9, None)]
+    assert [chip["z"] for chip in none["proposals"]] == [1.2]
+    assert not any("more" in found for found in (both, one, none))

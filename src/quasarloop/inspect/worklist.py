@@ -109,18 +109,34 @@ def _vote_columns(threshold: float) -> tuple[tuple[str, ...], ...]:
 
 
 def _proposals(raw: Mapping[str, Any], used: set[str]) -> list[dict[str, Any]]:
+    chips = _joint(raw, used)
     name = next((n for n in _PROPOSALS if isinstance(raw.get(n), list)), None)
     if name is not None:
         used.add(name)
         given = [_chip(part) for part in raw[name]]
-        return [chip for chip in given if chip is not None]
-    chips: list[dict[str, Any]] = []
+        return [*chips, *(chip for chip in given if chip is not None)]
     for column, name in _QUANTILES:
         used.add(column)
         z = raw.get(column)
         if isinstance(z, int | float) and not any(_same(z, chip["z"]) for chip in chips):
             chips.append({"z": float(z), "name": name})
     return chips
+
+
+def _joint(raw: Mapping[str, Any], used: set[str]) -> list[dict[str, Any]]:
+    """The two peaks of p(z) of all lines together, with what the page draws of them."""
+    used |= {"z_joint", "zerr_joint", "z_alt"}
+    columns = ("z_joint", "z_alt", "zerr_joint", "p_alt")
+    z, z_alt, error, p_alt = (raw.get(name) for name in columns)
+    if not isinstance(z, int | float):
+        return []
+    p_alt = p_alt if isinstance(p_alt, int | float) else 0.0
+    best: dict[str, Any] = {"z": float(z), "name": "all lines", "p": 1 - p_alt}
+    if isinstance(error, int | float):
+        best["z_err"] = float(error)
+    if not isinstance(z_alt, int | float):
+        return [best]
+    return [best, {"z": float(z_alt), "name": f"next likely, p {p_alt:.2f}", "p": p_alt}]
 
 
 def _chip(part: Any) -> dict[str, Any] | None:

@@ -70,8 +70,8 @@ export class RedshiftStrip {
     const floor = HEIGHT - AXIS_PX;
     if (this.profile) this.drawProfile(pen, width, floor, colour("model"));
     pen.strokeStyle = colour("emission");
-    pen.lineWidth = 2;
-    for (const { z, p } of this.peaks) {
+    for (const { z, z_err: error, p } of this.peaks) {
+      pen.lineWidth = Math.max(2, this.toX(z + error) - this.toX(z - error));
       pen.beginPath();
       pen.moveTo(this.toX(z), floor);
       pen.lineTo(this.toX(z), floor * (1 - Math.max(0.15, p)));

@@ -130,7 +130,7 @@ export class Workbench {
   offer(chips) {
     this.chips = chips;
     this.chip = -1;
-    const peaks = chips.map((chip) => ({ z: chip.z, p: chip.p ?? 1 }));
+    const peaks = chips.map((chip) => ({ z: chip.z, z_err: chip.z_err ?? 0, p: chip.p ?? 1 }));
     this.strip.show({ peaks });
   }
 
