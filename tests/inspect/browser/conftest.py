@@ -29,7 +29,8 @@ class Window:
         self.keyboard.press("Tab")
         self.keyboard.type(PASSWORD)
         self.keyboard.press("Enter")
-        self.wait_for_url("**/people" if name == "root" else "**/list*")
+        home = {"root": "people", "max": "merge"}.get(name, "list*")
+        self.wait_for_url(f"**/{home}")
 
     def press(self, keys):
         for key in keys:

@@ -63,6 +63,8 @@ export class SpectrumPlot {
       this.glyphs[name] = renderer.glyph;
     }
     this.view = await Plotting.show(figure, this.host);
+    // Keys are the page's own: Bokeh's layer would be a stop of Tab without a name.
+    this.view.canvas_view.events_el.tabIndex = -1;
     for (const range of [this.x, this.y]) range.change.connect(() => this.scheduleOverlay());
     // Bokeh leaves bits of the old axes behind when its ground is transparent: all is drawn anew.
     const redraw = () => {
