@@ -33,6 +33,7 @@ __all__ = [
     "count_flags",
     "flag_names",
     "gaps",
+    "in_missing_arm",
     "prepare",
 ]
 
@@ -201,6 +202,21 @@ def corrupted(
     broken |= np.count_nonzero(equal, axis=1) >= CORRUPT_EQUAL * data.sum(axis=1)
     broken &= normalised.any(axis=1)  # all zeros: what could not be normalised has its own flag
     return np.where(broken, Flag.CORRUPTED, 0).astype(np.int32)
+
+
+def in_missing_arm(wave_aa: NDArray[np.floating], flags: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return (n,) where a wavelength of each spectrum lies in an arm its flags name as masked.
+
+    Where two arms overlap, the other one has it.
+
+    Args:
+        wave_aa: (n,) Å; NaN lies in none.
+        flags: (n,) `Flag`.
+    """
+    missing = np.zeros(len(wave_aa), dtype=bool)
+    for name, (low, high) in _EXCLUSIVE_RANGE_AA.items():
+        missing |= (wave_aa >= low) & (wave_aa < high) & ((flags & _ARM_FLAG[name]) != 0)
+    return missing
 
 
 def gaps(arms: Iterable[Arm], ivar: NDArray[np.floating], grid: WaveGrid) -> NDArray[np.int32]:

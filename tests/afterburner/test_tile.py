@@ -134,7 +134,9 @@ def test_a_tile_with_every_fault(tile, network, template_files, fake_rrdesi, tmp
     assert ((table["RERUN_BITS"][sky] & RerunBit.NOT_TARGET) != 0).all()
     assert not table["IS_QSO_QN_NEW_RR"][sky].any()
     # what was rerun has all of it; what was not has none of it
-    again = table["IS_QSO_QN_NEW_RR"]
+    again = (table["RERUN_BITS"] & RerunBit.RERUN) != 0
+    unseen = (table["RERUN_BITS"] & RerunBit.MISSING_ARM) != 0
+    assert (table["IS_QSO_QN_NEW_RR"] == (again & ~unseen)).all()
     assert 20 < again.sum() < 90
     assert np.isfinite(table["Z_NEW"][again]).all()
     assert (table["COEFF_NEW"][again] == [2, 2, 2, 2, 0, 0, 0, 0, 0, 0]).all()
@@ -288,13 +290,14 @@ def test_left_for_later_and_finished(tile, network, template_files, fake_rrdesi,
     waiting = read_output(later)
     expected = read_output(done).table
     assert waiting.waiting
-    assert summary.counts["WAITING"] == expected["IS_QSO_QN_NEW_RR"].sum()
+    again = (expected["RERUN_BITS"] & RerunBit.RERUN) != 0
+    assert summary.counts["WAITING"] == again.sum()
     assert not waiting.table["IS_QSO_QN_NEW_RR"].any()  # nobody must look for a Z_NEW yet
     assert (waiting.table["Z"] == waiting.table["Z_RR"]).all()
     with pytest.raises(RedrockError, match=r"missing: .*redrock-1\.fits"):
         finish_tile(later)
     listed = (later_folder(later) / "targets-1.txt").read_text().split()
-    assert [int(x) for x in listed] == expected["TARGETID"][expected["IS_QSO_QN_NEW_RR"]].tolist()
+    assert [int(x) for x in listed] == expected["TARGETID"][again].tolist()
     assert os.system(f"sh {summary.script} > {tmp_path / 'log'}") == 0
     finish_tile(later)
     assert_same(read_output(later).table, expected)
@@ -373,6 +376,12 @@ def test_missing_arm(tile, network, template_files, fake_rrdesi, tmp_path):
     table = read_output(output).table
     assert len(table) == 120
     assert ((table["FLAGS"] & Flag.ARM_B_MASKED) != 0).all()
+    lya = (1 + table["Z_NEW"]) * 1215.67
+    unseen = (lya > 3600) & (lya < 5760)
+    assert unseen.any()
+    assert (table["RERUN_BITS"][unseen] & RerunBit.MISSING_ARM).all()
+    assert not table["IS_QSO_QN_NEW_RR"][unseen].any()
+    assert (table["Z"] == table["Z_RR"])[unseen].all()
 
 
 def test_all_masked(tile, network, template_files, fake_rrdesi, tmp_path):

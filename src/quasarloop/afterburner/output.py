@@ -21,7 +21,8 @@ from quasarloop.afterburner.reruns import RerunBit, RerunPlan
 from quasarloop.columns import columns_of_lines
 from quasarloop.constants import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, SPEED_OF_LIGHT_KMS, Zwarn
 from quasarloop.errors import DataFormatError, check_regular
-from quasarloop.lines import BAL_LINE, EMISSION_LINES
+from quasarloop.lines import BAL_LINE, EMISSION_LINES, line_named
+from quasarloop.quality import in_missing_arm
 from quasarloop.tables import new_fits
 
 __all__ = [
@@ -35,6 +36,14 @@ __all__ = [
     "write_output",
 ]
 
+# Lines by their flux in a composite of quasars. Source: Vanden Berk et al. 2001, AJ 122, 549.
+_BY_STRENGTH_AA: Final = tuple(
+    line_named(name).wave_rest_aa
+    for name in ("LYA", "Halpha", "CIV(1548)", "CIII(1909)", "MgII(2796)", "Hbeta")
+)
+# Of DESI's spectra.
+_BLUE_END_AA: Final = 3600.0
+_RED_END_AA: Final = 9824.0
 # Fits nearer than this are one minimum to redrock.
 _SAME_KMS: Final = 1000.0
 
@@ -45,6 +54,7 @@ class FirstFits(NamedTuple):
     target_id: NDArray[np.int64]
     z: NDArray[np.float64]
     spectype: NDArray[np.str_]
+    flags: NDArray[np.int32]  # `Flag` of the spectra
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class NewFits:
     @property
     def taken(self) -> NDArray[np.bool_]:
         """(n,) True where the new fit takes the place of the old one."""
-        refused = RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR
+        refused = RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR | RerunBit.MISSING_ARM
         return np.asarray(((self.bits & RerunBit.RERUN) != 0) & ((self.bits & refused) == 0))
 
 
@@ -104,12 +114,27 @@ def merge_runs(
     new.bits[got & ((new.zwarn & Zwarn.NODATA) != 0)] |= RerunBit.NO_ANSWER
     inside = plan.priors.contain(new.z).any(axis=1)
     new.bits[got & ~inside & ((new.bits & RerunBit.NO_ANSWER) == 0)] |= RerunBit.OUTSIDE_PRIOR
+    unseen = in_missing_arm(_strongest_line(new.z), first.flags)
+    new.bits[got & unseen] |= RerunBit.MISSING_ARM
     small = got & (new.deltachi2 < LEAST_DELTA_CHI2)
     new.zwarn[small] |= Zwarn.SMALL_DELTA_CHI2
     new.bits[got & (new.zwarn != 0)] |= RerunBit.WARNED
     moved = np.abs(new.z - first.z) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (1 + first.z)
     new.bits[new.taken & (moved | (new.spectype != first.spectype))] |= RerunBit.CHANGED
     return new
+
+
+def _strongest_line(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n,) where the strongest line of a quasar at each redshift is seen, Å; NaN for none.
+
+    The edge of a missing arm looks like a break at Lyα. Where that line, or the strongest one of
+    any other redshift, should be in the missing arm, neither network nor redrock can tell.
+    """
+    seen = np.full(len(z), np.nan)
+    for wave_rest_aa in reversed(_BY_STRENGTH_AA):
+        wave_aa = wave_rest_aa * (1 + z)
+        seen = np.where((wave_aa >= _BLUE_END_AA) & (wave_aa < _RED_END_AA), wave_aa, seen)
+    return seen
 
 
 def wait_for_runs(plan: RerunPlan) -> NewFits:

@@ -51,6 +51,7 @@ class RerunBit(IntFlag):
     NO_ANSWER = 4096  # redrock has no fit: no data left, or the target is missing in its file
     OUTSIDE_PRIOR = 8192  # redrock's redshift is outside the prior, so it was not taken
     WARNED = 16384  # redrock's second fit has a warning
+    MISSING_ARM = 32768  # its strongest line would be in an arm without data, so it was not taken
 
 
 # Any of these keeps a row from being rerun.

@@ -137,7 +137,8 @@ def run_tile(
         tuple(template.redshifts for template in options.found) or None,
     )
     runs = plan_runs(rows.target_id, plan.priors)
-    first = FirstFits(rows.target_id, rows.fits.z, rows.fits.spectype)
+    flags = result.columns["FLAGS"].astype(np.int32)
+    first = FirstFits(rows.target_id, rows.fits.z, rows.fits.spectype, flags)
     script: Path | None = None
     results: Sequence[RedrockFits] = ()
     if runs and options.how == "later":
@@ -221,7 +222,7 @@ def finish_tile(output: str | Path, results: Sequence[str | Path] = ()) -> TileS
     runs = plan_runs(table["TARGETID"], plan.priors)
     found = _read(path, runs, results)
     spectype = np.char.strip(table["SPECTYPE_RR"].astype(np.str_))
-    first = FirstFits(table["TARGETID"], table["Z_RR"], spectype)
+    first = FirstFits(table["TARGETID"], table["Z_RR"], spectype, table["FLAGS"])
     put_fits(table, merge_runs(plan, first, runs, found))
     recipe = before.recipe
     recipe["redrock"]["version"] = found[0].version
