@@ -299,7 +299,7 @@ def _work(connection: Connection) -> None:
 
 
 def _nothing(task: Any, shared: Any) -> None:
-    """Stand in the place of a worker's function until it is loaded."""
+    """Do nothing: a worker's function until it is loaded."""
 
 
 def _reply(connection: Connection, outcome: Outcome) -> None:

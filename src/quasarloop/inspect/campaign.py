@@ -158,7 +158,7 @@ def share_out(database: Database) -> Plan:
 
 # Objects whose assignments change in one transaction. Source: our choice; some 40 ms.
 _LOT: Final = 1000
-# Between two: SQLite has no queue, so that who waits for its lock has to find it free.
+# Between two: SQLite has no queue, so that whatever waits for its lock has to find it free.
 _PAUSE_S: Final = 0.03
 # Plans made in a row where saves overtake them.
 _PLANS: Final = 2

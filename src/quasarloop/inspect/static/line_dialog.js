@@ -30,7 +30,7 @@ export class LineDialog {
     });
   }
 
-  /** Ask which line is at an observed wavelength: the peak or trough beside it. */
+  /** Open the choice of the line at an observed wavelength: the peak or trough beside it. */
   open(wave) {
     const observed = this.extreme(wave);
     byId("name-line-wave").textContent = `${observed.toFixed(1)} Å`;

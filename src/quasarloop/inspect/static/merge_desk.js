@@ -116,8 +116,8 @@ export class MergerDesk extends Desk {
     const rows = this.object.verdicts.flatMap((one) => {
       const notes = [one.verdict.comment, one.saw_machine ? "saw predictions" : ""].filter(Boolean).join(" · ");
       const cells = columns.map(([, part, value]) => el("td", { class: mark(part) }, value(one)));
-      const said = notes ? el("tr", { class: "notes" }, el("td", {}), el("td", { colspan: columns.length }, notes)) : null;
-      return [el("tr", {}, el("th", { scope: "row" }, one.inspector), ...cells), said].filter(Boolean);
+      const added = notes ? el("tr", { class: "notes" }, el("td", {}), el("td", { colspan: columns.length }, notes)) : null;
+      return [el("tr", {}, el("th", { scope: "row" }, one.inspector), ...cells), added].filter(Boolean);
     });
     byId("verdicts").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
   }
