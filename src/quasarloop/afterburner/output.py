@@ -17,7 +17,7 @@ from quasarloop.afterburner.file_columns import output_columns, phase_of
 from quasarloop.afterburner.network_step import NetworkResult
 from quasarloop.afterburner.redrock_file import RedrockFits, RedrockRows, find_rows
 from quasarloop.afterburner.redrock_run import Priors, Run
-from quasarloop.afterburner.reruns import RerunBit, RerunPlan
+from quasarloop.afterburner.reruns import NOT_TAKEN, RerunBit, RerunPlan
 from quasarloop.columns import columns_of_lines
 from quasarloop.constants import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, SPEED_OF_LIGHT_KMS, Zwarn
 from quasarloop.errors import DataFormatError, check_regular
@@ -83,8 +83,7 @@ class NewFits:
     @property
     def taken(self) -> NDArray[np.bool_]:
         """(n,) True where the new fit takes the place of the old one."""
-        refused = RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR | RerunBit.MISSING_ARM
-        return np.asarray(((self.bits & RerunBit.RERUN) != 0) & ((self.bits & refused) == 0))
+        return np.asarray(((self.bits & RerunBit.RERUN) != 0) & ((self.bits & NOT_TAKEN) == 0))
 
 
 def merge_runs(

@@ -28,7 +28,7 @@ from quasarloop.afterburner.maskbits import (
 )
 from quasarloop.afterburner.options import CatalogueOptions
 from quasarloop.afterburner.redrock_file import RedrockRows
-from quasarloop.afterburner.reruns import PAPER_WIDTH, RerunBit
+from quasarloop.afterburner.reruns import NOT_TAKEN, PAPER_WIDTH, RerunBit
 from quasarloop.columns import Block
 from quasarloop.constants import Zwarn
 from quasarloop.errors import SelectionError
@@ -149,9 +149,7 @@ def _evidence(
     options: CatalogueOptions,
 ) -> Evidence:
     confidence = np.stack([network[f"C_{line.column}"] for line in EMISSION_LINES])
-    refused = (
-        network["RERUN_BITS"].astype(np.int64) & (RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR)
-    ) != 0
+    refused = (network["RERUN_BITS"].astype(np.int64) & NOT_TAKEN) != 0
     secondary = np.stack([_known(redrock, name) for name in SECONDARY_COLUMNS])
     broad_line = np.zeros(len(redrock)) if mgii is None else mgii["IS_QSO_MGII"]
     wise = ((secondary >> _WISE_VARIABLE_BIT) & 1).any(axis=0)

@@ -18,6 +18,7 @@ from quasarloop.network.config import NetworkConfig
 from quasarloop.read.desi import on_target
 
 __all__ = [
+    "NOT_TAKEN",
     "PAPER_WIDTH",
     "POLICIES",
     "THRESHOLDS",
@@ -54,6 +55,8 @@ class RerunBit(IntFlag):
     MISSING_ARM = 32768  # its strongest line would be in an arm without data, so it was not taken
 
 
+# With any of these, a second fit is shown but not taken.
+NOT_TAKEN: Final = RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR | RerunBit.MISSING_ARM
 # Any of these keeps a row from being rerun.
 _AGAINST: Final = (
     RerunBit.NOT_TARGET
