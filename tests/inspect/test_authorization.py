@@ -25,6 +25,7 @@ ROUTES = {
     ("GET", "/api/progress"): ({"inspector"}, None),
     ("GET", "/api/objects/{target_id}"): ({"inspector"}, None),
     ("GET", "/api/objects/{target_id}/spectrum"): ({"inspector", "merger"}, None),
+    ("GET", "/api/objects/{target_id}/repeats"): ({"inspector", "merger"}, None),
     ("POST", "/api/objects/{target_id}/machine"): ({"inspector", "merger"}, {}),
     ("PUT", "/api/objects/{target_id}/label"): ({"inspector"}, SAVE),
     ("PUT", "/api/objects/{target_id}/skip"): ({"inspector"}, {"skipped": False}),

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import asdict
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
@@ -150,15 +150,34 @@ def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict
 
 
 @router.get("/objects/{target_id}/spectrum", response_class=Response)
-def spectrum(target_id: TargetId, campaign: InCampaign, me: Looker) -> Response:
-    """Return an object's spectrum at full resolution; 404 with the reason if there is none."""
-    with campaign.database.read() as session:
-        item = _visible(session, target_id, me)
+def spectrum(
+    target_id: TargetId, campaign: InCampaign, me: Looker, repeat: Annotated[int, Query(ge=0)] = 0
+) -> Response:
+    """Return an object's spectrum at full resolution; 404 with the reason if there is none.
+
+    `repeat` counts its other spectra from 1, as `repeats` lists them.
+    """
+    item = _to_look_at(campaign, target_id, me)
+    place = (item.source, item.row, item.target_id)
+    if repeat:
+        found = campaign.repeats.of(item.target_id) or ()
+        if repeat > len(found):
+            raise HTTPException(404, f"this object has {len(found)} other spectra")
+        other = found[repeat - 1]
+        place = (other.source, other.row, other.target_id)
     try:
-        body = campaign.spectra.json_of(item.source, item.row, item.target_id)
+        body = campaign.spectra.json_of(*place)
     except InspectionError as exc:
         raise HTTPException(404, str(exc)) from exc
     return Response(body, media_type="application/json")
+
+
+@router.get("/objects/{target_id}/repeats")
+def repeats(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, Any]:
+    """Return what other spectra of an object there are; none yet while they are looked for."""
+    item = _to_look_at(campaign, target_id, me)
+    found = campaign.repeats.of(item.target_id)
+    return {"complete": found is not None, "repeats": [repeat.label for repeat in found or ()]}
 
 
 @router.post("/objects/{target_id}/machine")

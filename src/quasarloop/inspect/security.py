@@ -14,6 +14,7 @@ from quasarloop.inspect.database import Database
 from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.people import LOGIN_DAYS, Person, person_of_login
 from quasarloop.inspect.redrock_models import RedrockModels
+from quasarloop.inspect.repeats import RepeatFinder
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
 
 __all__ = [
@@ -56,6 +57,7 @@ class Campaign:
         spectra: the same as the browser gets them, recent ones remembered.
         fits: fits templates to them.
         models: draws redrock's fits; None without its templates.
+        repeats: finds other spectra of an object.
         secret: signs cookies and CSRF tokens.
     """
 
@@ -64,6 +66,7 @@ class Campaign:
     spectra: SpectrumCache
     fits: FitWorker
     models: RedrockModels | None
+    repeats: RepeatFinder
     secret: str
 
     @property

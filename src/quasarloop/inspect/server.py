@@ -37,6 +37,7 @@ from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
 from quasarloop.inspect.people import ROLES, invite, link
 from quasarloop.inspect.redrock_models import RedrockModels, read_redrock
+from quasarloop.inspect.repeats import RepeatFinder
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
 from quasarloop.inspect.tables import Item, User
@@ -83,7 +84,11 @@ def create_app(database: Database, files: SpectrumFiles, templates: Path | None 
     with database.read() as session:
         secret = setting(session, "secret")
     models = None if templates is None else RedrockModels(templates)
-    campaign = Campaign(database, files, SpectrumCache(files), FitWorker(files), models, secret)
+    campaign = Campaign(
+        *(database, files, SpectrumCache(files), FitWorker(files), models),
+        RepeatFinder(files, database),
+        secret,
+    )
     # No /docs: its scripts would come from the internet, and strangers need no map.
     app = FastAPI(
         title="quasarloop inspection",

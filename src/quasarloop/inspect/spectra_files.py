@@ -128,7 +128,7 @@ class SpectrumFiles:
             raise InspectionError(
                 f"no file given holds TARGETID {target_id}; add its file to --spectra"
             )
-        path = self._resolve(source)
+        path = self.resolve(source)
         spectra = read_spectra(path, slice(row, row + 1))
         if len(spectra) == 0:
             raise InspectionError(f"{path.name} has no row {row}; was the file replaced?")
@@ -137,7 +137,12 @@ class SpectrumFiles:
             raise InspectionError(f"{path.name}: row {row} is TARGETID {found}, not {target_id}")
         return spectra
 
-    def _resolve(self, source: str) -> Path:
+    def resolve(self, source: str) -> Path:
+        """Return where a file of the worklist or a store is now.
+
+        Raises:
+            InspectionError: nowhere.
+        """
         given = Path(source)
         for path in (given, self.folder / given):
             if path.is_file():

@@ -69,6 +69,7 @@ def page_server(tmp_path_factory, write_coadd, strong_hasher, module_server):
     redshifts = [2.5 - 0.1 * i for i in range(N_OBJECTS)]
     full = write_coadd(folder / "coadd-full.fits", ids[:1], redshifts[:1])
     path = write_coadd(folder / "coadd-1.fits", ids, redshifts, step=2.4)  # quick to draw
+    again = write_coadd(folder / "coadd-again.fits", ids[9:10], redshifts[9:10], step=2.4, seed=5)
     broken = folder / "coadd-broken.fits"
     broken.write_bytes(path.read_bytes()[:30000])
     objects = [
@@ -98,7 +99,7 @@ def page_server(tmp_path_factory, write_coadd, strong_hasher, module_server):
             join(session, invite(session, name, "inspector"), PASSWORD)
         join(session, invite(session, "root", "admin"), PASSWORD)
     prepare(database, open_spectra([path]), worklist=worklist)
-    server = module_server(url, [path], folder / "server.log")
+    server = module_server(url, [path, again], folder / "server.log")
     yield server, database
     database.close()
 

@@ -104,3 +104,34 @@ def test_kinds_of_templates_have_a_key(desk):
         " return ['model', 'arm-b', 'arm-r', 'arm-z', 'flux'].map((name) => colours[name]); }"
     )
     assert len(set(colours)) == 5
+
+
+def test_one_key_flips_through_other_spectra_of_the_object(desk):
+    page = desk(9, name="cyd")
+    page.wait_for_function(
+        """async () => {
+          const { bench } = quasarloop;
+          if (!bench.repeats) await bench.findRepeats();
+          return bench.repeats?.length === 1;
+        }"""
+    )
+    first = "() => quasarloop.bench.plot.separateArms[0].flux[500]"
+    own, z = page.evaluate(first), page.trial()
+    page.press(["+"])
+    view = page.evaluate("() => quasarloop.bench.plot.x.start")
+    button = page.locator("#object [data-action=repeat]")
+    assert button.inner_text().startswith("spectrum 1 of 2")
+    page.press(["r"])
+    page.locator("#notice", has_text="coadd-again.fits row 0").wait_for()
+    assert button.inner_text().startswith("spectrum 2 of 2")
+    assert page.evaluate(first) != own
+    assert page.trial() == z
+    assert page.evaluate("() => quasarloop.bench.plot.x.start") == view
+    page.press(["r"])
+    page.locator("#notice").wait_for(state="hidden")
+    assert page.evaluate(first) == own
+    page.press(["r", "n"])
+    page.shown(10)
+    assert page.locator("#object [data-action=repeat]").count() == 0
+    page.press(["r"])
+    page.locator("#z-hint", has_text="no other spectrum").wait_for()

@@ -59,6 +59,7 @@ export const KEYS = [
     ["pan-right", [">"], "pan right"],
     ["taller", ["ArrowUp"], "flux axis: taller"],
     ["lower", ["ArrowDown"], "flux axis: lower"],
+    ["repeat", ["r"], "next spectrum of this object: other files, single exposures"],
     ["view", ["v"], "whole spectrum"],
     ["hold", ["y"], "keep this view for the next object"],
     ["theme", ["D"], "light or dark"],

@@ -54,6 +54,8 @@ export class Workbench {
   /** Show an object's spectrum, or why there is none. Returns whether there is one. */
   async open(target) {
     this.target = target;
+    this.repeats = null; // names of the object's other spectra, once they are known
+    this.repeat = 0; // which one is shown: 0 is the worklist's own
     this.showFits({ fits: [], profile: null });
     byId("missing").hidden = true;
     byId("notice").hidden = true;
@@ -65,6 +67,7 @@ export class Workbench {
       this.shown = true;
       this.announce(spectrum);
       showObject(spectrum, this.names.links);
+      this.findRepeats().catch(() => {}); // r looks again
       return true;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
@@ -77,6 +80,47 @@ export class Workbench {
     }
   }
 
+  /** Look for other spectra of this object, and offer them. */
+  async findRepeats() {
+    const { target } = this;
+    const { complete, repeats } = await get(`/api/objects/${target}/repeats`);
+    if (this.target !== target || !complete) return;
+    this.repeats = repeats;
+    this.offerRepeats();
+  }
+
+  offerRepeats() {
+    if (!this.repeats?.length) return;
+    byId("object").append(el("button", { type: "button", class: "quiet", "data-action": "repeat" },
+      `spectrum ${this.repeat + 1} of ${this.repeats.length + 1} `, el("kbd", {}, "r")));
+  }
+
+  async nextRepeat() {
+    const { target } = this;
+    try {
+      if (!this.repeats) await this.findRepeats();
+      if (this.target !== target) return;
+      if (!this.repeats?.length) {
+        return void this.hint(this.repeats ? "no other spectrum of this object is here" : "still looking for others; press r again");
+      }
+      const wanted = (this.repeat + 1) % (this.repeats.length + 1);
+      this.repeat = wanted;
+      const other = wanted ? load(`/api/objects/${target}/spectrum?repeat=${wanted}`) : this.fetch(target);
+      const spectrum = await other;
+      if (this.target !== target || this.repeat !== wanted) return;
+      const { mixture } = this.plot;
+      this.plot.show(spectrum.arms, spectrum.coadd, { hold: true });
+      this.plot.mixture = mixture;
+      this.plot.moveTo(this.z);
+      this.announce(spectrum, wanted ? `another spectrum of this object: ${this.repeats[wanted - 1]}; fits are of the first` : "");
+      showObject(spectrum, this.names.links);
+      this.offerRepeats();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.hint(error.message);
+    }
+  }
+
   /** Get the next spectrum while this one is looked at. */
   prefetch(target) {
     if (target) this.fetch(target).catch(() => this.cache.delete(target));
@@ -84,12 +128,7 @@ export class Workbench {
 
   fetch(target) {
     if (!this.cache.has(target)) {
-      const loaded = get(`/api/objects/${target}/spectrum`).then((sent) => ({
-        ...sent,
-        arms: sent.arms.map(decodeArm),
-        coadd: sent.coadd ? decodeArm(sent.coadd) : null,
-      }));
-      this.cache.set(target, loaded);
+      this.cache.set(target, load(`/api/objects/${target}/spectrum`));
       if (this.cache.size > MAX_CACHED) this.cache.delete(this.cache.keys().next().value);
     }
     return this.cache.get(target);
@@ -107,8 +146,8 @@ export class Workbench {
     byId("notice").hidden = false;
   }
 
-  announce(spectrum) {
-    const parts = [spectrum.notice, spectrum.flags && `flags: ${spectrum.flags.replaceAll("|", ", ")}`];
+  announce(spectrum, other = "") {
+    const parts = [other, spectrum.notice, spectrum.flags && `flags: ${spectrum.flags.replaceAll("|", ", ")}`];
     const text = parts.filter(Boolean).join(" · ");
     byId("notice").textContent = text;
     byId("notice").hidden = text === "";
@@ -164,6 +203,7 @@ export class Workbench {
       template: () => this.cycle("template"),
       subtype: () => this.nextSubtype(),
       hold: () => this.hold(!this.holding),
+      repeat: () => this.nextRepeat(),
       view: () => this.plot.resetView(),
       "zoom-in": () => this.plot.zoom(0.7),
       "zoom-out": () => this.plot.zoom(1 / 0.7),
@@ -333,6 +373,14 @@ export class Workbench {
     }
   }
 }
+
+/** A spectrum from the server, decoded. */
+const load = (path) =>
+  get(path).then((sent) => ({
+    ...sent,
+    arms: sent.arms.map(decodeArm),
+    coadd: sent.coadd ? decodeArm(sent.coadd) : null,
+  }));
 
 function describeFit({ spectype, subtype, z, z_err: error, delta_chi2: worse }) {
   const plus = error === null ? "" : ` ± ${error.toPrecision(1)}`;
