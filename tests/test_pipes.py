@@ -8,7 +8,7 @@ import pytest
 from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.redrock_file import read_redrock_rows
 from quasarloop.artefacts import checksum, read_manifest
-from quasarloop.campaign.config import read_config
+from quasarloop.campaign.config_file import read_config
 from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.errors import QuasarloopError
 from quasarloop.inspect.server import read_redrock

@@ -9,10 +9,8 @@ from quasarloop.campaign.config import (
     LearningSection,
     SelectionSection,
     TrainingSection,
-    config_text,
-    read_config,
-    write_config,
 )
+from quasarloop.campaign.config_file import config_text, read_config, write_config
 from quasarloop.campaign.layout import network_of, training_of
 from quasarloop.errors import CampaignError
 from quasarloop.options import described_fields
@@ -99,7 +97,7 @@ def test_every_setting_of_learning_reaches_the_training():
     shape = {"preset": "busca2018", "filters": 9, "dropout": 0.8}
     assert set(chosen) | set(shape) == {field.name for field in fields(LearningSection)}
     section = TrainingSection(**chosen, **shape)
-    options = asdict(training_of(section))
+    options = asdict(training_of(section, "cpu"))
     assert {name: options[name] for name in chosen} == chosen
     network = network_of(section, CampaignOptions())
     assert (network.n_conv, network.n_filters, network.dropout) == (4, 9, 0.8)

@@ -11,14 +11,8 @@ from tests.campaign import test_run
 from tests.campaign.test_run import begin, config, kill_once, results, start
 
 from quasarloop.artefacts import read_manifest
-from quasarloop.campaign.config import (
-    CampaignOptions,
-    EnsembleSection,
-    TrainingSection,
-    config_text,
-    read_config,
-    write_config,
-)
+from quasarloop.campaign.config import CampaignOptions, EnsembleSection, TrainingSection
+from quasarloop.campaign.config_file import config_text, read_config, write_config
 from quasarloop.campaign.recipes import recipe
 from quasarloop.campaign.run import campaign_status, run_campaign
 from quasarloop.campaign.state import Context, StepState

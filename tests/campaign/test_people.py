@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from quasarloop.campaign.config import CampaignOptions, InspectionSection, write_config
+from quasarloop.campaign.config import CampaignOptions, InspectionSection
+from quasarloop.campaign.config_file import write_config
 from quasarloop.campaign.people import close_round
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.labels import LABELS, read_labels, read_verdicts

@@ -26,8 +26,8 @@ from quasarloop.campaign.config import (
     OracleSection,
     SelectionSection,
     TrainingSection,
-    write_config,
 )
+from quasarloop.campaign.config_file import write_config
 from quasarloop.campaign.ledger import read_ledger
 from quasarloop.campaign.people import close_round, withdraw_targets
 from quasarloop.campaign.run import (

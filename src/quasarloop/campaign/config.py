@@ -4,25 +4,21 @@ A section repeats the options of the classes it feeds (`like`); written here is 
 in a campaign.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from pathlib import Path
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-import tomlkit
-
-from quasarloop.artefacts import write_atomically
 from quasarloop.ensemble.options import EnsembleOptions
-from quasarloop.errors import CampaignError, check_regular
+from quasarloop.errors import CampaignError
 from quasarloop.grid import LOG_GRID
 from quasarloop.network.options import (
     SHIPPED,
+    Device,
     FinetuneOptions,
     HoldOutOptions,
     PresetOptions,
     TrainingOptions,
 )
-from quasarloop.options import check_options, described_fields, like, option, options_from_dict
+from quasarloop.options import check_options, like, option
 from quasarloop.query.options import (
     RECOMMENDED_PER_CELL,
     SelectionOptions,
@@ -32,7 +28,6 @@ from quasarloop.query.options import (
 from quasarloop.query.som import CellGrid
 
 __all__ = [
-    "CONFIG_NAME",
     "CampaignOptions",
     "DataSection",
     "EnsembleSection",
@@ -41,18 +36,14 @@ __all__ = [
     "LearningSection",
     "MapSection",
     "OracleSection",
+    "Section",
     "SelectionSection",
     "TrainingSection",
-    "config_text",
-    "read_config",
-    "write_config",
 ]
-
-CONFIG_NAME: Final = "campaign.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Section:
+class Section:
     """A table of the file; its comment there is the first line of the class's docstring."""
 
     def __post_init__(self) -> None:
@@ -60,7 +51,7 @@ class _Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSection(_Section):
+class DataSection(Section):
     """What is labelled and what is not."""
 
     unlabelled: tuple[str, ...] = option(
@@ -85,7 +76,7 @@ class DataSection(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningSection(_Section):
+class LearningSection(Section):
     """How networks learn."""
 
     preset: str = like(PresetOptions, "preset")
@@ -155,7 +146,7 @@ class EnsembleSection(LearningSection):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapSection(_Section):
+class MapSection(Section):
     """The self-organizing map that throws out oddities."""
 
     rows: int = like(CellGrid, "n_rows")
@@ -165,7 +156,7 @@ class MapSection(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionSection(_Section):
+class SelectionSection(Section):
     """Which spectra people inspect."""
 
     n: int | tuple[int, ...] = like(
@@ -211,7 +202,7 @@ class SelectionSection(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OracleSection(_Section):
+class OracleSection(Section):
     """Labels in place of people where truth is known: a simulated sky."""
 
     truth: tuple[str, ...] = option((), "Truth tables the oracle labels from.")
@@ -221,7 +212,7 @@ class OracleSection(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectionSection(_Section):
+class InspectionSection(Section):
     """Where labels come from."""
 
     by: Literal["people", "oracle", "file"] = option(
@@ -252,7 +243,7 @@ class TrainingSection(LearningSection):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationSection(_Section):
+class EvaluationSection(Section):
     """How a round is judged."""
 
     validation: float = like(
@@ -290,7 +281,7 @@ class EvaluationSection(_Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CampaignOptions(_Section):
+class CampaignOptions(Section):
     """All options of a campaign."""
 
     name: str = option("campaign", "Name, for reports.")
@@ -298,6 +289,12 @@ class CampaignOptions(_Section):
     rounds: int = option(2, "Rounds to run.", source="paper, Section 4: two", low=1)
     workers: int = option(1, "Processes; results do not depend on it.", low=1)
     scheduler: str = option("", "Address of a Dask scheduler; takes the place of workers.")
+    device: Device = like(
+        TrainingOptions,
+        "device",
+        help="Where networks compute: cpu, cuda, mps or auto. cuda and mps take one process, "
+        "workers do the rest; auto is the CPU with several workers, else the best there is.",
+    )
     data: DataSection = field(default_factory=DataSection)
     ensemble: EnsembleSection = field(default_factory=EnsembleSection)
     map: MapSection = field(default_factory=MapSection)
@@ -318,83 +315,3 @@ class CampaignOptions(_Section):
             for name in ("n", "random_share", "score")
         }
         return replace(self, selection=replace(self.selection, **own))
-
-
-def read_config(folder: str | Path, **overrides: Any) -> CampaignOptions:
-    """Read and check ``campaign.toml`` of a folder; top-level `overrides` win over the file.
-
-    Raises:
-        CampaignError: no file, not TOML, an unknown key or an impossible value; the message
-            names each.
-    """
-    path = Path(folder) / CONFIG_NAME
-    try:
-        content = _without_cascade(
-            tomlkit.parse(check_regular(path).read_text(encoding="utf-8")).unwrap()
-        )
-    except FileNotFoundError as exc:
-        raise CampaignError(
-            f"{path} is missing; make a campaign first: quasarloop campaign init {folder}"
-        ) from exc
-    except (OSError, UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as exc:
-        raise CampaignError(f"{path}: not a readable TOML file ({exc})") from exc
-    _check_version(content, path)
-    try:
-        return options_from_dict(CampaignOptions, {**content, **overrides}, CampaignError)
-    except CampaignError as exc:
-        raise CampaignError(f"{path}: {exc}") from exc
-
-
-def _check_version(content: Mapping[str, Any], path: Path) -> None:
-    """Refuse the file of a campaign that an earlier version began, which had one kind only."""
-    section = content.get("ensemble")
-    old = isinstance(section, Mapping) and "warm_start" in section and "kind" not in section
-    if old and (path.parent / "rounds").is_dir():
-        raise CampaignError(
-            f"{path} is of an earlier version, whose networks all began from nothing. To go on as "
-            'before, add kind = "networks" and start = "" to [ensemble], and start = "" to '
-            "[training]; what is done stays done"
-        )
-
-
-def _without_cascade(content: dict[str, Any]) -> dict[str, Any]:
-    """Drop an option of earlier versions that was off."""
-    selection = content.get("selection")
-    if isinstance(selection, dict) and selection.pop("cascade", False):
-        raise CampaignError(
-            "selection.cascade is true; there is no cascade any more, as heads vote faster "
-            "(docs/ensemble.md): remove the line"
-        )
-    return content
-
-
-def write_config(folder: str | Path, options: CampaignOptions) -> Path:
-    """Write ``campaign.toml`` with a comment of meaning and source on every option."""
-    path = Path(folder) / CONFIG_NAME
-    with write_atomically(path) as temporary:
-        temporary.write_text(config_text(options), encoding="utf-8")
-    return path
-
-
-def config_text(options: CampaignOptions) -> str:
-    """Return the options as commented TOML."""
-    document = tomlkit.document()
-    document.add(tomlkit.comment("A quasarloop campaign. Paths are relative to this folder."))
-    _fill(document, options)
-    return tomlkit.dumps(document)
-
-
-def _fill(table: Any, section: _Section) -> None:
-    for name, (_, text) in described_fields(section).items():
-        value = getattr(section, name)
-        table.add(tomlkit.comment(text.comment))
-        if value is None:
-            table.add(tomlkit.comment(f"{name} ="))
-        else:
-            table.add(name, list(value) if isinstance(value, tuple) else value)
-    for name in (f.name for f in fields(section) if is_dataclass(f.type)):
-        value = getattr(section, name)
-        inner = tomlkit.table()
-        inner.add(tomlkit.comment((type(value).__doc__ or "").splitlines()[0]))
-        _fill(inner, value)
-        table.add(name, inner)

@@ -10,7 +10,6 @@ import numpy as np
 
 from quasarloop.artefacts import check_folder
 from quasarloop.campaign.config import (
-    CONFIG_NAME,
     CampaignOptions,
     DataSection,
     EnsembleSection,
@@ -20,8 +19,8 @@ from quasarloop.campaign.config import (
     OracleSection,
     SelectionSection,
     TrainingSection,
-    write_config,
 )
+from quasarloop.campaign.config_file import CONFIG_NAME, write_config
 from quasarloop.engine import Engine
 from quasarloop.network.finetune import finetune
 from quasarloop.network.labelled import TrainingData

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,8 @@ from quasarloop.engine import Engine
 from quasarloop.errors import CampaignError, WeightsError
 from quasarloop.grid import grid_named
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.options import SHIPPED, PresetOptions, TrainingOptions
+from quasarloop.network.model import pick_device
+from quasarloop.network.options import SHIPPED, Device, PresetOptions, TrainingOptions
 from quasarloop.network.weights import Weights, read_weights, weights_path
 from quasarloop.options import common_options
 from quasarloop.read import read_truths
@@ -30,8 +31,10 @@ __all__ = [
     "WITHDRAWALS",
     "Stream",
     "configured_truth",
+    "device_of",
     "engine_of",
     "ledger_before",
+    "network_engine",
     "network_of",
     "pool_store",
     "seed_number",
@@ -68,14 +71,31 @@ def engine_of(context: Context) -> Engine:
     return context.engine
 
 
+def device_of(context: Context) -> Device:
+    """Return where networks compute; ``"auto"`` is the CPU wherever several processes work.
+
+    Raises:
+        WeightsError: no such device on this machine.
+    """
+    device = context.config.device
+    if device == "auto" and not context.engine.alone:
+        return "cpu"
+    return cast("Device", pick_device(device).type)
+
+
+def network_engine(context: Context) -> Engine:
+    """Return where networks run: on a GPU in this process alone, else where all tasks do."""
+    return context.engine if device_of(context) == "cpu" else Engine()
+
+
 def network_of(section: LearningSection, config: CampaignOptions) -> NetworkConfig:
     """Return the shape of the networks that a section describes."""
     return common_options(PresetOptions, section).network(grid_named(config.data.grid))
 
 
-def training_of(section: LearningSection) -> TrainingOptions:
+def training_of(section: LearningSection, device: Device) -> TrainingOptions:
     """Return how they learn; the last epoch is kept, so that no label is spent on stopping."""
-    return common_options(TrainingOptions, section)
+    return common_options(TrainingOptions, section, device=device)
 
 
 def start_files(context: Context, start: str) -> list[Path]:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from quasarloop.artefacts import check_folder, locked_folder, write_atomically
-from quasarloop.campaign.config import read_config
+from quasarloop.campaign.config_file import read_config
 from quasarloop.campaign.layout import WITHDRAWALS
 from quasarloop.campaign.state import Context, round_numbers
 from quasarloop.campaign.steps.labels import VERDICTS, inbox

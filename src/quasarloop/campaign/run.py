@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from quasarloop.artefacts import check_folder, locked_folder, read_manifest, write_manifest
-from quasarloop.campaign.config import CONFIG_NAME, CampaignOptions, read_config, write_config
+from quasarloop.campaign.config import CampaignOptions
+from quasarloop.campaign.config_file import CONFIG_NAME, read_config, write_config
 from quasarloop.campaign.people import close_round, withdraw_targets
 from quasarloop.campaign.state import (
     MANIFEST,

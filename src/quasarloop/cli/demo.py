@@ -32,7 +32,7 @@ def demo(
 
     Example: [bold]quasarloop demo --out demo[/]
     """
-    from quasarloop.campaign.config import read_config
+    from quasarloop.campaign.config_file import read_config
     from quasarloop.campaign.demo import PAPER_SCALE, SMALL, estimate_cost, simulate_demo
     from quasarloop.campaign.state import Context
     from quasarloop.campaign.steps.report import verdict_lines

@@ -96,7 +96,8 @@ def train(
     inputs = {"truth": [{"file": path.name, "sha256": checksum(path)} for path in truth]}
     if heads is not None:
         trunk = _trunk(start_from, features)
-        train_heads(data, out=out, n_heads=heads, seed=options.seed, inputs=inputs, **trunk)
+        trunk |= {"device": training.device, "inputs": inputs}
+        train_heads(data, out=out, n_heads=heads, seed=options.seed, **trunk)
         typer.echo(f"{heads} heads -> {out}")
         return
     options = replace(

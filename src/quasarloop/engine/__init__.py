@@ -53,6 +53,11 @@ class Engine:
         if self.workers < 1:
             raise TaskError(f"{self.workers} workers; give 1 or more")
 
+    @property
+    def alone(self) -> bool:
+        """Whether all tasks run in this process."""
+        return self.workers == 1 and self.scheduler is None
+
     def describe(self) -> str:
         """Return a few words for logs and manifests."""
         if self.scheduler is not None:

@@ -16,6 +16,7 @@ from quasarloop.errors import OutputError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.features import compute_features
 from quasarloop.network.labelled import TrainingData
+from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.training_run import array_digest
 from quasarloop.network.weights import Weights, write_weights
@@ -39,10 +40,12 @@ def canonical_rows(data: TrainingData) -> NDArray[np.int64]:
     return np.asarray(rows[np.lexsort((*data.flux[rows].T, data.object_id[rows]))])
 
 
-def labelled_features(data: TrainingData, weights: Weights) -> LabelledFeatures:
+def labelled_features(
+    data: TrainingData, weights: Weights, device: str = TrainingOptions.device
+) -> LabelledFeatures:
     """Apply weights to labelled spectra, in the order of `canonical_rows`."""
     rows = canonical_rows(data)
-    features = compute_features(Predictor(weights), data.flux[rows])
+    features = compute_features(Predictor(weights, device), data.flux[rows])
     return LabelledFeatures(features, data.is_qso[rows], data.object_id[rows])
 
 
@@ -92,6 +95,7 @@ def train_heads(
     n_heads: int,
     seed: int,
     standard: Standard | None = None,
+    device: str = TrainingOptions.device,
     inputs: Mapping[str, Any] | None = None,
 ) -> Ensemble:
     """Fit heads to labelled spectra and write them as an ensemble, with a copy of their trunk.
@@ -104,6 +108,7 @@ def train_heads(
         seed: same seed, same bytes.
         standard: of the unlabelled spectra (`FeaturesFolder.standard`); None measures the
             labelled ones.
+        device: where the trunk computes.
         inputs: what the data came from, for the manifest (names and checksums).
 
     Raises:
@@ -116,7 +121,7 @@ def train_heads(
     (folder / MANIFEST).unlink(missing_ok=True)
     with single_thread():  # so that bytes do not depend on the machine's cores
         heads = fit_heads(
-            labelled_features(data, weights),
+            labelled_features(data, weights, device),
             weights.config,
             n_heads=n_heads,
             seed=seed,

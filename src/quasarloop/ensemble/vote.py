@@ -182,10 +182,9 @@ def on_device(options: VoteOptions, engine: Engine | None) -> VoteOptions:
         WeightsError: no such device here.
     """
     where = engine or Engine()
-    alone = where.workers == 1 and where.scheduler is None
-    if options.device == "auto" and not alone:
+    if options.device == "auto" and not where.alone:
         return replace(options, device="cpu")
-    if options.device != "cpu" and not alone:
+    if options.device != "cpu" and not where.alone:
         raise TaskError(
             f"device {options.device} with an engine of {where.describe()}: a GPU serves "
             "one process; leave out --workers and --scheduler"

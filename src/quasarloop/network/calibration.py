@@ -21,6 +21,7 @@ from quasarloop.network.config import Z_MAX, NetworkConfig, RedshiftGrid
 from quasarloop.network.decode import LineOutputs
 from quasarloop.network.joint import CALIBRATION, FREEDOM, joint_redshifts, place_scale
 from quasarloop.network.labelled import TrainingData
+from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.redshift_reading import CONFUSION, JointRedshifts, line_floor
 from quasarloop.network.weights import Weights
@@ -122,14 +123,18 @@ class _Quasars:
 
     @classmethod
     def of(
-        cls, weights: Weights, data: TrainingData, outputs: LineOutputs | None = None
+        cls,
+        weights: Weights,
+        data: TrainingData,
+        outputs: LineOutputs | None = None,
+        device: str = TrainingOptions.device,
     ) -> "_Quasars":
         head = weights.config.redshift
         z_max = Z_MAX if head is None else float(head.z[-1])
         known = data.is_qso & data.trains & (data.z > 0) & (data.z < z_max)
         rows = np.flatnonzero(known)
         found = (
-            Predictor(weights).predict(data.flux[rows], redshifts=True)
+            Predictor(weights, device).predict(data.flux[rows], redshifts=True)
             if outputs is None
             else outputs[rows]
         )
@@ -148,7 +153,11 @@ class _Quasars:
 
 
 def calibrate(
-    weights: Weights, held_out: TrainingData, outputs: LineOutputs | None = None
+    weights: Weights,
+    held_out: TrainingData,
+    outputs: LineOutputs | None = None,
+    *,
+    device: str = TrainingOptions.device,
 ) -> Weights:
     """Return the same network with its joint redshifts calibrated; unchanged if quasars are few.
 
@@ -157,8 +166,9 @@ def calibrate(
         held_out: spectra that did not train it.
         outputs: of these spectra, by networks like it that they did not train, where it learned
             from all; None to predict them with the network.
+        device: where to predict.
     """
-    quasars = _Quasars.of(weights, held_out, outputs)
+    quasars = _Quasars.of(weights, held_out, outputs, device)
     if len(quasars.z) < MIN_QUASARS:
         logger.warning("%d quasars held out: too few to calibrate redshifts", len(quasars.z))
         return weights

@@ -117,7 +117,7 @@ def train(
             _load(model, best)
     weights = from_module(model.cpu().eval(), provenance(run, records))
     if run.validation is not None:
-        weights = calibrate(weights, run.validation)
+        weights = calibrate(weights, run.validation, device=run.options.device)
     return TrainingResult(weights, tuple(records))
 
 

@@ -40,7 +40,7 @@ from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.network.decode import decode, emission_lines
 from quasarloop.network.finetune import finetune
 from quasarloop.network.labelled import TrainingData
-from quasarloop.network.options import FinetuneOptions
+from quasarloop.network.options import Device, FinetuneOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.training import TrainingResult
 from quasarloop.network.training_run import Rows
@@ -62,7 +62,7 @@ class Trunk:
 
     Attributes:
         weights: with the thresholds of the campaign.
-        options: of training all layers on.
+        options: of training all layers on; its device also predicts.
         standard: of the pool's hidden units, for heads.
     """
 
@@ -82,7 +82,7 @@ class Trunk:
         if way == START:
             return TrainingResult(self.weights, ())
         if way == HEAD:
-            labelled = labelled_features(data[rows.train], self.weights)
+            labelled = labelled_features(data[rows.train], self.weights, self.options.device)
             config, n_lines = self.weights.config, self.weights.thresholds.n_lines
             head = fit_head(labelled, config, standard=self.standard, n_lines=n_lines)
             return TrainingResult(fold_head(self.weights, head, 0), ())
@@ -132,7 +132,8 @@ def _without_having_learned(
     seed: int,
 ) -> dict[str, NDArray[np.float64]]:
     """Return way → (n,) confidence; NaN for labels it has learned from."""
-    labelled, config = labelled_features(data, trunk.weights), trunk.weights.config
+    device, config = trunk.options.device, trunk.weights.config
+    labelled = labelled_features(data, trunk.weights, device)
     n_lines = trunk.weights.thresholds.n_lines
     confidence = {}
     for way, path in files.items():
@@ -145,7 +146,7 @@ def _without_having_learned(
             confidence[way] = expit(logit)
         else:
             confidence[way] = np.full(len(data), np.nan)
-            confidence[way][held] = _confidence(path, data[held])
+            confidence[way][held] = _confidence(path, data[held], device)
     return confidence
 
 
@@ -155,8 +156,8 @@ def read_candidates(context: Context) -> dict[str, Any] | None:
     return read_manifest(path) if path.is_file() else None
 
 
-def _confidence(path: Path, data: TrainingData) -> NDArray[np.floating]:
-    predictor = Predictor(read_weights(path))
+def _confidence(path: Path, data: TrainingData, device: Device) -> NDArray[np.floating]:
+    predictor = Predictor(read_weights(path), device)
     finds = decode(predictor.predict(data.flux), predictor.config)
     n_lines = predictor.thresholds.n_lines
     return emission_lines(finds, predictor.config, n_lines).confidence

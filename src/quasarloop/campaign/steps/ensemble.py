@@ -11,8 +11,9 @@ from typing import Any
 from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import (
     Stream,
-    engine_of,
+    device_of,
     ledger_before,
+    network_engine,
     network_of,
     pool_store,
     seed_number,
@@ -54,14 +55,14 @@ def _run(context: Context) -> None:
         n_networks=section.networks,
         seed=seed_number(context, Stream.ENSEMBLE),
         network=network_of(section, context.config),
-        training=training_of(section),
+        training=training_of(section, device_of(context)),
         start_from=earlier,
     )
     train_ensemble(
         data,
         options,
         context.step_folder("ensemble"),
-        engine=engine_of(context),
+        engine=network_engine(context),
         on_member=lambda index: context.report(f"member {index + 1} of {section.networks}"),
     )
 
@@ -74,7 +75,8 @@ def _train_heads(context: Context, data: TrainingData) -> None:
         weights,
         pool_store(context),
         high_z_min=decision.high_z_min,
-        engine=engine_of(context),
+        device=device_of(context),
+        engine=network_engine(context),
         on_progress=_progress(context, "passed through the network"),
     )
     train_heads(
@@ -84,6 +86,7 @@ def _train_heads(context: Context, data: TrainingData) -> None:
         n_heads=section.networks,
         seed=seed_number(context, Stream.ENSEMBLE),
         standard=features.standard(),
+        device=device_of(context),
     )
 
 
@@ -120,8 +123,8 @@ ENSEMBLE = Step(
 
 def _vote(context: Context) -> None:
     members, store = open_ensemble(context.step_folder("ensemble")), pool_store(context)
-    out, engine = context.step_folder("votes"), engine_of(context)
-    options = VoteOptions(context.config.evaluation.threshold)
+    out, engine = context.step_folder("votes"), network_engine(context)
+    options = VoteOptions(context.config.evaluation.threshold, device=device_of(context))
     progress = _progress(context, "voted on")
     vote(members, store, out, options=options, engine=engine, on_progress=progress)
 

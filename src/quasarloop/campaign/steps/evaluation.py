@@ -15,7 +15,8 @@ from quasarloop.campaign.layout import (
     EVERY_ROUND,
     Stream,
     configured_truth,
-    engine_of,
+    device_of,
+    network_engine,
     seed_number,
     test_store,
     thresholds_of,
@@ -33,6 +34,7 @@ from quasarloop.evaluate.oscillation import Oscillation, oscillation_of_best_lin
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineOutputs, best_lines, decode
 from quasarloop.network.labelled import TrainingData, label_spectra
+from quasarloop.network.options import Device
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import read_thresholds, read_weights
 from quasarloop.store import iter_store
@@ -87,8 +89,8 @@ def _run(context: Context) -> None:
     run_tasks(
         _outputs,
         _sharing_trunks(networks, names + copies),
-        engine=engine_of(context),
-        shared=(networks, held_out),
+        engine=network_engine(context),
+        shared=(networks, held_out, device_of(context)),
         name_of=lambda group: f"predicting with {', '.join(group)}",
         on_result=take,
         keep=False,
@@ -223,12 +225,12 @@ def _thresholds(context: Context, name: str) -> Thresholds:
 
 
 def _outputs(
-    names: tuple[str, ...], shared: tuple[Path, Mapping[str, TrainingData]]
+    names: tuple[str, ...], shared: tuple[Path, Mapping[str, TrainingData], Device]
 ) -> dict[str, dict[str, pl.DataFrame]]:
     """Predict every sample with networks that share a trunk: sample → network → outputs."""
-    folder, samples = shared
+    folder, samples, device = shared
     networks = {name: read_weights(folder / f"{name}.h5") for name in names}
-    predictor = Predictor(networks[names[0]])
+    predictor = Predictor(networks[names[0]], device)
     return {
         sample: {
             name: _table(name, data, outputs, predictor.config)

@@ -20,7 +20,8 @@ from quasarloop.campaign.layout import (
     EVERY_ROUND,
     LEDGER,
     Stream,
-    engine_of,
+    device_of,
+    network_engine,
     network_of,
     pool_store,
     seed_number,
@@ -107,7 +108,7 @@ def _run(context: Context) -> None:
         sets={**sets, FINAL: newest},
         validation=newest[held],
         network=network_of(section, context.config),
-        options=replace(training_of(section), threshold=threshold),
+        options=replace(training_of(section, device_of(context)), threshold=threshold),
         size=len(sets[newest_set]),
         trunk=_trunk(context),
     )
@@ -136,7 +137,7 @@ def _train_all(context: Context, jobs: Sequence[_Job], work: _Work) -> None:
     run_tasks(
         _train,
         jobs,
-        engine=engine_of(context),
+        engine=network_engine(context),
         shared=work,
         name_of=lambda job: f"network {job.name}",
         on_result=lambda job, _: context.report(f"trained {job.name}"),
@@ -155,10 +156,15 @@ def _trunk(context: Context) -> Trunk | None:
         weights,
         pool_store(context),
         high_z_min=thresholds.high_z_min,
-        engine=engine_of(context),
+        device=device_of(context),
+        engine=network_engine(context),
     )
     options = common_options(
-        FinetuneOptions, section, threshold=thresholds.confidence, n_lines=thresholds.n_lines
+        FinetuneOptions,
+        section,
+        threshold=thresholds.confidence,
+        n_lines=thresholds.n_lines,
+        device=device_of(context),
     )
     return Trunk(replace(weights, provenance=provenance), options, features.standard())
 

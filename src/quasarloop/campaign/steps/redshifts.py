@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.config import CampaignOptions
-from quasarloop.campaign.layout import engine_of, store_folder, truth_set
+from quasarloop.campaign.layout import device_of, network_engine, store_folder, truth_set
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.candidates import START
 from quasarloop.campaign.steps.networks import FINAL, set_name
@@ -29,6 +29,7 @@ from quasarloop.evaluate.repeats import (
     repeats_record,
     scatter_in_bins,
 )
+from quasarloop.network.options import Device
 from quasarloop.store import is_store
 
 __all__ = [
@@ -104,11 +105,12 @@ def _run(context: Context) -> None:
         weights={BEFORE: before, FINAL: networks / f"{FINAL}.h5"},
         folder=folder,
         threshold=config.evaluation.threshold,
+        device=device_of(context),
     )
     run_tasks(
         _classify,
         (BEFORE, FINAL),
-        engine=engine_of(context),
+        engine=network_engine(context),
         shared=work,
         name_of=lambda name: f"classification with the weights {name}",
         on_result=lambda name, _: context.report(f"classified with the weights {name}"),
@@ -136,13 +138,15 @@ class _Work:
     weights: Mapping[str, Path]
     folder: Path
     threshold: float | None
+    device: Device
 
 
 def _classify(name: str, work: _Work) -> str:
     out = work.folder / f"{name}.parquet"
     if not out.is_file():  # made before a kill: the folder is wiped if anything changed
         options = ClassifyOptions(threshold=work.threshold)
-        classify_to_file(work.stores, out, weights=work.weights[name], options=options)
+        weights = work.weights[name]
+        classify_to_file(work.stores, out, weights=weights, options=options, device=work.device)
     return name
 
 
