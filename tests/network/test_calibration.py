@@ -123,7 +123,7 @@ def planted(monkeypatch):
     flux[:, 0] = index
 
     class Given:
-        def __init__(self, weights):
+        def __init__(self, weights, *_):
             self.config = weights.config
 
         def predict(self, flux, *, redshifts):
@@ -182,7 +182,7 @@ def test_boxes_get_their_shift_and_scale_and_keep_them_in_the_file(monkeypatch, 
             outputs.offset[row, line, box] = place[row] - box + off
 
     class Given:
-        def __init__(self, weights):
+        def __init__(self, weights, *_):
             pass
 
         def predict(self, flux, *, redshifts):
