@@ -193,6 +193,7 @@ def _labels(truth: pl.DataFrame) -> None:
 
 def _campaign() -> None:
     from quasarloop.campaign import config as sections
+    from quasarloop.campaign.config_file import write_config
 
     run("simulate --out sky/pool --objects 40 --seed 7")
     run("simulate --out sky/first --objects 24 --seed 8")
@@ -216,7 +217,7 @@ def _campaign() -> None:
             test=("../sky/test",), test_truth=("../sky/test/truth.csv",), bootstraps=1
         ),
     )
-    sections.write_config(Path("campaign"), options)
+    write_config(Path("campaign"), options)
     run("campaign run campaign")
 
 

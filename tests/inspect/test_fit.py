@@ -98,7 +98,7 @@ def test_an_empty_spectrum_cannot_be_fitted():
 def test_real_boss_quasars_are_brought_to_their_inspected_redshifts(shared_data):
     folder = shared_data / "boss_plate7102"
     with (folder / "truth.csv").open(encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["class"] == "QSO"][::3]
+        rows = [row for row in csv.DictReader(stream) if row["class"] == "QSO"]
     rng = np.random.default_rng(0)
     close = free = 0
     for row in rows:
