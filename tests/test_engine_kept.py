@@ -62,3 +62,17 @@ def test_two_sessions_on_the_same_workers_keep_their_functions(
                 [5, 10],
                 [3, 6],
             ]
+
+
+def test_a_result_that_the_cluster_forgot_is_a_loss_and_no_traceback() -> None:
+    """A client whose scheduler has ended may know of an error, but not which."""
+    pytest.importorskip("distributed")
+    from quasarloop.engine.dask import ClusterPool
+
+    class Forgotten:
+        status = "error"
+
+        def exception(self) -> None:
+            return None
+
+    assert ClusterPool("tcp://127.0.0.1:1")._outcome(Forgotten(), 0) == "its result was forgotten"

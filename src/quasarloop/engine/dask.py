@@ -147,6 +147,8 @@ class ClusterPool:
         """Return what a finished future contains; how the cluster lost it where it did."""
         if future.status == "error":
             error = future.exception()
+            if error is None:  # the client has lost its scheduler, and with it what it knew
+                return "its result was forgotten"
             if isinstance(error, TaskError):
                 raise TaskError(
                     f"the cluster's workers cannot take what the tasks share ({error}); install "

@@ -11,6 +11,7 @@ def test_roles_passwords_and_links_by_keyboard(browser_of, page_server):
     message.filter(has_text="ada chooses a new password").wait_for()
     assert "/join/" in link.inner_text()
     rows = page.locator("#invites tr")
+    rows.filter(has_text="a new password").wait_for()  # the link is shown before the list
     assert "a new password" in rows.inner_text()
     page.get_by_label("revoke the link of ada").focus()
     page.keyboard.press("Enter")

@@ -35,8 +35,8 @@ function showLink(link, text) {
 
 async function change(person, what, done) {
   const { moved } = await put(`/api/people/${person.id}`, what);
-  report(`${person.name} ${done}; ${moved} objects given to others`);
   await refresh();
+  report(`${person.name} ${done}; ${moved} objects given to others`);
 }
 
 function row(person) {
@@ -66,8 +66,8 @@ function row(person) {
 function inviteRow({ id, name, role, expires, new_password }) {
   const end = button("revoke", `revoke the link of ${name}`, async () => {
     await remove(`/api/invites/${id}`);
-    report(`The link of ${name} works no longer.`);
     await refresh();
+    report(`The link of ${name} works no longer.`);
   });
   return tableRow([name, new_password ? "a new password" : `joining as ${role}`, expires.slice(0, 16).replace("T", " "), end]);
 }
@@ -88,14 +88,14 @@ byId("settings").addEventListener("submit", (event) => {
     await put("/api/settings", {
       title: form.title.value, blind: form.blind.value, per_object: Number(form.per_object.value),
     });
-    report("Saved.");
     await refresh();
+    report("Saved.");
   });
 });
 byId("balance").addEventListener("click", () => attempt(async () => {
   const { added, dropped, short } = await post("/api/balance");
-  report(`${added} assignments made, ${dropped} taken back` + (short ? `; ${short} objects need more inspectors` : ""));
   await refresh();
+  report(`${added} assignments made, ${dropped} taken back` + (short ? `; ${short} objects need more inspectors` : ""));
 }));
 await refresh();
 document.body.dataset.ready = "true";
