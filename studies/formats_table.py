@@ -20,12 +20,13 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 from specutils.utils.wcs_utils import air_to_vac
 
-from quasarloop.api import classify
+from quasarloop import classify
 from quasarloop.read import find_files, read_spectra, read_truth
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.population import Population
 from quasarloop.simulate.survey import SurveyOptions, simulate_survey
 from quasarloop.truth import match_truth
+from skies import TRUNK
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "format_table.md"
 SSV: Final = "ADACS-Australia/ssv-py"
@@ -197,9 +198,9 @@ def differences(files: Sequence[Path], kind: str) -> tuple[int, list[float]]:
 
 
 def found(files: Sequence[Path], truth_path: Path) -> str:
-    """Return how many quasars of the labels the weights that ship find, and how many others."""
+    """Return how many quasars of the labels are found, and how many others are called quasars."""
     truth = read_truth(truth_path)
-    table = classify(files)
+    table = classify(files, TRUNK)
     rows = match_truth(np.asarray(table["TARGETID"], np.int64), truth)
     labelled = (rows >= 0) & truth.trains[rows]
     is_qso, called = truth.is_qso[rows] & labelled, np.asarray(table["IS_QSO"], bool)
@@ -213,7 +214,7 @@ def one_of(path: Path, z: float | None) -> str:
     """Return whether one spectrum is found, and at what redshift, if it is known for a quasar."""
     if z is None:
         return ""
-    row = classify([path])[0]
+    row = classify([path], TRUNK)[0]
     return f"{int(row['IS_QSO'])} of 1 (z {row['Z_BEST']:.3f}, known {z}); 0 of 0"
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from quasarloop.arrays import estimate_sigma
+from quasarloop.arrays import estimate_ivar
 from quasarloop.errors import DataFormatError
 from quasarloop.spectra import Flag, Spectra
 
@@ -96,9 +96,9 @@ def test_missing_uncertainties_are_estimated_and_flagged():
 @given(st.floats(1e-3, 1e3), st.floats(-1e3, 1e3))
 def test_the_estimate_scales_with_the_noise_and_ignores_a_level(scale, level):
     noise = np.random.default_rng(1).normal(size=(1, 300)) + 20
-    assert_allclose(estimate_sigma(noise * scale), estimate_sigma(noise) * scale, rtol=1e-6)
-    shifted = estimate_sigma(noise + level)
-    assert_allclose(shifted, estimate_sigma(noise), rtol=1e-6)
+    assert_allclose(estimate_ivar(noise * scale), estimate_ivar(noise) / scale**2, rtol=1e-6)
+    shifted = estimate_ivar(noise + level)
+    assert_allclose(shifted, estimate_ivar(noise), rtol=1e-6)
 
 
 def test_constant_flux_has_no_noise_to_estimate():

@@ -19,7 +19,7 @@ __all__ = [
     "MEMORY",
     "PlainArrays",
     "content_ids",
-    "estimate_sigma",
+    "estimate_ivar",
     "keys_from_arrays",
     "plain_arrays",
 ]
@@ -82,9 +82,7 @@ def plain_arrays(
     rows = np.where(left_out, 0.0, rows * scale)
     is_estimated = weights is None
     if weights is None:
-        sigma = np.broadcast_to(estimate_sigma(rows)[:, None], rows.shape)
-        known = (sigma > 0) & (rows != 0)
-        weights = np.divide(1.0, np.square(sigma), out=np.zeros_like(rows), where=known)
+        weights = estimate_ivar(rows)
     weights = np.where(left_out, 0.0, weights)
     order = slice(None, None, 1 if wave[-1] > wave[0] else -1)
     wave = vacuum_wavelengths(wave) if air else wave
@@ -93,24 +91,27 @@ def plain_arrays(
     )
 
 
-def estimate_sigma(flux: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the noise per pixel of each row, from differences of neighbours.
+def estimate_ivar(flux: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return inverse variances of spectra without any: one per row, from differences of neighbours.
 
     Args:
         flux: (n, n_pix); NaN and 0 are no data.
 
     Returns:
-        (n,) standard deviation; 0 where there are too few pixels, or no noise.
+        (n, n_pix), 0 where there is no data; a whole row of 0 where there are too few pixels, or
+        no noise.
 
     Source: Stoehr et al. 2008, ASP Conference Series 394, 505 (DER_SNR).
     """
-    sigma = np.zeros(len(flux))
+    ivar = np.zeros(flux.shape)
     for number, row in enumerate(flux):
-        data = row[np.isfinite(row) & (row != 0)]
+        there = np.isfinite(row) & (row != 0)
+        data = row[there]
         if len(data) > 4:  # noqa: PLR2004 -- a difference reaches over five pixels
             apart = np.abs(2 * data[2:-2] - data[:-4] - data[4:])
-            sigma[number] = MAD_TO_SIGMA * np.median(apart) / _NOISE_OF_DIFFERENCE
-    return sigma
+            sigma = MAD_TO_SIGMA * np.median(apart) / _NOISE_OF_DIFFERENCE
+            ivar[number, there] = 1 / sigma**2 if sigma > 0 else 0
+    return ivar
 
 
 def content_ids(wave_aa: NDArray[np.float64], flux: NDArray[np.float32]) -> NDArray[np.int64]:

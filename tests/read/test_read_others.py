@@ -93,7 +93,7 @@ def test_quasarnet_ids_that_are_no_integers(tmp_path, spectrum_files):
         read_spectra(short)
 
 
-def test_andes_tables_have_unit_ivar_where_there_is_flux(tmp_path, spectrum_files):
+def test_andes_tables_have_their_noise_estimated_where_there_is_flux(tmp_path, spectrum_files):
     path = spectrum_files.write_andes(tmp_path / "a.fits", target_ids=(11, 35191325330507548))
     with fits.open(path, mode="update") as hdus:
         hdus[1].data["TARGET11"][5] = 0.0
@@ -101,9 +101,11 @@ def test_andes_tables_have_unit_ivar_where_there_is_flux(tmp_path, spectrum_file
     spectra = read_spectra(path)
     assert spectra.keys.target_id.tolist() == [11, 35191325330507548]
     (arm,) = spectra.arms
-    assert arm.ivar[0, 4:8].tolist() == [1, 0, 0, 1]
-    assert arm.ivar[1].min() == 1
-    assert spectra.flags.tolist() == [Flag.NAN_FLUX, 0]
+    assert (arm.ivar[0, 4:8] > 0).tolist() == [True, False, False, True]
+    noise = np.diff(arm.flux[1]).std() / np.sqrt(2)
+    assert np.unique(arm.ivar[1]).tolist() == pytest.approx([1 / noise**2], rel=0.3)
+    estimated = Flag.ESTIMATED_IVAR
+    assert spectra.flags.tolist() == [Flag.NAN_FLUX | estimated, estimated]
     assert read_spectra(path, slice(1, 2)).keys.target_id.tolist() == [35191325330507548]
 
 

@@ -54,7 +54,9 @@ def test_set_reads_with_rows_ids_and_sane_flags(shared_data, name, count):
         # median flux at 3660 Å.
         bad = [Flag.CORRUPTED] if file == "coadd-elg-67230-20200315.fits" else []
         gaps += np.count_nonzero(rebinned.flags & Flag.GAPS)
-        others = rebinned.flags & ~int(Flag.GAPS)
+        estimated = (rebinned.flags & Flag.ESTIMATED_IVAR) > 0
+        assert (estimated == (name == "desi_andes")).all()  # the only files without uncertainties
+        others = rebinned.flags & ~int(Flag.GAPS | Flag.ESTIMATED_IVAR)
         assert others[others > 0].tolist() == bad, (file, rebinned.flags)
         assert (np.isfinite(rebinned.sn[:, 1])).all()
         assert np.isfinite(rebinned.flux).all()

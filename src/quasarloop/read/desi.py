@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.arrays import estimate_ivar
 from quasarloop.columns import IDENTITY
 from quasarloop.errors import DataFormatError
 from quasarloop.read.fits_reader import FitsFile
@@ -186,7 +187,7 @@ def _targets(fits: FitsFile) -> dict[str, int]:
 
 def _identify_table(fits: FitsFile) -> Identity:
     target_id = np.array(list(_targets(fits).values()), dtype=np.int64)
-    return Identity(Keys.make(target_id), np.zeros(len(target_id), dtype=bool))
+    return Identity(Keys.make(target_id), np.zeros(len(target_id), dtype=bool), is_estimated=True)
 
 
 def _observe_table(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
@@ -194,8 +195,7 @@ def _observe_table(fits: FitsFile, rows: slice, masks: bool) -> tuple[Arm, ...]:
     columns = fits.columns(fits.hdus[1], ["WAVELENGTH", *names])
     wave = wavelengths(fits, columns["WAVELENGTH"], "column WAVELENGTH")
     flux = np.array([columns[name] for name in names]).reshape(len(names), len(wave))
-    ivar = np.where(flux == 0, 0.0, 1.0)
-    return (Arm("brz", wave, flux, ivar),)
+    return (Arm("brz", wave, flux, estimate_ivar(flux).astype(np.float32)),)
 
 
 DESI_TABLE: Final = Format(

@@ -52,10 +52,12 @@ class Identity:
     Attributes:
         keys: one row per spectrum of the file.
         not_target: (n,) True for sky fibres and whatever the survey did not aim at a target.
+        is_estimated: the file has no uncertainties, and the reader estimates them.
     """
 
     keys: Keys
     not_target: NDArray[np.bool_]
+    is_estimated: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def assemble(fits: FitsFile, identity: Identity, arms: tuple[Arm, ...], rows: sl
     keys = identity.keys
     flags = identity_flags(keys)
     flags[identity.not_target] |= Flag.NOT_TARGET
+    flags |= Flag.ESTIMATED_IVAR if identity.is_estimated else 0
     flags = flags[rows]
     if not arms:
         raise DataFormatError(f"{fits.path}: no arm with flux; found {fits.describe()}")
