@@ -63,7 +63,7 @@ bench: $(STAMP)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) -m "slow" --timeout 0
-	# The label-saving study: runs that docs/label_saving_runs.jsonl lacks, then page and figure.
+	# The label-saving study: runs that docs/measurements/label_saving_runs.jsonl lacks, then page and figure.
 	test -d "$(TEMPLATES)" || { echo "set TEMPLATES to a folder of redrock templates"; exit 1; }
 	$(SIMULATE) --out study/sky --objects 24000 --seed 21 --population studies/no_blends.toml
 	$(SIMULATE) --out study/rare --objects 48000 --seed 23 --population studies/rare_quasars.toml

@@ -8,7 +8,7 @@
 The shipped weights start. Each seed draws a first T of 100 labels, a pool and a test set; 300 more
 labels are random, or chosen in three rounds by heads (highest soft entropy; no map), or mixed (30 %
 of every round random). Seeds from 100 on are for development: the study of the loop itself,
-label_saving.py, has others. "run" adds what docs/finetune_runs.jsonl lacks.
+label_saving.py, has others. "run" adds what docs/measurements/finetune_runs.jsonl lacks.
 """
 
 import argparse
@@ -45,7 +45,7 @@ FIRST, POOL, TEST = 100, 10_000, 8_000
 ROUNDS: Final = (100, 100, 100)
 HEADS: Final = 30
 SHARE: Final = 0.3  # of a mixed round
-RUNS: Final = Path("docs/finetune_runs.jsonl")
+RUNS: Final = Path("docs/measurements/finetune_runs.jsonl")
 PENALTY: Final = 10.0  # of the distance to the start, times the learning rate per step
 IMPORTANCE: Final = 4  # how often labels of the first T count where chosen ones count once
 
@@ -273,7 +273,7 @@ def reached(sky: Sky, rows: NDArray[np.int64], confidence: NDArray[np.floating])
 
 
 def tables(runs: Sequence[dict[str, Any]]) -> str:
-    """Return what docs/training.md has."""
+    """Return what docs/measurements/training.md has."""
     head = [f"completeness at purity {purity}" for purity in FIXED_PURITIES]
     lines = [f"| trained on | seeds | {' | '.join(head)} |", "|---|---:|---:|---:|"]
     for arm in ARMS:

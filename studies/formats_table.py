@@ -1,8 +1,9 @@
 """Every format on a file of it: our reading beside astropy's, and the quasars found.
 
-``python studies/formats_table.py --data $DATA --checkouts CHECKOUTS`` writes docs/format_table.md.
-CHECKOUTS is a folder with checkouts of the public repositories named below, each in a folder of
-the repository's name; what is not there is left out of the table, and named.
+``python studies/formats_table.py --data $DATA --checkouts CHECKOUTS`` writes
+docs/measurements/format_table.md. CHECKOUTS is a folder with checkouts of the public repositories
+named below, each in a folder of the repository's name; what is not there is left out of the table,
+and named.
 
 The readings with astropy share no code with the package: columns, WCS and specutils's air_to_vac.
 """
@@ -28,7 +29,7 @@ from quasarloop.simulate.survey import SurveyOptions, simulate_survey
 from quasarloop.truth import match_truth
 from skies import TRUNK
 
-PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "format_table.md"
+PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "measurements" / "format_table.md"
 SSV: Final = "ADACS-Australia/ssv-py"
 # Repository, path, and which reading below.
 PUBLIC: Final = (

@@ -1,4 +1,4 @@
-"""One-line against joint redshifts: fit the calibration, print the tables of docs/redshifts.md.
+"""One-line against joint redshifts: fit the calibration, print docs/measurements/redshifts.md.
 
     python studies/joint_table.py fit --weights $DATA/quasarnp_fixture/test_weights.h5
     python studies/joint_table.py table --weights W.h5 --weights W2.h5 --out FILE.md

@@ -11,8 +11,9 @@
     python studies/label_saving.py run --sky rare --poor poor --cases rare
     python studies/label_saving.py page
 
-The runs of docs/label_saving.md are in docs/label_saving_runs.jsonl, the default of --out: the
-same command adds those still missing, `missing` lists them. A run is one seed of one case and arm.
+The runs of docs/measurements/label_saving.md are in docs/measurements/label_saving_runs.jsonl, the
+default of --out: the same command adds those still missing, `missing` lists them. A run is one seed
+of one case and arm.
 
 Every seed draws a first T of 100 labels and a pool of 10,000 objects; all other objects are judged.
 Case "alike": T is drawn from the survey itself. "poor": T is of another survey, see
@@ -75,8 +76,10 @@ def main() -> None:
     parser.add_argument("--sky", type=Path, help="folder of truth.csv and store")
     parser.add_argument("--poor", type=Path, help="the same, of the survey of a poor first T")
     parser.add_argument("--weights", type=Path, default=TRUNK)
-    parser.add_argument("--out", type=Path, default=Path("docs/label_saving_runs.jsonl"))
-    parser.add_argument("--page", type=Path, default=Path("docs/label_saving.md"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/measurements/label_saving_runs.jsonl")
+    )
+    parser.add_argument("--page", type=Path, default=Path("docs/measurements/label_saving.md"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/label_saving.png"))
     parser.add_argument("--cases", nargs="*", default=CASES, choices=CASES)
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))

@@ -3,9 +3,10 @@
     python studies/label_saving_confusions.py run --sky sky
     python studies/label_saving_confusions.py table
 
-`run` adds to docs/label_saving_confusions.jsonl the seeds that it lacks, with T like the pool (see
-label_saving.py for the sky); `table` prints the table of docs/label_saving.md. Found is above the
-threshold of purity 0.99; wrong is off by more than 0.05 (1 + z), another line.
+`run` adds to docs/measurements/label_saving_confusions.jsonl the seeds that it lacks, with T like
+the pool (see label_saving.py for the sky); `table` prints the table of
+docs/measurements/label_saving.md. Found is above the threshold of purity 0.99; wrong is off by more
+than 0.05 (1 + z), another line.
 """
 
 import argparse
@@ -36,7 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("run", "table"))
     parser.add_argument("--sky", type=Path, help="folder of truth.csv and store")
-    parser.add_argument("--out", type=Path, default=Path("docs/label_saving_confusions.jsonl"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/measurements/label_saving_confusions.jsonl")
+    )
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
     options = parser.parse_args()
     if options.what == "table":

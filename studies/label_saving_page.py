@@ -1,4 +1,4 @@
-"""Tables and figure of docs/label_saving.md, from the runs of `label_saving.py`."""
+"""Tables and figure of docs/measurements/label_saving.md, from the runs of `label_saving.py`."""
 
 from pathlib import Path
 from typing import Any, Final

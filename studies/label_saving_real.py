@@ -2,9 +2,10 @@
 
     python studies/label_saving_real.py --data $DATA
 
-adds to docs/label_saving_runs.jsonl what it lacks; `label_saving.py page` puts it into the page.
-All sets of real spectra are put together and split by object, so that repeats stay together: every
-seed draws labels, object after object, and judges on the spectra of all other objects.
+adds to docs/measurements/label_saving_runs.jsonl what it lacks; `label_saving.py page` puts it into
+the page. All sets of real spectra are put together and split by object, so that repeats stay
+together: every seed draws labels, object after object, and judges on the spectra of all other
+objects.
 """
 
 import argparse
@@ -47,7 +48,9 @@ def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of real sets")
-    parser.add_argument("--out", type=Path, default=Path("docs/label_saving_runs.jsonl"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/measurements/label_saving_runs.jsonl")
+    )
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", nargs="*", type=int, default=list(range(5)))
     options = parser.parse_args()

@@ -1,7 +1,8 @@
 """Project the cost of one round from measured rates: ``python studies/project_cost.py bench.json``.
 
-Prints the table of docs/scaling.md. What is measured comes from the benchmark's rows of voting and
-training (rates per second of one core); everything else is an assumption, and printed as such.
+Prints the table of docs/measurements/scaling.md. What is measured comes from the benchmark's rows
+of voting and training (rates per second of one core); everything else is an assumption, and printed
+as such.
 """
 
 import argparse

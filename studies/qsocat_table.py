@@ -1,4 +1,4 @@
-"""Tables of docs/quasar_catalogue.md: the quasar catalogue against the truth.
+"""Tables of docs/guides/quasar_catalogue.md: the quasar catalogue against the truth.
 
 python studies/qsocat_table.py sky FOLDER          a simulated survey with qso_qn files in it
 python studies/qsocat_table.py real $DATA real spectra, the network alone

@@ -4,7 +4,8 @@
 once as one long file; with ``--before CHECKOUT`` the code of an earlier version does the same.
 ``rows`` repeats simulated shards under new ids and does a round's steps on each size. ``map`` fits
 a map with one worker and with two, in turn. ``tasks`` runs tasks that do nothing on a Dask
-scheduler with many workers. Tables of docs/scaling.md; every step is a command of its own.
+scheduler with many workers. Tables of docs/measurements/scaling.md; every step is a command of its
+own.
 """
 
 import argparse

@@ -5,8 +5,8 @@
     python studies/score_table.py run --store skystore --truth sky/truth.csv
     python studies/score_table.py table
 
-The runs of docs/selection.md are in docs/score_runs.jsonl, the default of --out: the same command
-adds the seeds and strategies that are still missing there.
+The runs of docs/guides/selection.md are in docs/measurements/score_runs.jsonl, the default of
+--out: the same command adds the seeds and strategies that are still missing there.
 
 For every seed: a first truth table T of random objects; an ensemble on bootstrap samples of T
 votes on a pool; every strategy chooses the same number of new objects there, with the code of
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("what", choices=("run", "table"))
     parser.add_argument("--store", type=Path)
     parser.add_argument("--truth", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/score_runs.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("docs/measurements/score_runs.jsonl"))
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=800, help="objects of the first truth table")

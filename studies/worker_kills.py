@@ -2,9 +2,9 @@
 
     python studies/worker_kills.py --kills 10 --seeds 3
 
-Prints the table of docs/architecture.md, "Less of our own". A task returns an array of 20 MB;
-every few tenths of a second a worker that has begun a task is killed. Each pool may try a task
-again as often as it likes. ``pebble`` is compared where it is installed (pip install pebble).
+Prints the table of docs/development/architecture.md, "Less of our own". A task returns an array of
+20 MB; every few tenths of a second a worker that has begun a task is killed. Each pool may try a
+task again as often as it likes. ``pebble`` is compared where it is installed (pip install pebble).
 """
 
 import argparse

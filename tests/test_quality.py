@@ -332,7 +332,7 @@ class TestDuplicates:
 
 
 def test_the_docs_list_what_flags_do():
-    page = Path(__file__).parents[1] / "docs" / "formats.md"
+    page = Path(__file__).parents[1] / "docs" / "reference" / "formats.md"
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \|[^|]*\|(.*)\|$", page.read_text("utf-8"), re.M)
     assert [(int(bit), name) for bit, name, _ in rows] == [(f.value, f.name) for f in Flag]
     for column, flags in enumerate((UNUSABLE, NOT_TRAINED, REFUSED)):

@@ -33,7 +33,8 @@ Floats = NDArray[np.floating]
 
 # A rise from one pixel to the next, in standard deviations of the noisier of the two. In the 2
 # million pixels of 419 real spectra none that is sharp as below is above 9.9, in 16 million of
-# 2000 simulated ones of all S/N none above 13.5 (docs/formats.md). Our choice: half as much again.
+# 2000 simulated ones of all S/N none above 13.5 (docs/reference/formats.md). Our choice: half as
+# much again.
 FEWEST_SIGMA: Final = 20.0
 # Inverse variance over the median of its surroundings. In the same spectra the largest are 10.7
 # and 109. Our choice: half as much again.

@@ -63,7 +63,7 @@ CORRUPT_JUMP: Final = 1e4
 # red third of the wavelengths, that is 23 % of the log grid's bins. Our choice: a fifth.
 CORRUPT_SHARE: Final = 0.2
 # Our choice: those bins lie this many robust deviations away from the median of all. On real
-# spectra and sound simulated ones the largest value is 7 (docs/formats.md).
+# spectra and sound simulated ones the largest value is 7 (docs/reference/formats.md).
 CORRUPT_SIGMA: Final = 20.0
 # Measured flux is never the same in neighbouring bins: that is a value filled in. Our choice.
 CORRUPT_EQUAL: Final = 0.05
@@ -81,7 +81,7 @@ GAP_KMS: Final = 4000.0
 
 # Two arms disagree if their mean fluxes in the overlap differ by this part of their mean, and by so
 # many standard deviations. Source: our choice: in 32 real DESI spectra no such difference is beyond
-# 3.2, in 1000 simulated ones without a step none is beyond 4.4 (docs/formats.md).
+# 3.2, in 1000 simulated ones without a step none is beyond 4.4 (docs/reference/formats.md).
 STEP: Final = 0.1
 STEP_SIGMA: Final = 5.0
 _FEWEST_IN_OVERLAP: Final = 20  # pixels of each arm; DESI's have 50 and more

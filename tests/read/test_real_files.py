@@ -61,7 +61,7 @@ def test_set_reads_with_rows_ids_and_sane_flags(shared_data, name, count):
         assert (np.isfinite(rebinned.sn[:, 1])).all()
         assert np.isfinite(rebinned.flux).all()
     assert total == count
-    # Holes where LAMOST's arms meet, and in five of the AGN (docs/formats.md).
+    # Holes where LAMOST's arms meet, and in five of the AGN (docs/reference/formats.md).
     assert gaps == {"lamost_dr1_stars": 9, "boss_agn": 5}.get(name, 0)
 
 

@@ -188,7 +188,7 @@ class TestEffects:
 
 @pytest.mark.parametrize("model", [FaultRates, RedrockMistakes])
 def test_the_files_page_tells_the_default_rates(model: type[BaseModel]) -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "simulation_files.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "simulation_files.md"
     rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines()]
     told = {row[0].strip("`"): row[-1] for row in rows if row[0].startswith("`")}
     for name, rate in model().model_dump().items():

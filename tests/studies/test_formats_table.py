@@ -1,4 +1,4 @@
-"""The readings of docs/format_table.md: ours equal astropy's on the inputs of field cases."""
+"""The readings of docs/measurements/format_table.md equal astropy's on inputs of field cases."""
 
 import pytest
 

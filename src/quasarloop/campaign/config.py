@@ -94,13 +94,13 @@ class LearningSection(Section):
         TrainingOptions,
         "learning_rate",
         3e-3,
-        source="ours, docs/training.md; released code: 1e-3",
+        source="ours, docs/measurements/training.md; released code: 1e-3",
     )
     schedule: Literal["constant", "cosine"] = like(
         TrainingOptions,
         "schedule",
         "cosine",
-        source="ours, docs/training.md; released code: constant",
+        source="ours, docs/measurements/training.md; released code: constant",
     )
     amsgrad: bool = like(TrainingOptions, "amsgrad")
     dropout: float = like(
@@ -122,7 +122,7 @@ class EnsembleSection(LearningSection):
         "heads",
         "heads: linear heads on one network, trained in seconds; networks: whole ones, from "
         "nothing.",
-        source="ours, docs/label_saving.md; paper: networks",
+        source="ours, docs/measurements/label_saving.md; paper: networks",
     )
     start: str = option(
         SHIPPED, "Weights that heads are put on: shipped, or a file; empty with kind networks."
@@ -164,7 +164,7 @@ class SelectionSection(Section):
         "n",
         help="Objects to choose per round; a list gives one number per round, the last for all "
         "later ones. A small random first round pays where T is of another survey.",
-        source="paper, Section 3: 1000; docs/label_saving.md",
+        source="paper, Section 3: 1000; docs/measurements/label_saving.md",
     )
     n_outliers: int = like(
         SelectionOptions,
@@ -176,7 +176,7 @@ class SelectionSection(Section):
         "score",
         ("two_entropies", "quasar_or_not"),
         help="Score to rank by; a list gives one per round, the last for all later ones.",
-        source="ours, for heads: docs/label_saving.md; paper: entropy",
+        source="ours, for heads: docs/measurements/label_saving.md; paper: entropy",
     )
     draw: Literal["top", "proportional"] = like(SelectionOptions, "draw")
     random_share: float | tuple[float, ...] = like(
@@ -189,7 +189,7 @@ class SelectionSection(Section):
     per_cell: int = option(
         RECOMMENDED_PER_CELL,
         "At most so many objects of one map cell; 0: no limit.",
-        source="ours, docs/label_saving.md; paper: no limit",
+        source="ours, docs/measurements/label_saving.md; paper: no limit",
         low=0,
     )
     use_map: bool = option(True, "Reject spectra in thinly filled cells of the map.")
@@ -234,9 +234,11 @@ class TrainingSection(LearningSection):
         "From weights: head, a linear head on all of T; finetune, all layers trained on; rehearse, "
         "with simulated spectra besides; best: all three and the weights as they are, each to "
         "beat the simpler one.",
-        source="docs/training.md",
+        source="docs/measurements/training.md",
     )
-    epochs: int = like(FinetuneOptions, "epochs", source="ours, docs/training.md; paper: 100")
+    epochs: int = like(
+        FinetuneOptions, "epochs", source="ours, docs/measurements/training.md; paper: 100"
+    )
     learning_rate: float = like(FinetuneOptions, "learning_rate")
     schedule: Literal["constant", "cosine"] = like(FinetuneOptions, "schedule")
     rehearsal: int = like(FinetuneOptions, "rehearsal")

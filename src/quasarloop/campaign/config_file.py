@@ -60,7 +60,7 @@ def _without_cascade(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(selection, dict) and selection.pop("cascade", False):
         raise CampaignError(
             "selection.cascade is true; there is no cascade any more, as heads vote faster "
-            "(docs/ensemble.md): remove the line"
+            "(docs/guides/ensemble.md): remove the line"
         )
     return content
 

@@ -1,6 +1,6 @@
 """Votes of an ensemble on each spectrum, as columns: counts, entropies, redshifts.
 
-The columns are documented in ``docs/ensemble.md``; selection and reports are built on them.
+The columns are documented in ``docs/guides/ensemble.md``; selection and reports are built on them.
 """
 
 from collections.abc import Mapping, Sequence

@@ -66,7 +66,7 @@ class RedshiftGrid:
     Raises:
         WeightsError: a value no head can have.
 
-    Source: our choice, measured in docs/redshifts.md.
+    Source: our choice, measured in docs/measurements/redshifts.md.
     """
 
     n_channels: int = 64

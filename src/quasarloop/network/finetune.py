@@ -69,7 +69,7 @@ def finetune(
         GridError: the spectra are on another grid.
         TruthError: fewer than two rows train.
 
-    Source: our choice, measured in docs/training.md, "Fine-tuning".
+    Source: our choice, measured in docs/measurements/training.md, "Fine-tuning".
     """
     own = options or FinetuneOptions()
     labels = Rows(data.usable_rows) if rows is None else rows
@@ -111,7 +111,8 @@ def adapt_statistics(weights: Weights, flux: NDArray[np.float32]) -> Weights:
         WeightsError: too few spectra, on another grid, or weights that labels of the survey have
             trained already: there it does harm.
 
-    Source: Li et al. 2016, arXiv:1603.04779; measured in docs/training.md, "Fine-tuning".
+    Source: Li et al. 2016, arXiv:1603.04779; measured in docs/measurements/training.md,
+    "Fine-tuning".
     """
     story = weights.provenance
     if "head" in story or story.get("first_weights_sha256", FROM_NOTHING) != FROM_NOTHING:

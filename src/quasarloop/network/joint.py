@@ -84,7 +84,7 @@ class JointCalibration:
 
 # Source: our fit, `python studies/joint_table.py fit` with QuasarNP's four- and six-layer weights
 # (its test data) on 2000 simulated quasars, half of them with DESI's n(z), half
-# flat in z. What it gives on other quasars: docs/redshifts.md.
+# flat in z. What it gives on other quasars: docs/measurements/redshifts.md.
 CALIBRATION: Final = JointCalibration(
     lines={
         "LYA": LineTrust(0.046335, 0.55693, 0.44945, 0.00022866),
@@ -290,7 +290,7 @@ def joint_redshifts(
     Raises:
         WeightsError: the network has no emission line, or outputs of another shape.
 
-    Source: our choice (docs/redshifts.md).
+    Source: our choice (docs/measurements/redshifts.md).
     """
     if not config.emission_index:
         raise WeightsError("the network has no finder of an emission line: it has no redshift")

@@ -96,26 +96,26 @@ class TrainingOptions:
         WeightsError: a value no training can have.
 
     Source: docs/reference/network.md, "Training in the released code"; the rest is our choice,
-    measured in docs/training.md.
+    measured in docs/measurements/training.md.
     """
 
     epochs: int = option(
         60,
         "Passes over the training spectra at most.",
-        source="ours, docs/training.md; released code, in ensembles: 8 to 10",
+        source="ours, docs/measurements/training.md; released code, in ensembles: 8 to 10",
         low=1,
     )
     batch_size: int = option(256, "Spectra per step.", source="released code", low=1)
     learning_rate: float = option(
         3e-3,
         "First learning rate of Adam.",
-        source="ours, docs/training.md; released code, in ensembles: 2e-4",
+        source="ours, docs/measurements/training.md; released code, in ensembles: 2e-4",
         above=0,
     )
     schedule: Schedule = option(
         "cosine",
         "How the learning rate goes on.",
-        source="ours, docs/training.md; released code: constant",
+        source="ours, docs/measurements/training.md; released code: constant",
     )
     amsgrad: bool = option(True, "Adam's variant AMSGrad.", source="released code")
     mean_over: MeanOver = option("spectrum", "What the loss is a mean of (`line_finder_loss`).")
@@ -168,18 +168,18 @@ class TrainingOptions:
 class FinetuneOptions(TrainingOptions):
     """How to train given weights on (`quasarloop.network.finetune`)."""
 
-    epochs: int = like(TrainingOptions, "epochs", 10, source="ours, docs/training.md")
+    epochs: int = like(TrainingOptions, "epochs", 10, source="ours, docs/measurements/training.md")
     batch_size: int = like(TrainingOptions, "batch_size", 64, source="ours: few labels, many steps")
     learning_rate: float = like(
-        TrainingOptions, "learning_rate", 1e-3, source="ours, docs/training.md"
+        TrainingOptions, "learning_rate", 1e-3, source="ours, docs/measurements/training.md"
     )
     schedule: Schedule = like(
-        TrainingOptions, "schedule", "constant", source="ours, docs/training.md"
+        TrainingOptions, "schedule", "constant", source="ours, docs/measurements/training.md"
     )
     rehearsal: int = option(
         3,
         "Simulated spectra per label, trained on besides; 0: none.",
-        source="ours, docs/training.md",
+        source="ours, docs/measurements/training.md",
         low=0,
     )
 

@@ -109,7 +109,8 @@ def line_floor(log_z1: Floats, grid: WaveGrid) -> Floats:
         (n,) standard deviation of ln(1 + z): 1 / sqrt(sum of 1 / scatter²) over the lines on the
         grid; the largest scatter where there is none.
 
-    Source: `quasarloop.lines.SCATTER_KMS`; compared with other floors in docs/redshifts.md.
+    Source: `quasarloop.lines.SCATTER_KMS`; compared with other floors in
+    docs/measurements/redshifts.md.
     """
     rest_aa = np.array(list(SCATTER_KMS))
     scatter = np.array(list(SCATTER_KMS.values())) / SPEED_OF_LIGHT_KMS

@@ -1,7 +1,7 @@
 """Options of maps and selections, and the objects that are known already.
 
 A small random round first shows a network what its first truth table never held; larger rounds
-by score follow (docs/label_saving.md).
+by score follow (docs/measurements/label_saving.md).
 """
 
 from collections.abc import Iterable, Mapping
@@ -53,7 +53,8 @@ def of_round(value: Value | tuple[Value, ...] | list[Value], number: int) -> Val
     return value[min(number, len(value)) - 1]
 
 
-# At most so many objects of one map cell, beside the default score. Source: docs/label_saving.md.
+# At most so many objects of one map cell, beside the default score. Source:
+# docs/measurements/label_saving.md.
 RECOMMENDED_PER_CELL: Final = 2
 CountBy = Literal["spectrum", "exposure", "object"]
 
@@ -73,9 +74,9 @@ class SelectionOptions:
     n: int = option(1000, "Objects to choose.", source="paper, Section 3: 1000", low=1)
     score: str = option(
         "soft_entropy",
-        "Score to rank by; docs/selection.md compares all.",
+        "Score to rank by; docs/guides/selection.md compares all.",
         source="paper, Section 3: entropy; measured against random labels at fixed purity in "
-        "docs/label_saving.md",
+        "docs/measurements/label_saving.md",
     )
     draw: Literal["top", "proportional"] = option(
         "top", "Take the top scores, or draw at random in proportion to them.", source="paper: top"

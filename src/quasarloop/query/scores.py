@@ -1,6 +1,6 @@
 """How confused an ensemble is about a spectrum: one number per row of the votes.
 
-A score is an expression over the vote columns (docs/ensemble.md), larger for what should be
+A score is an expression over the vote columns (docs/guides/ensemble.md), larger for what should be
 inspected first. Choosing by a score is another matter: see `select`.
 """
 

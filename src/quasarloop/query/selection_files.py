@@ -106,7 +106,7 @@ def with_sources(selection: Selection, store: Store) -> Selection:
 
 
 def worklist(chosen: pl.DataFrame, threshold: float) -> dict[str, Any]:
-    """Return chosen spectra as the inspection page opens them (schema: docs/selection.md).
+    """Return chosen spectra as the inspection page opens them (schema: docs/guides/selection.md).
 
     Shown are the votes counted at the confidence ``threshold``.
     """
