@@ -1,6 +1,6 @@
 """From a coadd and its redrock file to a qso_mgii file, row for row."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Final
@@ -83,9 +83,19 @@ def fit_mgii_file(
     *,
     templates: str | Path | None = None,
     options: MgIIOptions | None = None,
+    rows: Callable[[RedrockRows, Block], NDArray[np.bool_]] | None = None,
     overwrite: bool = False,
 ) -> Block:
-    """Write desispec's qso_mgii file, every row of the redrock file; return its columns.
+    """Write desispec's qso_mgii file; return its columns.
+
+    Args:
+        coadd: the spectra.
+        redrock: redrock's file of the same rows.
+        out: file to write.
+        templates: as in `mgii_block`.
+        options: as in `mgii_block`.
+        rows: returns which rows to write, given all of them; None writes every row.
+        overwrite: replace an existing file.
 
     Raises:
         DataFormatError: as `mgii_block`.
@@ -115,14 +125,15 @@ def fit_mgii_file(
     }
     table |= {name: block[name] for name in block if name not in table}
     dtype = np.dtype([(name, values.dtype) for name, values in table.items()])
-    rows = np.rec.fromarrays(list(table.values()), dtype=dtype)
+    kept = slice(None) if rows is None else rows(first, block)
+    written = np.rec.fromarrays(list(table.values()), dtype=dtype)[kept]
     with new_fits(out) as fits:
-        fits.create_table_hdu(dtype=rows.dtype, extname=_HDU)
-        if len(rows):
-            fits[_HDU].append(rows)
+        fits.create_table_hdu(dtype=written.dtype, extname=_HDU)
+        if len(written):
+            fits[_HDU].append(written)
         for key, value in cards.items():
             fits[_HDU].write_key(key, value)
-    return block
+    return {name: values[kept] for name, values in block.items()}
 
 
 def _matched(coadd: str | Path, redrock: RedrockRows) -> Iterator[Spectra]:

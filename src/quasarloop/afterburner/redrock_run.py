@@ -5,10 +5,11 @@ import importlib.util
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -52,6 +53,8 @@ class RedrockOptions(RerunOptions):
 
     Attributes:
         scratch: where private folders are made; None is the system's place.
+        kept: ``"priors"``, ``"details"``, ``"redrock"`` -> where such files are kept; a second
+            run's have ``-2`` in their names. Nothing is kept by default.
         how: `rerun`, decided.
         found: the quasar templates; empty if not known.
 
@@ -60,6 +63,7 @@ class RedrockOptions(RerunOptions):
     """
 
     scratch: Path | None = None
+    kept: Mapping[str, Path] = field(default_factory=dict)
     how: Literal["library", "program", "later"] = field(init=False)
     found: tuple[Template, ...] = field(init=False)
 
@@ -232,12 +236,17 @@ def run_redrock(coadd: Path, runs: Sequence[Run], options: RedrockOptions) -> li
             if not result.is_file():
                 raise RedrockError(f"redrock wrote no result for run {run.number}{_tail(log)}")
             results.append(read_fits(result))
+            for kind, path in options.kept.items():
+                more = f"-{run.number}" if run.number > 1 else ""
+                made = next(folder.glob(f"{kind}-{run.number}.*"))
+                shutil.copyfile(made, path.with_stem(path.stem + more))
         return results
 
 
 def _write_run(folder: Path, coadd: Path, run: Run, options: RedrockOptions) -> list[str]:
     """Write the prior file of a run; return rrdesi's arguments."""
     write_priors(folder / run.prior_name, run.target_id, run.z, run.width)
+    details = ["--details", str(folder / f"details-{run.number}.h5")]
     return [
         "--infiles", str(coadd),
         "--templates", *(str(template.path.resolve()) for template in options.found),
@@ -246,6 +255,7 @@ def _write_run(folder: Path, coadd: Path, run: Run, options: RedrockOptions) -> 
         "--priors", str(folder / run.prior_name),
         "--mp", str(options.processes),
         "--outfile", str(folder / run.result_name),
+        *(details if "details" in options.kept else ()),
     ]  # fmt: skip
 
 

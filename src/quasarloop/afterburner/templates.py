@@ -26,6 +26,7 @@ __all__ = [
     "find_quasar_templates",
     "model_flux",
     "read_bases",
+    "usual_folder",
     "with_resolution",
 ]
 
@@ -70,7 +71,7 @@ def find_quasar_templates(given: Sequence[str | Path] = ()) -> tuple[Template, .
         RedrockError: a file is missing or is no quasar template, or a folder has not exactly one
             template of each subtype: redrock would run with too few, without a warning.
     """
-    paths = [Path(path) for path in given] or [_usual_folder()]
+    paths = [Path(path) for path in given] or [usual_folder()]
     if len(paths) != 1 or not paths[0].is_dir():
         return tuple(sorted((_read(path) for path in paths), key=lambda t: t.subtype))
     folder = paths[0]
@@ -98,7 +99,12 @@ def _files_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("rrtemplate-QSO-*.fits*"))
 
 
-def _usual_folder() -> Path:
+def usual_folder() -> Path:
+    """Return the folder that $RR_TEMPLATE_DIR names, else the one inside redrock.
+
+    Raises:
+        RedrockError: there is none.
+    """
     named = os.environ.get(_FOLDER_VARIABLE)
     if named:
         folder = Path(named)

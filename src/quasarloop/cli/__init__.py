@@ -4,6 +4,8 @@ Each command lives in a file of its own here and imports what it needs when it r
 so that ``quasarloop --help`` stays quick.
 """
 
+from typing import Final
+
 import typer
 
 from quasarloop import __version__
@@ -18,7 +20,7 @@ from quasarloop.cli import (
     som,
     weights,
 )
-from quasarloop.cli.afterburner import afterburner
+from quasarloop.cli.afterburner import afterburner, desi_qso_mgii, desi_qso_qn
 from quasarloop.cli.classify import classify
 from quasarloop.cli.common import start_logging
 from quasarloop.cli.demo import demo
@@ -54,6 +56,14 @@ app.add_typer(inspect.app, name="inspect")
 app.add_typer(labels.app, name="labels")
 app.add_typer(campaign.app, name="campaign")
 app.command("afterburner")(afterburner)
+# Their words are desispec's, and read as desispec reads them.
+_AS_GIVEN: Final = {
+    "ignore_unknown_options": True,
+    "allow_extra_args": True,
+    "help_option_names": [],
+}
+app.command("desi_qso_qn_afterburner", context_settings=_AS_GIVEN)(desi_qso_qn)
+app.command("desi_qso_mgii_afterburner", context_settings=_AS_GIVEN)(desi_qso_mgii)
 
 
 @app.callback(invoke_without_command=True)

@@ -8,13 +8,14 @@ import typer
 from quasarloop.afterburner.options import ON_CPU, Published, RerunOptions
 from quasarloop.cli.common import OptionsOf, Overwrite, console, progress_bar, with_options
 from quasarloop.errors import OutputError
+from quasarloop.grid import RED_END, RedEnd
 from quasarloop.network.options import PredictOptions
 
 if TYPE_CHECKING:
     from quasarloop.afterburner.tiles import RunOptions, TileSummary
     from quasarloop.engine import Engine
 
-__all__ = ["afterburner"]
+__all__ = ["afterburner", "desi_qso_mgii", "desi_qso_qn"]
 
 
 @with_options(rerun=OptionsOf(RerunOptions), predict=OptionsOf(ON_CPU))
@@ -59,6 +60,12 @@ def afterburner(
         ),
     ] = "all",
     rerun: RerunOptions,
+    clamp: Annotated[
+        bool,
+        typer.Option(
+            "--clamp", help="Lines off the grid are put on its last edge, as QuasarNP does."
+        ),
+    ] = False,
     finish: Annotated[
         bool,
         typer.Option(
@@ -87,19 +94,16 @@ def afterburner(
     if finish:
         _finish(output, result or [])
         return
+    from quasarloop.afterburner.qsoqn import target_classes
     from quasarloop.afterburner.reruns import Selection, published_threshold
     from quasarloop.afterburner.tiles import AfterburnerOptions, RunOptions, run_tile
     from quasarloop.engine import Engine
 
     if c_thresh is None and thresholds is not None:
         c_thresh = published_threshold(thresholds)
-    words = [word.strip() for word in target_selection.upper().split(",") if word.strip()]
-    all_targets = words in (["ALL"], ["ALL_TARGETS"])
-    # QSO_TARGETS is desispec's word for the usual choice.
-    names = ("QSO" if word == "QSO_TARGETS" else word for word in words)
-    classes = () if all_targets else tuple(names)
-    selection = Selection(c_thresh, n_thresh, target_classes=classes)
-    options = AfterburnerOptions(selection, **vars(rerun))
+    selection = Selection(c_thresh, n_thresh, target_classes=target_classes(target_selection))
+    red_end: RedEnd = "clamp" if clamp else RED_END
+    options = AfterburnerOptions(selection, red_end, **vars(rerun))
     if options.how == "later":
         console.print("redrock is not here: its reruns are left for later")
     run = RunOptions(options, weights, predict, overwrite)
@@ -162,3 +166,17 @@ def _print_summary(summary: "TileSummary") -> None:
     )
     if summary.script is not None:
         typer.echo(f"{summary.counts['WAITING']} rows wait for redrock: run sh {summary.script}")
+
+
+def desi_qso_qn(context: typer.Context) -> None:
+    """DESI's own command line of that name: the network, and redrock again, on a coadd."""
+    from quasarloop.afterburner import qsoqn
+
+    raise typer.Exit(qsoqn.main(context.args))
+
+
+def desi_qso_mgii(context: typer.Context) -> None:
+    """DESI's own command line of that name: broad Mg II in a coadd."""
+    from quasarloop.afterburner import qsomgii
+
+    raise typer.Exit(qsomgii.main(context.args))
