@@ -5,8 +5,10 @@ import time
 
 import numpy as np
 
+from quasarloop.engine import Engine
 from quasarloop.grid import LOG_GRID
 from quasarloop.query.som import CellGrid, find_winners
+from quasarloop.query.som_parts import parts_of_array
 from quasarloop.query.som_train import (
     SequentialOptions,
     SomOptions,
@@ -14,7 +16,6 @@ from quasarloop.query.som_train import (
     _updated,
     fit_map,
     fit_sequential,
-    parts_of_array,
     start_on_rows,
 )
 
@@ -38,7 +39,9 @@ def run(quick: bool) -> list[dict]:
     parts = parts_of_array(flux)
     epoch = _row(
         "map: one training epoch",
-        _rate(lambda: _updated(weights, _pass(parts, weights, cells, None), cells, 3.0), len(flux)),
+        _rate(
+            lambda: _updated(weights, _pass(parts, weights, cells, Engine()), cells, 3.0), len(flux)
+        ),
         _rate(lambda: _broadcast_epoch(few, weights, cells, 3.0), len(few)),
         50,
         "broadcast winners, then each spectrum added to all cells",
@@ -94,7 +97,7 @@ def _libraries(flux, cells):
             continue
         weights = start_on_rows(flux, cells, np.random.default_rng(1))
         ours = _rate(
-            lambda w=weights: _updated(w, _pass(parts, w, cells, None), cells, 3.0), len(flux)
+            lambda w=weights: _updated(w, _pass(parts, w, cells, Engine()), cells, 3.0), len(flux)
         )
         rows.append(_row(f"map: one training epoch, beside {name}", ours, rate, None, name))
     return rows

@@ -37,7 +37,8 @@ from quasarloop.network.weights import Weights
 from quasarloop.query.choose import take_in_order
 from quasarloop.query.options import RECOMMENDED_PER_CELL, SelectionOptions, SomOptions
 from quasarloop.query.som import CellGrid, find_winners
-from quasarloop.query.som_train import fit_map, parts_of_array
+from quasarloop.query.som_parts import parts_of_array
+from quasarloop.query.som_train import fit_map
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

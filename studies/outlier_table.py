@@ -25,7 +25,8 @@ from quasarloop.quality import REFUSED, UNUSABLE
 from quasarloop.query.options import SelectionOptions, SomOptions
 from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import assign_store, count_cells, read_map, write_map
-from quasarloop.query.som_train import fit_map, parts_of_shards
+from quasarloop.query.som_parts import parts_of_shards
+from quasarloop.query.som_train import fit_map
 from quasarloop.spectra import concatenate
 from quasarloop.store import Store, fingerprint, iter_store, open_store
 

@@ -48,7 +48,8 @@ from quasarloop.query.options import KnownObjects, SelectionOptions, SomOptions
 from quasarloop.query.select import select
 from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import CellsFile, assign_store, read_map, write_map
-from quasarloop.query.som_train import fit_map, parts_of_shards
+from quasarloop.query.som_parts import parts_of_shards
+from quasarloop.query.som_train import fit_map
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.read import read_truth
 from quasarloop.spectra import RebinnedSpectra, concatenate

@@ -19,7 +19,8 @@ from quasarloop.query.som_files import (
     read_map,
     write_map,
 )
-from quasarloop.query.som_train import fit_map, parts_of_array, parts_of_shards
+from quasarloop.query.som_parts import parts_of_array, parts_of_shards
+from quasarloop.query.som_train import fit_map
 from quasarloop.spectra import Flag, Keys, RebinnedSpectra
 from quasarloop.store import create_store, fingerprint
 from quasarloop.store.files import schema_of, table_from_spectra
@@ -163,7 +164,8 @@ def test_cells_of_another_map_are_refused(tmp_path):
         count_cells(cells_of(tmp_path / "d.parquet", [0, 6], CellGrid(2, 3)))
 
 
-def test_cells_do_not_depend_on_the_number_of_workers(tmp_path, store, map_file):
+def test_cells_do_not_depend_on_the_number_of_workers(tmp_path, store, map_file, monkeypatch):
+    monkeypatch.setattr("quasarloop.query.som._ALONE_ROWS", 0)
     one = assign_store(map_file, store, tmp_path / "one.parquet")
     two = assign_store(map_file, store, tmp_path / "two.parquet", engine=Engine(workers=2))
     assert checksum(one.path) == checksum(two.path)

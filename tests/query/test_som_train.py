@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quasarloop.engine import Engine
 from quasarloop.errors import SelectionError
+from quasarloop.query import som_train
 from quasarloop.query.options import SomOptions
-from quasarloop.query.som import CellGrid, find_winners
+from quasarloop.query.som import CellGrid, SelfOrganizingMap, find_winners
+from quasarloop.query.som_parts import ArrayPart, StorePart, parts_of_array, parts_of_shards
 from quasarloop.query.som_train import (
-    ArrayPart,
     SequentialOptions,
-    StorePart,
     fit_map,
     fit_sequential,
-    parts_of_array,
-    parts_of_shards,
     start_on_plane,
     start_on_rows,
 )
@@ -84,7 +84,37 @@ def test_like_spectra_land_near_each_other(ring, start):
     assert along < 0.5 * by_chance
 
 
-def test_same_seed_same_bytes_whatever_the_parts_are_run_on(ring):
+@given(st.permutations(range(6)), st.integers(1, 6))
+@settings(deadline=None, max_examples=20)
+def test_sums_of_a_pass_are_the_same_in_any_order_and_grouping(order, n_tasks):
+    flux = np.random.default_rng(2).normal(scale=5, size=(300, 30)).astype(np.float32)
+    parts = [ArrayPart(flux[i : i + 50]) for i in range(0, 300, 50)]
+    weights = flux[:9].copy()
+    expected = som_train._pass(parts, weights, CellGrid(3, 3), Engine())
+    shuffled = [parts[i] for i in order]
+    tasks = [shuffled[i::n_tasks] for i in range(n_tasks)]
+    sums = [
+        som_train._part_sums(task, SelfOrganizingMap(CellGrid(3, 3), weights)) for task in tasks
+    ]
+    assert sum(s.flux for s in sums).tobytes() == expected.flux.tobytes()
+    assert sum(s.distance for s in sums) == expected.distance
+    np.testing.assert_allclose(expected.flux.sum(axis=0), flux.sum(axis=0, dtype=float), atol=1e-3)
+
+
+def test_few_spectra_start_no_workers(ring, monkeypatch):
+    def no_pool(n_workers):
+        raise AssertionError("workers were started")
+
+    monkeypatch.setattr("quasarloop.engine.ProcessPool", no_pool)
+    _, flux = ring
+    fit_map([ArrayPart(flux)], CellGrid(3, 3), SomOptions(n_epochs=1), engine=Engine(workers=2))
+    monkeypatch.setattr("quasarloop.query.som._ALONE_ROWS", 2 * len(flux))
+    with pytest.raises(AssertionError, match="were started"):
+        fit_map([ArrayPart(flux)], CellGrid(3, 3), SomOptions(n_epochs=1), engine=Engine(workers=2))
+
+
+def test_same_seed_same_bytes_whatever_the_parts_are_run_on(ring, monkeypatch):
+    monkeypatch.setattr("quasarloop.query.som._ALONE_ROWS", 0)
     _, flux = ring
     parts = [ArrayPart(flux[i : i + 400]) for i in range(0, 1500, 400)]
     options = SomOptions(n_epochs=3, start="rows")
@@ -118,13 +148,13 @@ def test_cells_out_of_reach_keep_their_weights():
 
 @pytest.mark.parametrize(("rows", "in_part"), [(100, 11), (10_000, 3)])
 def test_parts_depend_on_the_data_alone(tmp_path, monkeypatch, rows, in_part):
-    monkeypatch.setattr("quasarloop.query.som_train.count_rows", lambda shard: rows)
+    monkeypatch.setattr("quasarloop.query.som_parts.count_rows", lambda shard: rows)
     shards = [tmp_path / f"{i}.parquet" for i in range(70)]
     parts = parts_of_shards(shards)
     assert [path for part in parts for path in part.shards] == shards
     assert len(parts) <= 32
     # At least a thousand rows or so, and a thirty-second of all.
-    assert parts[0] == StorePart(tuple(shards[:in_part]))
+    assert parts[0] == StorePart(tuple(shards[:in_part]), in_part * rows)
     flux = np.zeros((40_000, 2), np.float32)
     assert sum(len(part.flux) for part in parts_of_array(flux, np.zeros(40_000, int))) == 40_000
 
@@ -193,6 +223,8 @@ def test_first_weights_never_hold_more_than_a_block(ring):
     held = []
 
     class Watched:
+        n_rows = 1500
+
         def blocks(self):
             for i in range(0, 1500, 300):
                 held.append(i)

@@ -19,7 +19,8 @@ from quasarloop.query.som_files import (
     read_map,
     write_map,
 )
-from quasarloop.query.som_train import fit_map, parts_of_shards
+from quasarloop.query.som_parts import parts_of_shards
+from quasarloop.query.som_train import fit_map
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.store import Store, fingerprint
 from quasarloop.truth import TruthTable

@@ -58,12 +58,8 @@ def fit(
     from quasarloop.errors import DataFormatError
     from quasarloop.quality import UNUSABLE
     from quasarloop.query.som_files import cells_name, write_map
-    from quasarloop.query.som_train import (
-        SequentialOptions,
-        fit_map,
-        fit_sequential,
-        parts_of_shards,
-    )
+    from quasarloop.query.som_parts import parts_of_shards
+    from quasarloop.query.som_train import SequentialOptions, fit_map, fit_sequential
     from quasarloop.store import fingerprint, iter_store, open_store
 
     if out.suffix != ".npz":

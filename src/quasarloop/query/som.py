@@ -12,11 +12,23 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.engine import Engine
 from quasarloop.errors import SelectionError
 from quasarloop.options import check_options, option
 from quasarloop.quality import UNUSABLE
 
-__all__ = ["NO_CELL", "CellGrid", "SelfOrganizingMap", "find_winners", "nearest_two", "u_matrix"]
+__all__ = [
+    "NO_CELL",
+    "CellGrid",
+    "SelfOrganizingMap",
+    "engine_for",
+    "find_winners",
+    "nearest_two",
+    "u_matrix",
+]
+
+# Starting workers takes longer than so many spectra through a map. Source: docs (scaling).
+_ALONE_ROWS: Final = 200_000
 
 
 @dataclass(frozen=True)
@@ -155,6 +167,16 @@ def find_winners(
         cell[refused] = NO_CELL
         distance[refused] = np.nan
     return Winners(cell, distance)
+
+
+def engine_for(n_passed: int, engine: Engine | None) -> Engine:
+    """Return where to bring spectra through a map: this process if they are few.
+
+    Args:
+        n_passed: spectra, times passes.
+        engine: where many would be worked on; None is this process.
+    """
+    return Engine() if engine is None or n_passed < _ALONE_ROWS else engine
 
 
 def nearest_two(

@@ -17,7 +17,13 @@ from quasarloop.engine import Engine, open_session
 from quasarloop.errors import DataFormatError, GridError, SelectionError, reading
 from quasarloop.grid import WaveGrid
 from quasarloop.query.options import CountBy
-from quasarloop.query.som import NO_CELL, CellGrid, SelfOrganizingMap, find_winners
+from quasarloop.query.som import (
+    NO_CELL,
+    CellGrid,
+    SelfOrganizingMap,
+    engine_for,
+    find_winners,
+)
 from quasarloop.store import Store, fingerprint, read_shard
 from quasarloop.store.files import grid_from_dict
 
@@ -207,7 +213,9 @@ def assign_store(
     with (
         write_atomically(path) as temporary,
         pq.ParquetWriter(temporary, schema) as writer,
-        open_session(_assign_shard, engine=engine, shared=map_file.som) as session,
+        open_session(
+            _assign_shard, engine=engine_for(store.n_rows, engine), shared=map_file.som
+        ) as session,
     ):
         for start in range(0, len(store.shards), _BATCH):
             tables = session.run(

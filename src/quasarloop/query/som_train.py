@@ -2,15 +2,15 @@
 
 The batch rule only needs sums over the spectra of each cell, and sums of shards add up to the
 sum of all: no spectrum is kept in memory longer than its shard, and the parts are tasks of the
-shared engine, added in a fixed order so that any number of workers gives the same bytes. The
-released code moves all cells towards one spectrum after the other.
+shared engine. What is added is rounded so that the sums are exact: any number of workers, and any
+order, give the same bytes. The released code moves all cells towards one spectrum after the other.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,101 +18,24 @@ from scipy import sparse
 
 from quasarloop.engine import Engine, keep_workers, run_tasks
 from quasarloop.errors import SelectionError
-from quasarloop.quality import UNUSABLE
 from quasarloop.query.options import SomOptions
-from quasarloop.query.som import CellGrid, SelfOrganizingMap, nearest_two
-from quasarloop.store import count_rows, read_shard
+from quasarloop.query.som import CellGrid, SelfOrganizingMap, engine_for, nearest_two
+from quasarloop.query.som_parts import Part, name_of_parts
 
 __all__ = [
-    "ArrayPart",
     "Epoch",
-    "Part",
     "SequentialOptions",
-    "StorePart",
     "fit_map",
     "fit_sequential",
-    "parts_of_array",
-    "parts_of_shards",
     "start_on_plane",
     "start_on_rows",
 ]
 
-# Parts the data are cut into, whatever the number of workers: their sums are kept at once.
-_MAX_PARTS: Final = 32
-# Fewer rows make no part: its sums are as large as a thousand spectra. Source: our choice.
-_PART_ROWS: Final = 1024
-
-_ARRAY_PART_ROWS: Final = 16_384
-
-
-class Part(Protocol):
-    """A part of the data: a picklable value that loads its spectra when used."""
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Give (n, n_bins) float32 blocks of usable spectra."""
-
-
-@dataclass(frozen=True)
-class ArrayPart:
-    """Spectra already in memory; ``flags`` marks the rows left out."""
-
-    flux: NDArray[np.float32]
-    flags: NDArray[np.integer] | None = None
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Give the usable rows."""
-        yield self.flux if self.flags is None else self.flux[(self.flags & UNUSABLE) == 0]
-
-
-@dataclass(frozen=True)
-class StorePart:
-    """Some shards of a store."""
-
-    shards: tuple[Path, ...]
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Read one shard after the other; short ones are joined."""
-        waiting: list[NDArray[np.float32]] = []
-        for shard in self.shards:
-            spectra = read_shard(shard, with_ivar=False)
-            waiting.append(spectra.flux[(spectra.flags & UNUSABLE) == 0])
-            if sum(map(len, waiting)) >= _PART_ROWS:
-                yield np.concatenate(waiting)
-                waiting.clear()
-        if waiting:
-            yield np.concatenate(waiting)
-
-
-def parts_of_array(
-    flux: NDArray[np.float32], flags: NDArray[np.integer] | None = None
-) -> list[ArrayPart]:
-    """Cut (n, n_bins) normalised spectra in memory, and (n,) flags, into parts."""
-    step = max(_ARRAY_PART_ROWS, -(-len(flux) // _MAX_PARTS))
-    return [
-        ArrayPart(flux[i : i + step], None if flags is None else flags[i : i + step])
-        for i in range(0, len(flux), step)
-    ]
-
-
-def parts_of_shards(shards: Sequence[Path]) -> list[StorePart]:
-    """Group a store's shards into parts, in order."""
-    n_rows = [count_rows(shard) for shard in shards]
-    enough = max(_PART_ROWS, sum(n_rows) / _MAX_PARTS)
-    parts: list[StorePart] = []
-    part: list[Path] = []
-    filled = 0
-    for shard, n in zip(shards, n_rows, strict=True):
-        part, filled = [*part, shard], filled + n
-        if filled >= enough:
-            parts, part, filled = [*parts, StorePart(tuple(part))], [], 0
-    return [*parts, StorePart(tuple(part))] if part else parts
-
-
-def name_of_part(part: Part) -> str:
-    """Return what messages call a part."""
-    if isinstance(part, StorePart):
-        return f"shards {part.shards[0].name} to {part.shards[-1].name}"
-    return "spectra in memory"
+# Tasks of a pass per worker process: a few, for each returns its sums. Source: our choice.
+_TASKS_PER_WORKER: Final = 2
+# Values are rounded to multiples of this: float64 adds 4e8 rows of them exactly, for a normalised
+# value is at most the root of the number of bins. Source: our choice.
+_STEP: Final = 2.0**-20
 
 
 # Parts and rows looked at to choose the first weights.
@@ -208,7 +131,8 @@ def fit_map(
     options = options or SomOptions()
     weights = _first_weights(parts, cells, options, np.random.default_rng(seed))
     history = []
-    with keep_workers(engine) as kept:
+    passed = sum(part.n_rows for part in parts) * (options.n_epochs + 1)
+    with keep_workers(engine_for(passed, engine)) as kept:
         for number, width in enumerate(options.widths(cells), start=1):
             sums = _pass(parts, weights, cells, kept)
             n = int(sums.members.sum())
@@ -248,13 +172,18 @@ def _some_rows(part: Part, most: int, rng: np.random.Generator) -> NDArray[np.fl
 
 
 def _pass(
-    parts: Sequence[Part], weights: NDArray[np.float32], cells: CellGrid, engine: Engine | None
+    parts: Sequence[Part], weights: NDArray[np.float32], cells: CellGrid, engine: Engine
 ) -> _Sums:
     som = SelfOrganizingMap(cells, weights)
-    report = run_tasks(_part_sums, parts, engine=engine, shared=som, name_of=name_of_part)
+    n_tasks = (
+        len(parts) if engine.scheduler else min(len(parts), _TASKS_PER_WORKER * engine.workers)
+    )
+    edges = np.linspace(0, len(parts), n_tasks + 1).astype(int)
+    tasks = [parts[start:stop] for start, stop in pairwise(edges)]
+    report = run_tasks(_part_sums, tasks, engine=engine, shared=som, name_of=name_of_parts)
     total, *others = report.complete()
     flux, members, distance, misses = total
-    for other in others:  # in the order of the parts, so that rounding is always the same
+    for other in others:
         flux += other.flux
         members += other.members
         distance += other.distance
@@ -262,24 +191,29 @@ def _pass(
     return _Sums(flux, members, distance, misses)
 
 
-def _part_sums(part: Part, som: SelfOrganizingMap) -> _Sums:
+def _part_sums(parts: Sequence[Part], som: SelfOrganizingMap) -> _Sums:
     weights = som.weights
     flux_sum = np.zeros(weights.shape, dtype=np.float64)
     members = np.zeros(len(weights), dtype=np.int64)
     distance, misses = 0.0, 0
-    for flux in part.blocks():
+    for flux in (block for part in parts for block in part.blocks()):
         first, second = nearest_two(flux, weights)
         members += np.bincount(first, minlength=len(weights))
-        of_cell = (np.ones(len(flux), dtype=np.float32), (first, np.arange(len(flux))))
-        flux_sum += sparse.csr_array(of_cell, shape=(len(weights), len(flux))) @ flux
+        of_cell = (np.ones(len(flux)), (first, np.arange(len(flux))))
+        members_of = sparse.csr_array(of_cell, shape=(len(weights), len(flux)))
+        flux_sum += np.asarray(members_of @ _rounded(flux))
         misses += int(np.count_nonzero(~som.cells.touching(first, second)))
-        distance += float(
-            sum(
-                np.linalg.norm(flux[i : i + 512] - weights[first[i : i + 512]], axis=1).sum()
-                for i in range(0, len(flux), 512)
-            )
-        )
+        for start in range(0, len(flux), 512):
+            rows = slice(start, start + 512)
+            apart = np.linalg.norm(flux[rows] - weights[first[rows]], axis=1)
+            distance += float(_rounded(apart).sum())
     return _Sums(flux_sum, members, distance, misses)
+
+
+def _rounded(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return values whose sums are exact, and so the same in any order."""
+    rounded: NDArray[np.float64] = np.rint(values.astype(np.float64) / _STEP) * _STEP
+    return rounded
 
 
 def _updated(

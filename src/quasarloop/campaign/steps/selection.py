@@ -29,7 +29,8 @@ from quasarloop.query.selection_files import (
 )
 from quasarloop.query.som import CellGrid
 from quasarloop.query.som_files import assign_store, read_cells, read_map, write_map
-from quasarloop.query.som_train import fit_map, parts_of_shards
+from quasarloop.query.som_parts import parts_of_shards
+from quasarloop.query.som_train import fit_map
 from quasarloop.query.votes_input import read_votes_table
 from quasarloop.store import fingerprint
 from quasarloop.tables import write_table
