@@ -13,13 +13,14 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: demo test check coverage bench slow redrock format clean help
+.PHONY: demo test check coverage bench slow redrock docs format clean help
 
 help:
 	@echo "make demo   install, simulate a sky, run the loop, print where the report is"
 	@echo "make test   install, run the tests"
 	@echo "make check  ruff, mypy --strict, import order"
 	@echo "make coverage  lines that tests run, by room: docs/development/coverage.md"
+	@echo "make docs   the site, strictly: build/site/index.html"
 	@echo "make bench  speed ratios side by side: JSON and a table under bench/"
 	@echo "make slow   long statistical tests, and the label-saving study"
 	@echo "make redrock  real redrock and desispec on simulated files"
@@ -56,6 +57,10 @@ coverage: $(STAMP)
 		-m "not slow and not bench and not browser" tests $(UNCOVERED)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python studies/coverage_table.py
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "the site is $(CURDIR)/build/site/index.html; with its search: python -m http.server -d build/site"
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks --out bench
@@ -96,4 +101,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(VENV)-redrock demo bench study .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-redrock demo bench study build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

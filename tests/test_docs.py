@@ -52,6 +52,16 @@ def test_named_files_and_modules_exist(page):
             break
 
 
+def test_every_page_is_in_the_navigation():
+    nav = (_ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    docs = _ROOT / "docs"
+    for page in [*docs.rglob("*.md"), *docs.rglob("*.ipynb")]:
+        name = page.relative_to(docs).as_posix()
+        assert re.search(rf"^ +- (?:.+: )?{re.escape(name)}$", nav, re.M), (
+            f"mkdocs.yml lacks {name}"
+        )
+
+
 def test_hooks_run_the_pinned_ruff():
     pinned = re.search(r"^ruff==(.+)$", (_ROOT / "constraints.txt").read_text(), re.M)[1]
     hooks = (_ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
