@@ -40,14 +40,14 @@ from quasarloop.network.calibration import fit_error_scale, fit_temperature
 from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.decode import LineFinds, LineOutputs, classify_finds, decode
 from quasarloop.network.joint import joint_redshifts
-from quasarloop.network.labelled import TrainingData
+from quasarloop.network.labelled import TrainingData, joined_data
 from quasarloop.network.loss import LossParts, line_finder_loss, shift_redshift
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.rehearsal import mixed_skies, observed
+from quasarloop.network.rehearsal import observed
 from quasarloop.network.training import train
 from quasarloop.network.weights import read_weights, write_weights
-from quasarloop.simulate.population import Population
+from quasarloop.simulate.population import Distribution, Population
 from redshift_study_table import tables
 from skies import Sky, simulated_sky
 
@@ -187,10 +187,20 @@ def _train(variant: Variant, folder: Path, slug: str) -> None:
         epochs=variant.epochs, learning_rate=RATE, schedule="cosine", precision="bfloat16",
         **variant.options,
     )  # fmt: skip
-    data = mixed_skies(TRAIN_OBJECTS, TRAIN_SEED)
+    data = _training_skies(TRAIN_OBJECTS, TRAIN_SEED)
     with _offsets_weighted(variant.offset_weight):
         result = train(data, config, options, seed=variant.seed, out_dir=folder / slug)
     write_weights(result.weights, folder / f"{slug}.h5")
+
+
+def _training_skies(n: int, seed: int) -> TrainingData:
+    """Simulate quasar targets as DESI sees them, and two fifths flat in redshift seen by BOSS."""
+    usual, desi = Population(), n * 3 // 5
+    changes = {"redshift": Distribution(knots=(0.03, 4.5)), "r_mag": Distribution(knots=(17, 22.5))}
+    flat = usual.model_copy(update={"quasars": usual.quasars.model_copy(update=changes)})
+    surveys = (usual, "desi", desi, seed), (flat, "sdss", n - desi, seed + 1)
+    both = joined_data(*(observed(*survey) for survey in surveys))
+    return replace(both, object_id=np.arange(n))
 
 
 @contextmanager

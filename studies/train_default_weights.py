@@ -35,38 +35,17 @@ from quasarloop.network.labelled import TrainingData, joined_data
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.records import EpochRecord, write_history
-from quasarloop.network.rehearsal import SampleOptions, observed
+from quasarloop.network.rehearsal import TRAINING_FAULTS, SampleOptions, observed, training_mix
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import Weights, read_weights, write_weights
-from quasarloop.simulate.faults import NO_FAULTS
-from quasarloop.simulate.population import (
-    Distribution,
-    GalaxyKindPopulation,
-    GalaxyPopulation,
-    Population,
-    QuasarPopulation,
-    StarPopulation,
-)
 from quasarloop.simulate.templates import TemplateLibrary, read_templates
 
 FOLDS: Final = 5
 HELD_OUT: Final = 3_000
 SHIFT_BINS: Final = 40  # log grid only: on the other one a shift is no redshift
-FAULTS: Final = NO_FAULTS.model_copy(
-    update={"masked_arm": 0.02, "cosmic_rays": 0.05, "sky_residuals": 0.2, "arm_step": 0.05}
-)
 # Every object of the real sets together counts so many times in an epoch of fine-tuning.
 REAL_REPEATS: Final = 24
-
-
-class Sample(NamedTuple):
-    """Part of the mix: its share, and what is seen how."""
-
-    share: float
-    population: Population
-    instrument: str
-    light_dex: tuple[float, float]
 
 
 class Run(NamedTuple):
@@ -104,67 +83,9 @@ ABLATION: Final = {
 }
 
 
-def samples() -> dict[str, Sample]:
-    """Return the parts of the mix: populations, instruments, depths."""
-    usual = Population()
-    flat = _changed(usual.quasars, redshift=_flat(0.03, 5.0), r_mag=_flat(17.0, 22.5))
-    far = _changed(usual.quasars, redshift=_flat(3.8, 7.0), r_mag=_flat(19.0, 24.5))
-    # Broad, often double-peaked or weak lines on a blue continuum; nuclei of galaxies.
-    agn = _changed(
-        usual.quasars, redshift=_flat(0.02, 0.9), r_mag=_flat(15.5, 20.5),
-        faintest_absolute_mag=-18.0, double_peaked_fraction=0.4, weak_line_fraction=0.2,
-        slope_mean=-0.2, slope_scatter=0.5,
-    )  # fmt: skip
-    others = _hard_negatives()
-    return {
-        "usual": Sample(0.25, usual, "desi", (-0.5, 0.3)),
-        "flat": Sample(0.18, usual.model_copy(update={"quasars": flat}), "sdss", (-0.3, 0.2)),
-        "flat_desi": Sample(
-            0.15,
-            usual.model_copy(
-                update={"quasars": _changed(flat, redshift=_flat(0.03, 7.0), r_mag=_flat(18, 23))}
-            ),
-            "desi",
-            (-0.4, 0.3),
-        ),
-        "far": Sample(0.08, usual.model_copy(update={"quasars": far}), "desi", (-0.3, 0.3)),
-        "others": Sample(0.20, others, "desi", (-0.7, 0.3)),
-        "others_sdss": Sample(0.08, others, "sdss", (-0.5, 0.3)),
-        "agn": Sample(0.06, usual.model_copy(update={"quasars": agn}), "sdss", (-0.3, 0.2)),
-    }
-
-
-def _hard_negatives() -> Population:
-    """Late, odd and noisy stars, galaxies at 1 < z < 1.6, few quasars: what is taken for them."""
-    faint = Distribution(knots=(19.0, 21.0, 22.5, 23.5), density=(1.0, 2.0, 4.0, 4.0))
-    kinds = {"passive": 0.2, "star_forming": 0.45, "post_starburst": 0.1, "strong_line": 0.25}
-    high = Distribution(knots=(0.2, 0.9, 1.1, 1.6), density=(0.5, 1.0, 3.0, 3.0))
-    galaxies = GalaxyPopulation(
-        weight=0.45,
-        r_mag=faint,
-        type2_agn=GalaxyKindPopulation(weight=0.05, redshift=_flat(0.05, 1.2)),
-        **{n: GalaxyKindPopulation(weight=w, redshift=high) for n, w in kinds.items()},
-    )
-    stars = StarPopulation(
-        weight=0.45,
-        r_mag=faint,
-        kinds={"M": 0.2, "K": 0.2, "G": 0.1, "F": 0.1, "A": 0.08, "B": 0.02, "C": 0.08, "CV": 0.07,
-               "DA": 0.1, "DB": 0.05},
-    )  # fmt: skip
-    return Population(quasars=QuasarPopulation(weight=0.10), galaxies=galaxies, stars=stars)
-
-
-def _flat(low: float, high: float) -> Distribution:
-    return Distribution(knots=(low, high))
-
-
-def _changed(quasars: QuasarPopulation, **changes: Any) -> QuasarPopulation:
-    return QuasarPopulation(**{**dict(quasars), **changes})
-
-
 def mix(run: Run, grid: WaveGrid, library: TemplateLibrary | None) -> TrainingData:
     """Simulate the spectra of a run: every part with each library."""
-    parts, chosen = [], samples()
+    parts, chosen = [], training_mix()
     whole = sum(chosen[name].share for name in run.samples)
     libraries = (None, library) if run.templates else (None,)
     for number, name in enumerate(run.samples):
@@ -172,7 +93,7 @@ def mix(run: Run, grid: WaveGrid, library: TemplateLibrary | None) -> TrainingDa
         for k, made_of in enumerate(libraries):
             n = round(run.objects * share / whole / len(libraries))
             seed = 1000 * run.seed + 10 * number + k
-            sample = SampleOptions(made_of, light_dex, FAULTS)
+            sample = SampleOptions(made_of, light_dex, TRAINING_FAULTS)
             parts.append(observed(population, instrument, n, seed, grid, sample))
     joined = joined_data(*parts)
     return replace(joined, object_id=np.arange(len(joined)))
@@ -261,7 +182,7 @@ class Trainer(NamedTuple):
             **run._asdict(),
             "templates_sha256": {f.name: checksum(f) for f in files} if run.templates else {},
             "mix": {n: {**s._asdict(), "population": s.population.model_dump(mode="json")}
-                    for n, s in samples().items() if n in run.samples},
+                    for n, s in training_mix().items() if n in run.samples},
         }  # fmt: skip
 
 

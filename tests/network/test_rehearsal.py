@@ -1,9 +1,10 @@
 """Rehearsed spectra: known classes, two instruments, the same for the same seed."""
 
 import numpy as np
+import pytest
 
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
-from quasarloop.network.rehearsal import SampleOptions, mixed_skies, observed
+from quasarloop.network.rehearsal import SampleOptions, mixed_skies, observed, training_mix
 from quasarloop.simulate.faults import NO_FAULTS
 from quasarloop.simulate.population import Population
 from quasarloop.truth import SpecType
@@ -15,17 +16,31 @@ def test_same_seed_same_spectra():
     assert one.flux.tobytes() != other.flux.tobytes()
 
 
-def test_two_surveys_of_known_classes():
-    data = mixed_skies(500, 1)
-    assert len(data) == 500
-    assert len(np.unique(data.object_id)) == 500
+def test_every_sample_of_the_mix_has_its_share():
+    data, samples = mixed_skies(1000, 1), training_mix().values()
+    assert len(data) == 1000
+    assert len(np.unique(data.object_id)) == 1000
     assert set(np.unique(data.spectype)) == {SpecType.STAR, SpecType.GALAXY, SpecType.QSO}
     assert data.trains.all()
     assert (data.bal[~data.is_qso] == 0).all()
-    # BOSS reaches redder than DESI: bins past 9824 Å are empty in DESI's three fifths only.
+    # BOSS reaches redder than DESI: bins past 9824 Å are empty in DESI's samples only.
+    instrument = np.repeat(
+        [s.instrument for s in samples], [round(1000 * s.share) for s in samples]
+    )
     last = data.flux[:, -1] == data.empty
-    assert last[:300].all()
-    assert not last[300:].any()
+    assert last[instrument == "desi"].all()
+    assert last[instrument == "sdss"].mean() < 0.05  # those whose red arm is masked
+    # The old mix ended at z = 4.5.
+    assert data.z[data.is_qso].max() > 6
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 33])
+def test_so_many_spectra_as_wanted(n):
+    assert len(mixed_skies(n, 4)) == n
+
+
+def test_shares_add_up():
+    assert sum(sample.share for sample in training_mix().values()) == pytest.approx(1.0)
 
 
 def test_of_the_network_s_grid():

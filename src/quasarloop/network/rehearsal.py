@@ -1,11 +1,13 @@
-"""Labelled spectra of the built-in sky, in memory: what networks that ship learn, and rehearse.
+"""Labelled spectra of simulated skies, in memory: what networks that ship learn, and rehearse.
 
-Two surveys are mixed: quasar targets as DESI sees them, and a brighter sample flat in redshift seen
-by the BOSS spectrograph, so that a network knows both instruments and every redshift.
+Several samples are mixed: quasar targets as DESI sees them, samples flat in redshift seen by the
+DESI and the BOSS spectrograph, distant quasars, active galaxies, and stars and galaxies that are
+taken for quasars. So a network knows both instruments, every redshift and what else there is.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -16,17 +18,32 @@ from quasarloop.simulate.faults import NO_FAULTS, FaultRates, disturb_arm, draw_
 from quasarloop.simulate.instrument import instrument_named
 from quasarloop.simulate.model import observed_flux
 from quasarloop.simulate.noise import blur, draw_conditions, observe
-from quasarloop.simulate.population import Distribution, Population
+from quasarloop.simulate.population import (
+    Distribution,
+    GalaxyKindPopulation,
+    GalaxyPopulation,
+    Population,
+    QuasarPopulation,
+    StarPopulation,
+)
 from quasarloop.simulate.templates import TemplateLibrary
 from quasarloop.truth import SpecType
 
-__all__ = ["SampleOptions", "mixed_skies", "observed"]
+__all__ = [
+    "TRAINING_FAULTS",
+    "MixSample",
+    "SampleOptions",
+    "mixed_skies",
+    "observed",
+    "training_mix",
+]
 
 # Spectra simulated at once.
 _BLOCK: Final = 512
-# The second sample: every redshift a quasar can be found at, and bright enough to learn from.
-_FLAT_Z: Final = (0.03, 4.5)
-_BRIGHT_R: Final = (17.0, 22.5)
+# Of spectra that train; the blends and sky fibres of a survey have no label. Source: our choice.
+TRAINING_FAULTS: Final = NO_FAULTS.model_copy(
+    update={"masked_arm": 0.02, "cosmic_rays": 0.05, "sky_residuals": 0.2, "arm_step": 0.05}
+)
 
 
 @dataclass(frozen=True)
@@ -45,18 +62,75 @@ class SampleOptions:
     faults: FaultRates = NO_FAULTS
 
 
+class MixSample(NamedTuple):
+    """Part of the mix: its share, and what is seen how."""
+
+    share: float
+    population: Population
+    instrument: str
+    light_dex: tuple[float, float]
+
+
+@cache
+def training_mix() -> dict[str, MixSample]:
+    """Return the samples that the shipped weights learned, by name; shares add up to 1.
+
+    Source: our choice, measured in docs/measurements/training_mix.md.
+    """
+    usual = Population()
+    flat = _changed(usual.quasars, redshift=_flat(0.03, 5.0), r_mag=_flat(17.0, 22.5))
+    far = _changed(usual.quasars, redshift=_flat(3.8, 7.0), r_mag=_flat(19.0, 24.5))
+    flat_desi = _changed(flat, redshift=_flat(0.03, 7.0), r_mag=_flat(18, 23))
+    # Broad, often double-peaked or weak lines on a blue continuum; nuclei of galaxies.
+    agn = _changed(
+        usual.quasars, redshift=_flat(0.02, 0.9), r_mag=_flat(15.5, 20.5),
+        faintest_absolute_mag=-18.0, double_peaked_fraction=0.4, weak_line_fraction=0.2,
+        slope_mean=-0.2, slope_scatter=0.5,
+    )  # fmt: skip
+    others = _hard_negatives()
+
+    def sky(quasars: QuasarPopulation) -> Population:
+        return usual.model_copy(update={"quasars": quasars})
+
+    return {
+        "usual": MixSample(0.25, usual, "desi", (-0.5, 0.3)),
+        "flat": MixSample(0.18, sky(flat), "sdss", (-0.3, 0.2)),
+        "flat_desi": MixSample(0.15, sky(flat_desi), "desi", (-0.4, 0.3)),
+        "far": MixSample(0.08, sky(far), "desi", (-0.3, 0.3)),
+        "others": MixSample(0.20, others, "desi", (-0.7, 0.3)),
+        "others_sdss": MixSample(0.08, others, "sdss", (-0.5, 0.3)),
+        "agn": MixSample(0.06, sky(agn), "sdss", (-0.3, 0.2)),
+    }
+
+
 def mixed_skies(n: int, seed: int, grid: WaveGrid = LOG_GRID) -> TrainingData:
-    """Simulate labelled spectra of both surveys, three fifths DESI's.
+    """Simulate labelled spectra of every sample of the mix, with the built-in library.
 
     Args:
         n: spectra, at least 1.
         seed: same seed, same bytes.
         grid: of the network.
     """
-    desi = n * 3 // 5
-    surveys = (Population(), "desi", desi, seed), (_flat_population(), "sdss", n - desi, seed + 1)
-    both = joined_data(*(observed(*survey, grid) for survey in surveys if survey[2]))
-    return replace(both, object_id=np.arange(n))  # every spectrum is of another object
+    samples = training_mix().values()
+    ends = np.rint(n * np.cumsum([sample.share for sample in samples])).astype(int)
+    seeds = np.random.SeedSequence(seed).generate_state(len(samples)).tolist()
+    data = joined_data(
+        *(
+            observed(
+                sample.population,
+                sample.instrument,
+                size,
+                own,
+                grid,
+                SampleOptions(light_dex=sample.light_dex, faults=TRAINING_FAULTS),
+            )
+            for sample, size, own in zip(
+                samples, np.diff(ends, prepend=0).tolist(), seeds, strict=True
+            )
+            if size
+        )
+    )
+    return replace(data, object_id=np.arange(n))  # every spectrum is of another object
 
 
 def observed(
@@ -84,15 +158,32 @@ def observed(
     return joined_data(*blocks)
 
 
-def _flat_population() -> Population:
-    usual = Population()
-    quasars = usual.quasars.model_copy(
-        update={
-            "redshift": Distribution(knots=_FLAT_Z),
-            "r_mag": Distribution(knots=_BRIGHT_R),
-        }
+def _hard_negatives() -> Population:
+    """Late, odd and noisy stars, galaxies at 1 < z < 1.6, few quasars: what is taken for them."""
+    faint = Distribution(knots=(19.0, 21.0, 22.5, 23.5), density=(1.0, 2.0, 4.0, 4.0))
+    kinds = {"passive": 0.2, "star_forming": 0.45, "post_starburst": 0.1, "strong_line": 0.25}
+    high = Distribution(knots=(0.2, 0.9, 1.1, 1.6), density=(0.5, 1.0, 3.0, 3.0))
+    galaxies = GalaxyPopulation(
+        weight=0.45,
+        r_mag=faint,
+        type2_agn=GalaxyKindPopulation(weight=0.05, redshift=_flat(0.05, 1.2)),
+        **{n: GalaxyKindPopulation(weight=w, redshift=high) for n, w in kinds.items()},
     )
-    return usual.model_copy(update={"quasars": quasars})
+    stars = StarPopulation(
+        weight=0.45,
+        r_mag=faint,
+        kinds={"M": 0.2, "K": 0.2, "G": 0.1, "F": 0.1, "A": 0.08, "B": 0.02, "C": 0.08, "CV": 0.07,
+               "DA": 0.1, "DB": 0.05},
+    )  # fmt: skip
+    return Population(quasars=QuasarPopulation(weight=0.10), galaxies=galaxies, stars=stars)
+
+
+def _flat(low: float, high: float) -> Distribution:
+    return Distribution(knots=(low, high))
+
+
+def _changed(quasars: QuasarPopulation, **changes: Any) -> QuasarPopulation:
+    return QuasarPopulation(**{**dict(quasars), **changes})
 
 
 def _block(
