@@ -217,15 +217,7 @@ def test_the_header_says_what_made_it(tile, network, template_files, fake_rrdesi
     assert recipe["selection"]["c_thresh"] == network.predictor.thresholds.confidence == 0.95
     assert recipe["options"]["thresholds_from"]["confidence"] == "weights"
     assert recipe["options"]["flag_bits"]["NO_DATA"] == Flag.NO_DATA
-    with fitsio.FITS(output) as fits:
-        header = fits["QN_RR"].read_header()
-    known = {
-        header[f"DEPNAM{i:02d}"]: header[f"DEPVER{i:02d}"]
-        for i in range(20)
-        if f"DEPNAM{i:02d}" in header
-    }
-    assert known["QN_MODEL_FILE"] == network.name
-    assert known["RR_TEMPLATE_1"] == "rrtemplate-QSO-LOZ-v1.1.fits"
+    header = fitsio.read_header(output, ext="QN_RR")
     assert [header[f"RBIT{i:02d}"] for i in range(len(RerunBit))] == [bit.name for bit in RerunBit]
 
 

@@ -26,13 +26,18 @@ class Network:
 
     Attributes:
         predictor: the network.
-        name: its weights file.
+        path: its weights file, absolute.
         sha256: of that file.
     """
 
     predictor: Predictor
-    name: str
+    path: Path
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name of the weights file."""
+        return self.path.name
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def load_network(weights: str | Path | None = None, options: PredictOptions = ON
     """
     path = Path(weights) if weights is not None else default_weights_path()
     predictor = Predictor(read_weights(path, options.offsets), options.device)
-    return Network(predictor, path.name, checksum(path))
+    return Network(predictor, path.absolute(), checksum(path))
 
 
 def classify_coadd(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from quasarloop.afterburner.file_columns import output_columns, phase_of
 from quasarloop.afterburner.network_step import NetworkResult
+from quasarloop.afterburner.provenance import dependencies
 from quasarloop.afterburner.redrock_file import RedrockFits, RedrockRows, find_rows
 from quasarloop.afterburner.redrock_run import Priors, Run
 from quasarloop.afterburner.reruns import NOT_TAKEN, RerunBit, RerunPlan
@@ -302,23 +303,15 @@ def write_output(path: Path, table: NDArray[np.void], recipe: Mapping[str, Any])
         OutputError: cannot be written.
     """
     columns = output_columns(phase_of(table.dtype.names or ()).column)
-    templates = enumerate(recipe["redrock"]["templates"])
-    dependencies = {
-        **recipe["versions"],
-        "QN_MODEL_FILE": recipe["network"]["weights"],
-        "redrock": recipe["redrock"]["version"],
-        **{f"RR_TEMPLATE_{number}": template["name"] for number, template in templates},
-    }
     text = json.dumps(recipe, sort_keys=True, ensure_ascii=True)
     with new_fits(path) as out:
         out.write(table, extname=_HDU)
         hdu = out[_HDU]
         for number, column in enumerate(columns, start=1):
             hdu.write_key(f"TCOMM{number}", column.text)
-        # As desiutil.depend records them, so that the survey's tools find them.
-        for number, (name, value) in enumerate(dependencies.items()):
+        for number, (name, value) in enumerate(dependencies(recipe).items()):
             hdu.write_key(f"DEPNAM{number:02d}", name)
-            hdu.write_key(f"DEPVER{number:02d}", str(value))
+            hdu.write_key(f"DEPVER{number:02d}", value)
         for number, bit in enumerate(RerunBit):
             hdu.write_key(f"RBIT{number:02d}", bit.name, comment=f"bit {number} of RERUN_BITS")
         hdu.write_history(_OPEN)

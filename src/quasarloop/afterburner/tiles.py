@@ -24,6 +24,7 @@ from quasarloop.afterburner.output import (
     wait_for_runs,
     write_output,
 )
+from quasarloop.afterburner.provenance import files_used
 from quasarloop.afterburner.redrock_file import RedrockFits, read_fits, read_redrock_rows
 from quasarloop.afterburner.redrock_run import (
     Priors,
@@ -189,6 +190,7 @@ def recipe_of(network: Network, options: AfterburnerOptions) -> dict[str, Any]:
                 for t in options.found
             ],
         },
+        "files": files_used(network.path, [t.path for t in options.found]),
         "versions": versions(),
     }
 
