@@ -2,9 +2,9 @@
 
     python studies/inspect_fit_table.py --data $DATA
 
-Prints the table of docs/guides/inspection.md. The number of components of each class and the terms
-of the polynomial were chosen on the half of the objects whose name has an even checksum; the other
-half was looked at once, after that.
+Prints the table of docs/measurements/inspection.md. The number of components of each class and the
+terms of the polynomial were chosen on the half of the objects whose name has an even checksum; the
+other half was looked at once, after that.
 """
 
 import argparse

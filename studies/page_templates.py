@@ -36,7 +36,7 @@ from quasarloop.truth import SpecType
 Floats = NDArray[np.float64]
 
 # Mean and components of a kind: with more the templates also fit what they are not (on one half of
-# the real objects, docs/guides/inspection.md).
+# the real objects, docs/measurements/inspection.md).
 N_VECTORS = {SpecType.QSO: 5, SpecType.GALAXY: 4, SpecType.STAR: 3}
 N_DRAWS = {SpecType.QSO: 120, SpecType.GALAXY: 120, SpecType.STAR: 24}
 SEED = 1  # any fixed number

@@ -5,7 +5,7 @@
     python studies/score_table.py run --store skystore --truth sky/truth.csv
     python studies/score_table.py table
 
-The runs of docs/guides/selection.md are in docs/measurements/score_runs.jsonl, the default of
+The runs of docs/measurements/selection.md are in docs/measurements/score_runs.jsonl, the default of
 --out: the same command adds the seeds and strategies that are still missing there.
 
 For every seed: a first truth table T of random objects; an ensemble on bootstrap samples of T

@@ -109,7 +109,9 @@ def test_real_boss_quasars_are_brought_to_their_inspected_redshifts(shared_data)
         close += abs(near.z - z) / (1 + z) < 2 * MAX_Z_RANGE
         free += abs(fit_spectrum(arms).best[0].z - z) / (1 + z) < 2 * MAX_Z_RANGE
     assert close / len(rows) > 0.9
-    assert free / len(rows) > 0.85  # docs/guides/inspection.md has the table of all real spectra
+    assert (
+        free / len(rows) > 0.85
+    )  # docs/measurements/inspection.md has the table of all real spectra
 
 
 def test_the_library_has_every_kind_at_the_lines_of_its_class():

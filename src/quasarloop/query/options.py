@@ -74,7 +74,7 @@ class SelectionOptions:
     n: int = option(1000, "Objects to choose.", source="paper, Section 3: 1000", low=1)
     score: str = option(
         "soft_entropy",
-        "Score to rank by; docs/guides/selection.md compares all.",
+        "Score to rank by; docs/measurements/selection.md compares all.",
         source="paper, Section 3: entropy; measured against random labels at fixed purity in "
         "docs/measurements/label_saving.md",
     )
