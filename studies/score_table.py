@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from quasarloop.classes import CONFIDENCE_THRESHOLD, Vote
 from quasarloop.ensemble.bootstrap import bootstrap_rows, member_seeds
+from quasarloop.ensemble.shard_tables import identity_columns
 from quasarloop.ensemble.vote import apply_members
 from quasarloop.ensemble.votes import MemberFinds, VoteRule, vote_columns
 from quasarloop.ensemble.votes_folder import votes_table
@@ -264,9 +265,8 @@ def write_votes(path: Path, world: World, split: Split, members: list[Predictor]
     line_mean[split.pool] = finds.line_mean
     columns = vote_columns(MemberFinds(confidence, z, line_mean), settings, members[0].config.lines)
     keys, flags = world.spectra.keys, world.spectra.flags
-    table = votes_table(
-        keys, flags, world.shard.tolist(), world.row, columns, len(members)
-    ).to_pydict()
+    identity = identity_columns(keys, flags, world.shard.tolist(), world.row)
+    table = votes_table(identity, columns, len(members)).to_pydict()
     pq.write_table(pl.DataFrame(table).to_arrow(), path)
 
 

@@ -254,11 +254,10 @@ class _ThisProcess:
         self._function, self._shared = function, shared
 
     def run(self, tasks: Sequence[Any], queue: deque[int]) -> Iterator[Outcome]:
-        while queue:
-            index = queue.popleft()
-            with single_thread():
-                outcome = attempt(self._function, index, tasks[index], self._shared)
-            yield outcome
+        with single_thread():
+            while queue:
+                index = queue.popleft()
+                yield attempt(self._function, index, tasks[index], self._shared)
 
     def close(self) -> None:
         pass

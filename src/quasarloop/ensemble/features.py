@@ -71,22 +71,20 @@ class FeaturesFolder:
                 f"these are {weights.digest()[:16]}); give another folder, or leave it out"
             )
 
-    def read(self, piece: Piece) -> Features:
-        """Read the rows of a piece of the store."""
+    def read(self, piece: Piece) -> tuple[dict[str, Any], Features]:
+        """Read the columns that name the spectra of a piece of the store, and their features."""
         parts = [
-            _read(shard_file(self.folder, part.path), [*_LISTS, *_NUMBERS]).slice(
-                part.first, part.stop - part.first
-            )
+            _read(shard_file(self.folder, part.path)).slice(part.first, part.stop - part.first)
             for part in piece.parts
         ]
-        return _features(pa.concat_tables(parts))
+        table = pa.concat_tables(parts)
+        return {name: table[name] for name in _names(table)}, _features(table)
 
     def shards(self) -> Iterator[tuple[dict[str, NDArray[Any]], Features]]:
         """Yield the columns that name the spectra of each file, and their features."""
         for path in self.files:
             table = _read(path)
-            names = [name for name in table.column_names if name not in (*_LISTS, *_NUMBERS)]
-            yield {name: table[name].to_numpy() for name in names}, _features(table)
+            yield {name: table[name].to_numpy() for name in _names(table)}, _features(table)
 
     def standard(self) -> Standard:
         """Return mean and scatter of the hidden units over the whole store."""
@@ -214,6 +212,11 @@ def _table(
             else values
         )
     return pa.table(columns)
+
+
+def _names(table: pa.Table) -> list[str]:
+    """Return the columns that name spectra."""
+    return [name for name in table.column_names if name not in (*_LISTS, *_NUMBERS)]
 
 
 def _features(table: pa.Table) -> Features:

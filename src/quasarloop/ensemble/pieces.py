@@ -6,6 +6,7 @@ done, so that every row is computed in the same company, and its numbers are the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -69,7 +70,8 @@ class Piece:
 
     def shard_names(self) -> list[str]:
         """Return the shard of every row."""
-        return [part.path.stem for part in self.parts for _ in range(part.first, part.stop)]
+        names = [[part.path.stem] * (part.stop - part.first) for part in self.parts]
+        return list(chain.from_iterable(names))
 
     def shard_rows(self) -> NDArray[np.int64]:
         """Return every row's number in its shard."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ from quasarloop.ensemble.manifest import (
 )
 from quasarloop.ensemble.options import VoteOptions
 from quasarloop.ensemble.pieces import Piece, read_piece
+from quasarloop.ensemble.shard_tables import identity_columns
 from quasarloop.ensemble.votes import MemberFinds, VoteRule
 from quasarloop.ensemble.votes_folder import Votes, open_votes, piece_votes, votes_writer
 from quasarloop.errors import TaskError
@@ -75,9 +77,12 @@ class Voters:
         """The networks' configuration."""
         return self.ensemble.config
 
-    def predict(self, _: Piece, spectra: RebinnedSpectra) -> MemberFinds:
-        """Predict the spectra of a piece with every member."""
-        return apply_members(spectra, self.members, self.rule)
+    def predict(self, piece: Piece) -> tuple[dict[str, Any], MemberFinds]:
+        """Predict the spectra of a piece, whose names come first, with every member."""
+        spectra = read_piece(piece)
+        place = piece.shard_names(), piece.shard_rows()
+        identity = identity_columns(spectra.keys, spectra.flags, *place)
+        return identity, apply_members(spectra, self.members, self.rule)
 
 
 @dataclass(frozen=True)
@@ -97,9 +102,10 @@ class HeadVoters:
     rule: VoteRule
     keep_members: bool
 
-    def predict(self, piece: Piece, _: RebinnedSpectra) -> MemberFinds:
-        """Predict the spectra of a piece with every head."""
-        return apply_heads(self.features.read(piece), self.heads, self.config, self.rule)
+    def predict(self, piece: Piece) -> tuple[dict[str, Any], MemberFinds]:
+        """Predict the spectra of a piece, whose names come first, with every head."""
+        identity, features = self.features.read(piece)
+        return identity, apply_heads(features, self.heads, self.config, self.rule)
 
 
 def vote(
@@ -237,8 +243,6 @@ def _confidence(logit: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _vote_on_piece(piece: Piece, voters: Voters | HeadVoters) -> list[pa.Table]:
-    with_heads = isinstance(voters, HeadVoters)
-    spectra = read_piece(piece, with_flux=not with_heads)
-    finds = voters.predict(piece, spectra)
+    identity, finds = voters.predict(piece)
     lines = voters.config.lines
-    return piece_votes(piece, spectra, finds, voters.rule, lines, keep_members=voters.keep_members)
+    return piece_votes(identity, finds, voters.rule, lines, keep_members=voters.keep_members)

@@ -11,18 +11,15 @@ from numpy.typing import NDArray
 
 from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.member_record import members_metadata, members_table
-from quasarloop.ensemble.pieces import Piece
 from quasarloop.ensemble.shard_tables import (
     Kind,
     TablesWriter,
-    identity_columns,
     open_tables,
     shard_file,
 )
 from quasarloop.ensemble.votes import MemberFinds, VoteRule, vote_columns
 from quasarloop.errors import GridError, reading
 from quasarloop.lines import Line
-from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import Store
 
 __all__ = [
@@ -69,8 +66,7 @@ def members_file(folder: Path, shard: Path) -> Path:
 
 
 def piece_votes(
-    piece: Piece,
-    spectra: RebinnedSpectra,
+    identity: Mapping[str, Any],
     finds: MemberFinds,
     rule: VoteRule,
     lines: tuple[Line, ...],
@@ -78,24 +74,17 @@ def piece_votes(
     keep_members: bool,
 ) -> list[pa.Table]:
     """Return the votes on a piece, and if `keep_members` the compact record of its members."""
-    columns = vote_columns(finds, rule, lines)
-    place = piece.shard_names(), piece.shard_rows()
-    table = votes_table(spectra.keys, spectra.flags, *place, columns, len(finds.confidence))
+    table = votes_table(identity, vote_columns(finds, rule, lines), len(finds.confidence))
     return [table, members_table(finds, rule)] if keep_members else [table]
 
 
 def votes_table(
-    keys: Keys,
-    flags: NDArray[np.int32],
-    shard: list[str],
-    row: NDArray[np.int64],
-    columns: Mapping[str, NDArray[Any]],
-    n_networks: int,
+    identity: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], n_networks: int
 ) -> pa.Table:
-    """Join identity and scores (`vote_columns`) of n spectra; `row` (n,) is that in its shard."""
-    names = identity_columns(keys, flags, shard, row)
-    number = {"N_NETWORKS": np.full(len(keys), n_networks, dtype=np.uint16)}
-    return pa.table({**names, **number, **columns})
+    """Join the names (`identity_columns`) and scores (`vote_columns`) of n spectra."""
+    n_rows = len(identity["TARGETID"])
+    number = {"N_NETWORKS": np.full(n_rows, n_networks, dtype=np.uint16)}
+    return pa.table({**identity, **number, **columns})
 
 
 def votes_writer(
