@@ -24,7 +24,8 @@ from quasarloop.campaign.steps.evaluation import (
     read_judgements,
     read_numbers,
 )
-from quasarloop.campaign.steps.report import verdict_lines
+from quasarloop.campaign.steps.labels import read_labels
+from quasarloop.campaign.steps.verdict import verdict_of
 from quasarloop.errors import CampaignError, WeightsError
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import completeness_at_purity
@@ -108,39 +109,53 @@ def test_candidates_are_judged_on_random_labels_weighted_back(finished):
 def test_report_begins_with_what_labels_were_worth(finished):
     context = Context(finished, read_config(finished), 2)
     sizes = read_manifest(context.step_folder("networks") / "sets.json")["sizes"]
-    spent, header, *lines = verdict_lines(context)
-    assert spent.startswith("Labels spent: ")
-    assert "at purity 0.99 and 0.998" in header
-    assert "test spectra" in header
-    assert [line.split(": ")[0].strip() for line in lines] == [
-        "no labels",
-        f"{sizes['T0']} labelled spectra, the first T",
-        f"{sizes['T1']} labelled spectra, after round 1",
-        f"{sizes['T2']} labelled spectra, after round 2",
-        f"{sizes['random']} labelled spectra, the first T and new ones at random",
-        f"{sizes['final']} labelled spectra, the network that leaves",
-    ]
+    verdict = verdict_of(context)
+    headline, leaves, good, against, random, cost = verdict.sentences
+    names = ["start", "T0", "T1", "T2", "random", "finetune", "rehearse", "final"]
+    assert [row[0] for row in verdict.table.rows] == names
+    assert [row[2] for row in verdict.table.rows] == [str(sizes[name]) for name in names]
     judged = read_judgements(context, "test")
-    values = [re.findall(r"(\d\.\d{3}) ±", line) for line in lines]
-    names = ("start", "T0", "T1", "T2", "random", "final")
-    assert values == [[f"{value:.3f}" for value in judged[name].at_purity] for name in names]
-    gain = judged["final"].at_purity[0] - judged["start"].at_purity[0]
-    assert f"({gain:+.3f})" in lines[-1]
+    found = [[float(cell.split(" ± ")[0]) for cell in row[3:5]] for row in verdict.table.rows]
+    np.testing.assert_allclose(found, [judged[name].at_purity for name in names], atol=6e-4)
+    gains = np.subtract(judged["final"].at_purity, judged["start"].at_purity)
+    assert [row[5].split(" ± ")[0] for row in verdict.table.rows][-1] == f"{gains[0]:+.3f}"
+    for gain, purity in zip(gains, FIXED_PURITIES, strict=True):
+        word = "more" if gain >= 0 else "less"
+        assert re.search(
+            rf"{abs(gain):.3f} ± \d.\d{{3}} {word} complete at purity {purity}", against
+        )
+    assert f"{judged['final'].at_purity[0]:.3f} ± " in good
+    assert f"{judged['final'].n_judged} test spectra" in good
+    assert f"on all {sizes['final']} labelled spectra" in leaves or "as they were given" in leaves
+    assert "T2 against random" in random
+    rounds = [Context(finished, context.config, number) for number in (1, 2)]
+    n_labels = sum(len(labels) for one in rounds for labels in read_labels(one).values())
+    assert n_labels >= 12 + 9
+    assert f"{n_labels} labels in 2 rounds, about {n_labels * 3 / 60:.1f} hours" in cost
+    assert "in use" in headline or "as they were given" in headline
+
+
+def test_report_has_its_figures_and_its_numbers(finished):
+    context = Context(finished, read_config(finished), 2)
     text = (context.step_folder("report") / "report.html").read_text()
     titles = (
+        *verdict_of(context).sentences,
         "Completeness against labelled spectra",
         "Which network leaves",
         "Is it the data or only their",
+        "Lines taken for others",
     )
     assert all(title in text for title in titles)
-    cells = (
-        "weights as they were given",
-        "linear head",
-        "all layers trained on",
-        "the same, with rehearsal",
-    )
-    places = [text.index(f"<td>{cell}") for cell in cells]
+    candidates = text[text.index("Which network leaves") :]
+    places = [candidates.index(f"<td>{name}") for name in ("start", "head", "finetune", "rehearse")]
     assert places == sorted(places)  # the rule prefers those listed first
+    numbers = read_manifest(context.step_folder("report") / "report.json")
+    assert numbers["verdict"] == list(verdict_of(context).sentences)
+    judged = read_judgements(context, "test")
+    for name, record in numbers["networks"].items():
+        np.testing.assert_allclose(record["completeness"], judged[name].at_purity)
+    assert numbers["judged"]["test"] == read_numbers(context, "test")
+    assert numbers["cost"]["hours"] == numbers["cost"]["labels"] * 3 / 60
 
 
 def test_bootstrapped_heads_are_judged_as_their_files_are(finished):
@@ -159,9 +174,10 @@ def test_networks_of_one_trunk_are_judged_as_each_alone(finished):
     context = Context(finished, read_config(finished), 2)
     table = pl.read_parquet(context.step_folder("evaluation") / "test.parquet")
     data, networks = _test_data(context), context.step_folder("networks")
-    groups = _sharing_trunks(networks, table["NETWORK"].unique(maintain_order=True).to_list())
-    (shared,) = (group for group in groups if "start" in group)
-    assert {"T0", "T1", "T2"} <= set(shared)
+    names = table["NETWORK"].unique(maintain_order=True)
+    groups = _sharing_trunks({name: networks / f"{name}.h5" for name in names})
+    (shared,) = ({name for name, _ in group} for group in groups if "start" in dict(group))
+    assert {"T0", "T1", "T2"} <= shared
     assert {"finetune", "rehearse"}.isdisjoint(shared)
     for name in ("start", "T2", "finetune"):
         predictor = Predictor(read_weights(networks / f"{name}.h5"))

@@ -2,16 +2,19 @@
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from quasarloop.campaign.config import CampaignOptions, InspectionSection
 from quasarloop.campaign.config_file import write_config
 from quasarloop.campaign.people import close_round
 from quasarloop.campaign.state import Context
-from quasarloop.campaign.steps.labels import LABELS, read_labels, read_verdicts
+from quasarloop.campaign.steps.labels import LABELS, read_effort, read_labels, read_verdicts
 from quasarloop.campaign.steps.report_sections import agreement_sections
 from quasarloop.errors import CampaignError, InspectionError
 from quasarloop.inspect.database import open_database
 from quasarloop.inspect.exchange import import_file
+from quasarloop.inspect.ledger import Save, current_label, save_label
+from quasarloop.inspect.tables import Assignment, Item
 from quasarloop.labels.prospect_csv import Inspection as Row
 from quasarloop.labels.prospect_csv import write_inspections
 from quasarloop.labels.verdict import Verdict
@@ -66,6 +69,28 @@ def test_database_brings_labels_and_everybodys_verdicts(waiting, said, tmp_path)
     assert verdicts[12]["bob"].spectype == SpecType.STAR
     section = agreement_sections(verdicts)[0]
     assert section.tables[0].rows[0][:3] == ["ada – bob", "3", "0.667"]
+
+
+def test_recorded_seconds_come_with_the_verdicts(waiting, said, tmp_path):
+    url = f"sqlite:///{tmp_path / 'labels.db'}"
+    database = open_database(url)
+    with database.write() as session:
+        for file in said:
+            import_file(session, file, "merger")
+        wanted = sa.select(Assignment).join(Item, Item.id == Assignment.item_id)
+        wanted = wanted.where(Item.target_id.in_(IDS)).order_by(Assignment.id)
+        for turn in session.scalars(wanted).all()[:4]:
+            item = session.get(Item, turn.item_id)
+            before = current_label(session, item.id, turn.user_id)
+            save = Save(before.verdict, turn.version, f"timed-{turn.id:04d}", seconds=45.5)
+            save_label(session, item, turn.user_id, save)
+    database.close()
+    close_round(waiting.folder, database=url)
+    LABELS.run(waiting)
+    assert read_effort(waiting) == (4, 4 * 45.5)
+    close_round(waiting.folder, said[0], inspections=said)
+    LABELS.run(waiting)
+    assert read_effort(waiting) == (0, 0.0)  # prospect's files have no time
 
 
 def test_files_of_inspectors_may_come_with_a_table(waiting, said, tmp_path):

@@ -22,8 +22,16 @@ def test_curves_are_the_history(tmp_path):
     assert (tmp_path / "f.png").stat().st_size > 5000
 
 
+def test_the_legend_lies_off_the_curves():
+    figure = learning_figure({f"T{i}": history(i / 10) for i in range(4)})
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().y0 >= figure.axes[0].get_window_extent().y1
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_bootstraps_are_counted_in_the_legend():
     figure = bootstrap_figure({"T0": history(0.1), "T1": history()}, {"T0": [history(0.2)] * 3})
-    texts = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    texts = [t.get_text() for t in figure.legends[0].get_texts()]
     assert texts == ["T0, dashed: 3 bootstraps", "T1"]
     assert len(figure.axes[0].get_lines()) == 5

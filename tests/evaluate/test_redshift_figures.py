@@ -83,13 +83,57 @@ def test_limits_of_agreement_are_those_of_recession_velocity(cosmology):
         assert abs(between.sum() - within.part) <= 2
 
 
+def test_repeats_of_two_exposures_are_columns_with_their_numbers():
+    """Of two exposures the entropy is 0 or 1: nearly all objects are in two cells."""
+    ids, z = np.repeat(np.arange(1000), 2), np.ones(2000)
+    old, new = np.ones((1000, 2), bool), np.ones((1000, 2), bool)
+    old[:30, 0], new[20:25, 0] = False, False
+    a, b = (repeat_objects(ids, called.ravel(), z) for called in (old, new))
+    figure = confusion_figure({"old": a, "new": b})
+    left, right = figure.axes
+    written = {tuple(text.get_position()): text.get_text() for text in left.texts}
+    assert written == {(0, 0): "970", (1, 0): "25", (1, 1): "5"}
+    assert [text.get_text() for text in left.get_xticklabels()] == ["0", "1"]
+    bars = [[bar.get_height() for bar in container] for container in right.containers]
+    assert bars == [[970, 30], [995, 5]]
+    assert {text.get_text() for text in right.texts} == {"970", "30", "995", "5"}
+    many = np.repeat(np.arange(50), 12)
+    one = repeat_objects(many, RNG.random(600) < 0.7, np.ones(600))
+    assert [t.get_text() for t in confusion_figure({"w": one}).axes[0].get_xticklabels()][
+        -1
+    ] == "1.0"
+
+
+def test_labels_of_confusions_are_in_the_margin_and_apart():
+    lines = [line_named(n) for n in ("LYA", "CIV(1548)", "CIII(1909)", "MgII(2796)")]
+    z, z_b = [], []
+    for a in lines:
+        for b in lines:
+            at = RNG.uniform(1.5, 2.5, 20)
+            z.append(at)
+            z_b.append(at if a is b else confused_redshift(at, a, b))
+    z, z_b = np.concatenate(z), np.concatenate(z_b)
+    good = z_b > 0
+    comparison = compare_redshifts(good, z, good, z_b)
+    figure = comparison_figure(comparison, "old", "new")
+    figure.draw_without_rendering()
+    panel, labels = figure.axes[0].get_window_extent(), figure.axes[0].texts
+    boxes = [text.get_window_extent() for text in labels]
+    assert len(boxes) == 7
+    for i, box in enumerate(boxes):
+        assert box.x0 >= panel.x1 or box.y0 >= panel.y1, labels[i].get_text()
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[:i]), labels[i].get_text()
+
+
 @pytest.mark.parametrize("called", [True, False])
 def test_repeats_that_agree_perfectly_are_drawn_without_a_warning(tmp_path, called):
     same = repeat_objects([1, 1, 2, 2], [called] * 4, [1.0, 1.0, 2.0, 2.0])
     figures = [confusion_figure({"w": same}), scatter_figure({"w": scatter_in_bins(same)})]
     for number, figure in enumerate(figures):
         save_figure(figure, tmp_path / f"{number}.png")
-    assert figures[0].axes[1].get_yscale() == "linear"
+    assert [bar.get_height() for bar in figures[0].axes[1].containers[0]] == [2]
 
 
 def catalogue(targets, rows):

@@ -212,22 +212,6 @@ def shared_client(tmp_path_factory, prepared):
     opened.close()
 
 
-CHROMIUM_FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
-
-@pytest.fixture(scope="session")
-def chromium_options():
-    """How to start Chromium; skips where there is none."""
-    pytest.importorskip("playwright", reason="the browser tests need the package playwright")
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.skip("no Chromium: install Debian's package chromium, or set CHROMIUM to its path")
-    return {"executable_path": path, "args": list(CHROMIUM_FLAGS)}
-
-
 class Server:
     """The real server in a process of its own, to be killed and started again."""
 

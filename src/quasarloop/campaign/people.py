@@ -1,7 +1,8 @@
 """Labels by inspectors brought into a campaign, and withdrawals of labels."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ from quasarloop.artefacts import check_folder, locked_folder, write_atomically
 from quasarloop.campaign.config_file import read_config
 from quasarloop.campaign.layout import WITHDRAWALS
 from quasarloop.campaign.state import Context, round_numbers
-from quasarloop.campaign.steps.labels import VERDICTS, inbox
+from quasarloop.campaign.steps.labels import SECONDS, VERDICTS, inbox
 from quasarloop.campaign.steps.selection import CHOSEN_NAME, OUTLIERS_NAME
 from quasarloop.errors import CampaignError
-from quasarloop.labels.prospect_csv import read_inspections, write_inspections
+from quasarloop.labels.prospect_csv import Inspection, read_inspections, write_inspections
 from quasarloop.read import read_truth, write_truth
 
 __all__ = ["close_round", "withdraw_targets"]
@@ -66,8 +67,15 @@ def close_round(
 
         with open_database(str(database)).closing() as session:
             table = final_truth(session)
-            own = by_person(results(session))
-        verdicts = [*(own[name] for name in sorted(own)), *verdicts]
+            found = results(session)
+            spent = {
+                (result.item.target_id, name): f"{label.seconds:.1f}"
+                for result in found
+                for name, label in result.labels.items()
+                if label.seconds > 0
+            }
+            own = by_person(found)
+        verdicts = [*(_timed(own[name], spent) for name in sorted(own)), *verdicts]
     known = np.isin(table.target_id, requested)
     if not known.any():
         raise CampaignError(
@@ -84,6 +92,14 @@ def close_round(
             write_inspections(mine, target.parent / f"{VERDICTS}{i}.csv")
         write_truth(table[known], target)
     return int(known.sum())
+
+
+def _timed(rows: Sequence[Inspection], spent: Mapping[tuple[int, str], str]) -> list[Inspection]:
+    """Return rows with the seconds that were recorded for them."""
+    return [
+        replace(row, columns={**row.columns, SECONDS: spent.get((row.target_id, row.scanner), "")})
+        for row in rows
+    ]
 
 
 def withdraw_targets(folder: str | Path, target_ids: Sequence[int], reason: str) -> None:

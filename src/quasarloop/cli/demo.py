@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quasarloop.cli.common import Workers, progress_bar
+from quasarloop.cli.common import Workers, print_table, progress_bar
 
 __all__ = ["demo"]
 
@@ -35,7 +35,7 @@ def demo(
     from quasarloop.campaign.config_file import read_config
     from quasarloop.campaign.demo import PAPER_SCALE, SMALL, estimate_cost, simulate_demo
     from quasarloop.campaign.state import Context
-    from quasarloop.campaign.steps.report import verdict_lines
+    from quasarloop.campaign.steps.verdict import verdict_of
     from quasarloop.cli.campaign import run_with_progress
 
     scale = PAPER_SCALE if paper_scale else SMALL
@@ -52,8 +52,10 @@ def demo(
         campaign = simulate_demo(out, scale, workers, lambda n: bar.advance(task, n))
     report = run_with_progress(campaign, workers=workers)
     config = read_config(campaign)
-    for line in verdict_lines(Context(campaign, config, config.rounds)):
-        typer.echo(line)
+    verdict = verdict_of(Context(campaign, config.of_round(config.rounds), config.rounds))
+    for sentence in verdict.sentences:
+        typer.echo(sentence)
+    print_table(verdict.table.title, verdict.table.header, verdict.table.rows)
     minutes = (time.monotonic() - started) / 60
     typer.echo(f"\nIt took {minutes:.1f} minutes. Try next:")
     networks = report.parent.parent / "networks" if report else campaign

@@ -140,19 +140,19 @@ def _shares(words: Iterable[str]) -> dict[int, float]:
 
 def _draw(selection: Any, out: Path, score: str, cells: Any) -> None:
     from quasarloop.evaluate.figures import save_figure
+    from quasarloop.evaluate.map_figures import chosen_figure
     from quasarloop.evaluate.selection_figures import (
-        chosen_figure,
         outlier_panels,
         outliers_figure,
         score_figure,
     )
 
-    drawn = score_figure(selection.edges, selection.histogram, selection.score_cut, score)
+    drawn = score_figure(selection.edges, selection.histogram, selection.chosen, score)
     save_figure(drawn, out / "scores.png")
     if cells is not None:
         cell = selection.chosen["CELL"].to_numpy()
         chosen = chosen_figure(selection.counts, cells.cells, selection.least_count, cell)
         save_figure(chosen, out / "chosen.png")
-    panels = outlier_panels(selection.outliers)
+    panels = outlier_panels(selection.outliers, score)
     if panels:
         save_figure(outliers_figure(panels), out / "outliers.png")

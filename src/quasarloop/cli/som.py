@@ -149,7 +149,7 @@ def plot(
     """
     from quasarloop.artefacts import check_folder
     from quasarloop.evaluate.figures import save_figure
-    from quasarloop.evaluate.selection_figures import counts_by_class, counts_figure, walls_figure
+    from quasarloop.evaluate.map_figures import counts_by_class, counts_figure, walls_figure
     from quasarloop.query.som_files import cells_beside, count_cells, read_map
     from quasarloop.read import read_truths
 
@@ -198,7 +198,7 @@ def _draw_cell(
 
     from quasarloop.errors import SelectionError
     from quasarloop.evaluate.figures import save_figure
-    from quasarloop.evaluate.selection_figures import cell_figure
+    from quasarloop.evaluate.map_figures import cell_figure
     from quasarloop.query.selection_files import store_features
     from quasarloop.store import open_store
 

@@ -16,7 +16,13 @@ from quasarloop.errors import TruthError
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import completeness_at_purity
 
-__all__ = ["CandidateScore", "Candidates", "judge_candidates", "pool_weights"]
+__all__ = [
+    "CandidateScore",
+    "Candidates",
+    "completeness_draws",
+    "judge_candidates",
+    "pool_weights",
+]
 
 # Resamplings behind every error. Source: our choice; it makes an error certain to 5 %.
 N_BOOTSTRAPS: Final = 200
@@ -164,6 +170,32 @@ def judge_candidates(
     return Candidates(leaves, scores)
 
 
+def completeness_draws(
+    confidence: Mapping[str, ArrayLike],
+    is_qso: NDArray[np.bool_],
+    object_id: NDArray[np.int64],
+    *,
+    seed: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Return completeness at `FIXED_PURITIES` of every network, under resamplings of the objects.
+
+    Args:
+        confidence: name → (n,) confidence that decides.
+        is_qso: (n,) true class.
+        object_id: (n,) equal for spectra of one object.
+        seed: of the bootstrap.
+
+    Returns:
+        Name → (n_purities, 1 + n_bootstraps): of the sample as it is, then of its resamplings,
+        which are the same for all networks, so that their differences have errors.
+    """
+    times = _resampled(np.ones(len(is_qso)), object_id, seed)
+    return {
+        name: _complete(np.asarray(c, dtype=np.float64), is_qso, times)
+        for name, c in confidence.items()
+    }
+
+
 def _resampled(
     weight: NDArray[np.float64], object_id: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
@@ -192,12 +224,7 @@ def _score(
     loss: NDArray[np.float64],
     better: NDArray[np.float64],
 ) -> CandidateScore:
-    complete = np.array(
-        [
-            [completeness_at_purity(confidence, true, purity, weight=w) for w in weights]
-            for purity in FIXED_PURITIES
-        ]
-    )
+    complete = _complete(confidence, true, weights)
     return CandidateScore(
         n_labels=len(true),
         log_loss=float(loss[0]),
@@ -206,4 +233,16 @@ def _score(
         at_purity_error=tuple(np.std(complete[:, 1:], axis=1).tolist()),
         better_by=float(better[0]),
         better_by_error=float(np.std(better[1:])),
+    )
+
+
+def _complete(
+    confidence: NDArray[np.float64], true: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return completeness at each fixed purity under each row of weights: (n_purities, k)."""
+    return np.array(
+        [
+            [completeness_at_purity(confidence, true, purity, weight=w) for w in weights]
+            for purity in FIXED_PURITIES
+        ]
     )

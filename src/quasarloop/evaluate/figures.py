@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
@@ -21,18 +20,23 @@ from quasarloop.network.records import EpochRecord
 
 __all__ = [
     "COLOURS",
+    "FIGURE_INCHES",
     "AtPurity",
     "bootstrap_figure",
+    "equal_size_figure",
     "history_figure",
     "judgement_figure",
     "labels_figure",
     "learning_figure",
+    "legend_above",
+    "new_figure",
     "save_figure",
     "threshold_figure",
     "use_style",
 ]
 
-# Okabe & Ito (2008): distinguishable with every kind of colour vision.
+# Okabe & Ito (2008): distinguishable with every kind of colour vision; grey in place of their
+# yellow, which white paper hides.
 COLOURS: Final = (
     "#0072B2",
     "#D55E00",
@@ -41,11 +45,17 @@ COLOURS: Final = (
     "#E69F00",
     "#56B4E9",
     "#000000",
-    "#F0E442",
+    "#808080",
 )
 _MARKERS: Final = ("o", "s", "*", "^", "D", "v", "P", "X")
 # Differences of redshift below this are drawn as this on the logarithmic axis.
 _SMALLEST_ERROR: Final = 1e-4
+# As wide as the text of an A4 page: all figures have one size of text there and in reports.
+FIGURE_INCHES: Final = 7.2
+_TEXT_POINTS: Final = 9
+# So many letters are as wide as a figure; a line of the legend before its text takes some, too.
+_LETTERS_ACROSS: Final = 96
+_HANDLE_LETTERS: Final = 8
 
 
 @contextmanager
@@ -58,8 +68,12 @@ def use_style() -> Iterator[None]:
         "axes.spines.top": False,
         "figure.constrained_layout.use": True,
         "figure.dpi": 120,
-        "font.size": 10,
+        "figure.labelsize": "medium",
+        "axes.titlesize": "medium",
+        "figure.titlesize": "medium",
+        "font.size": _TEXT_POINTS,
         "grid.alpha": 0.25,
+        "legend.fontsize": "medium",
         "legend.frameon": False,
         "savefig.dpi": 160,
         "svg.hashsalt": "quasarloop",
@@ -67,6 +81,22 @@ def use_style() -> Iterator[None]:
     }
     with mpl.rc_context(style):
         yield
+
+
+def new_figure(height_inches: float) -> Figure:
+    """Return an empty figure of the width that all have."""
+    return Figure(figsize=(FIGURE_INCHES, height_inches))
+
+
+def legend_above(axes: Axes) -> None:
+    """Put a panel's legend above all panels, where it hides no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure = axes.get_figure(root=True)
+    if figure is None or not labels:
+        return
+    most = max(1, _LETTERS_ACROSS // (max(map(len, labels)) + _HANDLE_LETTERS))
+    n_rows = -(-len(labels) // most)
+    figure.legend(handles, labels, loc="outside upper left", ncols=-(-len(labels) // n_rows))
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
@@ -80,12 +110,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 @use_style()
 def judgement_figure(judgements: Mapping[str, Judgement]) -> Figure:
     """Draw completeness against purity, and redshift against truth for the last judgement."""
-    figure = Figure(figsize=(11, 4.2))
-    left, middle, right = figure.subplots(1, 3)
-    plot_thresholds(left, judgements)
+    figure = new_figure(7.2)
+    panels = figure.subplot_mosaic([["curve", "curve"], ["z", "dz"]])
+    plot_thresholds(panels["curve"], judgements)
     last = list(judgements.values())[-1]
-    _plot_redshifts(middle, last.z, last.z_true)
-    _plot_errors(right, last.z, last.z_true)
+    _plot_redshifts(panels["z"], last.z, last.z_true)
+    _plot_errors(panels["dz"], last.z, last.z_true)
     return figure
 
 
@@ -103,9 +133,7 @@ def plot_thresholds(axes: Axes, judgements: Mapping[str, Judgement]) -> None:
     )
     bottom = max(0.0, min(0.9, floor - 0.05))
     axes.set(xlabel="purity", ylabel="completeness", xlim=(bottom, 1.003), ylim=(bottom, 1.003))
-    threshold = next(iter(judgements.values())).thresholds.confidence
-    axes.set_title(f"thresholds 0 to 1; dot: {threshold:g}", fontsize=10)
-    axes.legend(loc="lower left", fontsize=8)
+    legend_above(axes)
 
 
 def _plot_redshifts(axes: Axes, z: NDArray[np.float64], z_true: NDArray[np.float64]) -> None:
@@ -114,7 +142,7 @@ def _plot_redshifts(axes: Axes, z: NDArray[np.float64], z_true: NDArray[np.float
     axes.plot(z_true, z, ".", ms=3, alpha=0.6)
     axes.set(xlabel="true redshift", ylabel="redshift of the most confident line")
     axes.set(xlim=(0, top), ylim=(-0.1, top + 1))
-    axes.set_title(f"{len(z)} quasars true and found", fontsize=10)
+    axes.set_title(f"{len(z)} quasars true and found")
 
 
 def _plot_errors(axes: Axes, z: NDArray[np.float64], z_true: NDArray[np.float64]) -> None:
@@ -126,11 +154,12 @@ def _plot_errors(axes: Axes, z: NDArray[np.float64], z_true: NDArray[np.float64]
     axes.set_yscale("symlog", linthresh=1)
     axes.set(xlabel="|Δz| / (1 + z)", ylabel="quasars")
     wrong = int(np.count_nonzero(error > RIGHT_WITHIN))
-    axes.set_title(f"{wrong} beyond {RIGHT_WITHIN:g} (dashed)", fontsize=10)
+    axes.set_title(f"{wrong} beyond {RIGHT_WITHIN:g} (dashed)")
 
 
 # Source: paper, Fig. 5: "5 × impurity for visual clarity".
 IMPURITY_SCALE = 5.0
+_BESIDE: Final = 0.25  # of sets drawn to equal size, in steps of the axis
 
 Histories = Mapping[str, Sequence[EpochRecord]]
 
@@ -141,14 +170,16 @@ def learning_figure(histories: Histories) -> Figure:
 
     All truth sets are judged on the common validation set.
     """
-    figure = Figure(figsize=(7.5, 4.6))
+    figure = new_figure(4.2)
     axes = figure.subplots()
     for (label, epochs), colour in zip(histories.items(), COLOURS * 3, strict=False):
         axes.plot(*_curve(epochs, "completeness"), color=colour, label=label)
         axes.plot(*_impurity(epochs), "--", color=colour, lw=1)
     axes.plot([], [], "--", color="0.4", lw=1, label=f"{IMPURITY_SCALE:g} × impurity")
-    axes.set(ylim=(0, 1.02), xlabel="epoch", ylabel=f"completeness, {IMPURITY_SCALE:g} × impurity")
-    axes.legend(fontsize=8, loc="center right")
+    axes.set(
+        ylim=(-0.02, 1.02), xlabel="epoch", ylabel=f"completeness, {IMPURITY_SCALE:g} × impurity"
+    )
+    legend_above(axes)
     return figure
 
 
@@ -162,7 +193,7 @@ def bootstrap_figure(
         histories: label -> epochs.
         bootstraps: label of a smaller set -> epochs of each of its bootstraps.
     """
-    figure = Figure(figsize=(7.5, 4.6))
+    figure = new_figure(4.2)
     axes = figure.subplots()
     for (label, epochs), colour in zip(histories.items(), COLOURS * 3, strict=False):
         repeats = bootstraps.get(label, [])
@@ -173,7 +204,7 @@ def bootstrap_figure(
     lowest = [e.completeness for epochs in histories.values() for e in epochs[len(epochs) // 4 :]]
     bottom = max(0.0, float(np.nanmin(lowest, initial=1.0)) - 0.1)
     axes.set(ylim=(bottom, 1.01), xlabel="epoch", ylabel="completeness")
-    axes.legend(fontsize=8, loc="lower right")
+    legend_above(axes)
     return figure
 
 
@@ -186,30 +217,52 @@ class AtPurity(NamedTuple):
 
 
 @use_style()
-def labels_figure(
-    series: Mapping[str, Sequence[AtPurity]],
-    repeats: Mapping[str, Sequence[AtPurity]] = MappingProxyType({}),
-) -> Figure:
+def labels_figure(series: Mapping[str, Sequence[AtPurity]]) -> Figure:
     """Draw completeness against the number of labelled spectra, one panel per purity.
 
     Args:
         series: label -> points, joined by a line.
-        repeats: label of a series -> points drawn as dots in its colour.
     """
-    figure = Figure(figsize=(10, 4.4))
-    for k, axes in enumerate(figure.subplots(1, len(FIXED_PURITIES), sharey=True)):
+    figure = new_figure(3.8)
+    for k, axes in enumerate(_panels_of_purities(figure)):
         for (label, points), colour, marker in zip(
             series.items(), COLOURS * 3, _MARKERS * 3, strict=False
         ):
             n, value, error = _columns(points, k)
             axes.errorbar(n, value, error, fmt=f"-{marker}", color=colour, capsize=2, label=label)
-            if label in repeats:
-                n, value, _ = _columns(repeats[label], k)
-                axes.plot(n, value, ".", color=colour, alpha=0.6)
-        axes.set(xlabel="labelled spectra", title=f"at purity {FIXED_PURITIES[k]}")
-    figure.axes[0].set_ylabel("completeness")
-    figure.axes[0].legend(fontsize=8)
+        axes.set_xlabel(f"labelled spectra; purity {FIXED_PURITIES[k]}")
+    legend_above(figure.axes[0])
     return figure
+
+
+@use_style()
+def equal_size_figure(
+    points: Mapping[str, AtPurity], repeats: Mapping[str, Sequence[Sequence[float]]]
+) -> Figure:
+    """Draw truth sets as they are and, beside, drawn to equal size (paper, Fig. 6, without epochs).
+
+    Args:
+        points: label -> completeness with a truth set.
+        repeats: label of a smaller set -> completeness at each purity of every set drawn from it
+            with replacement, of the largest set's size.
+    """
+    figure = new_figure(3.2)
+    for k, axes in enumerate(_panels_of_purities(figure)):
+        for x, (label, point) in enumerate(points.items()):
+            value, error, colour = point.completeness[k], point.error[k], COLOURS[x % len(COLOURS)]
+            axes.errorbar(x, value, error, fmt="o", color=colour, capsize=3)
+            drawn = [one[k] for one in repeats.get(label, ())]
+            axes.plot(np.full(len(drawn), x + _BESIDE), drawn, "o", color=colour, mfc="none", ms=4)
+        names = [f"{label}\n{point.n_labels:,}" for label, point in points.items()]
+        axes.set_xticks(range(len(names)), names)
+        axes.set(xlim=(-0.5, len(names)), xlabel=f"labelled spectra; purity {FIXED_PURITIES[k]}")
+    return figure
+
+
+def _panels_of_purities(figure: Figure) -> Sequence[Axes]:
+    panels: Sequence[Axes] = figure.subplots(1, len(FIXED_PURITIES), sharey=True)
+    panels[0].set_ylabel("completeness")
+    return panels
 
 
 def _columns(points: Iterable[AtPurity], k: int) -> tuple[list[int], list[float], list[float]]:
@@ -221,7 +274,7 @@ def _columns(points: Iterable[AtPurity], k: int) -> tuple[list[int], list[float]
 @use_style()
 def threshold_figure(judgements: Mapping[str, Judgement]) -> Figure:
     """Draw completeness against purity over thresholds from 0 to 1 (paper, Fig. 7)."""
-    figure = Figure(figsize=(6, 5))
+    figure = new_figure(5)
     plot_thresholds(figure.subplots(), judgements)
     return figure
 
@@ -235,18 +288,18 @@ def history_figure(epochs: Sequence[EpochRecord], title: str = "") -> Figure:
     Source: paper, Fig. 5, for completeness and 5 × impurity.
     """
     judged = not np.isnan([epoch.validation_loss for epoch in epochs]).all()
-    figure = Figure(figsize=(12, 3.9) if judged else (5, 3.9))
-    panels = figure.subplots(1, 3 if judged else 1, squeeze=False)[0]
+    figure = new_figure(8 if judged else 3)
+    panels = figure.subplots(3 if judged else 1, squeeze=False, sharex=True)[:, 0]
     _plot_loss(panels[0], epochs, judged=judged)
     if judged:
         _plot_shares(panels[1], epochs)
         _plot_scatter(panels[2], epochs)
     best = [epoch.epoch for epoch in epochs if epoch.is_best][-1:]
+    panels[-1].set_xlabel("epoch")
     for axes in panels:
-        axes.set_xlabel("epoch")
         for number in best:
             axes.axvline(number, color="0.7", lw=1, ls=":")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title)
     return figure
 
 
@@ -258,7 +311,7 @@ def _plot_loss(axes: Axes, epochs: Sequence[EpochRecord], *, judged: bool) -> No
             curve = _curve(epochs, f"validation_{name}")
             axes.plot(*curve, style, color=COLOURS[5], lw=1, label=f"  its {name} term")
     axes.set(yscale="log", ylabel="loss, summed over lines")
-    axes.legend(fontsize=8)
+    axes.legend()
 
 
 def _plot_shares(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
@@ -266,7 +319,7 @@ def _plot_shares(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
     label = f"{IMPURITY_SCALE:g} × impurity"
     axes.plot(*_impurity(epochs), "--", color=COLOURS[1], lw=1.2, label=label)
     axes.set(ylim=(0, 1.02), ylabel=f"completeness, {IMPURITY_SCALE:g} × impurity")
-    axes.legend(fontsize=8, loc="center right")
+    axes.legend(loc="center right")
 
 
 def _plot_scatter(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
@@ -280,7 +333,7 @@ def _plot_scatter(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
     if any(epoch.z_nmad > 0 or epoch.z_scatter > 0 for epoch in epochs):
         axes.set_yscale("log")
     axes.set_ylabel("scatter of redshift, km/s")
-    axes.legend(fontsize=8)
+    axes.legend()
 
 
 def _impurity(epochs: Sequence[EpochRecord]) -> tuple[list[int], list[float]]:

@@ -77,7 +77,6 @@ def _mark_lines(axes: Axes, z: float, lines: Sequence[tuple[Line, float]]) -> No
             textcoords="offset points",
             rotation=90,
             va="top",
-            fontsize=8,
             color=COLOURS[1],
         )
 
@@ -86,10 +85,10 @@ def _draw_density(axes: Axes, z: NDArray[np.float64], p: NDArray[np.float64], be
     peak = float(np.nanmax(p, initial=0.0))
     axes.set(xlabel="redshift", ylabel="p(z)")
     if not peak > 0:
-        axes.set_title("no redshift", fontsize=9)
+        axes.set_title("no redshift")
         return
     axes.plot(z, p / peak, color=COLOURS[0], lw=1.2)
     axes.set(yscale="log", ylim=(_LEAST_DENSITY, 2.0), ylabel="p(z) / its peak")
     if np.isfinite(best):
         axes.axvline(best, color=COLOURS[1], lw=1, ls="--")
-        axes.set_title(f"z = {best:.4f}", fontsize=9)
+        axes.set_title(f"z = {best:.4f}")

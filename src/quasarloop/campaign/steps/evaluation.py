@@ -1,6 +1,6 @@
 """Judge every network of the round on the validation set, and on test spectra if there are any."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -23,11 +23,18 @@ from quasarloop.campaign.layout import (
 )
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.candidates import START
-from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, set_name, validation_data
+from quasarloop.campaign.steps.networks import (
+    CONTROL,
+    FINAL,
+    SETS_NAME,
+    set_name,
+    validation_data,
+)
+from quasarloop.campaign.steps.redshifts import label_before, reference_files
 from quasarloop.classes import Thresholds
 from quasarloop.engine import run_tasks
 from quasarloop.errors import CampaignError, TruthError
-from quasarloop.evaluate.candidates import judge_candidates
+from quasarloop.evaluate.candidates import completeness_draws
 from quasarloop.evaluate.judge import FIXED_PURITIES, Judgement, judge_finds, judgement_record
 from quasarloop.evaluate.metrics import completeness_at_purity
 from quasarloop.evaluate.oscillation import Oscillation, oscillation_of_best_lines
@@ -75,6 +82,8 @@ def read_numbers(context: Context, sample: str) -> dict[str, Any]:
 def _run(context: Context) -> None:
     folder, networks = context.step_folder("evaluation"), context.step_folder("networks")
     names = list(read_manifest(networks / SETS_NAME)["sizes"])
+    if label_before(context.config) not in names:
+        names.append(label_before(context.config))
     validation, test = validation_data(context), _test_data(context)
     held_out = {"validation": validation} | ({} if test is None else {"test": test})
     last, again = list(held_out)[-1], _bootstraps(context)
@@ -82,16 +91,16 @@ def _run(context: Context) -> None:
     copies = list(chain.from_iterable(again.values()))
     outputs: dict[str, dict[str, pl.DataFrame]] = {sample: {} for sample in held_out}
 
-    def take(_: tuple[str, ...], found: dict[str, dict[str, pl.DataFrame]]) -> None:
+    def take(_: _Group, found: dict[str, dict[str, pl.DataFrame]]) -> None:
         for sample, frames in found.items():
             outputs[sample].update(frames)
 
     run_tasks(
         _outputs,
-        _sharing_trunks(networks, names + copies),
+        _sharing_trunks({name: _file(context, name) for name in names + copies}),
         engine=network_engine(context),
-        shared=(networks, held_out, device_of(context)),
-        name_of=lambda group: f"predicting with {', '.join(group)}",
+        shared=(held_out, device_of(context)),
+        name_of=lambda group: f"predicting with {', '.join(name for name, _ in group)}",
         on_result=take,
         keep=False,
     ).complete()
@@ -111,7 +120,7 @@ def _run(context: Context) -> None:
             by_name[name]["oscillation_error_kms"] = clumping.error_kms
             by_name[name]["oscillation_noise_kms"] = clumping.noise_kms
         for name, errors in _errors_at_purity(context, sample).items():
-            by_name[name]["completeness_at_purity_error"] = errors
+            by_name[name] |= errors
     drawn_again = {
         name: [_at_purities(context, copy, outputs[last][copy]) for copy in copies]
         for name, copies in again.items()
@@ -135,14 +144,24 @@ def _bootstraps(context: Context) -> dict[str, list[str]]:
     }
 
 
-def _sharing_trunks(folder: Path, names: Sequence[str]) -> list[tuple[str, ...]]:
+_Group = tuple[tuple[str, Path], ...]  # names and files of networks
+
+
+def _sharing_trunks(files: Mapping[str, Path]) -> list[_Group]:
     """Group networks by the trunk that their heads are on; others are their own."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        weights = read_weights(folder / f"{name}.h5")
+    groups: dict[str, list[tuple[str, Path]]] = {}
+    for name, path in files.items():
+        weights = read_weights(path)
         trunk = weights.provenance.get("head", {}).get("trunk") or weights.digest()
-        groups.setdefault(trunk, []).append(name)
+        groups.setdefault(trunk, []).append((name, path))
     return [tuple(group) for group in groups.values()]
+
+
+def _file(context: Context, name: str) -> Path:
+    """Return the weights file of a network: of this round, or the one the survey uses today."""
+    if name == label_before(context.config) and (files := reference_files(context)):
+        return files[0]
+    return context.step_folder("networks") / f"{name}.h5"
 
 
 def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
@@ -150,8 +169,7 @@ def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
     found: dict[str, Oscillation] = {}
     network = None  # all have one layout
     for name, rows, confidence, z in _predictions(context, sample):
-        path = context.step_folder("networks") / f"{name}.h5"
-        network = network or read_weights(path).config
+        network = network or read_weights(_file(context, name)).config
         lines = [line for line in network.lines if not line.is_bal]
         thresholds = _thresholds(context, name)
         best = best_lines(confidence, z, thresholds.n_lines)
@@ -170,24 +188,38 @@ def _oscillations(context: Context, sample: str) -> dict[str, Oscillation]:
     return found
 
 
-def _errors_at_purity(context: Context, sample: str) -> dict[str, dict[str, float]]:
-    """Return 1 σ of completeness at the fixed purities, of a bootstrap over objects."""
+def _errors_at_purity(context: Context, sample: str) -> dict[str, dict[str, Any]]:
+    """Return 1 σ of completeness at the fixed purities, and what it is above other networks.
+
+    Those others are the weights in use and new labels at random; errors are of one bootstrap over
+    objects for all.
+    """
     confidence = {}
     for name, rows, of_lines, z in _predictions(context, sample):
         best = best_lines(of_lines.astype(np.float64), z, _thresholds(context, name).n_lines)
         confidence[name] = best.confidence
         is_qso, object_id = rows["SPECTYPE"].to_numpy() == SpecType.QSO, rows["OBJECT_ID"]
-    if not confidence:
+    if not confidence or is_qso.all() or not is_qso.any():
         return {}
     seed = seed_number(context, Stream.VALIDATION, 2, round_number=EVERY_ROUND)
-    once = np.ones(len(is_qso))
-    try:
-        scores = judge_candidates(confidence, is_qso, once, object_id.to_numpy(), seed=seed).scores
-    except TruthError:  # labels of one class only
-        return {}
+    draws = completeness_draws(confidence, is_qso, object_id.to_numpy(), seed=seed)
+    others = [name for name in (label_before(context.config), CONTROL) if name in draws]
+
+    def by_purity(values: NDArray[np.float64]) -> dict[str, float]:
+        return {str(p): float(v) for p, v in zip(FIXED_PURITIES, values, strict=True)}
+
     return {
-        name: {str(p): e for p, e in zip(FIXED_PURITIES, score.at_purity_error, strict=True)}
-        for name, score in scores.items()
+        name: {
+            "completeness_at_purity_error": by_purity(own[:, 1:].std(axis=1)),
+            "above": {
+                other: {
+                    "completeness_at_purity": by_purity((own - draws[other])[:, 0]),
+                    "error": by_purity((own - draws[other])[:, 1:].std(axis=1)),
+                }
+                for other in others
+            },
+        }
+        for name, own in draws.items()
     }
 
 
@@ -220,17 +252,16 @@ def _of_lines(rows: pl.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.float
 
 
 def _thresholds(context: Context, name: str) -> Thresholds:
-    path = context.step_folder("networks") / f"{name}.h5"
-    return thresholds_of(context.config).over(read_thresholds(path))
+    return thresholds_of(context.config).over(read_thresholds(_file(context, name)))
 
 
 def _outputs(
-    names: tuple[str, ...], shared: tuple[Path, Mapping[str, TrainingData], Device]
+    group: _Group, shared: tuple[Mapping[str, TrainingData], Device]
 ) -> dict[str, dict[str, pl.DataFrame]]:
     """Predict every sample with networks that share a trunk: sample → network → outputs."""
-    folder, samples, device = shared
-    networks = {name: read_weights(folder / f"{name}.h5") for name in names}
-    predictor = Predictor(networks[names[0]], device)
+    samples, device = shared
+    networks = {name: read_weights(path) for name, path in group}
+    predictor = Predictor(networks[group[0][0]], device)
     return {
         sample: {
             name: _table(name, data, outputs, predictor.config)
@@ -275,5 +306,8 @@ EVALUATION = Step(
         name: getattr(config.evaluation, name) for name in ("threshold", "test", "test_truth")
     },
     needs=("ingest", "truth", "networks"),
-    files=lambda context: context.resolve(context.config.evaluation.test_truth),
+    files=lambda context: [
+        *context.resolve(context.config.evaluation.test_truth),
+        *reference_files(context),
+    ],
 )

@@ -1,5 +1,6 @@
 """Label the chosen spectra and put the labels into T (paper, Section 3, steps 7 and 8)."""
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -39,11 +40,13 @@ from quasarloop.truth import CLASSES, MIN_QUALITY, SpecType, TruthTable, match_t
 
 __all__ = [
     "LABELS",
+    "SECONDS",
     "TRUTH",
     "VERDICTS",
     "inbox",
     "label_by_oracle",
     "read_control",
+    "read_effort",
     "read_labels",
     "read_verdicts",
 ]
@@ -108,6 +111,9 @@ def _confuse(z: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.flo
 _CONTROL: Final = "random_control.csv"
 # Files of every inspector's own verdicts, in prospect's form, begin so.
 VERDICTS: Final = "verdicts-"
+# Their column of the time an inspector spent on the object, where it was recorded.
+SECONDS: Final = "VI_seconds"
+_NUMBER: Final = re.compile(r"\d+(\.\d*)?")
 
 
 def inbox(context: Context) -> Path:
@@ -135,6 +141,16 @@ def read_verdicts(context: Context) -> dict[int, dict[str, Verdict]]:
         for row in read_inspections(file):
             verdicts.setdefault(row.target_id, {})[row.scanner] = row.verdict
     return verdicts
+
+
+def read_effort(context: Context) -> tuple[int, float]:
+    """Return how many inspections up to this round have a recorded time, and seconds in all."""
+    rounds = range(1, context.round_number + 1)
+    folders = [context.step_folder("labels", number) for number in rounds]
+    files = [file for folder in folders for file in sorted(folder.glob(f"{VERDICTS}*.csv"))]
+    cells = [row.columns.get(SECONDS, "") for file in files for row in read_inspections(file)]
+    seconds = [float(cell) for cell in cells if _NUMBER.fullmatch(cell)]
+    return len(seconds), sum(seconds)
 
 
 def _run(context: Context) -> None:

@@ -4,6 +4,7 @@ Objects of the truth table are left out of what is measured: the final network w
 them, and would agree with itself (paper, Section 4.3, on spectra without labels).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import device_of, network_engine, store_folder, truth_set
 from quasarloop.campaign.state import Context, Step
-from quasarloop.campaign.steps.candidates import START
-from quasarloop.campaign.steps.networks import FINAL, set_name
+from quasarloop.campaign.steps.candidates import START, WAYS
+from quasarloop.campaign.steps.networks import CONTROL, FINAL, set_name
 from quasarloop.catalogue.classify import ClassifyOptions, classify_to_file
 from quasarloop.engine import run_tasks
 from quasarloop.errors import TruthError
@@ -40,6 +41,7 @@ __all__ = [
     "label_before",
     "read_outputs",
     "read_redshift_numbers",
+    "reference_files",
     "repeats_of",
 ]
 
@@ -69,11 +71,12 @@ def read_outputs(context: Context) -> Outputs:
 
 
 def label_before(config: CampaignOptions) -> str:
-    """Return what the weights before are called: as their file, but never as those that leave."""
-    name = Path(config.evaluation.reference).stem or (
-        START if config.training.start else set_name(0)
-    )
-    return name if name != FINAL else "reference"
+    """Return what the weights before are called: as their file, but as no network of a round."""
+    name = Path(config.evaluation.reference).stem
+    if not name:
+        return START if config.training.start else set_name(0)
+    ours = name in (FINAL, CONTROL, *WAYS) or re.fullmatch(r"T\d+(-bootstrap-\d+)?", name)
+    return "reference" if ours else name
 
 
 def read_redshift_numbers(context: Context) -> dict[str, Any]:
@@ -99,7 +102,7 @@ def _run(context: Context) -> None:
     folder, config = context.step_folder("redshifts"), context.config
     stores = [store_folder(context, name) for name in ("pool", "test")]
     networks = context.step_folder("networks")
-    before = [*_files(context), networks / f"{label_before(config)}.h5"][0]
+    before = [*reference_files(context), networks / f"{label_before(config)}.h5"][0]
     work = _Work(
         stores=tuple(store for store in stores if is_store(store)),
         weights={BEFORE: before, FINAL: networks / f"{FINAL}.h5"},
@@ -150,7 +153,8 @@ def _classify(name: str, work: _Work) -> str:
     return name
 
 
-def _files(context: Context) -> list[Path]:
+def reference_files(context: Context) -> list[Path]:
+    """Return the file of the weights that the survey uses today, or none."""
     reference = context.config.evaluation.reference
     return context.resolve((reference,)) if reference else []
 
@@ -161,5 +165,5 @@ REDSHIFTS = Step(
     _run,
     lambda config: {name: getattr(config.evaluation, name) for name in ("threshold", "reference")},
     needs=("ingest", "truth", "networks"),
-    files=_files,
+    files=reference_files,
 )

@@ -1,4 +1,4 @@
-"""The report of a round: one self-contained HTML file, and the same as PDF."""
+"""The report of a round: one self-contained HTML file, the same as PDF, and its numbers."""
 
 import json
 from collections.abc import Mapping
@@ -11,60 +11,41 @@ from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.layout import LEDGER
 from quasarloop.campaign.ledger import Origin, read_ledger
 from quasarloop.campaign.state import MANIFEST, Context, Step
-from quasarloop.campaign.steps.candidates import WAYS
+from quasarloop.campaign.steps.candidates import read_candidates
 from quasarloop.campaign.steps.evaluation import AGAIN, SAMPLES, read_judgements, read_numbers
 from quasarloop.campaign.steps.labels import read_labels, read_verdicts
 from quasarloop.campaign.steps.networks import FINAL, SETS_NAME, set_name
+from quasarloop.campaign.steps.redshifts import read_redshift_numbers
 from quasarloop.campaign.steps.report_sections import (
     agreement_sections,
-    points_at_purity,
     redshift_sections,
-    sample_judged,
     selection_section,
-    set_in_words,
     worth_section,
 )
+from quasarloop.campaign.steps.verdict import points_at_purity, verdict_of
 from quasarloop.evaluate.figures import (
-    AtPurity,
     bootstrap_figure,
-    labels_figure,
+    equal_size_figure,
     learning_figure,
     threshold_figure,
 )
 from quasarloop.evaluate.judge import FIXED_PURITIES
-from quasarloop.evaluate.report import Picture, Report, Section, Table, write_html, write_pdf
+from quasarloop.evaluate.report import Picture, Report, Section, Table, write_report
 from quasarloop.network.records import read_history
 from quasarloop.truth import SpecType, TruthTable
 
-__all__ = ["REPORT", "REPORT_NAME", "verdict_lines"]
+__all__ = ["REPORT", "REPORT_NAME"]
 
 REPORT_NAME: Final = "report.html"
 _DATA_OR_NUMBER: Final = "Is it the data or only their number?"
 
 
-def verdict_lines(context: Context) -> list[str]:
-    """Return in a few lines what labels were worth, at purities fixed beforehand."""
-    sample, points = sample_judged(context), points_at_purity(context)
-    any_one = next(iter(read_numbers(context, sample).values()))
-    spent = (read_ledger(context.step_folder("truth") / LEDGER)["ROUND"] > 0).sum()
-    compared = {name: point for name, point in points.items() if name not in WAYS[1:]}
-    first = next(iter(compared.values()))
-    return [
-        f"Labels spent: {spent} in {context.round_number} "
-        f"{'round' if context.round_number == 1 else 'rounds'}.",
-        f"Completeness at purity {' and '.join(map(str, FIXED_PURITIES))} on {any_one['n_judged']} "
-        f"{sample} spectra with {any_one['n_true']} quasars; in brackets, above the first line:",
-        *(
-            f"  {set_in_words(name, p.n_labels)}: {_in_short(p, first)}"
-            for name, p in compared.items()
-        ),
-    ]
-
-
 def _run(context: Context) -> None:
+    verdict = verdict_of(context)
     report = Report(
         title=f"{context.config.name}: round {context.round_number}",
-        verdict=verdict_lines(context),
+        verdict=verdict.sentences,
+        summary=verdict.table,
         sections=[
             worth_section(context),
             selection_section(context),
@@ -75,11 +56,15 @@ def _run(context: Context) -> None:
             *redshift_sections(context),
             _flags_section(context),
         ],
+        numbers={
+            **verdict.numbers,
+            "candidates": read_candidates(context),
+            "judged": {sample: read_numbers(context, sample) for sample in (*SAMPLES, AGAIN)},
+            "redshifts": read_redshift_numbers(context),
+        },
         provenance=_provenance(context),
     )
-    folder = context.step_folder("report")
-    write_html(report, folder / REPORT_NAME)
-    write_pdf(report, folder / "report.pdf")
+    write_report(report, context.step_folder("report"))
 
 
 def _labels_section(context: Context) -> Section:
@@ -104,7 +89,7 @@ def _by_class(labels: TruthTable) -> list[list[str]]:
     for kind in SpecType:
         mine = labels.spectype == kind
         z = labels.z[mine & np.isfinite(labels.z)]
-        span = f"{np.median(z):.2f} ({z.min():.2f} to {z.max():.2f})" if len(z) else "–"
+        span = f"{np.median(z):z.2f} ({z.min():z.2f} to {z.max():z.2f})" if len(z) else "–"
         if mine.any():
             secure = int(np.count_nonzero(labels.trains[mine]))
             rows.append([kind.name, str(int(mine.sum())), str(secure), span])
@@ -146,18 +131,13 @@ def _learning_section(context: Context) -> Section:
     if again := read_numbers(context, AGAIN):
         points = points_at_purity(context)
         names = [set_name(k) for k in range(context.round_number + 1)]
-        size, none = points[names[-1]].n_labels, (0.0,) * len(FIXED_PURITIES)
-        repeats = {
-            name: [AtPurity(size, tuple(values), none) for values in found]
-            for name, found in again.items()
-            if found
-        }
         pictures.append(
             Picture(
                 _DATA_OR_NUMBER,
-                labels_figure({name: [points[name]] for name in names}, repeats),
-                "One head per truth set; dots: heads on the smaller sets drawn with replacement to "
-                "the size of the largest (paper, Fig. 6).",
+                equal_size_figure({name: points[name] for name in names}, again),
+                "One head per truth set, with its error; open dots beside: heads on the smaller "
+                "sets drawn with replacement to the size of the largest. If they stay below it, "
+                "the new labels bring more than their number (paper, Fig. 6).",
             )
         )
     return Section("How the networks learn", pictures=pictures)
@@ -168,7 +148,7 @@ def _judgement_section(context: Context, sample: str) -> Section:
     numbers = read_numbers(context, sample)
     rows = [
         {
-            "trained on": name,
+            "network": name,
             "completeness": str(one.completeness),
             "purity": str(one.purity),
             **{
@@ -188,8 +168,9 @@ def _judgement_section(context: Context, sample: str) -> Section:
     picture = Picture(
         "Completeness against purity",
         threshold_figure(judged),
-        f"Thresholds from 0 to 1; the dot is at {any_one.thresholds.confidence:g}, with binomial "
-        "68 % intervals (paper, Fig. 7).",
+        "Thresholds from 0 to 1; the dot is at the threshold of each network "
+        f"({any_one.thresholds.confidence:g} for {next(iter(judged))}), with binomial 68 % "
+        "intervals (paper, Fig. 7).",
     )
     text = [
         f"{any_one.n_judged} spectra, {any_one.n_true} of them quasars. Completeness is quasars "
@@ -221,11 +202,6 @@ def _amplitude(numbers: Mapping[str, Any]) -> str:
         return "too few"
     parts = (numbers[f"oscillation_{part}kms"] for part in ("", "error_", "noise_"))
     return "{:.0f} ± {:.0f} (noise {:.0f})".format(*parts)
-
-
-def _in_short(point: AtPurity, first: AtPurity) -> str:
-    pairs = zip(point.completeness, point.error, first.completeness, strict=True)
-    return ", ".join(f"{value:.3f} ± {e:.3f} ({value - was:+.3f})" for value, e, was in pairs)
 
 
 def _provenance(context: Context) -> dict[str, str]:

@@ -10,8 +10,7 @@ from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.layout import truth_set
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.candidates import START, WAYS, read_candidates
-from quasarloop.campaign.steps.evaluation import read_numbers
-from quasarloop.campaign.steps.networks import CONTROL, FINAL, SETS_NAME, set_name
+from quasarloop.campaign.steps.networks import set_name
 from quasarloop.campaign.steps.redshifts import (
     KINDS,
     Outputs,
@@ -21,9 +20,10 @@ from quasarloop.campaign.steps.redshifts import (
     repeats_of,
 )
 from quasarloop.campaign.steps.selection import CELLS_NAME, CHOSEN_NAME, OUTLIERS_NAME, STEPS_NAME
-from quasarloop.evaluate.compare import AGREEMENT_KMS
-from quasarloop.evaluate.figures import AtPurity, labels_figure
-from quasarloop.evaluate.judge import FIXED_PURITIES
+from quasarloop.campaign.steps.verdict import WAYS_IN_WORDS, points_at_purity, sample_judged
+from quasarloop.evaluate.compare import AGREEMENT_KMS, CONFUSION_KMS
+from quasarloop.evaluate.figures import labels_figure
+from quasarloop.evaluate.map_figures import chosen_figure, counts_by_class, counts_figure
 from quasarloop.evaluate.redshift_figures import (
     comparison_figure,
     confusion_figure,
@@ -32,9 +32,6 @@ from quasarloop.evaluate.redshift_figures import (
 from quasarloop.evaluate.repeats import scatter_in_bins
 from quasarloop.evaluate.report import Picture, Section, Table
 from quasarloop.evaluate.selection_figures import (
-    chosen_figure,
-    counts_by_class,
-    counts_figure,
     outlier_panels,
     outliers_figure,
     score_figure,
@@ -46,73 +43,23 @@ from quasarloop.query.som_files import read_cells
 
 __all__ = [
     "agreement_sections",
-    "points_at_purity",
     "redshift_sections",
-    "sample_judged",
     "selection_section",
-    "set_in_words",
     "worth_section",
 ]
-
-_WAYS_IN_WORDS: Final = {
-    START: "weights as they were given",
-    "head": "linear head",
-    "finetune": "all layers trained on",
-    "rehearse": "the same, with rehearsal",
-}
-
-
-def sample_judged(context: Context) -> str:
-    """Return the sample that truth sets are compared on: test spectra if there are any."""
-    return "test" if read_numbers(context, "test") else "validation"
-
-
-def points_at_purity(context: Context) -> dict[str, AtPurity]:
-    """Return spectra trained on, and completeness, of start, truth sets and candidates."""
-    sizes = read_manifest(context.step_folder("networks") / SETS_NAME)["sizes"]
-    numbers = read_numbers(context, sample_judged(context))
-    sets = [set_name(k) for k in range(context.round_number + 1)]
-    found = {}
-    for name in (START, *sets, CONTROL, *WAYS, FINAL):
-        if name in numbers:
-            value, error = (
-                tuple(
-                    float(
-                        numbers[name].get(f"completeness_at_purity{part}", {}).get(str(p), np.nan)
-                    )
-                    for p in FIXED_PURITIES
-                )
-                for part in ("", "_error")
-            )
-            found[name] = AtPurity(sizes[name], value, error)
-    return found
-
-
-def set_in_words(name: str, n_labels: int) -> str:
-    """Return what a network was trained on."""
-    if name == START:
-        return "no labels"
-    what = {
-        set_name(0): "the first T",
-        CONTROL: "the first T and new ones at random",
-        FINAL: "the network that leaves",
-    }
-    return f"{n_labels} labelled spectra, {what.get(name, f'after round {name[1:]}')}"
 
 
 def worth_section(context: Context) -> Section:
     """Return completeness against labels, and how the network that leaves was found."""
     points = points_at_purity(context)
     sets = [set_name(k) for k in range(context.round_number + 1)]
-    others = {CONTROL: "new labels at random", **_WAYS_IN_WORDS, FINAL: "the network that leaves"}
-    series = {"chosen labels": [points[name] for name in (START, *sets) if name in points]}
-    alone = [name for name in others if name in points and name != START]
-    series |= {others[name]: [points[name]] for name in alone}
+    begun = [name for name in (START, *sets) if name in points]
+    series = {" – ".join((begun[0], begun[-1])): [points[name] for name in begun]}
+    series |= {name: [point] for name, point in points.items() if name not in begun}
     picture = Picture(
         "Completeness against labelled spectra",
         labels_figure(series),
-        f"On the {sample_judged(context)} spectra, at fixed purities; errors are 1 σ, of a "
-        "bootstrap over objects.",
+        f"The table above as a figure: on the {sample_judged(context)} spectra, errors 1 σ.",
     )
     record = read_candidates(context)
     tables = [] if record is None else [_candidates_table(record)]
@@ -122,7 +69,8 @@ def worth_section(context: Context) -> Section:
 def _candidates_table(record: Mapping[str, Any]) -> Table:
     rows = [
         [
-            _WAYS_IN_WORDS[way] + (" (leaves)" if way == record["leaves"] else ""),
+            way + (" (leaves)" if way == record["leaves"] else ""),
+            WAYS_IN_WORDS[way],
             str(score["n_labels"]),
             f"{score['log_loss']:.4f} ± {score['log_loss_error']:.4f}",
             f"{score['better_by']:.4f} ± {score['better_by_error']:.4f}",
@@ -145,7 +93,7 @@ def _candidates_table(record: Mapping[str, Any]) -> Table:
         "is compared with the simpler one that led before it, and leads if its log loss is lower "
         "by more than the error."
     )
-    header = ["network", "labels", "log loss, nats", "below the leader's"]
+    header = ["network", "what it is", "labels", "log loss, nats", "below the leader's"]
     header += [f"complete at purity {purity}" for purity in record["purities"]]
     return Table("Which network leaves", header, rows, record.get("fault", note))
 
@@ -171,21 +119,22 @@ def selection_section(context: Context) -> Section:
     rows = [["all spectra", "", f"{record['n_spectra']:,}"]]
     rows += [[s["what"], f"{s['removed']:,}", f"{s['left']:,}"] for s in record["steps"]]
     table = Table("From all spectra to the chosen ones", ["step", "removed", "left"], rows)
-    cut = float("nan") if record["score_cut"] is None else float(record["score_cut"])
+    chosen = pl.read_parquet(context.step_folder("selection") / CHOSEN_NAME)
     score = str(context.config.selection.score)
     pictures = [
         *_map_pictures(context, record),
         Picture(
             "How confused the ensemble is",
-            score_figure(np.array(record["edges"]), np.array(record["histogram"]), cut, score),
-            "Scores of the objects that could be chosen; the line is the lowest score chosen "
-            "(paper, Fig. 3).",
+            score_figure(np.array(record["edges"]), np.array(record["histogram"]), chosen, score),
+            "Scores of the objects that could be chosen, and of those that were; the line is the "
+            "lowest score chosen by rank (paper, Fig. 3).",
         ),
     ]
     outliers = pl.read_parquet(context.step_folder("selection") / OUTLIERS_NAME)
-    if panels := outlier_panels(outliers):
+    if panels := outlier_panels(outliers, score):
         caption = (
-            "The most confused spectra that the map rejected, as observed and smoothed (Fig. 4)."
+            f"Spectra of the highest score ({score.replace('_', ' ')}) among those that the map "
+            "rejected, as observed (light) and smoothed (dark) (paper, Fig. 4)."
         )
         pictures.append(Picture("Rejected outliers", outliers_figure(panels), caption))
     return Section("What was chosen", (), [table], pictures)
@@ -210,7 +159,8 @@ def _map_pictures(context: Context, record: dict[str, Any]) -> list[Picture]:
             "The map",
             counts_figure(counts, by_class, cells_file.cells, least),
             "Spectra in every cell of the map: all of the pool, and those with a label, class by "
-            "class; cells below the cut are outlined (paper, Fig. 2).",
+            f"class, on a scale of their own. Outlined: the {int((counts < least).sum())} cells "
+            f"with fewer than {least:g} spectra, whose spectra are outliers (paper, Fig. 2).",
         ),
         Picture(
             "Where the chosen ones lie",
@@ -256,8 +206,8 @@ def _repeats_section(outputs: Outputs, numbers: Mapping[str, Any]) -> Section:
         Picture(
             "Confused repeats",
             confusion_figure(best),
-            "Two-class entropy of every object's exposures, old weights against new, and its "
-            "distribution (paper, Fig. 8).",
+            "Two-class entropy of every object's exposures: objects with each pair of values, "
+            "old weights against new (left), and with each value (right) (paper, Fig. 8).",
         ),
         Picture(
             "Scatter of repeats",
@@ -290,15 +240,16 @@ def _comparison_section(outputs: Outputs, numbers: Mapping[str, Any]) -> Section
     ]
     tables = [Table(f"{old} and {new}", header, rows)]
     confused = numbers[KINDS[_DRAWN]]["comparison"]["confusions"][:_CONFUSIONS_LISTED]
-    if confused:
-        tables.append(
-            Table(
-                "Lines taken for others",
-                [f"by {old}", f"by {new}", "spectra"],
-                [[line_label(c["a"]), line_label(c["b"]), str(c["n"])] for c in confused],
-                "Redshift of one line, within 10,000 km/s of the confusion (paper, Table 1).",
-            )
+    tables.append(
+        Table(
+            "Lines taken for others",
+            [f"by {old}", f"by {new}", "spectra"],
+            [[line_label(c["a"]), line_label(c["b"]), str(c["n"])] for c in confused]
+            or [["none", "none", "0"]],
+            f"Redshift of one line, within {CONFUSION_KMS:,.0f} km/s of the confusion (paper, "
+            "Table 1).",
         )
+    )
     one_line = comparison_of(outputs, _DRAWN)
     pictures = []
     if len(one_line.z_a):
@@ -306,8 +257,10 @@ def _comparison_section(outputs: Outputs, numbers: Mapping[str, Any]) -> Section
             Picture(
                 "Old and new redshifts",
                 comparison_figure(one_line, old, new),
-                "Redshifts of one line where both find a quasar; dashed: line confusions, with the "
-                "number of spectra near them (paper, Fig. 10).",
+                f"Redshifts of one line of the {len(one_line.z_a):,} spectra where both find a "
+                "quasar; dashed: line confusions, with the number of spectra near them. Below: "
+                "their difference, and where velocities differ by 3000 (dashed) and 5000 km/s "
+                "(paper, Fig. 10).",
             )
         )
     text = ["Pool and test spectra, those of labelled objects left out."]

@@ -1,0 +1,255 @@
+"""What a round was worth, in words and numbers: what leaves, how good, at what cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from quasarloop.artefacts import read_manifest
+from quasarloop.campaign.layout import LEDGER
+from quasarloop.campaign.ledger import read_ledger
+from quasarloop.campaign.state import Context
+from quasarloop.campaign.steps.candidates import START, WAYS, read_candidates
+from quasarloop.campaign.steps.evaluation import read_numbers
+from quasarloop.campaign.steps.labels import read_effort
+from quasarloop.campaign.steps.networks import CONTROL, FINAL, SETS_NAME, set_name
+from quasarloop.campaign.steps.redshifts import label_before
+from quasarloop.evaluate.figures import AtPurity
+from quasarloop.evaluate.judge import FIXED_PURITIES
+from quasarloop.evaluate.report import Table
+
+__all__ = ["WAYS_IN_WORDS", "Verdict", "points_at_purity", "sample_judged", "verdict_of"]
+
+WAYS_IN_WORDS: Final = {
+    START: "the weights as they were given",
+    "head": "a linear head on the weights as they were given",
+    "finetune": "all layers trained on",
+    "rehearse": "all layers trained on, with simulated spectra besides",
+}
+# Of one inspection, where none was recorded. Source: our assumption; the paper (Section 4) has
+# three inspectors for every spectrum and gives no time.
+ASSUMED_SECONDS: Final = 60.0
+# Differences of so many errors and more count as real. Source: our choice.
+_REAL_SIGMA: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a round was worth.
+
+    Attributes:
+        sentences: the first is the headline.
+        table: completeness of every network that is compared.
+        numbers: the same, as JSON holds them.
+    """
+
+    sentences: Sequence[str]
+    table: Table
+    numbers: Mapping[str, Any]
+
+
+def sample_judged(context: Context) -> str:
+    """Return the sample that truth sets are compared on: test spectra if there are any."""
+    return "test" if read_numbers(context, "test") else "validation"
+
+
+def points_at_purity(context: Context) -> dict[str, AtPurity]:
+    """Return labels trained on, and completeness, of every network: those given come first."""
+    sizes = read_manifest(context.step_folder("networks") / SETS_NAME)["sizes"]
+    numbers = read_numbers(context, sample_judged(context))
+    sets = [set_name(k) for k in range(context.round_number + 1)]
+    order = dict.fromkeys((label_before(context.config), START, *sets, CONTROL, *WAYS, FINAL))
+    return {
+        name: AtPurity(
+            sizes.get(name, 0),
+            _by_purity(numbers[name], "completeness_at_purity"),
+            _by_purity(numbers[name], "completeness_at_purity_error"),
+        )
+        for name in order
+        if name in numbers
+    }
+
+
+def _by_purity(record: Mapping[str, Any], key: str) -> tuple[float, ...]:
+    return tuple(float(record.get(key, {}).get(str(p), np.nan)) for p in FIXED_PURITIES)
+
+
+def verdict_of(context: Context) -> Verdict:
+    """Return what a round was worth, at purities fixed beforehand."""
+    sample, points, in_use = sample_judged(context), points_at_purity(context), _in_use(context)
+    numbers = read_numbers(context, sample)
+    newest = set_name(context.round_number)
+    judged = FINAL if FINAL in points else newest
+    gains = _above(numbers[judged], in_use)
+    cost_sentence, cost = _cost(context)
+    way = _way(context)
+    any_one = numbers[judged]
+    sentences = [
+        _headline(judged, gains, way),
+        f"What leaves: {FINAL}, {WAYS_IN_WORDS.get(way, 'a network trained from nothing')}"
+        + ("." if way == START else f", on all {_n_final(context):,} labelled spectra."),
+        f"How good: {judged} finds {_of_quasars(points[judged])} "
+        f"({any_one['n_judged']:,} {sample} spectra, {any_one['n_true']:,} of them quasars, "
+        f"{_HELD_OUT[sample]}).",
+        f"Against {in_use}, the weights in use: {_in_words(gains)}.",
+        _against_random(numbers, newest),
+        f"What it cost: {cost_sentence}.",
+    ]
+    record = {
+        "sample": sample,
+        "n_judged": any_one["n_judged"],
+        "n_quasars": any_one["n_true"],
+        "purities": list(FIXED_PURITIES),
+        "in_use": in_use,
+        "judged": judged,
+        "way": way,
+        "networks": {
+            name: {
+                "labelled_spectra": point.n_labels,
+                "completeness": list(point.completeness),
+                "error": [None if np.isnan(e) else e for e in point.error],
+                "above": numbers[name].get("above", {}),
+            }
+            for name, point in points.items()
+        },
+        "cost": cost,
+    }
+    return Verdict(sentences, _table(context, points, numbers, in_use), record)
+
+
+_HELD_OUT: Final = {
+    "test": "none of them ever labelled or chosen",
+    "validation": "held out of every set; final has learned from them and is not judged",
+}
+
+
+def _in_use(context: Context) -> str:
+    return label_before(context.config)
+
+
+def _way(context: Context) -> str:
+    record = read_candidates(context)
+    return "nothing" if record is None else str(record["leaves"])
+
+
+def _n_final(context: Context) -> int:
+    return int(read_manifest(context.step_folder("networks") / SETS_NAME)["sizes"][FINAL])
+
+
+Gain = tuple[float, float]  # and its error
+
+
+def _above(record: Mapping[str, Any], other: str) -> list[Gain]:
+    """Return completeness above another network's and its error, purity by purity; or nothing."""
+    found = record.get("above", {}).get(other)
+    if found is None:
+        return []
+    return list(
+        zip(_by_purity(found, "completeness_at_purity"), _by_purity(found, "error"), strict=True)
+    )
+
+
+def _headline(judged: str, gains: Sequence[Gain], way: str) -> str:
+    subject = "The weights that leave are" if judged == FINAL else f"The network of {judged} is"
+    real = {np.sign(gain) for gain, error in gains if abs(gain) >= _REAL_SIGMA * error and gain}
+    if way == START:
+        return "No training on the labels was better than the weights as they were given."
+    if not gains:
+        return "The labels cannot be judged: nothing can be compared."
+    if real == {1.0}:
+        return f"The labels helped: {subject[0].lower()}{subject[1:]} better than those in use."
+    if real == {-1.0}:
+        return f"{subject} worse than those in use: keep those in use."
+    if real:
+        return f"{subject} better than those in use at one purity and worse at another."
+    return f"{subject} neither better nor worse than those in use, within {_REAL_SIGMA:g} σ."
+
+
+def _in_words(gains: Sequence[Gain]) -> str:
+    if not gains:
+        return "not compared"
+    parts = [
+        f"{abs(gain):.3f} ± {error:.3f} {'more' if gain >= 0 else 'less'} complete at purity {p}"
+        + (f" ({abs(gain) / error:.1f} σ)" if error > 0 else "")
+        for (gain, error), p in zip(gains, FIXED_PURITIES, strict=True)
+    ]
+    return ", ".join(parts)
+
+
+def _of_quasars(point: AtPurity) -> str:
+    return " and ".join(
+        f"{value:.3f} ± {error:.3f} of the quasars at purity {p}"
+        for value, error, p in zip(point.completeness, point.error, FIXED_PURITIES, strict=True)
+    )
+
+
+def _against_random(numbers: Mapping[str, Any], newest: str) -> str:
+    if CONTROL not in numbers:
+        return "Against labels of random spectra: not compared, as nobody labelled any."
+    gains = _in_words(_above(numbers[newest], CONTROL))
+    return f"Against as many new labels of random spectra ({newest} against {CONTROL}): {gains}."
+
+
+def _cost(context: Context) -> tuple[str, dict[str, Any]]:
+    """Return what the labels cost, in words and numbers."""
+    rounds = context.round_number
+    spent = int((read_ledger(context.step_folder("truth") / LEDGER)["ROUND"] > 0).sum())
+    labels = f"{spent:,} labels in {rounds} {'round' if rounds == 1 else 'rounds'}"
+    n_timed, seconds = read_effort(context)
+    if n_timed:
+        hours, per_one = seconds / 3600, seconds / n_timed
+        how = f"recorded by the inspection page: {n_timed:,} inspections of {per_one:.0f} s"
+        sentence = f"{labels}, {hours:.1f} hours of inspection ({how})"
+    else:
+        inspectors, per_one = context.config.inspection.inspectors, ASSUMED_SECONDS
+        hours = spent * inspectors * per_one / 3600
+        sentence = (
+            f"{labels}, about {hours:.1f} hours of inspection (no time was recorded; "
+            f"{inspectors} inspectors per spectrum at {per_one:.0f} s each are assumed)"
+        )
+    numbers = {"labels": spent, "rounds": rounds, "hours": hours, "recorded": n_timed}
+    return sentence, {**numbers, "seconds_per_inspection": per_one}
+
+
+def _table(
+    context: Context, points: Mapping[str, AtPurity], numbers: Mapping[str, Any], in_use: str
+) -> Table:
+    words = _in_words_by_name(context, in_use)
+    header = ["network", "trained on", "labelled spectra"]
+    header += [f"complete at purity {p}" for p in FIXED_PURITIES]
+    header += [f"above {in_use} at {p}" for p in FIXED_PURITIES]
+    rows = []
+    for name, point in points.items():
+        values = zip(point.completeness, point.error, strict=True)
+        gains = [] if name == in_use else _above(numbers[name], in_use)
+        cells = [f"{gain:+.3f} ± {error:.3f}" for gain, error in gains]
+        rows.append(
+            [
+                name,
+                words[name],
+                f"{point.n_labels:,}",
+                *(f"{value:.3f} ± {error:.3f}" for value, error in values),
+                *(cells or ["–"] * len(FIXED_PURITIES)),
+            ]
+        )
+    note = (
+        f"Completeness on the {sample_judged(context)} spectra where the threshold is set so that "
+        "purity is as given. Errors are 1 σ, of a bootstrap over objects; differences are paired. "
+        "T is the truth table; validation spectra are left out of it, but for what leaves."
+    )
+    return Table("The networks compared", header, rows, note)
+
+
+def _in_words_by_name(context: Context, in_use: str) -> dict[str, str]:
+    newest = set_name(context.round_number)
+    return {
+        in_use: "the survey's weights in use",
+        START: "no label: " + WAYS_IN_WORDS[START],
+        set_name(0): "the first T",
+        **{set_name(k): f"T after round {k}" for k in range(1, context.round_number + 1)},
+        CONTROL: "the first T and as many new labels of random spectra",
+        "finetune": f"{newest}, {WAYS_IN_WORDS['finetune']}",
+        "rehearse": f"{newest}, {WAYS_IN_WORDS['rehearse']}",
+        FINAL: "all labels; leaves the campaign",
+    }
