@@ -200,4 +200,5 @@ def _need_of_union(parts: Sequence[Any], text: Described, value: Any) -> str:
         return "it must hold at least one value"
     lists = isinstance(value, list | tuple)
     fitting = [p for p in parts if p is not NoneType and (get_origin(p) is tuple) == lists]
-    return _need(fitting[0], text, value) if fitting else "it must be a single value"
+    needs = [_need(part, text, value) for part in fitting]
+    return "" if "" in needs else (needs or ["it must be a single value"])[0]

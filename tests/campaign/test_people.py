@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from quasarloop.campaign.config import CampaignOptions, InspectionSection
 from quasarloop.campaign.config_file import write_config
-from quasarloop.campaign.people import close_round
+from quasarloop.campaign.people import close_round, inspection_of
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.labels import LABELS, read_effort, read_labels, read_verdicts
 from quasarloop.campaign.steps.report_sections import agreement_sections
@@ -17,6 +17,7 @@ from quasarloop.inspect.ledger import Save, current_label, save_label
 from quasarloop.inspect.tables import Assignment, Item
 from quasarloop.labels.prospect_csv import Inspection as Row
 from quasarloop.labels.prospect_csv import write_inspections
+from quasarloop.labels.rule import InspectionRule
 from quasarloop.labels.verdict import Verdict
 from quasarloop.truth import SpecType
 
@@ -110,3 +111,18 @@ def test_what_cannot_be_is_refused(waiting, said, tmp_path):
         close_round(waiting.folder, said[0], database="sqlite:///x.db")
     with pytest.raises(InspectionError, match="no column"):
         close_round(waiting.folder, said[0], inspections=[waiting.folder / "campaign.toml"])
+
+
+def test_the_rule_of_the_campaign_reaches_the_page(waiting):
+    found = inspection_of(waiting.folder)
+    assert found.rule == InspectionRule(3, 0, waiting.config.seed)
+    write_config(waiting.folder, CampaignOptions(inspection=InspectionSection(inspectors="2+1")))
+    assert str(inspection_of(waiting.folder).rule) == "2+1"
+    assert found.worklist.name == "worklist.json"
+    with pytest.raises(CampaignError, match=r"inspection\.inspectors: .* expected a number from 1"):
+        InspectionSection(inspectors="2+")
+    with pytest.raises(CampaignError, match="inspectors is 0; it must be at least 1"):
+        InspectionSection(inspectors=0)
+    with pytest.raises(CampaignError, match=r"no round of .* waits for labels"):
+        (waiting.folder / "rounds" / "01" / "selection" / "selection.parquet").unlink()
+        inspection_of(waiting.folder)

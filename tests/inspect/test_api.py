@@ -207,12 +207,13 @@ def test_statistics_before_anybody_said_anything(client):
 def test_settings_change_how_many_look_at_each_object(client):
     admin = client("root")
     assert admin.get("/api/people").json()["settings"]["per_object"] == "3"
-    assert admin.put("/api/settings", {"per_object": 2}).json()["per_object"] == "2"
+    assert admin.put("/api/settings", {"per_object": "2"}).json()["per_object"] == "2"
     todo = [
         p["todo"] for p in admin.get("/api/people").json()["people"] if p["role"] == "inspector"
     ]
     assert sorted(todo) == [2, 2, 2]
-    assert admin.put("/api/settings", {"per_object": 0}).status_code == 422
+    for bad in ("0", "2+", 2, "9+1"):
+        assert admin.put("/api/settings", {"per_object": bad}).status_code == 422
     assert admin.put("/api/settings", {"title": "../x"}).status_code == 422
     assert admin.post("/api/invites", {"name": "a b", "role": "inspector"}).status_code == 422
     assert admin.post("/api/balance").json() == {"added": 0, "dropped": 0, "short": 0}

@@ -1,5 +1,5 @@
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import combinations
 
 import numpy as np
@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.assign import assign, rebalance
+
+# Three inspectors for every object.
+NEED = defaultdict(lambda: 3)
 
 
 def _apply(current, plan, begun=()):
@@ -57,7 +60,7 @@ def test_a_late_joiner_gets_an_equal_share_of_what_is_left():
     first = assign(range(120), people, np.random.default_rng(0))
     done = {pair for pair in first.add if pair[0] < 40}
     teams = _apply({t: {} for t in range(120)}, first, begun=done)
-    plan = rebalance(teams, [*people, 5], np.random.default_rng(1))
+    plan = rebalance(teams, [*people, 5], np.random.default_rng(1), NEED)
     after = _apply(teams, plan)
     loads = _loads(after, [*people, 5])
     assert max(loads) - min(loads) <= 1
@@ -75,14 +78,14 @@ def test_a_leavers_open_work_moves_on_and_finished_work_counts():
     first = assign(range(60), people, np.random.default_rng(0))
     done = {pair for pair in first.add if pair[0] < 20}
     teams = _apply({t: {} for t in range(60)}, first, begun=done)
-    after = _apply(teams, rebalance(teams, [1, 2, 3], np.random.default_rng(1)))
+    after = _apply(teams, rebalance(teams, [1, 2, 3], np.random.default_rng(1), NEED))
     assert all(len(team) == 3 for team in after.values())
     assert all(4 not in team for t, team in after.items() if t >= 20)
     assert [4 in after[t] for t in range(20)] == [4 in teams[t] for t in range(20)]
 
 
 def test_objects_without_enough_people_are_named():
-    plan = rebalance({7: {1: True}, 8: {}}, [1, 2], np.random.default_rng(0))
+    plan = rebalance({7: {1: True}, 8: {}}, [1, 2], np.random.default_rng(0), NEED)
     assert plan.short == (7, 8)
     assert set(plan.add) == {(7, 2), (8, 1), (8, 2)}
 
@@ -117,10 +120,10 @@ def test_moves_are_those_of_looking_at_every_object(n_people, n_new, n_begun, se
     first = assign(range(30), people, rng)
     teams = _apply({t: {} for t in range(30)}, first, begun=set(first.add[::2][:n_begun]))
     now = [*people[seed % 2 :], *range(50, 50 + n_new)]
-    plan = rebalance(teams, now, np.random.default_rng(seed))
+    plan = rebalance(teams, now, np.random.default_rng(seed), NEED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("quasarloop.inspect.assign._OpenWork", _EveryObject)
-        assert rebalance(teams, now, np.random.default_rng(seed)) == plan
+        assert rebalance(teams, now, np.random.default_rng(seed), NEED) == plan
 
 
 def test_the_cost_of_a_late_joiner_grows_with_the_objects_not_with_their_square():
@@ -128,7 +131,7 @@ def test_the_cost_of_a_late_joiner_grows_with_the_objects_not_with_their_square(
     for n in (2_000, 8_000):
         teams = {t: {1: False, 2: False, 3: False} for t in range(n)}
         start = time.process_time()
-        plan = rebalance(teams, [1, 2, 3, 4], np.random.default_rng(0))
+        plan = rebalance(teams, [1, 2, 3, 4], np.random.default_rng(0), NEED)
         seconds.append(time.process_time() - start)
         assert len(plan.add) == len(plan.drop) == 3 * n // 4
     assert seconds[1] < 8 * seconds[0]  # 4 of a cost that grows with n, 16 of one with its square
@@ -143,7 +146,7 @@ histories = st.lists(
 @given(histories, st.sets(st.integers(1, 8), min_size=3), st.integers(0, 99))
 def test_any_history_is_brought_to_full_teams_and_then_left_alone(history, people, seed):
     current = dict(enumerate(history))
-    plan = rebalance(current, sorted(people), np.random.default_rng(seed))
+    plan = rebalance(current, sorted(people), np.random.default_rng(seed), NEED)
     after = _apply(current, plan)
     for target, team in after.items():
         here = {p for p in team if p in people}
@@ -151,5 +154,21 @@ def test_any_history_is_brought_to_full_teams_and_then_left_alone(history, peopl
         assert all(begun or p in people for p, begun in team.items())
         began = sum(current[target].values())
         assert len(team) <= max(3, began)
-    again = rebalance(after, sorted(people), np.random.default_rng(seed + 1))
+    again = rebalance(after, sorted(people), np.random.default_rng(seed + 1), NEED)
     assert (again.add, again.drop) == ((), ())
+
+
+def test_objects_that_need_more_inspectors_get_them():
+    needed = {target: 3 if target % 10 == 0 else 2 for target in range(200)}
+    people = [1, 2, 3, 4]
+    plan = rebalance({t: {} for t in range(200)}, people, np.random.default_rng(2), needed)
+    teams = _apply({t: {} for t in range(200)}, plan)
+    assert {target: len(team) for target, team in teams.items()} == needed
+    loads = _loads(teams, people)
+    assert max(loads) - min(loads) <= 1
+    # A third that is needed no more goes, unless it was begun.
+    begun = {(0, person) for person in teams[0]}
+    teams[0] = dict.fromkeys(teams[0], True)
+    plan = rebalance(teams, people, np.random.default_rng(2), dict.fromkeys(range(200), 2))
+    assert len(plan.drop) - len(plan.add) == 19  # others move to level the loads
+    assert not begun & {*plan.drop}

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from quasarloop.ensemble.options import EnsembleOptions
-from quasarloop.errors import CampaignError
+from quasarloop.errors import CampaignError, InspectionError
 from quasarloop.grid import LOG_GRID
+from quasarloop.labels.rule import PER_OBJECT, InspectionRule
 from quasarloop.network.options import (
     SHIPPED,
     Device,
@@ -218,8 +219,21 @@ class InspectionSection(Section):
     by: Literal["people", "oracle", "file"] = option(
         "people", "people: the inspection page; oracle: a known truth; file: imported."
     )
-    inspectors: int = option(3, "Inspectors per spectrum.", source="paper, Section 4: 3", low=1)
+    inspectors: int | str = option(
+        PER_OBJECT,
+        'Inspectors per spectrum; "2+1": two, and a third where they differ or are unsure, and '
+        "for a random tenth.",
+        source="paper, Section 4: 3",
+        low=1,
+    )
     oracle: OracleSection = field(default_factory=OracleSection)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            InspectionRule.from_text(str(self.inspectors))
+        except InspectionError as exc:
+            raise CampaignError(f"inspection.inspectors: {exc}") from exc
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,13 +60,11 @@ def demo(
     typer.echo(f"\nIt took {minutes:.1f} minutes. Try next:")
     networks = report.parent.parent / "networks" if report else campaign
     sky = out / "sky" / "test"
-    chosen = networks.parent / "selection" / "worklist.json"
     for command in (
         f"quasarloop campaign status {campaign}",
         f"quasarloop classify {sky} --weights {networks / 'final.h5'} --out quasars.fits",
         f"quasarloop evaluate --catalogue quasars.fits --truth {sky / 'truth.csv'}",
-        f"quasarloop inspect serve --worklist {chosen} --spectra {campaign / 'stores' / 'pool'} "
-        "--db sqlite:///labels.db",
+        f"quasarloop inspect serve --campaign {campaign} --db sqlite:///labels.db",
     ):
         typer.echo(f"  {command}")
     typer.echo(f"\nThe report: {report}")

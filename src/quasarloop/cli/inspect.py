@@ -7,7 +7,6 @@ import typer
 
 from quasarloop.cli.common import console
 from quasarloop.inspect import HOST, PORT, require_extra
-from quasarloop.inspect.assign import MAX_PER_OBJECT
 
 __all__ = ["app"]
 
@@ -28,6 +27,13 @@ _LABELS = "sqlite:///labels.db"
 
 @app.command("serve")
 def serve(
+    campaign: Annotated[
+        Path | None,
+        typer.Option(
+            help="A campaign's folder: the worklist and spectra of its present round, and the "
+            "inspectors per object of its campaign.toml."
+        ),
+    ] = None,
     worklist: Annotated[
         Path | None,
         typer.Option(help="What to look at: JSON, CSV or Parquet with TARGETIDs. Once is enough."),
@@ -69,13 +75,18 @@ def serve(
 
     Example: [bold]quasarloop inspect serve --worklist worklist.json --spectra store/[/]
     """
+    from quasarloop.campaign.people import inspection_of
     from quasarloop.inspect.database import open_database
     from quasarloop.inspect.server import first_admin, prepare
     from quasarloop.inspect.server import serve as run
     from quasarloop.inspect.spectra_files import open_spectra
 
-    folder = worklist.parent if worklist is not None else Path()
-    files = open_spectra(spectra or [], folder)
+    rule, spectra = None, spectra or []
+    if campaign is not None:
+        given = inspection_of(campaign)
+        rule, worklist = given.rule, worklist or given.worklist
+        spectra = [*spectra, given.spectra]
+    files = open_spectra(spectra, worklist.parent if worklist is not None else Path())
     database = open_database(db)
     place = f"http://{host}:{port}"
     prepare(
@@ -85,6 +96,7 @@ def serve(
         redrock=redrock or [],
         links=link or [],
         address=address or place,
+        rule=rule,
     )
     invitation = first_admin(database)
     if invitation is not None:
@@ -117,20 +129,24 @@ def invite(
 def assign(
     db: Db = _LABELS,
     per_object: Annotated[
-        int | None,
-        typer.Option(min=1, max=MAX_PER_OBJECT, help="Inspectors per object, from now on."),
+        str | None,
+        typer.Option(
+            help="Inspectors per object, from now on: 3; or 2+1, two, and a third where they "
+            "differ or are unsure, and for a random tenth."
+        ),
     ] = None,
 ) -> None:
     """Share objects out among the present inspectors; what is begun stays.
 
-    Example: [bold]quasarloop inspect assign --per-object 3[/]
+    Example: [bold]quasarloop inspect assign --per-object 2+1[/]
     """
     from quasarloop.inspect.campaign import balance
     from quasarloop.inspect.database import open_database, set_setting
+    from quasarloop.labels.rule import InspectionRule
 
     with open_database(db).closing(write=True) as session:
         if per_object is not None:
-            set_setting(session, "per_object", str(per_object))
+            set_setting(session, "per_object", str(InspectionRule.from_text(per_object)))
             session.flush()
         plan = balance(session)
     typer.echo(

@@ -136,6 +136,7 @@ def status(
     from quasarloop.inspect.database import open_database
     from quasarloop.inspect.results import (
         agreement_of,
+        control_found,
         people_rows,
         results,
         state_rows,
@@ -145,10 +146,13 @@ def status(
     with open_database(db).closing() as session:
         found = results(session, at_least=at_least)
         people = people_rows(session)
+        control = control_found(session, found).describe()
     agreed = agreement_of(found)
     _print("Objects", state_rows(found))
     _print("People", people)
     _print("Agreement", agreement_table(agreed))
+    if control:
+        typer.echo(control)
     if figure is not None:
         from quasarloop.artefacts import write_atomically
 

@@ -22,6 +22,7 @@ from quasarloop.inspect.people import (
 from quasarloop.inspect.security import Admin, InCampaign
 from quasarloop.inspect.shapes import InviteIn, PersonIn, SettingsIn
 from quasarloop.inspect.tables import Event, Item, User
+from quasarloop.labels.rule import InspectionRule
 
 __all__ = ["SETTINGS", "router"]
 
@@ -129,7 +130,9 @@ def assign_anew(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
 @router.put("/settings")
 def change_settings(given: SettingsIn, campaign: InCampaign, me: Admin) -> dict[str, Any]:
     """Change campaign settings; a new number per object is shared out at once."""
-    changes = {k: str(v) for k, v in given.model_dump().items() if v is not None}
+    changes = {k: v for k, v in given.model_dump().items() if v is not None}
+    if given.per_object is not None:
+        InspectionRule.from_text(given.per_object)  # raises what is wrong
     with campaign.database.write() as session:
         for key, value in changes.items():
             set_setting(session, key, value)

@@ -1,4 +1,4 @@
-"""Assign objects: three inspectors each, equal loads, overlaps spread over all pairs."""
+"""Assign objects: inspectors for each, equal loads, overlaps spread over all pairs."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.errors import InspectionError
+from quasarloop.labels.rule import PER_OBJECT
 
-__all__ = ["MAX_PER_OBJECT", "PER_OBJECT", "Plan", "assign", "rebalance"]
+__all__ = ["Plan", "assign", "rebalance"]
 
-# Source: paper, Section 4: "three separate experts inspect each spectra".
-PER_OBJECT: Final = 3
-MAX_PER_OBJECT: Final = 9
 # Above this many possible teams a team is chosen member by member instead.
 _MAX_TEAMS: Final = 5000
 
@@ -60,15 +58,15 @@ def assign(
             f"{len(set(inspectors))} inspectors for {per_object} inspections of each object; "
             "invite more, or lower the number per object"
         )
-    return rebalance({target: {} for target in objects}, inspectors, rng, per_object=per_object)
+    needed = dict.fromkeys(objects, per_object)
+    return rebalance({target: {} for target in objects}, inspectors, rng, needed)
 
 
 def rebalance(
     current: Mapping[int, Mapping[int, bool]],
     inspectors: Sequence[int],
     rng: np.random.Generator,
-    *,
-    per_object: int = PER_OBJECT,
+    needed: Mapping[int, int],
 ) -> Plan:
     """Fit the assignments to the present inspectors: late joiners get work, leavers' moves on.
 
@@ -78,16 +76,16 @@ def rebalance(
         current: per object, per inspector (also leavers): True if begun.
         inspectors: those of now.
         rng: breaks ties.
-        per_object: inspectors per object.
+        needed: inspectors of each object.
 
     Returns:
         What to change; after applying it, a second call changes nothing.
     """
-    table = _Table(current, inspectors, per_object)
+    table = _Table(current, inspectors, needed)
     dropped = table.drop_leavers()
     added = table.fill(rng)
     table.level(added, dropped)
-    short = tuple(t for t in current if len(table.teams[t]) < per_object)
+    short = tuple(t for t in current if len(table.teams[t]) < needed[t])
     return Plan(tuple(sorted(added)), tuple(sorted(dropped)), short)
 
 
@@ -95,11 +93,14 @@ class _Table:
     """Assignments being changed: teams, open loads and pair counts, kept in step."""
 
     def __init__(
-        self, current: Mapping[int, Mapping[int, bool]], inspectors: Sequence[int], per_object: int
+        self,
+        current: Mapping[int, Mapping[int, bool]],
+        inspectors: Sequence[int],
+        needed: Mapping[int, int],
     ) -> None:
         self.people = sorted(set(inspectors))
         self.index = {person: i for i, person in enumerate(self.people)}
-        self.per_object = per_object
+        self.needed = needed
         self.begun = {target: {p for p, b in team.items() if b} for target, team in current.items()}
         self.teams = {target: set(team) for target, team in current.items()}
         n = len(self.people)
@@ -116,7 +117,7 @@ class _Table:
         dropped = set()
         for target, team in self.teams.items():
             for person in sorted(team - self.begun[target]):
-                if person not in self.index or len(team) > self.per_object:
+                if person not in self.index or len(team) > self.needed[target]:
                     dropped.add((target, person))
                     self._remove(target, person)
         return dropped
@@ -125,7 +126,7 @@ class _Table:
         """Complete every team; the least loaded first, rare pairs preferred."""
         added = set()
         for target, team in self.teams.items():
-            for i in self._best_team(team, rng):
+            for i in self._best_team(team, self.needed[target], rng):
                 added.add((target, self.people[i]))
                 self._add(target, self.people[i])
         return added
@@ -147,12 +148,12 @@ class _Table:
             _cancel(giver, added, dropped)
             _cancel(taker, dropped, added)
 
-    def _best_team(self, team: Collection[int], rng: np.random.Generator) -> list[int]:
-        if len(team) >= self.per_object:
+    def _best_team(self, team: Collection[int], needed: int, rng: np.random.Generator) -> list[int]:
+        if len(team) >= needed:
             return []
         here = self.here(team)
         free = np.array([i for i, p in enumerate(self.people) if p not in team], dtype=np.int64)
-        wanted = min(self.per_object - len(team), len(free))
+        wanted = min(needed - len(team), len(free))
         if wanted <= 0:
             return []
         if comb(len(free), wanted) > _MAX_TEAMS:

@@ -1,6 +1,7 @@
 """Filling a campaign's database with its worklist, and keeping assignments balanced."""
 
 import time
+from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,9 +12,12 @@ from sqlalchemy.orm import Session
 
 from quasarloop.inspect.assign import Plan, rebalance
 from quasarloop.inspect.database import Database, now, setting
+from quasarloop.inspect.ledger import NEWEST
 from quasarloop.inspect.spectra_files import SpectrumFiles
-from quasarloop.inspect.tables import Assignment, Event, Item, User
+from quasarloop.inspect.tables import Assignment, Event, Item, Label, Setting, User
 from quasarloop.inspect.worklist import Entry
+from quasarloop.labels.rule import InspectionRule
+from quasarloop.labels.verdict import Verdict
 
 __all__ = [
     "Loaded",
@@ -21,9 +25,11 @@ __all__ = [
     "add_redrock",
     "balance",
     "find_missing",
+    "fit_team",
     "inspectors",
     "load_worklist",
     "progress",
+    "rule_of",
     "share_out",
 ]
 
@@ -116,6 +122,60 @@ def inspectors(session: Session) -> list[int]:
     return list(session.scalars(query.order_by(User.id)))
 
 
+def rule_of(session: Session) -> InspectionRule:
+    """Return how many inspectors the campaign's objects need."""
+    seed = session.get(Setting, "seed")
+    return InspectionRule.from_text(
+        setting(session, "per_object"), 0 if seed is None else int(seed.value)
+    )
+
+
+def _needed(session: Session, item: Item | None = None) -> dict[int, int]:
+    """Return the inspectors that every entry (or that one) needs after its verdicts so far."""
+    rule, verdicts = rule_of(session), defaultdict[int, list[Verdict]](list)
+    items = sa.select(Item.id, Item.target_id)
+    if item is not None:
+        items = items.where(Item.id == item.id)
+    if rule.more:
+        labels = sa.select(Label.item_id, Label.verdict).join(Assignment, NEWEST)
+        if item is not None:
+            labels = labels.where(Label.item_id == item.id)
+        for number, verdict in session.execute(labels):
+            verdicts[number].append(verdict)
+    found = session.execute(items).all()
+    return {number: rule.needed(target, verdicts[number]) for number, target in found}
+
+
+def fit_team(session: Session, item: Item) -> None:
+    """Give an object the inspectors that its verdicts need, take back those not begun or needed.
+
+    An added one is of the least loaded; `balance` levels what is open once more.
+    """
+    if not rule_of(session).more:
+        return
+    session.execute(sa.select(Item.id).where(Item.id == item.id).with_for_update())
+    query = sa.select(Assignment).where(Assignment.item_id == item.id).order_by(Assignment.id)
+    turns = {turn.user_id: turn for turn in session.scalars(query)}
+    team = [turn for turn in turns.values() if turn.state != "dropped"]
+    lacking = _needed(session, item)[item.id] - len(team)
+    present = inspectors(session)
+    unbegun = [turn for turn in reversed(team) if not _is_begun(turn, present)]
+    for turn in unbegun[: max(0, -lacking)]:
+        turn.state = "dropped"
+    if lacking <= 0:
+        return
+    mine = {turn.user_id for turn in team}
+    count = sa.select(Assignment.user_id, sa.func.count()).group_by(Assignment.user_id)
+    open_work = count.where(Assignment.state.in_(("todo", "skipped")))
+    load = {row[0]: row[1] for row in session.execute(open_work)}
+    free = [(load.get(u, 0), (i - item.id) % len(present), u) for i, u in enumerate(present)]
+    for _, _, user in sorted(part for part in free if part[-1] not in mine)[:lacking]:
+        if user in turns:
+            turns[user].state = "todo"
+        else:
+            session.add(Assignment(item_id=item.id, user_id=user, created=now()))
+
+
 def balance(session: Session) -> Plan:
     """Give every object its inspectors, late joiners their share, leavers' work to others.
 
@@ -179,7 +239,7 @@ def _plan(session: Session, *, lock: bool = False) -> Plan:
             current[turn.item_id][turn.user_id] = _is_begun(turn, {*people})
     # The same people and work give the same plan, whenever it is made.
     rng = np.random.default_rng([len(items), *people])
-    return rebalance(current, people, rng, per_object=int(setting(session, "per_object")))
+    return rebalance(current, people, rng, _needed(session))
 
 
 def _is_begun(turn: Any, active: Container[int]) -> bool:

@@ -15,8 +15,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError, reading
-from quasarloop.inspect.assign import PER_OBJECT
 from quasarloop.inspect.tables import Base, Setting
+from quasarloop.labels.rule import PER_OBJECT
 
 __all__ = [
     "BLINDNESS",

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from quasarloop.classes import HIGH_Z_MIN, Vote
 from quasarloop.errors import InspectionError
-from quasarloop.inspect.campaign import progress
+from quasarloop.inspect.campaign import fit_team, progress
 from quasarloop.inspect.database import setting
 from quasarloop.inspect.fit_worker import FitTask, template_json
 from quasarloop.inspect.ledger import (
@@ -213,9 +213,11 @@ def label(target_id: TargetId, given: Save, campaign: InCampaign, me: Inspector)
     with campaign.database.write() as session:
         item = find_item(session, target_id, _NOT_YOURS)
         try:
-            return version_json(save_label(session, item, me.id, given))
+            saved = save_label(session, item, me.id, given)
         except NotAssignedError as exc:
             raise HTTPException(404, _NOT_YOURS) from exc
+        fit_team(session, item)
+        return version_json(saved)
 
 
 @router.put("/objects/{target_id}/skip")

@@ -1,7 +1,7 @@
 """Saving labels, skips and decisions as versions; nothing is ever overwritten."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import sqlalchemy as sa
 from pydantic import AfterValidator, ConfigDict, Field, Strict
@@ -14,6 +14,7 @@ from quasarloop.labels.merge import check_decision
 from quasarloop.labels.verdict import MAX_Z_ERR, Verdict, clean, is_complete
 
 __all__ = [
+    "NEWEST",
     "NotAssignedError",
     "Save",
     "StaleError",
@@ -29,6 +30,13 @@ __all__ = [
 
 
 Columns = dict[str, Any]
+
+# Joins every turn at an object with its inspector's newest label.
+NEWEST: Final = sa.and_(
+    Assignment.item_id == Label.item_id,
+    Assignment.user_id == Label.user_id,
+    Assignment.version == Label.version,
+)
 
 
 class NotAssignedError(InspectionError):

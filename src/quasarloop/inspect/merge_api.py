@@ -8,7 +8,13 @@ from fastapi import APIRouter, HTTPException, Response
 
 from quasarloop.artefacts import without_nan
 from quasarloop.inspect.ledger import Save, history, save_decision
-from quasarloop.inspect.results import Result, agreement_of, count_states, results
+from quasarloop.inspect.results import (
+    Result,
+    agreement_of,
+    control_found,
+    count_states,
+    results,
+)
 from quasarloop.inspect.security import InCampaign, Merger, Overseer
 from quasarloop.inspect.shapes import TargetId, find_item, version_json
 from quasarloop.labels.agreement import agreement_svg
@@ -74,9 +80,10 @@ def statistics(campaign: InCampaign, _me: Overseer) -> dict[str, Any]:
     """Return how far the campaign is and how well its inspectors agree."""
     with campaign.database.read() as session:
         found = results(session)
+        control = control_found(session, found).describe()
     agreed: dict[str, Any] = _plain(asdict(agreement_of(found)))
     classes = [spectype.word for spectype in CLASSES]
-    return {"counts": count_states(found), "classes": classes, **agreed}
+    return {"counts": count_states(found), "classes": classes, "control": control, **agreed}
 
 
 @router.get("/statistics/figure.svg", response_class=Response)

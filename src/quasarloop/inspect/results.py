@@ -8,17 +8,19 @@ from typing import Any, Literal, get_args
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from quasarloop.inspect.campaign import progress
-from quasarloop.inspect.database import setting
+from quasarloop.inspect.campaign import progress, rule_of
+from quasarloop.inspect.ledger import NEWEST
 from quasarloop.inspect.tables import Assignment, Decision, Item, Label, User
 from quasarloop.labels.agreement import Agreement, agreement
 from quasarloop.labels.merge import Merged, conflicts, from_decision, merge_verdicts
 from quasarloop.labels.prospect_csv import Inspection
+from quasarloop.labels.rule import Control, InspectionRule, control_of
 from quasarloop.labels.verdict import Verdict, is_complete
 
 __all__ = [
     "Result",
     "agreement_of",
+    "control_found",
     "count_states",
     "final_labels",
     "inspections",
@@ -73,14 +75,9 @@ def results(
             number per object by default.
         items: only these entries, by number.
     """
-    needed = at_least if at_least is not None else int(setting(session, "per_object"))
+    rule = rule_of(session) if at_least is None else InspectionRule(at_least)
     labels: dict[int, dict[str, Label]] = {}
-    newest = sa.and_(
-        Assignment.item_id == Label.item_id,
-        Assignment.user_id == Label.user_id,
-        Assignment.version == Label.version,
-    )
-    query = sa.select(Label, User.name).join(Assignment, newest)
+    query = sa.select(Label, User.name).join(Assignment, NEWEST)
     query = query.join(User, User.id == Label.user_id).order_by(User.name)
     for label, name in session.execute(query.where(_among(Label.item_id, items))):
         labels.setdefault(label.item_id, {})[name] = label
@@ -95,9 +92,7 @@ def results(
     decisions = {d.item_id: d for d in session.scalars(decided.order_by(Decision.version))}
     every = session.scalars(sa.select(Item).where(_among(Item.id, items)).order_by(Item.rank))
     return [
-        _result(
-            item, labels.get(item.id, {}), n_open.get(item.id, 0), decisions.get(item.id), needed
-        )
+        _result(item, labels.get(item.id, {}), n_open.get(item.id, 0), decisions.get(item.id), rule)
         for item in every
     ]
 
@@ -123,6 +118,19 @@ def agreement_of(found: Iterable[Result]) -> Agreement:
     )
 
 
+def control_found(session: Session, found: Iterable[Result]) -> Control:
+    """Return what the first inspectors of a rule such as ``2+1`` let through, by its control."""
+    in_order = (
+        (result.item.target_id, sorted(result.labels.values(), key=lambda label: label.id))
+        for result in found
+    )
+    complete = (
+        (target, [label.verdict for label in labels if is_complete(label.verdict)])
+        for target, labels in in_order
+    )
+    return control_of(rule_of(session), complete)
+
+
 def inspections(found: Iterable[Result]) -> dict[str, list[Inspection]]:
     """Return every scanner's newest labels as rows of prospect's file."""
     groups: dict[str, list[Inspection]] = {}
@@ -136,7 +144,11 @@ def inspections(found: Iterable[Result]) -> dict[str, list[Inspection]]:
 
 
 def _result(
-    item: Item, labels: dict[str, Label], n_open: int, decision: Decision | None, needed: int
+    item: Item,
+    labels: dict[str, Label],
+    n_open: int,
+    decision: Decision | None,
+    rule: InspectionRule,
 ) -> Result:
     whole = [label for label in labels.values() if is_complete(label.verdict)]
     complete = [label.verdict for label in whole]
@@ -150,7 +162,7 @@ def _result(
         if decision.extra:
             merged = _imported(decision)
         changed = any(label.created > decision.created for label in labels.values())
-    elif n_open == 0 and len(complete) >= max(1, needed):
+    elif n_open == 0 and len(complete) >= rule.needed(item.target_id, complete):
         state = "conflict" if disagree else "merged"
         merged = merge_verdicts(complete, [label.z_err for label in whole])
     return Result(item, labels, n_open, state, disagree, merged, decision, changed)

@@ -23,7 +23,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from quasarloop import __version__
 from quasarloop.errors import InspectionError, QuasarloopError
 from quasarloop.inspect import ADDRESS, admin_api, inspect_api, merge_api
-from quasarloop.inspect.assign import MAX_PER_OBJECT
 from quasarloop.inspect.campaign import add_redrock, balance, find_missing, load_worklist
 from quasarloop.inspect.database import (
     BLINDNESS,
@@ -43,6 +42,7 @@ from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
 from quasarloop.inspect.tables import Item, User
 from quasarloop.inspect.worklist import read_worklist
 from quasarloop.labels.merge import MAX_Z_RANGE
+from quasarloop.labels.rule import RULE_PATTERN, InspectionRule
 from quasarloop.labels.verdict import verdict_definition, verdict_json
 
 __all__ = [
@@ -126,7 +126,7 @@ def _templates() -> Jinja2Templates:
         definition=verdict_definition(),
         blindness=BLINDNESS,
         roles=ROLES,
-        max_per_object=MAX_PER_OBJECT,
+        rule_pattern=RULE_PATTERN,
         max_z_range=MAX_Z_RANGE,
     )
     return templates
@@ -228,8 +228,11 @@ def prepare(
     redrock: Sequence[Path] = (),
     links: Sequence[str] = (),
     address: str = ADDRESS,
+    rule: InspectionRule | None = None,
 ) -> None:
     """Load a worklist into the campaign and share it out among its inspectors.
+
+    A `rule` takes the place of the campaign's inspectors per object.
 
     Raises:
         InspectionError: a bad worklist, or none at all in a new campaign; a bad link or address.
@@ -241,6 +244,9 @@ def prepare(
     fits = read_redrock(redrock)
     with database.write() as session:
         set_setting(session, "address", address)
+        if rule is not None:
+            set_setting(session, "per_object", str(rule))
+            set_setting(session, "seed", str(rule.seed))
         if entries:
             done = load_worklist(session, entries, files)
             _LOG.info(

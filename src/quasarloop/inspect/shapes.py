@@ -6,11 +6,11 @@ from fastapi import HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from quasarloop.inspect.assign import MAX_PER_OBJECT
 from quasarloop.inspect.database import BLINDNESS
 from quasarloop.inspect.ledger import item_of
 from quasarloop.inspect.people import ROLES
 from quasarloop.inspect.tables import Decision, Item, Label
+from quasarloop.labels.rule import RULE_PATTERN
 from quasarloop.labels.verdict import ClassWord, Redshift, Verdict, verdict_json
 from quasarloop.truth import SpecType
 
@@ -67,7 +67,7 @@ class SettingsIn(_Strict):
     """Campaign settings; those left out stay."""
 
     blind: Annotated[str, Field(pattern=f"^({'|'.join(BLINDNESS)})$")] | None = None
-    per_object: Annotated[int, Field(ge=1, le=MAX_PER_OBJECT)] | None = None
+    per_object: Annotated[str, Field(pattern=f"^{RULE_PATTERN}$")] | None = None
     title: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}$")] | None = None
 
 

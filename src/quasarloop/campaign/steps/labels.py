@@ -20,7 +20,6 @@ from quasarloop.campaign.layout import (
     configured_truth,
     ledger_before,
     seed_of,
-    store_folder,
 )
 from quasarloop.campaign.ledger import Origin, active_truth, add_labels, write_ledger
 from quasarloop.campaign.state import Context, Step, Waiting, round_folder
@@ -29,7 +28,6 @@ from quasarloop.campaign.steps.selection import (
     CHOSEN_NAME,
     OUTLIERS_NAME,
     RANDOM_NAME,
-    WORKLIST_NAME,
 )
 from quasarloop.errors import CampaignError
 from quasarloop.labels.prospect_csv import read_inspections
@@ -189,11 +187,9 @@ def _from_people(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> 
     path = inbox(context)
     if not path.is_file():
         n = sum(len(frame) for frame in requested.values())
-        chosen = context.step_folder("selection") / WORKLIST_NAME
         raise Waiting(
             f"{n} objects wait for people. Inspect them:\n"
-            f"  quasarloop inspect serve --worklist {chosen} "
-            f"--spectra {store_folder(context, 'pool')} --db sqlite:///labels.db\n"
+            f"  quasarloop inspect serve --campaign {context.folder} --db sqlite:///labels.db\n"
             f"then bring the merged labels in:\n"
             f"  quasarloop campaign close {context.folder} --db sqlite:///labels.db"
         )

@@ -86,7 +86,7 @@ byId("settings").addEventListener("submit", (event) => {
   const form = event.target.elements;
   attempt(async () => {
     await put("/api/settings", {
-      title: form.title.value, blind: form.blind.value, per_object: Number(form.per_object.value),
+      title: form.title.value, blind: form.blind.value, per_object: form.per_object.value,
     });
     await refresh();
     report("Saved.");

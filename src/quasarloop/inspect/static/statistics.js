@@ -18,6 +18,7 @@ const numbers = [
   ["redshifts apart", found.z_outliers === null ? "–" : `${percent(found.z_outliers)} %`],
 ];
 byId("numbers").append(...numbers.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))));
+byId("control").textContent = found.control;
 byId("compared").hidden = found.n_objects === 0;
 byId("none").hidden = found.n_objects > 0;
 byId("pairs").append(...found.pairs.map((pair) => {
