@@ -18,6 +18,7 @@ from quasarloop.campaign.steps.redshifts import label_before
 from quasarloop.evaluate.figures import AtPurity
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.report import Table
+from quasarloop.labels.rule import InspectionRule
 
 __all__ = ["WAYS_IN_WORDS", "Verdict", "points_at_purity", "sample_judged", "verdict_of"]
 
@@ -202,11 +203,12 @@ def _cost(context: Context) -> tuple[str, dict[str, Any]]:
         how = f"recorded by the inspection page: {n_timed:,} inspections of {per_one:.0f} s"
         sentence = f"{labels}, {hours:.1f} hours of inspection ({how})"
     else:
-        inspectors, per_one = context.config.inspection.inspectors, ASSUMED_SECONDS
-        hours = spent * inspectors * per_one / 3600
+        rule = InspectionRule.from_text(str(context.config.inspection.inspectors))
+        per_one = ASSUMED_SECONDS
+        hours = spent * rule.first * per_one / 3600
         sentence = (
             f"{labels}, about {hours:.1f} hours of inspection (no time was recorded; "
-            f"{inspectors} inspectors per spectrum at {per_one:.0f} s each are assumed)"
+            f"{rule.first} inspectors per spectrum at {per_one:.0f} s each are assumed)"
         )
     numbers = {"labels": spent, "rounds": rounds, "hours": hours, "recorded": n_timed}
     return sentence, {**numbers, "seconds_per_inspection": per_one}
