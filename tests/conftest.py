@@ -66,6 +66,16 @@ def _module(name: str) -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[ModuleType]:
+    """Tasks for the engine (tests/engine_tasks.py)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(_ROOT / "tests"))  # spawned workers get the same path
+        import engine_tasks
+
+        yield engine_tasks
+
+
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[[Callable[[], object]], None]:
     """Wait for a condition as long as it takes: only the suite's timeout ends a test that hangs."""

@@ -1,14 +1,10 @@
 """The engine: the same report here, in processes and on a cluster, whoever dies."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -21,24 +17,6 @@ from quasarloop.errors import TaskError
 _HERE = Path(__file__).parent
 
 WaitUntil = Callable[[Callable[[], object]], None]
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(_HERE))  # spawned workers get the same path
-        import engine_tasks
-
-        yield engine_tasks
-
-
-@pytest.fixture(scope="module")
-def cluster(
-    jobs: ModuleType, start_cluster: Callable[[], AbstractContextManager[str]]
-) -> Iterator[str]:
-    """A Dask cluster whose workers can import the jobs."""
-    with start_cluster() as address:
-        yield address
 
 
 def engines() -> list[Engine]:
@@ -222,145 +200,6 @@ def test_without_distributed_the_extra_is_named(
         run_tasks(jobs.multiply, [1], engine=Engine(scheduler="tcp://127.0.0.1:9"))
 
 
-def test_cluster_gives_the_same_report(jobs: ModuleType, tmp_path: Path, cluster: str) -> None:
-    seen = []
-    report = run_tasks(
-        jobs.multiply,
-        [3, 1, 2, 5],
-        engine=Engine(scheduler=cluster),
-        shared=jobs.Shared(tmp_path, 7),
-        on_result=lambda task, result: seen.append((task, result)),
-    )
-    assert report == TaskReport([21, 7, 14, 35], {})
-    assert sorted(seen) == [(1, 7), (2, 14), (3, 21), (5, 35)]
-
-
-def test_cluster_names_failures(jobs: ModuleType, tmp_path: Path, cluster: str) -> None:
-    engine = Engine(scheduler=cluster)
-    report = run_tasks(jobs.fail_odd, range(4), engine=engine, shared=jobs.Shared(tmp_path))
-    assert report.results == [0, None, 2, None]
-    assert list(report.failures) == ["1", "3"]
-    shared = jobs.Shared(tmp_path)
-    assert run_tasks(jobs.fail_until_third, [3], engine=engine, shared=shared).results == [3]
-
-
-def test_cluster_shares_once_per_worker(jobs: ModuleType, tmp_path: Path, cluster: str) -> None:
-    report = run_tasks(
-        jobs.process_id,
-        range(20),
-        engine=Engine(scheduler=cluster),
-        shared=jobs.CountedShared(tmp_path),
-    )
-    workers = [path.name.split("-")[1] for path in tmp_path.glob("unpacked-*")]
-    for pid in set(report.complete()):
-        assert workers.count(str(pid)) == 1
-
-
-def test_cluster_session_shares_once(jobs: ModuleType, tmp_path: Path, cluster: str) -> None:
-    shared, engine = jobs.CountedShared(tmp_path), Engine(scheduler=cluster)
-    with open_session(jobs.process_id, engine=engine, shared=shared) as session:
-        pids = [set(session.run(range(n)).complete()) for n in (6, 1, 6)]
-    workers = [path.name.split("-")[1] for path in tmp_path.glob("unpacked-*")]
-    assert all(workers.count(str(pid)) == 1 for pid in set.union(*pids))
-
-
-def test_cluster_that_lacks_our_code_is_explained(
-    tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "only_here.py").write_text("class Thing:\n    pass\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import only_here
-
-    with pytest.raises(TaskError, match=r"cannot take what the tasks share.*only_here"):
-        run_tasks(divmod, [1], engine=Engine(scheduler=cluster), shared=only_here.Thing())
-
-
-def test_cluster_survives_a_killed_worker(jobs: ModuleType, tmp_path: Path, cluster: str) -> None:
-    report = run_tasks(
-        jobs.die_once, range(8), engine=Engine(scheduler=cluster), shared=jobs.Shared(tmp_path)
-    )
-    assert (tmp_path / "died").exists()
-    assert report == TaskReport([0, 10, 20, 30, 40, 50, 60, 70], {})
-
-
-@pytest.mark.parametrize("n_kills", [5, pytest.param(30, marks=pytest.mark.slow)])
-def test_cluster_whose_workers_die_again_and_again_gives_the_same_bytes(
-    jobs: ModuleType, tmp_path: Path, cluster: str, n_kills: int
-) -> None:
-    # Every worker is killed as soon as it has begun a task: nothing ends before the last kill, and
-    # whatever the workers had, the shared value too, is lost with them.
-    killer = threading.Thread(target=_kill_workers, args=(tmp_path, n_kills))
-    killer.start()
-    shared = jobs.Shared(tmp_path, 3)
-    report = run_tasks(
-        jobs.outlive_kills, range(6), engine=Engine(scheduler=cluster), shared=shared
-    )
-    killer.join()
-    assert len(list(tmp_path.glob("killed-*"))) == n_kills
-    here = run_tasks(jobs.outlive_kills, range(6), shared=shared)
-    assert [r.tobytes() for r in report.complete()] == [r.tobytes() for r in here.complete()]
-
-
-@pytest.mark.slow
-def test_cluster_names_a_task_that_kills_every_worker(
-    jobs: ModuleType, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("quasarloop.engine.dask._LOSSES", 4)
-    engine, shared = Engine(scheduler=cluster), jobs.Shared(tmp_path)
-    report = run_tasks(jobs.die_always, range(5), engine=engine, shared=shared, retries=1)
-    assert report.results == [0, 10, None, 30, 40]
-    assert "lost 4 times with the workers it was on" in report.failures["2"]
-
-
-def test_cluster_whose_scheduler_ends_is_explained(
-    jobs: ModuleType, tmp_path: Path, wait_until: WaitUntil
-) -> None:
-    distributed = pytest.importorskip("distributed")
-    import dask
-
-    file = tmp_path / "scheduler.json"
-    scheduler = subprocess.Popen(
-        f"{sys.executable} -m distributed.cli.dask_scheduler --no-dashboard --host 127.0.0.1"
-        f" --port 0 --scheduler-file {file}".split(),
-        stderr=subprocess.DEVNULL,
-    )
-
-    wait_until(lambda: file.exists() and file.read_text().endswith("}"))
-    engine = Engine(scheduler=json.loads(file.read_text())["address"])
-    with (
-        distributed.Client(engine.scheduler, set_as_default=False) as watcher,
-        open_session(jobs.ones, engine=engine) as session,
-    ):
-
-        def kill_once_busy() -> None:
-            n_tasks = lambda dask_scheduler: len(dask_scheduler.tasks)  # noqa: E731 -- by value
-            wait_until(lambda: watcher.run_on_scheduler(n_tasks) > 0)
-            scheduler.kill()
-
-        killer = threading.Thread(target=kill_once_busy)
-        killer.start()
-        with (
-            dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
-            pytest.raises(TaskError, match=r"scheduler at .* has ended .*run the same command"),
-        ):
-            session.run([1, 2, 3])
-        killer.join()
-    scheduler.wait()
-
-
-def _kill_workers(folder: Path, n_kills: int) -> None:
-    killed: set[str] = set()
-    while len(killed) < n_kills:
-        for path in folder.glob("begun-*"):
-            pid = path.name.split("-")[1]
-            if pid not in killed and len(killed) < n_kills:
-                os.kill(int(pid), signal.SIGKILL)
-                killed.add(pid)
-                (folder / f"killed-{pid}").touch()
-        time.sleep(0.01)
-    (folder / "enough").touch()
-
-
 @pytest.mark.parametrize(("sent", "whole_group"), [(signal.SIGINT, True), (signal.SIGKILL, False)])
 def test_no_worker_outlives_its_main_process(
     tmp_path: Path, sent: signal.Signals, whole_group: bool, wait_until: WaitUntil
@@ -379,10 +218,14 @@ def test_no_worker_outlives_its_main_process(
     process = subprocess.Popen(
         [sys.executable, str(script)], start_new_session=True, stderr=subprocess.DEVNULL
     )
-    wait_until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
-    pids = [int(path.name.split("-")[1]) for path in tmp_path.glob("pid-*")]
-    (os.killpg if whole_group else os.kill)(process.pid, sent)
-    assert process.wait() != 0
+    try:
+        wait_until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
+        pids = [int(path.name.split("-")[1]) for path in tmp_path.glob("pid-*")]
+        (os.killpg if whole_group else os.kill)(process.pid, sent)
+        assert process.wait() != 0
+    finally:
+        process.kill()
+        process.wait()
     wait_until(lambda: not any(_alive(pid) for pid in pids))
 
 

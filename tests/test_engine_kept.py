@@ -1,6 +1,5 @@
 """Workers that stay for a whole command, whatever its steps run on them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -8,15 +7,6 @@ import pytest
 
 from quasarloop.engine import Engine, keep_workers, open_session, run_tasks
 from quasarloop.errors import TaskError
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parent))  # spawned workers get the same path
-        import engine_tasks
-
-        yield engine_tasks
 
 
 def test_kept_workers_take_one_function_after_another(jobs: ModuleType, tmp_path: Path) -> None:

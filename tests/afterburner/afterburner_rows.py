@@ -123,3 +123,10 @@ def write_redrock_of(path, target_id, fibermap=None, coadd=None):
             for arm in read_spectra(coadd).arms
         }
     write_redrock(path, answer, assignment, {"FIBERMAP": fibermap}, arms)
+
+
+def assert_same(a, b):
+    """Every column equal, NaN where NaN."""
+    assert a.dtype == b.dtype
+    for name in a.dtype.names:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)

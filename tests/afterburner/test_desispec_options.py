@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from fake_rrdesi import FAKE
 from test_mgii_file import planted_tile, write_template
-from test_tile import FAKE
 
 from quasarloop.afterburner import qsomgii, qsoqn
 from quasarloop.afterburner.output import read_output
