@@ -44,12 +44,20 @@ def info(
     predict: PredictOptions,
     grid: GridOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the network into this file: .png, .pdf or .svg.")
+    ] = None,
 ) -> None:
     """Print layers, grid, offsets, thresholds and provenance of a weights file.
 
     Example: [bold]quasarloop weights info qn_weights.h5[/]
     """
     weights, facts = _inspect(path, predict, grid)
+    if figure is not None:
+        from quasarloop.evaluate.figures import save_figure
+        from quasarloop.evaluate.network_figure import network_figure
+
+        save_figure(network_figure({path.name: weights.config}), figure)
     facts_of_file = _summary(weights, facts)
     if as_json:
         layers = [dict(zip(_COLUMNS, row, strict=True)) for row in _layer_rows(weights, facts)]
