@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from quasarloop.catalogue.classify import line_columns, read_catalogue
 from quasarloop.columns import catalogue_columns, integer_id
 from quasarloop.errors import DataFormatError, OutputError
+from quasarloop.fits_tables import new_fits
 from quasarloop.lines import NETWORK_LINES
-from quasarloop.tables import new_fits, open_writer, read_record, read_table, write_table
+from quasarloop.tables import open_writer, read_record, read_table, write_table
 
 COLUMNS = catalogue_columns(NETWORK_LINES)
 HEADER = {"weights": "w.h5", "options": {"threshold": 0.95}, "long": "x" * 300}

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 
 from quasarloop.constants import MAD_TO_SIGMA, median_where
 from quasarloop.spectra import Arm
@@ -170,7 +170,7 @@ def _has_too_much_weight(ivar: Floats) -> Bools:
 def _of_ivar(ivar: Floats) -> Bools:
     data = ivar > 0
     too_large = np.zeros(len(ivar), dtype=bool)
-    too_large[data] = ivar[data] > LARGEST_IVAR * median_filter(ivar[data], _WINDOW)
+    too_large[data] = ivar[data] > LARGEST_IVAR * _surroundings(ivar[data])
     return np.asarray(too_large & (ivar > _HARMLESS * ivar.mean(dtype=np.float64)))
 
 
@@ -201,12 +201,22 @@ def sharp_rises(
         which in a forest of lines is the larger.
     """
     values = flux.astype(np.float64)
-    excess = values - median_filter(values, _WINDOW)
-    scatter = MAD_TO_SIGMA * median_filter(np.abs(excess), _WINDOW)
+    excess = values - _surroundings(values)
+    scatter = MAD_TO_SIGMA * _surroundings(np.abs(excess))
     sigma = np.hypot(1 / np.sqrt(ivar.astype(np.float64)), scatter)
     from_blue = _rises_from_below(excess, sigma, place)
     from_red = _rises_from_below(excess[::-1], sigma[::-1], -place[::-1])[::-1]
     return np.maximum(from_blue, from_red), excess, sigma
+
+
+def _surroundings(values: Floats) -> Floats:
+    """Return (n,) medians over `_WINDOW` pixels, mirrored at the ends.
+
+    Those of scipy.ndimage.median_filter; without scipy, which a survey's pipeline may lack.
+    """
+    half = _WINDOW // 2
+    windows = sliding_window_view(np.pad(values, half, mode="symmetric"), _WINDOW)
+    return np.asarray(np.partition(windows, half, axis=1)[:, half])
 
 
 def _of_flux(flux: Floats, ivar: Floats) -> Bools:

@@ -1,7 +1,7 @@
 """Tables on disk as FITS, Parquet, CSV or ECSV: written whole or not at all, and read back.
 
 A table in memory is written at once (`write_table`), a catalogue of any length block by block
-(`open_writer`), a FITS file of several HDUs by hand (`new_fits`).
+(`open_writer`). Polars and pyarrow are imported where a table needs them: FITS does not.
 """
 
 import csv
@@ -9,46 +9,24 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import fitsio
 import numpy as np
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from quasarloop.artefacts import check_output, open_input, write_atomically
+from quasarloop.artefacts import check_output, write_atomically
 from quasarloop.columns import Block, Column, integer_ids
 from quasarloop.errors import DataFormatError, OutputError, check_regular, reading
+from quasarloop.fits_tables import Append, fits_record, new_fits, open_fits_writer, read_fits
 
-__all__ = ["mended_csv", "new_fits", "open_writer", "read_record", "read_table", "write_table"]
+if TYPE_CHECKING:
+    import polars as pl
 
-CATALOGUE_HDU: Final = "QSO_CAT"
-# A file name longer than this is cut from the left in FITS, whose strings have a fixed width.
-_NAME_WIDTH: Final = 120
-
-Append = Callable[[Block], None]
-
-
-@contextmanager
-def new_fits(path: str | Path) -> Iterator[fitsio.FITS]:
-    """Open a FITS file for writing; it appears under its name when the block ends well.
-
-    Raises:
-        OutputError: folder missing or not writable, or the disk is full.
-    """
-    with write_atomically(path) as temporary:
-        try:
-            with fitsio.FITS(str(temporary), "rw", clobber=True) as fits:
-                yield fits
-        except OSError as exc:
-            # cfitsio reports a full disk in words of its own.
-            raise OutputError(f"{path}: writing FITS failed ({exc}); is the disk full?") from exc
+__all__ = ["mended_csv", "open_writer", "read_record", "read_table", "write_table"]
 
 
 def write_table(
-    table: pl.DataFrame | Mapping[str, NDArray[Any]],
+    table: "pl.DataFrame | Mapping[str, NDArray[Any]]",
     path: str | Path,
     *,
     hdu: str = "",
@@ -67,6 +45,8 @@ def write_table(
     Raises:
         OutputError: another ending, folder missing or not writable, disk full.
     """
+    import polars as pl
+
     frame = pl.DataFrame(table)
     kind = _format(path, ("csv", "fits", "parquet"))
     if kind == "fits":
@@ -80,8 +60,8 @@ def write_table(
             frame.write_parquet(temporary, statistics=statistics)
 
 
-def _fits_column(column: pl.Series, blank: str) -> NDArray[Any]:
-    if column.dtype == pl.String:
+def _fits_column(column: "pl.Series", blank: str) -> NDArray[Any]:
+    if str(column.dtype) == "String":
         words = [(word or blank).encode() for word in column]
         return np.array(words, f"S{max([1, *map(len, words)])}")  # FITS has no text of no width
     # Filling integers would make floats of TARGETIDs.
@@ -131,29 +111,10 @@ def open_writer(
 
 
 @contextmanager
-def _fits(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
-    widths = {"U": f"S{_NAME_WIDTH}"}
-    dtype = np.dtype([(c.name, widths.get(c.dtype, c.dtype.replace("U", "S"))) for c in columns])
-    with new_fits(path) as fits:
-        fits.create_table_hdu(dtype=dtype, units=[c.unit for c in columns], extname=CATALOGUE_HDU)
-        hdu = fits[CATALOGUE_HDU]
-        for number, column in enumerate(columns, start=1):
-            hdu.write_key(f"TCOMM{number}", column.text)
-        for line in json.dumps(header, sort_keys=True, indent=0, ensure_ascii=True).splitlines():
-            hdu.write_history(line)
-
-        def append(block: Block) -> None:
-            rows = np.empty(len(block[columns[0].name]), dtype)
-            for column in columns:
-                rows[column.name] = _ascii_values(block[column.name])
-            if len(rows):
-                hdu.append(rows)
-
-        yield append
-
-
-@contextmanager
 def _parquet(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     types = [pa.from_numpy_dtype(np.dtype(c.dtype)) for c in columns]
     fields = [
         pa.field(c.name, kind, metadata={"unit": c.unit, "description": c.text})
@@ -175,6 +136,8 @@ def _parquet(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -
 
 @contextmanager
 def _csv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
+    import polars as pl
+
     described = [
         {"name": c.name, "dtype": c.dtype, "unit": c.unit, "text": c.text} for c in columns
     ]
@@ -202,7 +165,7 @@ def _beside(csv_file: Path) -> Path:
 
 @contextmanager
 def _ecsv(path: Path, columns: Sequence[Column], header: Mapping[str, Any]) -> Iterator[Append]:
-    from astropy.table import Table  # noqa: PLC0415 -- half a second, for this format alone
+    from astropy.table import Table
 
     plain = json.loads(json.dumps(header))  # YAML knows no named tuples
     empty = Table({c.name: np.empty(0, c.dtype) for c in columns}, meta=plain)
@@ -224,15 +187,9 @@ def _values(values: NDArray[Any]) -> list[Any]:
     return [float(str(v)) for v in values] if values.dtype.kind == "f" else list(values.tolist())
 
 
-def _ascii_values(values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind != "U":
-        return values
-    return np.array([v[-_NAME_WIDTH:].encode("ascii", "replace") for v in values.tolist()], "S")
-
-
 _Writer = Callable[[Path, Sequence[Column], Mapping[str, Any]], AbstractContextManager[Append]]
 _WRITERS: Final[Mapping[str, _Writer]] = {
-    "fits": _fits,
+    "fits": open_fits_writer,
     "parquet": _parquet,
     "csv": _csv,
     "ecsv": _ecsv,
@@ -271,7 +228,9 @@ def _is_identifier(name: str) -> bool:
 def _read_columns(file: Path, *, as_text: bool) -> Block:
     kind = _kind_of(file)
     if kind == "fits":
-        return _read_fits(file)
+        return read_fits(file)
+    import polars as pl
+
     if kind == "parquet":
         return _from_polars(pl.read_parquet(file))
     if kind == "ecsv":
@@ -353,47 +312,34 @@ def _kind_of(file: Path) -> str:
     return "ecsv" if start == _ECSV_START else "csv"
 
 
-def _read_fits(path: Path) -> Block:
-    open_input(path).close()  # a gzipped file that is damaged or too large ends here
-    with fitsio.FITS(str(path)) as fits:
-        if len(fits) < 2 or not fits[1].has_data():  # noqa: PLR2004 -- primary and table
-            names = fits[1].get_colnames() if len(fits) > 1 else []
-            return {name: np.empty(0) for name in names}
-        rows = fits[1].read()
-    return {name: _native(rows[name]) for name in rows.dtype.names}
-
-
 def _ecsv_table(path: Path) -> Any:
-    from astropy.io import ascii as astropy_ascii  # noqa: PLC0415 -- as in `_ecsv`
+    from astropy.io import ascii as astropy_ascii
 
     return astropy_ascii.read(path, format="ecsv", fill_values=[])  # empty words are words
 
 
-def _from_polars(frame: pl.DataFrame) -> Block:
+def _from_polars(frame: "pl.DataFrame") -> Block:
+    import polars as pl
+
     words = frame.with_columns(pl.selectors.string().fill_null(""))
     return {c.name: _column_values(c) for c in words}
 
 
-def _column_values(column: pl.Series) -> NDArray[Any]:
-    if column.dtype == pl.String:
+def _column_values(column: "pl.Series") -> NDArray[Any]:
+    if str(column.dtype) == "String":
         return np.array(column.to_list(), np.str_)
     if column.null_count() and _is_identifier(column.name):
         return np.array(column.to_list(), object)  # as floats they would lose digits
     return column.to_numpy()
 
 
-def _native(values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind == "U":
-        return np.char.rstrip(values)
-    return values.astype(values.dtype.newbyteorder("="))
-
-
 def _record(file: Path) -> Any:
     kind = _kind_of(file)
     if kind == "fits":
-        cards = fitsio.read_header(str(file), ext=1).records()
-        return json.loads("".join(str(c["value"]) for c in cards if c["name"] == "HISTORY"))
+        return fits_record(file)
     if kind == "parquet":
+        import pyarrow.parquet as pq
+
         return json.loads(pq.read_schema(file).metadata[b"quasarloop"])
     if kind == "ecsv":
         return dict(_ecsv_table(file).meta)

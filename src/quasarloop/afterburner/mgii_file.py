@@ -22,10 +22,10 @@ from quasarloop.afterburner.templates import basis_of, model_flux, read_bases, w
 from quasarloop.artefacts import check_output, versions
 from quasarloop.columns import Block
 from quasarloop.errors import DataFormatError
+from quasarloop.fits_tables import new_fits
 from quasarloop.read import iter_spectra
 from quasarloop.read.fits_reader import FitsFile, open_fits
 from quasarloop.spectra import Arm, Spectra
-from quasarloop.tables import new_fits
 
 __all__ = ["fit_mgii_file", "mgii_block"]
 

@@ -22,9 +22,9 @@ from quasarloop.afterburner.reruns import NOT_TAKEN, RerunBit, RerunPlan
 from quasarloop.columns import columns_of_lines
 from quasarloop.constants import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, SPEED_OF_LIGHT_KMS, Zwarn
 from quasarloop.errors import DataFormatError, check_regular
+from quasarloop.fits_tables import new_fits
 from quasarloop.lines import BAL_LINE, EMISSION_LINES, line_named
 from quasarloop.quality import in_missing_arm
-from quasarloop.tables import new_fits
 
 __all__ = [
     "FirstFits",

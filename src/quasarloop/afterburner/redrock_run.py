@@ -23,7 +23,7 @@ from quasarloop.afterburner.redrock_file import RedrockFits, read_fits
 from quasarloop.afterburner.templates import Template, find_quasar_templates
 from quasarloop.artefacts import check_folder, write_atomically
 from quasarloop.errors import RedrockError
-from quasarloop.tables import new_fits
+from quasarloop.fits_tables import new_fits
 
 __all__ = [
     "Priors",

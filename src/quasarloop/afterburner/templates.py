@@ -12,8 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import cumulative_trapezoid
-from scipy.sparse import dia_array
 
 from quasarloop.artefacts import checksum
 from quasarloop.errors import DataFormatError, RedrockError
@@ -230,6 +228,8 @@ def model_flux(basis: Basis, coefficients: NDArray[Any], z: float, wave_aa: Floa
         The mean over a pixel of the template's polygon; 0 beyond the template's ends, as redrock
         has it.
     """
+    from scipy.integrate import cumulative_trapezoid  # noqa: PLC0415 -- not needed for reruns
+
     wave = basis.wave_aa * (1 + z)
     flux = np.asarray(coefficients, np.float64)[: len(basis.vectors)] @ basis.vectors
     edges = np.concatenate(
@@ -259,6 +259,8 @@ def with_resolution(flux: NDArray[Any], resolution: NDArray[Any]) -> Floats:
     Returns:
         (n_pix,) float64.
     """
+    from scipy.sparse import dia_array  # noqa: PLC0415 -- not needed for reruns
+
     n_diagonals, n = resolution.shape
     offsets = n_diagonals // 2 - np.arange(n_diagonals)  # column less row
     return np.asarray(dia_array((resolution.astype(np.float64), offsets), shape=(n, n)) @ flux)

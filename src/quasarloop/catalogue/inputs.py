@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from quasarloop import store as store_files  # pyarrow is imported with the first store
 from quasarloop.errors import DataFormatError, GridError
 from quasarloop.grid import WaveGrid
 from quasarloop.quality import prepare
 from quasarloop.read import Sources, find_files, is_path, iter_spectra, list_sources
 from quasarloop.spectra import RebinnedSpectra, Spectra, concatenate
-from quasarloop.store import Store, is_store, iter_store, open_store
 
 __all__ = ["Inputs", "find_inputs", "iter_inputs"]
 
@@ -29,7 +29,7 @@ class Inputs:
         format: of the files, where they are read by specutils (`read.read_spectra`).
     """
 
-    stores: tuple[Store, ...]
+    stores: tuple["store_files.Store", ...]
     files: tuple[Path, ...] = field(default=())
     spectra: tuple[Spectra | RebinnedSpectra, ...] = field(default=())
     format: str = ""
@@ -59,8 +59,11 @@ def find_inputs(
             store of the other treatment.
     """
     given = list_sources(sources)
-    opened = [open_store(thing) if is_path(thing) and is_store(thing) else thing for thing in given]
-    stores = tuple(thing for thing in opened if isinstance(thing, Store))
+    opened = [
+        store_files.open_store(thing) if is_path(thing) and store_files.is_store(thing) else thing
+        for thing in given
+    ]
+    stores = tuple(thing for thing in opened if hasattr(thing, "shards"))
     others = [thing for thing in opened if isinstance(thing, str | Path)]
     files = tuple(find_files(others, every=bool(format))) if others else ()
     spectra = tuple(thing for thing in given if isinstance(thing, Spectra | RebinnedSpectra))
@@ -115,7 +118,7 @@ def _iter_parts(
 ) -> Iterator[RebinnedSpectra]:
     for store in inputs.stores:
         _check_grid(store.grid, grid, "the store holds")
-        for block in iter_store(store):
+        for block in store_files.iter_store(store):
             yield block
             on_done()
     for path in inputs.files:

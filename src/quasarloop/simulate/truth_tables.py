@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from quasarloop.fits_tables import new_fits
 from quasarloop.simulate.faults import Fault, Faults
 from quasarloop.simulate.observing import Observation
 from quasarloop.simulate.write_redrock import RedrockResult
-from quasarloop.tables import new_fits, write_table
+from quasarloop.tables import write_table
 from quasarloop.truth import SECURE_QUALITY, SpecType
 
 __all__ = ["join_truth_files", "read_tile_truth", "truth_columns", "write_tile_truth"]

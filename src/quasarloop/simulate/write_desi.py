@@ -11,6 +11,7 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.fits_tables import new_fits
 from quasarloop.read.desi import TARGET_TYPE
 from quasarloop.simulate import Floats32
 from quasarloop.simulate.footprint import PETAL_FIBRES, Assignment
@@ -18,7 +19,6 @@ from quasarloop.simulate.instrument import ArmModel, Instrument
 from quasarloop.simulate.noise import Conditions, NoisyArm, gaussian_kernel
 from quasarloop.simulate.observing import Exposure
 from quasarloop.simulate.published import published
-from quasarloop.tables import new_fits
 
 __all__ = ["file_columns", "tsnr2", "usual_rows", "write_coadd", "write_spectra"]
 

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.constants import LEAST_DELTA_CHI2, N_COEFF, SPEED_OF_LIGHT_KMS, Zwarn
+from quasarloop.fits_tables import new_fits
 from quasarloop.lines import EMISSION_LINES, OII_AA
 from quasarloop.simulate import Floats32, Floats64, Rng
 from quasarloop.simulate.footprint import Assignment
 from quasarloop.simulate.noise import NoisyArm
 from quasarloop.simulate.observing import RedrockMistakes
 from quasarloop.simulate.write_desi import file_columns, tsnr2, usual_rows
-from quasarloop.tables import new_fits
 from quasarloop.truth import SpecType
 
 __all__ = ["RedrockResult", "imitate_redrock", "write_redrock"]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.errors import OutputError
+from quasarloop.fits_tables import new_fits
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read import sdss_target_id
 from quasarloop.simulate import Floats32, Floats64
@@ -25,7 +26,6 @@ from quasarloop.simulate.instrument import Instrument, sky_continuum
 from quasarloop.simulate.noise import MASK_COSMIC, NoisyArm
 from quasarloop.simulate.write_desi import file_columns, usual_rows
 from quasarloop.simulate.write_redrock import RedrockResult
-from quasarloop.tables import new_fits
 
 __all__ = [
     "Plate",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.constants import air_wavelengths
+from quasarloop.fits_tables import new_fits
 from quasarloop.read import named_id
 from quasarloop.simulate import Floats64
 from quasarloop.simulate.footprint import Assignment
@@ -30,7 +31,6 @@ from quasarloop.simulate.write_sdss import (
     header,
     table_header,
 )
-from quasarloop.tables import new_fits
 
 __all__ = ["WRITERS", "Seen"]
 

@@ -24,7 +24,7 @@ from quasarloop.columns import IDENTITY, STORED, Keys
 from quasarloop.errors import DataFormatError, GridError, reading
 from quasarloop.grid import WaveGrid
 from quasarloop.spectra import ARM_NAMES, RebinnedSpectra, concatenate
-from quasarloop.store.index import INDEX_NAME, index_of
+from quasarloop.store.index import INDEX_NAME, MANIFEST, index_of, is_store
 
 __all__ = [
     "FLUX_COLUMNS",
@@ -35,7 +35,6 @@ __all__ = [
     "create_store",
     "fingerprint",
     "grid_from_dict",
-    "is_store",
     "iter_store",
     "load_targets",
     "metadata_of",
@@ -165,7 +164,6 @@ def _values(column: pa.ChunkedArray) -> NDArray[Any]:
     return np.asarray(column.to_numpy())
 
 
-MANIFEST: Final = "store.json"
 _SHARDS: Final = "shards"
 _SUFFIX: Final = ".parquet"
 
@@ -251,11 +249,6 @@ def create_store(path: str | Path, grid: WaveGrid, *, mend_outliers: bool = True
     }
     write_manifest(folder / MANIFEST, content)
     return Store(folder, grid, mend_outliers)
-
-
-def is_store(path: str | Path) -> bool:
-    """Return whether the folder is a store."""
-    return (Path(path) / MANIFEST).is_file()
 
 
 def open_store(path: str | Path) -> Store:

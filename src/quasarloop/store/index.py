@@ -13,9 +13,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, TextIO
 
-__all__ = ["INDEX_NAME", "Index", "IngestReport", "file_key", "file_size", "index_of"]
+__all__ = [
+    "INDEX_NAME",
+    "MANIFEST",
+    "Index",
+    "IngestReport",
+    "file_key",
+    "file_size",
+    "index_of",
+    "is_store",
+]
 
 INDEX_NAME: Final = "index.jsonl"
+MANIFEST: Final = "store.json"
+
+
+def is_store(path: str | Path) -> bool:
+    """Return whether the folder is a store."""
+    return (Path(path) / MANIFEST).is_file()
 
 
 @dataclass(frozen=True)
