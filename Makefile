@@ -1,11 +1,13 @@
 # quasarloop: the two commands of a new user are `make demo` and `make test`.
-# Everything is installed into .venv from PyPI, at the versions of constraints.txt.
+# Everything is installed into .venv from PyPI, at the versions of constraints.txt (CONSTRAINTS=/dev/null: the newest).
 
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
+CONSTRAINTS ?= constraints.txt
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 SIMULATE = $(BIN)/quasarloop simulate --templates $(TEMPLATES) --workers $(JOBS)
 
 # One thread per process: the work is spread over processes (measured faster, see docs/).
@@ -13,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: demo test check coverage bench slow redrock docs format clean help
+.PHONY: demo test check coverage bench slow redrock docs wheel format clean help
 
 help:
 	@echo "make demo   install, simulate a sky, run the loop, print where the report is"
@@ -21,6 +23,7 @@ help:
 	@echo "make check  ruff, mypy --strict, import order"
 	@echo "make coverage  lines that tests run, by room: docs/development/coverage.md"
 	@echo "make docs   the site, strictly: build/site/index.html"
+	@echo "make wheel  sdist and wheel under dist, tried in an environment of their own"
 	@echo "make bench  speed ratios side by side: JSON and a table under bench/"
 	@echo "make slow   long statistical tests, and the label-saving study"
 	@echo "make redrock  real redrock and desispec on simulated files"
@@ -29,8 +32,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	# torch first and pinned: an open range would pull gigabytes of CUDA packages.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(BIN)/python $(PIP_INSTALL) torch
+	$(BIN)/python $(PIP_INSTALL) \
 		-e '.[cluster,inspect,specutils]' --group dev
 	touch $@
 
@@ -62,6 +65,21 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "the site is $(CURDIR)/build/site/index.html; with its search: python -m http.server -d build/site"
 
+# The wheel finds quasars in an environment that has nothing else; tests of the sdist run on it there.
+CLEAN := build/wheel
+wheel: $(STAMP)
+	rm -rf dist $(CLEAN)
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m venv $(CLEAN)/venv
+	$(CLEAN)/venv/bin/python $(PIP_INSTALL) torch
+	$(CLEAN)/venv/bin/python $(PIP_INSTALL) dist/*.whl
+	cd $(CLEAN) && venv/bin/quasarloop simulate --out sky --objects 40 --seed 1 \
+		&& venv/bin/quasarloop classify sky --out quasars.fits
+	$(CLEAN)/venv/bin/python $(PIP_INSTALL) pytest pytest-timeout hypothesis
+	mkdir $(CLEAN)/sdist && tar -xzf dist/*.tar.gz -C $(CLEAN)/sdist --strip-components 1
+	cd $(CLEAN)/sdist && ../venv/bin/python -m pytest -q -p no:cacheprovider \
+		tests/test_public_api.py tests/test_lines.py tests/test_grid.py tests/catalogue
+
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks --out bench
 	$(BIN)/python -m pytest -m bench
@@ -86,8 +104,8 @@ slow: $(STAMP)
 redrock:
 	test -x $(VENV)-redrock/bin/python || $(PYTHON) -m venv $(VENV)-redrock
 	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(VENV)-redrock/bin/python $(PIP_INSTALL) torch
+	$(VENV)-redrock/bin/python $(PIP_INSTALL) \
 		-e '.[cluster,inspect,specutils,redrock]' --group dev
 	$(VENV)-redrock/bin/python -m pytest -m redrock
 	# Joint redshifts beside redrock's on 300 simulated spectra of each sky, and on real ones.

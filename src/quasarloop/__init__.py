@@ -59,7 +59,7 @@ __all__ = [
     "write_weights",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Campaign": "quasarloop.campaign.run",
