@@ -29,10 +29,15 @@ ROUTES = {
     ("POST", "/api/objects/{target_id}/machine"): ({"inspector", "merger"}, {}),
     ("PUT", "/api/objects/{target_id}/label"): ({"inspector"}, SAVE),
     ("PUT", "/api/objects/{target_id}/skip"): ({"inspector"}, {"skipped": False}),
+    ("PUT", "/api/objects/{target_id}/answer"): ({"inspector"}, {"text": "yes"}),
     ("POST", "/api/objects/{target_id}/fit"): ({"inspector", "merger"}, {"z": 2.5}),
     ("GET", "/api/merge"): ({"merger"}, None),
     ("GET", "/api/merge/{target_id}"): ({"merger"}, None),
     ("PUT", "/api/merge/{target_id}"): ({"merger"}, SAVE),
+    ("POST", "/api/merge/{target_id}/question"): (
+        {"merger"},
+        {"inspector": "ada", "text": "sure?"},
+    ),
     ("GET", "/api/statistics"): ({"merger", "admin"}, None),
     ("GET", "/api/statistics/figure.svg"): ({"merger", "admin"}, None),
     ("GET", "/api/people"): ({"admin"}, None),
@@ -111,6 +116,14 @@ def test_only_the_right_roles_come_through(shared_client, route, role):
         said = shared_client("bea").put(f"/api/objects/{BIG_ID}/label", SAVE)
         assert said.status_code in (200, 409)
         body = {**SAVE, "save_id": "decision-1"}
+    if role in allowed and template.endswith(("/question", "/answer")):
+        # A question can be of one object only at a time, and an answer needs one.
+        target = BIG_ID + template.endswith("/answer")
+        shared_client("ada").put(f"/api/objects/{target}/label", {**SAVE, "save_id": f"s-{target}"})
+        if template.endswith("/answer"):
+            ask = {"inspector": "ada", "text": "sure?"}
+            shared_client("max").post(f"/api/merge/{target}/question", ask)
+        template = template.replace("{target_id}", str(target))
     answer = shared_client(NAMES[role]).send(method, _path(template), body)
     if role in allowed:
         assert answer.status_code in (200, 303), answer.text

@@ -108,7 +108,9 @@ def serve(
 @app.command("invite")
 def invite(
     name: Annotated[str, typer.Argument(help="Letters, digits, dots, dashes, underscores.")],
-    role: Annotated[str, typer.Option(help="inspector, merger or admin.")] = "inspector",
+    role: Annotated[
+        str, typer.Option(help="inspector, merger or admin; several with commas: inspector,merger.")
+    ] = "inspector",
     db: Db = _LABELS,
     address: Annotated[
         str | None, typer.Option(help="Where people find the page; default: as it was served last.")

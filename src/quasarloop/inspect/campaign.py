@@ -117,7 +117,7 @@ def add_redrock(session: Session, fits: Mapping[int, list[dict[str, Any]]]) -> i
 def inspectors(session: Session) -> list[int]:
     """Return the ids of the present inspectors."""
     query = sa.select(User.id).where(
-        User.role == "inspector", User.active.is_(True), User.password_hash.is_not(None)
+        User.role.contains("inspector"), User.active.is_(True), User.password_hash.is_not(None)
     )
     return list(session.scalars(query.order_by(User.id)))
 

@@ -41,6 +41,8 @@ _BUSY_SECONDS: Final = 30
 _RESTORE: Final = "give the database that quasarloop inspect made, or restore it from a copy"
 _POOL: Final = 20
 _OURS_ALONE: Final = 0o600
+# Tables that campaigns of earlier versions have not; they are made when one is opened.
+_LATER: Final = {"remark"}
 
 
 class UnusableDatabaseError(InspectionError):
@@ -256,7 +258,7 @@ def _check_tables(database: Database, connection: sa.Connection) -> None:
     ]
     # A PostgreSQL database may be shared with tables of others, a SQLite file is ours alone.
     others = there if database.engine.dialect.name == "sqlite" else there.intersection(ours)
-    if lacking or (others and not there.issuperset(ours)):
+    if lacking or (others and not there.issuperset({*ours} - _LATER)):
         what = f"lacks {', '.join(lacking[:5])}" if lacking else "has not the tables of a campaign"
         raise InspectionError(
             f"database {database.name} {what} (found: {', '.join(sorted(there)) or 'none'}); "

@@ -28,9 +28,11 @@ from quasarloop.inspect.library import USUAL
 from quasarloop.inspect.marks import BANDS, MARKS
 from quasarloop.inspect.object_facts import LINKS
 from quasarloop.inspect.people import Person
+from quasarloop.inspect.questions import answer_question, conversation, open_questions
 from quasarloop.inspect.redrock_models import RedrockModels
 from quasarloop.inspect.security import Campaign, InCampaign, Inspector, Looker, Me, visitor_of
 from quasarloop.inspect.shapes import (
+    AnswerIn,
     FitIn,
     SkipIn,
     TargetId,
@@ -109,12 +111,14 @@ def my_list(
     if issue:
         query = query.where(columns.issues.contains(issue))
     with campaign.database.read() as session:
+        waiting = open_questions(session)
         rows = [
             {
                 "target_id": str(item.target_id),
                 "number": item.rank + 1,
                 "state": turn.state,
                 "seconds": round(turn.seconds, 1),
+                "question": (item.id, me.id) in waiting,
                 **version_json(label),
             }
             for turn, item, label in session.execute(query)
@@ -146,6 +150,7 @@ def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict
             "machine": _machine_access(setting(session, "blind"), turn, complete),
             "label": version_json(versions[-1] if versions else None),
             "history": [version_json(label) for label in versions],
+            "questions": conversation(session, item.id, me.id),
         }
 
 
@@ -185,8 +190,8 @@ def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, 
     """Return predictions, and record that I looked; 403 while they are closed to me."""
     with campaign.database.write() as session:
         item = _visible(session, target_id, me)
-        if me.role == "inspector":
-            _, turn = _mine(session, target_id, me)
+        turn = assignment_of(session, item.id, me.id)
+        if turn is not None and "inspector" in me.roles:
             label = current_label(session, item.id, me.id)
             complete = label is not None and is_complete(label.verdict)
             if _machine_access(setting(session, "blind"), turn, complete) == "closed":
@@ -218,6 +223,17 @@ def label(target_id: TargetId, given: Save, campaign: InCampaign, me: Inspector)
             raise HTTPException(404, _NOT_YOURS) from exc
         fit_team(session, item)
         return version_json(saved)
+
+
+@router.put("/objects/{target_id}/answer")
+def answer(
+    target_id: TargetId, given: AnswerIn, campaign: InCampaign, me: Inspector
+) -> dict[str, Any]:
+    """Answer the merger's question on my verdict."""
+    with campaign.database.write() as session:
+        item, turn = _mine(session, target_id, me)
+        answer_question(session, item, me.id, given.text)
+        return {"state": turn.state, "questions": conversation(session, item.id, me.id)}
 
 
 @router.put("/objects/{target_id}/skip")
@@ -259,9 +275,9 @@ def _mine(session: Session, target_id: str, me: Person) -> tuple[Item, Assignmen
 
 
 def _visible(session: Session, target_id: str, me: Person) -> Item:
-    if me.role == "inspector":
-        return _mine(session, target_id, me)[0]
-    return find_item(session, target_id)
+    if "merger" in me.roles:
+        return find_item(session, target_id)
+    return _mine(session, target_id, me)[0]
 
 
 def _machine_access(blind: str, turn: Assignment, complete: bool) -> str:

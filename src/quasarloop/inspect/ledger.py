@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.database import now
+from quasarloop.inspect.questions import open_questions
 from quasarloop.inspect.tables import Assignment, Decision, Event, Item, Label
 from quasarloop.labels.merge import check_decision
 from quasarloop.labels.verdict import MAX_Z_ERR, Verdict, clean, is_complete
@@ -159,7 +160,9 @@ def save_label(
     )
     session.add(label)
     turn.version = label.version
-    turn.state = "done" if is_complete(verdict) else "todo"
+    # An object that was sent back is to do until its question has an answer.
+    waits = (item.id, user_id) in open_questions(session, [item.id])
+    turn.state = "done" if is_complete(verdict) and not waits else "todo"
     turn.seconds = max(turn.seconds, save.seconds)
     session.flush()
     return label

@@ -4,10 +4,14 @@ from dataclasses import asdict
 from typing import Any, Final, Literal
 
 import numpy as np
+import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Response
+from sqlalchemy.orm import Session
 
 from quasarloop.artefacts import without_nan
 from quasarloop.inspect.ledger import Save, history, save_decision
+from quasarloop.inspect.people import Person
+from quasarloop.inspect.questions import conversation, send_back
 from quasarloop.inspect.results import (
     Result,
     agreement_of,
@@ -16,7 +20,8 @@ from quasarloop.inspect.results import (
     results,
 )
 from quasarloop.inspect.security import InCampaign, Merger, Overseer
-from quasarloop.inspect.shapes import TargetId, find_item, version_json
+from quasarloop.inspect.shapes import QuestionIn, TargetId, find_item, version_json
+from quasarloop.inspect.tables import Assignment, Item
 from quasarloop.labels.agreement import agreement_svg
 from quasarloop.labels.merge import Merged, z_range
 from quasarloop.labels.verdict import verdict_json
@@ -26,24 +31,29 @@ __all__ = ["router"]
 
 router: Final = APIRouter(prefix="/api", tags=["merge"])
 
-QueueState = Literal["all", "open", "merged", "conflict", "decided"]
+QueueState = Literal["all", "open", "merged", "conflict", "returned", "decided"]
 
 
 @router.get("/merge")
-def queue(campaign: InCampaign, _me: Merger, state: QueueState = "conflict") -> dict[str, Any]:
+def queue(campaign: InCampaign, me: Merger, state: QueueState = "conflict") -> dict[str, Any]:
     """Return objects in one state (those to decide first), and how many are in each."""
     with campaign.database.read() as session:
-        found = results(session)
+        mine = _still_mine(session, me)
+        found = [result for result in results(session) if result.item.id not in mine]
     shown = [r for r in found if state in ("all", r.state)]
     return {"objects": [_row(r) for r in shown], "counts": count_states(found)}
 
 
 @router.get("/merge/{target_id}")
-def all_verdicts(target_id: TargetId, campaign: InCampaign, _me: Merger) -> dict[str, Any]:
+def all_verdicts(target_id: TargetId, campaign: InCampaign, me: Merger) -> dict[str, Any]:
     """Return every inspector's verdict on an object, with its history, and the decision."""
     with campaign.database.read() as session:
-        item = find_item(session, target_id)
+        item = _to_merge(session, target_id, me)
         (result,) = results(session, items=[item.id])
+        talk = {
+            name: conversation(session, item.id, label.user_id)
+            for name, label in result.labels.items()
+        }
         versions = history(session, item.id)
     verdicts = [
         {
@@ -51,6 +61,7 @@ def all_verdicts(target_id: TargetId, campaign: InCampaign, _me: Merger) -> dict
             **version_json(label),
             "seconds": label.seconds,
             "saw_machine": label.saw_machine,
+            "questions": talk[name],
             "history": [version_json(v) for v in versions if v.user_id == label.user_id],
         }
         for name, label in result.labels.items()
@@ -68,11 +79,37 @@ def all_verdicts(target_id: TargetId, campaign: InCampaign, _me: Merger) -> dict
 def decide(target_id: TargetId, given: Save, campaign: InCampaign, me: Merger) -> dict[str, Any]:
     """Store the decision on an object; 409 if another came in between."""
     with campaign.database.write() as session:
-        item = find_item(session, target_id)
+        item = _to_merge(session, target_id, me)
         (result,) = results(session, items=[item.id])
         if not result.labels and result.decision is None:
             raise HTTPException(409, "nobody has inspected this object yet; wait for an inspector")
         return version_json(save_decision(session, item, me.id, given))
+
+
+@router.post("/merge/{target_id}/question")
+def question(
+    target_id: TargetId, given: QuestionIn, campaign: InCampaign, me: Merger
+) -> dict[str, Any]:
+    """Send an object back to one of its inspectors, with a question."""
+    with campaign.database.write() as session:
+        item = _to_merge(session, target_id, me)
+        send_back(session, item, me.id, given.inspector, given.text)
+        return {"returned_to": given.inspector}
+
+
+def _still_mine(session: Session, me: Person) -> set[int]:
+    """Entries that a merger who also inspects has yet to label: others' verdicts are closed."""
+    turns = sa.select(Assignment.item_id).where(Assignment.user_id == me.id)
+    if "inspector" not in me.roles:
+        return set()
+    return {*session.scalars(turns.where(Assignment.state.in_(("todo", "skipped"))))}
+
+
+def _to_merge(session: Session, target_id: str, me: Person) -> Item:
+    item = find_item(session, target_id)
+    if item.id in _still_mine(session, me):
+        raise HTTPException(403, "you inspect this object: give your own verdict first")
+    return item
 
 
 @router.get("/statistics")
@@ -103,6 +140,7 @@ def _row(result: Result) -> dict[str, Any]:
         "n_verdicts": len(result.verdicts),
         "n_open": result.n_open,
         "disagree_in": list(result.disagree_in),
+        "returned_to": list(result.returned_to),
         "z_range": z_range(every),
         "changed_since": result.changed_since,
         "merged": None if result.merged is None else _merged_json(result.merged),

@@ -101,7 +101,7 @@ def _add_doors(router: APIRouter, templates: Jinja2Templates) -> None:
             templates,
             "join.html",
             name=invite.name,
-            role=invite.role,
+            role=invite.role.replace(",", " and "),
             resets=invite.resets is not None,
         )
 
@@ -113,7 +113,7 @@ def _add_doors(router: APIRouter, templates: Jinja2Templates) -> None:
                 person = join(session, token, password)
                 session.flush()
                 key = log_in(session, person.name, password, address)
-            if person.role == "inspector":
+            if "inspector" in person.roles:
                 share_out(campaign.database)
         except InspectionError as exc:
             return _outside(request, templates, "message.html", str(exc), status=409)
@@ -125,7 +125,7 @@ def _add_rooms(router: APIRouter, templates: Jinja2Templates) -> None:
 
     @router.get("/")
     def home(me: Me) -> Response:
-        return RedirectResponse(HOME[me.role], status_code=303)
+        return RedirectResponse(HOME[me.roles[0]], status_code=303)
 
     for path, (template, roles, mode) in _PAGES.items():
         router.get(path)(_page(templates, template, roles, mode))

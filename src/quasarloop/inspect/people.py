@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from itertools import combinations
 from typing import Final
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from quasarloop.inspect.tables import Attempt, Event, Invite, Login, Setting, Us
 
 __all__ = [
     "ROLES",
+    "ROLE_SETS",
     "Person",
     "end_login",
     "invite",
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 ROLES: Final = ("inspector", "merger", "admin")
+# What somebody may be: one role, or several with commas between.
+ROLE_SETS: Final = tuple(",".join(part) for n in (1, 2, 3) for part in combinations(ROLES, n))
 INVITE_DAYS: Final = 7
 LOGIN_DAYS: Final = 14
 MIN_PASSWORD: Final = 10
@@ -59,11 +63,16 @@ _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 @dataclass(frozen=True)
 class Person:
-    """A person logged in."""
+    """A person logged in; `role` is one of `ROLE_SETS`."""
 
     id: int
     name: str
     role: str
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Their roles, one by one."""
+        return tuple(self.role.split(","))
 
 
 def invite(session: Session, name: str, role: str) -> str:
@@ -307,8 +316,10 @@ def _end_logins(session: Session, user_id: int) -> None:
 
 
 def _check_role(role: str) -> None:
-    if role not in ROLES:
-        raise InspectionError(f"role is {role!r}; expected {', '.join(ROLES)}")
+    if role not in ROLE_SETS:
+        raise InspectionError(
+            f"role is {role!r}; expected {', '.join(ROLES)}, or several in this order with commas"
+        )
 
 
 def _check_name(name: str) -> None:

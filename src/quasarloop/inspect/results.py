@@ -1,7 +1,7 @@
 """Results of a campaign: labels merged, in conflict or open, and how far it is."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from quasarloop.inspect.campaign import progress, rule_of
 from quasarloop.inspect.ledger import NEWEST
+from quasarloop.inspect.questions import open_questions
 from quasarloop.inspect.tables import Assignment, Decision, Item, Label, User
 from quasarloop.labels.agreement import Agreement, agreement
 from quasarloop.labels.merge import Merged, conflicts, from_decision, merge_verdicts
@@ -29,7 +30,7 @@ __all__ = [
     "state_rows",
 ]
 
-State = Literal["open", "merged", "conflict", "decided"]
+State = Literal["open", "merged", "conflict", "returned", "decided"]
 _STATES: tuple[State, ...] = get_args(State)
 
 
@@ -42,11 +43,12 @@ class Result:
         labels: newest label of each inspector, by name.
         n_open: inspectors yet to finish it.
         state: ``open`` (not all are done), ``merged`` (they agree), ``conflict`` (a merger must
-            decide) or ``decided``.
+            decide), ``returned`` (an inspector has the merger's question) or ``decided``.
         disagree_in: any of ``quality``, ``redshift``, ``class``.
         merged: the final label, None while there is none.
         decision: the merger's newest decision.
         changed_since: an inspector changed their label after the decision.
+        returned_to: inspectors that have a question to answer, by name.
     """
 
     item: Item
@@ -57,6 +59,7 @@ class Result:
     merged: Merged | None
     decision: Decision | None
     changed_since: bool
+    returned_to: tuple[str, ...] = ()
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -88,11 +91,19 @@ def results(
         .where(_among(Assignment.item_id, items))
     )
     n_open = Counter(session.scalars(waiting))
+    questions = open_questions(session, items)
     decided = sa.select(Decision).where(_among(Decision.item_id, items))
     decisions = {d.item_id: d for d in session.scalars(decided.order_by(Decision.version))}
     every = session.scalars(sa.select(Item).where(_among(Item.id, items)).order_by(Item.rank))
     return [
-        _result(item, labels.get(item.id, {}), n_open.get(item.id, 0), decisions.get(item.id), rule)
+        _result(
+            item,
+            labels.get(item.id, {}),
+            n_open.get(item.id, 0),
+            decisions.get(item.id),
+            rule,
+            questions,
+        )
         for item in every
     ]
 
@@ -149,10 +160,12 @@ def _result(
     n_open: int,
     decision: Decision | None,
     rule: InspectionRule,
+    questions: Container[tuple[int, int]],
 ) -> Result:
     whole = [label for label in labels.values() if is_complete(label.verdict)]
     complete = [label.verdict for label in whole]
     disagree = conflicts(complete)
+    returned_to = tuple(n for n, lab in labels.items() if (item.id, lab.user_id) in questions)
     state: State = "open"
     merged = None
     changed = False
@@ -162,10 +175,12 @@ def _result(
         if decision.extra:
             merged = _imported(decision)
         changed = any(label.created > decision.created for label in labels.values())
+    elif returned_to:
+        state = "returned"
     elif n_open == 0 and len(complete) >= rule.needed(item.target_id, complete):
         state = "conflict" if disagree else "merged"
         merged = merge_verdicts(complete, [label.z_err for label in whole])
-    return Result(item, labels, n_open, state, disagree, merged, decision, changed)
+    return Result(item, labels, n_open, state, disagree, merged, decision, changed, returned_to)
 
 
 def _imported(decision: Decision) -> Merged:
@@ -220,6 +235,7 @@ def state_rows(found: list[Result]) -> Rows:
         "still open": "open",
         "agreed": "merged",
         "to decide": "conflict",
+        "sent back": "returned",
         "decided": "decided",
     }
     counts = count_states(found)

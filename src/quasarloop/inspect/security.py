@@ -158,7 +158,7 @@ def require(*roles: str) -> Callable[[Person], Person]:
     """Return a dependency that lets only these roles through (403 for others)."""
 
     def check(person: Annotated[Person, Depends(person_of)]) -> Person:
-        if person.role not in roles:
+        if not {*roles} & {*person.roles}:
             raise HTTPException(403, f"this is for the role {' or '.join(roles)}")
         return person
 

@@ -34,7 +34,8 @@ from quasarloop.inspect.database import (
 from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.ledger import StaleError
 from quasarloop.inspect.pages import make_router
-from quasarloop.inspect.people import ROLES, invite, link
+from quasarloop.inspect.people import ROLE_SETS, invite, link
+from quasarloop.inspect.questions import MAX_QUESTION
 from quasarloop.inspect.redrock_models import RedrockModels, read_redrock
 from quasarloop.inspect.repeats import RepeatFinder
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
@@ -125,7 +126,8 @@ def _templates() -> Jinja2Templates:
     templates.env.globals.update(
         definition=verdict_definition(),
         blindness=BLINDNESS,
-        roles=ROLES,
+        roles=ROLE_SETS,
+        max_question=MAX_QUESTION,
         rule_pattern=RULE_PATTERN,
         max_z_range=MAX_Z_RANGE,
     )
@@ -278,7 +280,9 @@ def _link(text: str) -> tuple[str, str]:
 def first_admin(database: Database) -> str | None:
     """Return the link of an invitation for the first admin, None once there is one."""
     with database.write() as session:
-        known = sa.select(User.id).where(User.role == "admin", User.password_hash.is_not(None))
+        known = sa.select(User.id).where(
+            User.role.contains("admin"), User.password_hash.is_not(None)
+        )
         if session.scalar(known.limit(1)) is not None:
             return None
         return link(session, invite(session, FIRST_ADMIN, "admin"))

@@ -8,16 +8,19 @@ from sqlalchemy.orm import Session
 
 from quasarloop.inspect.database import BLINDNESS
 from quasarloop.inspect.ledger import item_of
-from quasarloop.inspect.people import ROLES
+from quasarloop.inspect.people import ROLE_SETS
+from quasarloop.inspect.questions import MAX_QUESTION
 from quasarloop.inspect.tables import Decision, Item, Label
 from quasarloop.labels.rule import RULE_PATTERN
 from quasarloop.labels.verdict import ClassWord, Redshift, Verdict, verdict_json
 from quasarloop.truth import SpecType
 
 __all__ = [
+    "AnswerIn",
     "FitIn",
     "InviteIn",
     "PersonIn",
+    "QuestionIn",
     "SettingsIn",
     "SkipIn",
     "TargetId",
@@ -29,7 +32,7 @@ __all__ = [
 TargetId = Annotated[str, Path(pattern=r"^-?[0-9]{1,19}$", description="TARGETID as text")]
 
 
-Role = Annotated[str, Field(pattern=f"^({'|'.join(ROLES)})$")]
+Role = Annotated[str, Field(pattern=f"^({'|'.join(ROLE_SETS)})$")]
 
 
 class _Strict(BaseModel):
@@ -40,6 +43,19 @@ class SkipIn(_Strict):
     """Put aside, or take up again."""
 
     skipped: bool
+
+
+class QuestionIn(_Strict):
+    """A question to one of an object's inspectors."""
+
+    inspector: Annotated[str, Field(max_length=64)]
+    text: Annotated[str, Field(max_length=MAX_QUESTION)]
+
+
+class AnswerIn(_Strict):
+    """The answer to it."""
+
+    text: Annotated[str, Field(max_length=MAX_QUESTION)]
 
 
 class FitIn(_Strict):

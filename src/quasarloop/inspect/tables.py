@@ -32,6 +32,7 @@ __all__ = [
     "Item",
     "Label",
     "Login",
+    "Remark",
     "Setting",
     "User",
 ]
@@ -195,6 +196,19 @@ class Event(Base):
     detail: Mapped[str]
 
 
+class Remark(Base):
+    """A question of a merger on an inspector's verdict; or, with `answers`, its answer."""
+
+    __tablename__ = "remark"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    to_id: Mapped[int] = mapped_column(ForeignKey("person.id"))  # whose verdict it is about
+    at: Mapped[str]
+    text: Mapped[str]
+    answers: Mapped[int | None] = mapped_column(ForeignKey("remark.id"))
+
+
 _SQLITE_GUARD: Final = """
 CREATE TRIGGER {table}_keeps_{what} BEFORE {what} ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END
@@ -224,5 +238,5 @@ def _after_create(table: Table, text: str, dialect: str) -> None:
     event.listen(table, "after_create", statement.execute_if(dialect=dialect))
 
 
-for _name in ("label", "decision", "event"):
+for _name in ("label", "decision", "event", "remark"):
     _guard(_name)

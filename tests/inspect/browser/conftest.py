@@ -23,13 +23,13 @@ class Window:
     def __getattr__(self, name):
         return getattr(self.page, name)
 
-    def log_in(self, name):
+    def log_in(self, name, home=None):
         self.locator("input[name=name]:focus").wait_for()
         self.keyboard.type(name)
         self.keyboard.press("Tab")
         self.keyboard.type(PASSWORD)
         self.keyboard.press("Enter")
-        home = {"root": "people", "max": "merge"}.get(name, "list*")
+        home = home or {"root": "people", "max": "merge"}.get(name, "list*")
         self.wait_for_url(f"**/{home}")
 
     def press(self, keys):
@@ -120,13 +120,13 @@ def browser_of(browser, page_server):
     server, _ = page_server
     known = {}
 
-    def of(name):
+    def of(name, home=None):
         if name not in known:
             context = browser.new_context(viewport={"width": 1366, "height": 768})
             context.set_default_timeout(0)  # as long as it takes
             page = Window(context.new_page())
             page.goto(f"{server.url}/login")
-            page.log_in(name)
+            page.log_in(name, home)
             page.close()
             known[name] = context
         return known[name]

@@ -1,6 +1,6 @@
 // An inspector's desk: their objects one after the other, each change saved.
 
-import { ApiError, byId, formatZ, get, post, put } from "./api.js";
+import { ApiError, byId, el, formatZ, get, post, put } from "./api.js";
 import { Desk } from "./desk.js";
 import { hidePredictions, showPredictions } from "./predictions.js";
 import { Saver } from "./saver.js";
@@ -33,6 +33,10 @@ export class InspectorDesk extends Desk {
   }
 
   prepareList(progress) {
+    byId("answer-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.answer();
+    });
     this.showProgress(progress);
     this.saver.restore();
     this.clock();
@@ -44,6 +48,7 @@ export class InspectorDesk extends Desk {
     this.saver.know(target, object.label.version);
     document.body.dataset.savedVersion = String(object.label.version);
     this.verdict = this.saver.unsaved(target) ?? object.label.verdict;
+    this.showQuestions(object.questions);
     this.steps = [BLANK, ...object.history.map((version) => version.verdict)];
     if (!same(this.steps[this.steps.length - 1], this.verdict)) this.steps.push(this.verdict);
     this.step = this.steps.length - 1;
@@ -88,6 +93,29 @@ export class InspectorDesk extends Desk {
     const elsewhere = this.lastTouched && this.lastTouched !== this.current.target_id;
     if (note === "undo" && this.step === 0 && elsewhere) this.jump(this.lastTouched);
     else super.walk(by, note);
+  }
+
+  showQuestions(questions) {
+    byId("questions").hidden = !questions.length;
+    byId("answer-form").hidden = questions.every(({ answer }) => answer !== null);
+    byId("question-list").replaceChildren(...questions.flatMap((one) => [
+      el("dt", {}, one.from), el("dd", {}, one.text), ...(one.answer === null ? [] : [el("dt", {}, "my answer"), el("dd", {}, one.answer)]),
+    ]));
+  }
+
+  async answer() {
+    const object = this.current;
+    try {
+      const { state, questions } = await put(`/api/objects/${object.target_id}/answer`, { text: byId("answer").value });
+      object.state = state;
+      byId("answer").value = "";
+      byId("answer").blur();
+      this.showQuestions(questions);
+      this.hint("answered");
+      this.refreshProgress();
+    } catch (error) {
+      this.hint(error.message);
+    }
   }
 
   warning() {

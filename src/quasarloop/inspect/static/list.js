@@ -37,7 +37,7 @@ function row(object, chosen) {
   const cells = [
     object.number,
     el("a", { href: `/inspect?${to}` }, object.target_id),
-    states[object.state],
+    object.question ? "question" : states[object.state],
     verdict.spectype + (verdict.is_bal ? " BAL" : ""),
     formatZ(verdict.z),
     verdict.quality ?? "",

@@ -92,6 +92,23 @@ export class MergerDesk extends Desk {
     }
   }
 
+  /** Give the object back to an inspector, with a question. */
+  sendBack(inspector) {
+    const dialog = byId("send-back");
+    byId("send-back-name").textContent = inspector;
+    byId("question").value = "";
+    dialog.returnValue = "";
+    dialog.showModal();
+    dialog.addEventListener("close", async () => {
+      const text = byId("question").value.trim();
+      if (dialog.returnValue !== "send" || !text) return;
+      const { target_id: target } = this.current;
+      await post(`/api/merge/${target}/question`, { inspector, text });
+      await this.go(this.index);
+      this.hint(`sent back; it waits for ${inspector}`);
+    }, { once: true });
+  }
+
   /** One row per inspector: three fit beside the spectrum, redshifts whole. */
   showVerdicts() {
     const differs = new Set(this.object.disagree_in);
@@ -114,10 +131,13 @@ export class MergerDesk extends Desk {
     const head = el("tr", {}, el("td", {}),
       ...columns.map(([name, part]) => el("th", { scope: "col", class: mark(part) }, name)));
     const rows = this.object.verdicts.flatMap((one) => {
-      const notes = [one.verdict.comment, one.saw_machine ? "saw predictions" : ""].filter(Boolean).join(" · ");
+      const talk = one.questions.flatMap(({ text, answer }) => [`asked: ${text}`, answer ? `answer: ${answer}` : "no answer yet"]);
+      const notes = [one.verdict.comment, ...talk, one.saw_machine ? "saw predictions" : ""].filter(Boolean).join(" · ");
       const cells = columns.map(([, part, value]) => el("td", { class: mark(part) }, value(one)));
       const added = notes ? el("tr", { class: "notes" }, el("td", {}), el("td", { colspan: columns.length }, notes)) : null;
-      return [el("tr", {}, el("th", { scope: "row" }, one.inspector), ...cells), added].filter(Boolean);
+      const back = el("button", { type: "button", class: "quiet", "aria-label": `send back to ${one.inspector}`, title: "Send back with a question" }, "?");
+      back.addEventListener("click", () => this.sendBack(one.inspector));
+      return [el("tr", {}, el("th", { scope: "row" }, one.inspector, " ", back), ...cells), added].filter(Boolean);
     });
     byId("verdicts").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
   }

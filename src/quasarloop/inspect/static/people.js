@@ -12,7 +12,8 @@ async function attempt(what) {
   }
 }
 
-const ROLES = [...byId("invite").elements.role.options].map((option) => option.value);
+const ROLES = [...byId("invite").elements.role.options];
+const inWords = (role) => role.replaceAll(",", " and ");
 
 async function refresh() {
   const [{ people, settings }, { invites }] = await Promise.all([get("/api/people"), get("/api/invites")]);
@@ -41,10 +42,10 @@ async function change(person, what, done) {
 
 function row(person) {
   const { name, active } = person;
-  const role = el("select", { "aria-label": `role of ${name}` }, ...ROLES.map((word) => el("option", { selected: word === person.role }, word)));
+  const role = el("select", { "aria-label": `role of ${name}` }, ...ROLES.map(({ value, text }) => el("option", { value, selected: value === person.role }, text)));
   role.addEventListener("change", () => attempt(async () => {
     try {
-      await change(person, { role: role.value }, `is ${role.value} now`);
+      await change(person, { role: role.value }, `is ${inWords(role.value)} now`);
     } catch (error) {
       role.value = person.role;
       throw error;
@@ -69,7 +70,7 @@ function inviteRow({ id, name, role, expires, new_password }) {
     await refresh();
     report(`The link of ${name} works no longer.`);
   });
-  return tableRow([name, new_password ? "a new password" : `joining as ${role}`, expires.slice(0, 16).replace("T", " "), end]);
+  return tableRow([name, new_password ? "a new password" : `joining as ${inWords(role)}`, expires.slice(0, 16).replace("T", " "), end]);
 }
 
 byId("invite").addEventListener("submit", (event) => {

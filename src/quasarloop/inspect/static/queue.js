@@ -33,7 +33,7 @@ function row(object) {
     final ? final.spectype || "–" : "",
     final ? formatZ(final.z) : "",
     final ? String(Math.round(final.quality * 100) / 100) : "",
-    object.changed_since ? "changed since decided" : "",
+    object.returned_to.length ? `waits for ${object.returned_to.join(", ")}` : object.changed_since ? "changed since decided" : "",
   ];
   return tableRow(cells);
 }
