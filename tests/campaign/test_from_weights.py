@@ -29,11 +29,17 @@ from quasarloop.campaign.steps.verdict import verdict_of
 from quasarloop.errors import CampaignError, WeightsError
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import completeness_at_purity
+from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.config import preset
 from quasarloop.network.decode import decode, emission_lines
 from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor
-from quasarloop.network.weights import from_module, read_weights, write_weights
+from quasarloop.network.weights import (
+    default_weights_path,
+    from_module,
+    read_weights,
+    write_weights,
+)
 
 HEADS = 12
 
@@ -220,7 +226,8 @@ def test_other_weights_make_stale_what_depends_on_them(tmp_path, finished):
 
 def test_weights_on_another_grid_are_refused(tmp_path, sky):
     options = from_weights()
-    folder = begin(tmp_path, sky, replace(options, data=replace(options.data, grid="linear")))
+    section = replace(options.ensemble, start=str(default_weights_path(LINEAR_GRID)))
+    folder = begin(tmp_path, sky, replace(options, ensemble=section))
     with pytest.raises(WeightsError, match="set grid under"):
         run_campaign(folder)
 

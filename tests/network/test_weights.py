@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -20,7 +19,6 @@ from quasarloop.network.keras_layout import quasarnp_obstacles
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import (
     Weights,
-    default_weights_path,
     from_module,
     inspect_weights,
     read_weights,
@@ -210,12 +208,3 @@ def test_results_that_cannot_be_written(tmp_path):
     with pytest.raises(WeightsError, match="JSON"):
         write_weights(random_weights(provenance={"loss": float("nan")}), tmp_path / "w.h5")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_default_weights_are_there_or_the_way_out_is(monkeypatch, tmp_path):
-    monkeypatch.setattr("quasarloop.network.weights.resources.files", lambda _: tmp_path)
-    with pytest.raises(WeightsError, match="--weights"):
-        default_weights_path()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "default_weights.h5").touch()
-    assert default_weights_path() == Path(tmp_path / "data" / "default_weights.h5")

@@ -13,7 +13,7 @@ from quasarloop.catalogue.classify import ClassifyOptions, classify_spectra
 from quasarloop.columns import Block
 from quasarloop.network.options import PredictOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.weights import default_weights_path, read_weights
+from quasarloop.network.weights import read_weights, weights_path
 from quasarloop.quality import UNUSABLE, prepare
 from quasarloop.read import iter_spectra
 
@@ -71,7 +71,7 @@ def load_network(weights: str | Path | None = None, options: PredictOptions = ON
     Raises:
         WeightsError: unreadable weights, or no such device.
     """
-    path = Path(weights) if weights is not None else default_weights_path()
+    path = weights_path(weights)
     predictor = Predictor(read_weights(path, options.offsets), options.device)
     return Network(predictor, path.absolute(), checksum(path))
 

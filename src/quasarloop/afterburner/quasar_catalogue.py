@@ -30,7 +30,7 @@ from quasarloop.engine import Engine, open_session
 from quasarloop.errors import DataFormatError, QuasarloopError
 from quasarloop.network.options import PredictOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.weights import default_weights_path, read_weights
+from quasarloop.network.weights import read_weights, weights_path
 from quasarloop.spectra import Flag
 from quasarloop.tables import open_writer
 
@@ -204,7 +204,7 @@ def write_network_catalogue(
     Args:
         paths: survey files, folders of them, stores.
         out: .fits, .parquet, .csv or .ecsv.
-        weights: None takes the weights shipped with the package.
+        weights: a file, or ``shipped`` (`network.weights_path`); None is ``shipped``.
         options: thresholds.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         on_bad: takes files that cannot be read; None stops at the first.
@@ -217,10 +217,10 @@ def write_network_catalogue(
         OutputError: the catalogue cannot be written.
     """
     chosen = options or ClassifyOptions()
-    path = Path(weights) if weights is not None else default_weights_path()
+    inputs = find_inputs(paths)
+    path = weights_path(weights, inputs.grid)
     network = read_weights(path)
     predictor = Predictor(network, device=device)
-    inputs = find_inputs(paths)
     counts: Counter[str] = Counter()
     objects: set[int] = set()
     header = catalogue_header(path, network, chosen)

@@ -19,6 +19,7 @@ from quasarloop.catalogue.classify import (
 )
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.columns import catalogue_columns
+from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.network.options import SHIPPED, PredictOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import Weights, read_weights, weights_path
@@ -46,7 +47,8 @@ def classify(
     Args:
         spectra: paths; or `Spectra` (`Spectra.from_arrays`), objects of specutils, a table,
             results of sparclclient; or a list of these.
-        weights: a weights file, or `Weights`; default: those that come with the package.
+        weights: a weights file, or `Weights`; default: those that come with the package
+            for the spectra's grid; ``"shipped-linear"`` chooses the linear grid for files.
         threshold: a line counts if its confidence is strictly above; default: the weights'.
         n_lines: lines that must count; default: the weights'.
         high_z_min: lowest redshift of class HIGH_Z; default: the weights'.
@@ -62,17 +64,20 @@ def classify(
         WeightsError: weights that cannot be read.
     """
     options = ClassifyOptions(threshold, n_lines, high_z_min)
-    path, network = network_of(weights)
+    inputs = find_inputs(spectra)
+    path, network = network_of(weights, inputs.grid)
     predictor = Predictor(network, device=device)
-    parts = iter_inputs(find_inputs(spectra), network.config.grid)
+    parts = iter_inputs(inputs, network.config.grid)
     return catalogue_of(parts, predictor, path, network, options)
 
 
-def network_of(weights: str | Path | Weights) -> tuple[Path | None, Weights]:
-    """Return the file of weights, None for weights in memory, and what it contains."""
+def network_of(
+    weights: str | Path | Weights, grid: WaveGrid = LOG_GRID
+) -> tuple[Path | None, Weights]:
+    """Return the file of weights for a grid, None for weights in memory, and what it contains."""
     if isinstance(weights, Weights):
         return None, weights
-    path = weights_path(weights)
+    path = weights_path(weights, grid)
     return path, read_weights(path)
 
 

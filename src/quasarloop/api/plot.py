@@ -52,7 +52,7 @@ def plot_spectrum(
     """
     from quasarloop.evaluate.spectrum_figure import spectrum_figure  # noqa: PLC0415 -- matplotlib
 
-    path, network = network_of(weights)
+    path, network = network_of(weights, find_inputs(spectra).grid)
     one = _row(spectra, row, catalogue)
     config = network.config
     rebinned = one if isinstance(one, RebinnedSpectra) else prepare(one, config.grid)

@@ -1,6 +1,5 @@
 """Train: one network, given weights trained on, or an ensemble."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from quasarloop.network.training import train as train_network
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import Weights, read_weights, weights_path
 from quasarloop.read import Sources
-from quasarloop.spectra import RebinnedSpectra
 from quasarloop.truth import TruthTable
 
 __all__ = ["finetune", "train", "train_ensemble"]
@@ -59,14 +57,15 @@ def train(
     Raises:
         TruthError: no spectrum has a label that may train.
     """
+    inputs = find_inputs(spectra)
     first: NetworkConfig | Weights
     if start is None:
-        first = preset(network, **changes)
+        first = preset(network, **{"grid": inputs.grid, **changes})
     else:
-        given = _weights(start)
+        given = _weights(start, inputs.grid)
         first = replace(given, config=replace(given.config, **changes))
     grid = first.config.grid if isinstance(first, Weights) else first.grid
-    data, _ = label_spectra(_read(spectra, grid), truth)
+    data, _ = label_spectra(iter_inputs(inputs, grid), truth)
     rows = _split(data, validation, seed)
     usual = TrainingOptions() if start is None else FinetuneOptions()
     return train_network(data, first, options or usual, seed=seed, rows=rows)
@@ -99,8 +98,9 @@ def finetune(
     """
     from quasarloop.network.finetune import finetune as finetune_network  # noqa: PLC0415 -- pydantic
 
-    weights = _weights(start)
-    data, _ = label_spectra(_read(spectra, weights.config.grid), truth)
+    inputs = find_inputs(spectra)
+    weights = _weights(start, inputs.grid)
+    data, _ = label_spectra(iter_inputs(inputs, weights.config.grid), truth)
     rows = _split(data, validation, seed)
     return finetune_network(weights, data, options, seed=seed, rows=rows)
 
@@ -141,20 +141,21 @@ def train_ensemble(
     """
     if bool(networks) == bool(heads):
         raise WeightsError(f"{networks} networks and {heads} heads; give the number of one of them")
+    inputs = find_inputs(spectra)
     if heads:
-        trunk = _weights(start)
-        data, _ = label_spectra(_read(spectra, trunk.config.grid), truth)
+        trunk = _weights(start, inputs.grid)
+        data, _ = label_spectra(iter_inputs(inputs, trunk.config.grid), truth)
         return train_heads(data, trunk, out, n_heads=heads, seed=seed)
-    config = preset(network, **changes)
-    data, _ = label_spectra(_read(spectra, config.grid), truth)
+    config = preset(network, **{"grid": inputs.grid, **changes})
+    data, _ = label_spectra(iter_inputs(inputs, config.grid), truth)
     settings = EnsembleOptions(
         networks, seed=seed, network=config, training=options or TrainingOptions()
     )
     return train_members(data, settings, out, engine=Engine(workers=workers))
 
 
-def _weights(start: str | Path | Weights) -> Weights:
-    return start if isinstance(start, Weights) else read_weights(weights_path(start))
+def _weights(start: str | Path | Weights, grid: WaveGrid) -> Weights:
+    return start if isinstance(start, Weights) else read_weights(weights_path(start, grid))
 
 
 def _split(data: TrainingData, validation: float, seed: int) -> Rows | None:
@@ -162,7 +163,3 @@ def _split(data: TrainingData, validation: float, seed: int) -> Rows | None:
         return None
     held = hold_out(data, validation, seed)
     return Rows(np.flatnonzero(~held), np.flatnonzero(held))
-
-
-def _read(spectra: Sources, grid: WaveGrid) -> Iterator[RebinnedSpectra]:
-    return iter_inputs(find_inputs(spectra), grid)

@@ -102,7 +102,9 @@ def start_files(context: Context, start: str) -> list[Path]:
     """Return the weights file a section names as its start; none for an empty one."""
     if not start:
         return []
-    return [weights_path(start) if start == SHIPPED else context.folder / start]
+    if start != SHIPPED:
+        return [context.folder / start]
+    return [weights_path(start, grid_named(context.config.data.grid))]
 
 
 def start_weights(context: Context, start: str) -> Weights:

@@ -24,7 +24,7 @@ from quasarloop.network.decode import classify_finds, decode
 from quasarloop.network.joint import JointCalibration, joint_redshifts
 from quasarloop.network.options import Offsets, PredictOptions
 from quasarloop.network.predict import Predictor
-from quasarloop.network.weights import Weights, default_weights_path, read_weights
+from quasarloop.network.weights import Weights, read_weights, weights_path
 from quasarloop.quality import UNUSABLE, count_flags
 from quasarloop.read import Sources
 from quasarloop.spectra import Flag, RebinnedSpectra
@@ -149,7 +149,7 @@ def classify_to_file(
     Args:
         paths: survey files, folders of them, stores, or spectra in memory.
         out: catalogue, by its ending .fits, .parquet, .csv or .ecsv.
-        weights: weights file; None takes the one shipped with the package.
+        weights: a file, or ``shipped`` (`network.weights_path`); None is ``shipped``.
         options: thresholds.
         format: of the files, where they are read by specutils (`read.read_spectra`).
         offsets: how to read the weights' line offsets (see `network.weights`).
@@ -167,9 +167,9 @@ def classify_to_file(
         OutputError: the catalogue cannot be written.
     """
     chosen = options or ClassifyOptions()
-    path = Path(weights) if weights is not None else default_weights_path()
-    network = read_weights(path, offsets=offsets)
     inputs = find_inputs(paths, mend_outliers=chosen.mend_outliers, format=format)
+    path = weights_path(weights, inputs.grid)
+    network = read_weights(path, offsets=offsets)
     predictor = Predictor(network, device=device)
     counts: Counter[str] = Counter()
     n_spectra = n_quasars = n_done = 0

@@ -7,7 +7,7 @@ from typing import Final
 
 from quasarloop import store as store_files  # pyarrow is imported with the first store
 from quasarloop.errors import DataFormatError, GridError
-from quasarloop.grid import WaveGrid
+from quasarloop.grid import LOG_GRID, WaveGrid
 from quasarloop.quality import prepare
 from quasarloop.read import Sources, find_files, is_path, iter_spectra, list_sources
 from quasarloop.spectra import RebinnedSpectra, Spectra, concatenate
@@ -38,6 +38,13 @@ class Inputs:
         """Return the number of shards, files and others: the steps of a progress bar."""
         shards = sum(len(store.shards) for store in self.stores)
         return shards + len(self.files) + len(self.spectra)
+
+    @property
+    def grid(self) -> WaveGrid:
+        """The grid they are on already; files can be put on any, and come on the log grid."""
+        grids = [store.grid for store in self.stores]
+        grids += [one.grid for one in self.spectra if isinstance(one, RebinnedSpectra)]
+        return next(iter(grids), LOG_GRID)
 
 
 def find_inputs(

@@ -32,7 +32,9 @@ def afterburner(
     weights: Annotated[
         Path | None,
         typer.Option(
-            envvar="QN_MODEL_FILE", help="QuasarNET weights file. Default: those shipped inside."
+            envvar="QN_MODEL_FILE",
+            help="QuasarNET weights file, or shipped-linear. Default: those shipped inside, of the "
+            "log grid.",
         ),
     ] = None,
     thresholds: Annotated[

@@ -32,7 +32,10 @@ def classify(
     out: CatalogueFile,
     weights: Annotated[
         Path | None,
-        typer.Option(help="QuasarNET weights file (Keras HDF5). Default: those shipped inside."),
+        typer.Option(
+            help="QuasarNET weights file (Keras HDF5), or shipped-linear. Default: those shipped "
+            "inside, of a store's grid, of the log grid for files."
+        ),
     ] = None,
     thresholds: ThresholdOptions,
     predict: PredictOptions,

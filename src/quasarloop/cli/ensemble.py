@@ -20,6 +20,7 @@ from quasarloop.cli.common import (
 )
 from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.errors import TruthError, naming
+from quasarloop.grid import WaveGrid
 from quasarloop.network.options import PresetOptions, TrainingOptions
 
 __all__ = ["app"]
@@ -95,7 +96,7 @@ def train(
     console.print(counts.describe())
     inputs = {"truth": [{"file": path.name, "sha256": checksum(path)} for path in truth]}
     if heads is not None:
-        trunk = _trunk(start_from, features)
+        trunk = _trunk(start_from, features, spectra.grid)
         trunk |= {"device": training.device, "inputs": inputs}
         train_heads(data, out=out, n_heads=heads, seed=options.seed, **trunk)
         typer.echo(f"{heads} heads -> {out}")
@@ -200,13 +201,12 @@ def info(
     plain_console().print(two_columns(str(folder), lines))
 
 
-def _trunk(start_from: Path | None, features: Path | None) -> dict[str, Any]:
+def _trunk(start_from: Path | None, features: Path | None, grid: WaveGrid) -> dict[str, Any]:
     """Read the network of heads, and the scatter of its features where they are given."""
     from quasarloop.ensemble.features import open_features
-    from quasarloop.network.options import SHIPPED
     from quasarloop.network.weights import read_weights, weights_path
 
-    weights, standard = read_weights(weights_path(start_from or SHIPPED)), None
+    weights, standard = read_weights(weights_path(start_from, grid)), None
     if features is not None:
         made = open_features(features)
         made.check_weights(weights)

@@ -149,7 +149,11 @@ def network(
     paths: SpectraPaths,
     out: CatalogueFile,
     weights: Annotated[
-        Path | None, typer.Option(help="QuasarNET weights file. Default: those shipped inside.")
+        Path | None,
+        typer.Option(
+            help="QuasarNET weights file, or shipped-linear. Default: those shipped inside, of a "
+            "store's grid, of the log grid for files."
+        ),
     ] = None,
     thresholds: ThresholdOptions,
     predict: PredictOptions,

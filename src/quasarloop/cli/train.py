@@ -82,10 +82,11 @@ def train(
 
     files = TrainingFiles(store, truth, unvetted, out, hold_out, resume, overwrite)
     first: NetworkConfig | Weights
+    grid = open_store(store).grid
     if start is None:
-        first = network.network(open_store(store).grid)
+        first = network.network(grid)
     else:
-        weights = read_weights(weights_path(start))
+        weights = read_weights(weights_path(start, grid))
         options = unless_given(
             context, options, FinetuneOptions(rehearsal=rehearsal, device="auto")
         )

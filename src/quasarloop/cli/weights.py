@@ -126,9 +126,9 @@ def adapt(
     from quasarloop.store import open_store
 
     check_output(out, overwrite=overwrite)
-    adapted = adapt_statistics(
-        read_weights(weights_path(weights)), sample_to_adapt_to(open_store(store))
-    )
+    source = open_store(store)
+    network = read_weights(weights_path(weights, source.grid))
+    adapted = adapt_statistics(network, sample_to_adapt_to(source))
     record = adapted.provenance["adapted"]
     typer.echo(
         "of {spectra} spectra {quasars_before} were quasars and {quasars_after} are now: "
@@ -165,7 +165,8 @@ def calibrate(
     from quasarloop.store import iter_store, open_store
 
     check_output(out, overwrite=overwrite)
-    weights, source = read_weights(weights_path(path)), open_store(store)
+    source = open_store(store)
+    weights = read_weights(weights_path(path, source.grid))
     if not source.grid.matches(weights.config.grid):
         raise GridError(
             f"{store} is a store on a {source.grid.describe()}, the network on a "
@@ -192,10 +193,10 @@ def calibrate(
 
 
 def _inspect(path: Path, predict: PredictOptions, grid: str | None) -> "tuple[Weights, FileFacts]":
-    from quasarloop.network.weights import inspect_weights
+    from quasarloop.network.weights import inspect_weights, weights_path
 
     chosen: WaveGrid | None = grid_named(grid) if grid else None
-    return inspect_weights(path, predict.offsets, grid=chosen)
+    return inspect_weights(weights_path(path), predict.offsets, grid=chosen)
 
 
 def _summary(weights: "Weights", facts: "FileFacts") -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import checksum, write_atomically
 from quasarloop.classes import Thresholds
 from quasarloop.errors import WeightsError
-from quasarloop.grid import WaveGrid
+from quasarloop.grid import LINEAR_GRID, LOG_GRID, WaveGrid
 from quasarloop.lines import Line
 from quasarloop.network.config import NetworkConfig, config_to_dict
 from quasarloop.network.joint import JointCalibration, stored_calibration
@@ -39,6 +39,9 @@ __all__ = [
     "weights_path",
     "write_weights",
 ]
+
+# The files that come with the package, by the grid they read.
+_SHIPPED: Final = {LOG_GRID: "default_weights.h5", LINEAR_GRID: "default_weights_linear.h5"}
 
 
 @dataclass(frozen=True)
@@ -207,24 +210,40 @@ def from_module(module: LineFinder, provenance: Mapping[str, Any] | None = None)
     return Weights(module.config, arrays, dict(provenance or {}))
 
 
-def default_weights_path() -> Path:
-    """Return the weights file that comes with the package.
+def default_weights_path(grid: WaveGrid = LOG_GRID) -> Path:
+    """Return the weights file that comes with the package, for spectra on a grid.
 
     Raises:
-        WeightsError: this installation has none.
+        WeightsError: this installation has none, or none for that grid.
     """
-    path = Path(str(resources.files("quasarloop") / "data" / "default_weights.h5"))
-    if not path.is_file():
+    name = next((file for own, file in _SHIPPED.items() if own.matches(grid)), None)
+    remedy = "give a file with --weights, or train one with `quasarloop train`"
+    if name is None:
+        known = " and a ".join(own.describe() for own in _SHIPPED)
         raise WeightsError(
-            "this installation comes without weights; give a file with --weights, or train one "
-            "with `quasarloop train`"
+            f"the package has weights for a {known}, none for a {grid.describe()}; {remedy}"
         )
+    path = Path(str(resources.files("quasarloop") / "data" / name))
+    if not path.is_file():
+        raise WeightsError(f"this installation comes without {name}; {remedy}")
     return path
 
 
-def weights_path(name: str | Path) -> Path:
-    """Return the path of a weights file; ``shipped`` is the one that comes with the package."""
-    return default_weights_path() if str(name) == SHIPPED else Path(name)
+def weights_path(name: str | Path | None, grid: WaveGrid = LOG_GRID) -> Path:
+    """Return the path of a weights file.
+
+    Args:
+        name: a file; None and ``shipped`` are the one that comes with the package for the grid,
+            ``shipped-log`` and ``shipped-linear`` the one of that grid.
+        grid: of the spectra; survey files can be put on any.
+
+    Raises:
+        WeightsError: the package has no such weights.
+    """
+    if name is None or str(name) == SHIPPED:
+        return default_weights_path(grid)
+    kinds = {f"{SHIPPED}-{own.kind}": own for own in _SHIPPED}
+    return default_weights_path(kinds[str(name)]) if str(name) in kinds else Path(name)
 
 
 def _thresholds(provenance: Mapping[str, Any]) -> Thresholds:
