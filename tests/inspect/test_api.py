@@ -200,7 +200,7 @@ def test_merging_by_itself_and_by_the_merger(client):
 def test_statistics_before_anybody_said_anything(client):
     merger = client("max")
     empty = merger.get("/api/statistics").json()
-    assert (empty["alpha_class"], empty["n_objects"]) == (None, 0)
+    assert (empty["alpha_class"], empty["n_objects"], empty["people"]) == (None, 0, [])
     assert merger.get("/api/statistics/figure.svg").status_code == 200
 
 

@@ -18,6 +18,7 @@ from quasarloop.inspect.results import (
     control_found,
     count_states,
     results,
+    trends_of,
 )
 from quasarloop.inspect.security import InCampaign, Merger, Overseer
 from quasarloop.inspect.shapes import QuestionIn, TargetId, find_item, version_json
@@ -118,9 +119,11 @@ def statistics(campaign: InCampaign, _me: Overseer) -> dict[str, Any]:
     with campaign.database.read() as session:
         found = results(session)
         control = control_found(session, found).describe()
+    people = [_plain(asdict(trend)) for trend in trends_of(found)]
     agreed: dict[str, Any] = _plain(asdict(agreement_of(found)))
     classes = [spectype.word for spectype in CLASSES]
-    return {"counts": count_states(found), "classes": classes, "control": control, **agreed}
+    counts = count_states(found)
+    return {"counts": counts, "classes": classes, "control": control, "people": people, **agreed}
 
 
 @router.get("/statistics/figure.svg", response_class=Response)

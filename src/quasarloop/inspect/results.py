@@ -13,6 +13,7 @@ from quasarloop.inspect.ledger import NEWEST
 from quasarloop.inspect.questions import open_questions
 from quasarloop.inspect.tables import Assignment, Decision, Item, Label, User
 from quasarloop.labels.agreement import Agreement, agreement
+from quasarloop.labels.drift import Given, InspectorTrend, trends
 from quasarloop.labels.merge import Merged, conflicts, from_decision, merge_verdicts
 from quasarloop.labels.prospect_csv import Inspection
 from quasarloop.labels.rule import Control, InspectionRule, control_of
@@ -28,6 +29,7 @@ __all__ = [
     "people_rows",
     "results",
     "state_rows",
+    "trends_of",
 ]
 
 State = Literal["open", "merged", "conflict", "returned", "decided"]
@@ -140,6 +142,15 @@ def control_found(session: Session, found: Iterable[Result]) -> Control:
         for target, labels in in_order
     )
     return control_of(rule_of(session), complete)
+
+
+def trends_of(found: Iterable[Result]) -> list[InspectorTrend]:
+    """Return how every inspector agrees with the others as time goes on, and their pace."""
+    return trends(
+        Given(result.item.target_id, name, label.id, label.verdict, label.seconds)
+        for result in found
+        for name, label in result.labels.items()
+    )
 
 
 def inspections(found: Iterable[Result]) -> dict[str, list[Inspection]]:
