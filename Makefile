@@ -8,6 +8,8 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 CONSTRAINTS ?= constraints.txt
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+# Whole files, so that what their tests share is made once; in order, so that no long one is last.
+SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 SIMULATE = $(BIN)/quasarloop simulate --templates $(TEMPLATES) --workers $(JOBS)
 
 # One thread per process: the work is spread over processes (measured faster, see docs/).
@@ -41,7 +43,7 @@ demo: $(STAMP)
 	$(BIN)/quasarloop demo --out demo --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not bench"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not bench"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -56,7 +58,7 @@ UNCOVERED := $(addprefix --ignore=tests/,studies fuzz test_notebook.py test_docs
 coverage: $(STAMP)
 	$(BIN)/python -m coverage erase
 	COVERAGE_CORE=$$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')") \
-		$(BIN)/python -m coverage run -m pytest -n $(JOBS) \
+		$(BIN)/python -m coverage run -m pytest $(SPREAD) \
 		-m "not slow and not bench and not browser" tests $(UNCOVERED)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python studies/coverage_table.py
@@ -85,7 +87,7 @@ bench: $(STAMP)
 	$(BIN)/python -m pytest -m bench
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) -m "slow" --timeout 0
+	$(BIN)/python -m pytest $(SPREAD) -m "slow" --timeout 0
 	# The label-saving study: runs that docs/measurements/label_saving_runs.jsonl lacks, then page and figure.
 	test -d "$(TEMPLATES)" || { echo "set TEMPLATES to a folder of redrock templates"; exit 1; }
 	$(SIMULATE) --out study/sky --objects 24000 --seed 21 --population studies/no_blends.toml

@@ -2,21 +2,23 @@
 
 import importlib.util
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import settings
 
+from quasarloop.engine import Engine, keep_workers
+
 # A busy machine is slow now and then; that is no failure of the code.
 settings.register_profile("quasarloop", deadline=None)
 settings.load_profile("quasarloop")
 
 _ROOT = Path(__file__).resolve().parents[1]
+# Modules that worker processes import.
+_HELPERS = (_ROOT / "tests", _ROOT / "tests" / "ensemble")
 
 
 def shared_dir() -> Path:
@@ -77,6 +79,16 @@ def jobs() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="session")
+def two_workers() -> Iterator[Engine]:
+    """Two processes for all tests: to start their own takes longer than most of what they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in _HELPERS:
+            patch.syspath_prepend(str(folder))
+        with keep_workers(Engine(workers=2)) as engine:
+            yield engine
+
+
+@pytest.fixture(scope="session")
 def wait_until() -> Callable[[Callable[[], object]], None]:
     """Wait for a condition as long as it takes: only the suite's timeout ends a test that hangs."""
 
@@ -87,21 +99,24 @@ def wait_until() -> Callable[[Callable[[], object]], None]:
     return wait
 
 
-@pytest.fixture(scope="session")
-def start_cluster() -> Callable[[], AbstractContextManager[str]]:
-    """Start a Dask cluster of two real worker processes; gives the scheduler's address."""
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The scheduler's address of a Dask cluster of two real worker processes.
 
-    @contextmanager
-    def start() -> Iterator[str]:
-        distributed = pytest.importorskip("distributed")
-        import dask
+    A tenth of a core goes into one that does nothing: no module leaves it to the next.
+    """
+    distributed = pytest.importorskip("distributed")
+    import dask
 
-        patient = {
-            # LocalCluster gives a worker up that takes longer than this to come back.
-            "distributed.deploy.lost-worker-timeout": "1h",
-            # Dask takes the shared value from a worker that is idle for some seconds.
-            "distributed.scheduler.active-memory-manager.start": False,
-        }
+    patient = {
+        # LocalCluster gives a worker up that takes longer than this to come back.
+        "distributed.deploy.lost-worker-timeout": "1h",
+        # Dask takes the shared value from a worker that is idle for some seconds.
+        "distributed.scheduler.active-memory-manager.start": False,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in _HELPERS:
+            patch.syspath_prepend(str(folder))
         with (
             dask.config.set(patient),
             distributed.LocalCluster(
@@ -115,21 +130,3 @@ def start_cluster() -> Callable[[], AbstractContextManager[str]]:
             ) as running,
         ):
             yield running.scheduler_address
-
-    return start
-
-
-CHROMIUM_FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
-
-@pytest.fixture(scope="session")
-def chromium_options() -> dict[str, object]:
-    """How to start Chromium; skips where there is none."""
-    pytest.importorskip("playwright", reason="the browser tests need the package playwright")
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.skip("no Chromium: install Debian's package chromium, or set CHROMIUM to its path")
-    return {"executable_path": path, "args": list(CHROMIUM_FLAGS)}

@@ -206,7 +206,9 @@ def test_no_worker_outlives_its_main_process(
 ) -> None:
     script = tmp_path / "main.py"
     script.write_text(
-        "import sys\n"
+        "import signal, sys\n"
+        # A suite that runs in the background of a script passes on that Ctrl-C is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"sys.path.insert(0, {str(_HERE)!r})\n"
         "from pathlib import Path\n"
         "import engine_tasks\n"

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
@@ -18,15 +17,6 @@ from quasarloop.engine import Engine, TaskReport, open_session, run_tasks
 from quasarloop.errors import TaskError
 
 WaitUntil = Callable[[Callable[[], object]], None]
-
-
-@pytest.fixture(scope="module")
-def cluster(
-    jobs: ModuleType, start_cluster: Callable[[], AbstractContextManager[str]]
-) -> Iterator[str]:
-    """A Dask cluster whose workers can import the jobs."""
-    with start_cluster() as address:
-        yield address
 
 
 def test_cluster_gives_the_same_report(jobs: ModuleType, tmp_path: Path, cluster: str) -> None:

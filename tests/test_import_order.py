@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def _room_of(path):
     return path.relative_to(_SRC).parts[0].removesuffix(".py")
 
 
+@cache
 def _imports(path):
     """Return the dotted names a file imports, wherever in it."""
     found = set()

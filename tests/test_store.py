@@ -176,21 +176,22 @@ def test_bad_files_stop_nothing_and_are_named(tmp_path, survey):
     assert left == []
 
 
-def test_workers_make_the_same_bytes(tmp_path, survey):
-    for workers in (1, 2):
-        ingest(survey, tmp_path / f"store{workers}", engine=Engine(workers=workers))
+def test_workers_make_the_same_bytes(tmp_path, survey, two_workers):
+    for engine in (Engine(), two_workers):
+        ingest(survey, tmp_path / f"store{engine.workers}", engine=engine)
     assert digests(open_store(tmp_path / "store1")) == digests(open_store(tmp_path / "store2"))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk_ends_the_ingest_and_loses_no_file(tmp_path, survey, workers):
+def test_a_full_disk_ends_the_ingest_and_loses_no_file(tmp_path, survey, workers, two_workers):
+    engine = two_workers if workers == 2 else Engine()
     ingest(survey, tmp_path / "whole")
     folder = tmp_path / "store" / "shards"
     name = open_store(tmp_path / "whole").shards[1].parent.name
     folder.mkdir(parents=True)
     (folder / name).touch()  # the shard's folder cannot be made: as bad as a full disk
     with pytest.raises(OutputError, match=f"cannot make the folder {folder / name}"):
-        ingest(survey, tmp_path / "store", engine=Engine(workers=workers))
+        ingest(survey, tmp_path / "store", engine=engine)
     (folder / name).unlink()
     assert len(ingest(survey, tmp_path / "store").reports) == 3
     assert digests(open_store(tmp_path / "store")) == digests(open_store(tmp_path / "whole"))

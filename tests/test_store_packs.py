@@ -102,10 +102,10 @@ def test_a_second_ingest_opens_nothing_and_new_files_get_shards_of_their_own(
     assert len(after) == 3
 
 
-def test_damaged_files_are_named_and_change_no_other_shard(tmp_path, survey):
+def test_damaged_files_are_named_and_change_no_other_shard(tmp_path, survey, two_workers):
     bad = [damaged(survey[1]), damaged(survey[4])]
-    for workers in (1, 2):
-        summary = ingest(survey, tmp_path / f"store{workers}", engine=Engine(workers=workers))
+    for engine in (Engine(), two_workers):
+        summary = ingest(survey, tmp_path / f"store{engine.workers}", engine=engine)
         assert list(summary.failures) == [str(path) for path in bad]
         assert all("truncated" in text for text in summary.failures.values())
     assert digests(tmp_path / "store1") == digests(tmp_path / "store2")
@@ -138,14 +138,14 @@ def test_without_the_index_content_tells(tmp_path, survey):
     assert ingest(moved, tmp_path / "store").n_skipped == 10
 
 
-def test_copies_are_stored_once_whichever_task_they_are_in(tmp_path, survey):
+def test_copies_are_stored_once_whichever_task_they_are_in(tmp_path, survey, two_workers):
     copies = [path.with_name(f"copy-{path.name}") for path in survey[:6]]
     for path, copy in zip(survey, copies, strict=False):
         copy.write_bytes(path.read_bytes())
     files = [*survey[:3], copies[2], *survey[3:], *copies[:2], *copies[3:]]
-    for workers in (1, 2):
-        folder = tmp_path / f"store{workers}"
-        summary = ingest(files, folder, engine=Engine(workers=workers))
+    for engine in (Engine(), two_workers):
+        folder = tmp_path / f"store{engine.workers}"
+        summary = ingest(files, folder, engine=engine)
         assert set(stored(folder)) == {str(path) for path in survey}
         shards = open_store(folder).shards
         assert {r.shard for r in summary.reports} == {path.stem for path in shards}

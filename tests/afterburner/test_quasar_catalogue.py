@@ -14,7 +14,6 @@ from quasarloop.afterburner.file_columns import DESI_COLUMNS
 from quasarloop.afterburner.maskbits import QsoBit
 from quasarloop.afterburner.quasar_catalogue import write_quasar_catalogue
 from quasarloop.afterburner.quasar_inputs import companion
-from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, OutputError, SelectionError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -224,7 +223,7 @@ def test_many_files_count_repeats_and_bad_ones_can_be_passed(tmp_path):
     assert (summary.n_spectra, summary.n_quasars, summary.n_repeated) == (8, 4, 2)
 
 
-def test_folders_any_number_of_workers_and_gzip(tmp_path):
+def test_folders_any_number_of_workers_and_gzip(tmp_path, two_workers):
     tree, network_tree = tmp_path / "tiles", tmp_path / "qn"
     for number in range(3):
         for night in ("20210101", "20210102"):
@@ -245,7 +244,7 @@ def test_folders_any_number_of_workers_and_gzip(tmp_path):
     assert rows["Z_QN"].tolist() == [1, 2, 1, 2, 1, 2]
     assert rows["ROW"].tolist() == [0, 0, 1, 1, 2, 2]
     plain = (tmp_path / "cat.fits").read_bytes()
-    catalogue(tmp_path, tree, network_dir=network_tree, engine=Engine(workers=2))
+    catalogue(tmp_path, tree, network_dir=network_tree, engine=two_workers)
     assert (tmp_path / "cat.fits").read_bytes() == plain
     with pytest.raises(DataFormatError, match="no redrock"):
         catalogue(tmp_path, network_tree)

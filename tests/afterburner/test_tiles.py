@@ -15,7 +15,6 @@ from quasarloop.afterburner.output import read_output
 from quasarloop.afterburner.reruns import Selection
 from quasarloop.afterburner.tiles import AfterburnerOptions, RunOptions, find_tiles, run_tiles
 from quasarloop.cli import app
-from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, TaskError
 
 
@@ -50,9 +49,9 @@ def test_pairs_are_found(reduction, tmp_path, caplog):
         find_tiles(reduction / "3", tmp_path)
 
 
-def test_resumed_and_the_same_on_any_engine(reduction, tmp_path):
+def test_resumed_and_the_same_on_any_engine(reduction, tmp_path, two_workers):
     outputs = []
-    for name, engine in (("one", None), ("two", Engine(workers=2))):
+    for name, engine in (("one", None), ("two", two_workers)):
         tiles = find_tiles(reduction, tmp_path / name)
         seen = []
         report = run_tiles(

@@ -125,9 +125,9 @@ main()
 def test_killed_and_resumed_gives_the_same_bytes(sky, tmp_path, wait_until):
     (tmp_path / "whole").mkdir()
     whole = tmp_path / "whole" / "w.h5"
-    assert run(command(sky, whole, "--epochs", "6")).exit_code == 0
+    assert run(command(sky, whole, "--epochs", "3")).exit_code == 0
     out = tmp_path / "w.h5"
-    arguments = command(sky, out, "--epochs", "6")
+    arguments = command(sky, out, "--epochs", "3")
     child = subprocess.Popen(
         [sys.executable, "-c", _NEVER_DONE, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

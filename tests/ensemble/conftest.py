@@ -1,7 +1,6 @@
-"""Fixtures of the ensemble's tests: helpers workers can import, and a real Dask cluster."""
+"""Fixtures of the ensemble's tests: helpers workers can import."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,15 +19,6 @@ def fakes() -> Iterator[ModuleType]:
         import ensemble_fakes
 
         yield ensemble_fakes
-
-
-@pytest.fixture(scope="session")
-def cluster(
-    fakes: ModuleType, start_cluster: Callable[[], AbstractContextManager[str]]
-) -> Iterator[str]:
-    """The scheduler's address of a Dask cluster whose workers can import the fakes."""
-    with start_cluster() as address:
-        yield address
 
 
 @pytest.fixture(scope="session")

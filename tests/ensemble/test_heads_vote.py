@@ -107,7 +107,7 @@ def test_the_same_bytes_anywhere(heads, undisturbed, fakes, tmp_path, workers, r
     engine = (
         Engine(scheduler=request.getfixturevalue("cluster"))
         if workers == "cluster"
-        else Engine(workers=workers)
+        else request.getfixturevalue("two_workers")
     )
     options = VoteOptions(keep_members=True)
     vote(heads, store, tmp_path / "v", options=options, features=tmp_path / "f", engine=engine)

@@ -126,6 +126,7 @@ def test_moves_are_those_of_looking_at_every_object(n_people, n_new, n_begun, se
         assert rebalance(teams, now, np.random.default_rng(seed), NEED) == plan
 
 
+@pytest.mark.bench
 def test_the_cost_of_a_late_joiner_grows_with_the_objects_not_with_their_square():
     seconds = []
     for n in (2_000, 8_000):

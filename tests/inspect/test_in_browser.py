@@ -32,7 +32,7 @@ pytestmark = pytest.mark.browser
 BIG_ID = 39627945488154697
 PASSWORD = "correct horse battery"
 INSPECTORS = ("ada", "bea", "cyd")
-N_OBJECTS = 30
+N_OBJECTS = 15
 CLASS_KEYS = {SpecType.STAR: "s", SpecType.GALAXY: "g", SpecType.QSO: "q"}
 # What the page shows as saved right now: target, version and verdict.
 SAID = """() => {
@@ -47,7 +47,7 @@ SAID = """() => {
 
 @pytest.fixture(scope="module")
 def sky(tmp_path_factory):
-    """A simulated sky of thirty objects, one with a TARGETID beyond JavaScript's numbers."""
+    """A simulated sky, one object with a TARGETID beyond JavaScript's numbers."""
     folder = tmp_path_factory.mktemp("sky")
     _run("simulate", "--out", folder, "--objects", N_OBJECTS, "--seed", 3)
     (coadd,) = (path for path in find_files([folder]) if path.name.startswith("coadd-"))

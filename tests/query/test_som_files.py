@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 
 from quasarloop.artefacts import checksum
-from quasarloop.engine import Engine
 from quasarloop.errors import DataFormatError, GridError, SelectionError
 from quasarloop.grid import LINEAR_GRID, LOG_GRID
 from quasarloop.query.options import SomOptions
@@ -164,10 +163,12 @@ def test_cells_of_another_map_are_refused(tmp_path):
         count_cells(cells_of(tmp_path / "d.parquet", [0, 6], CellGrid(2, 3)))
 
 
-def test_cells_do_not_depend_on_the_number_of_workers(tmp_path, store, map_file, monkeypatch):
+def test_cells_do_not_depend_on_the_number_of_workers(
+    tmp_path, store, map_file, monkeypatch, two_workers
+):
     monkeypatch.setattr("quasarloop.query.som._ALONE_ROWS", 0)
     one = assign_store(map_file, store, tmp_path / "one.parquet")
-    two = assign_store(map_file, store, tmp_path / "two.parquet", engine=Engine(workers=2))
+    two = assign_store(map_file, store, tmp_path / "two.parquet", engine=two_workers)
     assert checksum(one.path) == checksum(two.path)
 
 

@@ -113,13 +113,13 @@ def test_few_spectra_start_no_workers(ring, monkeypatch):
         fit_map([ArrayPart(flux)], CellGrid(3, 3), SomOptions(n_epochs=1), engine=Engine(workers=2))
 
 
-def test_same_seed_same_bytes_whatever_the_parts_are_run_on(ring, monkeypatch):
+def test_same_seed_same_bytes_whatever_the_parts_are_run_on(ring, monkeypatch, two_workers):
     monkeypatch.setattr("quasarloop.query.som._ALONE_ROWS", 0)
     _, flux = ring
     parts = [ArrayPart(flux[i : i + 400]) for i in range(0, 1500, 400)]
     options = SomOptions(n_epochs=3, start="rows")
     alone = fit_map(parts, CellGrid(4, 4), options, seed=5)
-    shared = fit_map(parts, CellGrid(4, 4), options, seed=5, engine=Engine(workers=2))
+    shared = fit_map(parts, CellGrid(4, 4), options, seed=5, engine=two_workers)
     assert alone.som.weights.tobytes() == shared.som.weights.tobytes()
     assert alone.history == shared.history
     other = fit_map(parts, CellGrid(4, 4), options, seed=6)

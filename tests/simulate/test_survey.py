@@ -34,13 +34,15 @@ def planned(out: Path, source: LightSource, **changes: Any) -> SurveyOptions:
 
 
 class TestBytes:
-    def test_same_seed_same_bytes_on_one_worker_or_two(self, tmp_path: Path) -> None:
+    def test_same_seed_same_bytes_on_one_worker_or_two(
+        self, tmp_path: Path, two_workers: Engine
+    ) -> None:
         # Without stars, whose library takes a second to build in every process.
         sky = ModelSky(Population(stars=StarPopulation(weight=0)))
         made = []
-        for workers in (1, 2):
-            plan = planned(tmp_path / str(workers), sky)
-            report = simulate_survey(plan, 501, engine=Engine(workers=workers))
+        for engine in (Engine(), two_workers):
+            plan = planned(tmp_path / str(engine.workers), sky)
+            report = simulate_survey(plan, 501, engine=engine)
             assert (report.n_tiles, report.n_truth) == (2, 501)
             made.append(digests(plan.out))
         assert len(made[0]) == 2 * 3 + 1
