@@ -93,7 +93,7 @@ def network_answer(z_qn, **changes):
         z_joint_err=0.001 * (1 + z),
         z_alt=np.full(n, np.nan),
         p_alt=np.zeros(n),
-        columns={},
+        columns={"FLAGS": np.zeros(n, dtype=np.int32)},
     )
     return replace(answer, **changes)
 

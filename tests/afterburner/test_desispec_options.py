@@ -174,6 +174,33 @@ def test_what_fails_returns_1_and_is_named(words, tile, tmp_path, caplog):
     assert list(tmp_path.glob("*.fits")) == []
 
 
+def test_a_missing_camera_is_noted_as_desispec_does(words, tile, tmp_path):
+    coadd = tmp_path / "coadd-1.fits"
+    with fitsio.FITS(tile.coadd) as old, fitsio.FITS(coadd, "rw") as new:
+        new.write(None)
+        for hdu in old[1:]:
+            if not hdu.get_extname().startswith("B_"):
+                new.write(hdu.read(), extname=hdu.get_extname())
+    note, output = tmp_path / "qso_qn-1.misscamera.txt", tmp_path / "qso_qn-1.fits"
+    assert qsoqn.main([*swap(words, coadd=coadd), "--misscamera"]) == 0
+    # Source: desispec.scripts.qsoqn and qsomgii, 0.71.6.
+    assert note.read_text().splitlines() == [
+        f"At least one camera is missing from the coadd file: {coadd}.",
+        "This is expected for the exposure directory.",
+        "This is NOT expected for cumulative / healpix directory!",
+    ]
+    assert not output.exists()
+    note.unlink()
+    assert qsoqn.main(swap(words, coadd=coadd)) == 0  # on request alone
+    assert qsoqn.main([*swap(words, output=tmp_path / "whole.fits"), "--misscamera"]) == 0
+    assert output.exists()
+    assert (tmp_path / "whole.fits").exists()
+    assert not note.exists()
+    mgii = ["--coadd", coadd, "--redrock", tile.redrock, "--output", output, "--misscamera"]
+    assert qsomgii.main(list(map(str, mgii))) == 0
+    assert note.exists()
+
+
 def test_under_our_own_command(words, tmp_path, monkeypatch):
     for command in ("desi_qso_qn_afterburner", "desi_qso_mgii_afterburner"):
         with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""Second fits whose strongest line would be in an arm without data are shown, but not taken."""
+"""A row is not rerun where its strongest line would be in an arm without data; `ours` alone."""
 
 import sys
 from pathlib import Path
@@ -7,53 +7,61 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from afterburner_rows import redrock_fits
+from afterburner_rows import network_answer, redrock_rows
 
-from quasarloop.afterburner.output import FirstFits, merge_runs
-from quasarloop.afterburner.redrock_run import Priors, plan_runs
-from quasarloop.afterburner.reruns import RerunBit, RerunPlan
+from quasarloop.afterburner.reruns import RerunBit, Selection, plan_reruns, policy_named, unfit_rows
+from quasarloop.network.config import preset
 from quasarloop.quality import in_missing_arm
 from quasarloop.spectra import Flag
 
 B, R, Z = Flag.ARM_B_MASKED, Flag.ARM_R_MASKED, Flag.ARM_Z_MASKED
 
 
-def merged(z, flags):
-    """One rerun: redrock had a quasar at 2.088, its second fit is at `z`."""
-    priors = Priors(np.array([[z]]), np.array([[0.2]]))
-    plan = RerunPlan(np.zeros(1, np.int32), priors)
-    before = FirstFits(np.array([7]), np.array([2.088]), np.array(["QSO"]), np.array([int(flags)]))
-    return merge_runs(plan, before, plan_runs(np.array([7]), priors), [redrock_fits([7], [z])])
+def planned(z, flags, policy="ours", spectype="GALAXY", **changes):
+    """One row: redrock has a galaxy at 2.088, the network a quasar at `z`."""
+    redrock = redrock_rows([spectype], [2.088])
+    network = network_answer([z], columns={"FLAGS": np.array([int(flags)])}, **changes)
+    unfit = unfit_rows(redrock, network, Selection())
+    return plan_reruns(policy_named(policy), redrock, network, preset("green2025"), unfit)
 
 
 @pytest.mark.parametrize(
-    ("z", "flags", "taken"),
+    ("z", "flags", "rerun"),
     [
-        (3.632, B, False),  # Lya at 5631 A: the edge of the missing arm took it for its break
-        (3.632, R, True),
-        (3.632, 0, True),
-        (3.632, Z, True),
-        (3.632, Flag.LOW_COVERAGE, True),
+        (3.5, B, False),  # Lya at 5471 A: the edge of the missing arm is taken for its break
+        (3.5, R, True),
+        (3.5, 0, True),
+        (3.5, Z, True),
+        (3.5, Flag.LOW_COVERAGE, True),
         (2.088, B, False),
         (2.088, R | Z, True),
-        (4.2, B, True),  # Lya at 6321 A
-        (4.2, R, False),
-        (5.6, Z, False),  # Lya at 8024 A
+        (4.6, B, True),  # Lya at 6808 A
+        (4.6, R, False),
+        (5.7, Z, False),  # Lya at 8145 A
         (0.3, Z, False),  # Halpha at 8532 A
         (0.3, B, True),
         (0.8, B, False),  # Mg II at 5033 A, H beta is weaker
         (0.8, Z, True),
-        (3.745, B, True),  # Lya at 5768 A, where r overlaps b
+        (3.745, B, False),  # Lya at 5768 A, where r overlaps b; in the prior also at 5600 A
     ],
 )
-def test_the_arm_of_the_strongest_line_is_needed(z, flags, taken):
-    new = merged(z, flags)
-    assert new.taken.tolist() == [taken]
-    assert bool(new.bits[0] & RerunBit.MISSING_ARM) is not taken
-    assert new.bits[0] & RerunBit.RERUN
-    assert new.z[0] == z  # shown all the same
-    if not taken:
-        assert not new.bits[0] & RerunBit.CHANGED
+def test_the_arm_of_the_strongest_line_is_needed(z, flags, rerun):
+    plan = planned(z, flags)
+    assert plan.chosen.tolist() == [rerun]
+    assert plan.bits.tolist() == [0 if rerun else RerunBit.MISSING_ARM]
+    for policy in ("today", "paper"):  # desispec looks at no arm
+        assert planned(z, flags, policy).chosen.tolist() == [True]
+        assert planned(z, flags, policy).bits.tolist() == [0]
+
+
+def test_a_second_peak_in_the_missing_arm_leaves_no_choice():
+    plan = planned(4.6, B, z_alt=np.array([2.0]), p_alt=np.array([0.3]))
+    assert plan.bits.tolist() == [RerunBit.MISSING_ARM]
+    assert not plan.chosen.any()
+
+
+def test_what_is_not_rerun_anyway_has_its_own_reason():
+    assert planned(2.088, B, spectype="QSO").bits.tolist() == [RerunBit.REDROCK_AGREES]
 
 
 def test_wavelengths_of_masked_arms():

@@ -22,7 +22,7 @@ def setup(z, width=0.2):
     z = np.array(z, dtype=float)
     priors = Priors(z, np.where(np.isfinite(z), width, NAN))
     plan = RerunPlan(np.zeros(len(z), dtype=np.int32), priors)
-    before = FirstFits(IDS, np.full(4, 0.5), np.full(4, "GALAXY"), np.zeros(4, np.int32))
+    before = FirstFits(IDS, np.full(4, 0.5), np.full(4, "GALAXY"))
     return plan, before, plan_runs(IDS, priors)
 
 
@@ -114,7 +114,7 @@ def test_of_one_targetid_on_two_rows_only_the_row_whose_prior_holds_the_fit_is_n
     ids = np.array([11, 11, 12])
     priors = Priors(np.array([[2.0], [0.7], [NAN]]), np.array([[0.2], [0.2], [NAN]]))
     plan = RerunPlan(np.zeros(3, dtype=np.int32), priors)
-    before = FirstFits(ids, np.full(3, 0.5), np.full(3, "GALAXY"), np.zeros(3, np.int32))
+    before = FirstFits(ids, np.full(3, 0.5), np.full(3, "GALAXY"))
     new = merge_runs(plan, before, plan_runs(ids, priors), [redrock_fits([11], [2.01])])
     assert new.bits[1] & RerunBit.OUTSIDE_PRIOR
     columns = output_columns("DESI_TARGET")
@@ -128,7 +128,7 @@ def test_of_one_targetid_on_two_rows_only_the_row_whose_prior_holds_the_fit_is_n
 
 def test_unchanged_within_redrocks_own_tolerance():
     plan, _, runs = setup([[2.0], [2.0], [NAN], [NAN]])
-    before = FirstFits(IDS, np.array([2.0, 2.0, 0, 0]), np.full(4, "QSO"), np.zeros(4, np.int32))
+    before = FirstFits(IDS, np.array([2.0, 2.0, 0, 0]), np.full(4, "QSO"))
     new = merge_runs(plan, before, runs, [redrock_fits([11, 12], [2.009, 2.011])])
     # 1000 km/s at z = 2 is 0.01
     assert [bool(b & RerunBit.CHANGED) for b in new.bits] == [False, True, False, False]

@@ -23,8 +23,7 @@ from quasarloop.columns import columns_of_lines
 from quasarloop.constants import BAD_FIT, LEAST_DELTA_CHI2, N_COEFF, SPEED_OF_LIGHT_KMS, Zwarn
 from quasarloop.errors import DataFormatError, check_regular
 from quasarloop.fits_tables import new_fits
-from quasarloop.lines import BAL_LINE, EMISSION_LINES, line_named
-from quasarloop.quality import in_missing_arm
+from quasarloop.lines import BAL_LINE, EMISSION_LINES
 
 __all__ = [
     "FirstFits",
@@ -37,14 +36,6 @@ __all__ = [
     "write_output",
 ]
 
-# Lines by their flux in a composite of quasars. Source: Vanden Berk et al. 2001, AJ 122, 549.
-_BY_STRENGTH_AA: Final = tuple(
-    line_named(name).wave_rest_aa
-    for name in ("LYA", "Halpha", "CIV(1548)", "CIII(1909)", "MgII(2796)", "Hbeta")
-)
-# Of DESI's spectra.
-_BLUE_END_AA: Final = 3600.0
-_RED_END_AA: Final = 9824.0
 # Fits nearer than this are one minimum to redrock.
 _SAME_KMS: Final = 1000.0
 
@@ -55,7 +46,6 @@ class FirstFits(NamedTuple):
     target_id: NDArray[np.int64]
     z: NDArray[np.float64]
     spectype: NDArray[np.str_]
-    flags: NDArray[np.int32]  # `Flag` of the spectra
 
 
 @dataclass(frozen=True)
@@ -95,8 +85,8 @@ def merge_runs(
 ) -> NewFits:
     """Put the results of all runs on their rows; of several, keep the one with the lowest chi².
 
-    With the fit come its own warning bits. If another prior's fit is nearly as good, DELTACHI2 is
-    small and has redrock's warning, as within one run.
+    With the fit come its own warning bits. If the fit of another prior, or of a wide run, is nearly
+    as good or better, DELTACHI2 is small and has redrock's warning, as within one run.
 
     Args:
         plan: the rows to rerun.
@@ -105,8 +95,9 @@ def merge_runs(
         results: redrock's, run by run.
     """
     new = _blank(len(first.target_id), plan.bits)
-    for run, result in zip(runs, results, strict=True):
-        _take(new, plan, first.target_id, run, result)
+    for run, result in sorted(zip(runs, results, strict=True), key=lambda pair: pair[0].wide):
+        step = _compare_wide if run.wide else _take
+        step(new, plan, first.target_id, run, result)
     chosen = plan.chosen
     got = chosen & np.isfinite(new.chi2)
     new.bits[chosen] |= RerunBit.RERUN
@@ -114,27 +105,10 @@ def merge_runs(
     new.bits[got & ((new.zwarn & Zwarn.NODATA) != 0)] |= RerunBit.NO_ANSWER
     inside = plan.priors.contain(new.z).any(axis=1)
     new.bits[got & ~inside & ((new.bits & RerunBit.NO_ANSWER) == 0)] |= RerunBit.OUTSIDE_PRIOR
-    unseen = in_missing_arm(_strongest_line(new.z), first.flags)
-    new.bits[got & unseen] |= RerunBit.MISSING_ARM
-    small = got & (new.deltachi2 < LEAST_DELTA_CHI2)
-    new.zwarn[small] |= Zwarn.SMALL_DELTA_CHI2
     new.bits[got & (new.zwarn != 0)] |= RerunBit.WARNED
     moved = np.abs(new.z - first.z) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (1 + first.z)
     new.bits[new.taken & (moved | (new.spectype != first.spectype))] |= RerunBit.CHANGED
     return new
-
-
-def _strongest_line(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (n,) where the strongest line of a quasar at each redshift is seen, Å; NaN for none.
-
-    The edge of a missing arm looks like a break at Lyα. Where that line, or the strongest one of
-    any other redshift, should be in the missing arm, neither network nor redrock can tell.
-    """
-    seen = np.full(len(z), np.nan)
-    for wave_rest_aa in reversed(_BY_STRENGTH_AA):
-        wave_aa = wave_rest_aa * (1 + z)
-        seen = np.where((wave_aa >= _BLUE_END_AA) & (wave_aa < _RED_END_AA), wave_aa, seen)
-    return seen
 
 
 def wait_for_runs(plan: RerunPlan) -> NewFits:
@@ -151,9 +125,7 @@ def _take(
     run: Run,
     result: RedrockFits,
 ) -> None:
-    rows = np.flatnonzero(plan.priors.present[:, run.prior] & np.isin(target_id, run.target_id))
-    place = find_rows(target_id[rows], result.target_id)
-    rows, place = rows[place >= 0], place[place >= 0]
+    rows, place = _pairs(plan, target_id, run, result)
     priors = Priors(plan.priors.z[rows], plan.priors.width[rows])
     chi2, old_chi2 = result.chi2[place], new.chi2[rows]
     poor = (result.zwarn[place] & BAD_FIT) != 0
@@ -164,22 +136,59 @@ def _take(
     better = ~np.isfinite(old_chi2) | (old_poor & ~poor)
     better |= (poor == old_poor) & (chi2 < old_chi2)
     better &= np.isfinite(chi2)
-    apart = np.abs(result.z[place] - new.z[rows]) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (
-        1 + result.z[place]
-    )
-    # What the two fits differ by, for the one that is kept; one minimum found twice is no rival.
-    rivals = apart & np.isfinite(old_chi2) & ~poor & ~old_poor
+    # One minimum found twice is no rival.
+    rivals = _apart(result.z[place], new.z[rows]) & np.isfinite(old_chi2) & ~poor & ~old_poor
     rival = np.where(rivals, np.abs(chi2 - old_chi2), np.inf)
-    kept = np.where(better, result.deltachi2[place], new.deltachi2[rows])
-    new.deltachi2[rows] = np.minimum(kept, rival)
-    rows, place = rows[better], place[better]
-    for name in ("z", "zerr", "chi2", "zwarn", "spectype", "subtype"):
-        getattr(new, name)[rows] = getattr(result, name)[place]
+    won, place = rows[better], place[better]
+    for name in ("z", "zerr", "chi2", "deltachi2", "zwarn", "spectype", "subtype"):
+        getattr(new, name)[won] = getattr(result, name)[place]
     n_coeff = min(result.coeff.shape[1], N_COEFF)
-    new.coeff[rows] = 0.0
-    new.coeff[rows, :n_coeff] = result.coeff[place, :n_coeff]
+    new.coeff[won] = 0.0
+    new.coeff[won, :n_coeff] = result.coeff[place, :n_coeff]
     if run.prior > 0:
-        new.bits[rows] |= RerunBit.SECOND_WON
+        new.bits[won] |= RerunBit.SECOND_WON
+    _compare(new, rows, rival)
+
+
+def _compare_wide(
+    new: NewFits,
+    plan: RerunPlan,
+    target_id: NDArray[np.int64],
+    run: Run,
+    result: RedrockFits,
+) -> None:
+    """Compare fits with the others around them: where those are better, Δχ² is 0."""
+    rows, place = _pairs(plan, target_id, run, result)
+    others = np.where(result.deltachi2[place] > 0, result.deltachi2[place], np.inf)
+    elsewhere = np.maximum(result.chi2[place] - new.chi2[rows], 0)
+    rival = np.where(_apart(result.z[place], new.z[rows]), elsewhere, others)
+    rival[((result.zwarn[place] & BAD_FIT) != 0) | ~np.isfinite(rival)] = np.inf
+    _compare(new, rows, rival)
+
+
+def _compare(new: NewFits, rows: NDArray[np.intp], rival: NDArray[np.float64]) -> None:
+    """Lower DELTACHI2 to what a rival fit differs by, inf where there is none."""
+    fitted = np.isfinite(new.chi2[rows])
+    rows, rival = rows[fitted], rival[fitted]
+    # Redrock has 0 where it knows no other fit, and then does not warn.
+    known = np.where(new.deltachi2[rows] == 0, np.inf, new.deltachi2[rows])
+    lowest = np.minimum(known, rival)
+    new.deltachi2[rows] = np.where(np.isinf(lowest), 0, lowest)
+    new.zwarn[rows[rival < LEAST_DELTA_CHI2]] |= Zwarn.SMALL_DELTA_CHI2
+
+
+def _pairs(
+    plan: RerunPlan, target_id: NDArray[np.int64], run: Run, result: RedrockFits
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows of the file and of the result of a run that belong together."""
+    rows = np.flatnonzero(plan.priors.present[:, run.prior] & np.isin(target_id, run.target_id))
+    place = find_rows(target_id[rows], result.target_id)
+    return rows[place >= 0], place[place >= 0]
+
+
+def _apart(z: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return where two fits are two minima to redrock."""
+    return np.asarray(np.abs(z - other) * SPEED_OF_LIGHT_KMS > _SAME_KMS * (1 + z))
 
 
 def _blank(n: int, bits: NDArray[np.int32]) -> NewFits:

@@ -23,8 +23,10 @@ from quasarloop.afterburner.options import RerunOptions
 from quasarloop.afterburner.output import read_output, write_output
 from quasarloop.afterburner.reruns import RerunBit, Selection
 from quasarloop.afterburner.tiles import AfterburnerOptions, run_tile
+from quasarloop.artefacts import write_atomically
 from quasarloop.errors import QuasarloopError
 from quasarloop.options import described_fields
+from quasarloop.read.fits_reader import open_fits
 
 __all__ = ["do_files", "files_parser", "main", "parse", "target_classes", "words_of"]
 
@@ -95,6 +97,11 @@ def files_parser(description: str) -> ArgumentParser:
         choices=("restricted", "all"),
         help="Write the rows where a quasar was found, or all that were tested.",
     )
+    parser.add_argument(
+        "--misscamera",
+        action="store_true",
+        help="Of a coadd without all three arms, write OUTPUT.misscamera.txt alone, as desispec.",
+    )
     return parser
 
 
@@ -119,12 +126,31 @@ def do_files(given: Namespace, comm: Any, one: Callable[[Path, Path, Path], str]
     status = 0
     for coadd, redrock, output in files[rank::size]:
         try:
-            logger.info("%s: %s", output, one(coadd, redrock, output))
+            if given.misscamera and (note := _note_missing_arm(coadd, output)):
+                logger.warning("%s: an arm is missing, see %s; no output", coadd, note)
+            else:
+                logger.info("%s: %s", output, one(coadd, redrock, output))
         except Exception as exc:  # on any: the other ranks wait for this one
             unexpected = not isinstance(exc, QuasarloopError)
             logger.log(logging.ERROR, "%s: %s", coadd, exc, exc_info=unexpected)
             status = 1
     return status if comm is None else int(max(comm.allgather(status)))
+
+
+def _note_missing_arm(coadd: Path, output: Path) -> Path | None:
+    """Write what desispec writes of a coadd without all three arms; None if it has them."""
+    with open_fits(coadd) as fits:
+        if all(fits.named(f"{arm}_FLUX") for arm in "BRZ"):
+            return None
+    note = output.with_suffix(".misscamera.txt")
+    with write_atomically(note) as temporary:
+        temporary.write_text(
+            f"At least one camera is missing from the coadd file: {coadd}.\n"
+            "This is expected for the exposure directory.\n"
+            "This is NOT expected for cumulative / healpix directory!\n",
+            encoding="utf-8",
+        )
+    return note
 
 
 def target_classes(words: str) -> tuple[str, ...]:

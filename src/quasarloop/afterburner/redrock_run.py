@@ -121,12 +121,16 @@ class Run:
     Attributes:
         number: from 1, names its files.
         prior: which of the rows' priors this is, from 0.
+        wide: in a wider window around that prior, to see which other fits there are. The run
+            after it, of the same targets, takes its χ² at each redshift over: that is nearly all
+            of redrock's work.
         target_id: (n,) int64, each once.
         z, width: (n,) the priors.
     """
 
     number: int
     prior: int
+    wide: bool
     target_id: NDArray[np.int64]
     z: NDArray[np.float64]
     width: NDArray[np.float64]
@@ -147,22 +151,26 @@ def has_redrock() -> bool:
     return all(importlib.util.find_spec(name) for name in ("redrock", "desispec", "desiutil"))
 
 
-def plan_runs(target_id: NDArray[np.int64], priors: Priors) -> list[Run]:
+def plan_runs(target_id: NDArray[np.int64], priors: Priors, window: float = 0.0) -> list[Run]:
     """Cut the priors of all rows into runs: a file holds one prior per target.
 
     Args:
         target_id: (n,) of the rows; where one repeats, its first row counts.
         priors: of the rows.
+        window: if not 0, each run comes after a wide one with priors of at least this times 1 + z.
     """
     runs: list[Run] = []
+    wide = np.fmax(priors.width, window * (1 + priors.z))
     for column in range(priors.z.shape[1]):
         rows = np.flatnonzero(priors.present[:, column])
         _, first = np.unique(target_id[rows], return_index=True)
         rows = rows[np.sort(first)]
         for start in range(0, len(rows), _MOST_TARGETS):
             some = rows[start : start + _MOST_TARGETS]
-            z, width = priors.z[some, column], priors.width[some, column]
-            runs.append(Run(len(runs) + 1, column, target_id[some], z, width))
+            for width, is_wide in ((wide, True), (priors.width, False)):
+                if window or not is_wide:
+                    prior = priors.z[some, column], width[some, column]
+                    runs.append(Run(len(runs) + 1, column, is_wide, target_id[some], *prior))
     return runs
 
 
@@ -226,7 +234,7 @@ def run_redrock(coadd: Path, runs: Sequence[Run], options: RedrockOptions) -> li
         folder, log = Path(name), Path(name, "log.txt")
         results = []
         for run in runs:
-            arguments = _write_run(folder, coadd, run, options)
+            arguments = _write_run(folder, coadd, run, runs, options)
             logger.info("redrock: %s %s", options.program, shlex.join(arguments))
             if options.how == "library":
                 _as_library(arguments, log)
@@ -243,10 +251,16 @@ def run_redrock(coadd: Path, runs: Sequence[Run], options: RedrockOptions) -> li
         return results
 
 
-def _write_run(folder: Path, coadd: Path, run: Run, options: RedrockOptions) -> list[str]:
+def _write_run(
+    folder: Path, coadd: Path, run: Run, runs: Sequence[Run], options: RedrockOptions
+) -> list[str]:
     """Write the prior file of a run; return rrdesi's arguments."""
     write_priors(folder / run.prior_name, run.target_id, run.z, run.width)
-    details = ["--details", str(folder / f"details-{run.number}.h5")]
+    more = []
+    if run.wide or "details" in options.kept:
+        more += ["--details", str(folder / f"details-{run.number}.h5")]
+    if any(other.wide and other.number == run.number - 1 for other in runs):
+        more += ["--chi2-scan", str(folder / f"details-{run.number - 1}.h5")]
     return [
         "--infiles", str(coadd),
         "--templates", *(str(template.path.resolve()) for template in options.found),
@@ -255,7 +269,7 @@ def _write_run(folder: Path, coadd: Path, run: Run, options: RedrockOptions) -> 
         "--priors", str(folder / run.prior_name),
         "--mp", str(options.processes),
         "--outfile", str(folder / run.result_name),
-        *(details if "details" in options.kept else ()),
+        *more,
     ]  # fmt: skip
 
 
@@ -329,7 +343,7 @@ def write_for_later(
     """
     folder = check_folder(later_folder(output))
     # Results of an earlier rerun must not be taken for those of this one.
-    for pattern in ("priors-*.fits", "targets-*.txt", "redrock-*.fits", _COMMANDS):
+    for pattern in ("priors-*.fits", "targets-*.txt", "redrock-*.fits", "*.h5", _COMMANDS):
         for path in folder.glob(pattern):
             path.unlink()
     lines = [
@@ -340,7 +354,7 @@ def write_for_later(
         'cd "$(dirname "$0")"',
     ]
     for run in runs:
-        arguments = _write_run(folder, coadd.resolve(), run, options)
+        arguments = _write_run(folder, coadd.resolve(), run, runs, options)
         listed = "\n".join(map(str, run.target_id.tolist())) + "\n"
         with write_atomically(folder / f"targets-{run.number}.txt") as temporary:
             temporary.write_text(listed, encoding="ascii")

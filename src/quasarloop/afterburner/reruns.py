@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from quasarloop.afterburner.redrock_file import RedrockRows
 from quasarloop.afterburner.redrock_run import Priors, clear_priors
 from quasarloop.classes import CONFIDENCE_THRESHOLD, ThresholdOptions, Thresholds
 from quasarloop.errors import SelectionError
+from quasarloop.lines import line_named
 from quasarloop.network.config import NetworkConfig
+from quasarloop.quality import in_missing_arm
 from quasarloop.read.desi import on_target
 
 __all__ = [
@@ -52,11 +54,11 @@ class RerunBit(IntFlag):
     NO_ANSWER = 4096  # redrock has no fit: no data left, or the target is missing in its file
     OUTSIDE_PRIOR = 8192  # redrock's redshift is outside the prior, so it was not taken
     WARNED = 16384  # redrock's second fit has a warning
-    MISSING_ARM = 32768  # its strongest line would be in an arm without data, so it was not taken
+    MISSING_ARM = 32768  # in a prior the strongest line would be in an arm without data: not rerun
 
 
 # With any of these, a second fit is shown but not taken.
-NOT_TAKEN: Final = RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR | RerunBit.MISSING_ARM
+NOT_TAKEN: Final = RerunBit.NO_ANSWER | RerunBit.OUTSIDE_PRIOR
 # Any of these keeps a row from being rerun.
 _AGAINST: Final = (
     RerunBit.NOT_TARGET
@@ -66,6 +68,7 @@ _AGAINST: Final = (
     | RerunBit.REDROCK_AGREES
     | RerunBit.CLASS_EXEMPT
     | RerunBit.NO_TEMPLATE
+    | RerunBit.MISSING_ARM
 )
 
 
@@ -75,8 +78,7 @@ Floats = NDArray[np.float64]
 PAPER_WIDTH: Final = 0.1
 # Ours: the prior reaches so many standard deviations of the joint redshift to both sides, …
 _REACH_SIGMA: Final = 5.0
-# … at least half a box of the best line: a narrower prior often holds a single minimum, for which
-# redrock warns of a small Δχ², having nothing to compare it with, …
+# … at least half a box of the best line, since lines of quasars are shifted against each other, …
 _REACH_LEAST: Final = 0.5
 # … and at most one box of the best line: a network cannot be trusted less than its boxes.
 _REACH_MOST: Final = 1.0
@@ -85,6 +87,14 @@ _P_ALT_LEAST: Final = 0.02
 # Redrock's finest step between redshifts is 5e-4 in log10(1 + z): fewer than so many steps of it
 # inside a prior leave no minimum to be found. Our choice.
 _LEAST_STEPS: Final = 5
+# Lines by their flux in a composite of quasars. Source: Vanden Berk et al. 2001, AJ 122, 549.
+_BY_STRENGTH_AA: Final = tuple(
+    line_named(name).wave_rest_aa
+    for name in ("LYA", "Halpha", "CIV(1548)", "CIII(1909)", "MgII(2796)", "Hbeta")
+)
+# Of DESI's spectra.
+_BLUE_END_AA: Final = 3600.0
+_RED_END_AA: Final = 9824.0
 
 
 @dataclass(frozen=True)
@@ -95,11 +105,18 @@ class RerunPolicy:
         text: one line for people.
         classes: redrock's classes that are rerun; empty means all.
         priors: network's result and shape -> priors of every row.
+        careful: no rerun where the arm of the strongest line is missing; and a second fit is
+            compared with others outside its prior, too. desispec does neither.
     """
 
     text: str
     classes: tuple[str, ...]
     priors: Callable[[NetworkResult, NetworkConfig], Priors]
+    careful: bool = False
+
+    def window(self, config: NetworkConfig) -> float:
+        """Return a of the width a (1 + z) in which fits are compared; 0: in their priors alone."""
+        return todays_width(config) if self.careful else 0.0
 
 
 @dataclass(frozen=True)
@@ -109,10 +126,12 @@ class RerunPlan:
     Attributes:
         bits: (n,) int32 of `RerunBit`, so far.
         priors: of the rows to rerun; none for the others.
+        window: of `RerunPolicy.window`.
     """
 
     bits: NDArray[np.int32]
     priors: Priors
+    window: float = 0.0
 
     @property
     def chosen(self) -> NDArray[np.bool_]:
@@ -149,11 +168,14 @@ def plan_reruns(
         priors = clear_priors(priors, grids, least=_LEAST_STEPS)
     priors = _first_first(priors)
     bits[((bits & _AGAINST) == 0) & ~priors.present[:, 0]] |= RerunBit.NO_TEMPLATE
+    if policy.careful:
+        unseen = _need_missing_arm(priors, network.columns["FLAGS"])
+        bits[((bits & _AGAINST) == 0) & unseen] |= RerunBit.MISSING_ARM
     chosen = (bits & _AGAINST) == 0
     priors = priors.only(chosen[:, None])
     if priors.z.shape[1] > 1:
         bits[priors.present[:, 1]] |= RerunBit.TWO_PRIORS
-    return RerunPlan(bits, priors)
+    return RerunPlan(bits, priors, policy.window(config))
 
 
 def policy_named(name: str) -> RerunPolicy:
@@ -222,6 +244,28 @@ def _reach(sigma: Floats, box: Floats) -> Floats:
     return np.asarray(np.clip(_REACH_SIGMA * sigma, _REACH_LEAST * box, _REACH_MOST * box))
 
 
+def _need_missing_arm(priors: Priors, flags: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return (n,) where a fit inside a prior could have its strongest line in a missing arm.
+
+    The edge of a missing arm looks like a break at Lyα. Where that line, or the strongest one of
+    any other redshift, should be in the missing arm, neither network nor redrock can distinguish.
+    """
+    unseen = np.zeros(len(flags), dtype=bool)
+    for z, width in zip(priors.z.T, priors.width.T, strict=True):
+        for place in (-0.5, 0.0, 0.5):
+            unseen |= in_missing_arm(_strongest_line(z + place * width), flags)
+    return unseen
+
+
+def _strongest_line(z: Floats) -> Floats:
+    """Return (n,) Å where the strongest line of a quasar at each redshift is seen, or NaN."""
+    seen = np.full(len(z), np.nan)
+    for wave_rest_aa in reversed(_BY_STRENGTH_AA):
+        wave_aa = wave_rest_aa * (1 + z)
+        seen = np.where((wave_aa >= _BLUE_END_AA) & (wave_aa < _RED_END_AA), wave_aa, seen)
+    return seen
+
+
 def _first_first(priors: Priors) -> Priors:
     """Move a row's only prior to the first place."""
     if priors.z.shape[1] == 1:
@@ -240,9 +284,11 @@ POLICIES: Final[Mapping[str, RerunPolicy]] = {
         _todays_priors,
     ),
     "ours": RerunPolicy(
-        "the same, with the joint redshift and its uncertainty; two priors for two peaks",
+        "the same, with the joint redshift and its uncertainty; two priors for two peaks; "
+        "DELTACHI2 within width a (1 + z); none where an arm is missing",
         (),
         _our_priors,
+        careful=True,
     ),
 }
 

@@ -137,9 +137,8 @@ def run_tile(
         unfit_rows(rows, result, selection),
         tuple(template.redshifts for template in options.found) or None,
     )
-    runs = plan_runs(rows.target_id, plan.priors)
-    flags = result.columns["FLAGS"].astype(np.int32)
-    first = FirstFits(rows.target_id, rows.fits.z, rows.fits.spectype, flags)
+    runs = plan_runs(rows.target_id, plan.priors, plan.window)
+    first = FirstFits(rows.target_id, rows.fits.z, rows.fits.spectype)
     script: Path | None = None
     results: Sequence[RedrockFits] = ()
     if runs and options.how == "later":
@@ -169,6 +168,7 @@ def recipe_of(network: Network, options: AfterburnerOptions) -> dict[str, Any]:
     """Return what must be equal for an output to be kept, as JSON values, and the versions."""
     config = network.predictor.config
     used = options.selection.over(network.predictor.thresholds)
+    policy = policy_named(options.policy)
     return {
         "network": {
             "weights": network.name,
@@ -182,7 +182,11 @@ def recipe_of(network: Network, options: AfterburnerOptions) -> dict[str, Any]:
             "n_thresh": used.n_lines,
             "target_classes": list(options.selection.target_classes),
         },
-        "policy": {"name": options.policy, "text": policy_named(options.policy).text},
+        "policy": {
+            "name": options.policy,
+            "text": policy.text,
+            "window": policy.window(config),
+        },
         "redrock": {
             "version": "not run",
             "templates": [
@@ -220,11 +224,12 @@ def finish_tile(output: str | Path, results: Sequence[str | Path] = ()) -> TileS
     if not before.waiting:
         return summarise(path, table)
     bits = table["RERUN_BITS"] & ~np.int32(RerunBit.WAITING)
-    plan = RerunPlan(bits, Priors(table["PRIOR_Z"], table["PRIOR_WIDTH"]))
-    runs = plan_runs(table["TARGETID"], plan.priors)
+    window = before.recipe["policy"].get("window", 0.0)  # outputs until 0.1 have none
+    plan = RerunPlan(bits, Priors(table["PRIOR_Z"], table["PRIOR_WIDTH"]), window)
+    runs = plan_runs(table["TARGETID"], plan.priors, plan.window)
     found = _read(path, runs, results)
     spectype = np.char.strip(table["SPECTYPE_RR"].astype(np.str_))
-    first = FirstFits(table["TARGETID"], table["Z_RR"], spectype, table["FLAGS"])
+    first = FirstFits(table["TARGETID"], table["Z_RR"], spectype)
     put_fits(table, merge_runs(plan, first, runs, found))
     recipe = before.recipe
     recipe["redrock"]["version"] = found[0].version
