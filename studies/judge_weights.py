@@ -2,12 +2,14 @@
 
     python studies/judge_weights.py sky --templates TEMPLATES --noise-from COADD \
         --weights W.h5 --weights W2.h5
+    python studies/judge_weights.py false …          # as sky
     python studies/judge_weights.py real --data $DATA --weights W2.h5 --folds W/log-folds.h5
 
 `sky` prints three tables of skies in memory: quasar targets and a sky flat in redshift, both of
-templates with a real coadd's noise; quasars at z = 5 to 6.5 of both libraries. `real` counts in
-each set of real spectra; `--folds` gives the path of `train_default_weights.py folds`, less the
-number: every spectrum is judged by the weights that its object did not train.
+templates with a real coadd's noise; quasars at z = 5 to 6.5 of both libraries. `false` lists what
+is called a quasar wrongly on both, and counts at other thresholds. `real` counts in each set of
+real spectra; `--folds` gives the path of `train_default_weights.py folds`, less the number: every
+spectrum is judged by the weights that its object did not train.
 """
 
 import argparse
@@ -50,6 +52,9 @@ from train_default_weights import fold_of, fold_paths
 
 # Fixed before any network was trained on this mix; no other tool uses them.
 OBJECTS, SEEDS = 6000, {"targets": 8101, "flat": 8102}
+# Of `false`: thresholds, the share of others that may be called quasars, and the seed of the sky of
+# targets on which the threshold that gives it is chosen; judged are the other two.
+THRESHOLDS, WANTED, CHOICE_SEED = (0.95, 0.98, 0.99, 0.995, 0.998, 0.999), 0.002, 8103
 FAR_Z, FAR_OBJECTS, FAR_SEED, FAR_SN = (5.0, 5.5, 6.0, 6.5), 256, 8110, 2.0
 FAR_HALF, FAR_R = 0.05, (20.0, 23.0)
 # Beyond, C IV and C III] decide.
@@ -63,6 +68,7 @@ class Sky(NamedTuple):
     is_qso: NDArray[np.bool_]
     z: NDArray[np.float64]
     sn: NDArray[np.float32]
+    kind: NDArray[np.str_]
 
 
 class Found(NamedTuple):
@@ -76,7 +82,7 @@ class Found(NamedTuple):
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("sky", "real"))
+    parser.add_argument("what", choices=("sky", "false", "real"))
     parser.add_argument("--weights", type=Path, action="append", default=[])
     parser.add_argument("--templates", type=Path, help="folder of redrock's templates")
     parser.add_argument("--noise-from", type=Path, help="a DESI coadd")
@@ -85,7 +91,8 @@ def main() -> int:
     parser.add_argument("--objects", type=int, default=OBJECTS, help="of each sky")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("\n".join(_skies(options) if options.what == "sky" else _real(options)))
+    lines = {"sky": _skies, "false": _false, "real": _real}[options.what]
+    print("\n".join(lines(options)))
     return 0
 
 
@@ -97,11 +104,7 @@ def _skies(options: argparse.Namespace) -> Iterator[str]:
         "| Z_JOINT NMAD, bias (z > 1.5), km/s | largest half amplitude, km/s |"
     )
     yield "|---|---|---:|---:|" + "---:|" * (len(FIXED_PURITIES) + 2)
-    flat = Population().quasars.model_copy(update={"redshift": FLAT_Z})
-    populations = {
-        "targets": Population(),
-        "flat": Population().model_copy(update={"quasars": flat}),
-    }
+    populations = _populations()
     predictors = [(path.name, Predictor(read_weights(path))) for path in options.weights]
     for name, population in populations.items():
         source = ModelSky(population, options.templates)
@@ -120,6 +123,45 @@ def _skies(options: argparse.Namespace) -> Iterator[str]:
                 yield f"| {library} | {z} | {label} | {cells} |"
 
 
+def _populations() -> dict[str, Population]:
+    flat = Population().quasars.model_copy(update={"redshift": FLAT_Z})
+    return {"targets": Population(), "flat": Population().model_copy(update={"quasars": flat})}
+
+
+def _false(options: argparse.Namespace) -> Iterator[str]:
+    noise = read_real_noise(options.noise_from, desi_instrument())
+    predictors = [(path.name, Predictor(read_weights(path))) for path in options.weights]
+    populations, skies = _populations(), {}
+    for name, seed in (("choice", CHOICE_SEED), *SEEDS.items()):
+        source = ModelSky(populations.get(name, populations["targets"]), options.templates)
+        seen = _on_grids(source, options.objects, seed, predictors, noise)
+        for label, predictor in predictors:
+            sky = seen[predictor.config.grid]
+            skies[name, label] = sky, _found(predictor, sky.flux)
+    yield "| sky | weights | threshold | complete | false |\n|---|---|---:|---:|---:|"
+    for label, _ in predictors:
+        sky, found = skies["choice", label]
+        others = np.sort(found.confidence[~sky.is_qso])[::-1]
+        chosen = others[int(WANTED * len(others))]  # so many are above it
+        for name in SEEDS:
+            sky, found = skies[name, label]
+            for limit in (*THRESHOLDS, chosen):
+                called = found.confidence > limit
+                text = f"{limit:.4f}, chosen" if limit == chosen else f"{limit}"
+                false = (called & ~sky.is_qso).sum() / (~sky.is_qso).sum()
+                complete = (called & sky.is_qso).sum() / sky.is_qso.sum()
+                yield f"| {name} | {label} | {text} | {complete:.3f} | {false:.2%} |"
+    yield "\n| weights | sky | kind | z | S/N | confidence | at z |"
+    yield "|---|---|---|---:|---:|---:|---:|"
+    for (name, label), (sky, found) in skies.items():
+        bad = np.flatnonzero(~sky.is_qso & (found.confidence > CONFIDENCE_THRESHOLD))
+        for i in bad[np.argsort(sky.kind[bad], kind="stable")] if name in SEEDS else ():
+            yield (
+                f"| {label} | {name} | {sky.kind[i]} | {sky.z[i]:.2f} | {sky.sn[i]:.1f} "
+                f"| {found.confidence[i]:.4f} | {found.z[i]:.3f} |"
+            )
+
+
 def _on_grids(
     source: ModelSky,
     n: int,
@@ -133,11 +175,12 @@ def _on_grids(
         np.concatenate([getattr(seen.light, name) for _, seen in tiles])
         for name in ("spectype", "z")
     ]
+    kind = np.concatenate([seen.light.hidden["SUBTYPE"] for _, seen in tiles]).astype(str)
     sn = np.nanmedian(np.concatenate([seen.sn for _, seen in tiles]), axis=1)
     return {
         grid: Sky(
             np.concatenate([prepare(spectra, grid).flux for spectra, _ in tiles]),
-            truth[0] == SpecType.QSO, truth[1], sn,
+            truth[0] == SpecType.QSO, truth[1], sn, kind,
         )
         for grid in grids
     }  # fmt: skip
