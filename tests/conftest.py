@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,3 +131,19 @@ def cluster() -> Iterator[str]:
             ) as running,
         ):
             yield running.scheduler_address
+
+
+CHROMIUM_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="session")
+def chromium_options() -> dict[str, object]:
+    """How to start Chromium; skips where there is none."""
+    pytest.importorskip("playwright", reason="the browser tests need the package playwright")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        pytest.skip("no Chromium: install Debian's package chromium, or set CHROMIUM to its path")
+    return {"executable_path": path, "args": list(CHROMIUM_FLAGS)}

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.browser
 BIG_ID = 39627945488154697
 PASSWORD = "correct horse battery"
 INSPECTORS = ("ada", "bea", "cyd")
-N_OBJECTS = 15
+N_OBJECTS = 12
 CLASS_KEYS = {SpecType.STAR: "s", SpecType.GALAXY: "g", SpecType.QSO: "q"}
 # What the page shows as saved right now: target, version and verdict.
 SAID = """() => {
