@@ -10,6 +10,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from quasarloop.artefacts import write_atomically
@@ -121,9 +122,10 @@ def judgement_figure(judgements: Mapping[str, Judgement]) -> Figure:
 
 def plot_thresholds(axes: Axes, judgements: Mapping[str, Judgement]) -> None:
     """Draw completeness against purity over thresholds 0 to 1, a dot at the quoted one (Fig. 7)."""
-    for colour, (label, judgement) in zip(COLOURS * 3, judgements.items(), strict=False):
-        curve = judgement.curve
-        axes.plot(curve.purity, curve.completeness, color=colour, lw=1.5, label=label)
+    for k, (label, judgement) in enumerate(judgements.items()):
+        curve, colour = judgement.curve, COLOURS[k % len(COLOURS)]
+        style = "-" if k < len(COLOURS) else "--"
+        axes.plot(curve.purity, curve.completeness, style, color=colour, lw=1.5, label=label)
         x, y = judgement.purity, judgement.completeness
         xerr, yerr = ([[s.value - s.low], [s.high - s.value]] for s in (x, y))
         axes.errorbar(x.value, y.value, yerr, xerr, fmt="o", color=colour, ms=6, capsize=2)
@@ -179,6 +181,7 @@ def learning_figure(histories: Histories) -> Figure:
     axes.set(
         ylim=(-0.02, 1.02), xlabel="epoch", ylabel=f"completeness, {IMPURITY_SCALE:g} × impurity"
     )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_above(axes)
     return figure
 
@@ -204,6 +207,7 @@ def bootstrap_figure(
     lowest = [e.completeness for epochs in histories.values() for e in epochs[len(epochs) // 4 :]]
     bottom = max(0.0, float(np.nanmin(lowest, initial=1.0)) - 0.1)
     axes.set(ylim=(bottom, 1.01), xlabel="epoch", ylabel="completeness")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_above(axes)
     return figure
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 
 from quasarloop.artefacts import read_manifest
-from quasarloop.campaign.layout import LEDGER
+from quasarloop.campaign.layout import LEDGER, truth_set
 from quasarloop.campaign.ledger import read_ledger
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.candidates import START, WAYS, read_candidates
@@ -61,6 +62,8 @@ def points_at_purity(context: Context) -> dict[str, AtPurity]:
     numbers = read_numbers(context, sample_judged(context))
     sets = [set_name(k) for k in range(context.round_number + 1)]
     order = dict.fromkeys((label_before(context.config), START, *sets, CONTROL, *WAYS, FINAL))
+    if _way(context) == START:
+        sizes[FINAL] = 0
     return {
         name: AtPurity(
             sizes.get(name, 0),
@@ -92,7 +95,7 @@ def verdict_of(context: Context) -> Verdict:
         + ("." if way == START else f", on all {_n_final(context):,} labelled spectra."),
         f"How good: {judged} finds {_of_quasars(points[judged])} "
         f"({any_one['n_judged']:,} {sample} spectra, {any_one['n_true']:,} of them quasars, "
-        f"{_HELD_OUT[sample]}).",
+        f"{_held_out(context, sample)}).",
         f"Against {in_use}, the weights in use: {_in_words(gains)}.",
         _against_random(numbers, newest),
         f"What it cost: {cost_sentence}.",
@@ -119,10 +122,17 @@ def verdict_of(context: Context) -> Verdict:
     return Verdict(sentences, _table(context, points, numbers, in_use), record)
 
 
-_HELD_OUT: Final = {
-    "test": "none of them ever labelled or chosen",
-    "validation": "held out of every set; final has learned from them and is not judged",
-}
+def _held_out(context: Context, sample: str) -> str:
+    """Return how far the judged spectra are unknown to the networks."""
+    if sample == "validation":
+        return f"held out of every set; {FINAL} has learned from them and is not judged"
+    judged = pl.read_parquet(
+        context.step_folder("evaluation") / f"{sample}.parquet", columns=["OBJECT_ID"]
+    )["OBJECT_ID"].unique()
+    labelled = int(np.isin(judged, truth_set(context, context.round_number).object_id).sum())
+    if labelled:
+        return f"but {labelled:,} of their {len(judged):,} objects have labels in T: no fair test"
+    return "none of them with a label in T"
 
 
 def _in_use(context: Context) -> str:
@@ -170,11 +180,12 @@ def _headline(judged: str, gains: Sequence[Gain], way: str) -> str:
 def _in_words(gains: Sequence[Gain]) -> str:
     if not gains:
         return "not compared"
-    parts = [
-        f"{abs(gain):.3f} ± {error:.3f} {'more' if gain >= 0 else 'less'} complete at purity {p}"
-        + (f" ({abs(gain) / error:.1f} σ)" if error > 0 else "")
-        for (gain, error), p in zip(gains, FIXED_PURITIES, strict=True)
-    ]
+    parts = []
+    for (gain, error), purity in zip(gains, FIXED_PURITIES, strict=True):
+        more = f"{abs(gain):.3f} ± {error:.3f} {'more' if gain >= 0 else 'less'} complete"
+        sigma = f" ({abs(gain) / error:.1f} σ)" if error else ""
+        what = more if gain or error else "equally complete"
+        parts.append(f"{what} at purity {purity}{sigma}")
     return ", ".join(parts)
 
 
@@ -253,5 +264,5 @@ def _in_words_by_name(context: Context, in_use: str) -> dict[str, str]:
         CONTROL: "the first T and as many new labels of random spectra",
         "finetune": f"{newest}, {WAYS_IN_WORDS['finetune']}",
         "rehearse": f"{newest}, {WAYS_IN_WORDS['rehearse']}",
-        FINAL: "all labels; leaves the campaign",
+        FINAL: "leaves: " + (START if _way(context) == START else "all labels"),
     }
