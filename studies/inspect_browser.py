@@ -292,11 +292,11 @@ def main() -> None:
             photograph(browser, address, given.out)
             browser.close()
     for path in sorted(given.out.glob("inspect_*.png")):
-        _shrink(path)
+        shrink(path)
         print(path, path.stat().st_size)
 
 
-def _shrink(path: Path) -> None:
+def shrink(path: Path) -> None:
     """Few colours are enough for a picture of a page: a third of the bytes."""
     with Image.open(path) as image:
         image.convert("RGB").quantize(N_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -26,8 +26,8 @@ __all__ = ["WAYS_IN_WORDS", "Verdict", "points_at_purity", "sample_judged", "ver
 WAYS_IN_WORDS: Final = {
     START: "the weights as they were given",
     "head": "a linear head on the weights as they were given",
-    "finetune": "all layers trained on",
-    "rehearse": "all layers trained on, with simulated spectra besides",
+    "finetune": "all layers trained further",
+    "rehearse": "all layers trained further, with simulated spectra besides",
 }
 # Of one inspection, where none was recorded. Source: our assumption; the paper (Section 4) has
 # three inspectors for every spectrum and gives no time.
