@@ -15,7 +15,7 @@ from quasarloop.ensemble.train_heads import train_heads
 from quasarloop.errors import WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.network.config import NetworkConfig, preset
-from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
+from quasarloop.network.labelled import TrainingData, hold_out, label_spectra, warn_if_few
 from quasarloop.network.options import SHIPPED, FinetuneOptions, PresetOptions, TrainingOptions
 from quasarloop.network.training import TrainingResult
 from quasarloop.network.training import train as train_network
@@ -44,8 +44,9 @@ def train(
         spectra: as of `classify`.
         truth: labels by TARGETID.
         network: preset.
-        start: weights to start from, or their file, or ``"shipped"``; None starts from nothing.
-            `finetune` also trains on simulated spectra that must not be forgotten.
+        start: weights to start from, or their file, or ``"shipped"``; None starts from nothing,
+            for thousands of labels. With fewer take `finetune`, which begins from weights and also
+            trains on simulated spectra that must not be forgotten.
         options: how to train; default: `TrainingOptions`, from given weights `FinetuneOptions`.
         validation: share of objects to hold out and judge on, in every epoch.
         seed: same seed, same bytes.
@@ -67,6 +68,8 @@ def train(
     grid = first.config.grid if isinstance(first, Weights) else first.grid
     data, _ = label_spectra(iter_inputs(inputs, grid), truth)
     rows = _split(data, validation, seed)
+    if start is None:
+        warn_if_few(len(data.usable_rows if rows is None else rows.train))
     usual = TrainingOptions() if start is None else FinetuneOptions()
     return train_network(data, first, options or usual, seed=seed, rows=rows)
 

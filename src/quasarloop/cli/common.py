@@ -38,6 +38,7 @@ __all__ = [
     "Unvetted",
     "Workers",
     "console",
+    "given_on_command_line",
     "name_bad_files",
     "plain_console",
     "print_error",
@@ -166,11 +167,16 @@ def with_options(**groups: OptionsOf) -> Callable[[Callable[..., None]], Callabl
     return decorate
 
 
+def given_on_command_line(context: typer.Context, name: str) -> bool:
+    """Return whether the command line gave a parameter, rather than its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def unless_given(context: typer.Context, options: Any, defaults: T) -> T:
     """Return other defaults of the same options, with what the command line gave of them."""
     names = [f.name for f in fields(options)]
-    sources = {name: context.get_parameter_source(name) for name in names}
-    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    given = [name for name in names if given_on_command_line(context, name)]
     return replace(defaults, **{name: getattr(options, name) for name in given})  # type: ignore[type-var]  # a dataclass
 
 

@@ -78,7 +78,7 @@ def train(
     round-1[/]
 
     Example: [bold]quasarloop ensemble train --store sky --truth truth.csv --networks 200 --out
-    round-1 --workers 8[/]
+    networks-1 --workers 8[/]
     """
     from quasarloop.artefacts import checksum
     from quasarloop.engine import Engine

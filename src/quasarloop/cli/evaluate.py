@@ -17,10 +17,7 @@ __all__ = ["app", "compare", "oscillation", "repeats"]
 
 _OF_US = "give catalogues of quasarloop classify"
 
-app = typer.Typer(
-    invoke_without_command=True,
-    help="Completeness, purity and redshift errors against truth; repeats; comparisons.",
-)
+app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
@@ -46,7 +43,7 @@ def evaluate(
         typer.Option(min=1, help="Lines that must be above the threshold. Default: likewise."),
     ] = None,
 ) -> None:
-    """Completeness, purity and redshift errors of a catalogue against a truth table.
+    """Completeness, purity and redshift errors against truth; repeats; comparisons.
 
     Example: [bold]quasarloop evaluate --catalogue quasars.fits --truth truth.csv --out eval[/]
     """
@@ -129,7 +126,7 @@ def repeats(
 ) -> None:
     """Repeat exposures: how consistent are class and redshift (paper, Figs. 8 and 9)?
 
-    Example: [bold]quasarloop evaluate repeats --catalogue old.fits --catalogue new.fits[/]
+    Example: [bold]quasarloop evaluate repeats --catalogue old.fits --catalogue quasars.fits[/]
     """
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.redshift_figures import confusion_figure, scatter_figure
@@ -165,7 +162,7 @@ def compare(
 ) -> None:
     """Two weights files on the same spectra: redshifts, line confusions (Fig. 10, Table 1).
 
-    Example: [bold]quasarloop evaluate compare --a old.h5 --b new.h5 --spectra STORE[/]
+    Example: [bold]quasarloop evaluate compare --a old.h5 --b W.h5 --spectra sky[/]
     """
     from quasarloop.evaluate.compare import compare_redshifts, comparison_record, same_rows
     from quasarloop.evaluate.figures import save_figure
@@ -215,7 +212,7 @@ def oscillation(
 ) -> None:
     """Do line positions clump in the boxes? Amplitude in km/s, with truth and without.
 
-    Example: [bold]quasarloop evaluate oscillation --catalogue cat.fits --truth truth.csv[/]
+    Example: [bold]quasarloop evaluate oscillation --catalogue quasars.fits --truth truth.csv[/]
     """
     from quasarloop.evaluate.figures import save_figure
     from quasarloop.evaluate.oscillation import measure_lines

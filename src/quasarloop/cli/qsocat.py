@@ -162,7 +162,7 @@ def network(
 ) -> None:
     """The same catalogue for SDSS, BOSS, LAMOST, …: no redrock, the network alone.
 
-    Example: [bold]quasarloop qsocat network spec-*.fits --out QSO_cat.fits[/]
+    Example: [bold]quasarloop qsocat network spec-*.fits --out found.fits[/]
     """
     from quasarloop.afterburner.quasar_catalogue import write_network_catalogue
     from quasarloop.catalogue.classify import ClassifyOptions

@@ -71,7 +71,7 @@ def select(
     In the paper's order: outliers of the map go, one spectrum of each object stays, objects with
     labels go, the highest scores are chosen. Every step is counted.
 
-    Example: [bold]quasarloop select --votes votes --som map.cells.parquet --truth truth.csv
+    Example: [bold]quasarloop select --votes votes-1 --som map.cells.parquet --truth truth.csv
     --n 1000 --outliers 100 --out round2[/]
     """
     from functools import partial

@@ -44,7 +44,7 @@ def simulate(
 
     A folder that holds part of the same survey is completed, not begun again.
 
-    Example: [bold]quasarloop simulate --out sky --objects 5000 --seed 1 --workers 2[/]
+    Example: [bold]quasarloop simulate --out simulated --objects 5000 --seed 1 --workers 2[/]
     """
     from quasarloop.engine import Engine
     from quasarloop.simulate.model import ModelSky

@@ -11,12 +11,14 @@ from quasarloop.cli.common import (
     Overwrite,
     Unvetted,
     console,
+    given_on_command_line,
     progress_bar,
     unless_given,
     with_options,
 )
 from quasarloop.errors import TruthError, naming
 from quasarloop.network.options import (
+    SHIPPED,
     FinetuneOptions,
     HoldOutOptions,
     PredictOptions,
@@ -51,13 +53,14 @@ def train(
         str | None,
         typer.Option(
             "--from",
-            help="Weights to train on, in place of --preset: a file, or shipped. Then 10 epochs in "
-            "batches of 64 at a constant 1e-3, unless given.",
+            help="Weights to train on: a file, or shipped, the default unless --preset is given: "
+            "that trains from nothing, for thousands of labels. From weights 10 epochs in batches "
+            "of 64 at a constant 1e-3, unless given.",
         ),
     ] = None,
     rehearsal: Annotated[
         int,
-        typer.Option(min=0, help="With --from: simulated spectra per label, trained on besides."),
+        typer.Option(min=0, help="From weights: simulated spectra per label, trained on besides."),
     ] = FinetuneOptions.rehearsal,
     options: TrainingOptions,
     hold_out: HoldOutOptions,
@@ -65,14 +68,16 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on with a killed training.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a network on labelled spectra; write weights that QuasarNP and desispec load.
+    """Train on labelled spectra: the shipped weights further, or a network from nothing.
 
+    The weights that it writes are such that QuasarNP and desispec load them.
     Beside W.h5 are W.history.parquet, W.history.png and W.json. A checkpoint is kept every
     epoch: killed at any moment, the same command with --resume ends with the same bytes.
 
     Example: [bold]quasarloop train --store sky --truth truth.csv --out W.h5 --seed 1[/]
 
-    Fine-tuning: [bold]quasarloop train --from shipped --store sky --truth truth.csv --out W.h5[/]
+    From nothing: [bold]quasarloop train --preset green2025 --store sky --truth truth.csv --out N.h5
+    --seed 1[/]
     """
     from quasarloop.evaluate.figures import history_figure, save_figure
     from quasarloop.network.config import NetworkConfig
@@ -83,6 +88,8 @@ def train(
     files = TrainingFiles(store, truth, unvetted, out, hold_out, resume, overwrite)
     first: NetworkConfig | Weights
     grid = open_store(store).grid
+    if start is None and not given_on_command_line(context, "preset"):
+        start = SHIPPED
     if start is None:
         first = network.network(grid)
     else:

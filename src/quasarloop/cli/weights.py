@@ -50,7 +50,7 @@ def info(
 ) -> None:
     """Print layers, grid, offsets, thresholds and provenance of a weights file.
 
-    Example: [bold]quasarloop weights info qn_weights.h5[/]
+    Example: [bold]quasarloop weights info W.h5[/]
     """
     weights, facts = _inspect(path, predict, grid)
     if figure is not None:
@@ -88,7 +88,7 @@ def convert(
 ) -> None:
     """Rewrite a weights file so that QuasarNP, desispec and quasarloop agree about it.
 
-    Example: [bold]quasarloop weights convert qn_weights.h5 safe.h5[/]
+    Example: [bold]quasarloop weights convert old.h5 safe.h5[/]
     """
     from quasarloop.artefacts import check_output
     from quasarloop.network.keras_layout import quasarnp_obstacles
@@ -155,7 +155,7 @@ def calibrate(
     Confidences, offsets and IS_QSO stay as they are. Pulls, (Z_JOINT - z) / ZERR_JOINT, are
     printed before and after: those after are of objects left out of the fit, a fifth at a time.
 
-    Example: [bold]quasarloop weights calibrate W.h5 --store sky --truth T.csv --out W2.h5[/]
+    Example: [bold]quasarloop weights calibrate W.h5 --store sky --truth truth.csv --out W2.h5[/]
     """
     from quasarloop.artefacts import check_output
     from quasarloop.network.calibration import recalibrate

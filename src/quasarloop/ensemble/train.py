@@ -30,7 +30,7 @@ from quasarloop.ensemble.manifest import (
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.errors import DataFormatError, OutputError, WeightsError
 from quasarloop.network.config import NetworkConfig, config_to_dict
-from quasarloop.network.labelled import TrainingData
+from quasarloop.network.labelled import TrainingData, warn_if_few
 from quasarloop.network.model import pick_device
 from quasarloop.network.options import Device
 from quasarloop.network.records import write_history
@@ -105,6 +105,8 @@ def train_ensemble(
                 todo.append(index)
         if todo and options.start_from is not None:
             _check_start(options.start_from, options.network)
+        elif todo:
+            warn_if_few(len(data.usable_rows))
         log.info("%d of %d members to train", len(todo), options.n_networks)
         run_tasks(
             _train_member,

@@ -1,6 +1,7 @@
 """Labelled spectra, ready to train with: what was left out and why, what is held out."""
 
 import hashlib
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -23,7 +24,14 @@ __all__ = [
     "joined_data",
     "label_spectra",
     "split_groups",
+    "warn_if_few",
 ]
+
+log = logging.getLogger(__name__)
+
+# Our choice: from nothing on a few hundred labels a network misses many quasars that the weights
+# of the package find (docs/measurements/label_saving.md).
+_FEW: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -212,6 +220,17 @@ def label_spectra(
         bal_known=int(np.count_nonzero(data.is_qso & (data.bal >= 0))),
         labels_without_spectrum=int(np.count_nonzero(~met)),
     )
+
+
+def warn_if_few(n_labels: int) -> None:
+    """Log a warning if a training from nothing has too few labels to become useful."""
+    if n_labels < _FEW:
+        log.warning(
+            "%d labels are few for a network from nothing (fewer than %d): train the weights of "
+            "the package on (`quasarloop train --from shipped`, `quasarloop.finetune`)",
+            n_labels,
+            _FEW,
+        )
 
 
 def _joint_objects(by_truth: NDArray[np.int64], by_survey: NDArray[np.int64]) -> NDArray[np.int64]:

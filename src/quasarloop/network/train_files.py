@@ -19,7 +19,7 @@ from quasarloop.artefacts import (
 from quasarloop.errors import GridError, OutputError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.finetune import finetune
-from quasarloop.network.labelled import LabelCounts, hold_out, label_spectra
+from quasarloop.network.labelled import LabelCounts, hold_out, label_spectra, warn_if_few
 from quasarloop.network.options import FinetuneOptions, HoldOutOptions, TrainingOptions
 from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.training import CHECKPOINT_NAME, TrainingResult, train
@@ -114,6 +114,8 @@ def train_to_files(
         rows = Rows(np.flatnonzero(~held), np.flatnonzero(held))
     if on_start is not None:
         on_start(counts, rows)
+    if isinstance(network, NetworkConfig):
+        warn_if_few(len(rows.train))
     how: dict[str, Any] = {"seed": files.hold_out.seed, "rows": rows, "out_dir": files.checkpoints}
     with locked_folder(files.checkpoints):
         if isinstance(network, Weights) and isinstance(options, FinetuneOptions):
