@@ -1,5 +1,8 @@
 """The command lines of desispec's two quasar steps: its options, its defaults, its calls."""
 
+import os
+import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -164,6 +167,35 @@ def test_ranks_share_files_and_failures(words, tile, tmp_path):
     assert run_ranks(3, swap(words, redrock=tile.coadd)) == [1, 1, 1]
     with pytest.raises(SystemExit):
         qsoqn.parse([*words, "--output", "a.fits", "b.fits"])
+
+
+MPI = """
+import sys
+from mpi4py import MPI
+from quasarloop.afterburner.qsoqn import main
+print("status", main(sys.argv[1:], comm=MPI.COMM_WORLD), flush=True)
+"""
+
+
+def test_ranks_of_a_real_communicator(words, tile, tmp_path):
+    pytest.importorskip("mpi4py", reason="mpi4py is absent: pip install mpi4py mpich")
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    mpiexec = shutil.which("mpiexec", path=places)
+    if mpiexec is None:
+        pytest.skip("no mpiexec here: pip install mpich")
+    outputs = [tmp_path / "a.fits", tmp_path / "b.fits"]
+    many = ["--coadd", *[str(tile.coadd)] * 2, "--redrock", *[str(tile.redrock)] * 2]
+    many += ["--output", *map(str, outputs)]
+    for redrock, status in ((tile.redrock, 0), (tile.coadd, 1)):  # the second rank's fails
+        many[5] = str(redrock)
+        done = subprocess.run(
+            [mpiexec, "-n", "2", sys.executable, "-c", MPI, *words[6:], *many],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.count(f"status {status}") == 2, done.stdout + done.stderr
+    np.testing.assert_array_equal(*(read_output(path).table["Z_NEW"] for path in outputs))
 
 
 def test_what_fails_returns_1_and_is_named(words, tile, tmp_path, caplog):
