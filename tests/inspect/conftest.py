@@ -26,7 +26,7 @@ from quasarloop.inspect import people
 from quasarloop.inspect.database import open_database
 from quasarloop.inspect.library import template_kind
 from quasarloop.inspect.people import invite, join
-from quasarloop.inspect.tables import Item
+from quasarloop.inspect.tables import Item, Practice
 from quasarloop.truth import SpecType
 
 PASSWORD = "correct horse battery"
@@ -172,6 +172,10 @@ def prepared(tmp_path_factory, write_coadd, strong_hasher):
         for name in ("ada", "bea", "cyd", "max", "root"):
             join(session, invite(session, name, roles.get(name, "inspector")), PASSWORD)
     prepare(opened, open_spectra([path]), worklist=worklist)
+    with opened.write() as session:
+        known = write_coadd(folder / "coadd-practice.fits", [BIG_ID + 500], [1.0], step=8.0)
+        place = {"target_id": BIG_ID + 500, "source": str(known), "row": 0}
+        session.add(Practice(**place, spectype=SpecType.QSO, z=1.0))
     opened.close()
     return folder / "labels.db", path
 

@@ -15,6 +15,10 @@ ROUTES = {
     ("GET", "/"): (EVERYBODY, None),
     ("GET", "/list"): ({"inspector"}, None),
     ("GET", "/inspect"): ({"inspector"}, None),
+    ("GET", "/practice"): ({"inspector"}, None),
+    ("GET", "/api/practice"): ({"inspector"}, None),
+    ("GET", "/api/practice/{known_id}"): ({"inspector"}, None),
+    ("PUT", "/api/practice/{known_id}"): ({"inspector"}, {"verdict": VERDICT}),
     ("GET", "/merge"): ({"merger"}, None),
     ("GET", "/merge/object"): ({"merger"}, None),
     ("GET", "/statistics"): ({"merger", "admin"}, None),
@@ -79,7 +83,7 @@ def _all_routes(app):
 
 
 def _path(template, target=BIG_ID):
-    path = template.replace("{target_id}", str(target))
+    path = template.replace("{target_id}", str(target)).replace("{known_id}", str(BIG_ID + 500))
     return path.replace("{user_id}", "1").replace("{invite_id}", "1")
 
 

@@ -54,6 +54,13 @@ def serve(
             "several replace the usual ones."
         ),
     ] = None,
+    practice: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Truth tables of objects to practise on, with spectra among --spectra; they do "
+            "not count."
+        ),
+    ] = None,
     db: Db = _LABELS,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65535)] = PORT,
@@ -80,6 +87,7 @@ def serve(
     from quasarloop.inspect.server import first_admin, prepare
     from quasarloop.inspect.server import serve as run
     from quasarloop.inspect.spectra_files import open_spectra
+    from quasarloop.read import read_truths
 
     rule, spectra = None, spectra or []
     if campaign is not None:
@@ -97,6 +105,7 @@ def serve(
         links=link or [],
         address=address or place,
         rule=rule,
+        known=read_truths(practice) if practice else None,
     )
     invitation = first_admin(database)
     if invitation is not None:

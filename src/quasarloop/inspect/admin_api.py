@@ -19,6 +19,7 @@ from quasarloop.inspect.people import (
     set_active,
     set_role,
 )
+from quasarloop.inspect.practice import scores
 from quasarloop.inspect.security import Admin, InCampaign
 from quasarloop.inspect.shapes import InviteIn, PersonIn, SettingsIn
 from quasarloop.inspect.tables import Event, Item, User
@@ -37,6 +38,7 @@ def everybody(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
     """Return everybody with their progress, and the campaign's settings."""
     with campaign.database.read() as session:
         users = session.scalars(sa.select(User).order_by(User.role, User.name)).all()
+        practised = scores(session)
         people = [
             {
                 "id": user.id,
@@ -45,6 +47,7 @@ def everybody(campaign: InCampaign, _me: Admin) -> dict[str, Any]:
                 "active": user.active,
                 "joined": user.password_hash is not None,
                 **progress(session, user.id).counts,
+                "practice": practised.get(user.id),
             }
             for user in users
         ]

@@ -28,6 +28,7 @@ from quasarloop.inspect.library import USUAL
 from quasarloop.inspect.marks import BANDS, MARKS
 from quasarloop.inspect.object_facts import LINKS
 from quasarloop.inspect.people import Person
+from quasarloop.inspect.practice import practice_of
 from quasarloop.inspect.questions import answer_question, conversation, open_questions
 from quasarloop.inspect.redrock_models import RedrockModels
 from quasarloop.inspect.security import Campaign, InCampaign, Inspector, Looker, Me, visitor_of
@@ -39,7 +40,7 @@ from quasarloop.inspect.shapes import (
     find_item,
     version_json,
 )
-from quasarloop.inspect.tables import Assignment, Item, Label, Setting
+from quasarloop.inspect.tables import Assignment, Item, Label, Practice, Setting
 from quasarloop.labels.verdict import ClassWord, IssueLetters, Quality, is_complete
 from quasarloop.lines import NETWORK_LINES, line_label
 from quasarloop.truth import SpecType
@@ -261,8 +262,11 @@ def _links(campaign: Campaign) -> dict[str, str]:
     return json.loads(stored.value) if stored is not None else LINKS
 
 
-def _to_look_at(campaign: Campaign, target_id: str, me: Person) -> Item:
+def _to_look_at(campaign: Campaign, target_id: str, me: Person) -> Item | Practice:
     with campaign.database.read() as session:
+        known = practice_of(session, int(target_id)) if abs(int(target_id)) < 2**63 else None
+        if known is not None:  # everybody's, and never the campaign's
+            return known
         return _visible(session, target_id, me)
 
 
@@ -275,6 +279,7 @@ def _mine(session: Session, target_id: str, me: Person) -> tuple[Item, Assignmen
 
 
 def _visible(session: Session, target_id: str, me: Person) -> Item:
+    """An object that I may look at: any for mergers, else those of mine."""
     if "merger" in me.roles:
         return find_item(session, target_id)
     return _mine(session, target_id, me)[0]

@@ -27,6 +27,7 @@ __all__ = [
     "save_decision",
     "save_label",
     "skip",
+    "whole_quality",
 ]
 
 
@@ -69,6 +70,9 @@ def _whole_quality(verdict: Verdict) -> Verdict:
     return verdict
 
 
+whole_quality = AfterValidator(_whole_quality)
+
+
 @dataclass(frozen=True)
 class Save:
     """One change to store, as a request brings it.
@@ -84,7 +88,7 @@ class Save:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    verdict: Annotated[Verdict, AfterValidator(_whole_quality)]
+    verdict: Annotated[Verdict, whole_quality]
     base_version: Annotated[int, Strict(), Field(ge=0, lt=2**31 - 1)]
     save_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
     seconds: Annotated[float, Strict(), Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0

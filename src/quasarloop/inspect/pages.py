@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
@@ -31,6 +32,7 @@ from quasarloop.inspect.security import (
     set_cookie,
     visitor_of,
 )
+from quasarloop.inspect.tables import Practice
 
 __all__ = ["make_router"]
 
@@ -41,6 +43,7 @@ HOME: Final = {"inspector": "/list", "merger": "/merge", "admin": "/people"}
 _PAGES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "/list": ("list.html", ("inspector",), ""),
     "/inspect": ("inspect.html", ("inspector",), "inspect"),
+    "/practice": ("inspect.html", ("inspector",), "practice"),
     "/merge": ("queue.html", ("merger",), ""),
     "/merge/object": ("inspect.html", ("merger",), "merge"),
     "/statistics": ("statistics.html", ("merger", "admin"), ""),
@@ -171,6 +174,8 @@ def _outside(
 def _inside(
     request: Request, templates: Jinja2Templates, page: str, me: Person, **more: Any
 ) -> Response:
+    with campaign_of(request).database.read() as session:
+        more["practice"] = session.scalar(sa.select(Practice.id).limit(1)) is not None
     context = {**_context(request, visitor_of(request)), "person": me, **more}
     return templates.TemplateResponse(request, page, context)
 

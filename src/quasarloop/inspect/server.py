@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quasarloop import __version__
 from quasarloop.errors import InspectionError, QuasarloopError
-from quasarloop.inspect import ADDRESS, admin_api, inspect_api, merge_api
+from quasarloop.inspect import ADDRESS, admin_api, inspect_api, merge_api, practice
 from quasarloop.inspect.campaign import add_redrock, balance, find_missing, load_worklist
 from quasarloop.inspect.database import (
     BLINDNESS,
@@ -45,6 +45,7 @@ from quasarloop.inspect.worklist import read_worklist
 from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.labels.rule import RULE_PATTERN, InspectionRule
 from quasarloop.labels.verdict import verdict_definition, verdict_json
+from quasarloop.truth import TruthTable
 
 __all__ = [
     "create_app",
@@ -101,7 +102,7 @@ def create_app(database: Database, files: SpectrumFiles, templates: Path | None 
         dependencies=[Depends(check_csrf)],
     )
     app.state.campaign = campaign
-    for router in (inspect_api.router, merge_api.router, admin_api.router):
+    for router in (inspect_api.router, merge_api.router, admin_api.router, practice.router):
         app.include_router(router)
     app.include_router(make_router(_templates()))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
@@ -231,10 +232,12 @@ def prepare(
     links: Sequence[str] = (),
     address: str = ADDRESS,
     rule: InspectionRule | None = None,
+    known: TruthTable | None = None,
 ) -> None:
     """Load a worklist into the campaign and share it out among its inspectors.
 
-    A `rule` takes the place of the campaign's inspectors per object.
+    A `rule` takes the place of the campaign's inspectors per object; `known` are labels to
+    practise on.
 
     Raises:
         InspectionError: a bad worklist, or none at all in a new campaign; a bad link or address.
@@ -265,6 +268,9 @@ def prepare(
         if named:
             set_setting(session, "links", json.dumps(named))
         session.flush()
+        if known is not None:
+            n = practice.load_practice(session, known, files)
+            _LOG.info("%d objects new in the practice set", n)
         balance(session)
 
 

@@ -32,6 +32,8 @@ __all__ = [
     "Item",
     "Label",
     "Login",
+    "Practice",
+    "PracticeAnswer",
     "Remark",
     "Setting",
     "User",
@@ -209,6 +211,32 @@ class Remark(Base):
     answers: Mapped[int | None] = mapped_column(ForeignKey("remark.id"))
 
 
+class Practice(Base):
+    """An object with a known answer, for practice; none of the campaign's own."""
+
+    __tablename__ = "practice"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    target_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    source: Mapped[str]
+    row: Mapped[int]
+    spectype: Mapped[SpecType]
+    z: Mapped[float]
+
+
+class PracticeAnswer(Base):
+    """A newcomer's verdict on one of them; it is no label."""
+
+    __tablename__ = "practice_answer"
+    __table_args__ = (UniqueConstraint("practice_id", "user_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    practice_id: Mapped[int] = mapped_column(ForeignKey("practice.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    at: Mapped[str]
+    verdict: Mapped[Verdict] = composite(
+        Verdict, *(mapped_column(field.name) for field in fields(Verdict))
+    )
+
+
 _SQLITE_GUARD: Final = """
 CREATE TRIGGER {table}_keeps_{what} BEFORE {what} ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END
@@ -238,5 +266,5 @@ def _after_create(table: Table, text: str, dialect: str) -> None:
     event.listen(table, "after_create", statement.execute_if(dialect=dialect))
 
 
-for _name in ("label", "decision", "event", "remark"):
+for _name in ("label", "decision", "event", "remark", "practice_answer"):
     _guard(_name)

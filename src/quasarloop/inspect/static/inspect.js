@@ -4,11 +4,13 @@ import { ApiError, byId } from "./api.js";
 import { InspectorDesk } from "./inspect_desk.js";
 import { listen } from "./keys.js";
 import { MergerDesk } from "./merge_desk.js";
+import { PracticeDesk } from "./practice_desk.js";
 import { Workbench } from "./workbench.js";
 
 const mode = document.querySelector(".workbench").dataset.mode;
 const bench = new Workbench({ onMove: () => desk.moved() });
-const desk = mode === "merge" ? new MergerDesk(bench) : new InspectorDesk(bench);
+const DESKS = { inspect: InspectorDesk, merge: MergerDesk, practice: PracticeDesk };
+const desk = new DESKS[mode](bench);
 
 function act(action, event) {
   if (bench.act(action, event)) return;

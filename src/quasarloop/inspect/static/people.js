@@ -59,7 +59,7 @@ function row(person) {
     await refresh();
   });
   const door = person.joined ? el("span", {}, toggle, " ", renew) : "has no password";
-  const line = tableRow([role, person.todo, person.skipped, person.done, door]);
+  const line = tableRow([role, person.todo, person.skipped, person.done, person.practice ? `${person.practice.right} of ${person.practice.given} right` : "–", door]);
   line.prepend(el("th", { scope: "row" }, name));
   return line;
 }
