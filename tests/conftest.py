@@ -95,7 +95,7 @@ def wait_until() -> Callable[[Callable[[], object]], None]:
 
     def wait(condition: Callable[[], object]) -> None:
         while not condition():
-            time.sleep(0.005)
+            time.sleep(0.02)
 
     return wait
 

@@ -279,7 +279,7 @@ def kill_once(folder: Path, done: str) -> None:
     process = start(folder)
     while not any((folder / "rounds").glob(done)):
         assert process.poll() is None
-        time.sleep(0.001)
+        time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL
 
