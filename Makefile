@@ -102,14 +102,24 @@ slow: $(STAMP)
 		$(BIN)/python studies/label_saving_real.py --data $(QUASARLOOP_SHARED)/data
 	$(BIN)/python studies/label_saving.py page
 
-# Real redrock and desispec read our files; they live in an environment of their own.
+# Real redrock and desispec read our files; they live in an environment of their own. A skipped
+# test is an error here. The two repositories are cloned where none are named.
+QUASARNP_DIR ?= $(VENV)-redrock/QuasarNP
+RR_TEMPLATE_DIR ?= $(VENV)-redrock/redrock-templates
 redrock:
 	test -x $(VENV)-redrock/bin/python || $(PYTHON) -m venv $(VENV)-redrock
 	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(VENV)-redrock/bin/python $(PIP_INSTALL) torch
 	$(VENV)-redrock/bin/python $(PIP_INSTALL) \
 		-e '.[cluster,inspect,specutils,redrock]' --group dev
-	$(VENV)-redrock/bin/python -m pytest -m redrock
+	# desispec 0.70's step fails under numpy 2.4.
+	$(VENV)-redrock/bin/python -m pip install --quiet --disable-pip-version-check 'numpy<2.4'
+	test -d "$(QUASARNP_DIR)" || git clone --quiet --depth 1 \
+		https://github.com/desihub/QuasarNP "$(QUASARNP_DIR)"
+	test -d "$(RR_TEMPLATE_DIR)" || git clone --quiet --depth 1 \
+		https://github.com/desihub/redrock-templates "$(RR_TEMPLATE_DIR)"
+	QUASARNP_DIR="$(abspath $(QUASARNP_DIR))" RR_TEMPLATE_DIR="$(abspath $(RR_TEMPLATE_DIR))" \
+		$(VENV)-redrock/bin/python -m pytest -m redrock
 	# Joint redshifts beside redrock's on 300 simulated spectra of each sky, and on real ones.
 	test -z "$(QUASARLOOP_SHARED)" || $(VENV)-redrock/bin/python studies/redrock_table.py \
 		--out study/redrock --templates $(QUASARLOOP_SHARED)/data/templates/redrock \

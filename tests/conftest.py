@@ -36,6 +36,23 @@ def shared_data() -> Path:
     return data
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Let ``pytest -m redrock`` fail where a test is skipped: all that it needs has to be there."""
+    report = yield
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if skipped and item.config.option.markexpr == "redrock":
+        report.outcome = "failed"
+        report.longrepr = f"a skip is an error under -m redrock: {report.longrepr[-1]}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def qso_templates() -> list[Path]:
+    """Redrock's two quasar templates, which come with the tests."""
+    return sorted((_ROOT / "tests" / "data" / "redrock-templates").glob("rrtemplate-QSO-*.fits"))
+
+
 @pytest.fixture(scope="session")
 def quasarnp_io() -> ModuleType:
     """QuasarNP's own reader of weights; skips with a reason where no checkout is named."""

@@ -58,6 +58,7 @@ def test_options_and_defaults_are_desispecs(step, known):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "known"), [("qsoqn", QN), ("qsomgii", MGII)])
 def test_the_list_above_is_desispecs_own(name, known, monkeypatch):
+    monkeypatch.syspath_prepend(os.environ.get("QUASARNP_DIR", "."))
     scripts = pytest.importorskip(
         f"desispec.scripts.{name}", reason="desispec and QuasarNP are absent"
     )

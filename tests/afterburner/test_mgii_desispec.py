@@ -19,11 +19,10 @@ REST = np.mean(MGII_DOUBLET_AA)
 
 
 @pytest.fixture
-def files(tmp_path, shared_data):
+def files(tmp_path, qso_templates):
     """Forty quasars of redrock's template with Mg II lines of all sizes, and redrock's file."""
-    for name in ("HIZ", "LOZ"):
-        template = f"rrtemplate-QSO-{name}-v1.1.fits"
-        shutil.copy(shared_data / "templates" / "redrock" / template, tmp_path)
+    for template in qso_templates:
+        shutil.copy(template, tmp_path)
     basis = basis_of(read_bases(tmp_path), "QSO", "LOZ", ("QSO:::LOZ 1.1",))
     rng = np.random.default_rng(4)
     n = 40

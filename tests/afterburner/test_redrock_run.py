@@ -140,10 +140,10 @@ class TestTemplates:
         with pytest.raises(RedrockError, match="no template"):
             find_quasar_templates([tmp_path / "absent.fits"])
 
-    def test_the_shared_ones(self, shared_data):
-        folder = shared_data / "templates" / "redrock"
-        files = [folder / f"rrtemplate-QSO-{x}-v1.1.fits" for x in ("LOZ", "HIZ")]
-        low = min(t.redshifts.min() for t in find_quasar_templates(files))
-        high = max(t.redshifts.max() for t in find_quasar_templates(files))
+    def test_redrocks_own(self, qso_templates):
+        found = find_quasar_templates(qso_templates)
+        low = min(t.redshifts.min() for t in found)
+        high = max(t.redshifts.max() for t in found)
         assert (low, high) == (pytest.approx(0.05), pytest.approx(6.993, abs=1e-3))
-        assert [t.version for t in find_quasar_templates([folder])] == ["1.1", "1.1"]
+        again = find_quasar_templates([qso_templates[0].parent])
+        assert [t.version for t in again] == ["1.1", "1.1"]
