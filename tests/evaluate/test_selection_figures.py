@@ -62,7 +62,8 @@ def _panel(n_pix=200):
     arms = (Arm("b", wave, flux, flux), Arm("r", wave + 2000, flux, 0 * flux))
     keys = Keys.make(np.array([5]))
     return SpectrumPanel(
-        Spectra(arms, keys, np.zeros(1, np.int32), "x.fits", np.array([0])), "a title"
+        Spectra(arms, keys, np.zeros(1, np.int32), "x.fits", np.array([0])),
+        "2305843009213693951\nquasar or not 0.998 bits",
     )
 
 
@@ -71,7 +72,11 @@ def test_figure_4_has_raw_and_smoothed_curves(n, shape):
     figure = outliers_figure([_panel()] * n)
     assert len(figure.axes) == shape[0] * shape[1]
     assert len(figure.axes[0].lines) == 4  # raw and smoothed, two arms
-    assert figure.axes[0].get_title(loc="left") == "a title"
+    assert figure.axes[0].get_title(loc="left") == "2305843009213693951\nquasar or not 0.998 bits"
+    figure.draw_without_rendering()
+    for axes in figure.axes[:n]:
+        box = axes.get_tightbbox()
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1  # no title is cut off
 
 
 def test_outliers_are_read_from_their_files(shared_data, caplog):
@@ -89,6 +94,6 @@ def test_outliers_are_read_from_their_files(shared_data, caplog):
     panels = outlier_panels(rows, "quasar_or_not")
     assert len(panels) == 1
     assert panels[0].spectra.row.tolist() == [3]
-    assert panels[0].title == "1: quasar or not 0.931 bits"
+    assert panels[0].title == "1\nquasar or not 0.931 bits"
     assert "TARGETID 2 is not drawn" in caplog.text
     assert outlier_panels(rows.drop("SOURCE"), "entropy") == []

@@ -1,6 +1,7 @@
 """Whole surveys: same bytes anywhere, resumed after a stop, truth for every row."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,10 @@ class TestResuming:
         assert sorted(done) == [0, 1, 2]
         assert kept.stat().st_mtime_ns == before
         assert digests(part.out) == digests(whole.out)
+        # Nothing is missing now: no file is written again.
+        times = {path: path.stat().st_mtime_ns for path in part.out.rglob("*.*")}
+        assert simulate_survey(part, 1100) == replace(report, n_kept=report.n_tiles)
+        assert {path: path.stat().st_mtime_ns for path in part.out.rglob("*.*")} == times
 
     def test_another_simulation_is_not_overwritten(
         self, tmp_path: Path, known_light: LightSource

@@ -155,7 +155,7 @@ def outliers_figure(panels: Sequence[SpectrumPanel]) -> Figure:
     panels = panels[:MAX_PANELS]
     n_columns = 1 if len(panels) <= _MOST_IN_ONE_COLUMN else 2
     n_rows = -(-len(panels) // n_columns)
-    figure = new_figure(1.9 * n_rows + 0.4)
+    figure = new_figure(2 * n_rows + 0.4)
     axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, n_columns, sharex=True)))
     for index, (place, panel) in enumerate(zip(axes.ravel(), panels, strict=False)):
         draw_spectrum(place, panel.spectra, panel.title, COLOURS[index % 6])
@@ -188,7 +188,7 @@ def draw_spectrum(axes: Axes, spectra: Spectra, title: str, colour: str) -> None
 def _title(row: dict[str, Any], score: str) -> str:
     z = row.get("Z_Q50")
     known = "" if z is None or np.isnan(z) else f", z ≈ {z:.2f}"
-    return f"{row['TARGETID']}: {score_text(score, row['SCORE'])}{known}"
+    return f"{row['TARGETID']}\n{score_text(score, row['SCORE'])}{known}"
 
 
 def score_text(score: str, value: float) -> str:
