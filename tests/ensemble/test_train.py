@@ -175,7 +175,7 @@ def start_main(tmp_path, **values):
 
 @pytest.mark.parametrize(
     "where",
-    ["cluster", *(pytest.param(w, marks=pytest.mark.slow) for w in ("here", "processes"))],
+    ["here", *(pytest.param(w, marks=pytest.mark.slow) for w in ("processes", "cluster"))],
 )
 def test_killed_main_process_resumes_to_the_same_bytes(
     undisturbed, fakes, settings, tmp_path, *, where, request, wait_until
@@ -195,6 +195,7 @@ def test_killed_main_process_resumes_to_the_same_bytes(
     assert fakes.folder_digest(out) == fakes.folder_digest(undisturbed)
 
 
+@pytest.mark.slow
 def test_killed_cluster_worker_changes_nothing(
     undisturbed, fakes, settings, tmp_path, cluster, wait_until
 ):

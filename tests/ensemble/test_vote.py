@@ -220,7 +220,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(
     "where",
-    ["cluster", *(pytest.param(w, marks=pytest.mark.slow) for w in ("here", "processes"))],
+    ["here", *(pytest.param(w, marks=pytest.mark.slow) for w in ("processes", "cluster"))],
 )
 def test_killed_main_process_resumes_to_the_same_bytes(
     undisturbed, inputs, fakes, tmp_path, *, where, request, wait_until
@@ -249,6 +249,7 @@ def test_killed_main_process_resumes_to_the_same_bytes(
     assert fakes.folder_digest(out) == fakes.folder_digest(undisturbed.folder)
 
 
+@pytest.mark.slow
 def test_killed_cluster_worker_changes_nothing(
     undisturbed, ensemble, store, fakes, tmp_path, cluster
 ):
