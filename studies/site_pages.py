@@ -170,12 +170,10 @@ def command_pages() -> dict[str, str]:
     group = typer.main.get_command(app)
     context = typer.Context(group, info_name="quasarloop", obj={"TYPER_RICH_MARKUP_MODE": "rich"})
     text = get_docs_for_click(obj=group, ctx=context, name="quasarloop")
-    # Bold words of a help text are commands to be typed.
-    text = re.sub(
-        r'<span style="font-weight: bold">(.*?)</span>',
-        lambda match: f"`{unescape(match[1])}`",
-        text,
-    )
+    # Bold words of a help text are commands to be typed, however many lines they take there.
+    bold = '<span style="font-weight: bold">'
+    text = text.replace(f"</span>\n{bold}", " ")
+    text = re.sub(f"{bold}(.*?)</span>", lambda match: f"`{unescape(match[1])}`", text)
     overview, *parts = re.split(r"^## `quasarloop (\w+)`\n", text, flags=re.MULTILINE)
     bodies = dict(zip(parts[::2], parts[1::2], strict=True))
     summaries = {name: _summary(command) for name, command in group.commands.items()}
