@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: demo test check coverage bench slow redrock docs wheel format clean help
+.PHONY: demo test check coverage bench slow redrock docs docs-test wheel format clean help
 
 help:
 	@echo "make demo   install, simulate a sky, run the loop, print where the report is"
@@ -25,6 +25,7 @@ help:
 	@echo "make check  ruff, mypy --strict, import order"
 	@echo "make coverage  lines that tests run, by room: docs/development/coverage.md"
 	@echo "make docs   the site, strictly: build/site/index.html"
+	@echo "make docs-test  every command of the guides, on simulated spectra"
 	@echo "make wheel  sdist and wheel under dist, tried in an environment of their own"
 	@echo "make bench  speed ratios side by side: JSON and a table under bench/"
 	@echo "make slow   long statistical tests, and the label-saving study"
@@ -66,6 +67,9 @@ coverage: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "the site is $(CURDIR)/build/site/index.html; with its search: python -m http.server -d build/site"
+
+docs-test: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow tests/test_guides.py
 
 # The wheel finds quasars in an environment that has nothing else; tests of the sdist run on it there.
 CLEAN := build/wheel

@@ -31,7 +31,14 @@ from quasarloop.network.options import FinetuneOptions, TrainingOptions
 from quasarloop.options import described_fields, field_types
 from quasarloop.query.options import SelectionOptions
 
-__all__ = ["broken_links", "column_page", "command_pages", "configuration_page", "moved_links"]
+__all__ = [
+    "broken_links",
+    "column_page",
+    "command_pages",
+    "configuration_page",
+    "made_pages",
+    "moved_links",
+]
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 # File of the repository -> page of the site.
@@ -46,6 +53,16 @@ _COMMANDS: Final = "reference/cli"
 _KINDS: Final = {
     "b": "logical", "i": "integer", "u": "unsigned integer", "f": "float", "U": "text", "S": "text",
 }  # fmt: skip
+
+
+def made_pages() -> dict[str, str]:
+    """Return page -> text of all pages that are made here."""
+    return {
+        **command_pages(),
+        "reference/columns.md": column_page(),
+        "reference/configuration.md": configuration_page(),
+        **{to: (_ROOT / of).read_text(encoding="utf-8") for of, to in _OF_REPOSITORY.items()},
+    }
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -67,13 +84,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made here."""
-    made = {
-        **command_pages(),
-        "reference/columns.md": column_page(),
-        "reference/configuration.md": configuration_page(),
-        **{to: (_ROOT / of).read_text(encoding="utf-8") for of, to in _OF_REPOSITORY.items()},
-    }
-    for name, text in made.items():
+    for name, text in made_pages().items():
         files.append(File.generated(config, name, content=text))
     return files
 

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from site_pages import made_pages
+
 _ROOT = Path(__file__).resolve().parents[1]
 _PAGES = [
     *sorted(_ROOT.glob("docs/**/*.md")),
     *(_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "studies/README.md")),
 ]
+
+_MADE = {_ROOT / "docs" / name: text for name, text in made_pages().items()}
 
 
 def _slug(heading):
@@ -24,10 +28,11 @@ def test_links_lead_somewhere(page):
         if target.startswith(("http", "mailto")):
             continue
         name, _, anchor = target.partition("#")
-        file = page.parent / name if name else page
-        assert file.exists(), f"{page.name} links {target}"
+        file = (page.parent / name).resolve() if name else page
+        made = _MADE.get(file)
+        assert made or file.exists(), f"{page.name} links {target}"
         if anchor:
-            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.M)
+            headings = re.findall(r"^#+ (.+)$", made or file.read_text(encoding="utf-8"), re.M)
             assert anchor in {_slug(heading) for heading in headings}, f"{page.name}: {target}"
 
 

@@ -25,7 +25,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _DOCS = _ROOT / "docs"
 _PAGES = sorted([*_DOCS.glob("guides/*.md"), *_DOCS.glob("start/*.md"), _DOCS / "index.md"])
 _RUN = ("sh", "python")
-_SHOWN = ("toml", "text")  # files and outputs
+_SHOWN = ("diff", "toml", "text")  # files and outputs
 _LIMIT_S = 600
 _PARTS = re.compile(
     r"<!-- (?P<word>not run|runs until the end|before):\s(?P<comment>.*?)\s-->"
@@ -140,7 +140,7 @@ def test_commands_run(page, tmp_path, capsys):
 def test_blocks_are_of_a_known_kind_and_need_nothing_of_ours(page):
     for block in blocks_of(page.read_text(encoding="utf-8")):
         where = f"{_name(page)}, line {block.line}"
-        assert block.language in (*_RUN, *_SHOWN), f"{where}: write sh, python, toml or text"
+        assert block.language in (*_RUN, *_SHOWN), f"{where}: write {', '.join((*_RUN, *_SHOWN))}"
         if block.word != "not run":
             assert "$DATA" not in block.text, f"{where} needs data that only we have"
         else:
