@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
@@ -242,16 +242,25 @@ def name_bad_files(bad: Sequence[tuple[Path, Exception]]) -> None:
         raise typer.Exit(1)
 
 
+class _BarWithNote(Progress):
+    """A bar with its note in a line below: both are whole in 80 columns."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            if note := task.fields["note"]:
+                yield Text(f"  {note}", no_wrap=True, overflow="ellipsis")
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Give a progress display with count, elapsed and remaining time, on stderr."""
-    with Progress(
+    with _BarWithNote(
         TextColumn("{task.description}", style="progress.description", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
         console=console,
     ) as progress:
         yield progress
