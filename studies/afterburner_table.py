@@ -1,12 +1,15 @@
-r"""Real redrock on a simulated tile: what the afterburner mends and breaks, per policy.
+r"""Real redrock on three simulated tiles: what the afterburner mends and breaks, per policy.
 
     python studies/afterburner_table.py --out burn --templates $DATA/templates/redrock \
-        --rrdesi REDROCK_ENV/bin/rrdesi --quasarnp QUASARNP_CHECKOUT
+        --python REDROCK_ENV/bin/python --quasarnp QUASARNP_CHECKOUT
 
-The tile is simulated, redrock fits all of it with all its templates, then every policy runs
-redrock again. With --quasarnp desispec's own desi_qso_qn_afterburner (of the same environment as
-rrdesi) does the same tile with the same weights; desispec 0.70's needs a numpy below 2.4, whose
-folder may be given before the checkout, with a colon. Finished steps are kept.
+The tiles and redrock's first fits, many of them wrong, are simulated; the reruns are redrock's own.
+What takes nearly all of redrock's time, χ² at each redshift without a prior, is the same for all
+policies and computed once a tile (redrock's --chi2-scan); every policy is charged for its rows.
+With --quasarnp desispec's own desi_qso_qn_afterburner does the same tiles with the same weights.
+Finished steps are kept. Which policy is the default follows from a rule fixed before the first run:
+`ours` if it has at least as many right redshifts after ZWARN = 0 as `today`, and fewer wrong ones
+without a warning; else `today`.
 """
 
 import argparse
@@ -14,7 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,16 +25,18 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.afterburner import launch_redrock
 from quasarloop.afterburner.network_step import load_network
-from quasarloop.afterburner.reruns import POLICIES, Selection, published_threshold
+from quasarloop.afterburner.redrock_run import later_folder
+from quasarloop.afterburner.reruns import Selection, published_threshold
+from quasarloop.afterburner.templates import find_quasar_templates
 from quasarloop.afterburner.tiles import AfterburnerOptions, run_tile
-from quasarloop.artefacts import check_folder, checksum, write_atomically
+from quasarloop.artefacts import check_folder, checksum
 from quasarloop.network.weights import default_weights_path
 from quasarloop.simulate.model import ModelSky
 from quasarloop.simulate.survey import SurveyOptions, read_survey_file, simulate_survey
 
-# Faint quasars, where redrock needs help, and enough others to be harmed. The galaxies have
-# emission lines because the galaxy template at hand is an early one, made of such galaxies.
+# Redrock's first fits are wrong often, so that few fibres give many reruns.
 SKY: Final = """
 [quasars]
 weight = 0.6
@@ -41,103 +46,99 @@ knots = [{bright}, {faint}]
 weight = 0.25
 [galaxies.r_mag]
 knots = [20.0, 22.8]
-[galaxies.passive]
-weight = 0.0
-redshift = {{knots = [0.1, 0.5]}}
-[galaxies.post_starburst]
-weight = 0.0
-redshift = {{knots = [0.1, 0.5]}}
 [stars]
 weight = 0.15
 [stars.r_mag]
 knots = [19.0, 22.5]
 [faults]
 sky_fibre = 0.04
+[redrock]
+qso_as_galaxy = 0.12
+qso_as_star = 0.02
+qso_wrong_line = 0.05
 """
-# Every policy at the pipeline's threshold; the paper's and ours at the paper's as well.
-HOW: Final = [*((name, "pipeline") for name in POLICIES), ("paper", "paper"), ("ours", "paper")]
+# Name -> quasars' r from, to; made of redrock's templates; seed.
+TILES: Final = {
+    "built-in": (20.5, 23.2, False, 41),
+    "templates": (20.5, 23.2, True, 42),
+    "built-in, faint": (22.0, 23.6, False, 43),
+}
+DESISPEC: Final = "desispec 0.70"
+POLICIES: Final = ("ours", "today", DESISPEC, "paper")
+PIPELINE: Final = Selection(published_threshold("pipeline"))
 # A redshift is right within this much of 1 + z: 3000 km/s for quasars (redrock follows shifted
 # lines), 300 km/s for the others.
 _RIGHT: Final = {"QSO": 0.01, "GALAXY": 0.001, "STAR": 0.001}
+_HEADINGS: Final = (
+    "tile", "policy", "rerun", "right", "recovered", "made wrong", "wrong, no warning",
+    "right, lost by ZWARN = 0", "quasars right after ZWARN = 0", "seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Files:
+    """A tile, and what all its reruns share."""
+
+    folder: Path
+    coadd: Path
+    redrock: Path
+    truth: Path  # its rows are those of redrock's file
 
 
 def main() -> int:
-    """Do what is not done yet, and print the table."""
+    """Do what is not done yet, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--templates", type=Path, required=True)
-    parser.add_argument("--rrdesi", type=Path, required=True)
-    parser.add_argument("--quasarnp", help="checkout; with : also the folder of an older numpy")
-    parser.add_argument("--objects", type=int, default=160)
-    parser.add_argument("--seed", type=int, default=9)
-    parser.add_argument("--bright", type=float, default=20.5, help="quasars' r, from …")
-    parser.add_argument("--faint", type=float, default=23.2, help="… to")
-    parser.add_argument("--step", choices=["tile", "redrock", "policies", "desispec", "all"],
-                        default="all", help="stop after this one")  # fmt: skip
-    options = parser.parse_args()
-    out = check_folder(options.out)
-    sky = SKY.format(bright=options.bright, faint=options.faint)
-    coadd, truth = simulate(out, sky, options.objects, options.seed)
-    templates = copy_templates(options.templates, out / "templates")
-    if options.step == "tile":
-        return 0
-    redrock = fit_all(coadd, out, templates, options.rrdesi)
-    if options.step == "redrock":
-        return 0
+    parser.add_argument("--python", required=True, help="of the environment with redrock")
+    parser.add_argument("--quasarnp", help="checkout; without it, desispec's own is left out")
+    parser.add_argument("--objects", type=int, default=500)
+    parser.add_argument("--tiles", nargs="+", choices=list(TILES), default=list(TILES))
+    parser.add_argument("--step", choices=["tiles", "all", "table"], default="all")
+    given = parser.parse_args()
+    out = check_folder(given.out)
     weights = keep_weights(out)
-    outputs = {"redrock alone": (redrock, 0.0)}
-    for policy, threshold in HOW:
-        made = burn(coadd, redrock, weights, (policy, threshold), templates, options.rrdesi)
-        outputs[f"{policy}, {threshold}"] = made
-    if options.quasarnp and options.step != "policies":
-        python = options.rrdesi.parent / "python"
-        made = desispecs(coadd, redrock, weights, templates, python, options.quasarnp)
-        outputs["desispec's own, pipeline"] = made
-    print(f"Weights {checksum(weights)[:12]}.")
-    print(table(truth, redrock, outputs))
+    names = [name for name in POLICIES if name != DESISPEC or given.quasarnp]
+    tiles = {name: simulate(out, name, given.objects, given.templates) for name in given.tiles}
+    if given.step == "tiles":
+        return 0
+    qso = [template.path for template in find_quasar_templates([given.templates])]
+    lines, sums = [], {name: np.zeros(len(_HEADINGS) - 2) for name in names}
+    for tile, files in tiles.items():
+        for name in names:
+            if given.step == "all":
+                run(files, weights, name, qso, given)
+            counted = count(files, name)
+            sums[name] += counted
+            lines.append(row(tile, name, counted))
+    lines += [row("all", name, counted) for name, counted in sums.items()]
+    print(f"Weights {checksum(weights)[:12]}, {given.objects} fibres a tile.\n")
+    print("\n".join([row(*_HEADINGS[:2], _HEADINGS[2:]), "|---|---|" + "---:|" * 8, *lines]))
     return 0
 
 
-def simulate(out: Path, sky_toml: str, n: int, seed: int) -> tuple[Path, Path]:
-    """Make the tile, or find it made."""
-    (out / "sky.toml").write_text(sky_toml)
-    population, observing = read_survey_file(out / "sky.toml")
-    sky = ModelSky(population)
+def row(tile: str, name: str, cells: NDArray[np.float64] | tuple[str, ...]) -> str:
+    """Return a row of the table, in Markdown."""
+    words = (cell if isinstance(cell, str) else f"{cell:,.0f}" for cell in cells)
+    return f"| {tile} | {name} | {' | '.join(words)} |"
+
+
+def simulate(out: Path, name: str, n: int, templates: Path) -> Files:
+    """Make a tile, or find it made."""
+    bright, faint, of_templates, seed = TILES[name]
+    folder = check_folder(out / name.replace(", ", "-"))
+    (folder / "sky.toml").write_text(SKY.format(bright=bright, faint=faint))
+    population, observing = read_survey_file(folder / "sky.toml")
     plan = SurveyOptions(
-        out / "sky",
+        folder / "sky",
         seed=seed,
-        source=sky,
+        source=ModelSky(population, templates if of_templates else None),
         observing=observing,
         with_resolution=True,
     )
     simulate_survey(plan, n)
-    return next(plan.out.rglob("coadd-*.fits")), plan.out / "truth.fits"
-
-
-def copy_templates(source: Path, folder: Path) -> Path:
-    """Copy templates as redrock 0.21 takes them."""
-    if not folder.is_dir():
-        folder.mkdir()
-        for path in source.glob("rrtemplate-*.fits"):
-            if "QSO-None" not in path.name:  # superseded by HIZ and LOZ
-                shutil.copyfile(path, folder / path.name)
-        with fitsio.FITS(folder / "rrtemplate-galaxy.fits", "rw") as fits:
-            # What redrock itself takes for galaxy templates of its version 2.6.
-            fits[0].write_key("RRIGM", "Calura12")
-    return folder
-
-
-def fit_all(coadd: Path, out: Path, templates: Path, rrdesi: Path) -> Path:
-    """Run redrock on everything, with everything."""
-    path = out / coadd.name.replace("coadd", "redrock")
-    if not path.exists():
-        start = time.monotonic()
-        with write_atomically(path) as temporary:
-            temporary.unlink()
-            command = [rrdesi, "-i", coadd, "-o", temporary, "--mp", "1"]
-            call([str(word) for word in command], RR_TEMPLATE_DIR=str(templates))
-        print(f"redrock on all: {time.monotonic() - start:.0f} s", file=sys.stderr)
-    return path
+    coadd, redrock = (next(plan.out.rglob(f"{kind}-*.fits")) for kind in ("coadd", "redrock"))
+    return Files(folder, coadd, redrock, plan.out / "truth.fits")
 
 
 def keep_weights(out: Path) -> Path:
@@ -145,56 +146,88 @@ def keep_weights(out: Path) -> Path:
     path = out / "weights.h5"
     if not path.exists():
         shutil.copyfile(default_weights_path(), path)
-        for clock in out.glob("*.seconds"):
-            clock.unlink()
     return path
 
 
-def burn(
-    coadd: Path, redrock: Path, weights: Path, how: tuple[str, str], templates: Path, rrdesi: Path
-) -> tuple[Path, float]:
-    """Run one policy; return its output and how long it took."""
-    policy, threshold = how
-    path = weights.parent / f"qso_qn-{policy}-{threshold}.fits"
+def output_of(files: Files, name: str) -> Path:
+    """Return where a policy's output of a tile is."""
+    return files.folder / f"qso_qn-{name.split(maxsplit=1)[0]}.fits"
+
+
+def scan(files: Files, weights: Path, templates: list[Path], python: str) -> Path:
+    """Let redrock compute χ² at each redshift of all rows that any policy reruns, once."""
+    path = files.folder / "scan.h5"
+    if path.exists():
+        return path
+    targets: set[str] = set()
+    for name in ("ours", "today"):
+        later = files.folder / "later" / f"{name}.fits"
+        check_folder(later.parent)
+        options = AfterburnerOptions(PIPELINE, policy=name, rerun="later", templates=(*templates,))
+        run_tile(files.coadd, files.redrock, later, load_network(weights), options, overwrite=True)
+        for listed in later_folder(later).glob("targets-*.txt"):
+            targets |= set(listed.read_text().split())
+    words = [python, launch_redrock.__file__, "--infiles", files.coadd, "--templates", *templates]
+    words += ["--targetids", " " + ",".join(sorted(targets)), "--mp", "1", "--details", path]
+    seconds = processor_seconds()
+    call([str(word) for word in words])
+    (files.folder / "scan.seconds").write_text(f"{(processor_seconds() - seconds) / len(targets)}")
+    return path
+
+
+def run(
+    files: Files, weights: Path, name: str, templates: list[Path], given: argparse.Namespace
+) -> None:
+    """Rerun redrock on a tile under one policy, if it is not done; note the processor's seconds."""
+    path = output_of(files, name)
     clock = path.with_suffix(".seconds")
-    if not clock.exists():
-        selection = Selection(published_threshold(threshold))
-        # Its Python: redrock 0.21.0 under numpy 2 cannot read priors by itself.
-        python = str(rrdesi.parent / "python")
-        settings = AfterburnerOptions(
-            selection, policy=policy, rrdesi=python, templates=(templates,)
+    if clock.exists():
+        return
+    path.unlink(missing_ok=True)
+    scanned = scan(files, weights, templates, given.python)
+    seconds = processor_seconds()
+    if name == DESISPEC:
+        desispecs(files, weights, path, templates, scanned, given)
+    else:
+        python = files.folder / "python-with-scan"
+        python.write_text(f'#!/bin/sh\nexec {given.python} "$@" --chi2-scan {scanned}\n')
+        python.chmod(0o755)
+        options = AfterburnerOptions(
+            PIPELINE, policy=name, rrdesi=str(python), templates=(*templates,)
         )
-        start = time.monotonic()
-        summary = run_tile(coadd, redrock, path, load_network(weights), settings, overwrite=True)
-        clock.write_text(str(time.monotonic() - start))
-        print(policy, threshold, {k: v for k, v in summary.counts.items() if v}, file=sys.stderr)
-    return path, float(clock.read_text())
+        run_tile(files.coadd, files.redrock, path, load_network(weights), options)
+    clock.write_text(str(processor_seconds() - seconds))
+    print(files.folder.name, name, clock.read_text(), file=sys.stderr, flush=True)
+
+
+def processor_seconds() -> float:
+    """Return what this process and those it waited for have used."""
+    return sum(os.times()[:4])
 
 
 def desispecs(
-    coadd: Path, redrock: Path, weights: Path, templates: Path, python: Path, quasarnp: str
-) -> tuple[Path, float]:
+    files: Files,
+    weights: Path,
+    path: Path,
+    templates: list[Path],
+    scanned: Path,
+    given: argparse.Namespace,
+) -> None:
     """Run desispec's own script, as the pipeline does."""
-    path = weights.parent / "qso_qn-desispec.fits"
-    clock = path.with_suffix(".seconds")
-    if not clock.exists():
-        path.unlink(missing_ok=True)
-        script = (
-            "import numpy; vars(numpy).setdefault('NaN', numpy.nan); import sys; "
-            "from desispec.scripts.qsoqn import main; sys.exit(main(sys.argv[1:]))"
-        )
-        files = sorted(map(str, templates.glob("rrtemplate-QSO-*.fits")))
-        words = ["--coadd", str(coadd), "--redrock", str(redrock), "--output", str(path)]
-        words += ["--target_selection", "all", "--save_target", "all", "--templates", *files]
-        start = time.monotonic()
-        call(
-            [str(python), "-c", script, *words],
-            QN_MODEL_FILE=str(weights),
-            PYTHONPATH=quasarnp,
-            RR_TEMPLATE_DIR=str(templates),
-        )
-        clock.write_text(str(time.monotonic() - start))
-    return path, float(clock.read_text())
+    # The first line is for redrock 0.21.0 under numpy 2 (afterburner/launch_redrock.py).
+    script = f"""
+import numpy; vars(numpy).setdefault("NaN", numpy.nan)
+import sys
+from desispec.scripts import qsoqn
+rrdesi = qsoqn.rrdesi
+qsoqn.rrdesi = lambda words, comm=None: rrdesi([*words, "--chi2-scan", {str(scanned)!r}], comm=comm)
+sys.exit(qsoqn.main(sys.argv[1:]))
+"""
+    words = ["--coadd", files.coadd, "--redrock", files.redrock, "--output", path]
+    words += ["--target_selection", "all", "--save_target", "all", "--templates", *templates]
+    known = {"QN_MODEL_FILE": str(weights), "PYTHONPATH": given.quasarnp}
+    known |= {"RR_TEMPLATE_DIR": str(templates[0].parent)}
+    call([given.python, "-c", script, *map(str, words)], **known)
 
 
 def call(command: list[str], **environment: str) -> None:
@@ -205,82 +238,52 @@ def call(command: list[str], **environment: str) -> None:
         raise SystemExit(f"{command[0]} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 
 
-def table(truth_file: Path, redrock_file: Path, outputs: dict[str, tuple[Path, float]]) -> str:
-    """Return the table, in Markdown."""
-    truth = fitsio.read(truth_file)
-    first = fitsio.read(redrock_file, ext="REDSHIFTS")
-    truth = truth[np.argsort(truth["TARGETID"])]
-    order = np.argsort(first["TARGETID"])
-    first = first[order]
-    true, z_true = words(truth["SPECTYPE"]), truth["Z"]
-    old, z_old = words(first["SPECTYPE"]), first["Z"]
-    before = right(true, z_true, old, z_old)
-    quasar = true == "QSO"
-    other = (true == "GALAXY") | (true == "STAR")
-    sky = ~quasar & ~other
-    lines = [
-        f"{quasar.sum()} quasars, {other.sum()} galaxies and stars, {sky.sum()} sky fibres; "
-        f"redrock alone: {before[quasar].sum()} quasars and {before[other].sum()} others right.\n",
-        "| policy, threshold | rerun | of these quasars, true redshift in a prior | quasars right "
-        "| recovered | made wrong | galaxies, stars made quasars | of these right before "
-        "| sky fibres rerun | seconds |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, (path, seconds) in outputs.items():
-        if path == redrock_file:
-            again, new, z_new = np.zeros(len(old), bool), old, z_old
-            held = "–"
-        else:
-            rows = fitsio.read(path, ext="QN_RR")[order]
-            again, new, z_new = answer(rows, old, z_old)
-            held = inside(rows, z_true, quasar & again)
-        after = right(true, z_true, new, z_new)
-        harmed = other & (new == "QSO") & (old != "QSO")
-        counts = (
-            again.sum(),
-            held,
-            after[quasar].sum(),
-            (quasar & after & ~before).sum(),
-            (quasar & before & ~after).sum(),
-            harmed.sum(),
-            (harmed & before).sum(),
-            (sky & again).sum(),
-        )
-        lines.append(f"| {name} | {' | '.join(map(str, counts))} | {seconds:.0f} |")
-    return "\n".join(lines)
-
-
-def answer(
-    rows: NDArray[np.void], old: NDArray[np.str_], z_old: NDArray[np.float64]
-) -> tuple[NDArray[np.bool_], NDArray[np.str_], NDArray[np.float64]]:
-    """Return the rows rerun, and class and redshift afterwards, from desispec's columns alone."""
+def count(files: Files, name: str) -> NDArray[np.float64]:
+    """Return a row's numbers, from columns that desispec writes, too."""
+    truth = by_target(fitsio.read(files.truth))
+    first = by_target(fitsio.read(files.redrock, ext="REDSHIFTS"))
+    rows = by_target(fitsio.read(output_of(files, name), ext="QN_RR"))
     again = rows["IS_QSO_QN_NEW_RR"].astype(bool)
-    return (
+    before = right(truth, words(first["SPECTYPE"]), first["Z"])
+    spectype = np.where(again, words(rows["SPECTYPE_NEW"]), words(first["SPECTYPE"]))
+    after = right(truth, spectype, np.where(again, rows["Z_NEW"], first["Z"]))
+    zwarn = np.where(again, rows["ZWARN_NEW"], first["ZWARN"])
+    quasar = words(truth["SPECTYPE"]) == "QSO"
+    counts = (
         again,
-        np.where(again, words(rows["SPECTYPE_NEW"]), old),
-        np.where(again, rows["Z_NEW"], z_old),
+        again & after,
+        again & after & ~before,
+        again & before & ~after,
+        again & ~after & (zwarn == 0),
+        again & after & (zwarn != 0),
+        quasar & after & (zwarn == 0),
     )
+    own, each = (
+        float(path.read_text())
+        for path in (
+            output_of(files, name).with_suffix(".seconds"),
+            files.folder / "scan.seconds",
+        )
+    )
+    priors = rows["PRIOR_Z"] if "PRIOR_Z" in (rows.dtype.names or ()) else again[again]
+    scans = np.count_nonzero(np.isfinite(priors))
+    return np.array([*(np.count_nonzero(some) for some in counts), own + scans * each])
 
 
-def inside(rows: NDArray[np.void], z_true: NDArray[np.float64], some: NDArray[np.bool_]) -> str:
-    """Return how many of some rows have their true redshift in a prior."""
-    if "PRIOR_Z" not in (rows.dtype.names or ()):
-        return "–"
-    with np.errstate(invalid="ignore"):
-        held = np.abs(rows["PRIOR_Z"] - z_true[:, None]) < rows["PRIOR_WIDTH"] / 2
-    return f"{(held.any(axis=1) & some).sum()} of {some.sum()}"
+def by_target(table: NDArray[np.void]) -> NDArray[np.void]:
+    """Return a table in the order of its targets."""
+    return table[np.argsort(table["TARGETID"])]
 
 
 def right(
-    true: NDArray[np.str_],
-    z_true: NDArray[np.float64],
-    spectype: NDArray[np.str_],
-    z: NDArray[np.float64],
+    truth: NDArray[np.void], spectype: NDArray[np.str_], z: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Return where class and redshift are right."""
+    true = words(truth["SPECTYPE"])
     limit = np.array([_RIGHT.get(word, 0.0) for word in true.tolist()])
     with np.errstate(invalid="ignore"):
-        return np.asarray((spectype == true) & (np.abs(z - z_true) < limit * (1 + z_true)))
+        near = np.abs(z - truth["Z"]) < limit * (1 + truth["Z"])
+    return np.asarray((spectype == true) & near)
 
 
 def words(column: NDArray[np.generic]) -> NDArray[np.str_]:
