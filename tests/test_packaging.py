@@ -1,6 +1,8 @@
 """Files that package the project agree with pyproject.toml, the Makefile and one another."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -46,6 +48,19 @@ def test_conda_environment_has_what_the_package_needs():
     needed = _needed()
     assert found.keys() - {"python", "pip", "pytorch-cpu"} == needed.keys() - {"pytorch"}
     assert all(found[name] == limit for name, limit in needed.items() if name != "pytorch")
+
+
+def test_what_is_imported_at_once_is_a_dependency():
+    names = {"sklearn": "scikit-learn"}
+    for path in (_ROOT / "src/quasarloop/network").glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            found = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for top in {name.partition(".")[0] for name in found} - {"", "quasarloop"}:
+                known = top in sys.stdlib_module_names or names.get(top, top) in {
+                    _split(line)[0] for line in _PROJECT["dependencies"]
+                }
+                assert known, f"{path.name} imports {top}"
 
 
 def test_ci_runs_on_each_python_that_is_promised():
