@@ -167,6 +167,16 @@ def test_errors_show_neither_folders_nor_what_other_files_contain(
     assert str(secret) in caplog.text, "whoever runs the server finds it in the log"
 
 
+def test_objects_and_spectra_name_their_file_without_its_folder(client, database):
+    with database.read() as session:
+        source = session.scalar(sa.text("SELECT source FROM item WHERE row >= 0 ORDER BY rank"))
+    assert "/" in source
+    ada, merger = client("ada"), client("max")
+    for answer in (ada.get(PATH), ada.get(f"{PATH}/spectrum"), merger.get(f"/api/merge/{BIG_ID}")):
+        assert answer.json()["source"] == source.rsplit("/", 1)[1]
+        assert source.rsplit("/", 1)[0] not in answer.text
+
+
 def test_a_failure_that_may_pass_is_no_fault_of_the_save(client, database, monkeypatch, caplog):
     ada = client("ada")
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import sqlalchemy as sa
@@ -146,7 +147,7 @@ def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict
             "number": item.rank + 1,
             "state": turn.state,
             "seconds": turn.seconds,
-            "source": item.source,
+            "source": Path(item.source).name,
             "row": item.row,
             "machine": _machine_access(setting(session, "blind"), turn, complete),
             "label": version_json(versions[-1] if versions else None),

@@ -1,6 +1,7 @@
 """Routes of the merger, and agreement statistics."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -69,7 +70,7 @@ def all_verdicts(target_id: TargetId, campaign: InCampaign, me: Merger) -> dict[
     ]
     return {
         **_row(result),
-        "source": item.source,
+        "source": Path(item.source).name,
         "row": item.row,
         "verdicts": verdicts,
         "decision": version_json(result.decision),

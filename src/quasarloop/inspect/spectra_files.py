@@ -211,7 +211,7 @@ def spectrum_payload(shown: Shown) -> dict[str, Any]:
     keys = spectra.keys
     return {
         "target_id": str(int(keys.target_id[0])),
-        "source": spectra.source,
+        "source": Path(spectra.source).name,
         "row": int(spectra.row[0]),
         "notice": shown.notice,
         "flags": flag_names(int(spectra.flags[0])),
