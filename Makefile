@@ -71,7 +71,8 @@ docs: $(STAMP)
 docs-test: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow tests/test_guides.py
 
-# The wheel finds quasars in an environment that has nothing else; tests of the sdist run on it there.
+# The wheel finds quasars in an environment that has nothing else; tests of the sdist run on it there,
+# the examples of every --help among them, so that a dependency that is not declared ends it.
 CLEAN := build/wheel
 wheel: $(STAMP)
 	rm -rf dist $(CLEAN)
@@ -84,7 +85,8 @@ wheel: $(STAMP)
 	$(CLEAN)/venv/bin/python $(PIP_INSTALL) pytest pytest-timeout hypothesis
 	mkdir $(CLEAN)/sdist && tar -xzf dist/*.tar.gz -C $(CLEAN)/sdist --strip-components 1
 	cd $(CLEAN)/sdist && ../venv/bin/python -m pytest -q -p no:cacheprovider \
-		tests/test_public_api.py tests/test_lines.py tests/test_grid.py tests/catalogue
+		tests/test_public_api.py tests/test_lines.py tests/test_grid.py tests/catalogue \
+		tests/cli/test_examples.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks --out bench

@@ -1,18 +1,30 @@
 """``quasarloop inspect``: the visual-inspection page, its people and assignments."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from quasarloop.cli.common import console
 from quasarloop.inspect import HOST, PORT, require_extra
 
-__all__ = ["app"]
+__all__ = ["InspectGroup", "app"]
+
+
+class InspectGroup(TyperGroup):
+    """Commands that need the ``inspect`` extra; their help does not."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Check for the extra before a command's own options are read."""
+        if args and not ctx.resilient_parsing and not {*args} & {*ctx.help_option_names}:
+            require_extra()
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
+    cls=InspectGroup,
     no_args_is_help=True,
-    callback=require_extra,
     help="Let experts label spectra in the browser.",
 )
 

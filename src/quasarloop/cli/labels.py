@@ -7,14 +7,14 @@ import typer
 from rich.table import Table
 
 from quasarloop.cli.common import console, plain_console
+from quasarloop.cli.inspect import InspectGroup
 from quasarloop.errors import InspectionError
-from quasarloop.inspect import require_extra
 
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=InspectGroup,
     no_args_is_help=True,
-    callback=require_extra,
     help="Labels of an inspection campaign as files.",
 )
 

@@ -109,16 +109,17 @@ def convert(
 @app.command("adapt")
 def adapt(
     *,
+    weights: Annotated[Path, typer.Option(help="Weights to adapt, trained from nothing.")],
     store: Annotated[Path, typer.Option(help="Store of the survey's spectra; no label is read.")],
     out: Annotated[Path, typer.Option(help="Weights file to write (Keras HDF5, .h5).")],
-    weights: Annotated[str, typer.Option(help="Weights to adapt: a file, or shipped.")] = "shipped",
     overwrite: Overwrite = False,
 ) -> None:
     """Measure a network's statistics anew, on a survey's own unlabelled spectra.
 
-    For weights that were trained on other spectra than the survey's, before any label is used.
+    For weights that were trained on other spectra than the survey's, before any label is used;
+    not for the shipped ones, which were trained on from others.
 
-    Example: [bold]quasarloop weights adapt --store sky --out adapted.h5[/]
+    Example: [bold]quasarloop weights adapt --weights N.h5 --store sky --out adapted.h5[/]
     """
     from quasarloop.artefacts import check_output
     from quasarloop.network.finetune import adapt_statistics, sample_to_adapt_to
