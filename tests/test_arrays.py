@@ -6,9 +6,11 @@ from astropy import units as u
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.ndimage import gaussian_filter1d
 
 from quasarloop.arrays import estimate_ivar
 from quasarloop.errors import DataFormatError
+from quasarloop.read import read_spectra
 from quasarloop.spectra import Flag, Spectra
 
 WAVE = np.linspace(3600.0, 9800.0, 500)
@@ -99,6 +101,24 @@ def test_the_estimate_scales_with_the_noise_and_ignores_a_level(scale, level):
     assert_allclose(estimate_ivar(noise * scale), estimate_ivar(noise) / scale**2, rtol=1e-6)
     shifted = estimate_ivar(noise + level)
     assert_allclose(shifted, estimate_ivar(noise), rtol=1e-6)
+
+
+@pytest.mark.parametrize("pixels", [1.5, 2, 3])
+def test_noise_of_a_smoothed_spectrum_is_that_before_smoothing(pixels):
+    noise = np.random.default_rng(2).normal(10, 2, size=(1, 8000))
+    sigma = np.median(estimate_ivar(gaussian_filter1d(noise, pixels))) ** -0.5
+    assert 1 < sigma < 2.5
+
+
+def test_noise_of_real_spectra_agrees_with_their_own(shared_data):
+    files = sorted((shared_data / "boss_plate7102").glob("spec-*.fits"))[::4]
+    scatter = []
+    for file in files:
+        arm = read_spectra(file).arms[0]
+        good = arm.ivar[0] > 0
+        noise = np.log(arm.ivar[0, good] / estimate_ivar(arm.flux[:1, good])[0]) / 2
+        scatter.append(np.median(np.abs(noise)))
+    assert np.mean(scatter) < 0.2
 
 
 def test_constant_flux_has_no_noise_to_estimate():

@@ -50,7 +50,7 @@ class Flag(IntFlag):
     DUPLICATE_ROW = 1024  # an earlier row has the same identity and exposure
     BAD_TARGETID = 2048  # TARGETID 0 or negative (sky, stuck fibres, unknown)
     OUTLIER_PIXELS = 4096  # impossible pixels, given ivar 0 where they are mended
-    ESTIMATED_IVAR = 8192  # no uncertainties given: one per spectrum, from neighbouring pixels
+    ESTIMATED_IVAR = 8192  # no uncertainties given: estimated from neighbouring pixels
     GAPS = 16384  # a hole inside an arm that a broad line fits into
     ARM_STEP = 32768  # two arms disagree where they overlap
 

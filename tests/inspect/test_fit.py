@@ -34,6 +34,7 @@ def _planted(spectype, z, *, subtype="", noise=0.05, seed=1, varied=False):
     ("spectype", "subtype", "z"),
     [
         (SpecType.QSO, "QSO", 2.5),
+        (SpecType.QSO, "QSO", 6.5),
         (SpecType.QSO, "BAL", 1.9),
         (SpecType.QSO, "reddened", 0.9),
         (SpecType.GALAXY, "early", 0.4),
@@ -112,6 +113,19 @@ def test_real_boss_quasars_are_brought_to_their_inspected_redshifts(shared_data)
     assert (
         free / len(rows) > 0.85
     )  # docs/measurements/inspection.md has the table of all real spectra
+
+
+def test_real_galaxies_without_uncertainties_are_found(shared_data):
+    folder = shared_data / "desi_andes"
+    with (folder / "truth.csv").open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["class"] == "GALAXY"]
+    right = 0
+    for row in rows:
+        spectra = read_spectra(folder / row["file"])
+        place = spectra.keys.target_id.tolist().index(int(row["row"].removeprefix("TARGET")))
+        z, best = float(row["z"]), fit_spectrum(spectra.arms, row=place).best[0]
+        right += abs(best.z - z) < MAX_Z_RANGE * (1 + z)
+    assert right >= 0.9 * len(rows)  # 4 of 11 when one noise of neighbours was that of all pixels
 
 
 def test_the_library_has_every_kind_at_the_lines_of_its_class():

@@ -48,7 +48,7 @@ _SMOOTH_PIXELS: Final = 25
 # slopes already. Our choice.
 _N_TERMS: Final = {SpecType.QSO: 0, SpecType.GALAXY: 3, SpecType.STAR: 3}
 _TERM_SIZE: Final = 0.5
-# Width of a bin of the profile over redshifts, dex of (1 + z): a strip of 350 pixels to z = 6.
+# Width of a bin of the profile over redshifts, dex of (1 + z): a strip of 377 pixels to z = 7.
 PROFILE_STEP: Final = 0.0024
 _N_BINS: Final = int(np.log10(1 + Z_MAX) / PROFILE_STEP) + 1
 _LEAST: Final = 1e-9  # of a diagonal element, for what rounding leaves

@@ -40,7 +40,7 @@ N_PIXELS: Final = 2386
 _STAR_KMS: Final = 1500.0
 # Where each class is looked for: the faintest quasars of the nearby sky are below 0.05; [O II]
 # leaves the spectra at 1.7.
-Z_MAX: Final = 6.0
+Z_MAX: Final = 7.0
 Z_RANGE: Final = {
     SpecType.QSO: (0.03, Z_MAX),
     SpecType.GALAXY: (-0.003, 1.7),

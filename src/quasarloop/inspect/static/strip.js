@@ -2,7 +2,7 @@
 
 const HEIGHT = 46;
 const AXIS_PX = 14;
-const TICKS = [0, 0.2, 0.5, 1, 1.5, 2, 3, 4, 5, 6];
+const TICKS = [0, 0.2, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 7];
 const SNAP_PX = 5;
 
 export class RedshiftStrip {
@@ -36,7 +36,7 @@ export class RedshiftStrip {
   }
 
   get logMax() {
-    return this.profile ? this.profile.log_step * (this.profile.delta_chi2.length - 1) : Math.log10(7);
+    return this.profile ? this.profile.log_step * (this.profile.delta_chi2.length - 1) : Math.log10(8);
   }
 
   toX(z) {
