@@ -88,7 +88,7 @@ def test_final_labels_go_out_and_are_truth(db, tmp_path, suffix, form):
 
 
 def test_wrong_wishes_are_explained(db, tmp_path):
-    with pytest.raises(InspectionError, match="expected merged, truth or prospect"):
+    with pytest.raises(InspectionError, match="expected merged, truth, prospect or ranks"):
         run("labels", "export", tmp_path / "x.csv", "--format", "best", "--db", db)
     with pytest.raises(OutputError, match=r"\.csv, \.fits or \.parquet"):
         run("labels", "export", tmp_path / "x.txt", "--db", db)

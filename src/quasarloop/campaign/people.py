@@ -19,7 +19,7 @@ from quasarloop.labels.prospect_csv import Inspection, read_inspections, write_i
 from quasarloop.labels.rule import InspectionRule
 from quasarloop.read import read_truth, write_truth
 
-__all__ = ["ToInspect", "close_round", "inspection_of", "withdraw_targets"]
+__all__ = ["ToInspect", "close_round", "inspection_of", "present_round", "withdraw_targets"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,19 @@ def inspection_of(folder: str | Path) -> ToInspect:
     Raises:
         CampaignError: no round waits for labels.
     """
-    context = _present_round(Path(folder))
+    context = present_round(Path(folder))
     config = context.config
     rule = InspectionRule.from_text(str(config.inspection.inspectors), config.seed)
     worklist = context.step_folder("selection") / WORKLIST_NAME
     return ToInspect(worklist, store_folder(context, "pool"), rule)
 
 
-def _present_round(path: Path) -> Context:
+def present_round(path: Path) -> Context:
+    """Return the round whose objects people inspect now.
+
+    Raises:
+        CampaignError: none waits for labels.
+    """
     number = max(round_numbers(path), default=0)
     context = Context(path, read_config(path).of_round(max(number, 1)), max(number, 1))
     if not (context.step_folder("selection") / CHOSEN_NAME).is_file():
@@ -85,7 +90,7 @@ def close_round(
     if (labels is None) == (database is None):
         raise CampaignError("give the merged labels either as a table or as a database")
     path = Path(folder)
-    context = _present_round(path)
+    context = present_round(path)
     number, chosen = context.round_number, context.step_folder("selection")
     requested = np.concatenate(
         [pl.read_parquet(chosen / name)["TARGETID"] for name in (CHOSEN_NAME, OUTLIERS_NAME)]

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from quasarloop.cli.common import console
-from quasarloop.inspect import HOST, PORT, require_extra
+from quasarloop.inspect import HOST, LIVE_AFTER, PORT, require_extra
 
 __all__ = ["InspectGroup", "app"]
 
@@ -73,6 +73,16 @@ def serve(
             "not count."
         ),
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Rank what nobody has begun anew as labels come in; needs --campaign, with heads.",
+        ),
+    ] = False,
+    live_after: Annotated[
+        int, typer.Option(min=1, help="Merged labels between two rankings of --live.")
+    ] = LIVE_AFTER,
     db: Db = _LABELS,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65535)] = PORT,
@@ -94,14 +104,20 @@ def serve(
 
     Example: [bold]quasarloop inspect serve --worklist worklist.json --spectra store/[/]
     """
+    from quasarloop.campaign.live import live_ranker
     from quasarloop.campaign.people import inspection_of
+    from quasarloop.errors import InspectionError
     from quasarloop.inspect.database import open_database
+    from quasarloop.inspect.live import LiveQueue
     from quasarloop.inspect.server import first_admin, prepare
     from quasarloop.inspect.server import serve as run
     from quasarloop.inspect.spectra_files import open_spectra
     from quasarloop.read import read_truths
 
     rule, spectra = None, spectra or []
+    if live and campaign is None:
+        raise InspectionError("--live ranks the objects of a campaign; give its folder: --campaign")
+    ranker = live_ranker(campaign) if live and campaign is not None else None
     if campaign is not None:
         given = inspection_of(campaign)
         rule, worklist = given.rule, worklist or given.worklist
@@ -123,7 +139,16 @@ def serve(
     if invitation is not None:
         console.print(f"Become the admin (works once): {invitation}", soft_wrap=True)
     console.print(f"Serving {place} until Ctrl+C", soft_wrap=True)
-    run(database, files, host=host, port=port, templates=templates, proxies=proxy or [])
+    queue = None if ranker is None else LiveQueue(database, ranker, live_after)
+    run(
+        database,
+        files,
+        host=host,
+        port=port,
+        templates=templates,
+        proxies=proxy or [],
+        live=queue,
+    )
 
 
 @app.command("invite")

@@ -69,7 +69,7 @@ def export(
         typer.Option(
             "--format",
             help="merged: the merged table; truth: quasarloop's own truth table; "
-            "prospect: one VI CSV per inspector.",
+            "prospect: one VI CSV per inspector; ranks: those that the live queue gave.",
         ),
     ] = "merged",
     db: Db = _LABELS,
@@ -89,6 +89,7 @@ def export(
     """
     from quasarloop.inspect.database import open_database
     from quasarloop.inspect.exchange import export_final, export_inspections
+    from quasarloop.inspect.live import export_ranks
 
     with open_database(db).closing() as session:
         if form == "prospect":
@@ -99,8 +100,10 @@ def export(
                 session, out, form, at_least=at_least, overwrite=overwrite, exact=exact
             )
             typer.echo(f"{out}: {n} labels")
+        elif form == "ranks":
+            typer.echo(f"{out}: {export_ranks(session, out, overwrite=overwrite)} ranks")
         else:
-            raise InspectionError(f"format is {form!r}; expected merged, truth or prospect")
+            raise InspectionError(f"format is {form!r}; expected merged, truth, prospect or ranks")
 
 
 @app.command("merge")

@@ -174,6 +174,11 @@ class ProcessPool:
                         failed_starts += 1
                         _check_starts(failed_starts, message, worker)
 
+    def interrupt(self) -> None:
+        """Kill the workers from another thread than that of `run`, which reports their tasks."""
+        for worker in list(self._workers):
+            worker.process.kill()
+
     def close(self) -> None:
         """End all workers."""
         self._stop(list(self._workers))

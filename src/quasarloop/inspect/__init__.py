@@ -5,12 +5,15 @@ from typing import Final
 
 from quasarloop.errors import InspectionError
 
-__all__ = ["ADDRESS", "HOST", "PORT", "require_extra"]
+__all__ = ["ADDRESS", "HOST", "LIVE_AFTER", "PORT", "require_extra"]
 
 # Where the page is served unless the command names another place.
 HOST: Final = "127.0.0.1"
 PORT: Final = 8765
 ADDRESS: Final = f"http://{HOST}:{PORT}"
+# Merged labels between two rankings of the live queue. Source: our choice; docs/measurements/
+# label_saving.md compares lots of 25 with longer ones.
+LIVE_AFTER: Final = 25
 
 _NEEDED: Final = (
     "argon2",

@@ -42,7 +42,7 @@ _RESTORE: Final = "give the database that quasarloop inspect made, or restore it
 _POOL: Final = 20
 _OURS_ALONE: Final = 0o600
 # Tables that campaigns of earlier versions have not; they are made when one is opened.
-_LATER: Final = {"remark", "practice", "practice_answer"}
+_LATER: Final = {"remark", "practice", "practice_answer", "ranking"}
 
 
 class UnusableDatabaseError(InspectionError):

@@ -33,6 +33,7 @@ from quasarloop.inspect.database import (
 )
 from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.ledger import StaleError
+from quasarloop.inspect.live import LiveQueue
 from quasarloop.inspect.pages import make_router
 from quasarloop.inspect.people import ROLE_SETS, invite, link
 from quasarloop.inspect.questions import MAX_QUESTION
@@ -75,13 +76,19 @@ _HSTS_S: Final = 365 * 86400
 _MAX_BODY_BYTES: Final = 64 * 1024
 
 
-def create_app(database: Database, files: SpectrumFiles, templates: Path | None = None) -> FastAPI:
+def create_app(
+    database: Database,
+    files: SpectrumFiles,
+    templates: Path | None = None,
+    live: LiveQueue | None = None,
+) -> FastAPI:
     """Return the web application of one campaign.
 
     Args:
         database: opened with `database.open_database`.
         files: where spectra are.
         templates: folder of redrock's templates, to draw its fits.
+        live: ranks objects anew while the page is served.
     """
     with database.read() as session:
         secret = setting(session, "secret")
@@ -101,7 +108,7 @@ def create_app(database: Database, files: SpectrumFiles, templates: Path | None 
         openapi_url=None,
         dependencies=[Depends(check_csrf)],
     )
-    app.state.campaign = campaign
+    app.state.campaign, app.state.live = campaign, live
     for router in (inspect_api.router, merge_api.router, admin_api.router, practice.router):
         app.include_router(router)
     app.include_router(make_router(_templates()))
@@ -116,9 +123,12 @@ def create_app(database: Database, files: SpectrumFiles, templates: Path | None 
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Handle few requests at once: more threads only take Python's lock from one another."""
     anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
-    app.state.campaign.fits.start()
+    workers = [work for work in (app.state.campaign.fits, app.state.live) if work is not None]
+    for work in workers:
+        work.start()
     yield
-    app.state.campaign.fits.close()
+    for work in workers:
+        work.close()
 
 
 @cache
@@ -302,6 +312,7 @@ def serve(
     port: int,
     templates: Path | None = None,
     proxies: Sequence[str] = (),
+    live: LiveQueue | None = None,
 ) -> None:
     """Serve the page until interrupted.
 
@@ -313,8 +324,9 @@ def serve(
         templates: folder of redrock's templates.
         proxies: addresses or networks of web servers whose X-Forwarded-For and
             X-Forwarded-Proto are believed; anybody else could invent an address.
+        live: as in `create_app`.
     """
-    app = create_app(database, files, templates)
+    app = create_app(database, files, templates, live)
     try:
         uvicorn.run(
             app,

@@ -34,6 +34,7 @@ __all__ = [
     "Login",
     "Practice",
     "PracticeAnswer",
+    "Ranking",
     "Remark",
     "Setting",
     "User",
@@ -211,6 +212,18 @@ class Remark(Base):
     answers: Mapped[int | None] = mapped_column(ForeignKey("remark.id"))
 
 
+class Ranking(Base):
+    """One rank that one object had: since when, and by how many final labels."""
+
+    __tablename__ = "ranking"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
+    at: Mapped[str]
+    n_labels: Mapped[int]  # 0: as the worklist had it
+    score: Mapped[float | None]
+    rank: Mapped[int]
+
+
 class Practice(Base):
     """An object with a known answer, for practice; none of the campaign's own."""
 
@@ -266,5 +279,5 @@ def _after_create(table: Table, text: str, dialect: str) -> None:
     event.listen(table, "after_create", statement.execute_if(dialect=dialect))
 
 
-for _name in ("label", "decision", "event", "remark", "practice_answer"):
+for _name in ("label", "decision", "event", "remark", "practice_answer", "ranking"):
     _guard(_name)

@@ -4,7 +4,7 @@ The steps of a round on features that are there already: heads are fitted, vote 
 selection takes its course. Nothing is written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ def rerank(
     options: SelectionOptions | None = None,
     n_heads: int = 50,
     seed: int = 0,
+    targets: NDArray[np.int64] | None = None,
+    rule: VoteRule | None = None,
 ) -> Selection:
     """Choose the next objects to label, from all labels so far.
 
@@ -49,12 +51,14 @@ def rerank(
         options: what to choose.
         n_heads: members that vote; a quarter of a campaign's is enough to rank by.
         seed: same seed, same ranks.
+        targets: only these are ranked, without `cells`, which number all spectra; None ranks all.
+        rule: what makes a vote.
 
     Returns:
         ``.chosen`` is ranked, best first; objects in `truth` are not in it.
 
     Raises:
-        SelectionError: features by different weights.
+        SelectionError: features by different weights, or none of `targets`.
         TruthError: labels of one class only, or too few.
     """
     for other in labelled:
@@ -62,7 +66,7 @@ def rerank(
             raise SelectionError(
                 f"{other.folder} and {features.folder} hold features of different weights"
             )
-    config, rule = features.config, VoteRule()
+    config, rule = features.config, rule or VoteRule()
     known = features_of_truth([features, *labelled], truth)
     with single_thread():  # so that ranks do not depend on the machine's cores
         standard = features.standard()
@@ -71,16 +75,30 @@ def rerank(
             pa.table(
                 names | vote_columns(apply_heads(part, heads, config, rule), rule, config.lines)
             )
-            for names, part in features.shards()
+            for names, part in _only(features, targets)
         ]
+    if not tables:
+        raise SelectionError(f"{features.folder} holds features of none of the objects to rank")
     record: dict[str, Any] = {"path": str(features.folder), "weights": features.record["weights"]}
     frame = pl.from_arrow(pa.concat_tables(tables))
     assert isinstance(frame, pl.DataFrame)  # for mypy: a table is no series
     decision = rule.decision.confidence
-    votes = VotesTable(frame.lazy(), rule.thresholds, decision, features.n_rows, record)
+    votes = VotesTable(frame.lazy(), rule.thresholds, decision, len(frame), record)
     return select(
         votes, cells, truth=KnownObjects(truth.target_id, truth.object_id), options=options
     )
+
+
+def _only(
+    features: FeaturesFolder, targets: NDArray[np.int64] | None
+) -> Iterator[tuple[dict[str, NDArray[Any]], Features]]:
+    for names, part in features.shards():
+        if targets is None:
+            yield names, part
+            continue
+        rows = np.flatnonzero(np.isin(names["TARGETID"], targets))
+        if len(rows):
+            yield {name: column[rows] for name, column in names.items()}, part[rows]
 
 
 def features_of_truth(folders: Sequence[FeaturesFolder], truth: TruthTable) -> LabelledFeatures:

@@ -1,0 +1,152 @@
+"""A round's objects are ranked anew as `rerank` ranks them, by heads on T and the labels so far."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import sqlalchemy as sa
+import torch
+from typer.testing import CliRunner
+
+from quasarloop.campaign.config import (
+    CampaignOptions,
+    DataSection,
+    EnsembleSection,
+    InspectionSection,
+)
+from quasarloop.campaign.config_file import write_config
+from quasarloop.campaign.layout import LEDGER, Stream, seed_number, store_folder
+from quasarloop.campaign.ledger import new_ledger, write_ledger
+from quasarloop.campaign.live import live_ranker
+from quasarloop.campaign.state import Context
+from quasarloop.cli import app
+from quasarloop.ensemble.features import make_features
+from quasarloop.errors import CampaignError, InspectionError, SelectionError
+from quasarloop.inspect.database import open_database
+from quasarloop.inspect.exchange import import_merged
+from quasarloop.inspect.live import LiveQueue
+from quasarloop.inspect.tables import Item
+from quasarloop.labels.merge import from_truth
+from quasarloop.network.model import LineFinder
+from quasarloop.network.weights import from_module, write_weights
+from quasarloop.query.options import SelectionOptions
+from quasarloop.query.rerank import rerank
+from quasarloop.store import open_store
+from quasarloop.truth import TruthTable, join_truth
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ensemble"))
+import ensemble_fakes as fakes
+
+SKY = fakes.small_sky(90, seed=2)  # the pool's: TARGETIDs from 2000
+BY_SCORE, AT_RANDOM, OUTLIERS = np.arange(2002, 2032), np.arange(2040, 2048), np.array([2050])
+
+
+def labels_of(target_id):
+    rows = target_id - 2000
+    return TruthTable.make(target_id, SKY.spectype[rows], SKY.z[rows])
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory):
+    """A campaign whose first round waits for people, on a small pool and a small first T."""
+    folder = tmp_path_factory.mktemp("live") / "campaign"
+    options = CampaignOptions(
+        data=DataSection(unlabelled=("pool",), labelled=("first",), truth=("first.csv",)),
+        ensemble=EnsembleSection(start="small.h5"),
+        inspection=InspectionSection(by="people"),
+    )
+    context = Context(folder, options, 1)
+    selection = context.step_folder("selection")
+    for place in (selection, context.step_folder("ingest")):
+        place.mkdir(parents=True)
+    write_config(folder, options)
+    weights = from_module(LineFinder(fakes.SMALL_NETWORK, torch.Generator().manual_seed(1)))
+    write_weights(weights, folder / "small.h5")
+    fakes.small_store(store_folder(context, "pool"), (0, 90))
+    fakes.small_store(store_folder(context, "labelled"), (40,))
+    first = fakes.small_sky(40, seed=1)
+    truth = TruthTable.make(np.arange(40) + 1000, first.spectype, first.z)
+    write_ledger(new_ledger(truth), context.step_folder("ingest") / LEDGER)
+    chosen = np.concatenate([BY_SCORE, AT_RANDOM])
+    reasons = ["top entropy"] * len(BY_SCORE) + ["random"] * len(AT_RANDOM)
+    frame = pl.DataFrame({"TARGETID": chosen, "OBJECT_ID": chosen, "REASON": reasons})
+    frame.write_parquet(selection / "selection.parquet")
+    outliers = {"TARGETID": OUTLIERS, "OBJECT_ID": OUTLIERS, "REASON": ["outlier"]}
+    pl.DataFrame(outliers).write_parquet(selection / "outliers.parquet")
+    return context, weights, truth
+
+
+def expected(waiting, labels):
+    """The same by `rerank` over the whole pool."""
+    context, weights, truth = waiting
+    pool, first = (
+        make_features(weights, open_store(store_folder(context, name)))
+        for name in ("pool", "labelled")
+    )
+    score = context.config.of_round(1).selection.score
+    options = SelectionOptions(n=90, score=score)
+    seed = seed_number(context, Stream.ENSEMBLE)
+    known = join_truth([truth, labels])
+    chosen = rerank(pool, known, labelled=[first], options=options, seed=seed).chosen
+    return [target for target in chosen["TARGETID"].to_list() if target in BY_SCORE]
+
+
+def test_ranks_are_those_of_rerank_and_follow_the_labels(waiting):
+    ranker = live_ranker(waiting[0].folder)
+    few, more = labels_of(BY_SCORE[:2]), labels_of(np.concatenate([BY_SCORE[:12], OUTLIERS]))
+    found = [target for target, _ in ranker(few)]
+    assert found == expected(waiting, few)
+    assert set(found) == set(BY_SCORE[2:])  # drawn at random, outliers, labelled: not ranked
+    after = ranker(more)
+    assert [target for target, _ in after] == expected(waiting, more)
+    assert [target for target, _ in after] != [t for t in found if t in BY_SCORE[12:]]
+    assert sorted(after, key=lambda pair: -pair[1]) == after
+    foreign = replace(labels_of(BY_SCORE[:1]), target_id=np.array([7]))
+    assert ranker(join_truth([few, foreign])) == ranker(few)
+
+
+def test_the_queue_of_the_page_is_ranked_by_it(waiting, tmp_path):
+    database = open_database(f"sqlite:///{tmp_path / 'labels.db'}")
+    every = np.concatenate([BY_SCORE, AT_RANDOM, OUTLIERS]).tolist()
+    labels = labels_of(BY_SCORE[:6])
+    with database.write() as session:
+        session.add_all(
+            Item(target_id=target, rank=rank, source="", row=-1, predictions={"score": 0.5})
+            for rank, target in enumerate(every)
+        )
+        session.flush()
+        import_merged(session, from_truth(labels), "vi-team")
+    queue = LiveQueue(database, live_ranker(waiting[0].folder), after=6)
+    try:
+        assert queue.look()
+        with database.read() as session:
+            ranked = session.scalars(sa.select(Item.target_id).order_by(Item.rank)).all()
+    finally:
+        queue.close()
+        database.close()
+    begun, rest = every[:6], every[len(BY_SCORE) :]
+    assert ranked == [*begun, *expected(waiting, labels), *rest]
+
+
+def test_what_cannot_be_ranked_is_refused(waiting, tmp_path):
+    context, weights, _ = waiting
+    pool = make_features(weights, open_store(store_folder(context, "pool")))
+    with pytest.raises(SelectionError, match="none of the objects to rank"):
+        rerank(pool, labels_of(BY_SCORE[:8]), targets=np.array([7]))
+    with pytest.raises(InspectionError, match="give its folder: --campaign"):
+        CliRunner().invoke(app, ["inspect", "serve", "--live"], catch_exceptions=False)
+    other = Context(tmp_path, context.config, 1)
+    selection = other.step_folder("selection")
+    selection.mkdir(parents=True)
+    write_config(tmp_path, context.config)
+    frame = pl.read_parquet(context.step_folder("selection") / "selection.parquet")
+    frame.filter(REASON="random").write_parquet(selection / "selection.parquet")
+    with pytest.raises(CampaignError, match="all objects of this round were drawn at random"):
+        live_ranker(tmp_path)
+    whole = EnsembleSection(kind="networks", start="")
+    write_config(tmp_path, replace(context.config, ensemble=whole))
+    with pytest.raises(CampaignError, match="whole networks vote"):
+        live_ranker(tmp_path)
