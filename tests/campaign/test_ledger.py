@@ -68,6 +68,9 @@ def test_unreadable_history_is_named(tmp_path):
     (tmp_path / "l.parquet").write_bytes(b"nothing")
     with pytest.raises(TruthError, match=r"l\.parquet"):
         read_ledger(tmp_path / "l.parquet")
+    new_ledger(table([1])).drop("Z", "ROUND").write_parquet(tmp_path / "short.parquet")
+    with pytest.raises(TruthError, match=r"short\.parquet.*without columns ROUND, Z"):
+        read_ledger(tmp_path / "short.parquet")
 
 
 @given(st.lists(st.lists(st.integers(1, 8), min_size=1, max_size=5, unique=True), max_size=4))

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from quasarloop.engine.processes import Outcome
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.fit_worker import FitTask, FitWorker
 from quasarloop.inspect.spectra_files import open_spectra
@@ -33,6 +34,23 @@ def test_results_are_kept_and_a_killed_process_is_replaced(worker, prepared):
     assert json.loads(other)["fits"][0]["z"] == pytest.approx(1.0, abs=2e-3)
     with pytest.raises(InspectionError, match="missing"):
         asyncio.run(worker.fit(FitTask("gone.fits", 0, BIG_ID)))
+
+
+def test_a_fit_that_ends_its_process_each_time_is_one_clear_line(worker, caplog, monkeypatch):
+    tries = []
+
+    def run(tasks, queue):
+        tries.append(tasks)
+        yield Outcome(queue.popleft(), None, "its worker process was killed by SIGKILL")
+
+    monkeypatch.setattr(worker._pool, "loaded", worker)
+    monkeypatch.setattr(worker._pool, "run", run)
+    task = FitTask("coadd.fits", 3, BIG_ID)
+    with pytest.raises(InspectionError, match="the fit failed; try again"):
+        asyncio.run(worker.fit(task))
+    assert tries == [[task], [task]]
+    assert "row=3" in caplog.text
+    assert "SIGKILL" in caplog.text
 
 
 def test_a_save_does_not_wait_for_a_fit(campaign, client):

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from quasarloop.errors import WeightsError
 from quasarloop.grid import LINEAR_GRID, WaveGrid
-from quasarloop.lines import EMISSION_LINES
+from quasarloop.lines import BAL_LINE, EMISSION_LINES
 from quasarloop.network.config import (
     PRESETS,
     NetworkConfig,
+    RedshiftGrid,
     config_from_dict,
     config_to_dict,
     preset,
@@ -162,11 +163,23 @@ def test_batch_norm_is_that_of_keras():
         ({"offset_low": 2.0}, "low < high"),
         ({"lines": ()}, "number of lines"),
         ({"n_conv": 7, "padding": "valid"}, "without padding"),
+        ({"n_conv": 101, "padding": "same"}, "n_conv is 101; at most 100"),
+        ({"n_conv": 1, "redshift": RedshiftGrid()}, "reads convolution 3 of 1"),
+        ({"lines": (BAL_LINE,), "redshift": RedshiftGrid()}, "needs an emission line"),
     ],
 )
 def test_impossible_networks_are_refused(changes, words):
     with pytest.raises(WeightsError, match=words):
         dataclasses.replace(NetworkConfig(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"n_maps": 0}, "n_maps is 0; .*at least 1"), ({"step": 0.0}, "step is 0.0; .*positive")],
+)
+def test_impossible_redshift_heads_are_refused(changes, words):
+    with pytest.raises(WeightsError, match=f"redshift head: {words}"):
+        RedshiftGrid(**changes)
 
 
 def test_unknown_presets_and_fields_are_refused():
