@@ -38,6 +38,19 @@ def test_a_large_store_has_larger_tasks_not_more():
     assert len(lots) == 15_000
 
 
+def test_tasks_are_named_by_their_shards_and_rows():
+    pieces = cut_pieces(_paths(4), [200, 200, 300, 600])
+    joined = "shards 0000 to 0001"
+    alone = [
+        "shard 0002, rows 0 to 299",
+        "shard 0003, rows 0 to 511",
+        "shard 0003, rows 512 to 599",
+    ]
+    assert [piece.name() for piece in pieces] == [joined, *alone]
+    names = [lot.name() for lot in cut_lots(pieces)]
+    assert names == [f"{joined} to {alone[0]}", f"{alone[1]} to {alone[2]}"]
+
+
 def test_networks_go_to_workers_as_the_names_of_their_files(ensemble):
     voters = Voters(ensemble, "cpu", vote_rule(ensemble, VoteOptions()), keep_members=False)
     sent = pickle.dumps(voters)
