@@ -208,6 +208,7 @@ def test_the_server_ranks_as_labels_come_in(desk, database, make_queue, monkeypa
             path = f"/api/objects/{BIG_ID + number}/label"
             assert client.put(path, save).status_code == 200
         _wait_for(lambda: order(database) != list(range(N_ITEMS)))
+        assert client.get(f"/api/objects/{BIG_ID}").json()["ranked"] == 2 * (N_ITEMS - 2)
         shown = [int(o["target_id"]) - BIG_ID for o in client.get("/api/list").json()["objects"]]
     assert shown == [0, 1, 7, 6, 5, 4, 3, 2]
 

@@ -41,7 +41,7 @@ from quasarloop.inspect.shapes import (
     find_item,
     version_json,
 )
-from quasarloop.inspect.tables import Assignment, Item, Label, Practice, Setting
+from quasarloop.inspect.tables import Assignment, Item, Label, Practice, Ranking, Setting
 from quasarloop.labels.verdict import ClassWord, IssueLetters, Quality, is_complete
 from quasarloop.lines import NETWORK_LINES, line_label
 from quasarloop.truth import SpecType
@@ -153,6 +153,8 @@ def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict
             "label": version_json(versions[-1] if versions else None),
             "history": [version_json(label) for label in versions],
             "questions": conversation(session, item.id, me.id),
+            # So that an open page notices when the live queue has another order.
+            "ranked": session.scalar(sa.select(sa.func.max(Ranking.id))) or 0,
         }
 
 

@@ -64,6 +64,18 @@ export class InspectorDesk extends Desk {
     if (object.machine === "shown") await this.reveal({ move: fresh });
     // A new object opens at the best redshift that may be shown: the networks', else the fit's.
     await this.bench.openAtFit({ move: fresh && !this.bench.chips.length, patience: fresh ? PATIENCE_MS : 0 });
+    await this.reorder(object.ranked).catch(() => {});
+  }
+
+  /** After a new ranking of the live queue: what is ahead, in its new order. */
+  async reorder(ranked) {
+    this.ranked ??= ranked;
+    if (ranked === this.ranked) return;
+    const { objects } = await get(`${this.path}?${this.filters}`);
+    const place = new Map(objects.map((object, number) => [object.target_id, number]));
+    const placeOf = ({ target_id: target }) => place.get(target) ?? objects.length;
+    this.list.push(...this.list.splice(this.index + 1).sort((one, other) => placeOf(one) - placeOf(other)));
+    this.ranked = ranked;
   }
 
   /** Get the next object too: going on is quick, and works off-line. */
