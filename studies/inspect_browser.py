@@ -160,29 +160,40 @@ def _verdict(truth: TruthTable, signal: float, row: int, rng: np.random.Generato
     return Verdict(spectype, round(z + 3e-4 * rng.normal(), 4), quality, comment=comment)
 
 
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def served(url: str, sky: Path) -> Iterator[str]:
     """Serve the campaign on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [*MAIN, "inspect", "serve", "--db", url, "--spectra", str(sky), "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+    port = free_port()
+    server = start_server(url, sky, port)
     try:
-        end = time.monotonic() + START_PATIENCE_S
-        while True:
-            if server.poll() is not None or time.monotonic() > end:
-                raise TimeoutError("the server did not start")
-            try:
-                httpx.get(f"{address}/login").raise_for_status()
-                break
-            except httpx.HTTPError:
-                time.sleep(0.2)
-        yield address
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait()
+
+
+def start_server(url: str, sky: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start the real server; return when it answers."""
+    command = [*MAIN, "inspect", "serve", "--db", url, "--spectra", str(sky), "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + START_PATIENCE_S
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/login").raise_for_status()
+        except httpx.HTTPError as exc:
+            if server.poll() is not None or time.monotonic() > end:
+                server.kill()
+                raise TimeoutError("the server did not start") from exc
+            time.sleep(0.2)
+        else:
+            return server
 
 
 def photograph(browser: Browser, address: str, out: Path) -> None:

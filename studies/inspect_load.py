@@ -1,10 +1,12 @@
 """Load the inspection page: many inspectors at once, every saved verdict counted afterwards.
 
-    python studies/inspect_load.py --users 50 --rate 20 --seconds 60
+    python studies/inspect_load.py --users 50 --rate 20 --fits 2 --seconds 60 --kill
 
 A simulated sky is served by the real server in a process of its own; simulated inspectors log in,
-fetch objects and spectra and save verdicts at the given total rate. Prints JSON: how many verdicts
-the server acknowledged, how many are in the database, and how long saves and spectra took.
+fetch objects and spectra, save verdicts and press `F` at the given total rates; half way the server
+is killed and started again. Prints JSON: how many verdicts the server acknowledged, how many are in
+the database, and how long saves, spectra and fits took. Times are of requests that were sent once;
+how long the others waited is a number of its own.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import secrets
 import subprocess
 import tempfile
 import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,7 +24,7 @@ import httpx
 import numpy as np
 import sqlalchemy as sa
 
-from inspect_browser import MAIN, PASSWORD, served
+from inspect_browser import MAIN, PASSWORD, free_port, start_server
 from quasarloop.inspect.database import open_database, set_setting
 from quasarloop.inspect.people import invite, join
 from quasarloop.inspect.server import prepare
@@ -38,6 +41,8 @@ class Timings:
 
     save: list[float] = field(default_factory=list)
     spectrum: list[float] = field(default_factory=list)
+    fit: list[float] = field(default_factory=list)
+    longest: float = 0.0
     acknowledged: list[str] = field(default_factory=list)
     refused: int = 0
     sent_again: int = 0
@@ -59,9 +64,24 @@ class Report:
     save_p95_ms: float
     spectrum_median_ms: float
     spectrum_p95_ms: float
+    fits: int
+    fit_median_ms: float
+    fit_p95_ms: float
+    longest_wait_s: float
 
 
-def run_load(folder: Path, db: str, *, users: int, rate: float, seconds: float) -> Report:
+@dataclass(frozen=True)
+class Load:
+    """What is done: verdicts and fits per second of all users together; a kill half way."""
+
+    users: int
+    rate: float
+    fits: float
+    seconds: float
+    kill: bool
+
+
+def run_load(folder: Path, db: str, load: Load) -> Report:
     """Make a campaign in a folder, serve it, load it, and count."""
     sky = folder / "sky"
     subprocess.run(
@@ -69,10 +89,21 @@ def run_load(folder: Path, db: str, *, users: int, rate: float, seconds: float) 
         check=True,
         capture_output=True,
     )
-    _make_campaign(db, sky, users, wanted=int(rate * seconds))
-    with served(db, sky) as url:
-        timings, took = asyncio.run(_load(url, users, rate, seconds))
-    return _report(db, timings, users, took)
+    _make_campaign(db, sky, load.users, wanted=int(load.rate * load.seconds))
+    port = free_port()
+    servers = [start_server(db, sky, port)]
+
+    def replace_server() -> None:
+        servers[-1].kill()
+        servers[-1].wait()
+        servers.append(start_server(db, sky, port))
+
+    try:
+        timings, took = asyncio.run(_load(f"http://127.0.0.1:{port}", load, replace_server))
+    finally:
+        servers[-1].terminate()
+        servers[-1].wait()
+    return _report(db, timings, load.users, took)
 
 
 def _make_campaign(db: str, sky: Path, users: int, wanted: int) -> None:
@@ -90,24 +121,34 @@ def _make_campaign(db: str, sky: Path, users: int, wanted: int) -> None:
     database.close()
 
 
-async def _load(url: str, users: int, rate: float, seconds: float) -> tuple[Timings, float]:
+async def _load(url: str, load: Load, replace_server: Callable[[], None]) -> tuple[Timings, float]:
     timings = Timings()
-    clients = [httpx.AsyncClient(base_url=url, timeout=60) for _ in range(users)]
+    clients = [httpx.AsyncClient(base_url=url, timeout=60) for _ in range(load.users)]
     try:
-        tokens = [await _log_in(client, f"user{i}") for i, client in enumerate(clients)]
+        for i, client in enumerate(clients):
+            client.headers["X-CSRF-Token"] = await _log_in(client, f"user{i}")
         started = time.monotonic()
-        end = started + seconds
-        pause = users / rate
-        await asyncio.gather(
-            *(
-                _inspect(client, token, timings, started + pause * i / users, pause, end)
-                for i, (client, token) in enumerate(zip(clients, tokens, strict=True))
-            )
-        )
+        end = started + load.seconds
+        tasks = []
+        for i, client in enumerate(clients):
+            turn = i / load.users
+            pause = load.users / load.rate
+            tasks.append(_inspect(client, timings, started + pause * turn, pause, end))
+            if load.fits:
+                pause = load.users / load.fits
+                tasks.append(_press_f(client, timings, started + pause * turn, pause, end))
+        if load.kill:
+            tasks.append(_kill(load.seconds / 2, replace_server))
+        await asyncio.gather(*tasks)
         return timings, time.monotonic() - started
     finally:
         for client in clients:
             await client.aclose()
+
+
+async def _kill(wait: float, replace_server: Callable[[], None]) -> None:
+    await asyncio.sleep(wait)
+    await asyncio.to_thread(replace_server)
 
 
 async def _log_in(client: httpx.AsyncClient, name: str) -> str:
@@ -119,48 +160,65 @@ async def _log_in(client: httpx.AsyncClient, name: str) -> str:
     return str(me["csrf"])
 
 
-async def _inspect(
-    client: httpx.AsyncClient,
-    token: str,
-    timings: Timings,
-    first: float,
-    pause: float,
-    end: float,
-) -> None:
-    objects = (await client.get("/api/list")).json()["objects"]
-    due = first
-    for thing in objects:
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
-        if time.monotonic() >= end:
+async def _objects(
+    client: httpx.AsyncClient, timings: Timings, first: float, pause: float, end: float
+) -> AsyncIterator[str]:
+    """Paths of somebody's objects, one when each is due."""
+    listed = await _send(client, "GET", "/api/list", timings, [])
+    for number, thing in enumerate(listed.json()["objects"]):
+        due = first + number * pause
+        if max(due, time.monotonic()) >= end:
             return
-        due += pause
-        path = f"/api/objects/{thing['target_id']}"
-        await client.get(path)
-        since = time.perf_counter()
-        await client.get(f"{path}/spectrum")
-        timings.spectrum.append(time.perf_counter() - since)
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        yield f"/api/objects/{thing['target_id']}"
+
+
+async def _inspect(
+    client: httpx.AsyncClient, timings: Timings, first: float, pause: float, end: float
+) -> None:
+    async for path in _objects(client, timings, first, pause, end):
+        await _send(client, "GET", path, timings, [])
+        await _send(client, "GET", f"{path}/spectrum", timings, timings.spectrum)
         save_id = secrets.token_hex(16)
         verdict = {"spectype": "QSO", "z": 2.1034, "quality": 4}
         save = {"verdict": verdict, "base_version": 0, "save_id": save_id, "seconds": 7.0}
-        since = time.perf_counter()
-        answer = await _put(client, f"{path}/label", save, token, timings)
-        timings.save.append(time.perf_counter() - since)
+        answer = await _send(client, "PUT", f"{path}/label", timings, timings.save, save)
         if answer.is_success:
             timings.acknowledged.append(save_id)
         else:
             timings.refused += 1
 
 
-async def _put(
-    client: httpx.AsyncClient, path: str, save: dict[str, object], token: str, timings: Timings
+async def _press_f(
+    client: httpx.AsyncClient, timings: Timings, first: float, pause: float, end: float
+) -> None:
+    async for path in _objects(client, timings, first, pause, end):
+        answer = await _send(client, "POST", f"{path}/fit", timings, timings.fit, {})
+        answer.raise_for_status()
+
+
+async def _send(
+    client: httpx.AsyncClient,
+    method: str,
+    path: str,
+    timings: Timings,
+    took: list[float],
+    body: dict[str, object] | None = None,
 ) -> httpx.Response:
-    """Send a save until it is answered, like the page does."""
+    """Send a request until it is answered, like the page does."""
+    first = since = time.perf_counter()
     while True:
         try:
-            return await client.put(path, json=save, headers={"X-CSRF-Token": token})
+            answer = await client.request(method, path, json=body)
         except httpx.TransportError:
             timings.sent_again += 1
             await asyncio.sleep(0.5)
+            since = time.perf_counter()
+            continue
+        if since == first:
+            took.append(time.perf_counter() - since)
+        timings.longest = max(timings.longest, time.perf_counter() - first)
+        return answer
 
 
 def _report(db: str, timings: Timings, users: int, took: float) -> Report:
@@ -170,7 +228,7 @@ def _report(db: str, timings: Timings, users: int, took: float) -> Report:
     database.close()
 
     def milliseconds(values: list[float], percentile: float) -> float:
-        return round(1000 * float(np.percentile(values, percentile)), 1)
+        return round(1000 * float(np.percentile(values or [0.0], percentile)), 1)
 
     return Report(
         users=users,
@@ -185,6 +243,10 @@ def _report(db: str, timings: Timings, users: int, took: float) -> Report:
         save_p95_ms=milliseconds(timings.save, 95),
         spectrum_median_ms=milliseconds(timings.spectrum, 50),
         spectrum_p95_ms=milliseconds(timings.spectrum, 95),
+        fits=len(timings.fit),
+        fit_median_ms=milliseconds(timings.fit, 50),
+        fit_p95_ms=milliseconds(timings.fit, 95),
+        longest_wait_s=round(timings.longest, 1),
     )
 
 
@@ -193,13 +255,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--rate", type=float, default=20.0, help="verdicts per second, all users")
+    parser.add_argument("--fits", type=float, default=2.0, help="F per second, all users")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--kill", action="store_true", help="kill the server half way")
     parser.add_argument("--db", help="default: SQLite in a temporary folder")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         db = given.db or f"sqlite:///{folder / 'labels.db'}"
-        report = run_load(folder, db, users=given.users, rate=given.rate, seconds=given.seconds)
+        load = Load(given.users, given.rate, given.fits, given.seconds, given.kill)
+        report = run_load(folder, db, load)
     print(json.dumps(asdict(report), indent=1))
 
 

@@ -1,4 +1,4 @@
-"""Many inspectors at once: none of their verdicts is lost, and nobody waits long."""
+"""Many inspectors at once, and a kill: none of their verdicts is lost, and nobody waits long."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def _load(*options):
 @pytest.mark.bench
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_fifty_users_and_twenty_verdicts_a_second_for_a_minute(backend, request):
-    options = ["--users", "50", "--rate", "20", "--seconds", "60"]
+    options = ["--users", "50", "--rate", "20", "--seconds", "60", "--kill"]
     if backend == "postgresql":
         options += ["--db", request.getfixturevalue("new_postgres_database")()]
     report = _load(*options)
