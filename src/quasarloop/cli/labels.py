@@ -1,5 +1,6 @@
 """``quasarloop labels``: labels in, merged, out, and how far they are."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -48,14 +49,13 @@ def import_(
     from quasarloop.inspect.database import open_database
     from quasarloop.inspect.exchange import import_file
 
-    database = open_database(db)
-    for path in paths:
-        with database.write() as session:
-            done = import_file(session, path, merger)
-        typer.echo(
-            f"{path}: {done.new} labels new, {done.same} known, {done.new_objects} objects new"
-        )
-    database.close()
+    with closing(open_database(db)) as database:
+        for path in paths:
+            with database.write() as session:
+                done = import_file(session, path, merger)
+            typer.echo(
+                f"{path}: {done.new} labels new, {done.same} known, {done.new_objects} objects new"
+            )
 
 
 @app.command("export")

@@ -131,7 +131,11 @@ def open_database(url: str) -> Database:
             "(which needs the package psycopg)"
         ) from exc
     database = Database(engine)
-    _create(database)
+    try:
+        _create(database)
+    except BaseException:
+        database.close()
+        raise
     _close_to_others(engine)
     return database
 
