@@ -71,6 +71,19 @@ def spectrum_files() -> ModuleType:
     return _module("spectrum_files")
 
 
+@pytest.fixture
+def survey(tmp_path: Path, spectrum_files: ModuleType) -> list[Path]:
+    """Two coadds and a spec file: 9 spectra, one of them sky."""
+    files: list[Path] = spectrum_files.write_survey(tmp_path / "survey")
+    return files
+
+
+@pytest.fixture
+def one_file_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is a task of its own, and a shard; `test_store_packs` is about common ones."""
+    monkeypatch.setattr("quasarloop.store.ingestion.PACK_FILES", 1)
+
+
 @pytest.fixture(scope="session")
 def survey_files() -> ModuleType:
     """Writers of small files of more surveys (tests/survey_files.py)."""

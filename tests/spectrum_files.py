@@ -145,6 +145,17 @@ def write_andes(path, target_ids=(11, 12)):
     return _write(hdus, path)
 
 
+def write_survey(folder):
+    """Write two coadds and a spec file: 9 spectra, one of them sky."""
+    folder.mkdir()
+    types = {"OBJTYPE": np.array(["TGT", "TGT", "SKY", "TGT"])}
+    return [
+        write_coadd(folder / "coadd-1.fits", columns=types, SURVEY="main"),
+        write_coadd(folder / "coadd-2.fits", seed=7, target_ids=np.array([201, 202, 203, 101])),
+        write_spec(folder / "spec-1.fits"),
+    ]
+
+
 def _write(hdus, path):
     hdus.writeto(path, overwrite=True)
     return Path(path)

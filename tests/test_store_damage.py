@@ -3,7 +3,6 @@
 import json
 import os
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,26 +17,7 @@ from quasarloop.store import (
     read_shard,
 )
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """Every file is a task of its own, and a shard; `test_store_packs` is about common ones."""
-    monkeypatch.setattr("quasarloop.store.ingestion.PACK_FILES", 1)
-
-
-@pytest.fixture
-def survey(tmp_path, spectrum_files):
-    """Two coadds and a spec file: 9 spectra, one of them sky."""
-    folder = tmp_path / "survey"
-    folder.mkdir()
-    types = {"OBJTYPE": np.array(["TGT", "TGT", "SKY", "TGT"])}
-    return [
-        spectrum_files.write_coadd(folder / "coadd-1.fits", columns=types, SURVEY="main"),
-        spectrum_files.write_coadd(
-            folder / "coadd-2.fits", seed=7, target_ids=np.array([201, 202, 203, 101])
-        ),
-        spectrum_files.write_spec(folder / "spec-1.fits"),
-    ]
+pytestmark = pytest.mark.usefixtures("one_file_a_task")
 
 
 def test_damage_is_named(tmp_path, survey):

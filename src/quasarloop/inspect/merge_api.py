@@ -100,7 +100,7 @@ def question(
 
 
 def _still_mine(session: Session, me: Person) -> set[int]:
-    """Entries that a merger who also inspects has yet to label: others' verdicts are closed."""
+    """Entries that an inspecting merger has yet to label: others' verdicts are closed."""
     turns = sa.select(Assignment.item_id).where(Assignment.user_id == me.id)
     if "inspector" not in me.roles:
         return set()

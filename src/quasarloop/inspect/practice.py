@@ -79,7 +79,7 @@ def judge(known: Practice, verdict: Verdict) -> tuple[str, ...]:
 
 
 def scores(session: Session) -> dict[int, dict[str, int]]:
-    """Return, per person who has practised: objects given, right, and wrong in each way."""
+    """Return, per person with practice: objects given, right, and wrong in each way."""
     query = sa.select(PracticeAnswer, Practice).join(
         Practice, Practice.id == PracticeAnswer.practice_id
     )

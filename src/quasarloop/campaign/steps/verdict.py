@@ -81,7 +81,8 @@ def _by_purity(record: Mapping[str, Any], key: str) -> tuple[float, ...]:
 
 def verdict_of(context: Context) -> Verdict:
     """Return what a round was worth, at purities fixed beforehand."""
-    sample, points, in_use = sample_judged(context), points_at_purity(context), _in_use(context)
+    sample, points = sample_judged(context), points_at_purity(context)
+    in_use = label_before(context.config)
     numbers = read_numbers(context, sample)
     newest = set_name(context.round_number)
     judged = FINAL if FINAL in points else newest
@@ -133,10 +134,6 @@ def _held_out(context: Context, sample: str) -> str:
     if labelled:
         return f"but {labelled:,} of their {len(judged):,} objects have labels in T: no fair test"
     return "none of them with a label in T"
-
-
-def _in_use(context: Context) -> str:
-    return label_before(context.config)
 
 
 def _way(context: Context) -> str:
