@@ -46,5 +46,8 @@ def test_files_are_named_before_errors_that_name_none():
         raise TruthError("too few")
     with pytest.raises(TruthError, match=r"^b\.csv: row 1$"), naming(TruthError, *truth):
         raise TruthError("b.csv: row 1")
+    url = "sqlite:///labels.db"
+    with pytest.raises(TruthError, match=f"^{url}: empty$"), reading(url, "x", "y"):
+        raise TruthError("empty")
     with pytest.raises(GridError, match=r"^step$"), naming(TruthError, *truth):
         raise GridError("step")

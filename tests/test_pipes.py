@@ -1,4 +1,4 @@
-"""Pipes and devices as input are refused at once by every reader: reading one waits for ever."""
+"""Pipes, devices and folders are refused at once by every reader: reading a pipe waits for ever."""
 
 import os
 from pathlib import Path
@@ -47,12 +47,17 @@ READERS = [
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("read", READERS)
-@pytest.mark.parametrize("what", ["pipe", "device"])
+@pytest.mark.parametrize("what", ["pipe", "device", "folder"])
 def test_refused_at_once(tmp_path, read, what):
-    path = tmp_path / "a.fits" if what == "pipe" else Path("/dev/zero")
+    path = Path("/dev/zero") if what == "device" else tmp_path / "a.fits"
     if what == "pipe":
         os.mkfifo(path)
-    with pytest.raises(QuasarloopError, match=rf"{path.name}.*a pipe or a device, not a file"):
+    if what == "folder":
+        path.mkdir()
+    words = "a folder, not a file" if what == "folder" else "a pipe or a device, not a file"
+    if what == "folder" and read is read_votes_table:
+        words = "holds no finished votes"
+    with pytest.raises(QuasarloopError, match=rf"{path.name}.*{words}"):
         read(path)
 
 

@@ -76,22 +76,24 @@ def check_regular(path: str | Path) -> Path:
     """Check that an input is a file: reading a pipe or a device waits for ever.
 
     Raises:
-        OSError: missing, or no file.
+        OSError: missing, or no file; then with what to do.
     """
     file = Path(path)
     mode = file.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, "a folder, not a file; give one of its files")
+    if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "a pipe or a device, not a file; save what it gives as a file")
     return file
 
 
 @contextmanager
-def naming(error: type[QuasarloopError], *paths: Path) -> Iterator[None]:
-    """Put the names of files before errors of a kind that name none of them."""
+def naming(error: type[QuasarloopError], *paths: str | Path) -> Iterator[None]:
+    """Put names of files, or a database's URL, before errors of a kind that name none of them."""
     try:
         yield
     except error as exc:
-        if not paths or any(path.name in str(exc) for path in paths):
+        if not paths or any(Path(path).name in str(exc) for path in paths):
             raise
         raise type(exc)(f"{' and '.join(map(str, paths))}: {exc}") from exc
 
@@ -112,9 +114,12 @@ def reading(
         QuasarloopError: with the file's name, what was found and the remedy.
     """
     try:
-        with naming(QuasarloopError, Path(path)):
-            if Path(path).exists():
-                check_regular(path)
+        if Path(path).exists():
+            check_regular(path)
+    except OSError as exc:
+        raise error(f"{path}: {exc.strerror}") from exc
+    try:
+        with naming(QuasarloopError, path):
             yield
     except QuasarloopError:
         raise

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from quasarloop.cli import app
 from quasarloop.errors import InspectionError, OutputError
 from quasarloop.grid import LOG_GRID
-from quasarloop.inspect.database import open_database
+from quasarloop.inspect.database import Database, open_database
 from quasarloop.inspect.ledger import Save, item_of, save_label
 from quasarloop.inspect.people import invite, join, person_called
 from quasarloop.inspect.server import first_admin, prepare
@@ -131,6 +131,15 @@ def test_a_campaign_without_objects_is_refused_and_the_first_admin_invited_once(
         join(session, link.rsplit("/", 1)[1], "a long password")
     assert first_admin(database) is None
     database.close()
+
+
+def test_serving_nothing_leaves_no_connection_open(tmp_path, monkeypatch):
+    closed, close = [], Database.close
+    monkeypatch.setattr(Database, "close", lambda self: (closed.append(self.name), close(self)))
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    with pytest.raises(InspectionError, match="give a --worklist"):
+        run("inspect", "serve", "--db", url)
+    assert closed == [url]
 
 
 def test_exported_labels_train_a_network_as_they_are(tmp_path, write_coadd):

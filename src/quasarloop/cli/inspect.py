@@ -1,5 +1,6 @@
 """``quasarloop inspect``: the visual-inspection page, its people and assignments."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,32 +124,32 @@ def serve(
         rule, worklist = given.rule, worklist or given.worklist
         spectra = [*spectra, given.spectra]
     files = open_spectra(spectra, worklist.parent if worklist is not None else Path())
-    database = open_database(db)
     place = f"http://{host}:{port}"
-    prepare(
-        database,
-        files,
-        worklist=worklist,
-        redrock=redrock or [],
-        links=link or [],
-        address=address or place,
-        rule=rule,
-        known=read_truths(practice) if practice else None,
-    )
-    invitation = first_admin(database)
-    if invitation is not None:
-        console.print(f"Become the admin (works once): {invitation}", soft_wrap=True)
-    console.print(f"Serving {place} until Ctrl+C", soft_wrap=True)
-    queue = None if ranker is None else LiveQueue(database, ranker, live_after)
-    run(
-        database,
-        files,
-        host=host,
-        port=port,
-        templates=templates,
-        proxies=proxy or [],
-        live=queue,
-    )
+    with closing(open_database(db)) as database:
+        prepare(
+            database,
+            files,
+            worklist=worklist,
+            redrock=redrock or [],
+            links=link or [],
+            address=address or place,
+            rule=rule,
+            known=read_truths(practice) if practice else None,
+        )
+        invitation = first_admin(database)
+        if invitation is not None:
+            console.print(f"Become the admin (works once): {invitation}", soft_wrap=True)
+        console.print(f"Serving {place} until Ctrl+C", soft_wrap=True)
+        queue = None if ranker is None else LiveQueue(database, ranker, live_after)
+        run(
+            database,
+            files,
+            host=host,
+            port=port,
+            templates=templates,
+            proxies=proxy or [],
+            live=queue,
+        )
 
 
 @app.command("invite")

@@ -326,17 +326,13 @@ def serve(
             X-Forwarded-Proto are believed; anybody else could invent an address.
         live: as in `create_app`.
     """
-    app = create_app(database, files, templates, live)
-    try:
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            proxy_headers=bool(proxies),
-            forwarded_allow_ips=list(proxies),
-        )
-    finally:
-        database.close()
+    uvicorn.run(
+        create_app(database, files, templates, live),
+        host=host,
+        port=port,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+    )

@@ -159,7 +159,7 @@ def read_keras_hdf5(path: Path) -> KerasFile:
     Raises:
         WeightsError: no such file, not HDF5, cut short, of Keras 3, or weights alone.
     """
-    if not path.exists() or path.is_dir():
+    if not path.exists():
         raise WeightsError(f"{path}: no such weights file")
     try:
         check_regular(path)

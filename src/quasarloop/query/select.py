@@ -247,7 +247,7 @@ def select(
     options = options or SelectionOptions()
     if options.spread and features is None:
         raise SelectionError("choosing unlike spectra needs their flux; give the store")
-    files = votes.record["path"] + (f" and {cells_file.path}" if cells_file else "")
+    files = votes.record["path"] + (f" and {cells_file.path}" if cells_file else ", without a map")
     with reading(files, "votes and cells", "make them again"):
         return _selected(votes, cells_file, truth, excluded, options, features)
 

@@ -67,15 +67,17 @@ def read_votes_table(path: str | Path) -> VotesTable:
         if not votes.files:
             raise DataFormatError(f"{file}: votes of an empty store; there is nothing to choose")
         frame, n_rows, described = pl.scan_parquet(list(votes.files)), votes.n_rows, file / MANIFEST
+        first = votes.files[0]
         counted, decision = votes.rule.thresholds, votes.rule.decision.confidence
     else:
-        with reading(file, "votes", _REMEDY):
+        first = file
+        with reading(first, "votes", _REMEDY):
             parquet = pq.ParquetFile(file)
             frame, n_rows, described = pl.scan_parquet(file), parquet.metadata.num_rows, file
             plan = json.loads((parquet.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
             counted = _thresholds_of(parquet.schema_arrow.names)
             decision = Thresholds.from_dict(plan.get("settings", {})).confidence
-    with reading(file, "votes", _REMEDY):
+    with reading(first, "votes", _REMEDY):
         none = pl.DataFrame(schema=frame.collect_schema())
     wrong = [name for name, kind in _WANTED.items() if name not in none.select(kind).columns]
     if wrong:
