@@ -38,6 +38,7 @@ __all__ = [
 
 # Fits nearer than this are one minimum to redrock.
 _SAME_KMS: Final = 1000.0
+_Rows = NDArray[np.intp]
 
 
 class FirstFits(NamedTuple):
@@ -96,8 +97,11 @@ def merge_runs(
     """
     new = _blank(len(first.target_id), plan.bits)
     for run, result in sorted(zip(runs, results, strict=True), key=lambda pair: pair[0].wide):
-        step = _compare_wide if run.wide else _take
-        step(new, plan, first.target_id, run, result)
+        pairs = _pairs(plan, first.target_id, run, result)
+        if run.wide:
+            _compare_wide(new, result, *pairs)
+        else:
+            _take(new, result, *pairs, plan.priors, run.prior)
     chosen = plan.chosen
     got = chosen & np.isfinite(new.chi2)
     new.bits[chosen] |= RerunBit.RERUN
@@ -119,17 +123,12 @@ def wait_for_runs(plan: RerunPlan) -> NewFits:
 
 
 def _take(
-    new: NewFits,
-    plan: RerunPlan,
-    target_id: NDArray[np.int64],
-    run: Run,
-    result: RedrockFits,
+    new: NewFits, result: RedrockFits, rows: _Rows, place: _Rows, every: Priors, prior: int
 ) -> None:
-    rows, place = _pairs(plan, target_id, run, result)
-    priors = Priors(plan.priors.z[rows], plan.priors.width[rows])
+    priors = Priors(every.z[rows], every.width[rows])
     chi2, old_chi2 = result.chi2[place], new.chi2[rows]
     poor = (result.zwarn[place] & BAD_FIT) != 0
-    poor |= ~priors.contain(result.z[place])[:, run.prior]
+    poor |= ~priors.contain(result.z[place])[:, prior]
     old_poor = (new.zwarn[rows] & BAD_FIT) != 0
     old_poor |= ~priors.contain(new.z[rows]).any(axis=1)
     # Sound fits first, then by chi², as redrock sorts its minima; a row's first fit is taken.
@@ -145,20 +144,13 @@ def _take(
     n_coeff = min(result.coeff.shape[1], N_COEFF)
     new.coeff[won] = 0.0
     new.coeff[won, :n_coeff] = result.coeff[place, :n_coeff]
-    if run.prior > 0:
+    if prior > 0:
         new.bits[won] |= RerunBit.SECOND_WON
     _compare(new, rows, rival)
 
 
-def _compare_wide(
-    new: NewFits,
-    plan: RerunPlan,
-    target_id: NDArray[np.int64],
-    run: Run,
-    result: RedrockFits,
-) -> None:
+def _compare_wide(new: NewFits, result: RedrockFits, rows: _Rows, place: _Rows) -> None:
     """Compare fits with the others around them: where those are better, Δχ² is 0."""
-    rows, place = _pairs(plan, target_id, run, result)
     others = np.where(result.deltachi2[place] > 0, result.deltachi2[place], np.inf)
     elsewhere = np.maximum(result.chi2[place] - new.chi2[rows], 0)
     rival = np.where(_apart(result.z[place], new.z[rows]), elsewhere, others)
@@ -166,7 +158,7 @@ def _compare_wide(
     _compare(new, rows, rival)
 
 
-def _compare(new: NewFits, rows: NDArray[np.intp], rival: NDArray[np.float64]) -> None:
+def _compare(new: NewFits, rows: _Rows, rival: NDArray[np.float64]) -> None:
     """Lower DELTACHI2 to what a rival fit differs by, inf where there is none."""
     fitted = np.isfinite(new.chi2[rows])
     rows, rival = rows[fitted], rival[fitted]
@@ -179,7 +171,7 @@ def _compare(new: NewFits, rows: NDArray[np.intp], rival: NDArray[np.float64]) -
 
 def _pairs(
     plan: RerunPlan, target_id: NDArray[np.int64], run: Run, result: RedrockFits
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+) -> tuple[_Rows, _Rows]:
     """Return rows of the file and of the result of a run that belong together."""
     rows = np.flatnonzero(plan.priors.present[:, run.prior] & np.isin(target_id, run.target_id))
     place = find_rows(target_id[rows], result.target_id)
