@@ -64,8 +64,8 @@ class Kind:
 def refuse_unvetted(file: Path, what: str) -> TruthError:
     """Return the error for a table whose labels nobody has inspected."""
     return TruthError(
-        f"{file}: {what}, whose labels nobody has inspected; give inspections, or --unvetted "
-        "(unvetted=True) to take those without a warning"
+        f"{file}: {what}, whose labels nobody has inspected; give inspections; where there "
+        "is an option --unvetted (unvetted=True), it takes those without a warning"
     )
 
 
