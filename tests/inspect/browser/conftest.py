@@ -51,14 +51,26 @@ class Window:
         self.locator("#save-state[data-state=saved]").wait_for()
         return self.evaluate("() => window.quasarloop.desk.verdict")
 
-    def delay_spectra(self):
-        self.route(
-            "**/api/objects/*/spectrum",
-            lambda route: (self.wait_for_timeout(400), route.continue_()),
-        )
+    def hold_spectra(self):
+        """Keep the next spectra back; return a function that lets them arrive."""
+        held = []
+
+        def hold(route):
+            held.append(route)
+
+        self.route("**/api/objects/*/spectrum", hold)
         self.evaluate(
             "() => { window.quasarloop.bench.cache.clear(); window.quasarloop.desk.ahead = null; }"
         )
+
+        def arrive():
+            while not held:
+                self.wait_for_timeout(5)
+            for route in held:
+                route.continue_()
+            self.unroute("**/api/objects/*/spectrum")
+
+        return arrive
 
 
 @pytest.fixture(scope="module")

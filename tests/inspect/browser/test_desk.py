@@ -180,21 +180,31 @@ def test_leaving_with_a_redshift_moved_but_not_taken_warns_once(desk):
 
 def test_keys_typed_while_the_next_object_is_on_its_way_wait_for_it(desk):
     page = desk(5)
-    page.delay_spectra()
-    page.press(["n", "z", "1", ".", "9", "Enter", "q", "4", "c", "o", "k", "Enter"])
-    page.shown(6)
-    verdict = page.saved()
-    assert (verdict["spectype"], verdict["z"], verdict["quality"]) == ("QSO", 1.9, 4)
-    assert verdict["comment"] == "ok"
-    page.press(["p"])
-    page.shown(5)
-    assert page.saved()["spectype"] == "", "nothing of it went to the object before"
+    comment = ""
+    for waiting in range(1, 16, 2):  # so many are typed before it has come, the others after
+        digit = str(waiting % 10)
+        keys = ["n", "z", "1", ".", "0", "Backspace", digit, "Enter", "q", "4"]
+        keys += ["c", "o", "k", digit, "Escape"]
+        arrive = page.hold_spectra()
+        page.press(keys[:waiting])
+        arrive()
+        page.shown(6)
+        page.press(keys[waiting:])
+        verdict = page.saved()
+        assert (verdict["spectype"], verdict["quality"]) == ("QSO", 4)
+        assert verdict["z"] == float(f"1.{digit}")
+        comment += f"ok{digit}"
+        assert verdict["comment"] == comment
+        page.press(["p"])
+        page.shown(5)
+        assert page.saved()["spectype"] == "", "nothing of it went to the object before"
 
 
 def test_a_jump_typed_while_the_next_object_is_on_its_way(desk):
     page = desk(5)
-    page.delay_spectra()
+    arrive = page.hold_spectra()
     page.press(["n", "j", *str(BIG_ID + 3), "Enter"])
+    arrive()
     page.shown(3)
     page.press(["n"])
     page.shown(4)

@@ -67,6 +67,8 @@ export const KEYS = [
   ]],
 ];
 
+// Further keys that mean something in a text field.
+const EDITING = new Set(["Backspace", "Escape"]);
 const NAMES = { " ": "Space", ArrowRight: "→", ArrowLeft: "←", ArrowUp: "↑", ArrowDown: "↓" };
 
 /**
@@ -90,7 +92,7 @@ export function listen(mode, act, busy) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (busy() || waiting.length) {
-      if (event.key.length > 1 && !byKey.has(event.key)) return;
+      if (event.key.length > 1 && !byKey.has(event.key) && !EDITING.has(event.key)) return;
       event.preventDefault();
       waiting.push({ key: event.key, shiftKey: event.shiftKey });
       return;
@@ -130,9 +132,14 @@ const isText = (node) =>
 
 /** Do in a text field what a key would have done. */
 function type(field, key) {
-  if (key.length === 1) field.setRangeText(key, field.selectionStart, field.selectionEnd, "end");
+  const { selectionStart: start, selectionEnd: end } = field;
+  const dialog = field.closest("dialog");
+  if (key.length === 1) field.setRangeText(key, start, end, "end");
+  else if (key === "Backspace") field.setRangeText("", start === end ? Math.max(0, start - 1) : start, end, "end");
   else if (key === "Enter" && field.form) field.form.requestSubmit(field.form.querySelector("button"));
-  else field.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  else if (key === "Escape" && dialog) dialog.close();
+  // Only for the field itself: a key that bubbles would be put behind those that still wait.
+  else field.dispatchEvent(new KeyboardEvent("keydown", { key, cancelable: true }));
 }
 
 function fillHelp(mode) {

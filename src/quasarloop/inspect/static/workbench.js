@@ -188,7 +188,10 @@ export class Workbench {
       "nudge-down": () => this.moveTo(this.z - step),
       "nudge-up-fine": () => this.moveTo(this.z + step / 10),
       "nudge-down-fine": () => this.moveTo(this.z - step / 10),
-      z: () => byId("z").select(),
+      z: () => {
+        byId("z").focus(); // select() alone gives it the focus in some browsers only
+        byId("z").select();
+      },
       chip: () => this.nextCandidate(+1),
       "chip-back": () => this.nextCandidate(-1),
       "copy-place": () => this.copyPlace(),
