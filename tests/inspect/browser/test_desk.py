@@ -238,3 +238,12 @@ def test_escape_leaves_a_jump_that_failed(desk):
     page.wait_for_timeout(300)  # a second search would have opened the dialog again by then
     assert page.locator("#jump[open]").count() == 0
     assert not [url for url in asked if "/api/list" in url]
+
+
+def test_a_comment_that_is_being_typed_outlives_a_reload(desk):
+    page = desk(7)
+    page.press(["c"])
+    page.keyboard.type("half a sen")
+    page.reload()
+    page.shown(7)
+    assert page.saved()["comment"] == "half a sen"

@@ -34,10 +34,18 @@ byId("z").addEventListener("keydown", (event) => {
   if (desk.verdict.spectype !== "") desk.act("take");
 });
 
+function keepComment() {
+  desk.comment(byId("comment").value);
+}
 byId("comment").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" || event.key === "Escape") byId("comment").blur();
+  if (event.key !== "Enter" && event.key !== "Escape") return;
+  keepComment(); // a window in the background has no blur events
+  byId("comment").blur();
 });
-byId("comment").addEventListener("blur", () => desk.comment(byId("comment").value));
+byId("comment").addEventListener("blur", keepComment);
+addEventListener("pagehide", () => {
+  if (document.activeElement === byId("comment")) keepComment();
+});
 
 // A request that failed while an action was done: its message is shown.
 addEventListener("unhandledrejection", (event) => {
