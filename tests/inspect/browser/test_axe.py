@@ -4,6 +4,7 @@ import pytest
 
 from quasarloop.inspect.ledger import Save, item_of, save_label
 from quasarloop.inspect.people import invite, join
+from quasarloop.inspect.tables import Practice
 from quasarloop.labels.verdict import Verdict
 from quasarloop.truth import SpecType
 
@@ -54,8 +55,9 @@ def merger(page_server):
     with page_server[1].write() as session:
         join(session, invite(session, "max", "merger"), PASSWORD)
         item = item_of(session, BIG_ID)
-        for user, kind in enumerate((SpecType.QSO, SpecType.STAR), start=1):
-            save_label(session, item, user, Save(Verdict(kind, 0.0, 4.0), 0, f"conflict-{user}"))
+        for user, kind in enumerate((SpecType.QSO, SpecType.GALAXY), start=1):
+            verdict = Verdict(kind, 1.23456 * user, 4.0 / user, issues="RC")
+            save_label(session, item, user, Save(verdict, 0, f"conflict-{user}", seconds=123.4))
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -82,6 +84,52 @@ def test_dialogs(desk):
         found = _complaints(page, "light")
         page.press(["Escape"])
         assert found == []
+
+
+def test_the_dialog_of_a_verdict_that_was_changed_elsewhere(desk):
+    one, other = desk(3), desk(3)
+    one.bring_to_front()
+    one.press(["q", "4"])
+    one.saved()
+    other.bring_to_front()
+    other.press(["1"])
+    other.locator("#clash[open]").wait_for()
+    assert _complaints(other, "light") + _complaints(other, "dark") == []
+    other.keyboard.press("Escape")
+
+
+def test_practice_before_and_after_a_verdict(browser_of, page_server, write_coadd):
+    server, database = page_server
+    path = write_coadd(server.log.parent / "coadd-practice.fits", [3], [2.2], step=2.4)
+    with database.write() as session:
+        place = {"target_id": 3, "source": str(path), "row": 0}
+        session.add(Practice(**place, spectype=SpecType.QSO, z=2.2))
+    page = browser_of("ada").new_page()
+    page.goto(f"{server.url}/practice")
+    page.locator("body[data-target='3']").wait_for()
+    found = _complaints(page, "light") + _complaints(page, "dark")
+    for key in "g4n":
+        page.keyboard.press(key)
+    page.locator("#practice-result", has_text="Not right").wait_for()
+    found += _complaints(page, "light") + _complaints(page, "dark")
+    page.close()
+    assert found == []
+
+
+def test_the_merger_sends_back_and_sees_every_column(browser_of, page_server):
+    page = browser_of("max").new_page()
+    page.goto(f"{page_server[0].url}/merge/object?target={BIG_ID}")
+    page.locator("body[data-ready=true]").wait_for()
+    for width in (1366, 1024, 1920):
+        page.set_viewport_size({"width": width, "height": 768})
+        too_wide = "({ scrollWidth, clientWidth }) => scrollWidth - clientWidth"
+        assert page.locator("#verdicts").evaluate(too_wide) <= 0
+        assert page.locator(".side").evaluate(too_wide) <= 0
+    page.get_by_role("button", name="send back to ada").click()
+    page.locator("#send-back[open]").wait_for()
+    found = _complaints(page, "light") + _complaints(page, "dark")
+    page.close()
+    assert found == []
 
 
 def test_pages_of_those_outside(browser, page_server):

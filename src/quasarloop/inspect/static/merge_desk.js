@@ -3,7 +3,7 @@
 import { ApiError, byId, el, formatZ, get, newId, post, put } from "./api.js";
 import { Desk } from "./desk.js";
 import { showPredictions } from "./predictions.js";
-import { describe, isComplete, missing, render, same } from "./verdict.js";
+import { DEFINITION, describe, isComplete, missing, render, same } from "./verdict.js";
 
 export class MergerDesk extends Desk {
   path = "/api/merge";
@@ -109,7 +109,7 @@ export class MergerDesk extends Desk {
     }, { once: true });
   }
 
-  /** One row per inspector: three fit beside the spectrum, redshifts whole. */
+  /** One row per inspector, redshifts whole; what is rare comes in a row below it. */
   showVerdicts() {
     const differs = new Set(this.object.disagree_in);
     const zButton = ({ verdict }) => {
@@ -124,7 +124,6 @@ export class MergerDesk extends Desk {
       ["z", "redshift", zButton],
       ["q", "quality", ({ verdict }) => String(verdict.quality ?? "–")],
       ["BAL", "bal", bal],
-      ["issues", "issues", ({ verdict }) => verdict.issues || "–"],
       ["time", "time", (v) => `${Math.round(v.seconds)} s`],
     ];
     const mark = (part) => (differs.has(part) ? "differs" : null);
@@ -132,7 +131,8 @@ export class MergerDesk extends Desk {
       ...columns.map(([name, part]) => el("th", { scope: "col", class: mark(part) }, name)));
     const rows = this.object.verdicts.flatMap((one) => {
       const talk = one.questions.flatMap(({ text, answer }) => [`asked: ${text}`, answer ? `answer: ${answer}` : "no answer yet"]);
-      const notes = [one.verdict.comment, ...talk, one.saw_machine ? "saw predictions" : ""].filter(Boolean).join(" · ");
+      const issues = [...one.verdict.issues].map((letter) => DEFINITION.issues[letter]);
+      const notes = [...issues, one.verdict.comment, ...talk, one.saw_machine ? "saw predictions" : ""].filter(Boolean).join(" · ");
       const cells = columns.map(([, part, value]) => el("td", { class: mark(part) }, value(one)));
       const added = notes ? el("tr", { class: "notes" }, el("td", {}), el("td", { colspan: columns.length }, notes)) : null;
       const back = el("button", { type: "button", class: "quiet", "aria-label": `send back to ${one.inspector}`, title: "Send back with a question" }, "?");
