@@ -4,7 +4,8 @@
     python studies/pull_table.py --data $DATA --weights W/log-ship.h5 --folds W/log-folds.h5
 
 Sets of real spectra are pooled; a fifth of their objects at a time is read with what the others
-calibrate, and each set is judged apart: quasars called, none of which fitted anything. For weights
+calibrate, and each set is judged apart: quasars called, none of which fitted anything. Errors of
+widths are bootstraps over objects. For weights
 that learned from these spectra, --folds gives the networks that did not
 (`train_default_weights.py`, less the number): they predict, the weights have the calibration.
 """
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from label_saving_real import real_spectra
 from quasarloop.constants import SPEED_OF_LIGHT_KMS
+from quasarloop.ensemble.bootstrap import bootstrap_rows
 from quasarloop.grid import WaveGrid
 from quasarloop.network import calibration, redshift_reading
 from quasarloop.network.calibration import Pulls, by_folds
@@ -35,6 +37,7 @@ from train_default_weights import predicted_by_folds
 
 # Sets with enough quasars for a width.
 SETS = ("boss_plate7102", "boss_qso_plates", "boss_agn")
+_RESAMPLES = 500
 Floor = Callable[[NDArray[np.float64], WaveGrid], NDArray[np.float64]]
 HEADER = (
     "| weights | calibrated | floor | "
@@ -103,12 +106,22 @@ def _cells(
     data: TrainingData, which: NDArray[np.str_], rows: NDArray[np.intp], found: JointRedshifts
 ) -> str:
     """Return width and number beyond 3σ of each set, and shares of all."""
-    cells = []
-    for chosen in (*(rows[which[rows] == name] for name in SETS), rows):
+
+    def measured(chosen: NDArray[np.intp]) -> Pulls:
         part = (found.z, found.z_err, found.z_alt, found.p_alt)
-        pulls = Pulls.of(JointRedshifts(*(v[chosen] for v in part)), data.z[chosen])
-        cells.append(f"{pulls.width:.2f}; {pulls.beyond_3 * pulls.n:.0f} of {pulls.n}")
-    cells[-1] = f"{pulls.within_1:.3f}, {pulls.within_2:.3f}"
+        return Pulls.of(JointRedshifts(*(v[chosen] for v in part)), data.z[chosen])
+
+    cells = []
+    for chosen in (rows[which[rows] == name] for name in SETS):
+        pulls, rng = measured(chosen), np.random.default_rng(0)
+        widths = [
+            measured(chosen[bootstrap_rows(data.object_id[chosen], rng)]).width
+            for _ in range(_RESAMPLES)
+        ]
+        far = f"{pulls.beyond_3 * pulls.n:.0f} of {pulls.n}"
+        cells.append(f"{pulls.width:.2f} ± {np.std(widths):.2f}; {far}")
+    pulls = measured(rows)
+    cells.append(f"{pulls.within_1:.3f}, {pulls.within_2:.3f}")
     return " | ".join(cells)
 
 
