@@ -37,6 +37,7 @@ __all__ = [
     "command_pages",
     "configuration_page",
     "made_pages",
+    "marked_cells",
     "moved_links",
 ]
 
@@ -50,6 +51,7 @@ _OF_REPOSITORY: Final = {
 # Options that single steps take in Python, besides those of a campaign.
 _OPTIONS: Final = (TrainingOptions, FinetuneOptions, SelectionOptions)
 _COMMANDS: Final = "reference/cli"
+_LONG_CELL: Final = 20  # characters
 _KINDS: Final = {
     "b": "logical", "i": "integer", "u": "unsigned integer", "f": "float", "U": "text", "S": "text",
 }  # fmt: skip
@@ -95,7 +97,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Page, files: Files, **_: Any) -> str:
-    """Let links of notebooks lead to pages; mkdocs does it for Markdown only."""
+    """Mark cells of words; let links of notebooks lead to pages as mkdocs does for Markdown."""
+    html = marked_cells(html)
     if not page.file.src_uri.endswith(".ipynb"):
         return html
 
@@ -105,6 +108,20 @@ def on_page_content(html: str, page: Page, files: Files, **_: Any) -> str:
         return f'href="{found.url_relative_to(page.file)}' if found else match[0]
 
     return re.sub(r'href="([\w./]+\.(?:md|ipynb))', moved, html)
+
+
+def marked_cells(html: str) -> str:
+    """Return a page whose cells of many words have a class, so that they stay wide enough to read.
+
+    >>> marked_cells("<td>7</td><td><b>lowest redshift</b> of a class</td>")
+    '<td>7</td><td class="words"><b>lowest redshift</b> of a class</td>'
+    """
+
+    def marked(match: re.Match[str]) -> str:
+        long = len(re.sub(r"<[^>]*>", "", match[2])) >= _LONG_CELL
+        return f'<td class="words"{match[1]}>{match[2]}</td>' if long else match[0]
+
+    return re.sub(r"<td((?: style=[^>]*)?)>(.*?)</td>", marked, html, flags=re.DOTALL)
 
 
 def on_post_build(config: MkDocsConfig) -> None:

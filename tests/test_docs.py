@@ -1,6 +1,7 @@
 """The docs name what is there: files, sections, modules; hooks run the pinned versions."""
 
 import importlib
+import itertools
 import re
 from pathlib import Path
 
@@ -71,3 +72,14 @@ def test_hooks_run_the_pinned_ruff():
     pinned = re.search(r"^ruff==(.+)$", (_ROOT / "constraints.txt").read_text(), re.M)[1]
     hooks = (_ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     assert re.search(rf"ruff-pre-commit\n    rev: v{re.escape(pinned)}\n", hooks)
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda p: str(p.relative_to(_ROOT)))
+def test_lists_are_lists_on_the_site(page):
+    """Python-Markdown, unlike GitHub, joins what follows a line of text, or is indented by two."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    for before, line in itertools.pairwise(text.splitlines()):
+        if re.match(r" *(?:[-*]|\d+\.) ", line):
+            assert not before or re.match(r" |<!|(?:[-*]|\d+\.) ", before), f"{page.name}: {line}"
+        elif not before:
+            assert not re.match(r" {1,3}\S", line), f"{page.name}: {line}"

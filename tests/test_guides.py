@@ -1,6 +1,6 @@
 """Every command of the guides runs as it is written, page by page, on simulated spectra.
 
-Blocks of ``sh`` and ``python`` in docs/start, docs/guides and docs/index.md run in order, each page
+Blocks of ``sh`` and ``python`` in docs/*.md, docs/start and docs/guides run in order, each page
 in a folder of its own. An HTML comment right before a block changes that:
 
     <!-- not run: REASON -->      the block is shown only
@@ -23,7 +23,7 @@ import pytest
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DOCS = _ROOT / "docs"
-_PAGES = sorted([*_DOCS.glob("guides/*.md"), *_DOCS.glob("start/*.md"), _DOCS / "index.md"])
+_PAGES = sorted([*_DOCS.glob("guides/*.md"), *_DOCS.glob("start/*.md"), *_DOCS.glob("*.md")])
 _RUN = ("sh", "python")
 _SHOWN = ("diff", "toml", "text")  # files and outputs
 _LIMIT_S = 600

@@ -203,9 +203,10 @@ class Spectra:
             DataFormatError: shapes that do not fit together, wavelengths that are none, a unit
                 that is no flux density, or an identity that is none.
 
-        >>> spectra = Spectra.from_arrays([4000.0, 4001.0], [[1.0, 2.0]], [[1.0, 1.0]])
-        >>> len(spectra), spectra.flags.tolist()
-        (1, [0])
+        Examples:
+            >>> spectra = Spectra.from_arrays([4000.0, 4001.0], [[1.0, 2.0]], [[1.0, 1.0]])
+            >>> len(spectra), spectra.flags.tolist()
+            (1, [0])
         """
         plain = plain_arrays(wave_aa, flux, ivar, uncertainty, mask, source, air=air)
         clean_flux, clean_ivar, flags = clean_pixels(plain.flux, plain.ivar)

@@ -66,5 +66,8 @@ def test_record_is_json_and_figure_draws(tmp_path):
     record = json.loads(json.dumps(judgement_record(nothing), allow_nan=False))
     assert record["purity"]["value"] is None
     assert record["completeness"]["part"] == 0
-    save_figure(judgement_figure({"a": j, "none": nothing}), tmp_path / "j.png")
+    figure = judgement_figure({"none": nothing, "a": j})
+    save_figure(figure, tmp_path / "j.png")
     assert (tmp_path / "j.png").stat().st_size > 10_000
+    labels = figure.axes[2].get_yticklabels()
+    assert [text.get_text() for text in labels][:2] == ["0", "1"]  # not its formula

@@ -154,6 +154,7 @@ def _plot_errors(axes: Axes, z: NDArray[np.float64], z_true: NDArray[np.float64]
     axes.axvline(RIGHT_WITHIN, color=COLOURS[1], ls="--", lw=1)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
+    axes.yaxis.set_major_formatter("{x:g}")  # the scale's own is of mathematics, which is not drawn
     axes.set(xlabel="|Δz| / (1 + z)", ylabel="quasars")
     wrong = int(np.count_nonzero(error > RIGHT_WITHIN))
     axes.set_title(f"{wrong} beyond {RIGHT_WITHIN:g} (dashed)")
