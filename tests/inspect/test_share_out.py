@@ -48,7 +48,7 @@ def test_what_is_begun_while_the_plan_is_made_stays(database, add_person, add_it
 
     def overtake(plan):
         """Ada begins two of the objects that the first plan takes from her."""
-        found = changes(plan)
+        found = lots(plan)
         if not saved:
             saved.extend([item for item, user in plan.drop if user == ada.id][:2])
             for item in saved:
@@ -57,8 +57,8 @@ def test_what_is_begun_while_the_plan_is_made_stays(database, add_person, add_it
                     save_label(session, item_of(session, items[item].target_id), ada.id, save)
         return found
 
-    changes = campaign._changes
-    monkeypatch.setattr(campaign, "_changes", overtake)
+    lots = campaign._lots
+    monkeypatch.setattr(campaign, "_lots", overtake)
     share_out(database)
     state = {(item, user): state for item, user, state in _turns(database)}
     assert [state[item, ada.id] for item in saved] == ["done", "done"]

@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 
 from quasarloop.errors import InspectionError
-from quasarloop.inspect.worklist import Entry, read_worklist, tidy_predictions
+from quasarloop.inspect import worklist_columns
+from quasarloop.inspect.worklist import Entry, read_worklist
 
 BIG = 39627945488154697
 
@@ -74,6 +75,7 @@ def test_a_selection_names_shards_and_its_columns_become_an_opinion(tmp_path):
         ({"SHARD": "s", "ROW": 3, "SOURCE": "f", "SOURCE_ROW": 8}, 8, 3),
         ({"SHARD": "s", "SHARD_ROW": 3, "SOURCE": "f", "ROW": 8}, 8, 3),
         ({"SHARD": "s", "SHARD_ROW": 3}, -1, 3),
+        ({"SHARD": "", "ROW": 3}, 3, -1),
     ],
 )
 def test_rows_of_files_and_of_shards_are_told_apart(tmp_path, columns, file_row, shard_row):
@@ -93,18 +95,42 @@ def test_a_map_beside_the_selection_gives_cells_their_neighbours(tmp_path):
     assert "map" not in without.predictions
 
 
-def test_proposals_of_members_become_chips():
-    raw = {"proposals": [{"z": 2.5, "count": 7, "line": "LYA"}, {"Z": 0.4}, 1.2, "x", None]}
-    assert tidy_predictions(raw)["proposals"] == [
-        {"z": 2.5, "count": 7, "name": "LYA"},
-        {"z": 0.4},
-        {"z": 1.2},
+def test_proposals_of_members_become_chips(tmp_path):
+    path = tmp_path / "w.json"
+    chips = [{"z": 2.5, "count": 7, "line": "LYA"}, {"Z": 0.4}, 1.2, "x", None, {"z": None}]
+    rows = [{"TARGETID": "5", "proposals": chips}, {"TARGETID": "6", "Votes": [1, 2, 3]}]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    first, second = (entry.predictions for entry in read_worklist(path))
+    assert first["proposals"] == [{"z": 2.5, "count": 7, "name": "LYA"}, {"z": 0.4}, {"z": 1.2}]
+    assert second == {"votes": {"NOT_QSO": 1, "LOW_Z": 2, "HIGH_Z": 3}}
+
+
+def test_what_a_browser_cannot_hold_is_left_out_or_text_in_every_format(tmp_path):
+    rows = [
+        {"TARGETID": BIG, "SCORE": float("nan"), "CELL": 3, "PLATE": 1.5, "other": BIG},
+        {"TARGETID": BIG + 1, "SCORE": 0.5, "CELL": 4, "PLATE": float("inf"), "other": BIG + 1},
     ]
-    assert tidy_predictions({"votes": [1, 2, 3]})["votes"] == {
-        "NOT_QSO": 1,
-        "LOW_Z": 2,
-        "HIGH_Z": 3,
-    }
+    pl.DataFrame(rows).write_parquet(tmp_path / "w.parquet")
+    pl.DataFrame(rows).write_csv(tmp_path / "w.csv")
+    (tmp_path / "w.json").write_text(json.dumps(rows), encoding="utf-8")
+    for name in ("w.parquet", "w.csv", "w.json"):
+        assert [
+            (entry.target_id, entry.predictions) for entry in read_worklist(tmp_path / name)
+        ] == [
+            (BIG, {"cell": 3, "more": {"plate": 1.5, "other": str(BIG)}}),
+            (BIG + 1, {"score": 0.5, "cell": 4, "more": {"other": str(BIG + 1)}}),
+        ]
+
+
+def test_columns_are_looked_up_once_for_rows_alike(tmp_path):
+    """Of 300 rows of three kinds, columns are looked up three times, not in every row."""
+    path = tmp_path / "w.json"
+    kinds = [{"SCORE": 0.5}, {"SCORE": 0.5, "Z_Q50": 2.1}, {"SCORE": 1, "HOW": "score"}]
+    rows = [{"TARGETID": str(number), **kinds[number % 3]} for number in range(300)]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    worklist_columns.layout_of.cache_clear()
+    assert len(read_worklist(path)) == 300
+    assert worklist_columns.layout_of.cache_info().misses == 3
 
 
 def test_bare_lists_and_tables(tmp_path):

@@ -1,6 +1,7 @@
 """Routes of an inspector: lists, objects, spectra, labels."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -80,7 +81,7 @@ async def reference(campaign: InCampaign, _me: Looker) -> dict[str, Any]:
     }
 
 
-@router.get("/list")
+@router.get("/list", response_class=Response)
 def my_list(
     campaign: InCampaign,
     me: Inspector,
@@ -88,10 +89,14 @@ def my_list(
     spectype: ClassWord = SpecType.UNKNOWN,
     max_quality: Quality | None = None,
     issue: IssueLetters = "",
-) -> dict[str, Any]:
+) -> Response:
     """Return my objects, in the worklist's order, with my verdicts so far."""
+    versions = (Label.version, Label.created, Label.note, Label.verdict)
     query = (
-        sa.select(Assignment, Item, Label)
+        sa.select(
+            *(Item.id, Item.target_id, Item.rank, Assignment.state, Assignment.seconds),
+            *versions,
+        )
         .join(Item, Item.id == Assignment.item_id)
         .outerjoin(
             Label,
@@ -114,18 +119,22 @@ def my_list(
         query = query.where(columns.issues.contains(issue))
     with campaign.database.read() as session:
         waiting = open_questions(session)
+        unlabelled = version_json(None)
+        found: Iterable[Any] = session.execute(query)  # rows, not objects: a third of the time
         rows = [
             {
-                "target_id": str(item.target_id),
-                "number": item.rank + 1,
-                "state": turn.state,
-                "seconds": round(turn.seconds, 1),
-                "question": (item.id, me.id) in waiting,
-                **version_json(label),
+                "target_id": str(row.target_id),
+                "number": row.rank + 1,
+                "state": row.state,
+                "seconds": round(row.seconds, 1),
+                "question": (row.id, me.id) in waiting,
+                **(unlabelled if row.version is None else version_json(row)),
             }
-            for turn, item, label in session.execute(query)
+            for row in found
         ]
-        return {"objects": rows, "progress": _progress(session, me.id)}
+        content = {"objects": rows, "progress": _progress(session, me.id)}
+    # FastAPI's own way of writing 100,000 objects looks at every value and takes ten times as long.
+    return Response(json.dumps(content), media_type="application/json")
 
 
 @router.get("/progress")

@@ -108,5 +108,5 @@ def version_json(version: Label | Decision | None) -> dict[str, Any]:
         "version": version.version,
         "created": version.created,
         "verdict": verdict_json(version.verdict),
-        "note": version.note if isinstance(version, Label) else "",
+        "note": "" if isinstance(version, Decision) else version.note,
     }

@@ -4,9 +4,10 @@ import base64
 import json
 import logging
 import math
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -69,35 +70,41 @@ class SpectrumFiles:
         Files that cannot be read are logged and left out.
         """
         found: dict[int, tuple[str, int]] = {}
-        for store in self.stores:
+        ids = np.array(list(target_ids), dtype=np.int64)
+        for store in self.stores if len(ids) else ():
             for shard in store.shards:
                 part = read_shard(shard, with_flux=False)
-                for i in np.flatnonzero(np.isin(part.keys.target_id, list(target_ids))):
+                for i in np.flatnonzero(np.isin(part.keys.target_id, ids)):
                     place = (str(part.source[i]), int(part.row[i]))
                     found.setdefault(int(part.keys.target_id[i]), place)
         wanted = set(target_ids) - set(found)
         for path in self.files.values() if wanted else ():
             try:
                 with open_fits(path) as fits:
-                    ids = find_format(fits).identify(fits).keys.target_id
+                    there = find_format(fits).identify(fits).keys.target_id
             except DataFormatError as exc:
                 _LOG.warning("left out: %s", exc)
                 continue
-            for row in np.flatnonzero(np.isin(ids, list(wanted))):
-                found.setdefault(int(ids[row]), (str(path), int(row)))
+            for row in np.flatnonzero(np.isin(there, ids)):
+                found.setdefault(int(there[row]), (str(path), int(row)))
         return found
 
-    def in_shard(self, shard: str, row: int, target_id: int) -> tuple[str, int] | None:
-        """Return file and row of a spectrum named by its store's shard; None if not there."""
-        for store in self.stores:
+    def in_shards(self, places: Mapping[int, tuple[str, int]]) -> dict[int, tuple[str, int]]:
+        """Return file and row of targets named by shard and row; a shard is read once."""
+        by_shard = defaultdict[str, list[tuple[int, int]]](list)
+        for target, (shard, row) in places.items():
+            by_shard[shard].append((target, row))
+        found: dict[int, tuple[str, int]] = {}
+        for store, (shard, wanted) in product(self.stores, by_shard.items()):
             try:
-                found = read_shard(store.shard(shard), with_flux=False, rows=slice(row, row + 1))
+                part = read_shard(store.shard(shard), with_flux=False)
             except DataFormatError as exc:
                 _LOG.warning("store %s: %s", store.path, exc)
                 continue
-            if found.keys.target_id.tolist() == [target_id]:
-                return str(found.source[0]), int(found.row[0])
-        return None
+            for target, row in wanted:
+                if row < len(part) and part.keys.target_id[row] == target:
+                    found.setdefault(target, (str(part.source[row]), int(part.row[row])))
+        return found
 
     def load(self, source: str, row: int, target_id: int) -> Shown:
         """Read one spectrum, from its file or else, rebinned, from a store.
