@@ -63,6 +63,8 @@ ARMS: Final = {
     "heads, the paper's choice": Arm("heads", "paper", ROUNDS),
     "fine-tuned, random": Arm("finetune", "random", (0, 300, 1200, 3600)),
     "fine-tuned, ours": Arm("finetune", "ours", ROUNDS, 0.2),
+    "fine-tuned, ours, 1 rehearsed": Arm("finetune", "ours", ROUNDS, 0.2, rehearsal=1),
+    "fine-tuned, ours, 3 rehearsed": Arm("finetune", "ours", ROUNDS, 0.2, rehearsal=3),
     "the network that leaves": Arm("leaves", "ours", ROUNDS, 0.2),
     "from nothing, random": Arm("nothing", "random", FEW_RANDOM_LABELS),
     "from nothing, the paper's choice": Arm("nothing", "paper", LARGE_ROUNDS),

@@ -55,17 +55,19 @@ class Arm:
     """A way of training and of choosing.
 
     Attributes:
-        training: heads, finetune, rehearse, leaves, nothing, adapt or none.
+        training: heads, finetune, leaves, nothing, adapt or none.
         choice: random, ours (as campaigns choose by default), qso (by doubt of quasar or not in
             the first round, too), soft (by doubt of the redshift, too) or paper.
         labels: labels after which it is judged, or labels of each round.
         random_share: part of each round drawn at random.
+        rehearsal: spectra simulated per label that fine-tuning trains on besides.
     """
 
     training: str
     choice: str
     labels: tuple[int, ...]
     random_share: float = 0.0
+    rehearsal: int = 0
 
 
 @dataclass(frozen=True)
@@ -227,23 +229,25 @@ def voted_by_networks(
 
 def judged(draw: Draw, arm: Arm, rounds: Rounds) -> tuple[Floats, dict[str, Any]]:
     """Train on T and the new labels; return what is judged of the test set, and what is besides."""
-    seed = np.random.SeedSequence([draw.seed, 77])
-    start, flux = draw.sky.weights, draw.sky.data.flux
     if arm.training == "heads":
         every = np.arange(len(draw.first_rows) + len(rounds.rows))
         logit = head_logits(draw, rounds, every, draw.test)
         return logit, carried_thresholds(draw, rounds, logit)
     if arm.training == "none":
-        return deciding_logit(draw.sky.features[draw.test], start.config), {}
+        return deciding_logit(draw.sky.features[draw.test], draw.sky.weights.config), {}
     if arm.training == "leaves":
-        return the_one_that_leaves(draw, rounds, seed)
+        return the_one_that_leaves(draw, rounds, np.random.SeedSequence([draw.seed, 77]))
+    return predicted(network(draw, arm, rounds), draw.sky.data.flux[draw.test]).confidence, {}
+
+
+def network(draw: Draw, arm: Arm, rounds: Rounds) -> Weights:
+    """Train a whole network on T and the new labels, or adapt the trunk to the pool."""
+    seed, start = np.random.SeedSequence([draw.seed, 77]), draw.sky.weights
     if arm.training == "nothing":
-        weights = from_nothing(draw.data(rounds.rows), seed)
-    elif arm.training == "finetune":
-        weights = tuned(draw.data(rounds.rows), start, seed, rehearsal=0)
-    else:
-        weights = adapt_statistics(start, flux[draw.pool])
-    return predicted(weights, flux[draw.test]).confidence, {}
+        return from_nothing(draw.data(rounds.rows), seed)
+    if arm.training == "finetune":
+        return tuned(draw.data(rounds.rows), start, seed, arm.rehearsal)
+    return adapt_statistics(start, draw.sky.data.flux[draw.pool])
 
 
 def head_logits(draw: Draw, rounds: Rounds, learned: Ints, rows: Ints) -> Floats:

@@ -1,35 +1,52 @@
-"""Count wrong redshifts among the quasars found, per labels: heads against networks from nothing.
+"""Count wrong redshifts among the quasars found, per labels: by one line, and by all together.
 
     python studies/label_saving_confusions.py run --sky sky
     python studies/label_saving_confusions.py table
 
-`run` adds to docs/measurements/label_saving_confusions.jsonl the seeds that it lacks, with T like
-the pool (see label_saving.py for the sky); `table` prints the table of
+`run` adds to docs/measurements/label_saving_confusions.jsonl the seeds and arms of label_saving.py
+that it lacks, with T like the pool (see there for the sky); `table` prints the table of
 docs/measurements/label_saving.md. Found is above the threshold of purity 0.99; wrong is off by more
 than 0.05 (1 + z), another line.
 """
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from label_saving import ARMS, draw_sets, labels_of, read_labelled, read_runs
-from label_saving_arms import Draw, chosen, from_nothing, head_logits, predicted
-from quasarloop.ensemble.heads import deciding_logit
+from label_saving_arms import Arm, Draw, chosen, head_logits, network
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import threshold_curve
-from quasarloop.network.weights import read_weights
+from quasarloop.network.decode import decode, emission_lines
+from quasarloop.network.joint import joint_redshifts
+from quasarloop.network.predict import Predictor
+from quasarloop.network.weights import Weights, read_weights
 from skies import TRUNK
 
+Floats = NDArray[np.float64]
+
 WRONG_FROM: Final = 0.05  # of 1 + z: no two emission lines are closer
-HEADS: Final = ("heads, ours", "heads, the paper's choice")
-RANDOM_LABELS: Final = (300, 600, 1200, 3600)
+COUNTED: Final = (
+    *("no label", "heads, ours", "heads, the paper's choice", "fine-tuned, random"),
+    *("fine-tuned, ours, 1 rehearsed", "fine-tuned, ours, 3 rehearsed"),
+    *("from nothing, the paper's choice", "from nothing, random"),
+)
+
+
+class Found(NamedTuple):
+    """What is found in the judged spectra, (n,) each: score, redshift of one line, of all lines."""
+
+    score: Floats
+    z: Floats
+    z_joint: Floats
 
 
 def main() -> None:
@@ -40,6 +57,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("docs/measurements/label_saving_confusions.jsonl")
     )
+    parser.add_argument("--arms", nargs="*", default=COUNTED, choices=COUNTED)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
     options = parser.parse_args()
     if options.what == "table":
@@ -47,50 +65,65 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     sky = read_labelled(options.sky, read_weights(TRUNK))
-    for seed in set(options.seeds) - {run["seed"] for run in read_runs(options.out)}:
-        with options.out.open("a", encoding="utf-8") as stream:
-            for record in counted(draw_sets(sky, sky, "alike", seed)):
-                stream.write(json.dumps({"seed": seed, **record}) + "\n")
+    for seed, arm in itertools.product(options.seeds, options.arms):
+        done = [r["labels"] for r in read_runs(options.out) if (r["seed"], r["arm"]) == (seed, arm)]
+        left = [n for n in labels_of(ARMS[arm]) if n not in done]
+        for record in counted(draw_sets(sky, sky, "alike", seed), ARMS[arm], left):
+            with options.out.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"seed": seed, "arm": arm, **record}) + "\n")
 
 
-def counted(draw: Draw) -> Iterator[dict[str, Any]]:
-    """Give arm, labels, quasars found and those of wrong redshift."""
-    features = draw.sky.features[draw.test]
-    logit = deciding_logit(features, draw.sky.weights.config)
-    yield {"arm": "no label", "labels": 0, **wrong(draw, logit, features.z_best)}
-    for arm in HEADS:
-        for rounds in chosen(draw, ARMS[arm], labels_of(ARMS[arm])):
+def counted(draw: Draw, arm: Arm, labels: list[int]) -> Iterator[dict[str, Any]]:
+    """Give labels, quasars found, and those of wrong redshift."""
+    of_trunk = found_by(draw, draw.sky.weights) if arm.training in ("none", "heads") else None
+    for rounds in chosen(draw, arm, labels) if labels else ():
+        if len(rounds.rows) not in labels:
+            continue
+        found = of_trunk or found_by(draw, network(draw, arm, rounds))
+        if arm.training == "heads":
             every = np.arange(len(draw.first_rows) + len(rounds.rows))
-            logit = head_logits(draw, rounds, every, draw.test)
-            found = wrong(draw, logit, features.z_best)
-            yield {"arm": arm, "labels": len(rounds.rows), **found}
-    order = np.random.default_rng([draw.seed, 3]).permutation(draw.pool)
-    for n in RANDOM_LABELS:
-        weights = from_nothing(draw.data(order[:n]), np.random.SeedSequence([draw.seed, 77]))
-        best = predicted(weights, draw.sky.data.flux[draw.test])
-        found = wrong(draw, best.confidence, best.z)
-        yield {"arm": "from nothing, random", "labels": n, **found}
+            found = found._replace(score=head_logits(draw, rounds, every, draw.test))
+        yield {"labels": len(rounds.rows), **wrong(draw, found)}
 
 
-def wrong(draw: Draw, score: Any, z: Any) -> dict[str, int]:
+def found_by(draw: Draw, weights: Weights) -> Found:
+    """Return what a network finds in the judged spectra."""
+    predictor = Predictor(weights)
+    outputs = predictor.predict(draw.sky.data.flux[draw.test], redshifts=True)
+    best = emission_lines(decode(outputs, predictor.config), predictor.config, 1)
+    joint = joint_redshifts(outputs, predictor.config, predictor.joint)
+    return Found(best.confidence.astype(np.float64), best.z, joint.z)
+
+
+def wrong(draw: Draw, found: Found) -> dict[str, int]:
     """Count true quasars above the threshold of the lower fixed purity, and wrong redshifts."""
     true, z_true = draw.sky.data.is_qso[draw.test], draw.sky.data.z[draw.test]
-    curve = threshold_curve(score, true)
-    found = (score > curve.threshold[np.flatnonzero(curve.purity >= FIXED_PURITIES[0])[0]]) & true
-    far = np.abs(z - z_true) > WRONG_FROM * (1 + z_true)
-    return {"found": int(found.sum()), "wrong": int((found & far).sum())}
+    curve = threshold_curve(found.score, true)
+    least = curve.threshold[np.flatnonzero(curve.purity >= FIXED_PURITIES[0])[0]]
+    is_found = (found.score > least) & true
+    counts = {"found": int(is_found.sum())}
+    for name, z in (("wrong", found.z), ("wrong_joint", found.z_joint)):
+        # Where all lines together have no redshift, it is wrong.
+        near = np.abs(z - z_true) <= WRONG_FROM * (1 + z_true)
+        counts[name] = int((is_found & ~near).sum())
+    return counts
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Markdown: means over seeds."""
-    lines = ["| arm | labels | seeds | quasars found | of wrong redshift |"]
-    lines.append("|---|---:|---:|---:|---:|")
+    """Markdown: means over seeds, and of how many in a thousand found the redshift is wrong."""
+    lines = [
+        "| arm | labels | seeds | quasars found | of wrong redshift | in 1000 | by all lines |"
+    ]
+    lines.append("|---|---:|---:|---:|---:|---:|---:|")
     for arm, labels in dict.fromkeys((run["arm"], run["labels"]) for run in runs):
         mine = [run for run in runs if (run["arm"], run["labels"]) == (arm, labels)]
-        means = " | ".join(
-            f"{np.mean([run[name] for run in mine]):.0f}" for name in ("found", "wrong")
+        n, one, joint = (
+            np.mean([run.get(name, np.nan) for run in mine])
+            for name in ("found", "wrong", "wrong_joint")
         )
-        lines.append(f"| {arm} | {labels} | {len(mine)} | {means} |")
+        known = "–" if np.isnan(joint) else f"{1000 * joint / n:.1f}"
+        rates = f"{n:.0f} | {one:.0f} | {1000 * one / n:.1f} | {known}"
+        lines.append(f"| {arm} | {labels} | {len(mine)} | {rates} |")
     return "\n".join(lines) + "\n"
 
 

@@ -29,6 +29,8 @@ CHOICES: Final = {
     "heads, soft entropy, nothing at random": "heads, random",
     "heads, the paper's choice": "heads, random",
     "fine-tuned, ours": "fine-tuned, random",
+    "fine-tuned, ours, 1 rehearsed": "fine-tuned, random",
+    "fine-tuned, ours, 3 rehearsed": "fine-tuned, random",
     "the network that leaves": "fine-tuned, random",
     "from nothing, the paper's choice": "from nothing, random",
 }

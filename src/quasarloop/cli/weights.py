@@ -117,7 +117,8 @@ def adapt(
     """Measure a network's statistics anew, on a survey's own unlabelled spectra.
 
     For weights that were trained on other spectra than the survey's, before any label is used;
-    not for the shipped ones, which were trained on from others.
+    not for the shipped ones, which were trained on from others, and not where quasars are much
+    rarer than among the spectra that the weights learned from.
 
     Example: [bold]quasarloop weights adapt --weights N.h5 --store sky --out adapted.h5[/]
     """
