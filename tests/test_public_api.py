@@ -49,7 +49,8 @@ def test_notebook_way_from_real_files_to_a_catalogue(shared_data, tmp_path):
     truth = quasarloop.read_truth(plate / "truth.csv")
     files = sorted(plate.glob("spec-*.fits"))[:12]
     options = TrainingOptions(epochs=1, monitor="none")
-    result = quasarloop.train(files, truth, options=options, n_filters=4)
+    small = {"network": "green2025", "n_filters": 4}
+    result = quasarloop.train(files, truth, options=options, **small)
     quasarloop.write_weights(result.weights, tmp_path / "w.h5")
     table = quasarloop.classify(files, tmp_path / "w.h5", threshold=0.0)
     assert len(table) == 12
@@ -62,7 +63,8 @@ def test_notebook_way_from_given_weights(shared_data):
     plate = shared_data / "boss_plate7102"
     truth, files = quasarloop.read_truth(plate / "truth.csv"), sorted(plate.glob("spec-*.fits"))[:8]
     once = TrainingOptions(epochs=1)
-    first = quasarloop.train(files, truth, options=once, n_filters=4).weights
+    small = {"network": "green2025", "n_filters": 4}
+    first = quasarloop.train(files, truth, options=once, **small).weights
     more = quasarloop.train(files, truth, start=first, options=once, dropout=0.5).weights
     options = quasarloop.FinetuneOptions(epochs=1, rehearsal=1)
     tuned = quasarloop.finetune(files, truth, start=first, options=options).weights
@@ -79,7 +81,8 @@ def test_heads_are_one_number_away(shared_data, tmp_path):
     plate = shared_data / "boss_plate7102"
     truth, files = quasarloop.read_truth(plate / "truth.csv"), sorted(plate.glob("spec-*.fits"))
     once = TrainingOptions(epochs=1)
-    trunk = quasarloop.train(files[:8], truth, options=once, n_filters=4).weights
+    small = {"network": "green2025", "n_filters": 4}
+    trunk = quasarloop.train(files[:8], truth, options=once, **small).weights
     ensemble = quasarloop.train_ensemble(files, truth, tmp_path / "e", heads=5, start=trunk)
     assert (ensemble.kind, len(ensemble)) == ("heads", 5)
     assert ensemble.record["members"][0]["digest"] == trunk.digest()

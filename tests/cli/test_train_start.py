@@ -2,12 +2,13 @@
 
 import logging
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import quasarloop as ql
 from quasarloop.cli import app
+from quasarloop.errors import WeightsError
+from quasarloop.network.options import TrainingOptions
 from quasarloop.network.weights import default_weights_path, read_weights
 
 
@@ -44,12 +45,26 @@ def test_a_preset_begins_from_nothing_and_few_labels_are_a_warning(sky, tmp_path
     assert "few for a network from nothing (fewer than 1000)" in caplog.text
 
 
-def test_python_warns_from_nothing_alone(sky, monkeypatch, caplog):
-    monkeypatch.setattr("quasarloop.api.train.train_network", lambda *_, **__: None)
+def test_python_begins_as_the_command_does(sky, caplog):
     truth = ql.read_truth(sky / "sky/truth.csv")
     logging.getLogger("quasarloop").propagate = True
-    for start, few in (("shipped", 0), (None, 1)):
-        caplog.clear()
-        ql.train(sky / "store", truth, start=start)
-        assert caplog.text.count("few for a network") == few
-    assert np.size(truth.z) >= 30
+    tuned = ql.train(sky / "store", truth, options=ql.FinetuneOptions(epochs=1, rehearsal=1))
+    record = tuned.weights.provenance
+    assert record["first_weights_sha256"] == read_weights(default_weights_path()).digest()
+    assert record["n_rehearsal_rows"] == record["n_training_rows"] > 0
+    assert "few for a network" not in caplog.text
+    once = TrainingOptions(epochs=1)
+    new = ql.train(sky / "store", truth, network="busca2018", options=once, n_filters=4)
+    assert new.weights.provenance["first_weights_sha256"] == "random"
+    assert caplog.text.count("few for a network from nothing (fewer than 1000)") == 1
+
+
+def test_a_preset_and_weights_to_start_from_exclude_each_other(sky, tmp_path):
+    truth = ql.read_truth(sky / "sky/truth.csv")
+    with pytest.raises(WeightsError, match=r"trains from nothing.* give one of them"):
+        ql.train(sky / "store", truth, network="green2025", start="shipped")
+    words = ["--from", "shipped", "--preset", "green2025", "--out", str(tmp_path / "w.h5")]
+    words += ["--store", str(sky / "store"), "--truth", str(sky / "sky/truth.csv")]
+    result = CliRunner().invoke(app, ["train", *words])
+    assert result.exit_code == 1
+    assert "green2025 trains from nothing, --from shipped" in str(result.exception)

@@ -30,6 +30,7 @@ def test_impossible_options(change, message):
 
 def test_devices():
     assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto", alone=False).type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
     with pytest.raises(WeightsError, match="no device named"):
         pick_device("tpu")

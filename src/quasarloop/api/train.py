@@ -15,10 +15,9 @@ from quasarloop.ensemble.train_heads import train_heads
 from quasarloop.errors import WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.network.config import NetworkConfig, preset
-from quasarloop.network.labelled import TrainingData, hold_out, label_spectra, warn_if_few
+from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
 from quasarloop.network.options import SHIPPED, FinetuneOptions, PresetOptions, TrainingOptions
 from quasarloop.network.training import TrainingResult
-from quasarloop.network.training import train as train_network
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import Weights, read_weights, weights_path
 from quasarloop.read import Sources
@@ -31,23 +30,23 @@ def train(
     spectra: Sources,
     truth: TruthTable,
     *,
-    network: str = PresetOptions.preset,
+    network: str | None = None,
     start: str | Path | Weights | None = None,
     options: TrainingOptions | None = None,
     validation: float = 0.0,
     seed: int = 0,
     **changes: Any,
 ) -> TrainingResult:
-    """Train one network on labelled spectra.
+    """Train one network on labelled spectra: given weights further, or one from nothing.
 
     Args:
         spectra: as of `classify`.
         truth: labels by TARGETID.
-        network: preset.
-        start: weights to start from, or their file, or ``"shipped"``; None starts from nothing,
-            for thousands of labels. With fewer take `finetune`, which begins from weights and also
-            trains on simulated spectra that must not be forgotten.
-        options: how to train; default: `TrainingOptions`, from given weights `FinetuneOptions`.
+        network: preset of a network that starts from nothing, for thousands of labels; None starts
+            from weights.
+        start: the weights, or their file; default: those that come with the package.
+        options: how to train; default: `FinetuneOptions`, with which simulated spectra that must
+            not be forgotten train, too; from nothing `TrainingOptions`.
         validation: share of objects to hold out and judge on, in every epoch.
         seed: same seed, same bytes.
         changes: of the preset, or of the network that starts, e.g. ``dropout=0.8``.
@@ -57,21 +56,27 @@ def train(
 
     Raises:
         TruthError: no spectrum has a label that may train.
+        WeightsError: both a preset and weights to start from.
     """
+    from quasarloop.network.finetune import train_from  # noqa: PLC0415 -- pydantic
+
+    if network is not None and start is not None:
+        raise WeightsError(
+            f"network={network!r} trains from nothing, start={start!r} trains weights further; "
+            "give one of them"
+        )
     inputs = find_inputs(spectra)
     first: NetworkConfig | Weights
-    if start is None:
-        first = preset(network, **{"grid": inputs.grid, **changes})
-    else:
+    if network is None:
         given = _weights(start, inputs.grid)
-        first = replace(given, config=replace(given.config, **changes))
-    grid = first.config.grid if isinstance(first, Weights) else first.grid
+        first, grid = replace(given, config=replace(given.config, **changes)), given.config.grid
+    else:
+        first = preset(network, **{"grid": inputs.grid, **changes})
+        grid = first.grid
     data, _ = label_spectra(iter_inputs(inputs, grid), truth)
+    usual = FinetuneOptions() if network is None else TrainingOptions()
     rows = _split(data, validation, seed)
-    if start is None:
-        warn_if_few(len(data.usable_rows if rows is None else rows.train))
-    usual = TrainingOptions() if start is None else FinetuneOptions()
-    return train_network(data, first, options or usual, seed=seed, rows=rows)
+    return train_from(first, data, options or usual, seed=seed, rows=rows)
 
 
 def finetune(
@@ -85,27 +90,9 @@ def finetune(
 ) -> TrainingResult:
     """Train weights on, on a survey's labels and on simulated spectra they must not forget.
 
-    Args:
-        spectra: as of `classify`.
-        truth: labels by TARGETID.
-        start: weights to start from, or their file; default: those that come with the package.
-        options: how to train, and how many spectra to simulate.
-        validation: share of objects to hold out and judge on, in every epoch.
-        seed: same seed, same bytes.
-
-    Returns:
-        Weights (`quasarloop.write_weights` saves them) and the history of epochs.
-
-    Raises:
-        TruthError: no spectrum has a label that may train.
+    It is `train` without a preset; see there.
     """
-    from quasarloop.network.finetune import finetune as finetune_network  # noqa: PLC0415 -- pydantic
-
-    inputs = find_inputs(spectra)
-    weights = _weights(start, inputs.grid)
-    data, _ = label_spectra(iter_inputs(inputs, weights.config.grid), truth)
-    rows = _split(data, validation, seed)
-    return finetune_network(weights, data, options, seed=seed, rows=rows)
+    return train(spectra, truth, start=start, options=options, validation=validation, seed=seed)
 
 
 def train_ensemble(
@@ -157,12 +144,12 @@ def train_ensemble(
     return train_members(data, settings, out, engine=Engine(workers=workers))
 
 
-def _weights(start: str | Path | Weights, grid: WaveGrid) -> Weights:
+def _weights(start: str | Path | Weights | None, grid: WaveGrid) -> Weights:
     return start if isinstance(start, Weights) else read_weights(weights_path(start, grid))
 
 
-def _split(data: TrainingData, validation: float, seed: int) -> Rows | None:
+def _split(data: TrainingData, validation: float, seed: int) -> Rows:
     if not validation:
-        return None
+        return Rows(data.usable_rows)
     held = hold_out(data, validation, seed)
     return Rows(np.flatnonzero(~held), np.flatnonzero(held))

@@ -1,6 +1,6 @@
 """Where the parts of a campaign are kept, and how a step gets at them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from pathlib import Path
 from typing import Final, cast
@@ -13,6 +13,7 @@ from quasarloop.campaign.ledger import active_truth, read_ledger
 from quasarloop.campaign.state import Context
 from quasarloop.classes import ThresholdOptions
 from quasarloop.engine import Engine
+from quasarloop.ensemble.features import FeaturesFolder, make_features
 from quasarloop.errors import CampaignError, WeightsError
 from quasarloop.grid import grid_named
 from quasarloop.network.config import NetworkConfig
@@ -33,6 +34,7 @@ __all__ = [
     "configured_truth",
     "device_of",
     "engine_of",
+    "features_of",
     "ledger_before",
     "network_engine",
     "network_of",
@@ -46,7 +48,9 @@ __all__ = [
     "test_store",
     "thresholds_of",
     "training_of",
+    "truth_before",
     "truth_set",
+    "truth_stores",
 ]
 
 LEDGER: Final = "ledger.parquet"
@@ -72,15 +76,12 @@ def engine_of(context: Context) -> Engine:
 
 
 def device_of(context: Context) -> Device:
-    """Return where networks compute; ``"auto"`` is the CPU wherever several processes work.
+    """Return where networks compute.
 
     Raises:
         WeightsError: no such device on this machine.
     """
-    device = context.config.device
-    if device == "auto" and not context.engine.alone:
-        return "cpu"
-    return cast("Device", pick_device(device).type)
+    return cast("Device", pick_device(context.config.device, alone=context.engine.alone).type)
 
 
 def network_engine(context: Context) -> Engine:
@@ -166,10 +167,36 @@ def spectra_of_truth(context: Context, truths: Iterable[TruthTable]) -> list[Reb
 
     Of all others only the TARGETIDs are read, once for all sets.
     """
+    ids = np.unique(np.concatenate([truth.target_id for truth in truths]))
+    return [load_targets(_opened(context, name), ids) for name in truth_stores(context)]
+
+
+def truth_stores(context: Context) -> list[str]:
+    """Return the names of the stores that hold spectra of T."""
     data = context.config.data
     named = {"labelled": data.labelled, "borrowed": data.borrowed, "pool": data.unlabelled}
-    ids = np.unique(np.concatenate([truth.target_id for truth in truths]))
-    return [load_targets(_opened(context, name), ids) for name, paths in named.items() if paths]
+    return [name for name, paths in named.items() if paths]
+
+
+def features_of(
+    context: Context,
+    weights: Weights,
+    store: str = "pool",
+    on_progress: Callable[[int], None] | None = None,
+) -> FeaturesFolder:
+    """Apply weights once to a store, or open what an earlier pass left.
+
+    Raises:
+        WeightsError: no such device on this machine.
+    """
+    return make_features(
+        weights,
+        _opened(context, store),
+        high_z_min=thresholds_of(context.config).over(weights.thresholds).high_z_min,
+        device=device_of(context),
+        engine=network_engine(context),
+        on_progress=on_progress,
+    )
 
 
 def _opened(context: Context, name: str) -> Store:
@@ -185,6 +212,11 @@ def _opened(context: Context, name: str) -> Store:
 def ledger_before(context: Context) -> pl.DataFrame:
     """Read the history of labels as this round found it."""
     return read_ledger(context.step_folder("ingest") / LEDGER)
+
+
+def truth_before(context: Context) -> TruthTable:
+    """Return T as this round's ensemble learns it: in the first round with borrowed labels."""
+    return active_truth(ledger_before(context), with_borrowed=context.round_number == 1)
 
 
 def truth_set(context: Context, after_round: int) -> TruthTable:

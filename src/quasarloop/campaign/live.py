@@ -9,25 +9,22 @@ import polars as pl
 from quasarloop.campaign.config_file import read_config
 from quasarloop.campaign.layout import (
     Stream,
-    device_of,
-    ledger_before,
+    features_of,
     seed_number,
     start_weights,
-    store_folder,
     thresholds_of,
+    truth_before,
+    truth_stores,
 )
-from quasarloop.campaign.ledger import active_truth
 from quasarloop.campaign.people import present_round
 from quasarloop.campaign.state import Context
-from quasarloop.campaign.steps.selection import CHOSEN_NAME, OUTLIERS_NAME
-from quasarloop.ensemble.features import make_features
+from quasarloop.campaign.steps.selection import CHOSEN_NAME, requested
 from quasarloop.ensemble.votes import VoteRule
 from quasarloop.errors import CampaignError
 from quasarloop.options import common_options
 from quasarloop.query.choose import RANDOM
 from quasarloop.query.options import SelectionOptions
 from quasarloop.query.rerank import rerank
-from quasarloop.store import open_store
 from quasarloop.truth import TruthTable, join_truth, match_truth
 
 __all__ = ["RoundRanker", "live_ranker"]
@@ -80,22 +77,10 @@ class RoundRanker:
             TruthError: labels of one class only, or too few.
         """
         context = Context(self.folder, read_config(self.folder).of_round(self.number), self.number)
-        config, first = context.config, self.number == 1
+        config = context.config
         weights = start_weights(context, config.ensemble.start)
-        decision = thresholds_of(config).over(weights.thresholds)
-        names = ["pool"]
-        names += ["labelled"] if config.data.labelled else []
-        names += ["borrowed"] if first and config.data.borrowed else []
-        pool, *others = (
-            make_features(
-                weights,
-                open_store(store_folder(context, name)),
-                high_z_min=decision.high_z_min,
-                device=device_of(context),
-            )
-            for name in names
-        )
-        truth = active_truth(ledger_before(context), with_borrowed=first)
+        unused = {"pool"} if self.number == 1 else {"pool", "borrowed"}
+        others = [name for name in truth_stores(context) if name not in unused]
         targets = _by_score(context)["TARGETID"].to_numpy()
         options = common_options(
             SelectionOptions,
@@ -107,13 +92,13 @@ class RoundRanker:
             n_outliers=0,
         )
         chosen = rerank(
-            pool,
-            join_truth([truth, _of_pool(context, labels)]),
-            labelled=others,
+            features_of(context, weights),
+            join_truth([truth_before(context), _of_pool(context, labels)]),
+            labelled=[features_of(context, weights, name) for name in others],
             options=options,
             seed=seed_number(context, Stream.ENSEMBLE),
             targets=targets,
-            rule=VoteRule(decision=decision),
+            rule=VoteRule(decision=thresholds_of(config).over(weights.thresholds)),
         ).chosen
         return list(chosen.select("TARGETID", "SCORE").iter_rows())
 
@@ -125,10 +110,8 @@ def _by_score(context: Context) -> pl.DataFrame:
 
 def _of_pool(context: Context, labels: TruthTable) -> TruthTable:
     """Return the labels of this round's targets, with the pool's object ids."""
-    folder, columns = context.step_folder("selection"), ["TARGETID", "OBJECT_ID"]
-    requested = pl.concat(
-        [pl.read_parquet(folder / name, columns=columns) for name in (CHOSEN_NAME, OUTLIERS_NAME)]
-    )
-    row = match_truth(requested["TARGETID"].to_numpy(), labels)
+    frames = requested(context).values()
+    objects = pl.concat([frame.select("TARGETID", "OBJECT_ID") for frame in frames])
+    row = match_truth(objects["TARGETID"].to_numpy(), labels)
     known = np.flatnonzero(row >= 0)
-    return replace(labels[row[known]], object_id=requested["OBJECT_ID"].to_numpy()[known])
+    return replace(labels[row[known]], object_id=objects["OBJECT_ID"].to_numpy()[known])

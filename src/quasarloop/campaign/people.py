@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from quasarloop.artefacts import check_folder, locked_folder, write_atomically
 from quasarloop.campaign.config_file import read_config
 from quasarloop.campaign.layout import WITHDRAWALS, store_folder
 from quasarloop.campaign.state import Context, round_numbers
 from quasarloop.campaign.steps.labels import SECONDS, VERDICTS, inbox
-from quasarloop.campaign.steps.selection import CHOSEN_NAME, OUTLIERS_NAME, WORKLIST_NAME
+from quasarloop.campaign.steps.selection import CHOSEN_NAME, WORKLIST_NAME, requested
 from quasarloop.errors import CampaignError
 from quasarloop.labels.prospect_csv import Inspection, read_inspections, write_inspections
 from quasarloop.labels.rule import InspectionRule
@@ -91,10 +90,7 @@ def close_round(
         raise CampaignError("give the merged labels either as a table or as a database")
     path = Path(folder)
     context = present_round(path)
-    number, chosen = context.round_number, context.step_folder("selection")
-    requested = np.concatenate(
-        [pl.read_parquet(chosen / name)["TARGETID"] for name in (CHOSEN_NAME, OUTLIERS_NAME)]
-    )
+    targets = np.concatenate([frame["TARGETID"] for frame in requested(context).values()])
     verdicts = [read_inspections(file) for file in inspections]
     if labels is not None:
         table = read_truth(labels)
@@ -115,13 +111,13 @@ def close_round(
             }
             own = by_person(found)
         verdicts = [*(_timed(own[name], spent) for name in sorted(own)), *verdicts]
-    known = np.isin(table.target_id, requested)
+    known = np.isin(table.target_id, targets)
     if not known.any():
         raise CampaignError(
             f"{labels or database}: none of its {len(table)} targets was requested in round "
-            f"{number}; is it the merged table of this round?"
+            f"{context.round_number}; is it the merged table of this round?"
         )
-    target, wanted = inbox(context), set(requested.tolist())
+    target, wanted = inbox(context), set(targets.tolist())
     with locked_folder(path):
         check_folder(target.parent)
         for old in target.parent.glob(f"{VERDICTS}*.csv"):

@@ -16,9 +16,8 @@ from quasarloop.cli.common import (
     unless_given,
     with_options,
 )
-from quasarloop.errors import TruthError, naming
+from quasarloop.errors import TruthError, WeightsError, naming
 from quasarloop.network.options import (
-    SHIPPED,
     FinetuneOptions,
     HoldOutOptions,
     PredictOptions,
@@ -88,9 +87,12 @@ def train(
     files = TrainingFiles(store, truth, unvetted, out, hold_out, resume, overwrite)
     first: NetworkConfig | Weights
     grid = open_store(store).grid
-    if start is None and not given_on_command_line(context, "preset"):
-        start = SHIPPED
-    if start is None:
+    if given_on_command_line(context, "preset"):
+        if start is not None:
+            raise WeightsError(
+                f"--preset {network.preset} trains from nothing, --from {start} trains weights "
+                "further; give one of them"
+            )
         first = network.network(grid)
     else:
         weights = read_weights(weights_path(start, grid))

@@ -181,21 +181,17 @@ def vote_rule(ensemble: Ensemble, options: VoteOptions) -> VoteRule:
 def on_device(options: VoteOptions, engine: Engine | None) -> VoteOptions:
     """Return the options with a device of this machine that fits the engine.
 
-    ``"auto"`` is the CPU wherever several processes work, else the best there is.
-
     Raises:
         TaskError: members on a GPU cannot be sent to other processes.
         WeightsError: no such device here.
     """
     where = engine or Engine()
-    if options.device == "auto" and not where.alone:
-        return replace(options, device="cpu")
-    if options.device != "cpu" and not where.alone:
+    if options.device not in ("auto", "cpu") and not where.alone:
         raise TaskError(
             f"device {options.device} with an engine of {where.describe()}: a GPU serves "
             "one process; leave out --workers and --scheduler"
         )
-    return replace(options, device=str(pick_device(options.device)))
+    return replace(options, device=str(pick_device(options.device, alone=where.alone)))
 
 
 def apply_members(

@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from quasarloop.errors import WeightsError
+from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import classify_finds, decode
-from quasarloop.network.labelled import TrainingData, joined_data
+from quasarloop.network.labelled import TrainingData, joined_data, warn_if_few
 from quasarloop.network.model import fold_biases, use_mean_statistics
-from quasarloop.network.options import FinetuneOptions
+from quasarloop.network.options import FinetuneOptions, TrainingOptions
 from quasarloop.network.predict import Predictor
 from quasarloop.network.records import EpochRecord
 from quasarloop.network.rehearsal import mixed_skies
@@ -28,7 +29,7 @@ from quasarloop.network.weights import Weights, from_module, to_module
 from quasarloop.quality import NOT_TRAINED
 from quasarloop.store import Store, iter_store
 
-__all__ = ["adapt_statistics", "finetune", "sample_to_adapt_to"]
+__all__ = ["adapt_statistics", "finetune", "sample_to_adapt_to", "train_from"]
 
 # Spectra that measure the statistics: more than 4096 only cost time (2 % of a variance), fewer
 # than 512 are refused (6 %). Source: our choice.
@@ -91,6 +92,30 @@ def finetune(
     )
     record = {"n_training_rows": n_labels, "n_rehearsal_rows": len(more)}
     return replace(result, weights=_with_record(result.weights, record))
+
+
+def train_from(
+    first: NetworkConfig | Weights,
+    data: TrainingData,
+    options: TrainingOptions,
+    *,
+    rows: Rows,
+    **how: Any,
+) -> TrainingResult:
+    """Train a network from nothing, with a warning if labels are few, or given weights further.
+
+    Args:
+        first: a configuration to start anew, or weights to start from.
+        data: as of `finetune`.
+        options: with `FinetuneOptions` weights rehearse, too.
+        rows: of training and validation.
+        how: all else that `training.train` takes.
+    """
+    if isinstance(first, NetworkConfig):
+        warn_if_few(len(rows.train))
+    elif isinstance(options, FinetuneOptions):
+        return finetune(first, data, options, rows=rows, **how)
+    return train(data, first, options, rows=rows, **how)
 
 
 def adapt_statistics(weights: Weights, flux: NDArray[np.float32]) -> Weights:

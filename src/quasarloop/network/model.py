@@ -210,11 +210,12 @@ def folded_layers(model: LineFinder, device: torch.device) -> Layers:
     return Layers([_to(layer, device) for layer in trunk], [_to(both, device)], redshift)
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str = "auto", *, alone: bool = True) -> torch.device:
     """Return a device of this machine.
 
     Args:
         name: ``"cpu"``, ``"cuda"``, ``"mps"`` (Apple), or ``"auto"``: CUDA, else Apple, else CPU.
+        alone: one process does all the work; with several ``"auto"`` is the CPU.
 
     Raises:
         WeightsError: torch finds no such device here.
@@ -222,7 +223,7 @@ def pick_device(name: str = "auto") -> torch.device:
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     usable = [*(device for device, there in found.items() if there), "cpu"]
     if name == "auto":
-        return torch.device(usable[0])
+        return torch.device(usable[0] if alone else "cpu")
     kind = name.split(":", maxsplit=1)[0]
     if kind not in DEVICES:
         raise WeightsError(f"no device named {name!r}; known: {', '.join(DEVICES)}")

@@ -18,11 +18,11 @@ from quasarloop.artefacts import (
 )
 from quasarloop.errors import GridError, OutputError
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.finetune import finetune
-from quasarloop.network.labelled import LabelCounts, hold_out, label_spectra, warn_if_few
-from quasarloop.network.options import FinetuneOptions, HoldOutOptions, TrainingOptions
+from quasarloop.network.finetune import train_from
+from quasarloop.network.labelled import LabelCounts, hold_out, label_spectra
+from quasarloop.network.options import HoldOutOptions, TrainingOptions
 from quasarloop.network.records import EpochRecord, write_history
-from quasarloop.network.training import CHECKPOINT_NAME, TrainingResult, train
+from quasarloop.network.training import CHECKPOINT_NAME, TrainingResult
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import Weights, write_weights
 from quasarloop.read import read_truths
@@ -114,14 +114,16 @@ def train_to_files(
         rows = Rows(np.flatnonzero(~held), np.flatnonzero(held))
     if on_start is not None:
         on_start(counts, rows)
-    if isinstance(network, NetworkConfig):
-        warn_if_few(len(rows.train))
-    how: dict[str, Any] = {"seed": files.hold_out.seed, "rows": rows, "out_dir": files.checkpoints}
     with locked_folder(files.checkpoints):
-        if isinstance(network, Weights) and isinstance(options, FinetuneOptions):
-            result = finetune(network, data, options, on_epoch=on_epoch, **how)
-        else:
-            result = train(data, network, options, on_epoch=on_epoch, **how)
+        result = train_from(
+            network,
+            data,
+            options,
+            rows=rows,
+            seed=files.hold_out.seed,
+            out_dir=files.checkpoints,
+            on_epoch=on_epoch,
+        )
         write_history(result.history, files.history)
         write_weights(result.weights, files.out)
         shards = [shard.name for shard in store.shards]

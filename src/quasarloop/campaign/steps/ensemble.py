@@ -12,7 +12,7 @@ from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import (
     Stream,
     device_of,
-    ledger_before,
+    features_of,
     network_engine,
     network_of,
     pool_store,
@@ -20,13 +20,11 @@ from quasarloop.campaign.layout import (
     spectra_of_truth,
     start_files,
     start_weights,
-    thresholds_of,
     training_of,
+    truth_before,
 )
-from quasarloop.campaign.ledger import active_truth
 from quasarloop.campaign.state import Context, Step
 from quasarloop.classes import Thresholds
-from quasarloop.ensemble.features import make_features
 from quasarloop.ensemble.manifest import open_ensemble
 from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.ensemble.train import train_ensemble
@@ -39,8 +37,7 @@ __all__ = ["ENSEMBLE", "VOTES"]
 
 def _run(context: Context) -> None:
     section = context.config.ensemble
-    first = context.round_number == 1
-    truth = active_truth(ledger_before(context), with_borrowed=first)
+    truth = truth_before(context)
     data, counts = label_spectra(spectra_of_truth(context, [truth]), truth)
     context.report(f"T: {counts.describe()}")
     if section.kind == "heads":
@@ -48,7 +45,7 @@ def _run(context: Context) -> None:
         return
     earlier = (
         None
-        if first or not section.warm_start
+        if context.round_number == 1 or not section.warm_start
         else open_ensemble(context.step_folder("ensemble", context.round_number - 1))
     )
     options = EnsembleOptions(
@@ -70,15 +67,8 @@ def _run(context: Context) -> None:
 def _train_heads(context: Context, data: TrainingData) -> None:
     section = context.config.ensemble
     weights = start_weights(context, section.start)
-    decision = thresholds_of(context.config).over(weights.thresholds)
-    features = make_features(
-        weights,
-        pool_store(context),
-        high_z_min=decision.high_z_min,
-        device=device_of(context),
-        engine=network_engine(context),
-        on_progress=_progress(context, "passed through the network"),
-    )
+    progress = _progress(context, "passed through the network")
+    features = features_of(context, weights, on_progress=progress)
     train_heads(
         data,
         weights,

@@ -24,11 +24,7 @@ from quasarloop.campaign.layout import (
 from quasarloop.campaign.ledger import Origin, active_truth, add_labels, write_ledger
 from quasarloop.campaign.state import Context, Step, Waiting, round_folder
 from quasarloop.campaign.steps.ingest import apply_withdrawals
-from quasarloop.campaign.steps.selection import (
-    CHOSEN_NAME,
-    OUTLIERS_NAME,
-    RANDOM_NAME,
-)
+from quasarloop.campaign.steps.selection import RANDOM_NAME, requested
 from quasarloop.errors import CampaignError
 from quasarloop.labels.prospect_csv import read_inspections
 from quasarloop.labels.verdict import Verdict
@@ -152,18 +148,13 @@ def read_effort(context: Context) -> tuple[int, float]:
 
 
 def _run(context: Context) -> None:
-    folder = context.step_folder("selection")
-    requested = {
-        Origin.LOOP: pl.read_parquet(folder / CHOSEN_NAME),
-        Origin.OUTLIER: pl.read_parquet(folder / OUTLIERS_NAME),
-    }
     if context.config.inspection.by == "oracle":
-        _from_oracle(context, requested)
+        _from_oracle(context, requested(context))
     else:
-        _from_people(context, requested)
+        _from_people(context, requested(context))
 
 
-def _from_oracle(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> None:
+def _from_oracle(context: Context, frames: Mapping[Origin, pl.DataFrame]) -> None:
     options = context.config.inspection.oracle
     truth = configured_truth(context, options.truth)
     if truth is None:
@@ -174,7 +165,7 @@ def _from_oracle(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> 
         labels = label_by_oracle(frame["TARGETID"].to_numpy(), truth, options, rng)
         write_truth(_as_pool_objects(labels, frame), context.step_folder("labels") / name)
 
-    for number, (origin, frame) in enumerate(requested.items()):
+    for number, (origin, frame) in enumerate(frames.items()):
         if len(frame):
             label(frame, seed_of(context, Stream.ORACLE, number), f"{origin.value}.csv")
     control = context.step_folder("selection") / RANDOM_NAME
@@ -183,10 +174,10 @@ def _from_oracle(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> 
         label(pl.read_parquet(control), seed, _CONTROL)
 
 
-def _from_people(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> None:
+def _from_people(context: Context, frames: Mapping[Origin, pl.DataFrame]) -> None:
     path = inbox(context)
     if not path.is_file():
-        n = sum(len(frame) for frame in requested.values())
+        n = sum(len(frame) for frame in frames.values())
         raise Waiting(
             f"{n} objects wait for people. Inspect them:\n"
             f"  quasarloop inspect serve --campaign {context.folder} --db sqlite:///labels.db\n"
@@ -197,7 +188,7 @@ def _from_people(context: Context, requested: Mapping[Origin, pl.DataFrame]) -> 
     folder = context.step_folder("labels")
     for file in _verdict_files(context):
         shutil.copyfile(file, folder / file.name)
-    for origin, frame in requested.items():
+    for origin, frame in frames.items():
         row = match_truth(frame["TARGETID"].to_numpy(), labels)
         known = row >= 0
         if known.any():

@@ -21,9 +21,9 @@ from quasarloop.campaign.layout import (
     LEDGER,
     Stream,
     device_of,
+    features_of,
     network_engine,
     network_of,
-    pool_store,
     seed_number,
     seed_of,
     spectra_of_truth,
@@ -39,7 +39,6 @@ from quasarloop.campaign.steps.candidates import HEAD, START, WAYS, Trunk, judge
 from quasarloop.campaign.steps.labels import read_control
 from quasarloop.classes import Thresholds
 from quasarloop.engine import run_tasks
-from quasarloop.ensemble.features import make_features
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.labelled import TrainingData, hold_out, joined_data, label_spectra
 from quasarloop.network.options import FinetuneOptions, TrainingOptions
@@ -152,13 +151,7 @@ def _trunk(context: Context) -> Trunk | None:
     weights = start_weights(context, section.start)
     thresholds = thresholds_of(context.config).over(weights.thresholds)
     provenance = {**weights.provenance, "thresholds": thresholds.to_dict()}
-    features = make_features(
-        weights,
-        pool_store(context),
-        high_z_min=thresholds.high_z_min,
-        device=device_of(context),
-        engine=network_engine(context),
-    )
+    features = features_of(context, weights)
     options = common_options(
         FinetuneOptions,
         section,

@@ -14,7 +14,7 @@ from quasarloop.campaign.layout import (
     pool_store,
     seed_number,
 )
-from quasarloop.campaign.ledger import active_truth
+from quasarloop.campaign.ledger import Origin, active_truth
 from quasarloop.campaign.state import Context, Step
 from quasarloop.options import common_options
 from quasarloop.query.options import KnownObjects, SelectionOptions, SomOptions
@@ -46,6 +46,7 @@ __all__ = [
     "SELECTION",
     "STEPS_NAME",
     "WORKLIST_NAME",
+    "requested",
 ]
 
 MAP_NAME: Final = "map.npz"
@@ -117,6 +118,13 @@ def _run(context: Context) -> None:
         )
     if config.evaluation.random_control:
         write_table(_random_labels(context, votes), folder / RANDOM_NAME, statistics=False)
+
+
+def requested(context: Context) -> dict[Origin, pl.DataFrame]:
+    """Read the objects of which this round requests labels, by what they are requested for."""
+    folder = context.step_folder("selection")
+    names = {Origin.LOOP: CHOSEN_NAME, Origin.OUTLIER: OUTLIERS_NAME}
+    return {origin: pl.read_parquet(folder / name) for origin, name in names.items()}
 
 
 def _random_labels(context: Context, votes: Any) -> pl.DataFrame:
