@@ -164,6 +164,28 @@ def test_the_commands_fetch_and_what_they_fetch_is_read(
             CliRunner().invoke(app, ["fetch", *wrong], catch_exceptions=False)
 
 
+@pytest.mark.parametrize(
+    ("words", "survey", "values"),
+    [
+        (
+            "desi --healpix 23040 --healpix 7",
+            fetch.desi_healpix,
+            ([23040, 7], "main", "dark", "dr1"),
+        ),
+        ("sdss --plate 7102 --mjd 56666 --fiber 82", fetch.sdss_plate, (7102, 56666, [82])),
+        ("sdss --field 15000 --mjd 59146", fetch.sdss_field, (15000, 59146, [])),
+    ],
+)
+def test_options_name_what_is_fetched(server, tmp_path, monkeypatch, words, survey, values):
+    monkeypatch.setattr(survey, "__defaults__", (server.url,))
+    remotes = survey(*values)
+    server.files = {one.url.removeprefix(server.url): b"spectra" for one in remotes}
+    command = ["fetch", *words.split(), "--out", str(tmp_path)]
+    assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+    assert all((tmp_path / one.name).read_bytes() == b"spectra" for one in remotes)
+    assert len(server.requests) == len(remotes)
+
+
 class Sparcl:
     """As sparclclient's client: `retrieve` returns records by name."""
 
@@ -202,6 +224,12 @@ def test_sparcl_fills_a_store_in_batches_and_only_once(tmp_path, monkeypatch):
     assert open_store(tmp_path / "sky").n_rows == 3
     with pytest.raises(DataFormatError, match="SPARCL has none"):
         fetch.fetch_sparcl(["x"], tmp_path / "sky", client=client)
+    monkeypatch.setattr(fetch, "_sparcl_client", lambda: client)
+    (tmp_path / "ids.txt").write_text("a\nbb\n")
+    command = ["fetch", "sparcl", "--ids", str(tmp_path / "ids.txt"), "--ids", "ccc", "--store"]
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "new")], catch_exceptions=False)
+    assert "3 spectra ->" in result.output
+    assert open_store(tmp_path / "new").n_rows == 3
 
 
 def test_without_sparclclient_the_remedy_is_named(tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 """The demonstration: a survey the shipped weights do not know, and its cost from measured rates."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 from quasarloop.campaign import demo
 from quasarloop.campaign.demo import SMALL, estimate_cost, simulate_demo
+from quasarloop.cli import app
 from quasarloop.network.finetune import finetune
 from quasarloop.network.options import FinetuneOptions
 from quasarloop.read import read_truth
@@ -31,6 +34,16 @@ def test_training_is_measured_as_the_campaign_trains(monkeypatch):
     twice = replace(SMALL, n_pool=SMALL.n_pool + SMALL.n_spectra)
     assert twice.n_spectra == 2 * SMALL.n_spectra
     assert estimate_cost(twice, 1).disk_gb == pytest.approx(2 * one.disk_gb)
+
+
+def test_the_papers_scale_is_not_begun_without_a_yes(tmp_path, monkeypatch):
+    cost = SimpleNamespace(describe=lambda: "some 40 hours")
+    monkeypatch.setattr(demo, "estimate_cost", lambda scale, workers: cost)
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(app, ["demo", "--paper-scale"], input="n\n")
+    assert refused.exit_code == 1
+    assert "some 40 hours" in refused.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_survey_is_not_what_the_shipped_weights_learned(tmp_path):

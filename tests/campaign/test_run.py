@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from quasarloop.artefacts import locked_folder, read_manifest
 from quasarloop.campaign.config import (
@@ -29,14 +30,15 @@ from quasarloop.campaign.config import (
 )
 from quasarloop.campaign.config_file import write_config
 from quasarloop.campaign.ledger import read_ledger
-from quasarloop.campaign.people import close_round, withdraw_targets
+from quasarloop.campaign.people import withdraw_targets
 from quasarloop.campaign.run import (
     Campaign,
     campaign_status,
     run_campaign,
 )
-from quasarloop.campaign.state import StepState, Waiting, damaged_files
+from quasarloop.campaign.state import StepState, damaged_files
 from quasarloop.campaign.steps.redshifts import label_before
+from quasarloop.cli import app
 from quasarloop.errors import CampaignError, OutputError
 from quasarloop.read import read_truth, write_truth
 from quasarloop.simulate.model import ModelSky
@@ -313,36 +315,48 @@ def test_changed_setting_is_named_and_made_again_only_if_asked(tmp_path, finishe
     assert "another: round 2" in (folder / "rounds/02/report/report.html").read_text()
 
 
+def command(*words, status: int = 0) -> str:
+    """Run a campaign command and return its output; its errors are raised."""
+    run = CliRunner().invoke(app, ["campaign", *map(str, words)], catch_exceptions=False)
+    assert run.exit_code == status, run.output
+    return run.output
+
+
 def test_people_close_a_round(tmp_path, sky):
     folder = begin(tmp_path, sky, config(by="people"))
-    with pytest.raises(Waiting, match="campaign close"):
-        run_campaign(folder)
+    assert "campaign close" in command("run", folder)
     with pytest.raises(CampaignError, match="not finished"):
-        Campaign(folder).next()
+        command("next", folder)
     chosen = pl.read_parquet(folder / "rounds/01/selection/selection.parquet")
     pool = read_truth(sky / "pool" / "truth.csv")
     repeats = read_truth(sky / "repeats" / "truth.csv")
     write_truth(pool[np.isin(pool.target_id, repeats.target_id)], tmp_path / "none.csv")
     with pytest.raises(CampaignError, match="none of its 0 targets"):
-        close_round(folder, tmp_path / "none.csv")
+        command("close", folder, "--labels", tmp_path / "none.csv")
     ids = chosen["TARGETID"].to_numpy()
     labelled = pool[np.isin(pool.target_id, ids)]
     write_truth(labelled, tmp_path / "merged.csv")
-    assert close_round(folder, tmp_path / "merged.csv") == len(labelled)
-    assert run_campaign(folder) == 1
-    withdraw_targets(folder, [int(labelled.target_id[0])], "a third of the grid is corrupted")
+    came = command("close", folder, "--labels", tmp_path / "merged.csv")
+    assert f"{len(labelled)} labels are in" in came
+    assert "report.html" in command("run", folder).replace("\n", "")
+    came = command("withdraw", folder, labelled.target_id[0], "--reason", "a third is corrupted")
+    assert "1 withdrawn" in came
     with pytest.raises(CampaignError, match="truth is stale"):
-        run_campaign(folder)
-    run_campaign(folder, redo=lambda _: True)
+        command("run", folder)
+    assert "stale" in command("status", folder)
+    command("run", folder, "--redo")
+    assert "as it was written" in command("verify", folder)
     truth = read_truth(folder / "rounds/01/truth/truth.csv")
     assert labelled.target_id[0] not in truth.target_id
     assert labelled.target_id[1] in truth.target_id
-    assert Campaign(folder).next() == 2
+    assert "round 2 begun" in command("next", folder)
+    (folder / "rounds/01/truth/truth.csv").write_text("")
+    assert "truth.csv" in command("verify", folder, status=1)
 
 
 def test_init_refuses_a_second_campaign(tmp_path):
-    Campaign.create(tmp_path / "c")
+    assert "campaign.toml, then" in command("init", tmp_path / "c").replace("\n", "")
     with pytest.raises(CampaignError, match="holds a campaign already"):
-        Campaign.create(tmp_path / "c")
+        command("init", tmp_path / "c")
     with pytest.raises(CampaignError, match="no unlabelled spectra"):
-        run_campaign(tmp_path / "c")
+        command("run", tmp_path / "c")

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from quasarloop.cli import app
 from quasarloop.errors import InspectionError, OutputError
 from quasarloop.grid import LOG_GRID
-from quasarloop.inspect.database import Database, open_database
+from quasarloop.inspect import server
+from quasarloop.inspect.database import Database, open_database, setting
 from quasarloop.inspect.ledger import Save, item_of, save_label
 from quasarloop.inspect.people import invite, join, person_called
 from quasarloop.inspect.server import first_admin, prepare
@@ -58,6 +59,8 @@ def test_assigning_inviting_and_shutting_out(db):
     assert "bea is out" in run("inspect", "shut-out", "bea", "--db", db)
     with pytest.raises(InspectionError, match="nobody here is called eve"):
         run("inspect", "shut-out", "eve", "--db", db)
+    link = run("inspect", "reset", "ada", "--db", db, "--address", "https://vi.example.org")
+    assert re.fullmatch(r"https://vi\.example\.org/\w+/[\w-]{20,}\n", link)
     with pytest.raises(InspectionError, match="joined already"):
         run("inspect", "invite", "ada", "--db", db)
 
@@ -140,6 +143,20 @@ def test_serving_nothing_leaves_no_connection_open(tmp_path, monkeypatch):
     with pytest.raises(InspectionError, match="give a --worklist"):
         run("inspect", "serve", "--db", url)
     assert closed == [url]
+
+
+def test_serving_loads_the_worklist_and_its_address(tmp_path, monkeypatch, write_coadd):
+    started = {}
+    monkeypatch.setattr(server.uvicorn, "run", lambda _app, **how: started.update(how))
+    write_coadd(tmp_path / "coadd-1.fits", [BIG_ID], [2.0])
+    (tmp_path / "worklist.csv").write_text(f"TARGETID\n{BIG_ID}\n")
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    words = ["--worklist", tmp_path / "worklist.csv", "--spectra", tmp_path, "--port", 1234]
+    run("inspect", "serve", "--db", url, *words)
+    assert (started["host"], started["port"]) == ("127.0.0.1", 1234)
+    with open_database(url).closing() as session:
+        assert item_of(session, BIG_ID).row == 0
+        assert setting(session, "address") == "http://127.0.0.1:1234"
 
 
 def test_exported_labels_train_a_network_as_they_are(tmp_path, write_coadd):
