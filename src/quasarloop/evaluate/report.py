@@ -89,7 +89,7 @@ class Report:
         summary: the numbers behind it.
         sections: in order.
         numbers: all numbers, as JSON can hold them.
-        provenance: name -> value: settings, versions, checksums.
+        provenance: name -> value: options, versions, checksums.
     """
 
     title: str

@@ -204,11 +204,19 @@ def _amplitude(numbers: Mapping[str, Any]) -> str:
     return "{:.0f} ± {:.0f} (noise {:.0f})".format(*parts)
 
 
+def _written(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items())
+
+
 def _provenance(context: Context) -> dict[str, str]:
     manifest = read_manifest(context.step_folder("evaluation") / MANIFEST)
+    options = asdict(context.config)
+    sections = {name: part for name, part in options.items() if isinstance(part, dict)}
+    single = {name: value for name, value in options.items() if name not in sections}
     return {
-        "settings": json.dumps(asdict(context.config), sort_keys=True),
-        "versions": json.dumps(manifest["versions"], sort_keys=True),
+        "options": _written(single),
+        **{f"[{name}]": _written(part) for name, part in sections.items()},
+        "versions": _written(manifest["versions"]),
         **{
             f"made by {name}": digest
             for name, digest in manifest["origin"].items()
