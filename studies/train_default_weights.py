@@ -2,8 +2,8 @@
 
     python studies/train_default_weights.py log-plain --work W
     python studies/train_default_weights.py log-all linear-all --work W --templates TEMPLATES
-    python studies/train_default_weights.py log-folds log-ship --work W --templates TEMPLATES \
-        --data $DATA
+    python studies/train_default_weights.py log-calibrated-folds log-calibrated-ship --work W \
+        --templates TEMPLATES --data $DATA
 
 Every run writes W/<run>.h5; what is there is not trained again, what a run starts from is trained
 first, and a killed run goes on from its last epoch. `plain` is simulated with the built-in library
@@ -12,6 +12,12 @@ without a fifth of the objects, to be judged on these, `ship` with all. Simulate
 calibrate the redshift head; that of `ship` is calibrated on what the folds predict for objects that
 did not train them. The other runs, of small networks, are for the table of what each part
 of the mix is worth.
+
+`calibrated-plain`, `calibrated-folds` and `calibrated-ship` are these networks with their classes
+calibrated on spectra that trained nothing: a linear head, fitted to more of the mix and the real
+spectra that the run may learn from, each object as often as in training; then a constant, by which
+so many of the others of fresh skies of quasar targets are called quasars as `FALSE_SHARE` has it.
+`calibrated-ship` ships.
 """
 
 import argparse
@@ -24,13 +30,17 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from label_saving_real import real_spectra
 from quasarloop.artefacts import check_folder, checksum
+from quasarloop.classes import CONFIDENCE_THRESHOLD
+from quasarloop.ensemble.heads import Heads, LabelledFeatures, fit_head, fold_head
 from quasarloop.grid import WaveGrid, grid_named
 from quasarloop.network.calibration import calibrate
 from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.decode import LineOutputs
+from quasarloop.network.features import Features
 from quasarloop.network.labelled import TrainingData, joined_data
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
@@ -39,13 +49,24 @@ from quasarloop.network.rehearsal import TRAINING_FAULTS, SampleOptions, observe
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import Weights, read_weights, write_weights
+from quasarloop.quality import prepare
+from quasarloop.simulate.model import ModelSky
+from quasarloop.simulate.population import Population
 from quasarloop.simulate.templates import TemplateLibrary, read_templates
+from quasarloop.truth import SpecType
+from skies import observed_tiles
 
 FOLDS: Final = 5
 HELD_OUT: Final = 3_000
 SHIFT_BINS: Final = 40  # log grid only: on the other one a shift is no redshift
 # Every object of the real sets together counts so many times in an epoch of fine-tuning.
 REAL_REPEATS: Final = 24
+# Calibration of classes: spectra of the mix for the head; targets of each library for the constant,
+# and how many of the others there may be called quasars, of which a quarter is room for chance.
+CALIBRATED: Final = "calibrated-"
+HEAD_OBJECTS, HEAD_SEED = 16_000, 55
+SKY_OBJECTS, BUILT_IN_SEED, TEMPLATES_SEED = 8_000, 8212, 8211
+FALSE_SHARE: Final = 0.0015
 
 
 class Run(NamedTuple):
@@ -114,8 +135,63 @@ class Trainer(NamedTuple):
     def weights(self, name: str) -> Weights:
         """Return a run's weights, trained now if they are not there."""
         if not self.path(name).exists():
-            self._train(name, (RUNS | ABLATION)[name.rstrip("0123456789")])
+            trained = name.removeprefix(CALIBRATED)
+            run = (RUNS | ABLATION)[trained.rstrip("0123456789")]
+            if trained == name:
+                self._train(name, run)
+            else:
+                write_weights(self._calibrated(trained, run), self.path(name))
         return read_weights(self.path(name))
+
+    def _calibrated(self, name: str, run: Run) -> Weights:
+        weights, library = self.weights(name), self._library(name, run)
+        learned = mix(run._replace(objects=HEAD_OBJECTS, seed=HEAD_SEED), self.grid, library)
+        features = features_of(weights, learned.flux)
+        is_qso = learned.is_qso
+        if run.real:
+            real, rows = self._real(name)
+            features = Features.concatenate([features, features_of(weights, real.flux)[rows]])
+            is_qso = np.append(is_qso, real.is_qso[rows])
+        each = np.arange(len(is_qso))
+        head = fit_head(LabelledFeatures(features, is_qso, each), weights.config)
+        others = np.concatenate(
+            [
+                head.logits(features_of(weights, flux), weights.config)[0]
+                for flux in self._targets(run)
+            ]
+        )
+        folded = fold_head(weights, at_false_share(head, others), 0)
+        recipe = {
+            **weights.provenance["recipe"],
+            "classes": {
+                "head": {"objects": HEAD_OBJECTS, "seed": HEAD_SEED},
+                "constant": {"others": len(others), "false_share": FALSE_SHARE,
+                             "seeds": [BUILT_IN_SEED, TEMPLATES_SEED][: 1 + run.templates]},
+            },
+        }  # fmt: skip
+        return replace(folded, provenance={**folded.provenance, "recipe": recipe})
+
+    def _targets(self, run: Run) -> Iterator[NDArray[np.float32]]:
+        """Yield the spectra of targets that are no quasars."""
+        libraries: dict[Path | None, int] = {None: BUILT_IN_SEED}
+        if run.templates:
+            libraries[self.templates] = TEMPLATES_SEED
+        for folder, seed in libraries.items():
+            source = ModelSky(Population(), folder)
+            for spectra, seen in observed_tiles(source, SKY_OBJECTS, seed):
+                yield prepare(spectra, self.grid).flux[seen.light.spectype != SpecType.QSO]
+
+    def _library(self, name: str, run: Run) -> TemplateLibrary | None:
+        if run.templates and self.templates is None:
+            sys.exit(f"{name} needs --templates")
+        return read_templates(self.templates) if run.templates and self.templates else None
+
+    def _real(self, name: str) -> tuple[TrainingData, NDArray[np.int64]]:
+        """Return real spectra, and the rows of those that a run learns from, repeated."""
+        if self.data is None:
+            sys.exit(f"{name} needs --data")
+        spectra, group, _ = real_spectra(self.data, self.grid)
+        return replace(spectra, object_id=group), _repeated(group, name.removeprefix("folds"))
 
     def _train(self, name: str, run: Run) -> None:
         started = time.monotonic()
@@ -124,20 +200,13 @@ class Trainer(NamedTuple):
             if run.start
             else preset("quasarloop2026", self.grid, n_filters=run.filters)
         )
-        if run.templates and self.templates is None:
-            sys.exit(f"{name} needs --templates")
-        library = read_templates(self.templates) if run.templates and self.templates else None
-        simulated = mix(run, self.grid, library)
+        simulated = mix(run, self.grid, self._library(name, run))
         held = np.linspace(0, len(simulated) - 1, HELD_OUT).astype(np.int64)
         learned = np.setdiff1d(np.arange(len(simulated)), held)
         data, real = simulated, np.empty(0, dtype=np.int64)
         if run.real:
-            if self.data is None:
-                sys.exit(f"{name} needs --data")
-            spectra, group, _ = real_spectra(self.data, self.grid)
-            spectra = replace(spectra, object_id=group)
-            data = joined_data(simulated, spectra)
-            real = len(simulated) + _repeated(group, name.removeprefix("folds"))
+            spectra, rows = self._real(name)
+            data, real = joined_data(simulated, spectra), len(simulated) + rows
         print(f"{name}: {len(learned)} simulated, {len(real)} real spectra, "
               f"{time.monotonic() - started:.0f} s", flush=True)  # fmt: skip
 
@@ -186,6 +255,29 @@ class Trainer(NamedTuple):
         }  # fmt: skip
 
 
+def features_of(weights: Weights, flux: NDArray[np.float32]) -> Features:
+    """Return what heads read, without redshifts: half the time."""
+    predictor = Predictor(weights)
+    result = Features.empty(len(flux), weights.config)
+    for rows, outputs in predictor.logits(flux):
+        result.hidden[rows] = outputs.hidden.numpy()
+        result.line_logit[rows] = outputs.box.numpy().max(axis=2)
+    return result
+
+
+def at_false_share(head: Heads, others: NDArray[np.float64]) -> Heads:
+    """Return a head that calls `FALSE_SHARE` of some objects quasars.
+
+    Args:
+        head: one; its constant changes.
+        others: (n,) logits that it gives to objects that are none.
+    """
+    limit = np.sort(others)[::-1][int(FALSE_SHARE * len(others))]  # so many are above it
+    table = head.table.copy()
+    table[0, -1] += logit(CONFIDENCE_THRESHOLD) - limit
+    return replace(head, table=table)
+
+
 def fold_of(group: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the fold of every real spectrum: all spectra of an object are in one."""
     order = np.random.default_rng(2026).permutation(int(group.max()) + 1)
@@ -224,8 +316,8 @@ def _repeated(group: NDArray[np.int64], without: str) -> NDArray[np.int64]:
 def _names(wanted: list[str]) -> Iterator[tuple[str, str]]:
     for one in wanted:
         grid, _, name = one.partition("-")
-        if name == "folds":
-            yield from ((grid, f"folds{fold}") for fold in range(FOLDS))
+        if name.endswith("folds"):
+            yield from ((grid, f"{name}{fold}") for fold in range(FOLDS))
         else:
             yield grid, name
 
@@ -233,7 +325,8 @@ def _names(wanted: list[str]) -> Iterator[tuple[str, str]]:
 def main() -> int:
     """Train what is wanted and missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = [f"{grid}-{name}" for grid in ("log", "linear") for name in RUNS | ABLATION]
+    names = [*RUNS, *ABLATION, *(CALIBRATED + name for name in ("plain", "folds", "ship"))]
+    known = [f"{grid}-{name}" for grid in ("log", "linear") for name in names]
     parser.add_argument("runs", nargs="+", choices=known, metavar="RUN")
     parser.add_argument("--work", type=Path, required=True, help="folder of weights, checkpoints")
     parser.add_argument("--templates", type=Path, help="folder of redrock's templates")
