@@ -14,9 +14,9 @@ did not train them. The other runs, of small networks, are for the table of what
 of the mix is worth.
 
 `calibrated-plain`, `calibrated-folds` and `calibrated-ship` are these networks with their classes
-calibrated on spectra that trained nothing: a linear head, fitted to more of the mix and the real
-spectra that the run may learn from, each object as often as in training; then a constant, by which
-so many of the others of fresh skies of quasar targets are called quasars as `FALSE_SHARE` has it.
+calibrated: a linear head, fitted to more of the mix and to the real spectra that the run may learn
+from, each object as often as in training; then a constant, by which so many of the others of fresh
+skies of quasar targets are called quasars as `FALSE_SHARE` has it.
 `calibrated-ship` ships.
 """
 
