@@ -102,7 +102,8 @@ def _skies(options: argparse.Namespace) -> Iterator[Sky]:
             observing = ObservingOptions(faults=NO_FAULTS)
             survey = SurveyOptions(out, SEED, source, observing, with_resolution=True)
             simulate_survey(survey, options.objects)
-        yield Sky(name, sorted(out.rglob("coadd-*.fits*")), out / "truth.csv", out)
+        coadds = sorted((out / "tiles").rglob("coadd-*.fits*"))  # beside them are redrock's results
+        yield Sky(name, coadds, out / "truth.csv", out)
     for name in REAL if options.data else ():
         folder = options.data / name
         results = check_folder(options.out / name)
