@@ -173,3 +173,14 @@ def test_a_coadd_is_no_look_of_its_own():
     assert repeat_rows(block, objects).tolist() == expected
     del block["EXPID"]
     assert repeat_rows(block, objects).tolist() == [True] * 8 + [False]
+
+
+def test_powers_of_ten_are_drawn_as_such(tmp_path):
+    """The first label of an axis is made where no mathematics is drawn; others are not."""
+    ids = np.repeat(np.arange(200), 2)
+    z = np.repeat(RNG.uniform(2, 3, 200), 2) + RNG.normal(0, 0.003, 400)
+    figure = scatter_figure({"w": scatter_in_bins(repeat_objects(ids, np.ones(400, bool), z))})
+    save_figure(figure, tmp_path / "scatter.png")
+    labels = figure.axes[0].get_yticklabels(which="both")
+    assert all(text.get_parse_math() for text in labels if "$" in text.get_text())
+    assert any("$" in text.get_text() for text in labels)

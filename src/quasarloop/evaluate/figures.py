@@ -23,6 +23,7 @@ __all__ = [
     "COLOURS",
     "FIGURE_INCHES",
     "AtPurity",
+    "PlainFigure",
     "bootstrap_figure",
     "equal_size_figure",
     "history_figure",
@@ -84,9 +85,22 @@ def use_style() -> Iterator[None]:
         yield
 
 
+class PlainFigure(Figure):
+    """A figure whose text is drawn as it is, except for the powers of ten on logarithmic axes."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draw all of it."""
+        for axes in self.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                if axis.get_scale() == "log":
+                    for label in axis.get_ticklabels(which="both"):
+                        label.set_parse_math(True)
+        super().draw(renderer)
+
+
 def new_figure(height_inches: float) -> Figure:
     """Return an empty figure of the width that all have."""
-    return Figure(figsize=(FIGURE_INCHES, height_inches))
+    return PlainFigure(figsize=(FIGURE_INCHES, height_inches))
 
 
 def legend_above(axes: Axes) -> None:
@@ -154,7 +168,7 @@ def _plot_errors(axes: Axes, z: NDArray[np.float64], z_true: NDArray[np.float64]
     axes.axvline(RIGHT_WITHIN, color=COLOURS[1], ls="--", lw=1)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
-    axes.yaxis.set_major_formatter("{x:g}")  # the scale's own is of mathematics, which is not drawn
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="|Δz| / (1 + z)", ylabel="quasars")
     wrong = int(np.count_nonzero(error > RIGHT_WITHIN))
     axes.set_title(f"{wrong} beyond {RIGHT_WITHIN:g} (dashed)")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from quasarloop.evaluate.figures import COLOURS, use_style
+from quasarloop.evaluate.figures import COLOURS, PlainFigure, use_style
 from quasarloop.evaluate.selection_figures import draw_spectrum
 from quasarloop.lines import Line, line_label
 from quasarloop.spectra import Spectra
@@ -22,7 +22,7 @@ _SHOWN_DPI: Final = 72
 _NAME_AT: Final = 0.98  # part of the panel's height
 
 
-class _Shown(Figure):
+class _Shown(PlainFigure):
     """A figure that a notebook shows without pyplot, whatever its backend."""
 
     def _repr_png_(self) -> bytes:
