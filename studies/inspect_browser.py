@@ -43,6 +43,7 @@ MAIN = [sys.executable, "-c", "from quasarloop.cli import main; main()"]
 PASSWORD = "correct horse battery"
 INSPECTORS = ("ada", "bea", "cyd")
 N_OBJECTS, N_NETWORKS, N_CELLS = 40, 20, 45 * 45
+PRACTICE = slice(1, 4)  # of the objects, best first
 DISTANT_Z = 1.8
 SLIPS = 0.12  # how often an inspector errs in class, or sees another quality
 MIXED_UP = ("cyd", 6)  # takes C IV for Mg II, in this place of the worklist
@@ -80,7 +81,8 @@ def make_campaign(folder: Path) -> tuple[str, Path]:
     subprocess.run(simulate, check=True, capture_output=True)
     truth = read_truth(sky / "truth.csv")
     rng = np.random.default_rng(1)
-    objects = [_opinion(truth, int(row), rng) for row in _best_first(truth, sky)]
+    best = _best_first(truth, sky)
+    objects = [_opinion(truth, int(row), rng) for row in np.delete(best, PRACTICE)]
     worklist = folder / "worklist.json"
     worklist.write_text(json.dumps({"objects": objects}), encoding="utf-8")
     counts = {"counts": rng.poisson(40, N_CELLS).tolist()}
@@ -93,7 +95,8 @@ def make_campaign(folder: Path) -> tuple[str, Path]:
             role = {"max": "merger", "root": "admin"}.get(name, "inspector")
             join(session, invite(session, name, role), PASSWORD)
     files = open_spectra([sky])
-    prepare(database, files, worklist=worklist, redrock=sorted(sky.rglob("redrock-*.fits")))
+    redrock, known = sorted(sky.rglob("redrock-*.fits")), truth[best[PRACTICE]]
+    prepare(database, files, worklist=worklist, redrock=redrock, known=known)
     _label(database, truth, sky, [int(thing["TARGETID"]) for thing in objects], rng)
     database.close()
     return url, sky
@@ -223,6 +226,15 @@ def photograph(browser: Browser, address: str, out: Path) -> None:
     page.set_viewport_size({"width": 820, "height": 1180})
     page.wait_for_timeout(500)
     _picture(page, out / "inspect_tablet.png")
+    page = log_in(browser, address, "bea")
+    page.goto(f"{address}/practice")
+    page.locator("body[data-ready=true]").wait_for()
+    page.keyboard.press("F")
+    page.locator("#z-hint", has_text="best").wait_for()
+    for key in "q4n":
+        page.keyboard.press(key)
+    page.locator("#practice-result", has_text=":").wait_for()
+    _pictures(page, out / "inspect_practice.png")
     page = log_in(browser, address, "max")
     page.locator("body[data-ready=true]").wait_for()
     _pictures(page, out / "inspect_queue.png")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -187,3 +188,14 @@ def test_exported_labels_train_a_network_as_they_are(tmp_path, write_coadd):
         options = ["--store", tmp_path / "store", "--truth", truth, "--out", weights]
         run("train", *options, "--epochs", 1, "--validation", 0, "--monitor", "none")
         assert weights.stat().st_size > 100_000
+
+
+def test_the_page_is_served_without_what_it_does_not_need_yet(start_server, prepared):
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("what a process has loaded is looked up in /proc, which is not here")
+    server = start_server(f"sqlite:///{prepared[0]}", [prepared[1]])
+    loaded = Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
+    assert "fitsio" in loaded
+    assert "libtorch" not in loaded, "seconds of every start"
+    assert "scipy/stats" not in loaded

@@ -105,8 +105,6 @@ def serve(
 
     Example: [bold]quasarloop inspect serve --worklist worklist.json --spectra store/[/]
     """
-    from quasarloop.campaign.live import live_ranker
-    from quasarloop.campaign.people import inspection_of
     from quasarloop.errors import InspectionError
     from quasarloop.inspect.database import open_database
     from quasarloop.inspect.live import LiveQueue
@@ -118,8 +116,12 @@ def serve(
     rule, spectra = None, spectra or []
     if live and campaign is None:
         raise InspectionError("--live ranks the objects of a campaign; give its folder: --campaign")
-    ranker = live_ranker(campaign) if live and campaign is not None else None
-    if campaign is not None:
+    ranker = None
+    if campaign is not None:  # only then torch: a killed server has to be back soon
+        from quasarloop.campaign.live import live_ranker
+        from quasarloop.campaign.people import inspection_of
+
+        ranker = live_ranker(campaign) if live else None
         given = inspection_of(campaign)
         rule, worklist = given.rule, worklist or given.worklist
         spectra = [*spectra, given.spectra]
