@@ -7,6 +7,8 @@ from quasarloop.inspect.campaign import balance, fit_team, rule_of, share_out
 from quasarloop.inspect.database import set_setting
 from quasarloop.inspect.ledger import Save, item_of, save_label
 from quasarloop.inspect.results import control_found, results
+from quasarloop.inspect.server import prepare
+from quasarloop.inspect.spectra_files import open_spectra
 from quasarloop.inspect.tables import Assignment
 from quasarloop.labels.rule import InspectionRule
 from quasarloop.labels.verdict import Verdict
@@ -139,3 +141,22 @@ def _teams(client):
 def _not_control(items):
     rule = InspectionRule(2, 1, SEED)
     return next(item for item in items if not rule.is_control(item.target_id))
+
+
+def test_a_restart_keeps_the_rule_that_people_set_and_takes_one_that_was_changed(
+    database, add_items
+):
+    add_items(1)
+    files, three = open_spectra([]), InspectionRule(3, 0, SEED)
+
+    def served_with(rule):
+        prepare(database, files, rule=rule)
+        with database.read() as session:
+            return str(rule_of(session))
+
+    assert served_with(three) == "3"
+    with database.write() as session:  # on the page, or by `inspect assign --per-object`
+        set_setting(session, "per_object", "2+1")
+    assert served_with(three) == "2+1"
+    assert served_with(None) == "2+1"
+    assert served_with(InspectionRule(4, 0, SEED)) == "4"

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
+from sqlalchemy.orm import Session
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,7 +42,7 @@ from quasarloop.inspect.redrock_models import RedrockModels, read_redrock
 from quasarloop.inspect.repeats import RepeatFinder
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
-from quasarloop.inspect.tables import Item, User
+from quasarloop.inspect.tables import Item, Setting, User
 from quasarloop.inspect.worklist import read_worklist
 from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.labels.rule import RULE_PATTERN, InspectionRule
@@ -246,8 +247,8 @@ def prepare(
 ) -> None:
     """Load a worklist into the campaign and share it out among its inspectors.
 
-    A `rule` takes the place of the campaign's inspectors per object; `known` are labels to
-    practise on.
+    A `rule` takes the place of the inspectors per object, unless it is the one that was given
+    last: what people have set since then stays. `known` are labels to practise on.
 
     Raises:
         InspectionError: a bad worklist, or none at all in a new campaign; a bad link or address.
@@ -260,8 +261,7 @@ def prepare(
     with database.write() as session:
         set_setting(session, "address", address)
         if rule is not None:
-            set_setting(session, "per_object", str(rule))
-            set_setting(session, "seed", str(rule.seed))
+            _take_rule(session, rule)
         if entries:
             done = load_worklist(session, entries, files)
             _LOG.info(
@@ -282,6 +282,14 @@ def prepare(
             n = practice.load_practice(session, known, files)
             _LOG.info("%d objects new in the practice set", n)
         balance(session)
+
+
+def _take_rule(session: Session, rule: InspectionRule) -> None:
+    given = session.get(Setting, "given_rule")
+    if given is None or given.value != str(rule):
+        set_setting(session, "per_object", str(rule))
+        set_setting(session, "given_rule", str(rule))
+    set_setting(session, "seed", str(rule.seed))
 
 
 def _link(text: str) -> tuple[str, str]:

@@ -387,5 +387,6 @@ const load = (path) =>
 
 function describeFit({ spectype, subtype, z, z_err: error, delta_chi2: worse }) {
   const plus = error === null ? "" : ` ± ${error.toPrecision(1)}`;
-  return `${spectype} ${subtype === spectype ? "" : `${subtype} `}z = ${z.toFixed(5)}${plus}, Δχ² ${Math.round(worse)}`;
+  const behind = worse ? `, Δχ² ${Math.round(worse)}` : "";
+  return `${spectype} ${subtype === spectype ? "" : `${subtype} `}z = ${z.toFixed(5)}${plus}${behind}`;
 }
