@@ -1,6 +1,7 @@
 """Objects sent back with a question, and people with several roles."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -99,9 +100,9 @@ def test_remarks_only_grow_and_older_campaigns_get_their_table(database, tmp_pat
     for name, z in (("ada", 2.5), ("bea", 1.0), ("cyd", 2.5)):
         _label(client, name, z)
     _ask(client)
-    with sqlite3.connect(path) as raw, pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        raw.execute("UPDATE remark SET text = 'other'")
-    with sqlite3.connect(path) as raw:
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            raw.execute("UPDATE remark SET text = 'other'")
         raw.execute("DROP TABLE remark")
     again = open_database(f"sqlite:///{path}")
     with again.read() as session:
