@@ -222,11 +222,11 @@ def tasks(_: Path, options: argparse.Namespace) -> None:
     shards = [Path(f"/survey/store/shards/{i % 256:02x}/{i:032x}.parquet") for i in range(n_shards)]
     lots = cut_lots(cut_pieces(shards, [SHARD_ROWS] * n_shards))
     sent = np.mean([len(pickle.dumps((0, lot))) for lot in lots[:: max(1, len(lots) // 100)]])
-    silent = {"distributed.worker.memory.terminate": False, "logging.distributed": "error"}
     with (
-        dask.config.set(silent),
+        dask.config.set({"logging.distributed": "error"}),
+        # All workers are in this process: with a limit each would pause for the memory of all.
         LocalCluster(n_workers=options.workers, threads_per_worker=1, processes=False,
-                     dashboard_address=None) as cluster,
+                     memory_limit=0, dashboard_address=None) as cluster,
     ):  # fmt: skip
         engine = Engine(scheduler=cluster.scheduler_address)
         start, cpu, before = time.perf_counter(), time.process_time(), peak_mib()

@@ -15,7 +15,7 @@ from quasarloop.engine import Engine
 from quasarloop.grid import LOG_GRID
 from quasarloop.quality import prepare
 from quasarloop.read import read_spectra
-from quasarloop.spectra import Keys
+from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import ingest, ingestion, iter_store, open_store
 from quasarloop.store.packs import contents_of, ingest_files, take_out
 
@@ -231,3 +231,16 @@ def test_a_kill_at_any_moment_is_survived(tmp_path, spectrum_files):
     again = ingest(files, tmp_path / "killed")
     assert len(again.reports) == 59
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+
+
+def test_a_longer_pack_costs_no_more_for_each_of_its_files(tmp_path, spectrum_files, monkeypatch):
+    monkeypatch.setattr("quasarloop.store.ingestion.PACK_FILES", 64)
+    files = [spectrum_files.write_spec(tmp_path / f"spec-{i}.fits", fiber=i) for i in range(1, 33)]
+    looked, length = [], RebinnedSpectra.__len__
+    monkeypatch.setattr(RebinnedSpectra, "__len__", lambda self: looked.append(1) or length(self))
+    counts = []
+    for n in (8, 32):
+        looked.clear()
+        ingest(files[:n], tmp_path / f"store-{n}")
+        counts.append(len(looked))
+    assert counts[1] <= 4 * counts[0]

@@ -289,8 +289,8 @@ def _mean_within(
 
 def count_flags(flags: NDArray[np.integer]) -> dict[str, int]:
     """Count rows per flag name, in bit order, only those that occur."""
-    counts = {str(flag.name): int(np.count_nonzero(flags & flag)) for flag in Flag}
-    return {name: count for name, count in counts.items() if count}
+    there = int(np.bitwise_or.reduce(flags, initial=0))
+    return {str(f.name): int(np.count_nonzero(flags & f)) for f in Flag if f & there}
 
 
 def flag_names(value: int) -> str:

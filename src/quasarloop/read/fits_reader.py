@@ -40,22 +40,11 @@ _LARGEST: Final = {"NAXIS": 999, "ZNAXIS": 999, "TFIELDS": 999}
 _VALUE: Final = re.compile(rb"'((?:[^']|'')*)|([TF])|([-+0-9.EeDd]+)")
 # BITPIX and the letters of TFORM -> numpy types.
 _IMAGE_TYPES: Final[Mapping[object, str]] = {
-    8: "u1",
-    16: ">i2",
-    32: ">i4",
-    64: ">i8",
-    -32: ">f4",
-    -64: ">f8",
-}
+    8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8",
+}  # fmt: skip
 _COLUMN_TYPES: Final = {
-    "L": "S1",
-    "B": "u1",
-    "I": ">i2",
-    "J": ">i4",
-    "K": ">i8",
-    "E": ">f4",
-    "D": ">f8",
-}
+    "L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8",
+}  # fmt: skip
 _COLUMN_BYTES: Final = {"X": 1 / 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _HALF_UINT64: Final = 2.0**63
 
@@ -68,13 +57,11 @@ class _Header(Mapping[str, _Value]):
         self._places = {cards[i : i + 8]: i for i in range(0, len(cards), _CARD_BYTES)}
 
     def __getitem__(self, key: str) -> _Value:
-        start = self._places[key.ljust(8).encode("latin-1", "replace")]
-        card = self._cards[start : start + _CARD_BYTES]
-        if card[8:10] == b"= " and not card.startswith((b"COMMENT", b"HISTORY")):
-            value = _parse_value(card[10:].lstrip())
-            if value is not None:
-                return value
-        raise KeyError(key)
+        start = self._places[_card_name(key)]
+        value = _parse_card(self._cards[start : start + _CARD_BYTES])
+        if value is None:
+            raise KeyError(key)
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return (k for place in self._places if (k := place.rstrip().decode("latin-1")) in self)
@@ -341,8 +328,16 @@ def _read_header(path: Path, stream: BinaryIO, first: bytes) -> bytes:
     return b"".join(blocks)
 
 
-def _parse_value(text: bytes) -> _Value | None:
-    found = _VALUE.match(text)
+@lru_cache(maxsize=4096)
+def _card_name(key: str) -> bytes:
+    return key.ljust(8).encode("latin-1", "replace")
+
+
+@lru_cache(maxsize=16_384)  # most cards of thousands of spec files are the same in all
+def _parse_card(card: bytes) -> _Value | None:
+    if card[8:10] != b"= " or card.startswith((b"COMMENT", b"HISTORY")):
+        return None
+    found = _VALUE.match(card[10:].lstrip())
     if found is None:
         return None
     words, logical, number = found.groups()

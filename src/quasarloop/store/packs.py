@@ -144,6 +144,7 @@ def ingest_files(paths: Sequence[str], shelf: Shelf) -> list[IngestReport | str]
 def _ingested(paths: Sequence[str], shelf: Shelf) -> list[IngestReport | str]:
     found: dict[str, IngestReport | str] = {}
     waiting: list[_Read] = []
+    n_waiting = 0
     seen: set[str] = set()
     copies: dict[str, str] = {}
     reader = _ShelfReader(shelf)
@@ -160,12 +161,14 @@ def _ingested(paths: Sequence[str], shelf: Shelf) -> list[IngestReport | str]:
                 else:
                     rows = concatenate(list(_blocks(file, shelf.store)))
                     waiting.append(_Read(path, digest, rows))
+                    n_waiting += len(rows)
                     seen.add(digest)
         except DataFormatError as exc:
             found[path] = str(exc)
-        if sum(len(one.spectra) for one in waiting) >= _SHARD_ROWS:
+        if n_waiting >= _SHARD_ROWS:
             found |= _write_together(shelf.store, waiting)
             waiting.clear()
+            n_waiting = 0
     found |= _write_together(shelf.store, waiting)
     first = {r.digest: r for r in found.values() if isinstance(r, IngestReport)}
     for path, digest in copies.items():
