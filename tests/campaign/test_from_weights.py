@@ -13,8 +13,7 @@ from tests.campaign.test_run import begin, config, kill_once, results
 
 from quasarloop.artefacts import read_manifest
 from quasarloop.campaign.config import CampaignOptions, EnsembleSection, TrainingSection
-from quasarloop.campaign.config_file import config_text, read_config, write_config
-from quasarloop.campaign.recipes import recipe
+from quasarloop.campaign.config_file import config_text, read_config, recipe, write_config
 from quasarloop.campaign.run import campaign_status, run_campaign
 from quasarloop.campaign.state import Context, StepState
 from quasarloop.campaign.steps.evaluation import (

@@ -38,7 +38,7 @@ def numbers(at_purity, error, above=None):
     }
 
 
-def campaign(folder, *, gain=0.05, way="head", test_objects=(101, 102), reference=""):
+def campaign(folder, *, gain=0.05, way="head", test_objects=(101, 102), reference="", error=0.025):
     """A round of known numbers; the weights in use are the reference, or those at the start."""
     context = Context(folder, CampaignOptions(evaluation=EvaluationSection(reference=reference)), 1)
     for step in ("networks", "evaluation", "truth", "labels"):
@@ -57,13 +57,19 @@ def campaign(folder, *, gain=0.05, way="head", test_objects=(101, 102), referenc
         "T0": numbers(0.81, 0.02, {base: 0.01, "random": -0.02}),
         "T1": numbers(0.84, 0.03, {base: 0.04, "random": 0.01}),
         "random": numbers(0.83, 0.03, {base: 0.03, "random": 0.0}),
-        "final": numbers(0.80 + gain, 0.025, {base: gain, "random": 0.02}),
+        "final": numbers(0.80 + gain, error, {base: gain, "random": 0.02}),
     }
     if reference:
         found["dr1"] = numbers(0.70, 0.02)
     write_manifest(evaluation / "numbers.json", {"test": found})
     pl.DataFrame({"OBJECT_ID": test_objects}).write_parquet(evaluation / "test.parquet")
     return context
+
+
+def test_a_bootstrap_without_scatter_gives_no_error(tmp_path):
+    good = verdict_of(campaign(tmp_path, error=0.0)).sentences[2]
+    assert "final finds 0.850 (in every resampling) of the quasars at purity 0.99" in good
+    assert "± 0.000" not in good
 
 
 def test_every_sentence_has_its_numbers(tmp_path):

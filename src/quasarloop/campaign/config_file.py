@@ -1,20 +1,29 @@
-"""``campaign.toml``: the options of a campaign as a file with a comment on each."""
+"""``campaign.toml``: options of a campaign as a file with a comment on each; recipes by name."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import tomlkit
 
 from quasarloop.artefacts import write_atomically
-from quasarloop.campaign.config import CampaignOptions, Section
+from quasarloop.campaign.config import (
+    CampaignOptions,
+    EnsembleSection,
+    EvaluationSection,
+    MapSection,
+    Section,
+    SelectionSection,
+    TrainingSection,
+)
 from quasarloop.errors import CampaignError, check_regular
 from quasarloop.options import described_fields, options_from_dict
 
-__all__ = ["CONFIG_NAME", "config_text", "read_config", "write_config"]
+__all__ = ["CONFIG_NAME", "Recipe", "config_text", "read_config", "recipe", "write_config"]
 
 CONFIG_NAME: Final = "campaign.toml"
+Recipe = Literal["quasarloop", "paper"]
 
 
 def read_config(folder: str | Path, **overrides: Any) -> CampaignOptions:
@@ -95,3 +104,25 @@ def _fill(table: Any, section: Section) -> None:
         inner.add(tomlkit.comment((type(value).__doc__ or "").splitlines()[0]))
         _fill(inner, value)
         table.add(name, inner)
+
+
+def recipe(name: Recipe) -> CampaignOptions:
+    """Return the options of a recipe: ours, which is the default, or that of the paper.
+
+    Source: Green et al. 2025, Sections 2 to 4; what it does not give is the released code's.
+    """
+    if name == "quasarloop":
+        return CampaignOptions()
+    learning: dict[str, Any] = {"start": "", "batch_size": 256, "schedule": "constant"}
+    return CampaignOptions(
+        rounds=2,
+        ensemble=EnsembleSection(
+            kind="networks", networks=200, epochs=10, learning_rate=2e-4, **learning
+        ),
+        map=MapSection(rows=45, columns=45, percentile=15.0),
+        selection=SelectionSection(
+            n=1000, n_outliers=100, score="entropy", draw="top", random_share=0.0, per_cell=0
+        ),
+        training=TrainingSection(epochs=100, learning_rate=1e-3, rehearsal=0, **learning),
+        evaluation=EvaluationSection(validation=0.3, threshold=0.95, bootstraps=10),
+    )

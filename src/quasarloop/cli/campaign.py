@@ -31,7 +31,7 @@ def init(
     Example: [bold]quasarloop campaign init my-campaign[/]
     """
     from quasarloop.campaign.config_file import CONFIG_NAME
-    from quasarloop.campaign.recipes import recipe as recipe_named
+    from quasarloop.campaign.config_file import recipe as recipe_named
     from quasarloop.campaign.run import Campaign
 
     Campaign.create(folder, recipe_named(recipe))

@@ -188,7 +188,9 @@ def _in_words(gains: Sequence[Gain]) -> str:
 
 def _of_quasars(point: AtPurity) -> str:
     return " and ".join(
-        f"{value:.3f} ± {error:.3f} of the quasars at purity {p}"
+        # A bootstrap of few objects that are all found has no error; ± 0 would be wrong.
+        f"{value:.3f} {f'± {error:.3f}' if error else '(in every resampling)'} "
+        f"of the quasars at purity {p}"
         for value, error, p in zip(point.completeness, point.error, FIXED_PURITIES, strict=True)
     )
 
