@@ -22,6 +22,7 @@ def test_no_promised_name_is_hidden_by_a_room_of_that_name():
 
     rooms = {path.stem for path in Path(front).parent.iterdir() if not path.name.startswith("_")}
     assert not rooms & set(quasarloop.__all__)
+    assert dir(quasarloop) == sorted(quasarloop.__all__)
 
 
 def test_unknown_name_is_an_attribute_error():
