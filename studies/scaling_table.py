@@ -223,7 +223,9 @@ def tasks(_: Path, options: argparse.Namespace) -> None:
     lots = cut_lots(cut_pieces(shards, [SHARD_ROWS] * n_shards))
     sent = np.mean([len(pickle.dumps((0, lot))) for lot in lots[:: max(1, len(lots) // 100)]])
     with (
-        dask.config.set({"logging.distributed": "error"}),
+        dask.config.set(
+            {"logging.distributed": "error", "distributed.comm.timeouts.connect": "10m"}
+        ),
         # All workers are in this process: with a limit each would pause for the memory of all.
         LocalCluster(n_workers=options.workers, threads_per_worker=1, processes=False,
                      memory_limit=0, dashboard_address=None) as cluster,
