@@ -1,14 +1,19 @@
 """A round's objects are ranked anew as `rerank` ranks them, by heads on T and the labels so far."""
 
+import json
+import re
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import numpy as np
 import polars as pl
 import pytest
 import sqlalchemy as sa
 import torch
+from tests.inspect.conftest import PASSWORD, Server
 from typer.testing import CliRunner
 
 from quasarloop.campaign.config import (
@@ -22,12 +27,14 @@ from quasarloop.campaign.layout import LEDGER, Stream, seed_number, store_folder
 from quasarloop.campaign.ledger import new_ledger, write_ledger
 from quasarloop.campaign.live import live_ranker
 from quasarloop.campaign.state import Context
+from quasarloop.campaign.steps.selection import WORKLIST_NAME
 from quasarloop.cli import app
 from quasarloop.ensemble.features import make_features
 from quasarloop.errors import CampaignError, InspectionError, SelectionError
 from quasarloop.inspect.database import open_database
 from quasarloop.inspect.exchange import import_merged
 from quasarloop.inspect.live import LiveQueue
+from quasarloop.inspect.people import invite, join
 from quasarloop.inspect.tables import Item
 from quasarloop.labels.merge import from_truth
 from quasarloop.network.model import LineFinder
@@ -35,7 +42,7 @@ from quasarloop.network.weights import from_module, write_weights
 from quasarloop.query.options import SelectionOptions
 from quasarloop.query.rerank import rerank
 from quasarloop.store import open_store
-from quasarloop.truth import TruthTable, join_truth
+from quasarloop.truth import SpecType, TruthTable, join_truth
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ensemble"))
 import ensemble_fakes as fakes
@@ -56,7 +63,7 @@ def waiting(tmp_path_factory):
     options = CampaignOptions(
         data=DataSection(unlabelled=("pool",), labelled=("first",), truth=("first.csv",)),
         ensemble=EnsembleSection(start="small.h5"),
-        inspection=InspectionSection(by="people"),
+        inspection=InspectionSection(by="people", inspectors=1),
     )
     context = Context(folder, options, 1)
     selection = context.step_folder("selection")
@@ -76,6 +83,8 @@ def waiting(tmp_path_factory):
     frame.write_parquet(selection / "selection.parquet")
     outliers = {"TARGETID": OUTLIERS, "OBJECT_ID": OUTLIERS, "REASON": ["outlier"]}
     pl.DataFrame(outliers).write_parquet(selection / "outliers.parquet")
+    worklist = [str(target) for target in (*chosen, *OUTLIERS)]
+    (selection / WORKLIST_NAME).write_text(json.dumps(worklist), encoding="utf-8")
     return context, weights, truth
 
 
@@ -129,6 +138,43 @@ def test_the_queue_of_the_page_is_ranked_by_it(waiting, tmp_path):
         database.close()
     begun, rest = every[:6], every[len(BY_SCORE) :]
     assert ranked == [*begun, *expected(waiting, labels), *rest]
+
+
+@pytest.mark.slow
+def test_the_command_serves_a_queue_that_follows_the_labels(waiting, tmp_path):
+    url, folder = f"sqlite:///{tmp_path / 'labels.db'}", waiting[0].folder
+    database = open_database(url)
+    with database.write() as session:
+        join(session, invite(session, "ada", "inspector"), PASSWORD)
+    database.close()
+    server = Server(url, [], tmp_path / "server.log")
+    server.command += ["--campaign", str(folder), "--live", "--live-after", "8"]
+    labels = labels_of(BY_SCORE[:8])
+    try:
+        server.start()
+        with httpx.Client(base_url=server.url, timeout=None) as page:
+            csrf = re.search(r'name="csrf" content="(\w+)"', page.get("/login").text)[1]
+            page.post("/login", data={"csrf_token": csrf, "name": "ada", "password": PASSWORD})
+            page.headers["X-CSRF-Token"] = page.get("/api/me").json()["csrf"]
+
+            def shown():
+                objects = page.get("/api/list?state=all").json()["objects"]
+                return [int(one["target_id"]) for one in objects]
+
+            every = shown()
+            assert every == [*BY_SCORE, *AT_RANDOM, *OUTLIERS]
+            for row, target in enumerate(labels.target_id):
+                kind, z = SpecType(int(labels.spectype[row])).word, float(labels.z[row])
+                save = {"verdict": {"spectype": kind, "z": z, "quality": 4}, "base_version": 0}
+                path = f"/api/objects/{target}/label"
+                assert page.put(path, json=save | {"save_id": f"save-of-{target}"}).is_success
+            end = time.monotonic() + 300
+            while shown() == every:
+                assert time.monotonic() < end, server.log.read_text(encoding="utf-8")
+                time.sleep(0.2)
+            assert shown() == [*every[:8], *expected(waiting, labels), *every[len(BY_SCORE) :]]
+    finally:
+        server.stop()
 
 
 def test_what_cannot_be_ranked_is_refused(waiting, tmp_path):
