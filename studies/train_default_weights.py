@@ -164,12 +164,13 @@ class Trainer(NamedTuple):
         recipe = {
             **weights.provenance["recipe"],
             "classes": {
-                "head": {"objects": HEAD_OBJECTS, "seed": HEAD_SEED},
+                "head": {"objects": HEAD_OBJECTS, "seed": HEAD_SEED, "trunk": weights.digest()},
                 "constant": {"others": len(others), "false_share": FALSE_SHARE,
                              "seeds": [BUILT_IN_SEED, TEMPLATES_SEED][: 1 + run.templates]},
             },
         }  # fmt: skip
-        return replace(folded, provenance={**folded.provenance, "recipe": recipe})
+        # Its own record of a head would make it a survey's: heads are fitted to this network anew.
+        return replace(folded, provenance={**weights.provenance, "recipe": recipe})
 
     def _targets(self, run: Run) -> Iterator[NDArray[np.float32]]:
         """Yield the spectra of targets that are no quasars."""

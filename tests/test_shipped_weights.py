@@ -63,6 +63,8 @@ def test_each_file_is_a_network_of_its_grid_with_its_story(kind):
     assert recipe["run"] == "ship"
     assert recipe["seed"] > 0
     assert recipe["templates_sha256"]
+    assert recipe["classes"]["head"]["trunk"] != weights.digest()
+    assert "head" not in weights.provenance  # heads on it share it as their trunk
     assert weights.provenance["first_weights_sha256"] != "none"
     assert weights.provenance["thresholds"]["confidence"] == 0.95
 

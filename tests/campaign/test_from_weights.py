@@ -55,6 +55,8 @@ def from_weights(**changes) -> CampaignOptions:
         ensemble=EnsembleSection(networks=HEADS),
         training=TrainingSection(epochs=1, rehearsal=1),
         selection=replace(options.selection, random_share=(0.5, 0.4)),
+        # So many that some drawn at random of both classes are among them.
+        evaluation=replace(options.evaluation, validation=0.5),
         **changes,
     )
 
