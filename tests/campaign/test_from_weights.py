@@ -118,7 +118,10 @@ def test_candidates_are_judged_on_random_labels_weighted_back(finished):
 
 def test_report_begins_with_what_labels_were_worth(finished):
     context = Context(finished, read_config(finished), 2)
-    sizes = read_manifest(context.step_folder("networks") / "sets.json")["sizes"]
+    networks = context.step_folder("networks")
+    sizes = read_manifest(networks / "sets.json")["sizes"]
+    if read_manifest(networks / "candidates.json")["leaves"] == "start":
+        sizes["final"] = 0  # labels that the network as it was given learned from
     verdict = verdict_of(context)
     headline, leaves, good, against, random, cost = verdict.sentences
     names = ["start", "T0", "T1", "T2", "random", "finetune", "rehearse", "final"]
@@ -200,7 +203,10 @@ def test_networks_of_one_trunk_are_judged_as_each_alone(finished):
         best = emission_lines(alone, predictor.config, 1)
         judgement = read_judgements(context, "test")[name]
         both = judgement.thresholds.is_quasar(best.confidence) & data.is_qso
-        np.testing.assert_allclose(judgement.z, best.z[both], atol=1e-5)
+        # Of two lines that are alike to rounding, either gives the redshift.
+        first = np.sort(alone.confidence[both][:, emission], axis=1)
+        clear = first[:, -1] - first[:, -2] > 1e-6
+        np.testing.assert_allclose(judgement.z[clear], best.z[both][clear], atol=1e-5)
         np.testing.assert_array_equal(judgement.z_true, data.z[both])
 
 
