@@ -29,7 +29,8 @@ def sky(tmp_path_factory):
 def trained(sky):
     folder, truth, _ = sky
     options = TrainingOptions(epochs=1)
-    return ql.train(folder, truth, options=options, validation=0.3, n_filters=4)
+    small = {"network": "quasarloop2026", "n_filters": 4}
+    return ql.train(folder, truth, options=options, validation=0.3, **small)
 
 
 def test_a_table_has_units_descriptions_weights_checksum_and_options(sky):
@@ -155,7 +156,7 @@ def test_the_recommended_options_are_the_defaults_everywhere():
 def test_defaults_find_most_of_what_they_were_trained_on(shared_data):
     plate = shared_data / "boss_plate7102"
     files, truth = sorted(plate.glob("spec-*.fits"))[:50], ql.read_truth(plate / "truth.csv")
-    weights = ql.train(files, truth, n_filters=24, seed=1).weights
+    weights = ql.train(files, truth, network="quasarloop2026", n_filters=24, seed=1).weights
     found = ql.judge(ql.classify(files, weights), truth)
     assert found.completeness.value > 0.5
     assert found.purity.value > 0.9

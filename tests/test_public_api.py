@@ -74,7 +74,7 @@ def test_notebook_way_from_given_weights(shared_data):
         assert weights.config.n_filters == 4
     assert more.config.dropout == 0.5
     assert tuned.provenance["n_rehearsal_rows"] == 8
-    with pytest.raises(WeightsError, match="shape"):
+    with pytest.raises(WeightsError, match=r"n_filters=5: .*shape.*preset"):
         quasarloop.train(files, truth, start=first, options=once, n_filters=5)
 
 

@@ -171,7 +171,8 @@ def test_everything_that_reads_a_store_takes_the_file_of_its_grid(sky, tmp_path,
 def test_training_from_nothing_takes_the_grid_of_its_store(sky, kind):
     folder, truth = sky
     options = ql.TrainingOptions(epochs=1)
-    result = ql.train(folder / kind, ql.read_truth(truth), options=options, n_filters=2)
+    small = {"network": "quasarloop2026", "n_filters": 2}
+    result = ql.train(folder / kind, ql.read_truth(truth), options=options, **small)
     assert result.weights.config.grid == GRIDS[kind]
 
 

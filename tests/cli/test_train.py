@@ -29,12 +29,17 @@ def sky(shared_data, tmp_path_factory):
     return folder / "store", plate / "truth.csv"
 
 
-def command(sky, out, *more):
+def files(sky, out):
     store, truth = sky
-    return [
-        *["train", "--store", str(store), "--truth", str(truth), "--out", str(out)],
-        *["--preset", "busca2018", *QUICK, *more],
-    ]
+    return ["train", "--store", str(store), "--truth", str(truth), "--out", str(out)]
+
+
+def command(sky, out, *more):
+    return [*files(sky, out), "--preset", "busca2018", *QUICK, *more]
+
+
+def further(sky, out, first):
+    return [*files(sky, out), "--from", str(first), "--epochs", "2"]
 
 
 def run(arguments):
@@ -91,8 +96,8 @@ def test_same_seed_same_files(sky, tmp_path):
 
 def test_goes_on_from_given_weights_with_all_spectra(sky, tmp_path):
     assert run(command(sky, tmp_path / "first.h5")).exit_code == 0
-    again = command(sky, tmp_path / "w.h5", "--from", str(tmp_path / "first.h5"))
-    assert run([*again, "--validation", "0"]).exit_code == 0
+    again = further(sky, tmp_path / "w.h5", tmp_path / "first.h5")
+    assert run([*again, "--validation", "0", "--rehearsal", "0"]).exit_code == 0
     first, second = (read_weights(tmp_path / name) for name in ("first.h5", "w.h5"))
     assert second.provenance["first_weights_sha256"] == first.digest()
     assert second.provenance["n_training_rows"] == 101
@@ -167,8 +172,7 @@ def test_weights_of_another_grid(sky, tmp_path):
 
     create_store(store, LINEAR_GRID)
     assert run(command(sky, tmp_path / "w.h5")).exit_code == 0
-    other = command((store, sky[1]), tmp_path / "v.h5", "--from", str(tmp_path / "w.h5"))
-    result = run(other)
+    result = run(further((store, sky[1]), tmp_path / "v.h5", tmp_path / "w.h5"))
     assert result.exit_code == 1
     assert "linear grid" in str(result.exception)
 

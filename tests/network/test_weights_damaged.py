@@ -149,7 +149,7 @@ def not_a_network(path):
         (not_a_network, "lacks fc_common"),
         (lambda path: path.write_text("not HDF5 at all"), "cannot be read as HDF5"),
         (lambda path: path.write_bytes(b""), "cannot be read as HDF5"),
-        (lambda path: path.mkdir(), "no such weights file"),
+        (lambda path: path.mkdir(), "a folder, not a file"),
         (lambda path: None, "no such weights file"),
     ],
 )

@@ -1,6 +1,5 @@
 """Train: one network, given weights trained on, or an ensemble."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def train(
     first: NetworkConfig | Weights
     if network is None:
         given = _weights(start, inputs.grid)
-        first, grid = replace(given, config=replace(given.config, **changes)), given.config.grid
+        first, grid = given.with_changes(**changes), given.config.grid
     else:
         first = preset(network, **{"grid": inputs.grid, **changes})
         grid = first.grid

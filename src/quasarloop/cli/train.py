@@ -1,6 +1,5 @@
 """``quasarloop train``: labelled spectra in, a weights file out."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,7 +98,7 @@ def train(
         options = unless_given(
             context, options, FinetuneOptions(rehearsal=rehearsal, device="auto")
         )
-        first = replace(weights, config=replace(weights.config, **network.changes))
+        first = weights.with_changes(**network.changes)
     with naming(TruthError, *truth), progress_bar() as progress:
         task = progress.add_task("train", total=options.epochs, note="")
 

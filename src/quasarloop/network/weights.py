@@ -6,7 +6,7 @@ A file written here gives the same confidences and offsets in QuasarNP and desis
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -81,6 +81,21 @@ class Weights:
             f"Weights({config.n_conv} convolutions of {config.n_filters} filters, "
             f"{config.n_lines} lines, {config.grid.describe()}; {self.digest()[:12]})"
         )
+
+    def with_changes(self, **changes: Any) -> "Weights":
+        """Return the weights with another configuration of the same shape, e.g. another dropout.
+
+        Raises:
+            WeightsError: the shape would change.
+        """
+        try:
+            return replace(self, config=replace(self.config, **changes))
+        except WeightsError as exc:
+            names = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+            raise WeightsError(
+                f"given weights do not train further with {names}: {exc}; "
+                "to train from nothing name a preset"
+            ) from exc
 
     @property
     def thresholds(self) -> Thresholds:
