@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from quasarloop.catalogue.inputs import find_inputs, iter_inputs
 from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import Ensemble
@@ -14,7 +12,7 @@ from quasarloop.ensemble.train_heads import train_heads
 from quasarloop.errors import WeightsError
 from quasarloop.grid import WaveGrid
 from quasarloop.network.config import NetworkConfig, preset
-from quasarloop.network.labelled import TrainingData, hold_out, label_spectra
+from quasarloop.network.labelled import label_spectra
 from quasarloop.network.options import SHIPPED, FinetuneOptions, PresetOptions, TrainingOptions
 from quasarloop.network.training import TrainingResult
 from quasarloop.network.training_run import Rows
@@ -74,7 +72,7 @@ def train(
         grid = first.grid
     data, _ = label_spectra(iter_inputs(inputs, grid), truth)
     usual = FinetuneOptions() if network is None else TrainingOptions()
-    rows = _split(data, validation, seed)
+    rows = Rows.held_out(data, validation, seed)
     return train_from(first, data, options or usual, seed=seed, rows=rows)
 
 
@@ -145,10 +143,3 @@ def train_ensemble(
 
 def _weights(start: str | Path | Weights | None, grid: WaveGrid) -> Weights:
     return start if isinstance(start, Weights) else read_weights(weights_path(start, grid))
-
-
-def _split(data: TrainingData, validation: float, seed: int) -> Rows:
-    if not validation:
-        return Rows(data.usable_rows)
-    held = hold_out(data, validation, seed)
-    return Rows(np.flatnonzero(~held), np.flatnonzero(held))

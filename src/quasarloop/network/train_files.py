@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from quasarloop.artefacts import (
     check_output,
     checksum,
@@ -19,7 +17,7 @@ from quasarloop.artefacts import (
 from quasarloop.errors import GridError, OutputError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.finetune import train_from
-from quasarloop.network.labelled import LabelCounts, hold_out, label_spectra
+from quasarloop.network.labelled import LabelCounts, label_spectra
 from quasarloop.network.options import HoldOutOptions, TrainingOptions
 from quasarloop.network.records import EpochRecord, write_history
 from quasarloop.network.training import CHECKPOINT_NAME, TrainingResult
@@ -108,10 +106,7 @@ def train_to_files(
         )
     truth = read_truths(files.truth, unvetted=files.unvetted)
     data, counts = label_spectra(iter_store(store), truth)
-    rows = Rows(data.usable_rows)
-    if files.hold_out.validation > 0:
-        held = hold_out(data, files.hold_out.validation, files.hold_out.seed)
-        rows = Rows(np.flatnonzero(~held), np.flatnonzero(held))
+    rows = Rows.held_out(data, files.hold_out.validation, files.hold_out.seed)
     if on_start is not None:
         on_start(counts, rows)
     with locked_folder(files.checkpoints):

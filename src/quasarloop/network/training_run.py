@@ -13,7 +13,7 @@ from quasarloop.artefacts import versions
 from quasarloop.errors import GridError, TruthError
 from quasarloop.network.augment import disturb, shift_randomly
 from quasarloop.network.config import NetworkConfig, config_to_dict
-from quasarloop.network.labelled import TrainingData
+from quasarloop.network.labelled import TrainingData, hold_out
 from quasarloop.network.model import pick_device
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import EpochRecord
@@ -48,6 +48,14 @@ class Rows(NamedTuple):
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64] | None = None
+
+    @classmethod
+    def held_out(cls, data: TrainingData, share: float, seed: int) -> "Rows":
+        """Return all usable rows, or with a share of the objects held out for validation."""
+        if not share:
+            return cls(data.usable_rows)
+        held = hold_out(data, share, seed)
+        return cls(np.flatnonzero(~held), np.flatnonzero(held))
 
 
 @dataclass(frozen=True)
