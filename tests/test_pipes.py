@@ -11,7 +11,7 @@ from quasarloop.artefacts import checksum, read_manifest
 from quasarloop.campaign.config_file import read_config
 from quasarloop.catalogue.classify import read_catalogue
 from quasarloop.errors import QuasarloopError
-from quasarloop.inspect.server import read_redrock
+from quasarloop.inspect.redrock_models import read_redrock
 from quasarloop.inspect.worklist import read_worklist
 from quasarloop.labels.merge import read_merged
 from quasarloop.labels.prospect_csv import read_inspections

@@ -23,9 +23,9 @@ from quasarloop.campaign.config import (
     InspectionSection,
 )
 from quasarloop.campaign.config_file import write_config
-from quasarloop.campaign.layout import LEDGER, Stream, seed_number, store_folder
+from quasarloop.campaign.inspection import live_ranker
+from quasarloop.campaign.layout import LEDGER, Stream, seed_number
 from quasarloop.campaign.ledger import new_ledger, write_ledger
-from quasarloop.campaign.live import live_ranker
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.selection import WORKLIST_NAME
 from quasarloop.cli import app
@@ -72,8 +72,8 @@ def waiting(tmp_path_factory):
     write_config(folder, options)
     weights = from_module(LineFinder(fakes.SMALL_NETWORK, torch.Generator().manual_seed(1)))
     write_weights(weights, folder / "small.h5")
-    fakes.small_store(store_folder(context, "pool"), (0, 90))
-    fakes.small_store(store_folder(context, "labelled"), (40,))
+    fakes.small_store(context.store_folder("pool"), (0, 90))
+    fakes.small_store(context.store_folder("labelled"), (40,))
     first = fakes.small_sky(40, seed=1)
     truth = TruthTable.make(np.arange(40) + 1000, first.spectype, first.z)
     write_ledger(new_ledger(truth), context.step_folder("ingest") / LEDGER)
@@ -92,7 +92,7 @@ def expected(waiting, labels):
     """The same by `rerank` over the whole pool."""
     context, weights, truth = waiting
     pool, first = (
-        make_features(weights, open_store(store_folder(context, name)))
+        make_features(weights, open_store(context.store_folder(name)))
         for name in ("pool", "labelled")
     )
     score = context.config.of_round(1).selection.score
@@ -140,6 +140,21 @@ def test_the_queue_of_the_page_is_ranked_by_it(waiting, tmp_path):
     assert ranked == [*begun, *expected(waiting, labels), *rest]
 
 
+@pytest.mark.parametrize("options", [[], ["--live"]])
+def test_a_campaign_is_served_without_torch(waiting, tmp_path, options):
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("what a process has loaded is looked up in /proc, which is not here")
+    server = Server(f"sqlite:///{tmp_path / 'labels.db'}", [], tmp_path / "server.log")
+    server.command += ["--campaign", str(waiting[0].folder), *options]
+    try:
+        server.start()
+        loaded = Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
+    finally:
+        server.stop()
+    assert "libarrow" in loaded  # of the store
+    assert "libtorch" not in loaded, "seconds of every start"
+
+
 @pytest.mark.slow
 def test_the_command_serves_a_queue_that_follows_the_labels(waiting, tmp_path):
     url, folder = f"sqlite:///{tmp_path / 'labels.db'}", waiting[0].folder
@@ -179,7 +194,7 @@ def test_the_command_serves_a_queue_that_follows_the_labels(waiting, tmp_path):
 
 def test_what_cannot_be_ranked_is_refused(waiting, tmp_path):
     context, weights, _ = waiting
-    pool = make_features(weights, open_store(store_folder(context, "pool")))
+    pool = make_features(weights, open_store(context.store_folder("pool")))
     with pytest.raises(SelectionError, match="none of the objects to rank"):
         rerank(pool, labels_of(BY_SCORE[:8]), targets=np.array([7]))
     with pytest.raises(InspectionError, match="give its folder: --campaign"):

@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from quasarloop.campaign.config import CampaignOptions, InspectionSection
 from quasarloop.campaign.config_file import write_config
-from quasarloop.campaign.people import close_round, inspection_of
+from quasarloop.campaign.inspection import inspection_of
+from quasarloop.campaign.people import close_round
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps.labels import LABELS, read_effort, read_labels, read_verdicts
 from quasarloop.campaign.steps.report_sections import agreement_sections

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from quasarloop.cli import app
 from quasarloop.errors import InspectionError, OutputError
 from quasarloop.grid import LOG_GRID
-from quasarloop.inspect import server
+from quasarloop.inspect import database, listen, server
 from quasarloop.inspect.database import Database, open_database, setting
 from quasarloop.inspect.ledger import Save, item_of, save_label
 from quasarloop.inspect.people import invite, join, person_called
@@ -148,16 +149,36 @@ def test_serving_nothing_leaves_no_connection_open(tmp_path, monkeypatch):
 
 def test_serving_loads_the_worklist_and_its_address(tmp_path, monkeypatch, write_coadd):
     started = {}
-    monkeypatch.setattr(server.uvicorn, "run", lambda _app, **how: started.update(how))
+    monkeypatch.setattr(
+        server.uvicorn.Server,
+        "run",
+        lambda _, sockets: started.update(place=sockets[0].getsockname()),
+    )
     write_coadd(tmp_path / "coadd-1.fits", [BIG_ID], [2.0])
     (tmp_path / "worklist.csv").write_text(f"TARGETID\n{BIG_ID}\n")
     url = f"sqlite:///{tmp_path / 'new.db'}"
-    words = ["--worklist", tmp_path / "worklist.csv", "--spectra", tmp_path, "--port", 1234]
+    words = ["--worklist", tmp_path / "worklist.csv", "--spectra", tmp_path, "--port", 0]
     run("inspect", "serve", "--db", url, *words)
-    assert (started["host"], started["port"]) == ("127.0.0.1", 1234)
+    host, port = started["place"]
+    assert (host, port > 0) == ("127.0.0.1", True)
     with open_database(url).closing() as session:
         assert item_of(session, BIG_ID).row == 0
-        assert setting(session, "address") == "http://127.0.0.1:1234"
+        assert setting(session, "address") == f"http://127.0.0.1:{port}"
+
+
+def test_whoever_connects_while_the_server_starts_waits(tmp_path, monkeypatch):
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(InspectionError, match=rf"127.0.0.1:{port} .*; give another --host"):
+            run("inspect", "serve", "--port", port)
+
+    def opened(_url):
+        with socket.create_connection(("127.0.0.1", port)):
+            raise InspectionError("connected")
+
+    monkeypatch.setattr(database, "open_database", opened)
+    with pytest.raises(InspectionError, match="connected"):
+        run("inspect", "serve", "--port", port)
 
 
 def test_exported_labels_train_a_network_as_they_are(tmp_path, write_coadd):
@@ -197,5 +218,5 @@ def test_the_page_is_served_without_what_it_does_not_need_yet(start_server, prep
     server = start_server(f"sqlite:///{prepared[0]}", [prepared[1]])
     loaded = Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
     assert "fitsio" in loaded
-    assert "libtorch" not in loaded, "seconds of every start"
-    assert "scipy/stats" not in loaded
+    found = [name for name in ("libtorch", "/scipy/", "polars", "libarrow") if name in loaded]
+    assert not found, "a second of every start"

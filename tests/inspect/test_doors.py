@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quasarloop.errors import DataFormatError
-from quasarloop.inspect import inspect_api, server
+from quasarloop.inspect import inspect_api, listen, server
 from quasarloop.inspect.database import open_database
 from quasarloop.inspect.spectra_files import open_spectra
 
@@ -219,8 +219,11 @@ def test_invitations_do_not_lead_where_a_request_says(client):
 @pytest.mark.parametrize(("proxies", "trusted"), [((), False), (("10.1.1.1",), True)])
 def test_only_named_proxies_name_the_visitor(database, monkeypatch, proxies, trusted):
     started = {}
-    monkeypatch.setattr(server.uvicorn, "run", lambda _app, **how: started.update(how))
+    monkeypatch.setattr(
+        server.uvicorn.Server, "run", lambda self, sockets: started.update(vars(self.config))
+    )
     files = open_spectra([])
-    server.serve(database, files, host="127.0.0.1", port=1, proxies=proxies)
+    with listen("127.0.0.1", 0) as listener:
+        server.serve(database, files, listener, proxies=proxies)
     assert started["proxy_headers"] is trusted
     assert started["forwarded_allow_ips"] == list(proxies)

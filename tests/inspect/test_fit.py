@@ -8,7 +8,7 @@ import pytest
 from quasarloop.errors import InspectionError
 from quasarloop.inspect.fit import HALF_WIDTH, N_BEST, PROFILE_STEP, fit_spectrum
 from quasarloop.inspect.library import USUAL, library, template_kind
-from quasarloop.inspect.marks import BANDS, MARKS
+from quasarloop.inspect.marks import MARKS, bands
 from quasarloop.labels.merge import MAX_Z_RANGE
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.read import read_spectra
@@ -148,9 +148,9 @@ def test_marks_hold_the_networks_own_wavelengths_and_doublets():
     for doublet in (("Mg II", "emission"), ("[O II]", "emission"), ("C IV", "absorption")):
         assert major.count(doublet) == 2
     assert {"[Ne III]", "[Ne V]", "Ca K", "Ca H"} <= {name for name, _ in major}
-    assert all(band.low_aa < band.high_aa for band in BANDS)
+    assert all(band.low_aa < band.high_aa for band in bands())
     # The A band of oxygen begins at 7594 Å in air (Fraunhofer).
-    assert any(band.low_aa < 7594 * 1.00028 < band.high_aa for band in BANDS)
+    assert any(band.low_aa < 7594 * 1.00028 < band.high_aa for band in bands())
 
 
 def test_the_templates_that_ship_are_those_of_the_simulation():

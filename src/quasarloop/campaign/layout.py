@@ -44,7 +44,6 @@ __all__ = [
     "spectra_of_truth",
     "start_files",
     "start_weights",
-    "store_folder",
     "test_store",
     "thresholds_of",
     "training_of",
@@ -147,11 +146,6 @@ def seed_number(
     return int(seed_of(context, stream, *more, round_number=round_number).generate_state(1)[0])
 
 
-def store_folder(context: Context, name: str) -> Path:
-    """Return the folder of the store ``pool``, ``labelled``, ``borrowed`` or ``test``."""
-    return context.folder / "stores" / name
-
-
 def pool_store(context: Context) -> Store:
     """Open the store of U."""
     return _opened(context, "pool")
@@ -200,7 +194,7 @@ def features_of(
 
 
 def _opened(context: Context, name: str) -> Store:
-    folder = store_folder(context, name)
+    folder = context.store_folder(name)
     if not is_store(folder):
         first = context.step_folder("ingest", 1)
         raise CampaignError(

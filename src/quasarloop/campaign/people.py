@@ -2,64 +2,22 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from quasarloop.artefacts import check_folder, locked_folder, write_atomically
 from quasarloop.campaign.config_file import read_config
-from quasarloop.campaign.layout import WITHDRAWALS, store_folder
-from quasarloop.campaign.state import Context, round_numbers
+from quasarloop.campaign.inspection import present_round
+from quasarloop.campaign.layout import WITHDRAWALS
 from quasarloop.campaign.steps.labels import SECONDS, VERDICTS, inbox
-from quasarloop.campaign.steps.selection import CHOSEN_NAME, WORKLIST_NAME, requested
+from quasarloop.campaign.steps.selection import requested
 from quasarloop.errors import CampaignError
 from quasarloop.labels.prospect_csv import Inspection, read_inspections, write_inspections
-from quasarloop.labels.rule import InspectionRule
 from quasarloop.read import read_truth, write_truth
 
-__all__ = ["ToInspect", "close_round", "inspection_of", "present_round", "withdraw_targets"]
-
-
-@dataclass(frozen=True)
-class ToInspect:
-    """What the inspection page needs of a campaign's present round.
-
-    Attributes:
-        worklist: what to look at.
-        spectra: the store of U.
-        rule: inspectors per object.
-    """
-
-    worklist: Path
-    spectra: Path
-    rule: InspectionRule
-
-
-def inspection_of(folder: str | Path) -> ToInspect:
-    """Return what people inspect in the present round, and how many of them look.
-
-    Raises:
-        CampaignError: no round waits for labels.
-    """
-    context = present_round(Path(folder))
-    config = context.config
-    rule = InspectionRule.from_text(str(config.inspection.inspectors), config.seed)
-    worklist = context.step_folder("selection") / WORKLIST_NAME
-    return ToInspect(worklist, store_folder(context, "pool"), rule)
-
-
-def present_round(path: Path) -> Context:
-    """Return the round whose objects people inspect now.
-
-    Raises:
-        CampaignError: none waits for labels.
-    """
-    number = max(round_numbers(path), default=0)
-    context = Context(path, read_config(path).of_round(max(number, 1)), max(number, 1))
-    if not (context.step_folder("selection") / CHOSEN_NAME).is_file():
-        raise CampaignError(f"no round of {path} waits for labels; run the campaign first")
-    return context
+__all__ = ["close_round", "withdraw_targets"]
 
 
 def close_round(

@@ -66,6 +66,10 @@ class Context:
         """Return the folder of a step in this round, or in another."""
         return round_folder(self.folder, round_number or self.round_number) / name
 
+    def store_folder(self, name: str) -> Path:
+        """Return the folder of the store ``pool``, ``labelled``, ``borrowed`` or ``test``."""
+        return self.folder / "stores" / name
+
     def resolve(self, paths: Sequence[str]) -> list[Path]:
         """Return configured paths, relative ones taken from the campaign's folder."""
         return [self.folder / path for path in paths]

@@ -1,6 +1,6 @@
 """``quasarloop inspect``: the visual-inspection page, its people and assignments."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from quasarloop.cli.common import console
-from quasarloop.inspect import HOST, LIVE_AFTER, PORT, require_extra
+from quasarloop.inspect import HOST, LIVE_AFTER, PORT, listen, require_extra
 
 __all__ = ["InspectGroup", "app"]
 
@@ -106,28 +106,29 @@ def serve(
     Example: [bold]quasarloop inspect serve --worklist worklist.json --spectra store/[/]
     """
     from quasarloop.errors import InspectionError
-    from quasarloop.inspect.database import open_database
-    from quasarloop.inspect.live import LiveQueue
-    from quasarloop.inspect.server import first_admin, prepare
-    from quasarloop.inspect.server import serve as run
-    from quasarloop.inspect.spectra_files import open_spectra
-    from quasarloop.read import read_truths
 
-    rule, spectra = None, spectra or []
     if live and campaign is None:
         raise InspectionError("--live ranks the objects of a campaign; give its folder: --campaign")
-    ranker = None
-    if campaign is not None:  # only then torch: a killed server has to be back soon
-        from quasarloop.campaign.live import live_ranker
-        from quasarloop.campaign.people import inspection_of
+    # First of all: what people save while a killed server starts again waits, and is not refused.
+    with ExitStack() as until_end:
+        listener = until_end.enter_context(listen(host, port))
+        from quasarloop.inspect.database import open_database
+        from quasarloop.inspect.server import first_admin, prepare
+        from quasarloop.inspect.server import serve as run
+        from quasarloop.inspect.spectra_files import open_spectra
+        from quasarloop.read import read_truths
 
-        ranker = live_ranker(campaign) if live else None
-        given = inspection_of(campaign)
-        rule, worklist = given.rule, worklist or given.worklist
-        spectra = [*spectra, given.spectra]
-    files = open_spectra(spectra, worklist.parent if worklist is not None else Path())
-    place = f"http://{host}:{port}"
-    with closing(open_database(db)) as database:
+        rule, ranker, spectra = None, None, spectra or []
+        if campaign is not None:
+            from quasarloop.campaign.inspection import inspection_of, live_ranker
+
+            ranker = live_ranker(campaign) if live else None
+            given = inspection_of(campaign)
+            rule, worklist = given.rule, worklist or given.worklist
+            spectra = [*spectra, given.spectra]
+        files = open_spectra(spectra, worklist.parent if worklist is not None else Path())
+        place = f"http://{host}:{listener.getsockname()[1]}"
+        database = until_end.enter_context(closing(open_database(db)))
         prepare(
             database,
             files,
@@ -142,16 +143,12 @@ def serve(
         if invitation is not None:
             console.print(f"Become the admin (works once): {invitation}", soft_wrap=True)
         console.print(f"Serving {place} until Ctrl+C", soft_wrap=True)
-        queue = None if ranker is None else LiveQueue(database, ranker, live_after)
-        run(
-            database,
-            files,
-            host=host,
-            port=port,
-            templates=templates,
-            proxies=proxy or [],
-            live=queue,
-        )
+        queue = None
+        if ranker is not None:
+            from quasarloop.inspect.live import LiveQueue
+
+            queue = LiveQueue(database, ranker, live_after)
+        run(database, files, listener, templates=templates, proxies=proxy or [], live=queue)
 
 
 @app.command("invite")

@@ -15,7 +15,7 @@ from scipy.signal import savgol_filter
 
 from quasarloop.errors import QuasarloopError
 from quasarloop.evaluate.figures import COLOURS, legend_above, new_figure, use_style
-from quasarloop.query.choose import RANDOM
+from quasarloop.query import RANDOM
 from quasarloop.query.scores import SCORES
 from quasarloop.read import read_spectra
 from quasarloop.spectra import Spectra

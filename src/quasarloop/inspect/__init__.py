@@ -1,11 +1,12 @@
 """The inspection page: spectra, verdicts, merging, and the campaign's database."""
 
 import importlib.util
+import socket
 from typing import Final
 
 from quasarloop.errors import InspectionError
 
-__all__ = ["ADDRESS", "HOST", "LIVE_AFTER", "PORT", "require_extra"]
+__all__ = ["ADDRESS", "HOST", "LIVE_AFTER", "PORT", "listen", "require_extra"]
 
 # Where the page is served unless the command names another place.
 HOST: Final = "127.0.0.1"
@@ -25,6 +26,26 @@ _NEEDED: Final = (
     "sqlalchemy",
     "uvicorn",
 )
+
+
+# Connections that wait for a server that is still starting: more than people inspect at once.
+_WAITING: Final = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port, before anything large is loaded: whoever connects meanwhile waits.
+
+    Raises:
+        InspectionError: somebody else has it, or there is no such address here.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_WAITING)
+    except OSError as exc:
+        raise InspectionError(
+            f"the page cannot be served at {host}:{port} ({exc.strerror}); "
+            "give another --host or --port"
+        ) from exc
 
 
 def require_extra() -> None:

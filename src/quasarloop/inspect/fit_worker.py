@@ -9,17 +9,19 @@ from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from quasarloop.engine.processes import ProcessPool
 from quasarloop.errors import InspectionError, QuasarloopError
-from quasarloop.inspect.fit import PROFILE_STEP, Fits, fit_spectrum
 from quasarloop.inspect.library import LOG_STEP, library
 from quasarloop.inspect.spectra_files import SpectrumFiles, encode
 from quasarloop.truth import SpecType
+
+if TYPE_CHECKING:
+    from quasarloop.inspect.fit import Fits
 
 __all__ = ["FitTask", "FitWorker", "template_json"]
 
@@ -110,6 +112,8 @@ def _work(task: FitTask | None, files: SpectrumFiles) -> tuple[bytes, str]:
         os.nice(max(0, _NICE - os.nice(0)))
     if task is None:
         return json.dumps(_templates()).encode(), ""
+    from quasarloop.inspect.fit import fit_spectrum  # noqa: PLC0415 -- scipy, here only
+
     try:
         shown = files.load(task.source, task.row, task.target_id)
         arms = shown.spectra.arms
@@ -137,7 +141,9 @@ def template_json(first: int, flux: ArrayLike) -> dict[str, Any]:
     }
 
 
-def _fits_out(fits: Fits) -> dict[str, Any]:
+def _fits_out(fits: "Fits") -> dict[str, Any]:
+    from quasarloop.inspect.fit import PROFILE_STEP  # noqa: PLC0415
+
     best = [
         {
             "spectype": fit.spectype.word,

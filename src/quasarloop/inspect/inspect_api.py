@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -27,12 +27,11 @@ from quasarloop.inspect.ledger import (
     skip,
 )
 from quasarloop.inspect.library import USUAL
-from quasarloop.inspect.marks import BANDS, MARKS
+from quasarloop.inspect.marks import MARKS, bands
 from quasarloop.inspect.object_facts import LINKS
 from quasarloop.inspect.people import Person
 from quasarloop.inspect.practice import practice_of
 from quasarloop.inspect.questions import answer_question, conversation, open_questions
-from quasarloop.inspect.redrock_models import RedrockModels
 from quasarloop.inspect.security import Campaign, InCampaign, Inspector, Looker, Me, visitor_of
 from quasarloop.inspect.shapes import (
     AnswerIn,
@@ -46,6 +45,9 @@ from quasarloop.inspect.tables import Assignment, Item, Label, Practice, Ranking
 from quasarloop.labels.verdict import ClassWord, IssueLetters, Quality, is_complete
 from quasarloop.lines import NETWORK_LINES, line_label
 from quasarloop.truth import SpecType
+
+if TYPE_CHECKING:
+    from quasarloop.inspect.redrock_models import RedrockModels
 
 __all__ = ["router"]
 
@@ -69,7 +71,7 @@ async def reference(campaign: InCampaign, _me: Looker) -> dict[str, Any]:
     return {
         "marks": [asdict(mark) for mark in MARKS],
         "links": links,
-        "bands": [asdict(band) for band in BANDS],
+        "bands": [asdict(band) for band in bands()],
         "usual": {spectype.word: subtype for spectype, subtype in USUAL.items()},
         "templates": json.loads(await campaign.fits.templates()),
         "lines": {line.column: line_label(line.column) for line in NETWORK_LINES},
@@ -217,7 +219,7 @@ def machine(target_id: TargetId, campaign: InCampaign, me: Looker) -> dict[str, 
     return {"target_id": str(item.target_id), "predictions": predictions}
 
 
-def _drawn(models: RedrockModels, fit: dict[str, Any]) -> dict[str, Any]:
+def _drawn(models: "RedrockModels", fit: dict[str, Any]) -> dict[str, Any]:
     """A fit of redrock with its model; with the reason where it cannot be drawn."""
     try:
         return {**fit, "template": template_json(*models.model(fit))}

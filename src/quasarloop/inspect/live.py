@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -182,6 +181,8 @@ def export_ranks(session: Session, path: str | Path, *, overwrite: bool = False)
         InspectionError: nothing was ranked anew.
         OutputError: the file exists or cannot be written.
     """
+    import polars as pl  # noqa: PLC0415 -- the page starts without
+
     target = check_output(path, overwrite=overwrite)
     columns = (Item.target_id, Ranking.at, Ranking.n_labels, Ranking.score, Ranking.rank + 1)
     query = sa.select(*columns).join(Item, Item.id == Ranking.item_id).order_by(Ranking.id)
@@ -189,11 +190,11 @@ def export_ranks(session: Session, path: str | Path, *, overwrite: bool = False)
     if not rows:
         raise InspectionError("no object was ranked anew: the page was not served with --live")
     schema = {
-        "TARGETID": pl.Int64,
-        "AT": pl.String,
-        "N_LABELS": pl.Int64,
-        "SCORE": pl.Float64,
-        "RANK": pl.Int64,
+        "TARGETID": int,
+        "AT": str,
+        "N_LABELS": int,
+        "SCORE": float,
+        "RANK": int,
     }
     write_table(pl.DataFrame(rows, schema, orient="row"), target)
     return len(rows)

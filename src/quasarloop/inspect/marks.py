@@ -1,12 +1,12 @@
 """Lines and bands that the page draws over a spectrum: of the object, of the sky, of the air."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 from quasarloop.lines import EMISSION_LINES, QUASAR_AA, line_label
-from quasarloop.simulate.published import published
 
-__all__ = ["BANDS", "MARKS", "Band", "Mark"]
+__all__ = ["MARKS", "Band", "Mark", "bands"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,11 @@ def _marks() -> tuple[Mark, ...]:
     return tuple(sorted(every, key=lambda mark: mark.wave_aa))
 
 
-def _bands() -> tuple[Band, ...]:
+@cache
+def bands() -> tuple[Band, ...]:
+    """Return what the air absorbs and where the sky is bright."""
+    from quasarloop.simulate.published import published  # noqa: PLC0415 -- polars: not at start
+
     telluric = [Band(name, low, high, "telluric") for name, low, high in _TELLURIC]
     airglow = [
         Band("", wave - _SKY_HALF_AA, wave + _SKY_HALF_AA, "sky")
@@ -140,4 +144,3 @@ def _bands() -> tuple[Band, ...]:
 
 
 MARKS: Final = _marks()
-BANDS: Final = _bands()

@@ -14,6 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from quasarloop import store as stored
 from quasarloop.columns import Keys
 from quasarloop.errors import DataFormatError, InspectionError, QuasarloopError
 from quasarloop.inspect.database import Database
@@ -21,7 +22,6 @@ from quasarloop.inspect.spectra_files import SpectrumFiles
 from quasarloop.inspect.tables import Item
 from quasarloop.read import find_format
 from quasarloop.read.fits_reader import open_fits
-from quasarloop.store import read_shard
 
 __all__ = ["Repeat", "RepeatFinder"]
 
@@ -120,7 +120,7 @@ class RepeatFinder:
             yield np.full(n, file), np.arange(n, dtype=np.int64), keys
         for store in self._files.stores:
             for shard in store.shards:
-                part = read_shard(shard, with_flux=False)
+                part = stored.read_shard(shard, with_flux=False)
                 yield part.source, part.row, part.keys
 
     def _path(self, source: str) -> str:

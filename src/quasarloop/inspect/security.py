@@ -5,7 +5,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import Depends, HTTPException, Request, Response
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -13,9 +13,11 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from quasarloop.inspect.database import Database
 from quasarloop.inspect.fit_worker import FitWorker
 from quasarloop.inspect.people import LOGIN_DAYS, Person, person_of_login
-from quasarloop.inspect.redrock_models import RedrockModels
 from quasarloop.inspect.repeats import RepeatFinder
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
+
+if TYPE_CHECKING:
+    from quasarloop.inspect.redrock_models import RedrockModels
 
 __all__ = [
     "Admin",
@@ -65,7 +67,7 @@ class Campaign:
     files: SpectrumFiles
     spectra: SpectrumCache
     fits: FitWorker
-    models: RedrockModels | None
+    models: "RedrockModels | None"
     repeats: RepeatFinder
     secret: str
 

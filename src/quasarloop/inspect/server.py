@@ -3,8 +3,9 @@
 import importlib.util
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +39,6 @@ from quasarloop.inspect.live import LiveQueue
 from quasarloop.inspect.pages import make_router
 from quasarloop.inspect.people import ROLE_SETS, invite, link
 from quasarloop.inspect.questions import MAX_QUESTION
-from quasarloop.inspect.redrock_models import RedrockModels, read_redrock
 from quasarloop.inspect.repeats import RepeatFinder
 from quasarloop.inspect.security import Campaign, NotLoggedInError, check_csrf
 from quasarloop.inspect.spectra_files import SpectrumCache, SpectrumFiles
@@ -93,7 +93,11 @@ def create_app(
     """
     with database.read() as session:
         secret = setting(session, "secret")
-    models = None if templates is None else RedrockModels(templates)
+    models = None
+    if templates is not None:
+        from quasarloop.inspect.redrock_models import RedrockModels  # noqa: PLC0415 -- scipy
+
+        models = RedrockModels(templates)
     campaign = Campaign(
         *(database, files, SpectrumCache(files), FitWorker(files), models),
         RepeatFinder(files, database),
@@ -257,7 +261,11 @@ def prepare(
         raise InspectionError(f"address {address!r}: expected one with https:// or http://")
     named = dict(_link(text) for text in links)
     entries = read_worklist(worklist) if worklist is not None else []
-    fits = read_redrock(redrock)
+    fits: dict[int, list[dict[str, Any]]] = {}
+    if redrock:
+        from quasarloop.inspect.redrock_models import read_redrock  # noqa: PLC0415 -- scipy
+
+        fits = read_redrock(redrock)
     with database.write() as session:
         set_setting(session, "address", address)
         if rule is not None:
@@ -315,9 +323,8 @@ def first_admin(database: Database) -> str | None:
 def serve(
     database: Database,
     files: SpectrumFiles,
+    listener: socket.socket,
     *,
-    host: str,
-    port: int,
     templates: Path | None = None,
     proxies: Sequence[str] = (),
     live: LiveQueue | None = None,
@@ -327,20 +334,19 @@ def serve(
     Args:
         database: as in `create_app`.
         files: where spectra are.
-        host: address to listen on.
-        port: and its port.
+        listener: from `quasarloop.inspect.listen`.
         templates: folder of redrock's templates.
         proxies: addresses or networks of web servers whose X-Forwarded-For and
             X-Forwarded-Proto are believed; anybody else could invent an address.
         live: as in `create_app`.
     """
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(database, files, templates, live),
-        host=host,
-        port=port,
         log_level="warning",
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
     )
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])

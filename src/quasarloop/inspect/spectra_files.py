@@ -15,13 +15,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from quasarloop import store as stored
 from quasarloop.errors import DataFormatError, InspectionError
 from quasarloop.inspect.object_facts import object_facts
 from quasarloop.quality import flag_names
 from quasarloop.read import find_files, find_format, read_spectra
 from quasarloop.read.fits_reader import open_fits
 from quasarloop.spectra import Arm, RebinnedSpectra, Spectra
-from quasarloop.store import Store, is_store, load_targets, open_store, read_shard
 
 __all__ = [
     "MASKED",
@@ -61,7 +61,7 @@ class SpectrumFiles:
     """
 
     files: Mapping[str, Path]
-    stores: Sequence[Store]
+    stores: "Sequence[stored.Store]"
     folder: Path
 
     def locate(self, target_ids: Collection[int]) -> dict[int, tuple[str, int]]:
@@ -73,7 +73,7 @@ class SpectrumFiles:
         ids = np.array(list(target_ids), dtype=np.int64)
         for store in self.stores if len(ids) else ():
             for shard in store.shards:
-                part = read_shard(shard, with_flux=False)
+                part = stored.read_shard(shard, with_flux=False)
                 for i in np.flatnonzero(np.isin(part.keys.target_id, ids)):
                     place = (str(part.source[i]), int(part.row[i]))
                     found.setdefault(int(part.keys.target_id[i]), place)
@@ -97,7 +97,7 @@ class SpectrumFiles:
         found: dict[int, tuple[str, int]] = {}
         for store, (shard, wanted) in product(self.stores, by_shard.items()):
             try:
-                part = read_shard(store.shard(shard), with_flux=False)
+                part = stored.read_shard(store.shard(shard), with_flux=False)
             except DataFormatError as exc:
                 _LOG.warning("store %s: %s", store.path, exc)
                 continue
@@ -161,7 +161,7 @@ class SpectrumFiles:
     def _rebinned(self, source: str, row: int, target_id: int) -> Spectra | None:
         for store in self.stores:
             try:
-                found = load_targets(store, [target_id])
+                found = stored.load_targets(store, [target_id])
             except DataFormatError as exc:
                 _LOG.warning("store %s: %s", store.path, exc)
                 continue
@@ -178,8 +178,8 @@ def open_spectra(paths: Iterable[str | Path], folder: str | Path = ".") -> Spect
         DataFormatError: a path that does not exist, or a broken store.
     """
     given = [Path(path) for path in paths]
-    stores = [open_store(path) for path in given if is_store(path)]
-    others = [path for path in given if not is_store(path)]
+    stores = [stored.open_store(path) for path in given if stored.is_store(path)]
+    others = [path for path in given if not stored.is_store(path)]
     files = {path.name: path for path in (find_files(others) if others else [])}
     return SpectrumFiles(files, stores, Path(folder))
 

@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import polars as pl
 from pydantic_core import from_json
 
 from quasarloop.classes import Thresholds
 from quasarloop.errors import InspectionError, reading
 from quasarloop.inspect.worklist_columns import SOURCE, TARGET, layout_of, predictions
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["Entry", "neighbourhood", "read_worklist"]
 
@@ -138,6 +140,8 @@ def _selection_record(file: Path) -> Mapping[str, Any]:
 
 
 def _read_table(file: Path) -> Iterable[Mapping[str, Any]]:
+    import polars as pl  # noqa: PLC0415 -- the page starts without
+
     with file.open("rb") as stream:
         magic = stream.read(4)
     # Text columns stay text: a TARGETID that became a float would lose its last digits.
@@ -150,7 +154,9 @@ def _read_table(file: Path) -> Iterable[Mapping[str, Any]]:
     return finite.iter_rows(named=True)
 
 
-def _number_where_exact(words: pl.Series) -> pl.Series:
+def _number_where_exact(words: "pl.Series") -> "pl.Series":
+    import polars as pl  # noqa: PLC0415 -- the page starts without
+
     for kind in (pl.Int64, pl.Float64):
         numbers = words.cast(kind, strict=False)
         if numbers.null_count() == words.null_count():

@@ -5,13 +5,12 @@ Source: docs/reference/labels.md, "Merging". IS_BAL of the table is ours: 1 yes,
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import polars as pl
 
 from quasarloop.columns import integer_id
 from quasarloop.errors import InspectionError, reading
@@ -26,6 +25,9 @@ from quasarloop.labels.verdict import (
 )
 from quasarloop.tables import read_table, write_table
 from quasarloop.truth import SpecType, TruthTable
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = [
     "MAX_QUALITY_RANGE",
@@ -175,16 +177,16 @@ def _final(verdict: Verdict, inspections: Sequence[Verdict], z_err: float | None
 
 
 _SCHEMA: Final = {
-    "TARGETID": pl.Int64,
-    "best_z": pl.Float64,
-    "best_quality": pl.Float64,
-    "best_spectype": pl.String,
-    "N_VI": pl.Int64,
-    "all_VI_issues": pl.String,
-    "all_VI_comments": pl.String,
-    "merger_comment": pl.String,
-    "IS_BAL": pl.Int64,
-    "best_z_err": pl.Float64,
+    "TARGETID": int,
+    "best_z": float,
+    "best_quality": float,
+    "best_spectype": str,
+    "N_VI": int,
+    "all_VI_issues": str,
+    "all_VI_comments": str,
+    "merger_comment": str,
+    "IS_BAL": int,
+    "best_z_err": float,
 }
 MERGED_COLUMNS: Final = tuple(_SCHEMA)
 _REQUIRED: Final = MERGED_COLUMNS[:4]
@@ -202,10 +204,8 @@ def write_merged(merged: Mapping[int, Merged], path: str | Path, *, exact: bool 
     Raises:
         OutputError: another suffix, or the file cannot be written.
     """
-    frame = _frame(merged)
-    if _is_csv(path) and not exact:
-        frame = frame.with_columns(pl.col(pl.String).map_elements(defuse, pl.String))
-    write_table(frame, path, hdu="MERGED")
+    as_it_is = exact or not _is_csv(path)
+    write_table(_frame(merged, str if as_it_is else defuse), path, hdu="MERGED")
 
 
 def read_merged(path: str | Path) -> dict[int, Merged]:
@@ -271,17 +271,19 @@ def from_truth(truth: TruthTable) -> dict[int, Merged]:
     }
 
 
-def _frame(merged: Mapping[int, Merged]) -> pl.DataFrame:
+def _frame(merged: Mapping[int, Merged], text: Callable[[str], str]) -> "pl.DataFrame":
+    import polars as pl  # noqa: PLC0415 -- the page starts without
+
     rows = [
         (
             target,
             label.z,
             label.quality,
-            label.spectype.word,
+            text(label.spectype.word),
             label.n_inspections,
-            label.issues,
-            label.comments,
-            label.comment,
+            text(label.issues),
+            text(label.comments),
+            text(label.comment),
             _BAL_CODE[label.is_bal],
             label.z_err,
         )

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from quasarloop.classes import Vote
 from quasarloop.errors import SelectionError
+from quasarloop.query import RANDOM
 from quasarloop.query.options import SelectionOptions
 from quasarloop.query.scores import in_proportion, predicted_class, random_number
 from quasarloop.query.votes_input import INDEX
 
 __all__ = [
     "POOL",
-    "RANDOM",
     "Features",
     "choose",
     "class_quotas",
@@ -25,8 +25,6 @@ __all__ = [
     "take_in_order",
 ]
 
-# What `HOW` holds of an object drawn at random.
-RANDOM: Final = "random"
 # Objects looked at for every object chosen by distance. Source: our choice.
 POOL: Final = 10
 

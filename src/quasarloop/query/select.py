@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import write_atomically
 from quasarloop.errors import SelectionError, reading
 from quasarloop.quality import UNUSABLE
-from quasarloop.query.choose import RANDOM, Features, choose, one_per_object, ranked
+from quasarloop.query import RANDOM
+from quasarloop.query.choose import Features, choose, one_per_object, ranked
 from quasarloop.query.options import KnownObjects, SelectionOptions
 from quasarloop.query.scores import score_expression
 from quasarloop.query.som_files import CellsFile, count_cells

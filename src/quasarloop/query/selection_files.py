@@ -19,26 +19,23 @@ from quasarloop.artefacts import (
 from quasarloop.classes import Vote
 from quasarloop.ensemble.votes import count_column
 from quasarloop.lines import NETWORK_LINES
+from quasarloop.query import CHOSEN_NAME, WORKLIST_NAME
 from quasarloop.query.select import Selection
 from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store, read_shard
 from quasarloop.tables import write_table
 
 __all__ = [
-    "CHOSEN_NAME",
     "OUTLIERS_NAME",
     "STEPS_NAME",
-    "WORKLIST_NAME",
     "store_features",
     "with_sources",
     "worklist",
     "write_selection",
 ]
 
-CHOSEN_NAME: Final = "selection.parquet"
 OUTLIERS_NAME: Final = "outliers.parquet"
 STEPS_NAME: Final = "steps.json"
-WORKLIST_NAME: Final = "worklist.json"
 _TARGETS_NAME: Final = "targets.csv"
 # Source: desihub/prospect, `prospect_pages --target_list`: one TARGETID per row, "#" comments.
 _PROSPECT_NAME: Final = "prospect_targets.txt"

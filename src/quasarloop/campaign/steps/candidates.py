@@ -45,7 +45,7 @@ from quasarloop.network.predict import Predictor
 from quasarloop.network.training import TrainingResult
 from quasarloop.network.training_run import Rows
 from quasarloop.network.weights import Weights, read_weights
-from quasarloop.query.choose import RANDOM
+from quasarloop.query import RANDOM
 
 __all__ = ["CANDIDATES_NAME", "HEAD", "START", "WAYS", "Trunk", "judge", "read_candidates"]
 

@@ -13,7 +13,6 @@ from quasarloop.campaign.layout import (
     WITHDRAWALS,
     configured_truth,
     engine_of,
-    store_folder,
 )
 from quasarloop.campaign.ledger import new_ledger, read_ledger, withdraw, write_ledger
 from quasarloop.campaign.state import Context, Step
@@ -60,7 +59,7 @@ def _run(context: Context) -> None:
 def _bring_in(context: Context, name: str, paths: tuple[str, ...]) -> dict[str, Any]:
     if not paths:
         raise CampaignError("no unlabelled spectra: name them under [data] in campaign.toml")
-    store = create_store(store_folder(context, name), grid_named(context.config.data.grid))
+    store = create_store(context.store_folder(name), grid_named(context.config.data.grid))
     files = find_files(context.resolve(paths))
     summary = ingest(files, store.path, store.grid, engine=engine_of(context))
     for path, why in summary.failures.items():

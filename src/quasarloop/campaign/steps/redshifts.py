@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.config import CampaignOptions
-from quasarloop.campaign.layout import device_of, network_engine, store_folder, truth_set
+from quasarloop.campaign.layout import device_of, network_engine, truth_set
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.candidates import START, WAYS
 from quasarloop.campaign.steps.networks import CONTROL, FINAL, set_name
@@ -100,7 +100,7 @@ def comparison_of(outputs: Outputs, kind: str) -> Comparison:
 
 def _run(context: Context) -> None:
     folder, config = context.step_folder("redshifts"), context.config
-    stores = [store_folder(context, name) for name in ("pool", "test")]
+    stores = [context.store_folder(name) for name in ("pool", "test")]
     networks = context.step_folder("networks")
     before = [*reference_files(context), networks / f"{label_before(config)}.h5"][0]
     work = _Work(

@@ -17,13 +17,12 @@ from quasarloop.campaign.layout import (
 from quasarloop.campaign.ledger import Origin, active_truth
 from quasarloop.campaign.state import Context, Step
 from quasarloop.options import common_options
+from quasarloop.query import CHOSEN_NAME, WORKLIST_NAME
 from quasarloop.query.options import KnownObjects, SelectionOptions, SomOptions
 from quasarloop.query.select import select
 from quasarloop.query.selection_files import (
-    CHOSEN_NAME,
     OUTLIERS_NAME,
     STEPS_NAME,
-    WORKLIST_NAME,
     with_sources,
     write_selection,
 )
