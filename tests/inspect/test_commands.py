@@ -166,6 +166,14 @@ def test_serving_loads_the_worklist_and_its_address(tmp_path, monkeypatch, write
         assert setting(session, "address") == f"http://127.0.0.1:{port}"
 
 
+def test_answers_leave_at_once():
+    with listen("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_whoever_connects_while_the_server_starts_waits(tmp_path, monkeypatch):
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]

@@ -6,10 +6,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
+from quasarloop.errors import DataFormatError
+from quasarloop.read.fits_reader import open_fits
 from quasarloop.spectra import Arm, Spectra
 
 __all__ = ["LINKS", "bits_in_words", "object_facts", "sexagesimal"]
@@ -49,6 +50,12 @@ _BRIGHT_BITS: Final = {"BGS_FAINT": 0, "BGS_BRIGHT": 1, "BGS_WISE": 2, "BGS_FAIN
 _DESI_BANDS: Final = ("g", "r", "z", "W1", "W2")
 _SDSS_BANDS: Final = ("u", "g", "r", "i", "z")
 _SDSS_MAGNITUDES: Final = ("PSFMAG", "MODELMAG", "FIBERMAG")
+_SDSS_TARGETS: Final = ("BOSS_TARGET1", "EBOSS_TARGET1", "ANCILLARY_TARGET1")
+_COLUMNS: Final = (
+    *(f"FLUX_{band.upper()}" for band in _DESI_BANDS),
+    *_SDSS_MAGNITUDES,
+    *("BGS_TARGET", "COADD_NUMEXP", "FIBERID", "PLUG_RA"),
+)
 _COLOURS: Final = (("u", "g"), ("g", "r"), ("r", "i"), ("r", "z"), ("i", "z"), ("W1", "W2"))
 # Nanomaggies of AB magnitude 0. Source: docs/reference of the Legacy Surveys and SDSS.
 _ZERO_POINT: Final = 22.5
@@ -108,16 +115,15 @@ def _table_row(spectra: Spectra) -> Row:
     """The object's row in the file's table of targets, by upper-case name; empty without one."""
     path, number = Path(spectra.source), int(spectra.row[0])
     try:
-        with fitsio.FITS(str(path)) as file:
-            names = [hdu.get_extname().upper() for hdu in file]
-            if "FIBERMAP" in names:
-                table = file[names.index("FIBERMAP")]
-            else:  # of SDSS: one row in the third HDU, whatever its name
-                table, number = file[2], 0
-            row = table.read(rows=[number])
-    except (OSError, ValueError, IndexError):
+        with open_fits(path) as file:
+            table = file.named("FIBERMAP")
+            if table is None:  # of SDSS: one row in the third HDU, whatever its name
+                table, number = file.hdus[2], 0
+            wanted = [*_COLUMNS, *_target_bits(), *_SDSS_TARGETS]
+            row = file.columns(table, wanted, slice(number, number + 1))
+            return {name: values[0] for name, values in row.items()}
+    except (DataFormatError, IndexError):
         return {}
-    return {name.upper(): row[name][0] for name in row.dtype.names or ()}
 
 
 def _magnitudes(row: Row) -> dict[str, str]:
@@ -149,7 +155,7 @@ def _targets(row: Row) -> list[str]:
             break
     bright = int(row.get("BGS_TARGET", 0) or 0)
     names += [name for name, bit in _BRIGHT_BITS.items() if bright >> bit & 1]
-    for column in ("BOSS_TARGET1", "EBOSS_TARGET1", "ANCILLARY_TARGET1"):
+    for column in _SDSS_TARGETS:
         value = int(row.get(column, 0) or 0)
         if value > 0:
             names.append(f"{column} {bits_in_words(value, {})}")

@@ -60,6 +60,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 # people logging in at once do not exhaust a small server.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
+# Made once: every request has it.
+_OF_LOGIN: Final = (
+    sa.select(User.id, User.name, User.role)
+    .join(Login, Login.user_id == User.id)
+    .where(Login.key_hash == sa.bindparam("key_hash"), Login.ended.is_(None))
+    .where(Login.expires > sa.bindparam("now"), User.active.is_(True))
+)
+
 
 @dataclass(frozen=True)
 class Person:
@@ -255,13 +263,7 @@ def log_in(session: Session, name: str, password: str, address: str) -> str | No
 
 def person_of_login(session: Session, key: str) -> Person | None:
     """Return the person of a session key, None if it ended or they may no longer log in."""
-    query = (
-        sa.select(User.id, User.name, User.role)
-        .join(Login, Login.user_id == User.id)
-        .where(Login.key_hash == _hash(key), Login.ended.is_(None), Login.expires > now())
-        .where(User.active.is_(True))
-    )
-    found = session.execute(query).first()
+    found = session.execute(_OF_LOGIN, {"key_hash": _hash(key), "now": now()}).first()
     return None if found is None else Person(found.id, found.name, found.role)
 
 

@@ -1,7 +1,7 @@
 """The merger sends an object back to an inspector with a question; the answer is kept with it."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
@@ -14,6 +14,20 @@ from quasarloop.labels.verdict import is_complete
 __all__ = ["MAX_QUESTION", "answer_question", "conversation", "open_questions", "send_back"]
 
 MAX_QUESTION = 300
+# Made once: making them takes longer than the database needs, and every request has one.
+_REPLY: Final = aliased(Remark)
+_OPEN: Final = sa.select(Remark.item_id, Remark.to_id, Remark.id).where(
+    Remark.answers.is_(None), ~sa.select(_REPLY.id).where(_REPLY.answers == Remark.id).exists()
+)
+_OPEN_OF: Final = _OPEN.where(Remark.item_id.in_(sa.bindparam("items", expanding=True)))
+_CONVERSATION: Final = (
+    sa.select(User.name, Remark.at, Remark.text, _REPLY.text)
+    .join(User, User.id == Remark.user_id)
+    .outerjoin(_REPLY, _REPLY.answers == Remark.id)
+    .where(Remark.item_id == sa.bindparam("item"), Remark.to_id == sa.bindparam("user"))
+    .where(Remark.answers.is_(None))
+    .order_by(Remark.id)
+)
 
 
 def send_back(session: Session, item: Item, merger_id: int, inspector: str, text: str) -> None:
@@ -57,28 +71,16 @@ def open_questions(
     session: Session, items: Collection[int] | None = None
 ) -> dict[tuple[int, int], int]:
     """Return the questions without an answer: (entry, inspector) to the question's number."""
-    reply = aliased(Remark)
-    answered = sa.select(reply.id).where(reply.answers == Remark.id).exists()
-    query = sa.select(Remark.item_id, Remark.to_id, Remark.id)
-    query = query.where(Remark.answers.is_(None), ~answered)
-    if items is not None:
-        query = query.where(Remark.item_id.in_(list(items)))
-    return {(item, user): number for item, user, number in session.execute(query)}
+    query = _OPEN if items is None else _OPEN_OF
+    found = session.execute(query, {} if items is None else {"items": list(items)})
+    return {(item, user): number for item, user, number in found}
 
 
 def conversation(session: Session, item_id: int, user_id: int) -> list[dict[str, Any]]:
     """Return the questions to an inspector on an object, the oldest first, with their answers."""
-    reply = aliased(Remark)
-    query = (
-        sa.select(Remark, User.name, reply.text)
-        .join(User, User.id == Remark.user_id)
-        .outerjoin(reply, reply.answers == Remark.id)
-        .where(Remark.item_id == item_id, Remark.to_id == user_id, Remark.answers.is_(None))
-        .order_by(Remark.id)
-    )
+    found = session.execute(_CONVERSATION, {"item": item_id, "user": user_id})
     return [
-        {"from": name, "at": question.at, "text": question.text, "answer": answer}
-        for question, name, answer in session.execute(query)
+        {"from": name, "at": at, "text": text, "answer": answer} for name, at, text, answer in found
     ]
 
 

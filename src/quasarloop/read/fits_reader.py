@@ -89,7 +89,7 @@ class Hdu:
         """Keywords and values; comments, history and continuations left out."""
         return _Header(self.cards)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """EXTNAME in capitals, ``""`` without one."""
         return str(self.header.get("EXTNAME", "")).strip().upper()
