@@ -1,6 +1,26 @@
 """The admin's page: other roles, new passwords, links taken back."""
 
 
+def test_every_choice_can_be_read_whole(browser_of, page_server):
+    page = browser_of("root").new_page()
+    page.goto(f"{page_server[0].url}/people")
+    page.locator("body[data-ready=true]").wait_for()
+    for width in (1366, 1024, 1920):
+        page.set_viewport_size({"width": width, "height": 768})
+        cut = page.evaluate(
+            """() => [...document.querySelectorAll("select")].filter((select) => {
+              const whole = select.cloneNode(true);
+              whole.style.cssText = "width: auto; position: absolute; display: inline-block";
+              select.after(whole);
+              const needed = whole.offsetWidth;
+              whole.remove();
+              return needed > select.offsetWidth;
+            }).map(({ name, ariaLabel }) => name || ariaLabel)"""
+        )
+        assert cut == [], width
+    page.close()
+
+
 def test_roles_passwords_and_links_by_keyboard(browser_of, page_server):
     page = browser_of("root").new_page()
     page.goto(f"{page_server[0].url}/people")

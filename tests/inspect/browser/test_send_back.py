@@ -14,6 +14,11 @@ pytestmark = pytest.mark.browser
 BIG_ID = 39627945488154697
 NUMBER = 11
 PASSWORD = "correct horse battery"
+SEEN = """(selector) => {
+  const { x, y, width, height } = document.querySelector(selector).getBoundingClientRect();
+  const there = (place) => document.elementFromPoint(x + width / 2, place)?.closest(selector);
+  return height > 0 && Boolean(there(y + 1) && there(y + height - 1));
+}"""
 
 
 def test_a_question_and_its_answer(page_server, browser_of, desk):
@@ -23,7 +28,8 @@ def test_a_question_and_its_answer(page_server, browser_of, desk):
         item = item_of(session, BIG_ID + NUMBER)
         for name, z in (("ada", 2.0), ("bea", 1.4), ("cyd", 1.4)):
             person = person_called(session, name)
-            save = Save(Verdict(SpecType.QSO, z, 4.0), 0, secrets.token_hex(8))
+            verdict = Verdict(SpecType.QSO, z, 4.0, comment=f"{name} found a line " * 5)
+            save = Save(verdict, 0, secrets.token_hex(8))
             save_label(session, item, person, save)
     context = browser_of("mia", home="merge")
     merger = context.new_page()
@@ -35,6 +41,10 @@ def test_a_question_and_its_answer(page_server, browser_of, desk):
     merger.keyboard.type("Is the line Mg II?")
     merger.keyboard.press("Enter")
     merger.locator("#verdicts", has_text="no answer yet").wait_for()
+    for width in (1366, 1024, 1920):  # with three comments and a question above it
+        merger.set_viewport_size({"width": width, "height": 768})
+        assert merger.evaluate(SEEN, "[data-action=decide]"), width
+        assert merger.evaluate(SEEN, "#verdict-hint"), width
     merger.goto(f"{server.url}/merge?state=returned")
     merger.locator("#rows", has_text="waits for ada").wait_for()
 
