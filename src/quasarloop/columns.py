@@ -223,6 +223,11 @@ class Keys:
         return {name: getattr(self, named[name]) for name in wanted}
 
     @classmethod
+    def join(cls, parts: "Sequence[Keys]") -> "Keys":
+        """Return the keys of several parts, in order."""
+        return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in IDENTITY})
+
+    @classmethod
     def make(cls, target_id: NDArray[Any], **known: NDArray[Any]) -> "Keys":
         """Build keys from what is known, everything else missing.
 

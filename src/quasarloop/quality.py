@@ -4,7 +4,7 @@ A bad spectrum is never dropped and never raises here: it gets a flag. What each
 later is written here and nowhere else: in `UNUSABLE`, `NOT_TRAINED` and `REFUSED`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Final
@@ -19,9 +19,11 @@ from quasarloop.spectra import (
     ARM_NAMES,
     Arm,
     Flag,
+    Keys,
     RebinnedSpectra,
     Spectra,
     duplicate_keys,
+    join_arms,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "gaps",
     "in_missing_arm",
     "prepare",
+    "prepare_all",
 ]
 
 # Flags with which no network predicts: IS_QSO is False, confidences are NaN, there are no votes
@@ -99,10 +102,20 @@ _BLOCK_ROWS: Final = 128  # rows prepared at once: their pixels stay near the pr
 
 
 def prepare(spectra: Spectra, grid: WaveGrid, *, mend_outliers: bool = True) -> RebinnedSpectra:
-    """Mend, rebin, normalise and flag spectra, in blocks of rows.
+    """Mend, rebin, normalise and flag spectra; see `prepare_all`."""
+    return prepare_all([spectra], grid, mend_outliers=mend_outliers)
+
+
+def prepare_all(
+    parts: Sequence[Spectra], grid: WaveGrid, *, mend_outliers: bool = True
+) -> RebinnedSpectra:
+    """Mend, rebin, normalise and flag the spectra of one file or several, in blocks of rows.
+
+    Spectra on the same wavelengths are worked on together, whatever files they are of: one alone
+    costs five times as much. The result does not depend on the company.
 
     Args:
-        spectra: as read.
+        parts: as read, at least one; repeats are flagged within each.
         grid: the bins.
         mend_outliers: give impossible pixels (`outliers.find_outliers`) ivar 0; flagged anyway.
 
@@ -111,17 +124,14 @@ def prepare(spectra: Spectra, grid: WaveGrid, *, mend_outliers: bool = True) -> 
 
     Source: docs/reference/spectra.md, "Preprocessing"; flags are our choice.
     """
-    n, n_bins = len(spectra), grid.n_bins
+    n, n_bins = sum(map(len, parts)), grid.n_bins
     flux = np.empty((n, n_bins), dtype=np.float32)
     ivar = np.empty((n, n_bins), dtype=np.float32)
     mean, rms = np.empty(n), np.empty(n)
     sn = np.empty((n, len(ARM_NAMES)), dtype=np.float32)
-    flags = spectra.flags.astype(np.int32, copy=True)
-    for start in range(0, n, _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        arms, flags_of_pixels = _search_outliers(
-            [arm[rows] for arm in spectra.arms], mend=mend_outliers
-        )
+    flags = np.concatenate([part.flags for part in parts]).astype(np.int32)
+    for rows, observed in _blocks_alike(parts):
+        arms, flags_of_pixels = _search_outliers(observed, mend=mend_outliers)
         binned = rebin([(arm.wave_aa, arm.flux, arm.ivar) for arm in arms], grid)
         block = normalise(binned.flux, binned.ivar)
         flux[rows], mean[rows], rms[rows] = block
@@ -132,7 +142,8 @@ def prepare(spectra: Spectra, grid: WaveGrid, *, mend_outliers: bool = True) -> 
         sn[rows] = arm_sn(arms, grid, len(block.flux))
     for column, name in enumerate(ARM_NAMES):
         flags[np.isnan(sn[:, column])] |= _ARM_FLAG[name]
-    flags[duplicate_keys(spectra.keys)] |= Flag.DUPLICATE_ROW
+    repeated = np.concatenate([duplicate_keys(part.keys) for part in parts])
+    flags[repeated] |= Flag.DUPLICATE_ROW
     return RebinnedSpectra(
         grid=grid,
         flux=flux,
@@ -141,10 +152,25 @@ def prepare(spectra: Spectra, grid: WaveGrid, *, mend_outliers: bool = True) -> 
         rms_flux=rms,
         sn=sn,
         flags=flags,
-        keys=spectra.keys,
-        source=np.full(n, spectra.source),
-        row=spectra.row,
+        keys=Keys.join([part.keys for part in parts]),
+        source=np.repeat([part.source for part in parts], [len(part) for part in parts]),
+        row=np.concatenate([part.row for part in parts]),
     )
+
+
+def _blocks_alike(parts: Sequence[Spectra]) -> Iterator[tuple[NDArray[np.int64], list[Arm]]]:
+    """Cut rows into blocks on the same wavelengths: numbers among all rows, and pixels."""
+    ends = np.cumsum([len(part) for part in parts])
+    alike: dict[tuple[tuple[str, bytes], ...], list[int]] = {}
+    for number, part in enumerate(parts):
+        layout = tuple((arm.name, arm.wave_aa.tobytes()) for arm in part.arms)
+        alike.setdefault(layout, []).append(number)
+    for numbers in alike.values():
+        rows = np.concatenate([np.arange(ends[i] - len(parts[i]), ends[i]) for i in numbers])
+        arms = [join_arms(same) for same in zip(*(parts[i].arms for i in numbers), strict=True)]
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            yield rows[block], [arm[block] for arm in arms]
 
 
 def arm_sn(arms: Iterable[Arm], grid: WaveGrid, n_rows: int) -> NDArray[np.float32]:
@@ -290,7 +316,7 @@ def _mean_within(
 def count_flags(flags: NDArray[np.integer]) -> dict[str, int]:
     """Count rows per flag name, in bit order, only those that occur."""
     there = int(np.bitwise_or.reduce(flags, initial=0))
-    return {str(f.name): int(np.count_nonzero(flags & f)) for f in Flag if f & there}
+    return {str(flag.name): int(np.count_nonzero(flags & flag)) for flag in Flag(there)}
 
 
 def flag_names(value: int) -> str:

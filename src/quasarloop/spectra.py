@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quasarloop.arrays import MEMORY, content_ids, keys_from_arrays, plain_arrays
-from quasarloop.columns import IDENTITY, STORED, Block, Index, Keys, check_lengths
+from quasarloop.columns import STORED, Block, Index, Keys, check_lengths
 from quasarloop.errors import DataFormatError
 from quasarloop.grid import WaveGrid
 
@@ -28,6 +28,7 @@ __all__ = [
     "concatenate",
     "duplicate_keys",
     "identity_flags",
+    "join_arms",
 ]
 
 # Spectrograph arms, blue to red (DESI names). Source: paper, Section 1.
@@ -93,12 +94,12 @@ def duplicate_keys(keys: Keys) -> NDArray[np.bool_]:
 
     Unknown and sky ids (0 or negative) repeat by nature and are never marked.
     """
+    repeated = np.zeros(len(keys), dtype=bool)
+    if len(keys) == 1 or len(np.unique(keys.target_id)) == len(keys):
+        return repeated
     identity = np.stack(
         [keys.target_id, keys.tile_id, keys.healpix, keys.night, keys.exposure_id, keys.fiber]
     )
-    repeated = np.zeros(len(keys), dtype=bool)
-    if len(np.unique(keys.target_id)) == len(keys):
-        return repeated
     order = np.lexsort(identity)
     ordered = identity[:, order]
     repeated[order[1:]] = np.all(ordered[:, 1:] == ordered[:, :-1], axis=0)
@@ -140,6 +141,17 @@ class Arm:
         """Return some rows of the arm."""
         mask = None if self.mask is None else self.mask[index]
         return replace(self, flux=self.flux[index], ivar=self.ivar[index], mask=mask)
+
+
+def join_arms(arms: Sequence[Arm]) -> Arm:
+    """Return the rows of arms of one name and on the same wavelengths, in order; no masks.
+
+    One alone is returned as it is.
+    """
+    if len(arms) == 1:
+        return arms[0]
+    flux, ivar = (np.concatenate([getattr(arm, n) for arm in arms]) for n in ("flux", "ivar"))
+    return replace(arms[0], flux=flux, ivar=ivar, mask=None)
 
 
 @dataclass(frozen=True)
@@ -309,7 +321,4 @@ def concatenate(parts: Sequence[RebinnedSpectra]) -> RebinnedSpectra:
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in (f.name for f in fields(RebinnedSpectra) if f.name not in ("grid", "keys"))
     }
-    keys = Keys(
-        **{name: np.concatenate([getattr(p.keys, name) for p in parts]) for name in IDENTITY}
-    )
-    return RebinnedSpectra(grid=grid, keys=keys, **joined)
+    return RebinnedSpectra(grid=grid, keys=Keys.join([part.keys for part in parts]), **joined)

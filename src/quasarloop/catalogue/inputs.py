@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from quasarloop import store as store_files  # pyarrow is imported with the first store
 from quasarloop.errors import DataFormatError, GridError
 from quasarloop.grid import LOG_GRID, WaveGrid
-from quasarloop.quality import prepare
+from quasarloop.quality import prepare_all
 from quasarloop.read import Sources, find_files, is_path, iter_spectra, list_sources
 from quasarloop.spectra import RebinnedSpectra, Spectra, concatenate
 
@@ -16,6 +17,8 @@ __all__ = ["Inputs", "find_inputs", "iter_inputs"]
 
 # Small files are gathered until so many rows: networks are slow on single spectra.
 _GATHER_ROWS: Final = 1024
+
+_Part = Spectra | RebinnedSpectra
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Inputs:
 
     stores: tuple["store_files.Store", ...]
     files: tuple[Path, ...] = field(default=())
-    spectra: tuple[Spectra | RebinnedSpectra, ...] = field(default=())
+    spectra: tuple[_Part, ...] = field(default=())
     format: str = ""
 
     def __len__(self) -> int:
@@ -106,23 +109,33 @@ def iter_inputs(
         GridError: a store on another grid.
         DataFormatError: a broken file, unless `on_bad` takes it.
     """
-    waiting: list[RebinnedSpectra] = []
-    for part in _iter_parts(inputs, grid, mend_outliers, on_bad, on_done):
+    waiting: list[_Part] = []
+    n_rows = 0
+    for part in _iter_parts(inputs, grid, on_bad, on_done):
         waiting.append(part)
-        if sum(map(len, waiting)) >= _GATHER_ROWS:
-            yield concatenate(waiting)
-            waiting = []
+        n_rows += len(part)
+        if n_rows >= _GATHER_ROWS:
+            yield _on_grid(waiting, grid, mend_outliers)
+            waiting, n_rows = [], 0
     if waiting:
-        yield concatenate(waiting)
+        yield _on_grid(waiting, grid, mend_outliers)
+
+
+def _on_grid(parts: list[_Part], grid: WaveGrid, mend_outliers: bool) -> RebinnedSpectra:
+    """Join parts in order; those as observed are rebinned together."""
+    joined: list[RebinnedSpectra] = []
+    for is_observed, same in groupby(parts, lambda part: isinstance(part, Spectra)):
+        found: Any = list(same)
+        joined += [prepare_all(found, grid, mend_outliers=mend_outliers)] if is_observed else found
+    return concatenate(joined)
 
 
 def _iter_parts(
     inputs: Inputs,
     grid: WaveGrid,
-    mend_outliers: bool,
     on_bad: Callable[[Path, DataFormatError], None] | None,
     on_done: Callable[[], None],
-) -> Iterator[RebinnedSpectra]:
+) -> Iterator[_Part]:
     for store in inputs.stores:
         _check_grid(store.grid, grid, "the store holds")
         for block in store_files.iter_store(store):
@@ -131,8 +144,7 @@ def _iter_parts(
     for path in inputs.files:
         try:
             # Pixel masks are for looking at spectra; networks never see them.
-            for spectra in iter_spectra(path, masks=False, format=inputs.format):
-                yield prepare(spectra, grid, mend_outliers=mend_outliers)
+            yield from iter_spectra(path, masks=False, format=inputs.format)
         except DataFormatError as exc:
             if on_bad is None:
                 raise
@@ -143,9 +155,7 @@ def _iter_parts(
             part = held[start : start + _GATHER_ROWS]
             if isinstance(part, RebinnedSpectra):
                 _check_grid(part.grid, grid, "the spectra hold")
-                yield part
-            else:
-                yield prepare(part, grid, mend_outliers=mend_outliers)
+            yield part
         on_done()
 
 

@@ -28,7 +28,6 @@ _Value = str | int | float | bool
 
 _BLOCK_BYTES: Final = 2880  # everything in a FITS file is padded to it
 _CARD_BYTES: Final = 80
-_FIRST_CARD: Final = b"SIMPLE  ="
 _CHUNK_BYTES: Final = 1 << 20
 # Files no longer than this are read at once: one request to a file server in place of dozens.
 _SMALL_BYTES: Final = 4 << 20
@@ -46,7 +45,6 @@ _COLUMN_TYPES: Final = {
     "L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8",
 }  # fmt: skip
 _COLUMN_BYTES: Final = {"X": 1 / 8, "C": 8, "M": 16, "P": 8, "Q": 16}
-_HALF_UINT64: Final = 2.0**63
 
 
 class _Header(Mapping[str, _Value]):
@@ -70,6 +68,10 @@ class _Header(Mapping[str, _Value]):
         return sum(1 for _ in self)
 
 
+# Of thousands of spec files most headers are the same in all: what was found in one is kept.
+_header = lru_cache(maxsize=128)(_Header)
+
+
 @dataclass(frozen=True)
 class Hdu:
     """One header and the place of its data.
@@ -87,7 +89,7 @@ class Hdu:
     @cached_property
     def header(self) -> Mapping[str, _Value]:
         """Keywords and values; comments, history and continuations left out."""
-        return _Header(self.cards)
+        return _header(self.cards)
 
     @cached_property
     def name(self) -> str:
@@ -113,10 +115,7 @@ class Hdu:
     @cached_property
     def columns(self) -> Mapping[str, int]:
         """Names of a table's columns, in capitals, and their numbers from 1."""
-        count = self._integer("TFIELDS") if self.is_table else 0
-        return {
-            str(self.header.get(f"TTYPE{i}", "")).strip().upper(): i for i in range(1, count + 1)
-        }
+        return _column_numbers(self.cards, self._integer("TFIELDS") if self.is_table else 0)
 
     @property
     def n_rows(self) -> int:
@@ -212,35 +211,11 @@ class FitsFile:
         if not hdu.is_table:
             raise DataFormatError(f"{self.path}: {hdu.label()} is no binary table; expected one")
         wanted = {name: hdu.columns[name.upper()] for name in names if name.upper() in hdu.columns}
-        layout = self._layout(hdu, wanted)
+        layout = _layout(hdu.cards, hdu.label(), hdu.shape[1], tuple(wanted.items()))
         start, count = _row_range(rows, hdu.n_rows)
-        row_bytes = hdu.shape[1]
-        raw = self._read(hdu.data_start + start * row_bytes, count * row_bytes)
+        raw = self._read(hdu.data_start + start * layout.itemsize, count * layout.itemsize)
         table = np.frombuffer(raw, dtype=layout, count=count)
-        return {
-            name: _column_values(table[name], hdu.header, number) for name, number in wanted.items()
-        }
-
-    def _layout(self, hdu: Hdu, wanted: Mapping[str, int]) -> np.dtype[np.void]:
-        offsets, offset = {}, 0
-        for number in range(1, max(wanted.values(), default=0) + 1):
-            kind, width = _column_format(str(hdu.header.get(f"TFORM{number}", "")))
-            offsets[number] = (offset, kind)
-            offset += width
-        for name, number in wanted.items():
-            if offsets[number][1] is None or offset > hdu.shape[1]:
-                raise DataFormatError(
-                    f"{self.path}: {hdu.label()}: column {name} has the format "
-                    f"{hdu.header.get(f'TFORM{number}')!r}; expected numbers or text"
-                )
-        return np.dtype(
-            {
-                "names": list(wanted),
-                "formats": [offsets[number][1] for number in wanted.values()],
-                "offsets": [offsets[number][0] for number in wanted.values()],
-                "itemsize": hdu.shape[1],
-            }
-        )
+        return {name: _column_values(table[name], hdu.header, i) for name, i in wanted.items()}
 
     def _read(self, start: int, length: int) -> bytes:
         self._stream.seek(start)
@@ -288,7 +263,7 @@ def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
     while offset < size:
         stream.seek(offset)
         first = stream.read(_BLOCK_BYTES)
-        if not hdus and not first.startswith(_FIRST_CARD):
+        if not hdus and not first.startswith(b"SIMPLE  ="):
             raise DataFormatError(
                 f"{path}: not a FITS file (it starts with {first[:12]!r}); "
                 "give FITS spectra, plain or gzipped"
@@ -316,9 +291,7 @@ def _scan(path: Path, stream: BinaryIO, size: int) -> tuple[Hdu, ...]:
 
 def _read_header(path: Path, stream: BinaryIO, first: bytes) -> bytes:
     blocks = [first]
-    while not any(
-        blocks[-1][i : i + 8] == b"END     " for i in range(0, len(blocks[-1]), _CARD_BYTES)
-    ):
+    while all(found.start() % _CARD_BYTES for found in re.finditer(b"END     ", blocks[-1])):
         block = stream.read(_BLOCK_BYTES)
         if len(block) < _BLOCK_BYTES or len(blocks) > _MAX_HEADER_BLOCKS:
             raise DataFormatError(
@@ -352,6 +325,37 @@ def _parse_card(card: bytes) -> _Value | None:
         return None
 
 
+@lru_cache(maxsize=128)
+def _column_numbers(cards: bytes, count: int) -> Mapping[str, int]:
+    header = _header(cards)
+    return {str(header.get(f"TTYPE{i}", "")).strip().upper(): i for i in range(1, count + 1)}
+
+
+@lru_cache(maxsize=128)
+def _layout(
+    cards: bytes, label: str, row_bytes: int, wanted: tuple[tuple[str, int], ...]
+) -> np.dtype[np.void]:
+    header, places, offset = _header(cards), {}, 0
+    for number in range(1, max((number for _, number in wanted), default=0) + 1):
+        kind, width = _column_format(str(header.get(f"TFORM{number}", "")))
+        places[number] = (offset, kind)
+        offset += width
+    for name, number in wanted:
+        if places[number][1] is None or offset > row_bytes:
+            raise DataFormatError(
+                f"{label}: column {name} has the format {header.get(f'TFORM{number}')!r}; "
+                "expected numbers or text"
+            )
+    return np.dtype(
+        {
+            "names": [name for name, _ in wanted],
+            "formats": [places[number][1] for _, number in wanted],
+            "offsets": [places[number][0] for _, number in wanted],
+            "itemsize": row_bytes,
+        }
+    )
+
+
 @lru_cache(maxsize=1024)
 def _column_format(tform: str) -> tuple[str | None, int]:
     match = re.match(r"\s*(\d*)([A-Z])", tform.upper())
@@ -382,7 +386,7 @@ def _scaled(values: NDArray[Any], scale: _Value, zero: _Value) -> NDArray[Any]:
         return values
     if values.dtype.kind in "iu" and scale in (1, 1.0) and float(zero).is_integer():
         # Unsigned integers travel as signed ones with an offset of half their range.
-        if float(zero) == _HALF_UINT64:
+        if float(zero) == 2.0**63:
             return np.asarray(values.astype(np.uint64) ^ np.uint64(1 << 63))
         return np.asarray(values.astype(np.int64) + int(zero))
     return np.asarray(values * float(scale) + float(zero))

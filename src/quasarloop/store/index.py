@@ -8,7 +8,7 @@ import json
 import operator
 import os
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, TextIO
@@ -128,7 +128,7 @@ class Index:
     ) -> None:
         """Take in what `add` does, and write it as one line: whole, or not there at all."""
         self.add(files, shards, failed)
-        entries = [{"key": key, **asdict(report)} for key, report in files.items()]
+        entries = [{"key": key, **vars(report)} for key, report in files.items()]
         content = {"shards": dict(shards), "files": entries, "failed": list(failed)}
         stream.write(json.dumps(content) + "\n")
         stream.flush()

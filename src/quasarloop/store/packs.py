@@ -7,9 +7,10 @@ which file is in its metadata, and the file and row of every spectrum in its col
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import check_folder, versions, write_atomically
 from quasarloop.columns import STORED
 from quasarloop.errors import DataFormatError, OutputError, reading
-from quasarloop.quality import count_flags, prepare
+from quasarloop.quality import count_flags, prepare, prepare_all
 from quasarloop.read import SpectraFile, open_spectra
 from quasarloop.spectra import RebinnedSpectra, Spectra, concatenate
 from quasarloop.store.files import (
@@ -83,18 +84,68 @@ class Shelf:
         return alone if there else self.shards.get(digest, "")
 
 
-class _Read(NamedTuple):
-    """A short file as read: its rows on the grid."""
+@dataclass
+class _Pack:
+    """Short files of one shard; their rows wait until there are enough to rebin together."""
 
-    path: str
-    digest: str
-    spectra: RebinnedSpectra
+    store: Store
+    files: list[tuple[str, str, int]] = field(default_factory=list)  # path, digest, rows
+    waiting: list[Spectra] = field(default_factory=list)
+    n_waiting: int = 0
+    n_rows: int = 0
+    rebinned: list[RebinnedSpectra] = field(default_factory=list)
+
+    def add(self, path: str, digest: str, parts: Sequence[Spectra]) -> None:
+        """Take in the rows of a file."""
+        n_rows = sum(map(len, parts))
+        self.files.append((path, digest, n_rows))
+        self.waiting += parts
+        self.n_waiting += n_rows
+        self.n_rows += n_rows
+
+    def settle(self) -> dict[str, IngestReport]:
+        """Rebin rows if there are enough, and write the shard; return path -> report of those."""
+        if self.n_waiting >= _BLOCK_ROWS:
+            self._rebin()
+        return self.write() if self.n_rows >= _SHARD_ROWS else {}
+
+    def write(self) -> dict[str, IngestReport]:
+        """Write the shard and empty the pack; return path -> report."""
+        if not self.files:
+            return {}
+        if self.waiting:
+            self._rebin()
+        spectra = concatenate(self.rebinned)
+        lengths = {digest: n for _, digest, n in self.files}
+        if len(self.files) == 1:
+            ((path, digest, _),) = self.files
+            found = {path: _write(self.store, path, digest, _cut(spectra))}
+        else:
+            name = _write_joint(self.store, lengths, spectra)
+            flags = np.split(spectra.flags, np.cumsum(list(lengths.values()))[:-1])
+            found = {
+                path: IngestReport(path, name, n, count_flags(own), digest=digest)
+                for (path, digest, n), own in zip(self.files, flags, strict=True)
+            }
+        self.files.clear()
+        self.rebinned.clear()
+        self.n_rows = 0
+        return found
+
+    def _rebin(self) -> None:
+        grid, mend = self.store.grid, self.store.mend_outliers
+        self.rebinned.append(prepare_all(self.waiting, grid, mend_outliers=mend))
+        self.waiting.clear()
+        self.n_waiting = 0
+
+
+_grid_record = lru_cache(maxsize=8)(asdict)  # of every file's name
 
 
 def shard_name(digests: Sequence[str], store: Store) -> str:
     """Return the name of the shard of files with these contents, in this order."""
     held = digests[0] if len(digests) == 1 else list(digests)
-    content = [held, asdict(store.grid), store.mend_outliers, STORE_FORMAT]
+    content = [held, _grid_record(store.grid), store.mend_outliers, STORE_FORMAT]
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:NAME_LENGTH]
 
 
@@ -143,8 +194,7 @@ def ingest_files(paths: Sequence[str], shelf: Shelf) -> list[IngestReport | str]
 
 def _ingested(paths: Sequence[str], shelf: Shelf) -> list[IngestReport | str]:
     found: dict[str, IngestReport | str] = {}
-    waiting: list[_Read] = []
-    n_waiting = 0
+    pack = _Pack(shelf.store)
     seen: set[str] = set()
     copies: dict[str, str] = {}
     reader = _ShelfReader(shelf)
@@ -157,19 +207,15 @@ def _ingested(paths: Sequence[str], shelf: Shelf) -> list[IngestReport | str]:
                 elif digest in seen:
                     copies[path] = digest
                 elif len(paths) == 1:
-                    found[path] = _write(shelf.store, path, digest, _blocks(file, shelf.store))
+                    blocks = (_prepared(block, shelf.store) for block in _blocks(file))
+                    found[path] = _write(shelf.store, path, digest, blocks)
                 else:
-                    rows = concatenate(list(_blocks(file, shelf.store)))
-                    waiting.append(_Read(path, digest, rows))
-                    n_waiting += len(rows)
+                    pack.add(path, digest, list(_blocks(file)))
                     seen.add(digest)
         except DataFormatError as exc:
             found[path] = str(exc)
-        if n_waiting >= _SHARD_ROWS:
-            found |= _write_together(shelf.store, waiting)
-            waiting.clear()
-            n_waiting = 0
-    found |= _write_together(shelf.store, waiting)
+        found |= pack.settle()
+    found |= pack.write()
     first = {r.digest: r for r in found.values() if isinstance(r, IngestReport)}
     for path, digest in copies.items():
         found[path] = replace(first[digest], source=path, skipped=True)
@@ -190,8 +236,7 @@ def ingest_held(name: str, digest: str, spectra: Spectra, shelf: Shelf) -> Inges
     """
     if shard := shelf.find(digest):
         return _ShelfReader(shelf).report(name, digest, shard)
-    rebinned = prepare(spectra, shelf.store.grid, mend_outliers=shelf.store.mend_outliers)
-    return _write(shelf.store, name, digest, [rebinned])
+    return _write(shelf.store, name, digest, [_prepared(spectra, shelf.store)])
 
 
 def held_digest(spectra: Spectra) -> str:
@@ -205,10 +250,13 @@ def held_digest(spectra: Spectra) -> str:
     return digest.hexdigest()
 
 
-def _blocks(file: SpectraFile, store: Store) -> Iterator[RebinnedSpectra]:
+def _prepared(spectra: Spectra, store: Store) -> RebinnedSpectra:
+    return prepare(spectra, store.grid, mend_outliers=store.mend_outliers)
+
+
+def _blocks(file: SpectraFile) -> Iterator[Spectra]:
     try:
-        for block in file.blocks(_BLOCK_ROWS, masks=False):
-            yield prepare(block, store.grid, mend_outliers=store.mend_outliers)
+        yield from file.blocks(_BLOCK_ROWS, masks=False)
     except OSError as exc:  # of this file, not of the shard that is being written
         raise DataFormatError(f"{file.path}: cannot be read ({exc.strerror or exc})") from exc
 
@@ -219,20 +267,6 @@ def _write(store: Store, path: str, digest: str, blocks: Iterable[RebinnedSpectr
     source = {"path": path, "content_sha256": digest}
     flags = _write_shard(store, name, {"source": source}, blocks)
     return IngestReport(path, name, len(flags), count_flags(flags), digest=digest)
-
-
-def _write_together(store: Store, files: Sequence[_Read]) -> dict[str, IngestReport]:
-    """Write one shard of several files; return path -> report."""
-    if len(files) <= 1:
-        return {f.path: _write(store, f.path, f.digest, _cut(f.spectra)) for f in files}
-    lengths = {one.digest: len(one.spectra) for one in files}
-    name = _write_joint(store, lengths, concatenate([one.spectra for one in files]))
-    return {
-        one.path: IngestReport(
-            one.path, name, len(one.spectra), count_flags(one.spectra.flags), digest=one.digest
-        )
-        for one in files
-    }
 
 
 def _write_joint(store: Store, lengths: Mapping[str, int], spectra: RebinnedSpectra) -> str:
