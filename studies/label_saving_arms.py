@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -310,35 +310,28 @@ def the_one_that_leaves(
     labelled, config = draw.labelled(rounds.rows), draw.sky.weights.config
     flux, start = draw.sky.data.flux, draw.sky.weights
     rows = np.append(draw.first_rows, rounds.rows)
-
-    def candidates(learned: Ints, rows: Ints) -> dict[str, partial[Floats]]:
-        some = data[learned]
-        return {
-            "start": partial(deciding_logit, draw.sky.features[rows], config),
-            "head": partial(head_logits, draw, rounds, learned, rows),
-            "fine-tuned": partial(confidence_after, some, start, seed, 0, flux[rows]),
-            "with rehearsal": partial(confidence_after, some, start, seed, 3, flux[rows]),
-        }
-
-    learned = np.setdiff1d(every, held)
     unseen = cross_validated_logits(labelled, config, seed=draw.seed, standard=draw.standard)
     confidence = {
         "start": expit(deciding_logit(labelled.features, config)),
         "head": expit(unseen),
     }
-    for name in ("fine-tuned", "with rehearsal"):
-        confidence[name] = np.full(len(data), np.nan)
-        confidence[name][held] = candidates(learned, rows[held])[name]()
-    weight = rounds.weights(draw)
-    decided = judge_candidates(confidence, labelled.is_qso, weight, every, seed=draw.seed)
-    return candidates(every, draw.test)[decided.leaves](), {"leaves": decided.leaves}
-
-
-def confidence_after(
-    data: TrainingData, start: Weights, seed: np.random.SeedSequence, rehearsal: int, flux: Any
-) -> Floats:
-    """Return confidences of a network after fine-tuning."""
-    return predicted(tuned(data, start, seed, rehearsal), flux).confidence.astype(np.float64)
+    z = dict.fromkeys(confidence, labelled.features.z_best)
+    rehearsals = {"fine-tuned": 0, "with rehearsal": FinetuneOptions().rehearsal}
+    for name, rehearsal in rehearsals.items():
+        some = tuned(data[np.setdiff1d(every, held)], start, seed, rehearsal)
+        best = predicted(some, flux[rows[held]])
+        confidence[name], z[name] = np.full((2, len(data)), np.nan)
+        confidence[name][held], z[name][held] = best.confidence, best.z
+    leaves = judge_candidates(
+        confidence, z, labelled.is_qso, data.z, rounds.weights(draw), every, seed=draw.seed
+    ).leaves
+    if leaves == "start":
+        score = deciding_logit(draw.sky.features[draw.test], config)
+    elif leaves == "head":
+        score = head_logits(draw, rounds, every, draw.test)
+    else:
+        score = predicted(tuned(data, start, seed, rehearsals[leaves]), flux[draw.test]).confidence
+    return score, {"leaves": leaves}
 
 
 def tuned(

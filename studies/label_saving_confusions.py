@@ -2,12 +2,15 @@
 
     python studies/label_saving_confusions.py run --sky sky
     python studies/label_saving_confusions.py table
+    python studies/label_saving_confusions.py chosen --sky sky
 
 `run` adds to docs/measurements/label_saving_confusions.jsonl the seeds and arms of label_saving.py
 that it lacks, with T like the pool (see there for the sky); `table` prints the table of
 docs/measurements/label_saving.md. Found is above the threshold of purity 0.99; wrong is off by more
 than 0.05 (1 + z), another line. What is found in addition is harder than the rest, so wrong
-redshifts are counted among all quasars that are judged, too, found or not.
+redshifts are counted among all quasars that are judged, too, found or not. `chosen` prints how many
+quasars of the pool whose redshift the trunk confuses are among 300 labels, way by way of choosing,
+and where they rank before the first round.
 """
 
 import argparse
@@ -23,9 +26,10 @@ import torch
 from numpy.typing import NDArray
 
 from label_saving import ARMS, draw_sets, labels_of, read_labelled, read_runs
-from label_saving_arms import Arm, Draw, chosen, head_logits, network
+from label_saving_arms import Arm, Draw, chosen, head_logits, network, voted_by_heads
+from quasarloop.ensemble.entropy import entropy_bits, mean_over_members, soft_classes
 from quasarloop.evaluate.judge import FIXED_PURITIES
-from quasarloop.evaluate.metrics import threshold_curve
+from quasarloop.evaluate.metrics import has_wrong_redshift, threshold_curve
 from quasarloop.network.decode import decode, emission_lines
 from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.predict import Predictor
@@ -34,12 +38,19 @@ from skies import TRUNK
 
 Floats = NDArray[np.float64]
 
-WRONG_FROM: Final = 0.05  # of 1 + z: no two emission lines are closer
 COUNTED: Final = (
     *("no label", "heads, ours", "heads, the paper's choice", "fine-tuned, random"),
     *("fine-tuned, ours, 1 rehearsed", "fine-tuned, ours, 3 rehearsed"),
     *("from nothing, the paper's choice", "from nothing, random"),
 )
+# Ways of choosing, and the labels after which confused redshifts among them are counted.
+CHOOSING: Final = (
+    "heads, random",
+    "heads, ours",
+    "heads, soft entropy",
+    "heads, the paper's choice",
+)
+CHOSEN: Final = 300
 
 
 class Found(NamedTuple):
@@ -53,7 +64,7 @@ class Found(NamedTuple):
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("what", choices=("run", "table", "chosen"))
     parser.add_argument("--sky", type=Path, help="folder of truth.csv and store")
     parser.add_argument(
         "--out", type=Path, default=Path("docs/measurements/label_saving_confusions.jsonl")
@@ -66,6 +77,10 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     sky = read_labelled(options.sky, read_weights(TRUNK))
+    if options.what == "chosen":
+        draws = (draw_sets(sky, sky, "alike", seed) for seed in options.seeds)
+        sys.stdout.write(chosen_table([confused_chosen(draw) for draw in draws]))
+        return
     for seed, arm in itertools.product(options.seeds, options.arms):
         done = [r["labels"] for r in read_runs(options.out) if (r["seed"], r["arm"]) == (seed, arm)]
         left = [n for n in labels_of(ARMS[arm]) if n not in done]
@@ -107,11 +122,47 @@ def wrong(draw: Draw, found: Found) -> dict[str, int]:
     is_found = (found.score > least) & true
     counts = {"found": int(is_found.sum())}
     for name, z in (("wrong", found.z), ("wrong_joint", found.z_joint)):
-        # Where all lines together have no redshift, it is wrong.
-        near = np.abs(z - z_true) <= WRONG_FROM * (1 + z_true)
-        counts[name] = int((is_found & ~near).sum())
-        counts[f"all_{name}"] = int((true & ~near).sum())
+        is_wrong = has_wrong_redshift(z, z_true)
+        counts[name] = int((is_found & is_wrong).sum())
+        counts[f"all_{name}"] = int((true & is_wrong).sum())
     return counts
+
+
+def confused_chosen(draw: Draw) -> dict[str, float]:
+    """Count the pool's quasars of confused redshift among the labels of each way of choosing.
+
+    Also their median rank, in percent of the pool from the top, by the doubt of quasar or not and
+    by that of redshift besides, as heads of the first T have them.
+    """
+    sky, pool = draw.sky, draw.pool
+    confused = sky.data.is_qso & has_wrong_redshift(sky.features.z_best, sky.data.z)
+    found = {"quasars": float(sky.data.is_qso[pool].sum()), "confused": float(confused[pool].sum())}
+    for name in CHOOSING:
+        for rounds in chosen(draw, ARMS[name], [CHOSEN]):
+            found[name] = float(confused[rounds.rows].sum())
+    confidence, _, p_high = voted_by_heads(draw, pool[:0], pool, draw.seed)
+    for name, p in (("quasar or not", np.zeros_like(p_high)), ("soft entropy", p_high)):
+        score = entropy_bits(mean_over_members(soft_classes(confidence, p)))
+        rank = np.argsort(np.argsort(-score)) / len(pool)
+        found[name] = 100 * float(np.median(rank[confused[pool]]))
+    return found
+
+
+def chosen_table(found: list[dict[str, float]]) -> str:
+    """Markdown: sums of labels and means of ranks over seeds."""
+    n, confused, quasars = (
+        len(found),
+        *(sum(one[name] for one in found) for name in ("confused", "quasars")),
+    )
+    lines = [f"{confused:.0f} of {quasars:.0f} quasars, {n} seeds, {CHOSEN} labels each\n"]
+    lines += ["| choice | quasars of confused redshift labelled |", "|---|---:|"]
+    lines += [f"| {name} | {sum(one[name] for one in found):.0f} |" for name in CHOOSING]
+    lines += ["\n| score | their median rank in the pool (%) |", "|---|---:|"]
+    lines += [
+        f"| {name} | {np.mean([one[name] for one in found]):.1f} |"
+        for name in ("quasar or not", "soft entropy")
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def table(runs: list[dict[str, Any]]) -> str:

@@ -121,7 +121,7 @@ def test_report_begins_with_what_labels_were_worth(finished):
     networks = context.step_folder("networks")
     sizes = read_manifest(networks / "sets.json")["sizes"]
     if read_manifest(networks / "candidates.json")["leaves"] == "start":
-        sizes["final"] = 0  # labels that the network as it was given learned from
+        assert sizes["final"] == 0  # labels that the network as it was given learned from
     verdict = verdict_of(context)
     headline, leaves, good, against, random, cost = verdict.sentences
     names = ["start", "T0", "T1", "T2", "random", "finetune", "rehearse", "final"]

@@ -48,7 +48,7 @@ def campaign(folder, *, gain=0.05, way="head", test_objects=(101, 102), referenc
     )
     write_ledger(ledger, context.step_folder("truth") / LEDGER)
     networks, evaluation = context.step_folder("networks"), context.step_folder("evaluation")
-    sizes = {"start": 0, "T0": 200, "T1": 300, "random": 290, "final": 400}
+    sizes = {"start": 0, "T0": 200, "T1": 300, "random": 290, "final": 0 if way == "start" else 400}
     write_manifest(networks / "sets.json", {"sizes": sizes, "validation": 100})
     write_manifest(networks / "candidates.json", {"leaves": way, "scores": {}})
     base = "dr1" if reference else "start"

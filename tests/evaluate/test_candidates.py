@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.candidates import judge_candidates, pool_weights
@@ -129,8 +129,18 @@ def blurred(confidence, scatter, seed):
     return 1 / (1 + np.exp(-logit - noise))
 
 
-def judged(true, seed=0, **confidence):
-    return judge_candidates(confidence, true, np.ones(len(true)), np.arange(len(true)), seed=seed)
+def judged(true, seed=0, weight=None, object_id=None, z=None, z_true=None, **confidence):
+    """Judge networks; if no redshifts are given all are right."""
+    n = len(true)
+    return judge_candidates(
+        confidence,
+        dict.fromkeys(confidence, np.ones(n)) if z is None else z,
+        true,
+        np.ones(n) if z_true is None else z_true,
+        np.ones(n) if weight is None else weight,
+        np.arange(n) if object_id is None else object_id,
+        seed=seed,
+    )
 
 
 def test_the_clearly_better_network_leaves():
@@ -195,13 +205,8 @@ def test_errors_are_the_scatter_over_skies():
 def test_spectra_of_one_object_are_drawn_together():
     confidence, true = pool(7)
     alone = judged(true, one=confidence).scores["one"]
-    four = judge_candidates(
-        {"one": np.repeat(confidence, 4)},
-        np.repeat(true, 4),
-        np.ones(4 * N),
-        np.repeat(np.arange(N), 4),
-        seed=0,
-    ).scores["one"]
+    objects = np.repeat(np.arange(N), 4)
+    four = judged(true[objects], object_id=objects, one=confidence[objects]).scores["one"]
     assert four.log_loss == pytest.approx(alone.log_loss)
     assert four.log_loss_error == pytest.approx(alone.log_loss_error)
 
@@ -209,8 +214,85 @@ def test_spectra_of_one_object_are_drawn_together():
 def test_labels_of_weight_0_are_left_out_and_one_class_is_no_test():
     confidence, true = pool(8)
     weight = (np.arange(N) % 2).astype(float)
-    result = judge_candidates({"one": confidence}, true, weight, np.arange(N), seed=0)
+    result = judged(true, weight=weight, one=confidence)
     assert result.scores["one"].n_labels == N // 2
     assert judged(true[1::2], one=confidence[1::2]).scores == result.scores
     with pytest.raises(TruthError, match="quasars and 0 others"):
-        judge_candidates({"one": confidence}, true, true.astype(float), np.arange(N), seed=0)
+        judged(true, weight=true.astype(float), one=confidence)
+
+
+def redshifts(share, seed):
+    """Redshifts of 1, and of another line for a planted share of the rows."""
+    return np.where(np.random.default_rng(seed).random(N) < share, 2.0, 1.01)
+
+
+def test_of_equals_in_class_the_one_with_fewer_wrong_redshifts_leaves():
+    confidence, true = pool(12)
+    many, few = redshifts(0.05, 1), redshifts(0.01, 2)
+    result = judged(true, z={"head": many, "tuned": few}, head=confidence, tuned=confidence)
+    assert result.leaves == "tuned"
+    head, tuned = result.scores["head"], result.scores["tuned"]
+    assert head.wrong_z == pytest.approx((many[true] == 2).mean())
+    assert tuned.fewer_wrong_by == pytest.approx(head.wrong_z - tuned.wrong_z)
+    p = np.array([head.wrong_z, tuned.wrong_z])
+    assert tuned.fewer_wrong_by_error == pytest.approx(
+        np.sqrt((p * (1 - p)).sum() / true.sum()), rel=0.15
+    )
+    other_way = judged(true, z={"head": few, "tuned": many}, head=confidence, tuned=confidence)
+    assert other_way.leaves == "head"
+
+
+def test_classes_decide_before_redshifts():
+    confidence, true = (values[:1000] for values in pool(13))
+    worse = blurred(confidence, 1.5, 1)
+    z = {"head": redshifts(0.05, 1)[:1000], "tuned": np.ones(1000)}
+    assert judged(true, z=z, head=confidence, tuned=worse).leaves == "head"
+    z = {"head": z["tuned"], "tuned": z["head"]}
+    assert judged(true, z=z, head=worse, tuned=confidence).leaves == "tuned"
+
+
+def test_as_many_wrong_redshifts_win_as_seldom_as_one_error_allows():
+    skies, n = 40, 200
+    confidence, true = (values[:n] for values in pool(14))
+    wins = [
+        judged(
+            true,
+            seed,
+            z={name: redshifts(0.2, [seed, k])[:n] for k, name in enumerate(("head", "tuned"))},
+            head=confidence,
+            tuned=confidence,
+        ).leaves
+        for seed in range(skies)
+    ]
+    low, high = binom.ppf([0.001, 0.999], skies, norm.sf(1))
+    assert low <= wins.count("tuned") <= high
+
+
+def test_redshifts_count_only_where_they_are_known_and_for_quasars():
+    n = 1000
+    confidence, true = (values[:n] for values in pool(15))
+    unknown = np.arange(n) % 2 == 0
+    z_true = np.where(unknown, np.nan, 1.0)
+    z = {"head": np.where(unknown | ~true, 2.0, 1.0), "tuned": np.ones(n)}
+    result = judged(true, z=z, z_true=z_true, head=confidence, tuned=confidence)
+    assert result.leaves == "head"
+    assert result.scores["head"].wrong_z == 0
+    none = judged(true, z={"head": np.full(n, np.nan)}, head=confidence)
+    assert none.scores["head"].wrong_z == 1
+
+
+def test_wrong_redshifts_of_the_pool_from_chosen_labels():
+    confidence, true = pool(16)
+    # Wrong where the class is doubtful, as chosen labels are.
+    z = np.where(np.abs(confidence - 0.5) < 0.1, 2.0, 1.0)
+    rng, weighted, plain = np.random.default_rng(2), [], []
+    for _ in range(30):
+        index, number, at_random, left = campaign(confidence, rng)
+        for weight, found in ((pool_weights(number, at_random, left), weighted), (None, plain)):
+            score = judged(true[index], weight=weight, z={"a": z[index]}, a=confidence[index])
+            found.append(score.scores["a"].wrong_z)
+    truth = (z[true] == 2).mean()
+    assert np.mean(weighted) == pytest.approx(
+        truth, abs=3.5 * np.std(weighted) / np.sqrt(30) + 0.005
+    )
+    assert np.mean(plain) > 2 * truth

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.judge import FIXED_PURITIES
-from quasarloop.evaluate.metrics import completeness_at_purity
+from quasarloop.evaluate.metrics import completeness_at_purity, has_wrong_redshift
 
 __all__ = [
     "CandidateScore",
@@ -95,8 +95,10 @@ class CandidateScore:
         n_labels: those labels.
         log_loss, log_loss_error: mean cross-entropy of quasar or not, in nats.
         at_purity, at_purity_error: completeness at each of `FIXED_PURITIES`.
+        wrong_z: share of the quasars whose redshift is wrong.
         better_by, better_by_error: log loss below that of the simpler network that led before it,
             on the labels that neither has learned from, and the error of this difference.
+        fewer_wrong_by, fewer_wrong_by_error: the same of the share of wrong redshifts.
     """
 
     n_labels: int
@@ -104,8 +106,19 @@ class CandidateScore:
     log_loss_error: float
     at_purity: tuple[float, ...]
     at_purity_error: tuple[float, ...]
+    wrong_z: float
     better_by: float
     better_by_error: float
+    fewer_wrong_by: float
+    fewer_wrong_by_error: float
+
+    @property
+    def leads(self) -> bool:
+        """Whether it takes the place of the one that led: by class, or by redshift if that ties."""
+        return self.better_by > self.better_by_error or (
+            self.better_by >= -self.better_by_error
+            and self.fewer_wrong_by > self.fewer_wrong_by_error
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,9 @@ class Candidates:
 
 def judge_candidates(
     confidence: Mapping[str, ArrayLike],
+    z: Mapping[str, ArrayLike],
     is_qso: NDArray[np.bool_],
+    z_true: NDArray[np.float64],
     weight: NDArray[np.float64],
     object_id: NDArray[np.int64],
     *,
@@ -132,12 +147,15 @@ def judge_candidates(
     """Judge networks on labels that they have not learned from, and decide which leaves.
 
     The rule: the simplest network, which comes first, leads. A later one takes its place if its
-    weighted log loss is lower by more than the error of the difference.
+    weighted log loss is lower by more than the error of the difference; or if the two are within
+    that error, and its share of wrong redshifts is lower by more than the error of that difference.
 
     Args:
         confidence: name → (n,) confidence that decides (`best_lines`), simplest network first; NaN
             where the network has learned from the label.
+        z: name → (n,) redshift of the same line.
         is_qso: (n,) true class.
+        z_true: (n,) true redshift; NaN where it is not known.
         weight: (n,) of `pool_weights`; labels of weight 0 are left out.
         object_id: (n,) equal for spectra of one object.
         seed: of the bootstrap.
@@ -151,15 +169,19 @@ def judge_candidates(
     scores: dict[str, CandidateScore] = {}
     leaves = next(iter(confidence), "")
     rows = {name: np.asarray(c, dtype=np.float64) for name, c in confidence.items()}
+    wrong = {name: is_qso & has_wrong_redshift(z[name], z_true) for name in rows}
     for name, own in rows.items():
         judged = np.flatnonzero((weight > 0) & ~np.isnan(own) & ~np.isnan(rows[leaves]))
         true = is_qso[judged]
         if true.all() or not true.any():
             continue
         times = _resampled(weight[judged], object_id[judged], seed)
-        leading, loss = (_log_loss(c[judged], true, times) for c in (rows[leaves], own))
-        scores[name] = _score(own[judged], true, times, loss, leading - loss)
-        if scores[name].better_by > scores[name].better_by_error:
+        leading, mine = (
+            (_log_loss(rows[n][judged], true, times), _share(wrong[n][judged], true, times))
+            for n in (leaves, name)
+        )
+        scores[name] = _score(own[judged], true, times, leading, mine)
+        if scores[name].leads:
             leaves = name
     if leaves not in scores:
         counted = is_qso[weight > 0]
@@ -217,22 +239,38 @@ def _log_loss(
     return np.asarray(weights @ loss / weights.sum(axis=1))
 
 
+def _share(
+    wrong: NDArray[np.bool_], true: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weighted share of quasars that are wrong, (k,); 0 where there is no quasar."""
+    quasars = weights @ true
+    return np.asarray(weights @ wrong / np.where(quasars > 0, quasars, 1.0))
+
+
 def _score(
     confidence: NDArray[np.float64],
     true: NDArray[np.bool_],
     weights: NDArray[np.float64],
-    loss: NDArray[np.float64],
-    better: NDArray[np.float64],
+    leading: tuple[NDArray[np.float64], NDArray[np.float64]],
+    mine: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> CandidateScore:
+    """Return the score of a network from its losses and shares, and those of the one that led."""
     complete = _complete(confidence, true, weights)
+    (loss, wrong), (better, fewer) = (
+        mine,
+        (led - own for led, own in zip(leading, mine, strict=True)),
+    )
     return CandidateScore(
         n_labels=len(true),
         log_loss=float(loss[0]),
         log_loss_error=float(np.std(loss[1:])),
         at_purity=tuple(complete[:, 0].tolist()),
         at_purity_error=tuple(np.std(complete[:, 1:], axis=1).tolist()),
+        wrong_z=float(wrong[0]),
         better_by=float(better[0]),
         better_by_error=float(np.std(better[1:])),
+        fewer_wrong_by=float(fewer[0]),
+        fewer_wrong_by_error=float(np.std(fewer[1:])),
     )
 
 

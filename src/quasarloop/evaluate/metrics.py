@@ -24,6 +24,7 @@ __all__ = [
     "completeness",
     "completeness_at_purity",
     "error_kms",
+    "has_wrong_redshift",
     "parse_cosmology",
     "purity",
     "recession_velocity_kms",
@@ -291,6 +292,21 @@ def redshift_errors(z: ArrayLike, z_true: ArrayLike) -> RedshiftErrors:
         nmad=nmad(error),
         scatter=float(np.std(error[right])) if right.any() else float("nan"),
     )
+
+
+def has_wrong_redshift(z: ArrayLike, z_true: ArrayLike) -> NDArray[np.bool_]:
+    """Return (n,) where a redshift is not right within `RIGHT_WITHIN`, or there is none.
+
+    Args:
+        z: (n,) redshifts found.
+        z_true: (n,) true redshifts; where they are not known nothing is wrong.
+
+    >>> has_wrong_redshift([1.1, 1.2, float("nan"), 1.0], [1.0, 1.0, 1.0, float("nan")]).tolist()
+    [False, True, True, False]
+    """
+    truth = np.asarray(z_true, dtype=np.float64)
+    right = np.abs(np.asarray(z, dtype=np.float64) - truth) <= RIGHT_WITHIN * (1 + truth)
+    return np.asarray(~right & np.isfinite(truth))
 
 
 def _pair(found: ArrayLike, true: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -4,7 +4,7 @@ Heads take seconds, so every truth set gets one, and they compare the sets. The 
 trains the whole network on, without and with rehearsal. Candidates are the weights as they were
 given, judged on all labels; the head, judged on all labels by cross-validation; and those trained
 on, judged on objects held out. Labels are weighted back to the pool. Each has to beat the simpler
-one; that way trains the network that leaves, on all of T.
+one, by class or else by redshift; that way trains the network that leaves, on all of T.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ from quasarloop.ensemble.train_heads import (
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.candidates import Candidates, judge_candidates, pool_weights
 from quasarloop.evaluate.judge import FIXED_PURITIES
-from quasarloop.network.decode import decode, emission_lines
+from quasarloop.network.decode import BestLines, decode, emission_lines
 from quasarloop.network.finetune import finetune
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.options import Device, FinetuneOptions
@@ -112,8 +112,10 @@ def judge(
     seed = partial(seed_number, context, Stream.VALIDATION, round_number=EVERY_ROUND)
     try:
         held = np.isin(data.object_id, held_objects)
-        confidence = _without_having_learned(trunk, files, data, held, seed(3))
-        found = judge_candidates(confidence, data.is_qso, weight, data.object_id, seed=seed(1))
+        confidence, z = _without_having_learned(trunk, files, data, held, seed(3))
+        found = judge_candidates(
+            confidence, z, data.is_qso, data.z, weight, data.object_id, seed=seed(1)
+        )
     except TruthError as exc:
         found = Candidates(next(iter(files)), {})
         record["fault"] = str(exc)
@@ -130,12 +132,13 @@ def _without_having_learned(
     data: TrainingData,
     held: NDArray[np.bool_],
     seed: int,
-) -> dict[str, NDArray[np.float64]]:
-    """Return way → (n,) confidence; NaN for labels it has learned from."""
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """Return way → (n,) confidence, NaN for labels it has learned from; and way → (n,) redshift."""
     device, config = trunk.options.device, trunk.weights.config
     labelled = labelled_features(data, trunk.weights, device)
     n_lines = trunk.weights.thresholds.n_lines
     confidence = {}
+    z = dict.fromkeys(files, labelled.features.z_best)  # heads keep the redshifts of the trunk
     for way, path in files.items():
         if way == START:
             confidence[way] = expit(deciding_logit(labelled.features, config, n_lines))
@@ -145,9 +148,10 @@ def _without_having_learned(
             )
             confidence[way] = expit(logit)
         else:
-            confidence[way] = np.full(len(data), np.nan)
-            confidence[way][held] = _confidence(path, data[held], device)
-    return confidence
+            confidence[way], z[way] = np.full((2, len(data)), np.nan)
+            best = _best_lines(path, data[held], device)
+            confidence[way][held], z[way][held] = best.confidence, best.z
+    return confidence, z
 
 
 def read_candidates(context: Context) -> dict[str, Any] | None:
@@ -156,11 +160,11 @@ def read_candidates(context: Context) -> dict[str, Any] | None:
     return read_manifest(path) if path.is_file() else None
 
 
-def _confidence(path: Path, data: TrainingData, device: Device) -> NDArray[np.floating]:
+def _best_lines(path: Path, data: TrainingData, device: Device) -> BestLines:
     predictor = Predictor(read_weights(path), device)
     finds = decode(predictor.predict(data.flux), predictor.config)
     n_lines = predictor.thresholds.n_lines
-    return emission_lines(finds, predictor.config, n_lines).confidence
+    return emission_lines(finds, predictor.config, n_lines)
 
 
 def _weights_in_pool(

@@ -128,7 +128,7 @@ def _run(context: Context) -> None:
         leaves = judge(context, work.trunk, files, newest, work.validation.object_id)
         context.report(f"the network that leaves: {leaves}")
     _train_all(context, [_job(context, FINAL, FINAL, leaves)], work)
-    sizes[FINAL] = len(newest)
+    sizes[FINAL] = 0 if leaves == START else len(newest)
     write_manifest(folder / SETS_NAME, {"sizes": sizes, "validation": int(held.sum())})
 
 

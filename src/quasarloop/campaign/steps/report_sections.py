@@ -74,6 +74,8 @@ def _candidates_table(record: Mapping[str, Any]) -> Table:
             str(score["n_labels"]),
             f"{score['log_loss']:.4f} ± {score['log_loss_error']:.4f}",
             f"{score['better_by']:.4f} ± {score['better_by_error']:.4f}",
+            f"{score['wrong_z']:.4f}",
+            f"{score['fewer_wrong_by']:.4f} ± {score['fewer_wrong_by_error']:.4f}",
             *(
                 f"{value:.3f} ± {error:.3f}"
                 for value, error in zip(score["at_purity"], score["at_purity_error"], strict=True)
@@ -91,9 +93,11 @@ def _candidates_table(record: Mapping[str, Any]) -> Table:
     note = (
         f"Judged on labels it has not learned from (a head: by cross-validation), {weighted}. Each "
         "is compared with the simpler one that led before it, and leads if its log loss is lower "
-        "by more than the error."
+        "by more than the error; or, if the two are within it, if its share of quasars of wrong "
+        "redshift is lower by more than the error."
     )
     header = ["network", "what it is", "labels", "log loss, nats", "below the leader's"]
+    header += ["wrong redshifts", "below the leader's"]
     header += [f"complete at purity {purity}" for purity in record["purities"]]
     return Table("Which network leaves", header, rows, record.get("fault", note))
 

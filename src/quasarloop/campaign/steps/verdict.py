@@ -62,8 +62,6 @@ def points_at_purity(context: Context) -> dict[str, AtPurity]:
     numbers = read_numbers(context, sample_judged(context))
     sets = [set_name(k) for k in range(context.round_number + 1)]
     order = dict.fromkeys((label_before(context.config), START, *sets, CONTROL, *WAYS, FINAL))
-    if _way(context) == START:
-        sizes[FINAL] = 0
     return {
         name: AtPurity(
             sizes.get(name, 0),
@@ -88,7 +86,8 @@ def verdict_of(context: Context) -> Verdict:
     judged = FINAL if FINAL in points else newest
     gains = _above(numbers[judged], in_use)
     cost_sentence, cost = _cost(context)
-    way = _way(context)
+    candidates = read_candidates(context)
+    way = "nothing" if candidates is None else str(candidates["leaves"])
     any_one = numbers[judged]
     sentences = [
         _headline(judged, gains, way),
@@ -120,7 +119,8 @@ def verdict_of(context: Context) -> Verdict:
         },
         "cost": cost,
     }
-    return Verdict(sentences, _table(context, points, numbers, in_use), record)
+    words = _in_words_by_name(context, in_use, way)
+    return Verdict(sentences, _table(context, points, numbers, in_use, words), record)
 
 
 def _held_out(context: Context, sample: str) -> str:
@@ -134,11 +134,6 @@ def _held_out(context: Context, sample: str) -> str:
     if labelled:
         return f"but {labelled:,} of their {len(judged):,} objects have labels in T: no fair test"
     return "none of them with a label in T"
-
-
-def _way(context: Context) -> str:
-    record = read_candidates(context)
-    return "nothing" if record is None else str(record["leaves"])
 
 
 def _n_final(context: Context) -> int:
@@ -225,9 +220,12 @@ def _cost(context: Context) -> tuple[str, dict[str, Any]]:
 
 
 def _table(
-    context: Context, points: Mapping[str, AtPurity], numbers: Mapping[str, Any], in_use: str
+    context: Context,
+    points: Mapping[str, AtPurity],
+    numbers: Mapping[str, Any],
+    in_use: str,
+    words: Mapping[str, str],
 ) -> Table:
-    words = _in_words_by_name(context, in_use)
     header = ["network", "trained on", "labelled spectra"]
     header += [f"complete at purity {p}" for p in FIXED_PURITIES]
     header += [f"above {in_use} at {p}" for p in FIXED_PURITIES]
@@ -253,7 +251,7 @@ def _table(
     return Table("The networks compared", header, rows, note)
 
 
-def _in_words_by_name(context: Context, in_use: str) -> dict[str, str]:
+def _in_words_by_name(context: Context, in_use: str, way: str) -> dict[str, str]:
     newest = set_name(context.round_number)
     return {
         in_use: "the survey's weights in use",
@@ -263,5 +261,5 @@ def _in_words_by_name(context: Context, in_use: str) -> dict[str, str]:
         CONTROL: "the first T and as many new labels of random spectra",
         "finetune": f"{newest}, {WAYS_IN_WORDS['finetune']}",
         "rehearse": f"{newest}, {WAYS_IN_WORDS['rehearse']}",
-        FINAL: "leaves: " + (START if _way(context) == START else "all labels"),
+        FINAL: "leaves: " + (START if way == START else "all labels"),
     }
