@@ -51,7 +51,17 @@ def test_facts_of_a_boss_spectrum(shared_data):
     assert (facts["plate"], facts["MJD"], facts["fibre"]) == ("7102", "56666", "82")
     assert [part.split()[0] for part in facts["magnitudes"].split(", ")] == list("ugriz")
     assert facts["colours"].startswith("u−g")
-    assert "BOSS_TARGET1" in facts["targets"]
+    assert facts["targets"] == "QSO_NN, QSO_KDE, QSO_BONUS_MAIN"  # bits 14, 19, 41
+    assert facts["exposures"] == "4"
+
+
+def test_target_classes_of_sdss_have_the_names_of_the_survey(shared_data):
+    """LEGACY_TARGET1 7172 and EBOSS_TARGET1 4096 of real files, by hand."""
+    legacy = read_spectra(shared_data / "boss_agn" / "spec-0274-51913-0057.fits")
+    facts = dict(object_facts(legacy)["facts"])
+    assert facts["targets"] == "QSO_SKIRT, ROSAT_B, ROSAT_C, ROSAT_D"  # 4 + 1024 + 2048 + 4096
+    eboss = read_spectra(shared_data / "boss_qso_plates" / "spec-10656-58163-0366.fits")
+    assert dict(object_facts(eboss)["facts"])["targets"] == "QSO1_REOBS"
 
 
 def test_without_tables_there_is_less(prepared):

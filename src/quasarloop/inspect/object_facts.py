@@ -1,6 +1,7 @@
 """What the page shows of an object beside its spectrum: place, brightness, targets, fibre."""
 
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -50,7 +51,8 @@ _BRIGHT_BITS: Final = {"BGS_FAINT": 0, "BGS_BRIGHT": 1, "BGS_WISE": 2, "BGS_FAIN
 _DESI_BANDS: Final = ("g", "r", "z", "W1", "W2")
 _SDSS_BANDS: Final = ("u", "g", "r", "i", "z")
 _SDSS_MAGNITUDES: Final = ("PSFMAG", "MODELMAG", "FIBERMAG")
-_SDSS_TARGETS: Final = ("BOSS_TARGET1", "EBOSS_TARGET1", "ANCILLARY_TARGET1")
+# Columns of SDSS's target bits; those without names in our table are shown as numbers.
+_SDSS_TARGETS: Final = ("LEGACY_TARGET1", "BOSS_TARGET1", "EBOSS_TARGET1", "ANCILLARY_TARGET1")
 _COLUMNS: Final = (
     *(f"FLUX_{band.upper()}" for band in _DESI_BANDS),
     *_SDSS_MAGNITUDES,
@@ -121,9 +123,17 @@ def _table_row(spectra: Spectra) -> Row:
                 table, number = file.hdus[2], 0
             wanted = [*_COLUMNS, *_target_bits(), *_SDSS_TARGETS]
             row = file.columns(table, wanted, slice(number, number + 1))
-            return {name: values[0] for name, values in row.items()}
+            found = {name: values[0] for name, values in row.items()}
+            exposures = _sdss_exposures(file.hdus[0].header)
+            return {"COADD_NUMEXP": exposures, **found} if exposures else found
     except (DataFormatError, IndexError):
         return {}
+
+
+def _sdss_exposures(header: Mapping[str, Any]) -> int:
+    """How many exposures a spectrum is of: EXPID01, … name camera and exposure of each frame."""
+    frames = [str(header.get(key, "")).split("-") for key in header if key.startswith("EXPID")]
+    return len({frame[1] for frame in frames if len(frame) > 1})
 
 
 def _magnitudes(row: Row) -> dict[str, str]:
@@ -146,7 +156,7 @@ def _magnitudes(row: Row) -> dict[str, str]:
 
 
 def _targets(row: Row) -> list[str]:
-    """Names of the target classes; of SDSS the bits' numbers, by column."""
+    """Names of the target classes; numbers of bits that have none here, by column."""
     names = []
     for column, bits in _target_bits().items():
         value = int(row.get(column, 0) or 0)
@@ -157,8 +167,10 @@ def _targets(row: Row) -> list[str]:
     names += [name for name, bit in _BRIGHT_BITS.items() if bright >> bit & 1]
     for column in _SDSS_TARGETS:
         value = int(row.get(column, 0) or 0)
+        known = _sdss_target_bits().get(column, {})
         if value > 0:
-            names.append(f"{column} {bits_in_words(value, {})}")
+            words = bits_in_words(value, {bit: name for name, bit in known.items()})
+            names.append(words if known else f"{column} {words}")
     # North and south are the imaging's, not the object's.
     return [name for name in names if not name.endswith(("_NORTH", "_SOUTH"))]
 
@@ -169,6 +181,13 @@ def _target_bits() -> dict[str, dict[str, int]]:
     # The afterburner's table is data, read as such: rooms of one floor import nothing of another.
     text = (files("quasarloop") / "afterburner" / "data" / "target_bits.toml").read_text("utf-8")
     return {phase["column"]: phase["bits"] for phase in tomllib.loads(text).values()}
+
+
+@cache
+def _sdss_target_bits() -> dict[str, dict[str, int]]:
+    """Class and bit of each column that we have names of."""
+    text = (files("quasarloop.inspect") / "data" / "sdss_target_bits.toml").read_text("utf-8")
+    return tomllib.loads(text)
 
 
 def _signal(arms: tuple[Arm, ...]) -> str:

@@ -1,7 +1,9 @@
 """How a redshift is found on the page: fits, candidates, the strip, a line that is named."""
 
+import numpy as np
 import pytest
 
+from quasarloop.inspect.database import set_setting
 from quasarloop.inspect.ledger import current_label, item_of
 from quasarloop.inspect.people import person_called
 
@@ -39,6 +41,42 @@ def test_a_clear_quasar_takes_two_keys_and_its_uncertainty_is_kept(desk, page_se
     with page_server[1].read() as session:
         typed = current_label(session, item.id, person_called(session, "cyd"))
     assert (typed.verdict.z, typed.z_err) == (1.85, None)
+
+
+def test_where_predictions_may_be_shown_a_new_object_opens_at_the_networks(desk, page_server):
+    def show(when):
+        with page_server[1].write() as session:
+            set_setting(session, "blind", when)
+
+    show("open")
+    try:
+        page = desk(11, name="cyd")  # z = 1.4
+        page.locator("#machine .chip").first.wait_for()
+        assert page.trial() == 2.41
+    finally:
+        show("ask")
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.6, 3.0])
+def test_the_view_has_room_for_the_peaks_of_narrow_lines_and_for_no_bad_pixel(desk, sigma):
+    rng = np.random.default_rng(4)
+    noise, n = 0.1, 4000
+    pixel = np.arange(n)
+    line = 6 * np.exp(-0.5 * ((pixel - 2500.3) / sigma) ** 2)  # [O III], a galaxy's
+    flux = 1 + rng.normal(0, noise, n) + line
+    bad = flux.copy()
+    bad[700] += 60  # a cosmic ray
+    ranges = desk(12, name="cyd").evaluate(
+        """async ([...spectra]) => {
+          const { fluxRange } = await import("/static/spectrum.js");
+          return spectra.map((flux) => fluxRange([{ flux, ivar: flux.map(() => 100) }]));
+        }""",
+        [flux.tolist(), bad.tolist()],
+    )
+    for bottom, top in ranges:
+        room = 0.1 * (top - bottom)  # for the line's name, above the peak
+        assert flux.max() + room < top < 2 * flux.max()
+        assert bottom < 0
 
 
 def test_candidates_go_forth_and_back(desk):

@@ -4,8 +4,9 @@ export const MASKED = 1;
 export const FLAGGED = 2;
 const MAX_FIT_BINS = 800;
 const RANGE_SIGMA = 8; // pixels: the flux axis is chosen for features, not for noise
-const PEAK_SIGMA = 1.5; // pixels: a narrow line stays, a single bad pixel shrinks to a quarter
+const PEAK_SIGMA = 1.5; // pixels: what is clear of the noise in several
 const PEAK_SN = 3.5; // times the noise of one pixel: 8 of what is smoothed, no peak of noise
+const PEAK_OVER_BESIDE = 1.7; // of a line as narrow as the resolution, one pixel (σ) wide
 const LABEL_ROOM = 0.17; // of the range, above and below the data, for names of lines
 
 function bytes(text) {
@@ -68,14 +69,18 @@ export function fluxRange(arms) {
   return [low - margin, high + margin];
 }
 
-/** The highest flux that is seen in several pixels and clear of the noise. */
+/** The highest flux that is seen in several pixels and clear of the noise; narrow lines whole. */
 function highestPeak({ flux, ivar }) {
   const smoothed = smooth(flux, ivar, PEAK_SIGMA);
+  const level = smooth(flux, ivar, RANGE_SIGMA);
   let highest = -Infinity;
   for (let i = 1; i < flux.length - 1; i++) {
     const clear = (value, weight) => value * Math.sqrt(weight) > PEAK_SN / 2;
     const beside = clear(flux[i - 1], ivar[i - 1]) || clear(flux[i + 1], ivar[i + 1]);
-    if (beside && smoothed[i] * Math.sqrt(ivar[i]) > PEAK_SN && smoothed[i] > highest) highest = smoothed[i];
+    if (!beside || smoothed[i] * Math.sqrt(ivar[i]) <= PEAK_SN) continue;
+    // As high above the level as the pixel beside it allows: a single bad one is none of a line.
+    const next = Math.max(...[i - 1, i + 1].map((j) => (ivar[j] > 0 ? flux[j] : level[i])));
+    highest = Math.max(highest, level[i] + Math.min(flux[i] - level[i], PEAK_OVER_BESIDE * (next - level[i])));
   }
   return highest;
 }
