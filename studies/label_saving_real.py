@@ -39,7 +39,12 @@ from quasarloop.truth import match_truth
 from skies import REAL_SETS, TRUNK
 
 LABELS: Final = (50, 100, 200)
-ARMS: Final = {"heads": None, "fine-tuned": 0, "fine-tuned with rehearsal": 3}
+ARMS: Final = {
+    "heads": None,
+    "fine-tuned": 0,
+    "fine-tuned with rehearsal": 3,
+    "fine-tuned, 1 rehearsed": 1,
+}
 NO_LABEL: Final = "no label"
 ID: Final = "targetid_or_plate_mjd_fiber"
 

@@ -64,20 +64,24 @@ class SpeedUp:
         value: the factor; NaN without a common seed.
         error: its standard error, from a bootstrap over seeds; NaN for one seed.
         is_limit: the control never got there: the factor is at least ``value``.
+        unreached: share of the resamplings of seeds in which it never got there; NaN for one seed.
         n_seeds: seeds that both have.
     """
 
     value: float
     error: float
     is_limit: bool
+    unreached: float
     n_seeds: int
 
     def __str__(self) -> str:
-        """Return e.g. ``1.82 ± 0.21``, or ``> 3.00`` for a limit."""
+        """Return e.g. ``1.82 ± 0.21``, or ``> 3.00 (96%)`` for a limit, with `unreached`."""
         if self.n_seeds == 0:
             return "–"
         text = f"{'> ' if self.is_limit else ''}{self.value:.2f}"
-        return text if np.isnan(self.error) or self.is_limit else f"{text} ± {self.error:.2f}"
+        if np.isnan(self.error):
+            return text
+        return f"{text} ({self.unreached:.0%})" if self.is_limit else f"{text} ± {self.error:.2f}"
 
 
 def labels_needed(curve: LearningCurve, wanted: float) -> float:
@@ -151,17 +155,20 @@ def speed_up(
     common = sorted(set(ours) & set(control))
     n = len(common)
     if n == 0:
-        return SpeedUp(float("nan"), float("nan"), is_limit=False, n_seeds=0)
+        return SpeedUp(
+            float("nan"), float("nan"), is_limit=False, unreached=float("nan"), n_seeds=0
+        )
     value = _factor(ours, control, common, labels)
     limit = _most_labels(control, common) / labels
-    error = float("nan")
+    error = unreached = float("nan")
     if n > 1:
         rng = np.random.default_rng(seed)
         draws = [[common[i] for i in rng.integers(n, size=n)] for _ in range(n_bootstraps)]
-        found = [min(_factor(ours, control, draw, labels), limit) for draw in draws]
-        error = float(np.std(found) * np.sqrt(n / (n - 1)))
+        found = np.array([_factor(ours, control, draw, labels) for draw in draws])
+        error = float(np.std(np.minimum(found, limit)) * np.sqrt(n / (n - 1)))
+        unreached = float(np.isinf(found).mean())
     is_limit = bool(np.isinf(value))
-    return SpeedUp(limit if is_limit else value, error, is_limit, n)
+    return SpeedUp(limit if is_limit else value, error, is_limit, unreached, n)
 
 
 def _factor(

@@ -20,7 +20,7 @@ _SMALLER = {
     "--workers 8": "--workers 1",
     "--heads 200": "--heads 10",
     "--networks 200": "--networks 2 --epochs 1 --preset busca2018 --filters 8",
-    "--out W.h5": "--out W.h5 --epochs 1 --rehearsal 1",
+    "--out W.h5": "--out W.h5 --epochs 1",
     "--out N.h5": "--out N.h5 --epochs 1",
     "--n 1000 --outliers 100": "--n 20 --outliers 2",
 }

@@ -95,6 +95,12 @@ def test_what_the_control_never_reaches_is_a_limit():
     control = {1: LearningCurve.make([0, 100, 300], [0.5, 0.6, 0.8])}
     found = speed_up(ours, control, 100)
     assert (found.value, found.is_limit, str(found)) == (3.0, True, "> 3.00")
+    # A second seed whose control gets there: of four equal draws one, twice the second, reaches it.
+    ours[2], control[2] = ours[1], LearningCurve.make([0, 100, 300], [0.5, 0.6, 0.95])
+    found = speed_up(ours, control, 100)
+    assert found.is_limit
+    assert found.unreached == pytest.approx(0.75, abs=0.06)
+    assert str(found) == f"> 3.00 ({found.unreached:.0%})"
 
 
 def test_worse_than_no_label_at_all_is_a_factor_of_nothing():

@@ -18,7 +18,6 @@ from quasarloop.campaign.config import (
     MapSection,
     OracleSection,
     SelectionSection,
-    TrainingSection,
 )
 from quasarloop.campaign.config_file import CONFIG_NAME, write_config
 from quasarloop.engine import Engine
@@ -149,7 +148,6 @@ def demo_config(scale: DemoScale, workers: int) -> CampaignOptions:
         inspection=InspectionSection(
             by="oracle", oracle=OracleSection(truth=(truth["pool"], truth["repeats"]), unsure=0.03)
         ),
-        training=TrainingSection(rehearsal=1),  # for time's sake
         evaluation=EvaluationSection(
             test=(sky["test"],),
             test_truth=(truth["test"],),

@@ -177,7 +177,7 @@ class FinetuneOptions(TrainingOptions):
         TrainingOptions, "schedule", "constant", source="ours, docs/measurements/training.md"
     )
     rehearsal: int = option(
-        3,
+        1,
         "Simulated spectra per label, trained on besides; 0: none.",
         source="ours, docs/measurements/training.md",
         low=0,
