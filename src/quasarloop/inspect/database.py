@@ -4,9 +4,10 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -56,6 +57,10 @@ class Database:
         self.engine = engine
         self._writing = engine.execution_options(quasarloop_writes=True)
         self._reading = engine
+        # One writer at a time; waiting for it in SQLite is sleeping, 0.1 s each time in the end.
+        self._turn: AbstractContextManager[Any] = (
+            Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        )
         if engine.dialect.name == "postgresql":  # SQLite readers see one state anyhow
             self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
 
@@ -69,6 +74,7 @@ class Database:
     def write(self) -> Iterator[Session]:
         """Give a session whose changes are kept, on disk, once the block ends well."""
         with (
+            self._turn,
             self._named(),
             Session(self._writing, expire_on_commit=False) as session,
             session.begin(),

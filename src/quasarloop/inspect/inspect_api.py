@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import sqlalchemy as sa
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
@@ -170,13 +172,19 @@ def one_object(target_id: TargetId, campaign: InCampaign, me: Inspector) -> dict
 
 
 @router.get("/objects/{target_id}/spectrum", response_class=Response)
-def spectrum(
+async def spectrum(
     target_id: TargetId, campaign: InCampaign, me: Looker, repeat: Annotated[int, Query(ge=0)] = 0
 ) -> Response:
     """Return an object's spectrum at full resolution; 404 with the reason if there is none.
 
     `repeat` counts its other spectra from 1, as `repeats` lists them.
     """
+    read = partial(_spectrum, target_id, campaign, me, repeat)
+    body = await run_sync(read, limiter=campaign.reading)
+    return Response(body, media_type="application/json")
+
+
+def _spectrum(target_id: str, campaign: Campaign, me: Person, repeat: int) -> bytes:
     item = _to_look_at(campaign, target_id, me)
     place = (item.source, item.row, item.target_id)
     if repeat:
@@ -186,10 +194,9 @@ def spectrum(
         other = found[repeat - 1]
         place = (other.source, other.row, other.target_id)
     try:
-        body = campaign.spectra.json_of(*place)
+        return campaign.spectra.json_of(*place)
     except InspectionError as exc:
         raise HTTPException(404, str(exc)) from exc
-    return Response(body, media_type="application/json")
 
 
 @router.get("/objects/{target_id}/repeats")

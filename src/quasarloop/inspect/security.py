@@ -4,9 +4,10 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final
 
+from anyio import CapacityLimiter
 from fastapi import Depends, HTTPException, Request, Response
 from itsdangerous import BadSignature, URLSafeSerializer
 
@@ -43,6 +44,8 @@ CSRF_HEADER: Final = "X-CSRF-Token"
 CSRF_FIELD: Final = "csrf_token"
 _SAFE: Final = {"GET", "HEAD", "OPTIONS"}
 _DAY_S: Final = 86400
+# Spectra read at once: a save in between waits for their threads again and again.
+_READING: Final = 2
 
 
 class NotLoggedInError(Exception):
@@ -61,6 +64,7 @@ class Campaign:
         models: draws redrock's fits; None without its templates.
         repeats: finds other spectra of an object.
         secret: signs cookies and CSRF tokens.
+        reading: how many spectra are read at once.
     """
 
     database: Database
@@ -70,6 +74,7 @@ class Campaign:
     models: "RedrockModels | None"
     repeats: RepeatFinder
     secret: str
+    reading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_READING))
 
     @property
     def cookie_name(self) -> str:
