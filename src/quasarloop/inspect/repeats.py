@@ -20,7 +20,7 @@ from quasarloop.errors import DataFormatError, InspectionError, QuasarloopError
 from quasarloop.inspect.database import Database
 from quasarloop.inspect.spectra_files import SpectrumFiles
 from quasarloop.inspect.tables import Item
-from quasarloop.read import find_format
+from quasarloop.read.exposures import with_exposures
 from quasarloop.read.fits_reader import open_fits
 
 __all__ = ["Repeat", "RepeatFinder"]
@@ -112,7 +112,7 @@ class RepeatFinder:
         for file in dict.fromkeys([*named, *others]):
             try:
                 with open_fits(file) as fits:
-                    keys = find_format(fits).identify(fits).keys
+                    keys = with_exposures(fits)
             except DataFormatError as exc:
                 _LOG.warning("left out: %s", exc)
                 continue

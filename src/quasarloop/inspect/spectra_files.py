@@ -6,6 +6,7 @@ import logging
 import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,6 +21,7 @@ from quasarloop.errors import DataFormatError, InspectionError
 from quasarloop.inspect.object_facts import object_facts
 from quasarloop.quality import flag_names
 from quasarloop.read import find_files, find_format, read_spectra
+from quasarloop.read.exposures import read_exposure
 from quasarloop.read.fits_reader import open_fits
 from quasarloop.spectra import Arm, RebinnedSpectra, Spectra
 
@@ -137,6 +139,9 @@ class SpectrumFiles:
             )
         path = self.resolve(source)
         spectra = read_spectra(path, slice(row, row + 1))
+        if len(spectra) == 0 and row:
+            with suppress(DataFormatError):
+                spectra = read_exposure(path, row)
         if len(spectra) == 0:
             raise InspectionError(f"{path.name} has no row {row}; was the file replaced?")
         found = int(spectra.keys.target_id[0])
