@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -178,6 +180,17 @@ def test_one_broken_spectrum_does_not_own_the_plane():
     broken = sample.copy()
     broken[0] = 1e5
     assert np.abs(start_on_plane(broken, CellGrid(5, 5))).max() < 5
+
+
+def test_the_first_plane_takes_less_memory_than_its_sample():
+    sample = np.random.default_rng(0).normal(size=(8000, 443)).astype(np.float32)
+    tracemalloc.start()
+    try:
+        start_on_plane(sample, CellGrid(5, 5))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < sample.nbytes
 
 
 def test_few_spectra_and_one_cell_still_make_a_map():

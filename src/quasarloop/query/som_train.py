@@ -41,6 +41,8 @@ _STEP: Final = 2.0**-20
 # Parts and rows looked at to choose the first weights.
 _SAMPLE_PARTS: Final = 16
 _SAMPLE_ROWS: Final = 20_000
+# Rows in float64 at once.
+_BLOCK_ROWS: Final = 512
 # Cells that no spectrum's neighbourhood reaches keep their weights.
 _LEAST_WEIGHT: Final = 1e-12
 
@@ -203,8 +205,8 @@ def _part_sums(parts: Sequence[Part], som: SelfOrganizingMap) -> _Sums:
         members_of = sparse.csr_array(of_cell, shape=(len(weights), len(flux)))
         flux_sum += np.asarray(members_of @ _rounded(flux))
         misses += int(np.count_nonzero(~som.cells.touching(first, second)))
-        for start in range(0, len(flux), 512):
-            rows = slice(start, start + 512)
+        for start in range(0, len(flux), _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
             apart = np.linalg.norm(flux[rows] - weights[first[rows]], axis=1)
             distance += float(_rounded(apart).sum())
     return _Sums(flux_sum, members, distance, misses)
@@ -248,12 +250,16 @@ def start_on_plane(sample: NDArray[np.float32], cells: CellGrid) -> NDArray[np.f
     Returns:
         (n_cells, n_bins) float32; the same bytes for the same sample.
     """
-    values = sample.astype(np.float64)
-    norm = np.linalg.norm(values, axis=1)
+    norm = np.sqrt(np.einsum("ij,ij->i", sample, sample, dtype=np.float64))
     limit = _LARGEST_NORM * float(np.median(norm))
-    values *= np.minimum(1.0, limit / np.maximum(norm, np.finfo(float).tiny))[:, None]
-    mean = values.mean(axis=0)
-    variance, axes = np.linalg.eigh(np.cov(values - mean, rowvar=False, bias=True))
+    scale = np.minimum(1.0, limit / np.maximum(norm, np.finfo(float).tiny))[:, None]
+    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(sample), _BLOCK_ROWS)]
+    mean = sum((scale[rows] * sample[rows]).sum(axis=0) for rows in blocks) / len(sample)
+    covariance = np.zeros((sample.shape[1], sample.shape[1]))
+    for rows in blocks:  # in float64 the whole sample would be most of a command's memory
+        apart = scale[rows] * sample[rows] - mean
+        covariance += apart.T @ apart
+    variance, axes = np.linalg.eigh(covariance / len(sample))
     directions = axes.T[::-1] * np.sqrt(np.maximum(variance[::-1], 0.0))[:, None]
     # An eigenvector's sign is free; fix it so that every machine starts alike.
     largest = np.abs(directions).argmax(axis=1)[:, None]
