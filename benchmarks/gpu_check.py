@@ -151,11 +151,10 @@ def _networks(networks: Sequence[Weights], device: str, flux: NDArray[np.float32
 
 
 def _decided(predictors: Sequence[Predictor], flux: NDArray[np.float32]) -> Answers:
-    """Predict with every network, as whole networks vote."""
-    best = []
+    """Predict with every network, as whole networks vote: spectra are on the device once."""
+    best, there = [], predictors[0].upload(flux)
     for one in predictors:
-        finds = decode(one.predict(flux), one.config)
-        best.append(emission_lines(finds, one.config, one.thresholds.n_lines))
+        best.append(emission_lines(one.finds(there), one.config, one.thresholds.n_lines))
     return Answers(np.stack([b.confidence for b in best]), np.stack([b.z for b in best]))
 
 

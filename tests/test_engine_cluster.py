@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from quasarloop.engine import Engine, TaskReport, open_session, run_tasks
+from quasarloop.engine.dask import ClusterPool
 from quasarloop.errors import TaskError
 
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -59,6 +60,17 @@ def test_cluster_session_shares_once(jobs: ModuleType, tmp_path: Path, cluster: 
         pids = [set(session.run(range(n)).complete()) for n in (6, 1, 6)]
     workers = [path.name.split("-")[1] for path in tmp_path.glob("unpacked-*")]
     assert all(workers.count(str(pid)) == 1 for pid in set.union(*pids))
+
+
+def test_cluster_is_not_looked_at_for_every_task(
+    jobs: ModuleType, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look = [], ClusterPool._n_threads
+    monkeypatch.setattr(ClusterPool, "_n_threads", lambda pool: looks.append(1) or look(pool))
+    shared, engine = jobs.Shared(tmp_path, 7), Engine(scheduler=cluster)
+    start = time.monotonic()
+    assert run_tasks(jobs.multiply, range(60), engine=engine, shared=shared).results[59] == 413
+    assert 1 <= len(looks) <= 1 + (time.monotonic() - start) / 2
 
 
 def test_cluster_that_lacks_our_code_is_explained(

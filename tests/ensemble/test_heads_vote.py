@@ -64,6 +64,16 @@ def test_features_follow_the_store_row_for_row(trunk, store, undisturbed):
             np.testing.assert_allclose(found, getattr(alone, name), rtol=1e-3, atol=1e-5)
 
 
+def test_spectra_are_uploaded_once_for_all_members(heads, store, monkeypatch):
+    uploads, upload = [], Predictor.upload
+    monkeypatch.setattr(
+        Predictor, "upload", lambda self, flux: uploads.append(len(flux)) or upload(self, flux)
+    )
+    spectra = next(s for s in iter_store(store) if len(s))
+    apply_members(spectra, [Predictor(one) for one in load_members(heads)], VoteRule())
+    assert uploads == [np.count_nonzero((spectra.flags & UNUSABLE) == 0)]
+
+
 def test_heads_vote_as_the_folded_networks_do(heads, store, undisturbed):
     members = load_members(heads)
     assert len(members) == len(heads) == N_HEADS

@@ -88,6 +88,32 @@ def test_the_same_rows_give_the_same_bytes():
     assert one.offset.tobytes() == two.offset.tobytes()
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_best_boxes_of_the_device_are_those_that_decoding_all_outputs_finds(name):
+    predictor = Predictor(trained_like(CONFIGS[name]))
+    flux = spectra(predictor.config, 300)
+    expected = decode(predictor.predict(flux), predictor.config, "clamp")
+    for source in (flux, predictor.upload(flux)):
+        found = predictor.finds(source, "clamp")
+        np.testing.assert_array_equal(found.z, expected.z)
+        np.testing.assert_allclose(found.confidence, expected.confidence, rtol=1e-14)
+    assert found.confidence.dtype == np.float64
+    assert predictor.finds(flux[:0]).z.shape == (0, predictor.config.n_lines)
+
+
+def test_what_is_uploaded_is_a_copy_on_the_right_grid():
+    predictor = Predictor(trained_like(CONFIGS["green2025"]))
+    flux = spectra(predictor.config, 3).astype(np.float64)
+    flux.flags.writeable = False
+    there = predictor.upload(flux)
+    assert (there.dtype, there.device) == (torch.float32, predictor.device)
+    np.testing.assert_array_equal(there.cpu().numpy(), flux.astype(np.float32))
+    with pytest.raises(WeightsError, match="the network reads"):
+        predictor.upload(flux[:, :-1])
+    with pytest.raises(WeightsError, match="the network reads"):
+        predictor.finds(there[:, :-1])
+
+
 def test_offsets_stay_in_their_range():
     config = CONFIGS["green2025"]
     outputs = Predictor(trained_like(config)).predict(50 * spectra(config, 64))

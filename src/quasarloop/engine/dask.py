@@ -5,8 +5,10 @@ address. Results must not depend on it: see `quasarloop.engine`.
 """
 
 import logging
+import math
 import pickle
 import threading
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +28,9 @@ _LOSSES: Final = 10
 _AHEAD: Final = 2
 # How long nothing may come back before a look at the cluster.
 _PATIENCE_S: Final = 60.0
+# Workers come and go; between two looks at them lie so many seconds, for a thousand workers are
+# 60 kB from the scheduler.
+_LOOK_S: Final = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +86,11 @@ class ClusterPool:
         under_way: dict[Any, int] = {}
         finished: SimpleQueue[Any] = SimpleQueue()
         losses: Counter[int] = Counter()
+        most, looked = 0, -math.inf
         while queue or under_way:
-            room = max(_AHEAD, _AHEAD * self._n_threads()) - len(under_way) if queue else 0
+            if queue and time.monotonic() - looked > _LOOK_S:
+                most, looked = max(_AHEAD, _AHEAD * self._n_threads()), time.monotonic()
+            room = most - len(under_way)
             for _ in range(min(room, len(queue))):
                 index = queue.popleft()
                 future = self._submit(_run_one, self._function, index, tasks[index], self._hold())
@@ -95,6 +103,7 @@ class ClusterPool:
                 yield outcome
                 continue
             losses[index] += 1
+            looked = -math.inf  # fewer workers, until they are back
             log.warning("task %d was lost with its worker (%s); sending it again", index, outcome)
             if losses[index] < _LOSSES:
                 # First of all, so that of two lost together the other runs first the next time: a

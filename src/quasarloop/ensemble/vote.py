@@ -32,7 +32,7 @@ from quasarloop.ensemble.votes import MemberFinds, VoteRule
 from quasarloop.ensemble.votes_folder import Votes, open_votes, piece_votes, votes_writer
 from quasarloop.errors import TaskError
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.decode import decode, emission_lines
+from quasarloop.network.decode import emission_lines
 from quasarloop.network.features import Features
 from quasarloop.network.model import pick_device
 from quasarloop.network.predict import Predictor
@@ -203,9 +203,9 @@ def apply_members(
     confidence = np.full((len(members), n), np.nan, dtype=np.float32)
     z_best = np.full((len(members), n), np.nan)
     line_sum = np.zeros((len(usable), members[0].config.n_lines))
-    flux = np.ascontiguousarray(spectra.flux[usable])
+    flux = members[0].upload(spectra.flux[usable])
     for index, member in enumerate(members if len(usable) else ()):
-        finds = decode(member.predict(flux), member.config, red_end=rule.red_end)
+        finds = member.finds(flux, rule.red_end)
         best = emission_lines(finds, member.config, rule.decision.n_lines)
         confidence[index, usable], z_best[index, usable] = best.confidence, best.z
         line_sum += finds.confidence  # float64, in the order of members

@@ -18,6 +18,7 @@ __all__ = [
     "best_lines",
     "classify_finds",
     "decode",
+    "decode_boxes",
     "emission_lines",
 ]
 
@@ -117,9 +118,23 @@ def decode(
     """
     outputs.check_shape(config)
     box = outputs.confidence.argmax(axis=2)[..., None]  # (n, n_lines, 1)
-    confidence = np.take_along_axis(outputs.confidence, box, axis=2)[..., 0]
-    offset = np.take_along_axis(outputs.offset, box, axis=2)[..., 0]
-    place = box[..., 0] + offset.astype(np.float64)  # in boxes
+    best = outputs.confidence, outputs.offset
+    confidence, offset = (np.take_along_axis(values, box, axis=2)[..., 0] for values in best)
+    return decode_boxes(confidence, box[..., 0], offset, config, red_end)
+
+
+def decode_boxes(
+    confidence: NDArray[np.floating],
+    box: NDArray[np.integer],
+    offset: NDArray[np.floating],
+    config: NetworkConfig,
+    red_end: RedEnd = RED_END,
+) -> LineFinds:
+    """Return what the best boxes mean, (n, n_lines) each: confidence, number and offset of a box.
+
+    Other arguments as of `decode`.
+    """
+    place = box + offset.astype(np.float64)  # in boxes
     wave_aa = config.grid.wave_at(place * config.grid.n_bins / config.n_boxes, red_end=red_end)
     rest_aa = np.array([line.wave_rest_aa for line in config.lines])
     return LineFinds(confidence, wave_aa / rest_aa - 1.0)

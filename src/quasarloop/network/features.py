@@ -9,13 +9,15 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
+from torch import Tensor
 
-from quasarloop.network.config import NetworkConfig
-from quasarloop.network.decode import LineOutputs, decode, emission_lines
+from quasarloop.network.config import NetworkConfig, RedshiftGrid
+from quasarloop.network.decode import LineOutputs, emission_lines
 from quasarloop.network.joint import joint_redshifts
-from quasarloop.network.predict import Predictor
+from quasarloop.network.predict import BestBoxes, Predictor, on_cpu
 
 __all__ = ["Features", "compute_features", "high_z_probability"]
 
@@ -81,14 +83,23 @@ def compute_features(
     config = predictor.config
     border = predictor.thresholds.high_z_min if high_z_min is None else high_z_min
     result = Features.empty(len(np.asarray(flux)), config)
-    for rows, logits in predictor.logits(flux, redshifts=True):
-        outputs = predictor.outputs(logits)
-        result.hidden[rows] = logits.hidden.numpy()
-        result.line_logit[rows] = logits.box.numpy().max(axis=2)
-        finds = decode(outputs, config, red_end)
-        result.z_best[rows] = emission_lines(finds, config, 1).z
-        result.p_high[rows] = high_z_probability(outputs, config, border)
+    for rows, logits in predictor.passes(flux, redshifts=True):
+        best = BestBoxes.of(logits)
+        result.hidden[rows] = logits.hidden.cpu().numpy()
+        result.line_logit[rows] = best.logit.cpu().numpy()
+        result.z_best[rows] = emission_lines(predictor.decoded(best, red_end), config, 1).z
+        if logits.log_p is not None and config.redshift is not None:
+            result.p_high[rows] = _share_from(logits.log_p, config.redshift, border).cpu().numpy()
+        else:
+            outputs = predictor.outputs(on_cpu(logits))
+            result.p_high[rows] = high_z_probability(outputs, config, border)
     return result
+
+
+def _share_from(log_p: Tensor, grid: RedshiftGrid, z: float) -> Tensor:
+    """Return (n,) the share of (n, n_z) p(z) from a redshift on, on their device."""
+    p = (log_p / grid.temperature).softmax(dim=1)
+    return p[:, int(np.searchsorted(grid.z, z)) :].sum(dim=1)
 
 
 def high_z_probability(
@@ -108,11 +119,7 @@ def high_z_probability(
     """
     head = config.redshift
     if head is not None and outputs.log_p is not None:
-        p = outputs.log_p - outputs.log_p.max(axis=1, keepdims=True)
-        np.exp(p / np.float32(head.temperature), out=p)
-        border = int(np.searchsorted(head.z, high_z_min))
-        high = p[:, border:].sum(axis=1, dtype=np.float64)
-        return np.asarray(high / (p[:, :border].sum(axis=1, dtype=np.float64) + high))
+        return _share_from(torch.from_numpy(outputs.log_p), head, high_z_min).double().numpy()
     found = joint_redshifts(outputs, config)
     with np.errstate(divide="ignore"):
         first = ndtr((found.z - high_z_min) / found.z_err)

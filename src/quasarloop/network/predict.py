@@ -6,23 +6,51 @@ last in memory, and blocks are small enough for the processor's cache.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from quasarloop.errors import WeightsError
-from quasarloop.network.decode import LineOutputs
+from quasarloop.grid import RED_END, RedEnd
+from quasarloop.network.decode import LineFinds, LineOutputs, decode_boxes
 from quasarloop.network.model import Layers, Logits, folded_layers, forward, pick_device
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.weights import Weights, to_module
 
-__all__ = ["Predictor"]
+__all__ = ["BestBoxes", "Predictor", "on_cpu"]
 
 # Rows in one block. Source: our measurement, benchmarks/bench_classify.py.
 _BLOCK_ROWS_CPU: Final = 128
 _BLOCK_ROWS_OTHER: Final = 4096
+
+
+def on_cpu(logits: Logits) -> Logits:
+    """Copy outputs to the CPU."""
+    log_p = None if logits.log_p is None else logits.log_p.cpu()
+    return Logits(logits.box.cpu(), logits.offset.cpu(), log_p, logits.hidden.cpu())
+
+
+class BestBoxes(NamedTuple):
+    """The most confident box of every line, on the device: (n, n_lines) each.
+
+    Attributes:
+        logit: of its confidence.
+        box: its number.
+        offset: place in it, in 0 to 1 of the range of offsets.
+    """
+
+    logit: Tensor
+    box: Tensor
+    offset: Tensor
+
+    @classmethod
+    def of(cls, logits: Logits) -> "BestBoxes":
+        """Find them: few of all outputs, so that little is copied out."""
+        logit, box = logits.box.max(dim=2)
+        return cls(logit, box, logits.offset.sigmoid().gather(2, box[..., None])[..., 0])
 
 
 class Predictor:
@@ -69,17 +97,80 @@ class Predictor:
 
     def logits(self, flux: ArrayLike, *, redshifts: bool = False) -> Iterator[tuple[slice, Logits]]:
         """Yield the logits of some rows after the other, on the CPU; arguments as `predict`."""
-        config = self.config
-        rows = np.ascontiguousarray(flux, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != config.grid.n_bins:  # noqa: PLR2004 -- rows and bins
-            raise WeightsError(
-                f"spectra of shape {rows.shape}; the network reads (n, {config.grid.n_bins}) on "
-                f"the {config.grid.describe()}"
-            )
+        for block, logits in self.passes(flux, redshifts=redshifts):
+            yield block, on_cpu(logits)
+
+    def passes(
+        self, flux: ArrayLike | Tensor, *, redshifts: bool = False
+    ) -> Iterator[tuple[slice, Logits]]:
+        """Yield the logits of some rows after the other, on the device.
+
+        Args:
+            flux: as `predict`, or what `upload` returned.
+            redshifts: as `predict`.
+
+        Raises:
+            WeightsError: the spectra are on another grid.
+        """
+        rows = flux if isinstance(flux, Tensor) else np.asarray(flux)
+        self._check(tuple(rows.shape))
         layers = self._layers if redshifts else self._layers._replace(redshift=None)
         for start in range(0, len(rows), self._block_rows):
             block = slice(start, start + self._block_rows)
-            yield block, self._forward(layers, rows[block])
+            x = rows[block] if isinstance(rows, Tensor) else self.upload(rows[block])
+            yield block, self._forward(layers, x)
+
+    def upload(self, flux: ArrayLike) -> Tensor:
+        """Copy spectra to the device, once for all networks there.
+
+        Raises:
+            WeightsError: the spectra are on another grid.
+        """
+        rows = np.asarray(flux)
+        self._check(rows.shape)
+        # CUDA copies from pinned memory while it computes. A copy on the CPU, too: rows of a store
+        # are read-only, which torch's tensors cannot be.
+        pinned = self.device.type == "cuda"
+        host = torch.empty(rows.shape, dtype=torch.float32, pin_memory=pinned)
+        host.numpy()[...] = rows
+        return host.to(self.device, non_blocking=pinned)
+
+    def finds(self, flux: ArrayLike | Tensor, red_end: RedEnd = RED_END) -> LineFinds:
+        """Return the best box of every line and its redshift: what `decode` makes of `predict`.
+
+        Args:
+            flux: as `passes`.
+            red_end: as `decode`.
+
+        Raises:
+            WeightsError: the spectra are on another grid.
+        """
+        parts = [self.decoded(BestBoxes.of(logits), red_end) for _, logits in self.passes(flux)]
+        shape = (0, self.config.n_lines)
+        confidence = [np.empty(shape), *(part.confidence for part in parts)]
+        return LineFinds(
+            np.concatenate(confidence), np.concatenate([np.empty(shape), *(p.z for p in parts)])
+        )
+
+    def decoded(self, best: BestBoxes, red_end: RedEnd = RED_END) -> LineFinds:
+        """Copy best boxes out and return what they mean."""
+        logit, box, offset = (part.cpu() for part in best)
+        confidence = logit.double().sigmoid_().numpy()
+        return decode_boxes(confidence, box.numpy(), self._in_range(offset), self.config, red_end)
+
+    def _in_range(self, offset: Tensor) -> NDArray[np.float32]:
+        values: NDArray[np.float32] = offset.numpy()
+        values *= self.config.offset_high - self.config.offset_low
+        values += self.config.offset_low
+        return values
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        grid = self.config.grid
+        if shape[1:] != (grid.n_bins,):
+            raise WeightsError(
+                f"spectra of shape {shape}; the network reads (n, {grid.n_bins}) on "
+                f"the {grid.describe()}"
+            )
 
     def predict_heads(
         self, flux: ArrayLike, networks: Mapping[str, Weights]
@@ -102,20 +193,14 @@ class Predictor:
             own = torch.from_numpy(np.stack(parts, axis=1)).reshape(box.shape)
             yield name, self.outputs(Logits(own, offset, None, hidden))
 
-    def _forward(self, layers: Layers, rows: NDArray[np.float32]) -> Logits:
+    def _forward(self, layers: Layers, x: Tensor) -> Logits:
         # torch lets CUDA convolve with ten-bit fractions (TF32) unless this is set.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            # A copy: rows of a store are read-only, which torch's tensors cannot be.
-            x = torch.tensor(rows, device=self.device)
-            logits = forward(layers, self.config, x, lambda out, _: out.relu_())
-            log_p = None if logits.log_p is None else logits.log_p.cpu()
-            return Logits(logits.box.cpu(), logits.offset.cpu(), log_p, logits.hidden.cpu())
+            return forward(layers, self.config, x, lambda out, _: out.relu_())
 
     def outputs(self, logits: Logits) -> LineOutputs:
         """Return confidences and offsets of logits."""
-        offset = logits.offset.sigmoid().numpy()
-        offset *= self.config.offset_high - self.config.offset_low
-        offset += self.config.offset_low
         log_p = None if logits.log_p is None else logits.log_p.numpy()
-        return LineOutputs(logits.box.double().sigmoid_().numpy(), offset, log_p)
+        confidence = logits.box.double().sigmoid_().numpy()
+        return LineOutputs(confidence, self._in_range(logits.offset.sigmoid()), log_p)
