@@ -14,6 +14,7 @@ import os
 import pickle
 import resource
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -59,16 +60,24 @@ class Cost:
 
 def command(src: Path, *words: object) -> Cost:
     """Run ``quasarloop`` with these words, of the code below `src`."""
-    line = [sys.executable, "-c", "from quasarloop.cli import main; main()", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": str(src), "OMP_NUM_THREADS": "1"}
-    silent = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
-    start = time.perf_counter()
-    pid = os.posix_spawn(sys.executable, line, environment, file_actions=[silent])
-    _, status, used = os.wait4(pid, 0)
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"failed: quasarloop {' '.join(map(str, words))}")
-    wall = time.perf_counter() - start
-    return Cost(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024)
+    with tempfile.NamedTemporaryFile("r") as file:
+        # Its own peak: what the kernel gives to the parent begins with the parent's.
+        keep = f"Path({file.name!r}).write_text(Path('/proc/self/status').read_text())"
+        code = (
+            "import atexit; from pathlib import Path; from quasarloop.cli import main\n"
+            f"atexit.register(lambda: {keep}); main()"
+        )
+        line = [sys.executable, "-c", code, *map(str, words)]
+        environment = {**os.environ, "PYTHONPATH": str(src), "OMP_NUM_THREADS": "1"}
+        silent = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
+        start = time.perf_counter()
+        pid = os.posix_spawn(sys.executable, line, environment, file_actions=[silent])
+        _, status, used = os.wait4(pid, 0)
+        wall = time.perf_counter() - start
+        if os.waitstatus_to_exitcode(status):
+            raise SystemExit(f"failed: quasarloop {' '.join(map(str, words))}")
+        (peak,) = (row.split()[1] for row in file if row.startswith("VmHWM:"))
+    return Cost(used.ru_utime + used.ru_stime, wall, int(peak) / 1024)
 
 
 def heads(root: Path, src: Path, n_heads: int) -> Path:
