@@ -20,7 +20,7 @@ TITLES: Final = {
     "rare": "the same T, quasars are rare",
 }
 REAL: Final = "real"
-NO_LABEL, OURS = "no label", "heads, ours"
+NO_LABEL, OURS, LEAVES = "no label", "heads, ours", "the network that leaves"
 # Of the choice: random labels under the same training. Of the whole: the paper's way.
 CHOICES: Final = {
     OURS: "heads, random",
@@ -31,11 +31,16 @@ CHOICES: Final = {
     "fine-tuned, ours": "fine-tuned, random",
     "fine-tuned, ours, 1 rehearsed": "fine-tuned, random",
     "fine-tuned, ours, 3 rehearsed": "fine-tuned, random",
-    "the network that leaves": "fine-tuned, random",
+    LEAVES: "fine-tuned, random",
     "from nothing, the paper's choice": "from nothing, random",
 }
 WHOLE: Final = ("from nothing, the paper's choice", "from nothing, random")
 HEADLINE_LABELS: Final = 300
+# Compared after as many labels, on the seeds that have a network that leaves.
+NETWORKS: Final = (
+    *(NO_LABEL, "fine-tuned, random", "fine-tuned, ours", "fine-tuned, ours, 1 rehearsed"),
+    *("fine-tuned, ours, 3 rehearsed", OURS, LEAVES),
+)
 FIRST_POINT: Final = 30  # where the figure draws T alone: its axis is logarithmic
 
 
@@ -67,6 +72,7 @@ def write_page(runs: list[Run], page: Path, figure: Path) -> None:
     parts = {
         "headline": headline(runs),
         "factors": factor_table(runs),
+        "networks": networks_table(runs),
         "table": "\n".join(case_tables(runs)),
         "real": real_table(runs),
     }
@@ -123,6 +129,32 @@ def factor(runs: list[Run], case: str, arm: str, control: str, purity: float, la
     measure = f"at_{purity}"
     theirs = curves(runs, case, control, measure)
     return str(speed_up(curves(runs, case, arm, measure), theirs, labels)) if theirs else "–"
+
+
+def networks_table(runs: list[Run]) -> str:
+    """Markdown: whole networks and the head side by side, case by case, and which left."""
+    columns, left = [], []
+    for case, title in TITLES.items():
+        at = {arm: 0 if arm == NO_LABEL else HEADLINE_LABELS for arm in NETWORKS}
+        found = {
+            (run["arm"], run["seed"]): run
+            for run in runs
+            if run["case"] == case and at.get(run["arm"]) in run["labels"]
+        }
+        seeds = [seed for arm, seed in found if arm == LEAVES]
+        if not seeds:
+            continue
+        cells = [f"{title} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))})"]
+        for arm, labels in at.items():
+            points = [found[arm, seed] for seed in seeds if (arm, seed) in found]
+            means = [_mean(points, labels, f"at_{p}") for p in FIXED_PURITIES]
+            cells.append(" / ".join(means) if len(points) == len(seeds) else "–")
+        columns.append(cells)
+        ways = [found[LEAVES, seed] for seed in sorted(seeds)]
+        left += [", ".join(run["leaves"][run["labels"].index(HEADLINE_LABELS)] for run in ways)]
+    rows = [[title, *cells] for title, *cells in zip(("network", *NETWORKS), *columns, strict=True)]
+    rows = [*rows[:1], ["---"] * len(rows[0]), *rows[1:], ["it was", *left]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
 def case_tables(runs: list[Run]) -> list[str]:

@@ -149,6 +149,26 @@ def test_factor_of_the_choice_is_read_between_random_labels(page):
     assert texts == ["heads, ours", "heads, random"]
 
 
+def test_networks_are_compared_on_the_seeds_of_the_one_that_leaves(page):
+    def run(arm, seed, labels, reached, **more):
+        both = {"at_0.99": reached, "at_0.998": [value - 0.1 for value in reached]}
+        return {"case": "rare", "seed": seed, "arm": arm, "labels": labels, **both, **more}
+
+    runs = [
+        run("no label", 0, [0], [0.5]),
+        run("heads, ours", 0, [100, 300], [0.6, 0.8]),
+        run("heads, ours", 1, [300], [0.4]),  # nothing left there
+        run("fine-tuned, random", 0, [100], [0.9]),
+        run(page.LEAVES, 0, [300], [0.8], leaves=["head"]),
+    ]
+    lines = page.networks_table(runs).splitlines()
+    assert lines[0] == "| network | the same T, quasars are rare (seed 0) |"
+    assert "| no label | 0.500 / 0.400 |" in lines
+    assert "| heads, ours | 0.800 / 0.700 |" in lines
+    assert "| fine-tuned, random | – |" in lines
+    assert lines[-1] == "| it was | head |"
+
+
 @pytest.mark.slow
 def test_study_runs_and_goes_on(study, arms, tmp_path, monkeypatch):
     from typer.testing import CliRunner
