@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -65,7 +66,7 @@ REAL_REPEATS: Final = 24
 # and how many of the others there may be called quasars, of which a quarter is room for chance.
 CALIBRATED: Final = "calibrated-"
 HEAD_OBJECTS, HEAD_SEED = 16_000, 55
-SKY_OBJECTS, BUILT_IN_SEED, TEMPLATES_SEED = 8_000, 8212, 8211
+SKY_OBJECTS, BUILT_IN_SEED, TEMPLATES_SEED = 20_000, 8214, 8213
 FALSE_SHARE: Final = 0.0015
 
 
@@ -79,7 +80,7 @@ class Run(NamedTuple):
     start: str = ""  # a run; empty: random first weights
     templates: bool = False  # half of the spectra
     real: bool = False
-    samples: tuple[str, ...] = ("usual", "flat", "flat_desi", "far", "others", "others_sdss", "agn")
+    samples: tuple[str, ...] = tuple(training_mix())
     disturbed: float = 0.6
     filters: int = 100
 
@@ -157,7 +158,7 @@ class Trainer(NamedTuple):
         others = np.concatenate(
             [
                 head.logits(features_of(weights, flux), weights.config)[0]
-                for flux in self._targets(run)
+                for flux in targets(self.grid, self.templates if run.templates else None)
             ]
         )
         folded = fold_head(weights, at_false_share(head, others), 0)
@@ -171,16 +172,6 @@ class Trainer(NamedTuple):
         }  # fmt: skip
         # Its own record of a head would make it a survey's: heads are fitted to this network anew.
         return replace(folded, provenance={**weights.provenance, "recipe": recipe})
-
-    def _targets(self, run: Run) -> Iterator[NDArray[np.float32]]:
-        """Yield the spectra of targets that are no quasars."""
-        libraries: dict[Path | None, int] = {None: BUILT_IN_SEED}
-        if run.templates:
-            libraries[self.templates] = TEMPLATES_SEED
-        for folder, seed in libraries.items():
-            source = ModelSky(Population(), folder)
-            for spectra, seen in observed_tiles(source, SKY_OBJECTS, seed):
-                yield prepare(spectra, self.grid).flux[seen.light.spectype != SpecType.QSO]
 
     def _library(self, name: str, run: Run) -> TemplateLibrary | None:
         if run.templates and self.templates is None:
@@ -254,6 +245,19 @@ class Trainer(NamedTuple):
             "mix": {n: {**s._asdict(), "population": s.population.model_dump(mode="json")}
                     for n, s in training_mix().items() if n in run.samples},
         }  # fmt: skip
+
+
+@cache
+def targets(grid: WaveGrid, templates: Path | None) -> tuple[NDArray[np.float32], ...]:
+    """Return the spectra of targets that are no quasars, of one library or both."""
+    libraries: dict[Path | None, int] = {None: BUILT_IN_SEED}
+    if templates is not None:
+        libraries[templates] = TEMPLATES_SEED
+    return tuple(
+        prepare(spectra, grid).flux[seen.light.spectype != SpecType.QSO]
+        for folder, seed in libraries.items()
+        for spectra, seen in observed_tiles(ModelSky(Population(), folder), SKY_OBJECTS, seed)
+    )
 
 
 def features_of(weights: Weights, flux: NDArray[np.float32]) -> Features:

@@ -66,8 +66,40 @@ class TestGrids:
         assert_allclose(ours * 1e4, np.round(ours * 1e4), atol=1e-6)
 
     def test_unknown_instrument(self) -> None:
-        with pytest.raises(GridError, match="desi, sdss"):
-            instrument_named("lamost")
+        with pytest.raises(GridError, match="desi, sdss, sdssv, lamost, 4most, weave"):
+            instrument_named("2df")
+
+    @pytest.mark.parametrize(
+        ("survey", "arms_aa"),
+        [
+            ("lamost", {"b": (3700, 5900), "r": (5700, 9100)}),
+            ("4most", {"b": (3700, 5540), "r": (5240, 7200), "z": (6900, 9500)}),
+            ("weave", {"b": (3660, 6060), "r": (5790, 9590)}),
+        ],
+    )
+    def test_arms_have_their_survey_s_ranges(
+        self, survey: str, arms_aa: dict[str, tuple[float, float]]
+    ) -> None:
+        instrument = instrument_named(survey)
+        assert [arm.name for arm in instrument.arms] == list(arms_aa)
+        for arm in instrument.arms:
+            assert_allclose(arm.wave_aa[[0, -1]], arms_aa[arm.name], atol=2.0)
+            assert_array_equal(instrument.wave_aa[arm.pixels], arm.wave_aa)
+            assert arm.electrons.min() > 0
+
+    def test_sdss_v_is_boss_in_half_the_time(self) -> None:
+        boss, robot = sdss_instrument(), instrument_named("sdssv")
+        assert_array_equal(boss.wave_aa, robot.wave_aa)
+        for one, other in zip(boss.arms, robot.arms, strict=True):
+            assert_allclose(other.electrons, one.electrons / 2)
+
+    def test_lamost_reaches_its_depth(self) -> None:
+        # r = 18.5: 1e-17 erg/s/cm²/Å × 3631 Jy × 10^(-0.4 r) × c / λ². S/N near 10 per pixel.
+        arm = instrument_named("lamost").arms[1]
+        flux = 3631 * 10 ** (-0.4 * 18.5) * 1e-23 * 2.998e18 / arm.wave_aa**2 / 1e-17
+        rows = flux[None].astype(np.float32)
+        sn = rows / np.sqrt(variance(arm, rows, NOMINAL))
+        assert 7 < np.median(sn) < 20
 
 
 class TestSky:

@@ -1,8 +1,8 @@
 """Labelled spectra of simulated skies, in memory: what networks that ship learn, and rehearse.
 
-Several samples are mixed: quasar targets as DESI sees them, samples flat in redshift seen by the
-DESI and the BOSS spectrograph, distant quasars, active galaxies, and stars and galaxies that are
-taken for quasars. So a network knows both instruments, every redshift and what else there is.
+Several samples are mixed: quasar targets as DESI sees them, samples flat in redshift as every
+survey that can be read sees them, distant quasars, active galaxies, and stars and galaxies that
+are taken for quasars. So a network knows the instruments, every redshift and what else there is.
 """
 
 from dataclasses import dataclass, replace
@@ -87,19 +87,29 @@ def training_mix() -> dict[str, MixSample]:
         faintest_absolute_mag=-18.0, double_peaked_fraction=0.4, weak_line_fraction=0.2,
         slope_mean=-0.2, slope_scatter=0.5,
     )  # fmt: skip
-    others = _hard_negatives()
+    faint = Distribution(knots=(19.0, 21.0, 22.5, 23.5), density=(1.0, 2.0, 4.0, 4.0))
+    others = _hard_negatives(faint)
 
     def sky(quasars: QuasarPopulation) -> Population:
         return usual.model_copy(update={"quasars": quasars})
 
+    # LAMOST sees brighter ones: its quasars are brighter than i = 20 (Dong et al. 2018, AJ 155,
+    # 189), most of its stars and galaxies than r = 18.5.
+    bright = _hard_negatives(_flat(14.5, 19.0)).model_copy(
+        update={"quasars": _changed(flat, weight=0.60, r_mag=_flat(15.5, 19.5))}
+    )
     return {
-        "usual": MixSample(0.25, usual, "desi", (-0.5, 0.3)),
-        "flat": MixSample(0.18, sky(flat), "sdss", (-0.3, 0.2)),
-        "flat_desi": MixSample(0.15, sky(flat_desi), "desi", (-0.4, 0.3)),
+        "usual": MixSample(0.22, usual, "desi", (-0.5, 0.3)),
+        "flat": MixSample(0.11, sky(flat), "sdss", (-0.3, 0.2)),
+        "flat_sdssv": MixSample(0.05, sky(flat), "sdssv", (-0.2, 0.3)),
+        "flat_lamost": MixSample(0.06, bright, "lamost", (-0.4, 0.2)),
+        "flat_4most": MixSample(0.05, sky(flat), "4most", (-0.2, 0.3)),
+        "flat_weave": MixSample(0.03, sky(flat), "weave", (-0.4, 0.2)),
+        "flat_desi": MixSample(0.12, sky(flat_desi), "desi", (-0.4, 0.3)),
         "far": MixSample(0.08, sky(far), "desi", (-0.3, 0.3)),
-        "others": MixSample(0.20, others, "desi", (-0.7, 0.3)),
-        "others_sdss": MixSample(0.08, others, "sdss", (-0.5, 0.3)),
-        "agn": MixSample(0.06, sky(agn), "sdss", (-0.3, 0.2)),
+        "others": MixSample(0.18, others, "desi", (-0.7, 0.3)),
+        "others_sdss": MixSample(0.05, others, "sdss", (-0.5, 0.3)),
+        "agn": MixSample(0.05, sky(agn), "sdss", (-0.3, 0.2)),
     }
 
 
@@ -145,7 +155,7 @@ def observed(
 
     Args:
         population: what there is to see.
-        instrument: ``"desi"`` or ``"sdss"``.
+        instrument: one of `quasarloop.simulate.instrument.INSTRUMENTS`.
         n: spectra, at least 1.
         seed: same seed, same bytes.
         grid: of the network.
@@ -158,20 +168,19 @@ def observed(
     return joined_data(*blocks)
 
 
-def _hard_negatives() -> Population:
+def _hard_negatives(r_mag: Distribution) -> Population:
     """Late, odd and noisy stars, galaxies at 1 < z < 1.6, few quasars: what is taken for them."""
-    faint = Distribution(knots=(19.0, 21.0, 22.5, 23.5), density=(1.0, 2.0, 4.0, 4.0))
     kinds = {"passive": 0.2, "star_forming": 0.45, "post_starburst": 0.1, "strong_line": 0.25}
     high = Distribution(knots=(0.2, 0.9, 1.1, 1.6), density=(0.5, 1.0, 3.0, 3.0))
     galaxies = GalaxyPopulation(
         weight=0.45,
-        r_mag=faint,
+        r_mag=r_mag,
         type2_agn=GalaxyKindPopulation(weight=0.05, redshift=_flat(0.05, 1.2)),
         **{n: GalaxyKindPopulation(weight=w, redshift=high) for n, w in kinds.items()},
     )
     stars = StarPopulation(
         weight=0.45,
-        r_mag=faint,
+        r_mag=r_mag,
         kinds={"M": 0.2, "K": 0.2, "G": 0.1, "F": 0.1, "A": 0.08, "B": 0.02, "C": 0.08, "CV": 0.07,
                "DA": 0.1, "DB": 0.05},
     )  # fmt: skip

@@ -1,20 +1,24 @@
-"""Two spectrographs and the night sky: wavelengths, resolution, throughput, electrons.
+"""Spectrographs and the night sky: wavelengths, resolution, throughput, electrons.
 
-Throughputs are set so that the noise has the level and shape of real spectra of each survey
-(``studies/fit_instrument.py``); grids and resolutions are the surveys' own.
+Throughputs of DESI and BOSS are set so that the noise has the level and shape of real spectra
+(``studies/fit_instrument.py``), those of the others by their sensitivity; grids and resolutions
+are the surveys' own.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
 import numpy as np
+import polars as pl
 
 from quasarloop.errors import GridError
 from quasarloop.simulate import Floats64
 from quasarloop.simulate.published import published
 
 __all__ = [
+    "INSTRUMENTS",
     "ArmModel",
     "Instrument",
     "Telescope",
@@ -72,7 +76,7 @@ class Telescope:
     """A telescope and its fibres.
 
     Attributes:
-        survey: ``"desi"`` or ``"sdss"``.
+        survey: whose throughput it has, as in ``data/throughput*.ecsv``.
         area_cm2: unobscured collecting area.
         fibre_arcsec2: sky area a fibre sees.
         acceptance: share of a point source's light that enters the fibre; a calibrated
@@ -96,6 +100,18 @@ DESI_TELESCOPE: Final = Telescope("desi", 8.66e4, 1.77, 0.6, 1000.0, 45.0)
 # Source: Smee et al. 2013, AJ 146, 32 (2.5 m, fibres of 2 arcsec); an hour in four exposures;
 # Dawson et al. 2013, AJ 145, 10. Acceptance and effective area: our choice.
 SDSS_TELESCOPE: Final = Telescope("sdss", 3.58e4, 3.14, 0.7, 3600.0, 60.0)
+# The same spectrographs in exposures of 15 minutes.
+# Source: Kollmeier et al. 2025, arXiv:2507.06989. Two exposures: our choice.
+_SDSSV_TELESCOPE: Final = replace(SDSS_TELESCOPE, exposure_s=1800.0)
+# Source: Cui et al. 2012, RAA 12, 1197 (aperture of 3.6 to 4.9 m, fibres of 3.3 arcsec, three
+# exposures of half an hour; read noise below 4 e-). Acceptance: our choice.
+_LAMOST_TELESCOPE: Final = Telescope("lamost", 1.1e5, 8.55, 0.6, 5400.0, 190.0)
+# Source: de Jong et al. 2019, The Messenger 175, 3 (VISTA 4.1 m, fibres of 1.45 arcsec, visits of
+# 20 minutes). Acceptance and read-out: our choice.
+_4MOST_TELESCOPE: Final = Telescope("4most", 1.0e5, 1.65, 0.6, 1200.0, 20.0)
+# Source: Jin et al. 2024, MNRAS 530, 2688 (WHT 4.2 m, fibres of 1.3 arcsec, visits of three times
+# 1020 s). Acceptance and read-out: our choice.
+_WEAVE_TELESCOPE: Final = Telescope("weave", 1.2e5, 1.33, 0.6, 3060.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -161,23 +177,69 @@ def sdss_instrument() -> Instrument:
     Source: Dawson et al. 2013, AJ 145, 10; range and wdisp (1.45 to 0.77 pixels) as in the
         spectra of plate 7102.
     """
-    wave = np.asarray(10 ** (3.5526 + 1e-4 * np.arange(4620)), dtype=np.float64)
-    last_blue = int(np.searchsorted(wave, 6350.0))
-    first_red = int(np.searchsorted(wave, 5650.0))
-    ranges = {"b": (0, last_blue, 1.07), "r": (first_red, len(wave) - first_red, 0.85)}
-    return _instrument(SDSS_TELESCOPE, wave, ranges)
+    return _boss(SDSS_TELESCOPE)
+
+
+@cache
+def _sdssv_instrument() -> Instrument:
+    return _boss(_SDSSV_TELESCOPE)
+
+
+@cache
+def _lamost_instrument() -> Instrument:
+    """Return LAMOST: log grid of 1e-4 dex, b 3700–5900, r 5700–9100 Å, R = 1800.
+
+    Source: Cui et al. 2012, RAA 12, 1197; Luo et al. 2015, RAA 15, 1095.
+    """
+    wave = _log_pixels(3.5682, 3909)
+    return _from_ranges(
+        _LAMOST_TELESCOPE, wave, {"b": (3700.0, 5900.0, 1.25), "r": (5700.0, 9100.0, 1.05)}
+    )
+
+
+@cache
+def _4most_instrument() -> Instrument:
+    """Return 4MOST's low-resolution spectrograph: 0.25 Å pixels, three arms, R from 4000 to 7800.
+
+    Source: de Jong et al. 2019, The Messenger 175, 3.
+    """
+    wave = np.asarray(np.arange(3700.0, 9500.0, 0.25), dtype=np.float64)
+    ranges = {"b": (3700.0, 5540.0, 1.6), "r": (5240.0, 7200.0, 1.9), "z": (6900.0, 9500.0, 2.1)}
+    return _from_ranges(_4MOST_TELESCOPE, wave, ranges)
+
+
+@cache
+def _weave_instrument() -> Instrument:
+    """Return WEAVE's low-resolution mode: 0.25 Å pixels, b 3660–6060, r 5790–9590 Å, R = 5000.
+
+    Source: Jin et al. 2024, MNRAS 530, 2688.
+    """
+    wave = np.asarray(np.arange(3660.0, 9590.0, 0.25), dtype=np.float64)
+    return _from_ranges(
+        _WEAVE_TELESCOPE, wave, {"b": (3660.0, 6060.0, 1.6), "r": (5790.0, 9590.0, 2.4)}
+    )
+
+
+# Survey -> how it is seen.
+INSTRUMENTS: Final[Mapping[str, Callable[[], Instrument]]] = {
+    "desi": desi_instrument,
+    "sdss": sdss_instrument,
+    "sdssv": _sdssv_instrument,
+    "lamost": _lamost_instrument,
+    "4most": _4most_instrument,
+    "weave": _weave_instrument,
+}
 
 
 def instrument_named(name: str) -> Instrument:
-    """Return ``"desi"`` or ``"sdss"``.
+    """Return one of `INSTRUMENTS`.
 
     Raises:
         GridError: another name.
     """
-    known = {"desi": desi_instrument, "sdss": sdss_instrument}
-    if name not in known:
-        raise GridError(f"no instrument named {name!r}; known: {', '.join(known)}")
-    return known[name]()
+    if name not in INSTRUMENTS:
+        raise GridError(f"no instrument named {name!r}; known: {', '.join(INSTRUMENTS)}")
+    return INSTRUMENTS[name]()
 
 
 def photons_per_flux(wave_aa: Floats64, telescope: Telescope) -> Floats64:
@@ -191,14 +253,38 @@ def photons_per_flux(wave_aa: Floats64, telescope: Telescope) -> Floats64:
     return 1e-17 * telescope.area_cm2 * telescope.exposure_s * width / energy_erg
 
 
+def _log_pixels(log10_first: float, n_pix: int) -> Floats64:
+    return np.asarray(10 ** (log10_first + 1e-4 * np.arange(n_pix)), dtype=np.float64)
+
+
+def _boss(telescope: Telescope) -> Instrument:
+    wave = _log_pixels(3.5526, 4620)
+    last_blue = int(np.searchsorted(wave, 6350.0))
+    first_red = int(np.searchsorted(wave, 5650.0))
+    ranges = {"b": (0, last_blue, 1.07), "r": (first_red, len(wave) - first_red, 0.85)}
+    return _instrument(telescope, wave, ranges)
+
+
+def _from_ranges(
+    telescope: Telescope, wave: Floats64, ranges_aa: dict[str, tuple[float, float, float]]
+) -> Instrument:
+    """Cut arms out of the common pixels: first and last wavelength (Å), resolution (pixels)."""
+    ranges = {}
+    for name, (first_aa, last_aa, sigma_pixels) in ranges_aa.items():
+        first, last = np.searchsorted(wave, (first_aa, last_aa)).tolist()
+        ranges[name] = (first, last - first, sigma_pixels)
+    return _instrument(telescope, wave, ranges)
+
+
 def _instrument(
     telescope: Telescope, wave: Floats64, ranges: dict[str, tuple[int, int, float]]
 ) -> Instrument:
     """Cut arms out of the common pixels: first pixel, number of pixels, resolution (pixels)."""
     arms = []
+    throughputs = pl.concat([published("throughput"), published("throughput_designed")])
     for name, (start, n_pix, sigma_pixels) in ranges.items():
         part = wave[start : start + n_pix]
-        anchors = published("throughput").filter(survey=telescope.survey, arm=name)
+        anchors = throughputs.filter(survey=telescope.survey, arm=name)
         throughput = np.interp(part, anchors["wave_aa"], anchors["throughput"])
         sky = sky_spectrum(part, sigma_pixels * np.gradient(part))
         arms.append(

@@ -73,9 +73,8 @@ class SurveyOptions:
 
     @property
     def instrument(self) -> Instrument:
-        """The spectrograph: BOSS's for SDSS, SDSS-V and LAMOST, DESI's for the others."""
-        boss = self.survey_format in ("sdss", "sdssv", "lamost")
-        return instrument_named("sdss" if boss else "desi")
+        """The survey's spectrograph."""
+        return instrument_named(self.survey_format)
 
     def identity(self) -> dict[str, Any]:
         """Return the options that must be equal for tiles on disk to be kept, as JSON values."""

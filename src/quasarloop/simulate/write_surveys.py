@@ -1,8 +1,6 @@
 """Files as SDSS-V, LAMOST, 4MOST and WEAVE write them.
 
-The objects are seen with one of our two spectrographs: SDSS-V and LAMOST with BOSS, whose log grid
-LAMOST shares, 4MOST and WEAVE with DESI; wavelengths are cut to the survey's. Layouts follow the
-descriptions in docs/reference/spectra.md. ORIGIN of every file is SIMULATE.
+Layouts follow the descriptions in docs/reference/spectra.md. ORIGIN of every file is SIMULATE.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,9 +34,6 @@ __all__ = ["WRITERS", "Seen"]
 
 _ORIGIN: Final = card("ORIGIN", "SIMULATE")
 _ERG: Final = 1e-17  # our unit of flux, erg/s/cm²/Å
-_LAMOST_AA: Final = (3700.0, 9100.0)
-_4MOST_AA: Final = (3700.0, 9500.0)
-_WEAVE_AA: Final = {"BLUE": (3660.0, 6060.0), "RED": (5790.0, 9590.0)}
 _FIRST_FIELD: Final = 100_000  # fields of robots; our choice
 _CLASSES: Final = (b"STAR", b"GALAXY", b"QSO")
 
@@ -65,19 +60,16 @@ class Seen:
     arms: Mapping[str, NoisyArm]
     result: RedrockResult
 
-    def whole(self, range_aa: tuple[float, float]) -> tuple[Floats64, NoisyArm]:
-        """Return wavelengths and pixels of all arms together, within a range."""
-        wave = self.instrument.wave_aa
-        part = slice(*np.searchsorted(wave, range_aa))
-        arm = combine_arms(self.instrument, self.arms)
-        return wave[part], NoisyArm(arm.flux[:, part], arm.ivar[:, part], arm.mask[:, part])
+    def whole(self) -> NoisyArm:
+        """Return all arms together, on the instrument's pixels."""
+        return combine_arms(self.instrument, self.arms)
 
 
 def _sdssv(folder: Path, seen: Seen) -> Identity:
     """One spec-FIELD-MJD-CATALOGID per target, and spAll of the field."""
     plate, sites = seen.plate, seen.assignment.sites
     field, n = _FIRST_FIELD + seen.index, len(plate.fiber)
-    pixels = coadd_rows(seen.instrument, combine_arms(seen.instrument, seen.arms))
+    pixels = coadd_rows(seen.instrument, seen.whole())
     objects = _rows(
         FIELD=np.full(n, field),
         MJD=np.full(n, plate.mjd),
@@ -111,7 +103,7 @@ def _sdssv(folder: Path, seen: Seen) -> Identity:
 def _lamost(folder: Path, seen: Seen) -> Identity:
     """One table of one row per target, named by night, plan, spectrograph and fibre."""
     plate, sites = seen.plate, seen.assignment.sites
-    wave, arm = seen.whole(_LAMOST_AA)
+    wave, arm = seen.instrument.wave_aa, seen.whole()
     zeros = np.zeros(arm.flux.shape, np.float32)
     table: dict[str, NDArray[Any]] = {"FLUX": arm.flux, "IVAR": arm.ivar}
     table["WAVELENGTH"] = np.tile(wave, (len(zeros), 1))
@@ -136,7 +128,7 @@ def _lamost(folder: Path, seen: Seen) -> Identity:
 def _4most(folder: Path, seen: Seen) -> Identity:
     """One Phase 3 spectrum per target."""
     plate, sites = seen.plate, seen.assignment.sites
-    wave, arm = seen.whole(_4MOST_AA)
+    wave, arm = seen.instrument.wave_aa, seen.whole()
     error = np.divide(1.0, np.sqrt(arm.ivar), out=np.zeros_like(arm.ivar), where=arm.ivar > 0)
     rows = _rows(
         WAVE=np.tile(wave, (len(error), 1)),
@@ -189,8 +181,8 @@ def _weave(folder: Path, seen: Seen) -> Identity:
     with folder_atomically(folder) as temporary:
         for level in ("L1", "L2"):
             (temporary / level).mkdir()
-        for camera, range_aa in _WEAVE_AA.items():
-            wave, arm = seen.whole(range_aa)
+        for camera, model in zip(runs, seen.instrument.arms, strict=True):
+            wave, arm = model.wave_aa, seen.arms[model.name]
             step = float(wave[1] - wave[0])
             axis = {"CRVAL1": float(wave[0]), "CD1_1": step, "CRPIX1": 1.0, "CTYPE1": "WAVE"}
             images = {"DATA": arm.flux, "IVAR": arm.ivar, "SENSFUNC": np.full_like(arm.flux, _ERG)}
