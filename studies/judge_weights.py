@@ -3,11 +3,13 @@
     python studies/judge_weights.py sky --templates TEMPLATES --noise-from COADD \
         --weights W.h5 --weights W2.h5
     python studies/judge_weights.py false …          # as sky
+    python studies/judge_weights.py surveys --weights W.h5
     python studies/judge_weights.py real --data $DATA --weights W2.h5 --folds W/log-folds.h5
 
 `sky` prints three tables of skies in memory: quasar targets and a sky flat in redshift, both of
 templates with a real coadd's noise; quasars at z = 5 to 6.5 of both libraries. `false` lists what
-is called a quasar wrongly on both, and counts at other thresholds. `real` counts in each set of
+is called a quasar wrongly on both, and counts at other thresholds. `surveys` is a sky flat in
+redshift of the built-in library, as every survey sees it. `real` counts in each set of
 real spectra, and gives the median error of redshifts; `--folds` gives the path of
 `train_default_weights.py folds`, less the number: every spectrum is judged by the weights that its
 object did not train.
@@ -42,6 +44,7 @@ from quasarloop.network.decode import decode
 from quasarloop.network.joint import joint_redshifts
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.predict import Predictor
+from quasarloop.network.rehearsal import SampleOptions, observed, training_mix
 from quasarloop.network.weights import read_weights
 from quasarloop.quality import prepare
 from quasarloop.simulate.instrument import desi_instrument
@@ -58,6 +61,7 @@ OBJECTS, SEEDS = 16_000, {"targets": 9301, "flat": 9302}
 # targets on which the threshold that gives it is chosen; judged are the other two.
 THRESHOLDS, WANTED, CHOICE_SEED = (0.95, 0.98, 0.99, 0.995, 0.998, 0.999), 0.002, 9303
 FAR_Z, FAR_OBJECTS, FAR_SEED, FAR_SN = (5.0, 5.5, 6.0, 6.5), 256, 8110, 2.0
+SURVEY_OBJECTS, SURVEY_SEED = 5000, 9310
 FAR_HALF, FAR_R = 0.05, (20.0, 23.0)
 # Beyond, C IV and C III] decide.
 HIGH_Z = 1.5
@@ -86,7 +90,7 @@ class Found(NamedTuple):
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("sky", "false", "real"))
+    parser.add_argument("what", choices=("sky", "false", "surveys", "real"))
     parser.add_argument("--weights", type=Path, action="append", default=[])
     parser.add_argument("--templates", type=Path, help="folder of redrock's templates")
     parser.add_argument("--noise-from", type=Path, help="a DESI coadd")
@@ -95,19 +99,15 @@ def main() -> int:
     parser.add_argument("--objects", type=int, default=OBJECTS, help="of each sky")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    lines = {"sky": _skies, "false": _false, "real": _real}[options.what]
+    every = {"sky": _skies, "false": _false, "surveys": _surveys, "real": _real}
+    lines = every[options.what]
     print("\n".join(lines(options)))
     return 0
 
 
 def _skies(options: argparse.Namespace) -> Iterator[str]:
     noise = read_real_noise(options.noise_from, desi_instrument())
-    purities = " | ".join(f"complete at {purity}" for purity in FIXED_PURITIES)
-    yield (
-        f"| sky | weights | complete, pure at {CONFIDENCE_THRESHOLD} | false | {purities} "
-        "| Z_JOINT NMAD, bias (z > 1.5), km/s | largest half amplitude, km/s |"
-    )
-    yield "|---|---|---:|---:|" + "---:|" * (len(FIXED_PURITIES) + 2)
+    yield from _head("sky")
     populations = _populations()
     predictors = [(path.name, Predictor(read_weights(path))) for path in options.weights]
     for name, population in populations.items():
@@ -125,6 +125,30 @@ def _skies(options: argparse.Namespace) -> Iterator[str]:
             for label, predictor in predictors:
                 cells = _far(skies[predictor.config.grid], predictor)
                 yield f"| {library} | {z} | {label} | {cells} |"
+
+
+def _head(first: str) -> Iterator[str]:
+    purities = " | ".join(f"complete at {purity}" for purity in FIXED_PURITIES)
+    yield (
+        f"| {first} | weights | complete, pure at {CONFIDENCE_THRESHOLD} | false | {purities} "
+        "| Z_JOINT NMAD, bias (z > 1.5), km/s | largest half amplitude, km/s |"
+    )
+    yield "|---|---|---:|---:|" + "---:|" * (len(FIXED_PURITIES) + 2)
+
+
+def _surveys(options: argparse.Namespace) -> Iterator[str]:
+    """Yield a table of the parts of the mix that are flat in redshift, with fresh seeds."""
+    yield from _head("survey")
+    predictors = [(path.name, Predictor(read_weights(path))) for path in options.weights]
+    flat = [sample for name, sample in training_mix().items() if name.startswith("flat")]
+    for k, (_, population, instrument, light_dex) in enumerate(flat):
+        for label, predictor in predictors:
+            data = observed(
+                population, instrument, SURVEY_OBJECTS, SURVEY_SEED + k, predictor.config.grid,
+                SampleOptions(light_dex=light_dex),
+            )  # fmt: skip
+            sky = Sky(data.flux, data.is_qso, data.z, np.empty(0), np.empty(0, dtype=str))
+            yield f"| {instrument} | {label} | {_cells(sky, predictor)} |"
 
 
 def _populations() -> dict[str, Population]:
