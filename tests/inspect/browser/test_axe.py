@@ -19,7 +19,9 @@ PASSWORD = "correct horse battery"
 
 def _complaints(page, theme):
     page.evaluate(f"() => {{ document.documentElement.dataset.theme = '{theme}'; }}")
-    page.wait_for_timeout(300)  # colours fade
+    # Colours fade, on a busy machine for longer than it takes to count them.
+    page.evaluate("() => Promise.all(document.getAnimations().map((fade) => fade.finished))")
+    page.wait_for_timeout(300)
     return [
         (theme, found["id"], node["html"][:200], node.get("failureSummary", "")[:300])
         for found in axe.Axe().run(page).response["violations"]
