@@ -29,7 +29,7 @@ _AHEAD: Final = 2
 # How long nothing may come back before a look at the cluster.
 _PATIENCE_S: Final = 60.0
 # Workers come and go; between two looks at them lie so many seconds, for a thousand workers are
-# 60 kB from the scheduler.
+# 25 kB from the scheduler.
 _LOOK_S: Final = 2.0
 
 log = logging.getLogger(__name__)
