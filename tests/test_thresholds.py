@@ -288,4 +288,4 @@ def test_real_plate_with_three_thresholds(weights, shared_data):
     """boss_plate7102 has 62 quasars; copies of our weights at 0.95, 0.2 and 0.999."""
     plate = shared_data / "boss_plate7102"
     found = [int(ql.classify(plate, path)["IS_QSO"].sum()) for path in weights.values()]
-    assert found == [62, 64, 60]
+    assert found == [62, 63, 61]
