@@ -128,7 +128,12 @@ def factor(runs: list[Run], case: str, arm: str, control: str, purity: float, la
     """Return labels the control needs over ours, for the same completeness."""
     measure = f"at_{purity}"
     theirs = curves(runs, case, control, measure)
-    return str(speed_up(curves(runs, case, arm, measure), theirs, labels)) if theirs else "–"
+    ours = {
+        seed: curve
+        for seed, curve in curves(runs, case, arm, measure).items()
+        if labels in curve.labels
+    }
+    return str(speed_up(ours, theirs, labels)) if theirs else "–"
 
 
 def networks_table(runs: list[Run]) -> str:

@@ -1,5 +1,7 @@
 """The pool's numbers from chosen labels: planted truth; and the rule that picks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -247,6 +249,11 @@ def test_classes_decide_before_redshifts():
     worse = blurred(confidence, 1.5, 1)
     z = {"head": redshifts(0.05, 1)[:1000], "tuned": np.ones(1000)}
     assert judged(true, z=z, head=confidence, tuned=worse).leaves == "head"
+    tuned = judged(true, z=z, head=confidence, tuned=worse).scores["tuned"]
+    within = replace(tuned, better_by=-0.01, better_by_error=0.1)
+    assert within.fewer_wrong_by > within.fewer_wrong_by_error
+    assert not within.leads  # higher within the error is no tie: with few labels it is wide
+    assert replace(within, better_by=0.01).leads
     z = {"head": z["tuned"], "tuned": z["head"]}
     assert judged(true, z=z, head=worse, tuned=confidence).leaves == "tuned"
 

@@ -116,8 +116,7 @@ class CandidateScore:
     def leads(self) -> bool:
         """Whether it takes the place of the one that led: by class, or by redshift if that ties."""
         return self.better_by > self.better_by_error or (
-            self.better_by >= -self.better_by_error
-            and self.fewer_wrong_by > self.fewer_wrong_by_error
+            self.better_by >= 0 and self.fewer_wrong_by > self.fewer_wrong_by_error
         )
 
 
@@ -147,8 +146,8 @@ def judge_candidates(
     """Judge networks on labels that they have not learned from, and decide which leaves.
 
     The rule: the simplest network, which comes first, leads. A later one takes its place if its
-    weighted log loss is lower by more than the error of the difference; or if the two are within
-    that error, and its share of wrong redshifts is lower by more than the error of that difference.
+    weighted log loss is lower by more than the error of the difference; or if it is not
+    higher, and its share of wrong redshifts is lower by more than the error of that difference.
 
     Args:
         confidence: name → (n,) confidence that decides (`best_lines`), simplest network first; NaN

@@ -93,7 +93,7 @@ def _candidates_table(record: Mapping[str, Any]) -> Table:
     note = (
         f"Judged on labels it has not learned from (a head: by cross-validation), {weighted}. Each "
         "is compared with the simpler one that led before it, and leads if its log loss is lower "
-        "by more than the error; or, if the two are within it, if its share of quasars of wrong "
+        "by more than the error; or, if it is not higher, if its share of quasars of wrong "
         "redshift is lower by more than the error."
     )
     header = ["network", "what it is", "labels", "log loss, nats", "below the leader's"]
