@@ -1,6 +1,7 @@
 """What to read: stores, survey files and spectra in memory, a block at a time on one grid."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -96,19 +97,38 @@ def iter_inputs(
     on_bad: Callable[[Path, DataFormatError], None] | None = None,
     on_done: Callable[[], None] = lambda: None,
 ) -> Iterator[RebinnedSpectra]:
-    """Read all inputs on one grid, a block at a time, in order.
+    """Read all inputs on one grid, a block at a time, in order; the next one while one is used.
 
     Args:
         inputs: from `find_inputs`.
         grid: the network's grid.
         mend_outliers: give impossible pixels of files ivar 0 (`quality.prepare`).
         on_bad: called with a file that cannot be read; None lets the error out.
-        on_done: called after every shard or file.
+        on_done: called after every shard or file read, in the reader's thread, as `on_bad` is.
 
     Raises:
         GridError: a store on another grid.
         DataFormatError: a broken file, unless `on_bad` takes it.
     """
+    return _ahead(_iter_blocks(inputs, grid, mend_outliers, on_bad, on_done))
+
+
+def _ahead(blocks: Iterator[RebinnedSpectra]) -> Iterator[RebinnedSpectra]:
+    """Yield blocks in order; a thread makes the next one while the caller works on one."""
+    with ThreadPoolExecutor(1, "reader") as reader:
+        following = reader.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = reader.submit(next, blocks, None)
+            yield block
+
+
+def _iter_blocks(
+    inputs: Inputs,
+    grid: WaveGrid,
+    mend_outliers: bool,
+    on_bad: Callable[[Path, DataFormatError], None] | None,
+    on_done: Callable[[], None],
+) -> Iterator[RebinnedSpectra]:
     waiting: list[_Part] = []
     n_rows = 0
     for part in _iter_parts(inputs, grid, on_bad, on_done):

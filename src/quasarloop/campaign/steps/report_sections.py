@@ -66,6 +66,13 @@ def worth_section(context: Context) -> Section:
     return Section("What the labels brought", tables=tables, pictures=[picture])
 
 
+def _wrong_redshifts(score: Mapping[str, Any]) -> tuple[str, str]:
+    if "wrong_z" not in score:  # judged before redshifts were looked at
+        return "–", "–"
+    fewer, error = score["fewer_wrong_by"], score["fewer_wrong_by_error"]
+    return f"{score['wrong_z']:.4f}", f"{fewer:.4f} ± {error:.4f}"
+
+
 def _candidates_table(record: Mapping[str, Any]) -> Table:
     rows = [
         [
@@ -74,8 +81,7 @@ def _candidates_table(record: Mapping[str, Any]) -> Table:
             str(score["n_labels"]),
             f"{score['log_loss']:.4f} ± {score['log_loss_error']:.4f}",
             f"{score['better_by']:.4f} ± {score['better_by_error']:.4f}",
-            f"{score['wrong_z']:.4f}",
-            f"{score['fewer_wrong_by']:.4f} ± {score['fewer_wrong_by_error']:.4f}",
+            *_wrong_redshifts(score),
             *(
                 f"{value:.3f} ± {error:.3f}"
                 for value, error in zip(score["at_purity"], score["at_purity_error"], strict=True)
