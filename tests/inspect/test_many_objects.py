@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import sqlalchemy as sa
 
-from quasarloop.inspect import campaign, spectra_files
+from quasarloop.inspect import campaign
 from quasarloop.inspect.campaign import add_redrock, load_worklist, share_out
 from quasarloop.inspect.inspect_api import my_list
 from quasarloop.inspect.ledger import Save, item_of, save_label
@@ -138,7 +138,7 @@ def test_a_shard_is_read_once_for_all_its_objects(tmp_path, monkeypatch):
         names = [f"{i}.fits" for i in numbers]
         return Part(keys=SimpleNamespace(target_id=numbers), source=names, row=numbers)
 
-    monkeypatch.setattr(spectra_files, "read_shard", read)
+    monkeypatch.setattr("quasarloop.store.read_shard", read)
     store = SimpleNamespace(path=tmp_path, shard=lambda name: tmp_path / name)
     files = SpectrumFiles({}, [store], tmp_path)
     places = files.in_shards({i: ("ab", i) for i in range(40)} | {99: ("ab", 3), 4: ("ab", 80)})

@@ -301,7 +301,7 @@ def has_wrong_redshift(z: ArrayLike, z_true: ArrayLike) -> NDArray[np.bool_]:
         z: (n,) redshifts found.
         z_true: (n,) true redshifts; where they are not known nothing is wrong.
 
-    >>> has_wrong_redshift([1.1, 1.2, float("nan"), 1.0], [1.0, 1.0, 1.0, float("nan")]).tolist()
+    >>> has_wrong_redshift([1.09, 1.2, float("nan"), 1.0], [1.0, 1.0, 1.0, float("nan")]).tolist()
     [False, True, True, False]
     """
     truth = np.asarray(z_true, dtype=np.float64)
