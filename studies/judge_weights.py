@@ -32,9 +32,9 @@ from quasarloop.constants import SPEED_OF_LIGHT_KMS, nmad
 from quasarloop.errors import TruthError
 from quasarloop.evaluate.judge import FIXED_PURITIES
 from quasarloop.evaluate.metrics import (
-    RIGHT_WITHIN,
     completeness_at_purity,
     error_kms,
+    has_wrong_redshift,
     redshift_errors,
 )
 from quasarloop.evaluate.oscillation import oscillation_with_truth
@@ -270,7 +270,7 @@ def _far(sky: Sky, predictor: Predictor) -> str:
     bright = sky.sn > FAR_SN
     found = _found(predictor, sky.flux[bright])
     called = found.confidence > CONFIDENCE_THRESHOLD
-    right = called & (np.abs(error_kms(found.z, sky.z[bright])) < RIGHT_WITHIN * SPEED_OF_LIGHT_KMS)
+    right = called & ~has_wrong_redshift(found.z, sky.z[bright])
     return f"{bright.sum()} | {called.sum()} | {right.sum()}/{called.sum()}"
 
 
@@ -318,7 +318,7 @@ def _bias(
     rng = np.random.default_rng(0)
     called = data.is_qso & (confidence > CONFIDENCE_THRESHOLD)
     error = error_kms(z, data.z)
-    called &= np.abs(error) < RIGHT_WITHIN * SPEED_OF_LIGHT_KMS
+    called &= ~has_wrong_redshift(z, data.z)
     for low, high in pairwise(BIAS_Z):
         rows = np.flatnonzero(called & (data.z >= low) & (data.z < high))
         objects = np.unique(group[rows])

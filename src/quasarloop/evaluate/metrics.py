@@ -280,7 +280,7 @@ def redshift_errors(z: ArrayLike, z_true: ArrayLike) -> RedshiftErrors:
     found, truth = np.asarray(z, dtype=np.float64), np.asarray(z_true, dtype=np.float64)
     keep = np.isfinite(found) & np.isfinite(truth)
     error = (found[keep] - truth[keep]) / (1 + truth[keep])
-    right = np.abs(error) <= RIGHT_WITHIN
+    right = ~has_wrong_redshift(found[keep], truth[keep])
     part = share(int(right.sum()), len(error))
     if not len(error):
         return RedshiftErrors(0, part, float("nan"), float("nan"), float("nan"))
@@ -305,7 +305,7 @@ def has_wrong_redshift(z: ArrayLike, z_true: ArrayLike) -> NDArray[np.bool_]:
     [False, True, True, False]
     """
     truth = np.asarray(z_true, dtype=np.float64)
-    right = np.abs(np.asarray(z, dtype=np.float64) - truth) <= RIGHT_WITHIN * (1 + truth)
+    right = np.abs((np.asarray(z, dtype=np.float64) - truth) / (1 + truth)) <= RIGHT_WITHIN
     return np.asarray(~right & np.isfinite(truth))
 
 
