@@ -1,18 +1,16 @@
-"""What scales: thousands of short files, hundreds of thousands of rows, thousands of tasks.
+"""What scales: thousands of short files, a million rows.
 
 ``files`` brings the same spectra through ingest, votes, map and selection once as short files and
 once as one long file; with ``--before CHECKOUT`` the code of an earlier version does the same.
 ``again`` measures what one short file costs, beside what it cost once.
 ``rows`` repeats simulated shards under new ids and does a round's steps on each size. ``map`` fits
-a map with one worker and with two, in turn. ``tasks`` runs tasks that do nothing on a Dask
-scheduler with many workers. Tables of docs/measurements/scaling.md; every step is a command of its
-own.
+a map with one worker and with two, in turn. Tables of docs/measurements/scaling.md; every step
+is a command of its own.
 """
 
 import argparse
 import os
 import pickle
-import resource
 import sys
 import tempfile
 import time
@@ -25,9 +23,8 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from quasarloop.engine import Engine, run_tasks
+from many_tasks import lots_of
 from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.pieces import Lot, cut_lots, cut_pieces
 from quasarloop.ensemble.vote import Voters
 from quasarloop.ensemble.votes import VoteRule
 from quasarloop.grid import LOG_GRID
@@ -42,8 +39,6 @@ from quasarloop.store.files import schema_of, table_from_spectra
 SRC = Path(__file__).parents[1] / "src"
 # Spectra of the commands whose cost is that of starting them.
 FEW = 10
-# Rows of a shard of short files (`store.packs`).
-SHARD_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -239,15 +234,6 @@ def _n_files(votes: Path) -> int:
     return sum(1 for _ in votes.rglob("*.parquet"))
 
 
-def lots_of(n_spectra: int) -> tuple[list[Lot], float]:
-    """Return the tasks of votes on so many spectra, and the mean bytes of one."""
-    n_shards = n_spectra // SHARD_ROWS
-    shards = [Path(f"/survey/store/shards/{i % 256:02x}/{i:032x}.parquet") for i in range(n_shards)]
-    lots = cut_lots(cut_pieces(shards, [SHARD_ROWS] * n_shards))
-    some = lots[:: max(1, len(lots) // 100)]
-    return lots, float(np.mean([len(pickle.dumps((0, lot))) for lot in some]))
-
-
 def rows(root: Path, options: argparse.Namespace) -> None:
     """Print cost and memory of a round's steps at several sizes."""
     sky = root / "sky"
@@ -295,78 +281,23 @@ def two_workers(root: Path, options: argparse.Namespace) -> None:
                           flush=True)  # fmt: skip
 
 
-def tasks(_: Path, options: argparse.Namespace) -> None:
-    """Print what a Dask scheduler with many workers makes of tasks that do nothing.
-
-    Beside it: how many tasks votes on `--spectra` are, and what of them goes through the client.
-    """
-    import dask  # noqa: PLC0415 -- optional extra
-    from distributed import LocalCluster  # noqa: PLC0415 -- optional extra
-
-    lots, sent = lots_of(options.spectra)
-    with (
-        dask.config.set(
-            {
-                "logging.distributed": "error",
-                "distributed.comm.timeouts.connect": "10m",
-                # What each worker does 50 times a second, and twice, would be all that this one
-                # process did: on a cluster every worker has its own.
-                "distributed.admin.tick.interval": "1h",
-                "distributed.admin.system-monitor.interval": "1h",
-                "distributed.worker.profile.enabled": False,
-            }
-        ),
-        # All workers are in this process: with a limit each would pause for the memory of all.
-        LocalCluster(n_workers=options.workers, threads_per_worker=1, processes=False,
-                     memory_limit=0, dashboard_address=None) as cluster,
-    ):  # fmt: skip
-        engine = Engine(scheduler=cluster.scheduler_address)
-        start, cpu, before = time.perf_counter(), time.process_time(), peak_mib()
-        report = run_tasks(nothing, range(options.tasks), engine=engine, keep=False)
-        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-        kept, grown = len(cluster.scheduler.tasks), peak_mib() - before
-    assert not report.failures
-    found = {
-        "workers, tasks that do nothing": f"{options.workers:,}, {options.tasks:,}",
-        "processor time of all, per task": f"{cpu / options.tasks * 1e3:.1f} ms",
-        "tasks per second, by the clock": f"{options.tasks / wall:.0f}",
-        "tasks that the scheduler has at the end": f"{kept}",
-        "growth of its process's memory": f"{grown:.0f} MiB",
-        f"votes on {options.spectra:,} spectra": f"{len(lots):,} tasks",
-        "sent by the client for them": f"{sent:,.0f} bytes a task, {sent * len(lots) / 1e6:.0f} MB",
-    }
-    print("| what | |", "|---|---:|", *(f"| {k} | {v} |" for k, v in found.items()), sep="\n")
-
-
-def peak_mib() -> float:
-    """Return the most memory this process had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def nothing(task: int, shared: None) -> int:
-    """Do nothing."""
-    return task
-
-
 def main() -> None:
     """Read the options and make one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("files", "again", "rows", "map", "tasks"))
+    parser.add_argument("what", choices=("files", "again", "rows", "map"))
     parser.add_argument("--out", type=Path, default=Path("scaling"))
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--before", type=Path, help="checkout of an earlier version")
     parser.add_argument("--before-files", type=int, default=300)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 1_000_000])
     parser.add_argument("--objects", type=int, default=1000, help="spectra that are repeated")
     parser.add_argument("--heads", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=5, help="of the map")
     parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=100)
-    parser.add_argument("--tasks", type=int, default=2000)
-    parser.add_argument("--spectra", type=int, default=100_000_000, help="of the votes' tasks")
+    parser.add_argument("--spectra", type=int, default=100_000_000, help="of the tasks of votes")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    made = {"files": files, "again": again, "rows": rows, "map": two_workers, "tasks": tasks}
+    made = {"files": files, "again": again, "rows": rows, "map": two_workers}
     made[options.what](options.out, options)
 
 
