@@ -89,6 +89,7 @@ wheel: $(STAMP)
 		tests/cli/test_examples.py
 
 bench: $(STAMP)
+	$(BIN)/python $(PIP_INSTALL) --group engines
 	$(BIN)/python -m benchmarks --out bench
 	$(BIN)/python -m pytest -m bench
 
