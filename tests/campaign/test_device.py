@@ -1,10 +1,12 @@
 """One device for all networks of a campaign: features, votes, trainings, judgement, catalogues."""
 
+import os
 from dataclasses import replace
 
 import pytest
 import torch
 from tests.campaign.test_run import begin, config, simulate
+from tests.fake_gpus import NAMES, have_gpus, uses
 
 from quasarloop.campaign.config import (
     CampaignOptions,
@@ -15,11 +17,9 @@ from quasarloop.campaign.config import (
     TrainingSection,
 )
 from quasarloop.campaign.config_file import read_config
-from quasarloop.campaign.layout import device_of, network_engine
 from quasarloop.campaign.run import Progress, run_campaign
 from quasarloop.campaign.state import Context
 from quasarloop.campaign.steps import STEPS
-from quasarloop.engine import Engine
 from quasarloop.errors import CampaignError, WeightsError
 
 # Steps that compute with a network. An absent device: no machine has both.
@@ -27,21 +27,12 @@ WITH_NETWORKS = ("ensemble", "votes", "networks", "evaluation", "redshifts")
 ABSENT = "cuda" if not torch.cuda.is_available() else "mps"
 
 
-class _Named(str):
-    """A device's name that can be used where torch's device is."""
-
-    type = property(str)
-
-    def __new__(cls, name: str, *, alone: bool = True) -> "_Named":
-        return super().__new__(cls, name)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """One round on a device named cuda, in place of which the CPU computes.
+    """One round on a device named cuda, in place of which the CPU computes, with two workers.
 
     Returns:
-        Its folder, and step → names of devices that networks were put on.
+        Its folder, and step → uses of a device by networks (`fake_gpus`).
     """
     place = tmp_path_factory.mktemp("device")
     for name, n, seed in (("pool", 60, 1), ("first", 40, 2)):
@@ -50,6 +41,7 @@ def finished(tmp_path_factory):
     options = replace(
         usual,
         device="cuda",
+        workers=2,
         data=replace(usual.data, unlabelled=("../sky/pool",)),
         ensemble=EnsembleSection(networks=3),
         inspection=InspectionSection(
@@ -59,30 +51,32 @@ def finished(tmp_path_factory):
         evaluation=EvaluationSection(bootstraps=0),
     )
     folder = begin(place, place / "made", options)
-    used: dict[str, set[str]] = {}
-
-    def pick(name: str = "not given") -> torch.device:
-        used[now[0]].add(str(name))
-        return torch.device("cpu")
+    names, used = [], []
 
     def on_step(_: int, step: object, __: int) -> None:
-        now[0] = step.name
-        used[step.name] = set()
+        names.append(step.name)
+        used.append(uses(place))  # of the step before
 
-    now = [""]
     with pytest.MonkeyPatch.context() as patch:
-        for room in ("network.predict", "network.training_run"):
-            patch.setattr(f"quasarloop.{room}.pick_device", pick)
-        for room in ("ensemble.vote", "ensemble.train", "campaign.layout"):
-            patch.setattr(f"quasarloop.{room}.pick_device", _Named)
+        have_gpus(patch, place)
         run_campaign(folder, progress=Progress(on_step))
-    return folder, used
+    return folder, dict(zip(names, [*used[1:], uses(place)], strict=True))
 
 
 def test_every_network_is_on_the_campaigns_device(finished):
     _, used = finished
-    with_networks = {name: names for name, names in used.items() if names}
-    assert with_networks == {name: {"cuda"} for name in WITH_NETWORKS}
+    devices = {step: {device for device, *_ in found} for step, found in used.items() if found}
+    # Votes of heads are on features, which are there by then.
+    assert devices == {name: {"cuda"} for name in WITH_NETWORKS if name != "votes"}
+
+
+def test_each_worker_sees_one_gpu_and_the_campaigns_own_process_all(finished):
+    _, used = finished
+    seen = {(process, gpus) for found in used.values() for _, process, gpus in found}
+    by_process = dict(seen)
+    assert len(by_process) == len(seen)
+    assert by_process.pop(str(os.getpid()), "all") == "all"
+    assert sorted(by_process.values()) in (sorted(NAMES), [NAMES[0]], [NAMES[1]])
 
 
 @pytest.mark.parametrize("name", WITH_NETWORKS)
@@ -109,13 +103,9 @@ def test_an_unknown_device_is_refused_with_those_known():
         CampaignOptions(device="tpu")
 
 
-def test_a_gpu_takes_one_process_and_auto_is_the_cpu_with_several(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    several = Engine(workers=4)
-    for device, engine, expected in (
-        ("cpu", several, ("cpu", several)),
-        ("cuda", several, ("cuda", Engine())),
-        ("auto", several, ("cpu", several)),
-    ):
-        context = Context(tmp_path, CampaignOptions(device=device), 1, engine=engine)
-        assert (device_of(context), network_engine(context)) == expected
+def test_an_absent_device_ends_a_campaign_before_its_first_step(finished):
+    folder, _ = finished
+    steps = []
+    with pytest.raises(WeightsError, match=f"no usable {ABSENT} device"):
+        run_campaign(folder, progress=Progress(lambda *step: steps.append(step)), device=ABSENT)
+    assert not steps

@@ -18,10 +18,10 @@ from quasarloop.ensemble.manifest import load_members
 from quasarloop.ensemble.member_record import read_member_record
 from quasarloop.ensemble.options import VoteOptions
 from quasarloop.ensemble.pieces import PIECE_ROWS, cut_pieces
-from quasarloop.ensemble.vote import on_device, vote
+from quasarloop.ensemble.vote import vote
 from quasarloop.ensemble.votes import VoteRule, count_column
 from quasarloop.ensemble.votes_folder import members_file, open_votes
-from quasarloop.errors import DataFormatError, GridError, OutputError, TaskError, WeightsError
+from quasarloop.errors import DataFormatError, GridError, OutputError
 from quasarloop.grid import LINEAR_GRID
 from quasarloop.network.decode import best_lines, classify_finds, decode
 from quasarloop.quality import UNUSABLE
@@ -162,23 +162,6 @@ def test_another_grid_is_refused(ensemble, tmp_path):
         vote(ensemble, store, tmp_path / "v")
 
 
-def test_a_gpu_serves_one_process(ensemble, store, tmp_path):
-    options = VoteOptions(device="cuda")
-    with pytest.raises(TaskError, match="a GPU serves one process"):
-        vote(ensemble, store, tmp_path / "v", options=options, engine=Engine(workers=2))
-
-
-def test_auto_is_the_best_device_that_fits_the_engine(monkeypatch):
-    options = VoteOptions(device="auto")
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    for there, alone in ((True, "cuda"), (False, "cpu")):
-        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
-        assert on_device(options, None).device == alone
-        assert on_device(options, Engine(workers=2)).device == "cpu"
-    with pytest.raises(WeightsError, match="no usable cuda device; usable: cpu"):
-        on_device(VoteOptions(device="cuda"), None)
-
-
 def test_an_empty_store_gives_empty_votes(ensemble, fakes, tmp_path):
     votes = vote(ensemble, fakes.small_store(tmp_path / "s", ()), tmp_path / "v")
     assert (votes.n_rows, votes.files) == (0, ())
@@ -207,7 +190,7 @@ from pathlib import Path
 from quasarloop.engine import Engine
 from quasarloop.ensemble.manifest import open_ensemble
 from quasarloop.ensemble.options import VoteOptions
-from quasarloop.ensemble.vote import on_device, vote
+from quasarloop.ensemble.vote import vote
 from quasarloop.ensemble.shard_tables import TablesWriter
 from quasarloop.store import open_store
 TablesWriter.finish = lambda *_, **__: time.sleep(1e6)  # never done before it is killed

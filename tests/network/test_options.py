@@ -3,7 +3,6 @@
 import pytest
 
 from quasarloop.errors import WeightsError
-from quasarloop.network.model import pick_device
 from quasarloop.network.options import TrainingOptions
 
 
@@ -26,17 +25,3 @@ from quasarloop.network.options import TrainingOptions
 def test_impossible_options(change, message):
     with pytest.raises(WeightsError, match=message):
         TrainingOptions(**change)
-
-
-def test_devices():
-    assert pick_device("cpu").type == "cpu"
-    assert pick_device("auto", alone=False).type == "cpu"
-    assert pick_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(WeightsError, match="no device named"):
-        pick_device("tpu")
-
-
-def test_an_absent_device_is_named(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(WeightsError, match=r"no usable cuda device; usable:.*cpu"):
-        pick_device("cuda")

@@ -14,7 +14,7 @@ from quasarloop.grid import LINEAR_GRID, WaveGrid
 from quasarloop.lines import EMISSION_LINES
 from quasarloop.network.config import NetworkConfig, preset
 from quasarloop.network.decode import classify_finds, decode
-from quasarloop.network.model import LineFinder, pick_device
+from quasarloop.network.model import LineFinder
 from quasarloop.network.predict import Predictor
 from quasarloop.network.weights import from_module
 
@@ -165,16 +165,6 @@ def test_no_rows_and_empty_rows():
 def test_spectra_of_another_grid_are_refused(shape):
     with pytest.raises(WeightsError, match="443 bins"):
         Predictor(trained_like(CONFIGS["busca2018"])).predict(np.zeros(shape))
-
-
-def test_devices():
-    assert pick_device("cpu").type == "cpu"
-    assert pick_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(WeightsError, match="no device named"):
-        pick_device("abacus")
-    if not torch.cuda.is_available():
-        with pytest.raises(WeightsError, match="cuda"):
-            Predictor(trained_like(CONFIGS["busca2018"]), device="cuda")
 
 
 @pytest.mark.skipif(

@@ -48,6 +48,7 @@ from quasarloop.catalogue.classify import ClassifyOptions, options_record
 from quasarloop.engine import Engine, TaskReport, run_tasks
 from quasarloop.errors import DataFormatError, OutputError, RedrockError
 from quasarloop.grid import RED_END, RedEnd
+from quasarloop.network.device import place_tasks
 from quasarloop.network.options import PredictOptions
 
 __all__ = [
@@ -351,7 +352,7 @@ def run_tiles(
     return run_tasks(
         _do_tile,
         tiles,
-        engine=engine,
+        engine=place_tasks(options.predict.device, engine)[1],
         shared=options,
         name_of=lambda tile: tile.coadd.name,
         on_result=on_tile,

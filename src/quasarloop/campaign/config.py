@@ -308,8 +308,8 @@ class CampaignOptions(Section):
     device: Device = like(
         TrainingOptions,
         "device",
-        help="Where networks compute: cpu, cuda, mps or auto. cuda and mps take one process, "
-        "workers do the rest; auto is the CPU with several workers, else the best there is.",
+        help="Where networks compute: cpu, cuda, mps or auto, the best there is. Of several GPUs "
+        "each worker has one, several workers share one.",
     )
     data: DataSection = field(default_factory=DataSection)
     ensemble: EnsembleSection = field(default_factory=EnsembleSection)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from quasarloop.ensemble.features import FeaturesFolder, make_features
 from quasarloop.errors import CampaignError, WeightsError
 from quasarloop.grid import grid_named
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.model import pick_device
+from quasarloop.network.device import place_tasks
 from quasarloop.network.options import SHIPPED, Device, PresetOptions, TrainingOptions
 from quasarloop.network.weights import Weights, read_weights, weights_path
 from quasarloop.options import common_options
@@ -36,7 +36,6 @@ __all__ = [
     "engine_of",
     "features_of",
     "ledger_before",
-    "network_engine",
     "network_of",
     "pool_store",
     "seed_number",
@@ -70,7 +69,7 @@ class Stream(IntEnum):
 
 
 def engine_of(context: Context) -> Engine:
-    """Return where tasks run; its workers stay from step to step."""
+    """Return where tasks run, networks too; its workers stay from step to step."""
     return context.engine
 
 
@@ -80,12 +79,7 @@ def device_of(context: Context) -> Device:
     Raises:
         WeightsError: no such device on this machine.
     """
-    return cast("Device", pick_device(context.config.device, alone=context.engine.alone).type)
-
-
-def network_engine(context: Context) -> Engine:
-    """Return where networks run: on a GPU in this process alone, else where all tasks do."""
-    return context.engine if device_of(context) == "cpu" else Engine()
+    return place_tasks(context.config.device, context.engine)[0]
 
 
 def network_of(section: LearningSection, config: CampaignOptions) -> NetworkConfig:
@@ -188,7 +182,7 @@ def features_of(
         _opened(context, store),
         high_z_min=thresholds_of(context.config).over(weights.thresholds).high_z_min,
         device=device_of(context),
-        engine=network_engine(context),
+        engine=engine_of(context),
         on_progress=on_progress,
     )
 

@@ -27,6 +27,7 @@ from quasarloop.campaign.steps import STEPS
 from quasarloop.campaign.steps.report import REPORT_NAME
 from quasarloop.engine import Engine, keep_workers
 from quasarloop.errors import CampaignError
+from quasarloop.network.device import place_tasks
 
 __all__ = ["Campaign", "Progress", "campaign_status", "run_campaign"]
 
@@ -78,11 +79,13 @@ def run_campaign(
         Waiting: people have to label; the message names how.
         CampaignError: a stale step that is not to be made again, or a broken campaign.
         OutputError: another command works in the folder.
+        WeightsError: no such device on this machine.
     """
     path = Path(folder)
     config = read_config(path, **overrides)
     news = progress or Progress()
-    where = Engine(workers=config.workers, scheduler=config.scheduler or None)
+    engine = Engine(workers=config.workers, scheduler=config.scheduler or None)
+    _, where = place_tasks(config.device, engine)
     with locked_folder(path), keep_workers(where) as engine:
         number = max(round_numbers(path), default=1)
         while True:

@@ -44,19 +44,17 @@ class Engine:
         workers: 1 runs in this process; more start that many single-thread processes.
         scheduler: address of a Dask scheduler, e.g. ``"tcp://10.0.0.1:8786"``; takes the
             place of `workers`.
+        gpus: names of GPUs, as in CUDA_VISIBLE_DEVICES: each process sees one of them alone, in
+            turn; without any it sees what this process sees.
     """
 
     workers: int = 1
     scheduler: str | None = None
+    gpus: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise TaskError(f"{self.workers} workers; give 1 or more")
-
-    @property
-    def alone(self) -> bool:
-        """Whether all tasks run in this process."""
-        return self.workers == 1 and self.scheduler is None
 
     def describe(self) -> str:
         """Return a few words for logs and manifests."""
@@ -177,11 +175,11 @@ def keep_workers(engine: Engine | None) -> "Iterator[KeptEngine]":
 
         pool = ClusterPool(where.scheduler)
     elif where.workers > 1:
-        pool = ProcessPool(where.workers)
+        pool = ProcessPool(where.workers, where.gpus)
     else:
         pool = _ThisProcess()
     try:
-        yield KeptEngine(where.workers, where.scheduler, pool=pool)
+        yield KeptEngine(where.workers, where.scheduler, where.gpus, pool=pool)
     finally:
         pool.close()
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -34,13 +34,14 @@ __all__ = [
 ]
 
 # One thread per worker: many small products are faster so, and sums keep their order.
-_THREAD_VARIABLES: Final = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
+_SINGLE_THREAD: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}
+_GPU_VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
 # Workers that die before they could take a task, in a row, before we give up.
 _FAILED_STARTS: Final = 3
 _STOP_SECONDS: Final = 5.0
@@ -77,7 +78,7 @@ def single_thread() -> Iterator[None]:
     """Hold BLAS, OpenMP and torch (if loaded) to one thread, and restore them after."""
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch is not None else 0
-    with _single_thread_environment(), _threadpool_limits()(limits=1):
+    with _environment(_SINGLE_THREAD), _threadpool_limits()(limits=1):
         if torch is not None:
             torch.set_num_threads(1)
         try:
@@ -115,13 +116,14 @@ class ProcessPool:
 
     Args:
         n_workers: most processes at a time.
+        gpus: names of GPUs: each process sees one alone, that which takes its place the same one.
     """
 
     loaded: Any = None
 
-    def __init__(self, n_workers: int) -> None:
+    def __init__(self, n_workers: int, gpus: Sequence[str] = ()) -> None:
         self._payload = b""
-        self._n_workers = n_workers
+        self._n_workers, self._gpus = n_workers, gpus
         self._workers: list[_Worker] = []
 
     def load(self, function: Callable[[Any, Any], Any], shared: Any) -> None:
@@ -154,7 +156,7 @@ class ProcessPool:
         failed_starts = 0
         while queue or self._n_busy():
             while len(self._workers) < min(self._n_workers, self._n_busy() + len(queue)):
-                self._workers.append(_start())
+                self._workers.append(self._start())
             _hand_out(self._workers, tasks, queue)
             for connection in wait([worker.connection for worker in self._workers]):
                 worker = next(w for w in self._workers if w.connection is connection)
@@ -186,6 +188,11 @@ class ProcessPool:
     def _n_busy(self) -> int:
         return sum(worker.index is not None for worker in self._workers)
 
+    def _start(self) -> "_Worker":
+        place = min(set(range(self._n_workers)) - {worker.place for worker in self._workers})
+        gpus = self._gpus
+        return _start(place, {_GPU_VARIABLE: gpus[place % len(gpus)]} if gpus else {})
+
     def _load(self, worker: "_Worker") -> None:
         worker.ready, worker.has = False, self._payload
         _send(worker, _LOAD, self._payload)
@@ -202,6 +209,7 @@ class ProcessPool:
 
 @dataclass
 class _Worker:
+    place: int  # among all workers
     process: SpawnProcess
     connection: Connection
     has: bytes = b""  # function and shared value it was sent last
@@ -216,14 +224,14 @@ _READY: Final = "ready"
 _LOAD: Final = b"load"
 
 
-def _start() -> _Worker:
+def _start(place: int, own: Mapping[str, str]) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs,), daemon=True)
-    with _single_thread_environment():  # read by the child's libraries when they load
+    with _environment({**_SINGLE_THREAD, **own}):  # read by the child's libraries when they load
         process.start()
     theirs.close()  # so that the child's death closes the pipe
-    return _Worker(process, ours)
+    return _Worker(place, process, ours)
 
 
 def _hand_out(workers: list[_Worker], tasks: Sequence[Any], queue: deque[int]) -> None:
@@ -328,9 +336,9 @@ def _threadpool_limits() -> Any:
 
 
 @contextmanager
-def _single_thread_environment() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:

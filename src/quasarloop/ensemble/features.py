@@ -6,6 +6,7 @@ spectra, which is nearly all of the work, is not repeated.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from quasarloop.ensemble.shard_tables import (
 )
 from quasarloop.errors import GridError, WeightsError, reading
 from quasarloop.network.config import NetworkConfig, config_from_dict, config_to_dict
+from quasarloop.network.device import place_tasks
 from quasarloop.network.features import Features, compute_features
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.predict import Predictor
@@ -112,8 +114,14 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
 class _Pass:
     """What every worker needs, sent to it once."""
 
-    predictor: Predictor
+    weights: Weights
+    device: str
     high_z_min: float
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The network, on the device of the worker that computes."""
+        return Predictor(self.weights, self.device)
 
 
 def features_folder(weights: Weights, store: Store) -> Path:
@@ -142,7 +150,7 @@ def make_features(
         store: the spectra.
         folder: of the features; None takes that beside the store's shards.
         high_z_min: lowest redshift of `Vote.HIGH_Z`; None takes the weights'.
-        device: of the pass; all but the CPU work in one process.
+        device: of the pass.
         engine: where to run.
         on_progress: called with the number of spectra done since the last call.
 
@@ -151,6 +159,7 @@ def make_features(
         OutputError: the folder holds features of other weights, of another store, or split at
             another redshift; or another command works there.
         TaskError: some piece failed for good; the rest is written.
+        WeightsError: no such device on this machine.
     """
     grid = weights.config.grid
     if not grid.matches(store.grid):
@@ -165,10 +174,11 @@ def make_features(
         "high_z_min": border,
         "config": config_to_dict(weights.config),
     }
+    device, where = place_tasks(device, engine)
     root = Path(folder) if folder is not None else features_folder(weights, store)
     with locked_folder(root):
         writer = TablesWriter(root, _KIND, store, plan, on_progress=on_progress)
-        made = writer.fill(_features_of_piece, _Pass(Predictor(weights, device), border), engine)
+        made = writer.fill(_features_of_piece, _Pass(weights, device, border), where)
         if made or not (root / MANIFEST).exists():
             writer.finish(device=device, standard=_standard(writer.files))
         return open_features(root)

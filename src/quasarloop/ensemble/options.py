@@ -8,7 +8,7 @@ from quasarloop.ensemble.votes import COUNTED_AT
 from quasarloop.errors import WeightsError
 from quasarloop.grid import RED_END, RedEnd
 from quasarloop.network.config import NetworkConfig
-from quasarloop.network.options import PresetOptions, TrainingOptions
+from quasarloop.network.options import Device, PresetOptions, TrainingOptions
 from quasarloop.options import check_options, like, option
 
 if TYPE_CHECKING:
@@ -54,6 +54,4 @@ class VoteOptions(ThresholdOptions):
     keep_members: bool = option(
         False, "Keep the predictions of each member: 3 bytes per member and spectrum."
     )
-    device: str = like(
-        TrainingOptions, "device", help="auto, cpu, cuda or mps; all but cpu work in one process."
-    )
+    device: Device = like(TrainingOptions, "device")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 
@@ -30,9 +30,8 @@ from quasarloop.ensemble.manifest import (
 from quasarloop.ensemble.options import EnsembleOptions
 from quasarloop.errors import DataFormatError, OutputError, WeightsError
 from quasarloop.network.config import NetworkConfig, config_to_dict
+from quasarloop.network.device import place_tasks
 from quasarloop.network.labelled import TrainingData, warn_if_few
-from quasarloop.network.model import pick_device
-from quasarloop.network.options import Device
 from quasarloop.network.records import write_history
 from quasarloop.network.training import train
 from quasarloop.network.training_run import Rows, array_digest, seed_record
@@ -86,7 +85,7 @@ def train_ensemble(
         WeightsError: no such device on this machine, or members to start from that do not fit.
     """
     # The plan names the device itself: "auto" elsewhere must not go on with other arithmetic.
-    device = cast("Device", pick_device(options.training.device).type)
+    device, engine = place_tasks(options.training.device, engine)
     options = replace(options, training=replace(options.training, device=device))
     folder = Path(out)
     with locked_folder(folder):

@@ -4,7 +4,7 @@ Whole networks read the spectra; heads read the features that one pass of their 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,10 @@ from quasarloop.ensemble.pieces import Piece, read_piece
 from quasarloop.ensemble.shard_tables import identity_columns
 from quasarloop.ensemble.votes import MemberFinds, VoteRule
 from quasarloop.ensemble.votes_folder import Votes, open_votes, piece_votes, votes_writer
-from quasarloop.errors import TaskError
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import emission_lines
+from quasarloop.network.device import place_tasks
 from quasarloop.network.features import Features
-from quasarloop.network.model import pick_device
 from quasarloop.network.predict import Predictor
 from quasarloop.quality import UNUSABLE
 from quasarloop.spectra import RebinnedSpectra
@@ -45,7 +44,6 @@ __all__ = [
     "Voters",
     "apply_heads",
     "apply_members",
-    "on_device",
     "vote",
     "vote_rule",
 ]
@@ -139,13 +137,15 @@ def vote(
         OutputError: the folder holds other votes, or other features, or another command works
             there.
         TaskError: some piece failed for good; the rest is written.
-        WeightsError: members with different thresholds, or one that is missing or has changed.
+        WeightsError: no such device on this machine; or members with different thresholds, or one
+            that is missing or has changed.
     """
-    chosen = on_device(options or VoteOptions(), engine)
+    chosen = options or VoteOptions()
+    device, where = place_tasks(chosen.device, engine)
     rule = vote_rule(ensemble, chosen)
-    with locked_folder(out), keep_workers(engine) as kept:
+    with locked_folder(out), keep_workers(where) as kept:
         writer = votes_writer(
-            ensemble, store, Path(out), rule, keep_members=chosen.keep_members, device=chosen.device
+            ensemble, store, Path(out), rule, keep_members=chosen.keep_members, device=device
         )
         voters: Voters | HeadVoters
         if ensemble.kind == "heads":
@@ -155,7 +155,7 @@ def vote(
                 store,
                 features,
                 high_z_min=rule.decision.high_z_min,
-                device=chosen.device,
+                device=device,
                 engine=kept,
                 on_progress=on_progress,  # the pass is nearly all of the work
             )
@@ -163,7 +163,7 @@ def vote(
         else:
             writer.on_progress = on_progress
             check_members(ensemble)
-            voters = Voters(ensemble, chosen.device, rule, chosen.keep_members)
+            voters = Voters(ensemble, device, rule, chosen.keep_members)
         writer.fill(_vote_on_piece, voters, kept)
         writer.finish(thresholds_from=rule.decision.origins)
         return open_votes(out)
@@ -176,22 +176,6 @@ def vote_rule(ensemble: Ensemble, options: VoteOptions) -> VoteRule:
         WeightsError: the members have different thresholds, and none is given.
     """
     return VoteRule(options.counted_at, member_thresholds(ensemble, options), options.red_end)
-
-
-def on_device(options: VoteOptions, engine: Engine | None) -> VoteOptions:
-    """Return the options with a device of this machine that fits the engine.
-
-    Raises:
-        TaskError: members on a GPU cannot be sent to other processes.
-        WeightsError: no such device here.
-    """
-    where = engine or Engine()
-    if options.device not in ("auto", "cpu") and not where.alone:
-        raise TaskError(
-            f"device {options.device} with an engine of {where.describe()}: a GPU serves "
-            "one process; leave out --workers and --scheduler"
-        )
-    return replace(options, device=str(pick_device(options.device, alone=where.alone)))
 
 
 def apply_members(

@@ -18,10 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quasarloop.errors import WeightsError
 from quasarloop.network.config import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, NetworkConfig, Padding
 from quasarloop.network.dropout import DropoutSource, relu_dropout
-from quasarloop.network.options import DEVICES
 from quasarloop.network.redshift_head import (
     HeadArrays,
     Reader,
@@ -37,7 +35,6 @@ __all__ = [
     "fold_biases",
     "folded_layers",
     "forward",
-    "pick_device",
     "use_mean_statistics",
 ]
 
@@ -208,28 +205,6 @@ def folded_layers(model: LineFinder, device: torch.device) -> Layers:
             arrays, reader = redshift
             redshift = HeadArrays(*(a.detach().to(device) for a in arrays)), reader.to(device)
     return Layers([_to(layer, device) for layer in trunk], [_to(both, device)], redshift)
-
-
-def pick_device(name: str = "auto", *, alone: bool = True) -> torch.device:
-    """Return a device of this machine.
-
-    Args:
-        name: ``"cpu"``, ``"cuda"``, ``"mps"`` (Apple), or ``"auto"``: CUDA, else Apple, else CPU.
-        alone: one process does all the work; with several ``"auto"`` is the CPU.
-
-    Raises:
-        WeightsError: torch finds no such device here.
-    """
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    usable = [*(device for device, there in found.items() if there), "cpu"]
-    if name == "auto":
-        return torch.device(usable[0] if alone else "cpu")
-    kind = name.split(":", maxsplit=1)[0]
-    if kind not in DEVICES:
-        raise WeightsError(f"no device named {name!r}; known: {', '.join(DEVICES)}")
-    if kind not in usable:
-        raise WeightsError(f"this machine has no usable {name} device; usable: {', '.join(usable)}")
-    return torch.device(name)
 
 
 def fold_biases(model: LineFinder) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 from quasarloop.errors import WeightsError
 from quasarloop.grid import RED_END, RedEnd
 from quasarloop.network.decode import LineFinds, LineOutputs, decode_boxes
-from quasarloop.network.model import Layers, Logits, folded_layers, forward, pick_device
+from quasarloop.network.device import pick_device
+from quasarloop.network.model import Layers, Logits, folded_layers, forward
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.weights import Weights, to_module
 

@@ -13,8 +13,8 @@ from quasarloop.artefacts import versions
 from quasarloop.errors import GridError, TruthError
 from quasarloop.network.augment import disturb, shift_randomly
 from quasarloop.network.config import NetworkConfig, config_to_dict
+from quasarloop.network.device import pick_device
 from quasarloop.network.labelled import TrainingData, hold_out
-from quasarloop.network.model import pick_device
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.records import EpochRecord
 from quasarloop.network.weights import Weights

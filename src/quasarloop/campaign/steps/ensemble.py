@@ -12,8 +12,8 @@ from quasarloop.campaign.config import CampaignOptions
 from quasarloop.campaign.layout import (
     Stream,
     device_of,
+    engine_of,
     features_of,
-    network_engine,
     network_of,
     pool_store,
     seed_number,
@@ -59,7 +59,7 @@ def _run(context: Context) -> None:
         data,
         options,
         context.step_folder("ensemble"),
-        engine=network_engine(context),
+        engine=engine_of(context),
         on_member=lambda index: context.report(f"member {index + 1} of {section.networks}"),
     )
 
@@ -113,7 +113,7 @@ ENSEMBLE = Step(
 
 def _vote(context: Context) -> None:
     members, store = open_ensemble(context.step_folder("ensemble")), pool_store(context)
-    out, engine = context.step_folder("votes"), network_engine(context)
+    out, engine = context.step_folder("votes"), engine_of(context)
     options = VoteOptions(context.config.evaluation.threshold, device=device_of(context))
     progress = _progress(context, "voted on")
     vote(members, store, out, options=options, engine=engine, on_progress=progress)

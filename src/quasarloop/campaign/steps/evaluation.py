@@ -16,7 +16,7 @@ from quasarloop.campaign.layout import (
     Stream,
     configured_truth,
     device_of,
-    network_engine,
+    engine_of,
     seed_number,
     test_store,
     thresholds_of,
@@ -98,7 +98,7 @@ def _run(context: Context) -> None:
     run_tasks(
         _outputs,
         _sharing_trunks({name: _file(context, name) for name in names + copies}),
-        engine=network_engine(context),
+        engine=engine_of(context),
         shared=(held_out, device_of(context)),
         name_of=lambda group: f"predicting with {', '.join(name for name, _ in group)}",
         on_result=take,

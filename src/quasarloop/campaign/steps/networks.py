@@ -21,8 +21,8 @@ from quasarloop.campaign.layout import (
     LEDGER,
     Stream,
     device_of,
+    engine_of,
     features_of,
-    network_engine,
     network_of,
     seed_number,
     seed_of,
@@ -136,7 +136,7 @@ def _train_all(context: Context, jobs: Sequence[_Job], work: _Work) -> None:
     run_tasks(
         _train,
         jobs,
-        engine=network_engine(context),
+        engine=engine_of(context),
         shared=work,
         name_of=lambda job: f"network {job.name}",
         on_result=lambda job, _: context.report(f"trained {job.name}"),

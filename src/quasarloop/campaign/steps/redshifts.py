@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import read_manifest, write_manifest
 from quasarloop.campaign.config import CampaignOptions
-from quasarloop.campaign.layout import device_of, network_engine, truth_set
+from quasarloop.campaign.layout import device_of, engine_of, truth_set
 from quasarloop.campaign.state import Context, Step
 from quasarloop.campaign.steps.candidates import START, WAYS
 from quasarloop.campaign.steps.networks import CONTROL, FINAL, set_name
@@ -113,7 +113,7 @@ def _run(context: Context) -> None:
     run_tasks(
         _classify,
         (BEFORE, FINAL),
-        engine=network_engine(context),
+        engine=engine_of(context),
         shared=work,
         name_of=lambda name: f"classification with the weights {name}",
         on_result=lambda name, _: context.report(f"classified with the weights {name}"),
