@@ -3,13 +3,18 @@
 import os
 from dataclasses import replace
 
+import numpy as np
+import polars as pl
+import pytest
 from tests.fake_gpus import NAMES, have_gpus, uses
 
 from quasarloop.engine import Engine, keep_workers
 from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.ensemble.train import train_ensemble
 from quasarloop.ensemble.vote import vote
+from quasarloop.ensemble.votes_folder import members_file
 from quasarloop.network.device import place_tasks
+from quasarloop.network.predict import Predictor
 
 
 def test_workers_train_and_vote_on_a_gpu_each_to_the_bytes_of_one_process(
@@ -34,3 +39,45 @@ def test_workers_train_and_vote_on_a_gpu_each_to_the_bytes_of_one_process(
             assert str(os.getpid()) not in processes
             assert gpus <= set(NAMES)
     assert made[0] == made[1]
+
+
+def test_large_pieces_of_a_gpu_give_the_finds_of_the_cpu_and_survive_kills(
+    ensemble, store, fakes, tmp_path, monkeypatch
+):
+    here = vote(ensemble, store, tmp_path / "cpu", options=VoteOptions(keep_members=True))
+    have_gpus(monkeypatch, tmp_path)
+    monkeypatch.setattr("quasarloop.ensemble.pieces._DEVICE_PIECE_ROWS", 600)
+    rows = []
+    upload = Predictor.upload
+    monkeypatch.setattr(
+        Predictor, "upload", lambda self, flux: rows.append(len(flux)) or upload(self, flux)
+    )
+
+    def on_a_gpu(name, **more):
+        options = VoteOptions(keep_members=True, device="cuda")
+        return vote(ensemble, store, tmp_path / name, options=options, **more)
+
+    def killed(n_spectra):
+        if n_spectra:
+            raise KeyboardInterrupt
+
+    there = on_a_gpu("gpu")
+    assert rows == [599, 169, 499]  # of 600, 171 and 500; row 1 of a shard is unusable
+    for one, two in zip(here.files, there.files, strict=True):
+        ours, theirs = pl.read_parquet(one), pl.read_parquet(two)
+        counts = [name for name in ours.columns if name.startswith("N_")]
+        assert ours.select(counts).equals(theirs.select(counts))
+        for name in (column for column in ours.columns if column.startswith("C_")):
+            np.testing.assert_allclose(theirs[name].to_numpy(), ours[name].to_numpy(), atol=1e-6)
+    rows.clear()
+    with pytest.raises(KeyboardInterrupt):
+        on_a_gpu("killed", on_progress=killed)
+    done = len(rows)
+    assert 0 < done < 3
+    on_a_gpu("killed")
+    assert fakes.folder_digest(tmp_path / "killed") == fakes.folder_digest(there.folder)
+    gone = store.shards[0]
+    there.files[0].unlink()
+    members_file(there.folder, gone).unlink()
+    on_a_gpu("gpu")
+    assert fakes.folder_digest(tmp_path / "killed") == fakes.folder_digest(there.folder)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from quasarloop.artefacts import locked_folder
 from quasarloop.engine import Engine
 from quasarloop.ensemble.heads import Standard
-from quasarloop.ensemble.pieces import Piece, read_piece
+from quasarloop.ensemble.pieces import Piece, piece_rows_on, read_piece
 from quasarloop.ensemble.shard_tables import (
     Kind,
     TablesWriter,
@@ -178,7 +178,8 @@ def make_features(
     root = Path(folder) if folder is not None else features_folder(weights, store)
     with locked_folder(root):
         writer = TablesWriter(root, _KIND, store, plan, on_progress=on_progress)
-        made = writer.fill(_features_of_piece, _Pass(weights, device, border), where)
+        work = _Pass(weights, device, border)
+        made = writer.fill(_features_of_piece, work, where, piece_rows_on(device))
         if made or not (root / MANIFEST).exists():
             writer.finish(device=device, standard=_standard(writer.files))
         return open_features(root)

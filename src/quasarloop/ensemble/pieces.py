@@ -1,7 +1,8 @@
-"""Pieces of a store: a few hundred rows, from one shard or from several small ones.
+"""Pieces of a store: a few hundred rows (thousands on a GPU), of one shard or several small ones.
 
-Pieces are cut by the store's listing alone, never by the number of workers or by what is already
-done, so that every row is computed in the same company, and its numbers are the same bit for bit.
+Pieces are cut by the store's listing and the kind of device alone, never by the number of workers
+or by what is already done, so that every row is computed in the same company, and its numbers are
+the same bit for bit.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,22 @@ from numpy.typing import NDArray
 from quasarloop.spectra import RebinnedSpectra, concatenate
 from quasarloop.store import count_rows, read_shard
 
-__all__ = ["PIECE_ROWS", "Lot", "Part", "Piece", "cut_lots", "cut_pieces", "read_piece"]
+__all__ = [
+    "PIECE_ROWS",
+    "Lot",
+    "Part",
+    "Piece",
+    "cut_lots",
+    "cut_pieces",
+    "piece_rows_on",
+    "read_piece",
+]
 
 # Rows of one piece: enough to be worth sending, few enough to spread over a cluster and to
 # lose little by a kill. Source: our choice.
 PIECE_ROWS: Final = 512
+# The same of networks on a GPU: two whole blocks of the predictor. Source: our choice.
+_DEVICE_PIECE_ROWS: Final = 8192
 # A large store is cut into about so many tasks, for a scheduler takes some milliseconds for each.
 _MOST_LOTS: Final = 20_000
 # The pieces of longer shards are tasks of their own, so that many workers share one shard.
@@ -98,6 +110,11 @@ class Lot:
         """Return its first and last piece, for messages."""
         names = [self.pieces[0].name(), self.pieces[-1].name()]
         return names[0] if len(self.pieces) == 1 else " to ".join(names)
+
+
+def piece_rows_on(device: str) -> int:
+    """Return the rows of one piece where networks compute on that kind of device."""
+    return PIECE_ROWS if device == "cpu" else _DEVICE_PIECE_ROWS
 
 
 def cut_lots(pieces: Sequence[Piece]) -> list[Lot]:

@@ -25,7 +25,7 @@ from quasarloop.artefacts import (
     write_manifest,
 )
 from quasarloop.engine import Engine, run_tasks
-from quasarloop.ensemble.pieces import Lot, Piece, cut_lots, cut_pieces
+from quasarloop.ensemble.pieces import PIECE_ROWS, Lot, Piece, cut_lots, cut_pieces
 from quasarloop.errors import DataFormatError, OutputError, reading
 from quasarloop.spectra import Keys
 from quasarloop.store import Store, count_rows
@@ -111,7 +111,11 @@ class TablesWriter:
         self.n_rows = tuple(count_rows(shard) for shard in self.store.shards)
 
     def fill(
-        self, make: Callable[[Piece, Any], list[pa.Table]], shared: Any, engine: Engine | None
+        self,
+        make: Callable[[Piece, Any], list[pa.Table]],
+        shared: Any,
+        engine: Engine | None,
+        piece_rows: int = PIECE_ROWS,
     ) -> bool:
         """Make and write what is missing; return whether anything was.
 
@@ -119,12 +123,13 @@ class TablesWriter:
             make: module-level function that returns a piece's tables, the shard's own first.
             shared: what it needs besides, sent once to every worker.
             engine: where to run.
+            piece_rows: most rows of a piece.
 
         Raises:
             OutputError: a table cannot be written.
             TaskError: some task failed for good; the rest is written.
         """
-        lots = cut_lots(self.missing(cut_pieces(self.store.shards, self.n_rows)))
+        lots = cut_lots(self.missing(cut_pieces(self.store.shards, self.n_rows, piece_rows)))
         if lots:
             own = copy.copy(self)
             own.on_progress = None

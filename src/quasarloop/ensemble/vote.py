@@ -26,7 +26,7 @@ from quasarloop.ensemble.manifest import (
     member_thresholds,
 )
 from quasarloop.ensemble.options import VoteOptions
-from quasarloop.ensemble.pieces import Piece, read_piece
+from quasarloop.ensemble.pieces import PIECE_ROWS, Piece, piece_rows_on, read_piece
 from quasarloop.ensemble.shard_tables import identity_columns
 from quasarloop.ensemble.votes import MemberFinds, VoteRule
 from quasarloop.ensemble.votes_folder import Votes, open_votes, piece_votes, votes_writer
@@ -148,6 +148,7 @@ def vote(
             ensemble, store, Path(out), rule, keep_members=chosen.keep_members, device=device
         )
         voters: Voters | HeadVoters
+        piece_rows = PIECE_ROWS
         if ensemble.kind == "heads":
             trunk, heads = load_heads(ensemble)
             made = make_features(
@@ -163,8 +164,9 @@ def vote(
         else:
             writer.on_progress = on_progress
             check_members(ensemble)
+            piece_rows = piece_rows_on(device)
             voters = Voters(ensemble, device, rule, chosen.keep_members)
-        writer.fill(_vote_on_piece, voters, kept)
+        writer.fill(_vote_on_piece, voters, kept, piece_rows)
         writer.finish(thresholds_from=rule.decision.origins)
         return open_votes(out)
 
