@@ -9,9 +9,11 @@ import pytest
 from tests.fake_gpus import NAMES, have_gpus, uses
 
 from quasarloop.engine import Engine, keep_workers
+from quasarloop.ensemble.manifest import load_members
 from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.ensemble.train import train_ensemble
-from quasarloop.ensemble.vote import vote
+from quasarloop.ensemble.vote import apply_members, vote
+from quasarloop.ensemble.votes import VoteRule
 from quasarloop.ensemble.votes_folder import members_file
 from quasarloop.network.device import place_tasks
 from quasarloop.network.predict import Predictor
@@ -81,3 +83,15 @@ def test_large_pieces_of_a_gpu_give_the_finds_of_the_cpu_and_survive_kills(
     members_file(there.folder, gone).unlink()
     on_a_gpu("gpu")
     assert fakes.folder_digest(tmp_path / "killed") == fakes.folder_digest(there.folder)
+
+
+def test_members_stacked_in_one_launch_vote_as_one_by_one(ensemble, fakes):
+    spectra, rule = fakes.small_spectra(50, 9), VoteRule()
+    members = [Predictor(weights) for weights in load_members(ensemble)]
+    one_by_one = apply_members(spectra, members, rule)
+    for member in members:
+        member.launch_rows = 150  # three members of 49 usable spectra
+    stacked = apply_members(spectra, members, rule)
+    assert np.isnan(stacked.confidence[:, 1]).all()
+    for one, two in zip(one_by_one[:3], stacked[:3], strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-6)

@@ -34,7 +34,7 @@ from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import emission_lines
 from quasarloop.network.device import place_tasks
 from quasarloop.network.features import Features
-from quasarloop.network.predict import Predictor
+from quasarloop.network.predict import Predictor, finds_together
 from quasarloop.quality import UNUSABLE
 from quasarloop.spectra import RebinnedSpectra
 from quasarloop.store import Store
@@ -190,9 +190,9 @@ def apply_members(
     z_best = np.full((len(members), n), np.nan)
     line_sum = np.zeros((len(usable), members[0].config.n_lines))
     flux = members[0].upload(spectra.flux[usable])
-    for index, member in enumerate(members if len(usable) else ()):
-        finds = member.finds(flux, rule.red_end)
-        best = emission_lines(finds, member.config, rule.decision.n_lines)
+    all_finds = finds_together(members, flux, rule.red_end) if len(usable) else ()
+    for index, finds in enumerate(all_finds):
+        best = emission_lines(finds, members[index].config, rule.decision.n_lines)
         confidence[index, usable], z_best[index, usable] = best.confidence, best.z
         line_sum += finds.confidence  # float64, in the order of members
     line_mean = np.full((n, line_sum.shape[1]), np.nan)

@@ -35,6 +35,7 @@ __all__ = [
     "fold_biases",
     "folded_layers",
     "forward",
+    "stacked_layers",
     "use_mean_statistics",
 ]
 
@@ -205,6 +206,20 @@ def folded_layers(model: LineFinder, device: torch.device) -> Layers:
             arrays, reader = redshift
             redshift = HeadArrays(*(a.detach().to(device) for a in arrays)), reader.to(device)
     return Layers([_to(layer, device) for layer in trunk], [_to(both, device)], redshift)
+
+
+def stacked_layers(networks: Sequence[Layers]) -> Layers:
+    """Return layers whose tensors are those of several networks of one shape, network first.
+
+    A redshift head is left out.
+    """
+
+    def stack(layers: Iterable[Sequence[Affine]]) -> list[Affine]:
+        return [
+            Affine(*map(torch.stack, zip(*one, strict=True))) for one in zip(*layers, strict=True)
+        ]
+
+    return Layers(stack(n.trunk for n in networks), stack(n.heads for n in networks), None)
 
 
 def fold_biases(model: LineFinder) -> None:

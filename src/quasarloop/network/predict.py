@@ -4,9 +4,10 @@ Batch normalisations become part of the convolution or dense layer before them, 
 last in memory, and blocks are small enough for the processor's cache.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +18,11 @@ from quasarloop.errors import WeightsError
 from quasarloop.grid import RED_END, RedEnd
 from quasarloop.network.decode import LineFinds, LineOutputs, decode_boxes
 from quasarloop.network.device import pick_device
-from quasarloop.network.model import Layers, Logits, folded_layers, forward
+from quasarloop.network.model import Layers, Logits, folded_layers, forward, stacked_layers
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.weights import Weights, to_module
 
-__all__ = ["BestBoxes", "Predictor", "on_cpu"]
+__all__ = ["BestBoxes", "Predictor", "finds_together", "on_cpu"]
 
 # Rows in one block. Source: our measurement, benchmarks/bench_classify.py.
 _BLOCK_ROWS_CPU: Final = 128
@@ -57,6 +58,10 @@ class BestBoxes(NamedTuple):
 class Predictor:
     """A trained network made ready to classify.
 
+    Attributes:
+        launch_rows: spectra times networks that are computed at once by `finds_together`; 0 on a
+            CPU, where networks are faster one after the other.
+
     Args:
         weights: the network.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for the best there is.
@@ -70,8 +75,10 @@ class Predictor:
         self.thresholds = weights.thresholds
         self.joint = weights.joint
         self.device = pick_device(device)
-        self._block_rows = _BLOCK_ROWS_CPU if self.device.type == "cpu" else _BLOCK_ROWS_OTHER
-        self._layers = folded_layers(to_module(weights), self.device)
+        on_cpu = self.device.type == "cpu"
+        self._block_rows = _BLOCK_ROWS_CPU if on_cpu else _BLOCK_ROWS_OTHER
+        self.launch_rows = 0 if on_cpu else _BLOCK_ROWS_OTHER
+        self.layers = folded_layers(to_module(weights), self.device)
 
     def predict(self, flux: ArrayLike, *, redshifts: bool = False) -> LineOutputs:
         """Return confidences and offsets of all boxes.
@@ -114,8 +121,8 @@ class Predictor:
             WeightsError: the spectra are on another grid.
         """
         rows = flux if isinstance(flux, Tensor) else np.asarray(flux)
-        self._check(tuple(rows.shape))
-        layers = self._layers if redshifts else self._layers._replace(redshift=None)
+        self.check_shape(tuple(rows.shape))
+        layers = self.layers if redshifts else self.layers._replace(redshift=None)
         for start in range(0, len(rows), self._block_rows):
             block = slice(start, start + self._block_rows)
             x = rows[block] if isinstance(rows, Tensor) else self.upload(rows[block])
@@ -128,7 +135,7 @@ class Predictor:
             WeightsError: the spectra are on another grid.
         """
         rows = np.asarray(flux)
-        self._check(rows.shape)
+        self.check_shape(rows.shape)
         # CUDA copies from pinned memory while it computes. A copy on the CPU, too: rows of a store
         # are read-only, which torch's tensors cannot be.
         pinned = self.device.type == "cuda"
@@ -165,7 +172,8 @@ class Predictor:
         values += self.config.offset_low
         return values
 
-    def _check(self, shape: tuple[int, ...]) -> None:
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise WeightsError if these are not spectra on the network's grid."""
         grid = self.config.grid
         if shape[1:] != (grid.n_bins,):
             raise WeightsError(
@@ -195,13 +203,66 @@ class Predictor:
             yield name, self.outputs(Logits(own, offset, None, hidden))
 
     def _forward(self, layers: Layers, x: Tensor) -> Logits:
-        # torch lets CUDA convolve with ten-bit fractions (TF32) unless this is set.
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
-            return forward(layers, self.config, x, lambda out, _: out.relu_())
+        with _exactly():
+            return forward(layers, self.config, x, _relu)
 
     def outputs(self, logits: Logits) -> LineOutputs:
         """Return confidences and offsets of logits."""
         log_p = None if logits.log_p is None else logits.log_p.numpy()
         confidence = logits.box.double().sigmoid_().numpy()
         return LineOutputs(confidence, self._in_range(logits.offset.sigmoid()), log_p)
+
+
+def finds_together(
+    networks: Sequence[Predictor], flux: Tensor, red_end: RedEnd = RED_END
+) -> Iterator[LineFinds]:
+    """Yield `Predictor.finds` of each of several networks of one shape, in their order.
+
+    Where the spectra alone do not fill a GPU, several networks are computed in one launch.
+
+    Args:
+        networks: on one device.
+        flux: what `Predictor.upload` returned.
+        red_end: as `decode`.
+
+    Raises:
+        WeightsError: the spectra are on another grid.
+    """
+    most = max(1, networks[0].launch_rows // len(flux)) if len(flux) else 1
+    for start in range(0, len(networks), most):
+        group = networks[start : start + most]
+        if len(group) == 1:
+            yield group[0].finds(flux, red_end)
+        else:
+            yield from _stacked_finds(group, flux, red_end)
+
+
+def _stacked_finds(
+    networks: Sequence[Predictor], flux: Tensor, red_end: RedEnd
+) -> Iterator[LineFinds]:
+    first, n = networks[0], len(flux)
+    first.check_shape(tuple(flux.shape))
+    stacked = stacked_layers([one.layers for one in networks])
+
+    def best_boxes(trunk: Sequence[Any], heads: Sequence[Any]) -> BestBoxes:
+        return BestBoxes.of(forward(Layers(trunk, heads, None), first.config, flux, _relu))
+
+    with _exactly():
+        best = torch.vmap(best_boxes)(stacked.trunk, stacked.heads)  # (n_networks, n, n_lines) each
+    finds = first.decoded(BestBoxes(*(values.flatten(0, 1) for values in best)), red_end)
+    for start in range(0, len(networks) * n, n):
+        rows = slice(start, start + n)
+        yield LineFinds(finds.confidence[rows], finds.z[rows])
+
+
+@contextmanager
+def _exactly() -> Iterator[None]:
+    """Compute in float32, without gradients."""
+    # torch lets CUDA convolve with ten-bit fractions (TF32) unless this is set.
+    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    with torch.inference_mode(), exact:
+        yield
+
+
+def _relu(outputs: Tensor, _: int) -> Tensor:
+    return outputs.relu_()
