@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def write_atomically(path: str | Path) -> Iterator[Path]:
+def write_atomically(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it there once the block ends well.
 
     The file is flushed to disk before the rename, so a kill or a power cut leaves either the
@@ -59,6 +59,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: of the finished file; its folder must exist.
+        flush: False for what can be made again: a kill still leaves either, a power cut may leave
+            a damaged one, which its reader has to notice.
 
     Yields:
         The path to write to: same folder, same suffix, a name starting with a dot.
@@ -70,10 +72,12 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     temporary = _temporary_beside(target)
     try:
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
+        if flush:
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
         temporary.replace(target)
-        _flush_folder(target.parent)
+        if flush:
+            _flush_folder(target.parent)
     except OSError as exc:
         raise _output_error(target, exc) from exc
     finally:

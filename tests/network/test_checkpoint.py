@@ -1,10 +1,12 @@
 """Checkpoints and histories: what comes back, and what is refused."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tests.network.test_training import CONFIG, FAST, toy_sky
 
 from quasarloop.errors import DataFormatError, WeightsError
 from quasarloop.network.records import (
@@ -15,7 +17,12 @@ from quasarloop.network.records import (
     write_checkpoint,
     write_history,
 )
-from quasarloop.network.training import optimizer_arrays, restore_optimizer
+from quasarloop.network.training import (
+    CHECKPOINT_NAME,
+    optimizer_arrays,
+    restore_optimizer,
+    train,
+)
 
 RUN = {"options": {"epochs": 3, "learning_rate": 0.1}, "seed": {"entropy": "1"}}
 RECORDS = (
@@ -61,13 +68,51 @@ def test_a_broken_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "c.npz"
     write_checkpoint(Checkpoint(RUN, RECORDS, {"a": np.zeros(1000)}, {}, {}), path)
     path.write_bytes(path.read_bytes()[:900] if content is None else content)
-    with pytest.raises(WeightsError, match=r"c\.npz: cannot be read as a checkpoint.*remove it"):
+    with pytest.raises(DataFormatError, match=r"c\.npz: cannot be read as a checkpoint.*remove it"):
         read_checkpoint(path, RUN)
+
+
+def _zeros(content, start, stop):
+    return content[:start] + bytes(stop - start) + content[stop:]
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        lambda whole: b"",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: _zeros(whole, 0, len(whole)),
+        lambda whole: _zeros(whole, len(whole) // 2, len(whole)),
+        lambda whole: _zeros(whole, len(whole) // 3, len(whole) // 3 + 512),
+    ],
+    ids=["empty", "half", "zeros", "half zeros", "a block of zeros"],
+)
+def test_after_a_power_cut_a_training_begins_anew_and_names_the_checkpoint(tmp_path, caplog, torn):
+    data, options = toy_sky(80), replace(FAST, epochs=2)
+    undisturbed = train(data, CONFIG, options, seed=0, out_dir=tmp_path)
+    path = tmp_path / CHECKPOINT_NAME
+    path.write_bytes(torn(path.read_bytes()))
+    seen = []
+    again = train(data, CONFIG, options, seed=0, out_dir=tmp_path, on_epoch=seen.append)
+    assert [record.epoch for record in seen] == [1, 2]
+    assert again.weights.digest() == undisturbed.weights.digest()
+    (warning,) = (r.getMessage() for r in caplog.records if CHECKPOINT_NAME in r.getMessage())
+    assert "cannot be read as a checkpoint" in warning
+    assert warning.endswith("begins anew")
+
+
+def test_a_checkpoint_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("os.fsync", waited.append)
+    write_checkpoint(Checkpoint(RUN, RECORDS, {}, {}, {}), tmp_path / "c.npz")
+    assert not waited
+    write_history(RECORDS, tmp_path / "h.parquet")
+    assert waited
 
 
 def test_an_npz_of_something_else_is_refused(tmp_path):
     np.savez(tmp_path / "c.npz", x=np.zeros(3))
-    with pytest.raises(WeightsError, match=r"c\.npz: cannot be read as a checkpoint.*remove it"):
+    with pytest.raises(DataFormatError, match=r"c\.npz: cannot be read as a checkpoint.*remove it"):
         read_checkpoint(tmp_path / "c.npz", RUN)
 
 

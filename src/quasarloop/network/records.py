@@ -1,7 +1,7 @@
 """The records of a training: one per epoch, kept as Parquet, and the checkpoint after an epoch.
 
-A checkpoint is one .npz file, written whole or not at all. It holds no random state: every epoch
-draws from seeds of its own.
+A checkpoint is one .npz file, which a kill leaves whole; the checksums in it show whether a power
+cut has damaged it. It holds no random state: every epoch draws from seeds of its own.
 """
 
 import json
@@ -131,7 +131,7 @@ class Checkpoint:
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
-    """Replace the checkpoint at that path.
+    """Replace the checkpoint at that path; without waiting for the disk, every epoch.
 
     Raises:
         OutputError: the file cannot be written.
@@ -147,7 +147,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         for name, array in getattr(checkpoint, group).items()
     }
     arrays["story"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    with write_atomically(path) as temporary, temporary.open("wb") as stream:
+    with write_atomically(path, flush=False) as temporary, temporary.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
 
 
@@ -159,9 +159,10 @@ def read_checkpoint(path: str | Path, run: Mapping[str, Any]) -> Checkpoint:
         run: the training to resume.
 
     Raises:
-        WeightsError: not a checkpoint, or one of another run; the message lists what differs.
+        DataFormatError: damaged, or not a checkpoint.
+        WeightsError: one of another run; the message lists what differs.
     """
-    with reading(path, "a checkpoint", "remove it to train from the start", WeightsError):
+    with reading(path, "a checkpoint", "remove it, or train from the start"):
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         header = json.loads(arrays.pop("story").tobytes())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quasarloop.artefacts import check_folder
 from quasarloop.constants import nmad
-from quasarloop.errors import WeightsError
+from quasarloop.errors import DataFormatError, WeightsError
 from quasarloop.network.calibration import calibrate
 from quasarloop.network.config import NetworkConfig
 from quasarloop.network.decode import LineOutputs, classify_finds, decode
@@ -143,7 +143,11 @@ def _resume(
 ) -> tuple[list[EpochRecord], Arrays]:
     if path is None or not path.exists():
         return [], {}
-    checkpoint = read_checkpoint(path, run.identity)
+    try:
+        checkpoint = read_checkpoint(path, run.identity)
+    except DataFormatError as exc:  # after a power cut: it is not flushed to the disk
+        logger.warning("%s: this training begins anew", exc)
+        return [], {}
     _load(model, checkpoint.model)
     restore_optimizer(optimizer, checkpoint.optimizer)
     logger.info("resumed after epoch %d from %s", len(checkpoint.records), path)
