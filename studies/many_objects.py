@@ -104,6 +104,14 @@ def saves_beside(database: Database, inspector: User, work: Callable[[], object]
     return waits
 
 
+def load(database: Database, folder: Path, n: int) -> None:
+    """Put a worklist into the database, and let go of it as the server does."""
+    path, files = write_worklist(folder, n), SpectrumFiles({}, [], folder)
+    entries = timed(f"read a worklist of {n:,}", lambda: read_worklist(path))
+    with database.write() as session:
+        timed("put it into the database", lambda: load_worklist(session, entries, files))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,11 +120,8 @@ def main() -> None:
     print("| what | processor, s | by the clock, s |", "|---|---:|---:|", sep="\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path, files = write_worklist(folder, n), SpectrumFiles({}, [], folder)
         database = open_database(f"sqlite:///{folder / 'labels.db'}")
-        entries = timed(f"read a worklist of {n:,}", lambda: read_worklist(path))
-        with database.write() as session:
-            timed("put it into the database", lambda: load_worklist(session, entries, files))
+        load(database, folder, n)
         ada, *_ = [add_person(database, name) for name in ("ada", "bea", "cyd")]
         timed("three inspectors share it", lambda: share_out(database))
         campaign: SimpleNamespace = SimpleNamespace(database=database)

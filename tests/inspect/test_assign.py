@@ -84,6 +84,13 @@ def test_a_leavers_open_work_moves_on_and_finished_work_counts():
     assert [4 in after[t] for t in range(20)] == [4 in teams[t] for t in range(20)]
 
 
+def test_leavers_go_before_surplus_inspectors():
+    teams = {0: {1: False, 2: False, 9: False}, 1: {1: True, 2: True}}
+    plan = rebalance(teams, [1, 2, 3, 4], np.random.default_rng(0), {0: 2, 1: 2})
+    assert plan.drop == ((0, 9),)
+    assert plan.add == ()
+
+
 def test_objects_without_enough_people_are_named():
     plan = rebalance({7: {1: True}, 8: {}}, [1, 2], np.random.default_rng(0), NEED)
     assert plan.short == (7, 8)
@@ -100,14 +107,11 @@ class _EveryObject:
         pass
 
     def best(self, giver, taker):
-        table = self.table
+        pairs = self.table.pairs
         gains = {
-            target: sum(
-                table.pairs[taker, i] - table.pairs[giver, i]
-                for i in table.here(team - {table.people[giver]})
-            )
-            for target, team in table.teams.items()
-            if table.people[giver] in team - table.begun[target] and table.people[taker] not in team
+            target: sum(pairs[taker, i] - pairs[giver, i] for i in team.here if i != giver)
+            for target, team in self.table.teams.items()
+            if giver in team.unbegun and taker not in team.here
         }
         return min(gains, key=gains.get, default=None)
 
@@ -129,7 +133,7 @@ def test_moves_are_those_of_looking_at_every_object(n_people, n_new, n_begun, se
 @pytest.mark.bench
 def test_the_cost_of_a_late_joiner_grows_with_the_objects_not_with_their_square():
     seconds = []
-    for n in (2_000, 8_000):
+    for n in (10_000, 40_000):
         teams = {t: {1: False, 2: False, 3: False} for t in range(n)}
         start = time.process_time()
         plan = rebalance(teams, [1, 2, 3, 4], np.random.default_rng(0), NEED)

@@ -1,12 +1,13 @@
 """Assign objects: inspectors for each, equal loads, overlaps spread over all pairs."""
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import combinations
 from math import comb
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,15 +83,43 @@ def rebalance(
         What to change; after applying it, a second call changes nothing.
     """
     table = _Table(current, inspectors, needed)
-    dropped = table.drop_leavers()
-    added = table.fill(rng)
-    table.level(added, dropped)
-    short = tuple(t for t in current if len(table.teams[t]) < needed[t])
-    return Plan(tuple(sorted(added)), tuple(sorted(dropped)), short)
+    table.fill(rng)
+    table.level()
+    add: list[tuple[int, int]] = []
+    drop: list[tuple[int, int]] = []
+    for target, team in table.teams.items():
+        had, has = current[target], {table.people[i] for i in team.here}
+        add += [(target, person) for person in has if person not in had]
+        drop += [(target, person) for person in had if not had[person] and person not in has]
+    short = tuple(target for target, team in table.teams.items() if team.lacking > 0)
+    return Plan(tuple(sorted(add)), tuple(sorted(drop)), short)
+
+
+class _Team(NamedTuple):
+    """Inspectors of an object, as numbers of present people; objects alike share one."""
+
+    here: tuple[int, ...]  # in order, without leavers
+    unbegun: frozenset[int]  # those of them who have not begun
+    lacking: int  # inspectors to add; leavers who began count as there
+
+
+@lru_cache(maxsize=4096)
+def _changed(team: _Team, given: tuple[int, ...], taken: tuple[int, ...] = ()) -> _Team:
+    here = tuple(sorted({*team.here, *given}.difference(taken)))
+    unbegun = team.unbegun.union(given).difference(taken)
+    return _Team(here, unbegun, team.lacking - len(given) + len(taken))
+
+
+@lru_cache(maxsize=256)
+def _options(free: tuple[int, ...], wanted: int) -> NDArray[np.int64]:
+    return np.array(list(combinations(free, wanted)), dtype=np.int64)  # (n_options, wanted)
 
 
 class _Table:
-    """Assignments being changed: teams, open loads and pair counts, kept in step."""
+    """Assignments being changed: teams, open loads and pair counts, kept in step.
+
+    Leavers lose at once what they have not begun, and teams their surplus inspectors.
+    """
 
     def __init__(
         self,
@@ -99,114 +128,74 @@ class _Table:
         needed: Mapping[int, int],
     ) -> None:
         self.people = sorted(set(inspectors))
-        self.index = {person: i for i, person in enumerate(self.people)}
-        self.needed = needed
-        self.begun = {target: {p for p, b in team.items() if b} for target, team in current.items()}
-        self.teams = {target: set(team) for target, team in current.items()}
-        n = len(self.people)
-        self.load = np.zeros(n, dtype=np.int64)  # not begun: what is still to do
-        self.pairs = np.zeros((n, n), dtype=np.int64)
-        for target, team in self.teams.items():
-            here = self.here(team)
-            self._count_pairs(here, +1)
-            for i in here:
-                self.load[i] += self.people[i] not in self.begun[target]
+        self.load = [0 for _ in self.people]  # not begun: what is still to do
+        self.pairs = np.zeros((len(self.people),) * 2, dtype=np.int64)
+        self.teams: dict[int, _Team] = {}
+        # What is the same for many objects is found once.
+        known: dict[tuple[object, ...], _Team] = {}
+        for target, turns in current.items():
+            alike = (needed[target], *turns.items())
+            if alike not in known:
+                known[alike] = self._team(turns, needed[target])
+            self.teams[target] = known[alike]
+        for team, number in Counter(self.teams.values()).items():
+            self._count(team, number)
 
-    def drop_leavers(self) -> set[tuple[int, int]]:
-        """Take objects not begun from leavers, and surplus inspectors."""
-        dropped = set()
-        for target, team in self.teams.items():
-            for person in sorted(team - self.begun[target]):
-                if person not in self.index or len(team) > self.needed[target]:
-                    dropped.add((target, person))
-                    self._remove(target, person)
-        return dropped
-
-    def fill(self, rng: np.random.Generator) -> set[tuple[int, int]]:
+    def fill(self, rng: np.random.Generator) -> None:
         """Complete every team; the least loaded first, rare pairs preferred."""
-        added = set()
         for target, team in self.teams.items():
-            for i in self._best_team(team, self.needed[target], rng):
-                added.add((target, self.people[i]))
-                self._add(target, self.people[i])
-        return added
+            if team.lacking > 0:
+                self._replace(target, self._filled(team, team.lacking, rng))
 
-    def level(self, added: set[tuple[int, int]], dropped: set[tuple[int, int]]) -> None:
+    def level(self) -> None:
         """Move objects not begun from the most to the least loaded until they differ by one."""
-        open_work = _OpenWork(self)
-        while len(self.people) > 1:
-            high, low = int(self.load.argmax()), int(self.load.argmin())
-            if self.load[high] - self.load[low] <= 1:
+        open_work, load = _OpenWork(self), self.load
+        while len(load) > 1:
+            high, low = load.index(max(load)), load.index(min(load))
+            if load[high] - load[low] <= 1:
                 return
-            move = open_work.best(high, low)
-            if move is None:
+            target = open_work.best(high, low)
+            if target is None:
                 return
-            giver, taker = (move, self.people[high]), (move, self.people[low])
-            self._remove(*giver)
-            self._add(*taker)
-            open_work.put(move)
-            _cancel(giver, added, dropped)
-            _cancel(taker, dropped, added)
+            self._replace(target, _changed(self.teams[target], (low,), (high,)))
+            open_work.put(target)
 
-    def _best_team(self, team: Collection[int], needed: int, rng: np.random.Generator) -> list[int]:
-        if len(team) >= needed:
-            return []
-        here = self.here(team)
-        free = np.array([i for i, p in enumerate(self.people) if p not in team], dtype=np.int64)
-        wanted = min(needed - len(team), len(free))
-        if wanted <= 0:
-            return []
+    def _team(self, turns: Mapping[int, bool], needed: int) -> _Team:
+        team, numbers = {**turns}, {person: i for i, person in enumerate(self.people)}
+        for person in sorted(turns, key=lambda person: (person in numbers, person)):
+            if not turns[person] and (person not in numbers or len(team) > needed):
+                del team[person]
+        here = {numbers[person]: begun for person, begun in team.items() if person in numbers}
+        unbegun = frozenset(i for i, begun in here.items() if not begun)
+        return _Team(tuple(sorted(here)), unbegun, needed - len(team))
+
+    def _filled(self, team: _Team, wanted: int, rng: np.random.Generator) -> _Team:
+        free = tuple(i for i in range(len(self.people)) if i not in team.here)
+        wanted = min(wanted, len(free))
         if comb(len(free), wanted) > _MAX_TEAMS:
-            return self._one_by_one(here, free, wanted, rng)
-        options = np.array(list(combinations(free, wanted)), dtype=np.int64)  # (n_options, wanted)
-        cost = self._pair_cost(options, here)
-        # Equal loads come first; among those, rare pairs; among those, chance.
-        order = np.lexsort((rng.random(len(options)), cost, self._load_cost(options)))
-        return [int(i) for i in options[order[0]]]
+            for _ in range(wanted):
+                team = self._filled(team, 1, rng)
+            return team
+        options = _options(free, wanted)
+        if len(options) > 1:
+            load, cost = np.array(self.load)[options].sum(axis=1), np.zeros(len(options))
+            for i, j in combinations([*options.T, *team.here], 2):
+                cost += self.pairs[i, j]
+            # Equal loads come first (adding one to each member raises the sum of squared loads by
+            # 2 load + 1); among those, rare pairs; among those, chance.
+            order = np.lexsort((rng.random(len(options)), cost, load))
+            options = options[order[:1]]
+        return _changed(team, tuple(options[0].tolist()))
 
-    def _one_by_one(
-        self, here: list[int], free: NDArray[np.int64], wanted: int, rng: np.random.Generator
-    ) -> list[int]:
-        chosen: list[int] = []
-        for _ in range(wanted):
-            left = np.setdiff1d(free, chosen)
-            cost = self._pair_cost(left[:, None], [*here, *chosen])
-            order = np.lexsort((rng.random(len(left)), cost, self.load[left]))
-            chosen.append(int(left[order[0]]))
-        return chosen
+    def _replace(self, target: int, team: _Team) -> None:
+        self._count(self.teams[target], -1)
+        self._count(team, +1)
+        self.teams[target] = team
 
-    def _load_cost(self, options: NDArray[np.int64]) -> NDArray[np.int64]:
-        # Adding one to each member raises the sum of squared loads by 2 load + 1.
-        return np.asarray(self.load[options].sum(axis=1))
-
-    def _pair_cost(self, options: NDArray[np.int64], here: Sequence[int]) -> NDArray[np.int64]:
-        cost = np.zeros(len(options), dtype=np.int64)
-        columns = [options[:, k] for k in range(options.shape[1])]
-        columns += [np.full(len(options), i) for i in here]
-        for first, second in combinations(columns, 2):
-            cost += self.pairs[first, second]
-        return cost
-
-    def here(self, team: Collection[int]) -> list[int]:
-        return sorted(self.index[p] for p in team if p in self.index)
-
-    def _add(self, target: int, person: int) -> None:
-        i = self.index[person]
-        for j in self.here(self.teams[target]):
-            self._count_pairs([i, j], +1)
-        self.teams[target].add(person)
-        self.load[i] += 1
-
-    def _remove(self, target: int, person: int) -> None:
-        self.teams[target].discard(person)
-        if person in self.index:
-            i = self.index[person]
-            for j in self.here(self.teams[target]):
-                self._count_pairs([i, j], -1)
-            self.load[i] -= 1
-
-    def _count_pairs(self, here: Sequence[int], step: int) -> None:
-        for i, j in combinations(here, 2):
+    def _count(self, team: _Team, step: int) -> None:
+        for i in team.unbegun:
+            self.load[i] += step
+        for i, j in combinations(team.here, 2):
             self.pairs[i, j] += step
             self.pairs[j, i] += step
 
@@ -220,44 +209,33 @@ class _OpenWork:
 
     def __init__(self, table: _Table) -> None:
         self._table = table
-        self._targets = list(table.teams)
-        self._place = {target: place for place, target in enumerate(self._targets)}
-        self._team: list[tuple[int, ...]] = [()] * len(self._targets)
-        # Inspector -> team -> places of objects, the first on top; some have left it since.
+        # Inspector -> team -> its objects, the first on top; some have left it since.
         self._heaps: list[dict[tuple[int, ...], list[int]]] = [
             defaultdict(list) for _ in table.people
         ]
-        for target in self._targets:
+        for target in table.teams:
             self.put(target)
 
     def put(self, target: int) -> None:
         """Note the present team of an object."""
-        table, place = self._table, self._place[target]
-        team = self._team[place] = tuple(table.here(table.teams[target]))
-        for i in team:
-            if table.people[i] not in table.begun[target]:
-                heappush(self._heaps[i][team], place)
+        team = self._table.teams[target]
+        for i in team.unbegun:
+            heappush(self._heaps[i][team.here], target)
 
     def best(self, giver: int, taker: int) -> int | None:
         """Return the object whose move makes the rarest pairs, of equal ones the first."""
-        more = (self._table.pairs[taker] - self._table.pairs[giver]).tolist()
+        teams, pairs = self._table.teams, self._table.pairs
+        more = (pairs[taker] - pairs[giver]).tolist()
+        more[giver] = 0
         found: tuple[int, int] | None = None
         heaps = self._heaps[giver]
-        for team in list(heaps):
-            heap = heaps[team]
-            while heap and self._team[heap[0]] != team:
+        for here in list(heaps):
+            heap = heaps[here]
+            while heap and teams[heap[0]].here != here:
                 heappop(heap)
             if not heap:
-                del heaps[team]
-            elif taker not in team:
-                this = (sum(more[i] for i in team if i != giver), heap[0])
+                del heaps[here]
+            elif taker not in here:
+                this = (sum([more[i] for i in here]), heap[0])
                 found = this if found is None else min(found, this)
-        return None if found is None else self._targets[found[1]]
-
-
-def _cancel(pair: tuple[int, int], undo: set[tuple[int, int]], make: set[tuple[int, int]]) -> None:
-    """Take back a change planned earlier, or else plan this one."""
-    if pair in undo:
-        undo.remove(pair)
-    else:
-        make.add(pair)
+        return None if found is None else found[1]

@@ -44,6 +44,7 @@ from quasarloop.inspect.shapes import (
     version_json,
 )
 from quasarloop.inspect.tables import Assignment, Item, Label, Practice, Ranking, Setting
+from quasarloop.inspect.worklist import without_collection
 from quasarloop.labels.verdict import ClassWord, IssueLetters, Quality, is_complete
 from quasarloop.lines import NETWORK_LINES, line_label
 from quasarloop.truth import SpecType
@@ -121,7 +122,7 @@ def my_list(
         query = query.where(columns.quality <= max_quality)
     if issue:
         query = query.where(columns.issues.contains(issue))
-    with campaign.database.read() as session:
+    with without_collection(), campaign.database.read() as session:
         waiting = open_questions(session)
         unlabelled = version_json(None)
         found: Iterable[Any] = session.execute(query)  # rows, not objects: a third of the time
