@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
-from benchmarks.gpu_check import Answers, _compared, main
+import torch
+from benchmarks.gpu_answers import Answers, compared
+from benchmarks.gpu_check import main
+from benchmarks.gpu_choices import _computing_in
 
 from quasarloop.artefacts import read_manifest
 from quasarloop.ensemble.votes import VoteRule
@@ -15,10 +18,16 @@ def test_it_passes_on_the_cpu_and_writes_both_files(tmp_path):
     found = read_manifest(tmp_path / "gpu_check.json")
     assert [row["differ"] for row in found["answers"]] == [0, 0, 0]
     assert all(row["per_s"] > 0 for row in found["rates"])
+    tf32, bfloat16, *_ = found["fewer_bits"]
+    assert tf32["per_s"] is None
+    assert 1e-5 < bfloat16["largest_difference"] < 0.1  # fewer bits, and still the same network
+    assert bfloat16["per_s"] > 0
+    for word in ("2 networks, stacked", "vote on a store, 2 processes", "training, 2 processes"):
+        assert any(word in row["name"] for row in found["rates"])
     with_roof = [row for row in found["rates"] if row["roofline_per_s"] is not None]
     assert all(row["roofline_per_s"] > 0 for row in with_roof)
     table = (tmp_path / "gpu_check.md").read_text()
-    for row in (*found["answers"], *found["rates"]):
+    for row in (*found["answers"], *found["fewer_bits"], *found["rates"]):
         assert f"| {row['name']} |" in table
 
 
@@ -35,7 +44,7 @@ def test_it_passes_on_the_cpu_and_writes_both_files(tmp_path):
 def test_confidences_and_classes_are_held_against_the_cpus(cpu, other, differ, unexplained, agrees):
     z = np.full((1, 3), 1.0)
     ours, theirs = (Answers(np.array([[0.1, c, 0.999]]), z) for c in (cpu, other))
-    row = _compared("", ours, theirs, VoteRule())
+    row = compared("", ours, theirs, VoteRule())
     assert (row["differ"], row["unexplained"], row["agrees"]) == (differ, unexplained, agrees)
 
 
@@ -45,5 +54,20 @@ def test_another_redshift_counts_unless_it_is_next_to_the_border():
     for below, unexplained in ((border - 5e-4, 0), (border - 0.1, 1)):
         ours = Answers(confidence, np.array([[below, 1.0]]))
         theirs = Answers(confidence, np.array([[border + 5e-4, 1.0]]))
-        row = _compared("", ours, theirs, VoteRule())
+        row = compared("", ours, theirs, VoteRule())
         assert (row["differ"], row["unexplained"]) == (1, unexplained)
+
+
+@pytest.mark.parametrize(
+    ("bits", "tf32", "low"),
+    [("float32", False, False), ("TF32", True, False), ("bfloat16", False, True)],
+)
+def test_the_bits_of_a_measurement_are_set_and_put_back(bits, tf32, low):
+    def now():
+        convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+        return convolutions.allow_tf32, products.allow_tf32, torch.is_autocast_enabled("cpu")
+
+    before = now()
+    with _computing_in(bits, torch.device("cpu")):
+        assert now() == (tf32, tf32, low)
+    assert now() == before
