@@ -131,10 +131,12 @@ def noise_ratios(arm: Arm) -> NDArray[np.float32]:
     if n_windows == 0:
         return np.empty((n, 0), dtype=np.float32)
     pixels = slice(n_windows * _GROUPS * len(_FOURTH))
-    flux, ivar = (a[:, pixels].reshape(-1, len(_FOURTH)) for a in (arm.flux, arm.ivar))
+    # Views: what is copied takes longer than what is computed.
+    groups = (n, n_windows * _GROUPS, len(_FOURTH))
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        variance = (1 / ivar) @ np.square(_FOURTH)  # infinite where a pixel is masked
-        size = np.abs(flux @ _FOURTH) / np.sqrt(variance)
+        # Infinite where a pixel is masked.
+        variance = (1 / arm.ivar[:, pixels]).reshape(groups) @ np.square(_FOURTH)
+        size = np.abs(arm.flux[:, pixels].reshape(groups) @ _FOURTH) / np.sqrt(variance)
     usable = (np.isfinite(variance) & ~np.isnan(size)).reshape(-1, _GROUPS)
     ratio = np.float32(MAD_TO_SIGMA) * median_where(size.reshape(-1, _GROUPS), usable)
     ratio[2 * np.count_nonzero(usable, axis=1) < _GROUPS] = np.nan
@@ -149,6 +151,8 @@ def _has_equals(flux: Floats, ivar: Floats) -> Bools:
     """Quick look at all rows: `FEWEST_EQUAL` equal values anywhere, in pixels with data or not."""
     equal = flux[:, 1:] == flux[:, :-1]
     equal &= ivar[:, 1:] > 0
+    if np.count_nonzero(equal) < FEWEST_EQUAL - 1:  # as in most blocks
+        return np.zeros(len(flux), dtype=bool)
     return np.asarray(np.count_nonzero(equal, axis=1) >= FEWEST_EQUAL - 1)
 
 
@@ -177,7 +181,8 @@ def _of_ivar(ivar: Floats) -> Bools:
 def _has_a_rise(flux: Floats, ivar: Floats) -> Bools:
     """Quick look at all rows: a rise of `FEWEST_SIGMA` anywhere, sharp or not."""
     per_sigma = np.sqrt(ivar)
-    rise = np.abs(np.diff(flux, axis=1))
+    rise = np.diff(flux, axis=1)
+    np.abs(rise, out=rise)
     rise *= np.minimum(per_sigma[:, 1:], per_sigma[:, :-1])
     # NaN, of 0 times infinity, is worth a look.
     return np.asarray(~(rise.max(axis=1) < FEWEST_SIGMA))

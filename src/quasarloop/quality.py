@@ -98,7 +98,7 @@ _EXCLUSIVE_RANGE_AA: Final[Mapping[str, tuple[float, float]]] = {
 }
 _ARM_FLAG: Final = {"b": Flag.ARM_B_MASKED, "r": Flag.ARM_R_MASKED, "z": Flag.ARM_Z_MASKED}
 _NEARLY_ALL: Final = 0.95
-_BLOCK_ROWS: Final = 128  # rows prepared at once: their pixels stay near the processor
+_BLOCK_ROWS: Final = 96  # rows prepared at once: two of rebin's; pixels stay near the processor
 
 
 def prepare(spectra: Spectra, grid: WaveGrid, *, mend_outliers: bool = True) -> RebinnedSpectra:
@@ -268,13 +268,17 @@ def gaps(arms: Iterable[Arm], ivar: NDArray[np.floating], grid: WaveGrid) -> NDA
         data = arm.ivar > 0
         ends = data.argmax(axis=1), data.shape[1] - 1 - data[:, ::-1].argmax(axis=1)
         first, last = (grid.bin_of(arm.wave_aa[end])[:, None] for end in ends)
-        some = np.count_nonzero(data, axis=1)[:, None] > 0
+        some = np.any(data, axis=1, keepdims=True)
         inside |= some & (number >= first) & (number <= last)
     empty &= inside
+    flags = np.zeros(len(empty), dtype=np.int32)
+    holed = np.flatnonzero(empty.any(axis=1))  # few rows of good spectra
+    empty = empty[holed]
     # Width from the last bin with data on: what was passed up to there is taken off.
     passed = np.cumsum(np.where(empty, width_kms, 0.0), axis=1)
     before = np.maximum.accumulate(np.where(empty, 0.0, passed), axis=1)
-    return np.where((passed - before).max(axis=1) > GAP_KMS, Flag.GAPS, 0).astype(np.int32)
+    flags[holed[(passed - before).max(axis=1) > GAP_KMS]] = Flag.GAPS
+    return flags
 
 
 def arm_steps(arms: Iterable[Arm]) -> NDArray[np.int32]:
@@ -362,9 +366,10 @@ def _median_sn(flux: NDArray[np.float32], ivar: NDArray[np.float32]) -> NDArray[
     usable = ivar > 0
     with np.errstate(over="ignore", invalid="ignore"):
         sn = median_where(flux * np.sqrt(ivar), usable)
-    lowest = np.min(flux, axis=1, where=usable, initial=np.inf)
-    flat = lowest == np.max(flux, axis=1, where=usable, initial=-np.inf)
-    sn[flat & (np.count_nonzero(usable, axis=1) > 1)] = np.nan
+    if flux.shape[1]:
+        first = flux[np.arange(len(flux)), usable.argmax(axis=1)]
+        flat = ~np.any((flux != first[:, None]) & usable, axis=1)
+        sn[flat & (np.count_nonzero(usable, axis=1) > 1)] = np.nan
     return sn
 
 

@@ -66,18 +66,19 @@ def clean_pixels(
         ivar: (n, n_pix).
 
     Returns:
-        Native float32 flux and ivar, and (n,) int32 flags (`NAN_FLUX`, `NEGATIVE_IVAR`).
+        Native float32 flux and ivar, the arrays given where they are that and clean; and (n,)
+        int32 flags (`NAN_FLUX`, `NEGATIVE_IVAR`).
 
     Source: our choice; QuasarNP does not.
     """
-    flux32 = np.array(flux, dtype=np.float32)
-    ivar32 = np.array(ivar, dtype=np.float32)
+    flux32, ivar32 = (np.asarray(a, dtype=np.float32) for a in (flux, ivar))
     flags = np.zeros(len(flux32), dtype=np.int32)
     # One pass each is enough to see that all is well: any NaN or inf is in the sum.
     with np.errstate(over="ignore", invalid="ignore"):
         fine = np.isfinite(flux32.sum()) and np.isfinite(ivar32.sum())
         if fine and ivar32.min(initial=0.0) >= 0:
             return flux32, ivar32, flags
+    flux32, ivar32 = flux32.copy(), ivar32.copy()
     finite = np.isfinite(flux32)
     finite &= np.isfinite(ivar32)
     flags[~finite.all(axis=1)] |= Flag.NAN_FLUX

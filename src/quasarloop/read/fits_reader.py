@@ -1,7 +1,6 @@
 """A small reader of FITS headers, images and table columns.
 
-Survey files come by the hundred thousand, with tables of 236 columns. Only what is used is decoded
-here: spectrum and identity of an SDSS spec file cost 1.5 ms, 6 ms with fitsio, 25 ms with astropy.
+Survey files come by the hundred thousand, with tables of 236 columns: only what is used is decoded.
 The length of a file is checked before anything is believed. fitsio reads tile-compressed images.
 """
 
@@ -29,10 +28,10 @@ _Value = str | int | float | bool
 _BLOCK_BYTES: Final = 2880  # everything in a FITS file is padded to it
 _CARD_BYTES: Final = 80
 _CHUNK_BYTES: Final = 1 << 20
+_CHUNK_PIXELS: Final = 1 << 18  # put into native order while they are near
 # Files no longer than this are read at once: one request to a file server in place of dozens.
 _SMALL_BYTES: Final = 4 << 20
-# Headers longer than this are damage, not headers.
-_MAX_HEADER_BLOCKS: Final = 4096
+_MAX_HEADER_BLOCKS: Final = 4096  # longer ones are damage, not headers
 # Limits of the standard; a larger number is damage.
 _LARGEST: Final = {"NAXIS": 999, "ZNAXIS": 999, "TFIELDS": 999}
 # Text in quotes (two quotes inside are one), a logical, or a number.
@@ -182,7 +181,7 @@ class FitsFile:
             yield self._read(start, min(_CHUNK_BYTES, end - start))
 
     def image(self, hdu: Hdu, rows: slice | None = None) -> NDArray[Any]:
-        """Read an image, or some of its rows (first axis; step 1), in the file's byte order."""
+        """Read an image, or some of its rows (first axis; step 1), in native byte order."""
         if hdu.is_compressed:
             return self._compressed_image(hdu, rows)
         bits = hdu.header.get("BITPIX")
@@ -190,12 +189,14 @@ class FitsFile:
             raise DataFormatError(f"{self.path}: {hdu.label()} holds no image; expected one")
         dtype = np.dtype(_IMAGE_TYPES[bits])
         start, count = _row_range(rows, hdu.n_rows)
-        row_bytes = dtype.itemsize * int(np.prod(hdu.shape[1:], dtype=np.int64))
-        raw = self._read(hdu.data_start + start * row_bytes, count * row_bytes)
-        values = np.frombuffer(raw, dtype=dtype).reshape(count, *hdu.shape[1:])
+        values = np.empty((count, *hdu.shape[1:]), dtype.newbyteorder("="))
+        flat, place = values.reshape(-1), hdu.data_start + start * values[:1].nbytes
+        for some in np.split(flat, range(_CHUNK_PIXELS, flat.size, _CHUNK_PIXELS)):
+            some[...] = np.frombuffer(self._read(place, some.nbytes), dtype)
+            place += some.nbytes
         scaled = _scaled(values, hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0))
-        whole = dtype.kind == "f" or "BLANK" not in hdu.header
-        return scaled if whole else np.where(values == hdu.header["BLANK"], np.nan, scaled)
+        blank = None if dtype.kind == "f" else hdu.header.get("BLANK")
+        return scaled if blank is None else np.where(values == blank, np.nan, scaled)
 
     def columns(
         self, hdu: Hdu, names: Sequence[str], rows: slice | None = None
