@@ -26,7 +26,7 @@ _OBJECTS: Final = ("objects", "entries", "targets", "worklist", "rows")
 _SELECTION_RECORD: Final = "steps.json"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Entry:
     """One object to inspect.
 
@@ -119,7 +119,7 @@ def neighbourhood(counts: Sequence[int], cell: Any, reach: int = 2) -> list[list
 def _read_json(file: Path) -> Iterable[Mapping[str, Any]]:
     text = file.read_bytes()
     try:
-        content = from_json(text, allow_inf_nan=False)
+        content = from_json(text, allow_inf_nan=False, cache_strings="keys")
     except ValueError:  # or else the reason is in the next line's error
         content = json.loads(text, parse_constant=lambda _: None)
     if isinstance(content, dict):
@@ -129,7 +129,9 @@ def _read_json(file: Path) -> Iterable[Mapping[str, Any]]:
         content = lists[0]
     if not isinstance(content, list):
         raise InspectionError(f"{file}: holds a {type(content).__name__}; expected a list")
-    return [row if isinstance(row, dict) else {"TARGETID": row} for row in content]
+    content.reverse()
+    taken = (content.pop() for _ in range(len(content)))  # a row's memory is free for the next
+    return (row if isinstance(row, dict) else {"TARGETID": row} for row in taken)
 
 
 def _selection_record(file: Path) -> Mapping[str, Any]:

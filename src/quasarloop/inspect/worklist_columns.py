@@ -24,6 +24,7 @@ _HIDDEN: Final = (
     *("rank", "survey", "program", "distance", "z_std"),
 )
 _CLASSES: Final = tuple(vote.name for vote in Vote)
+_CLASSES_SET: Final = frozenset(_CLASSES)
 # Columns of confidences, in small letters, and the names of their lines.
 _CONFIDENCES: Final = {f"c_{line.column.lower()}": line.column for line in NETWORK_LINES}
 _JOINT: Final = ("z_joint", "zerr_joint", "z_alt", "p_alt")
@@ -156,19 +157,23 @@ def predictions(row: Mapping[str, Any], at: Layout) -> dict[str, Any]:
     parts = {part: _plain(row[column]) for part, column in at.single}
     if at.votes:
         parts["votes"] = _votes([row[column] for column in at.votes])
-    parts["proposals"] = _proposals(row, at)
+    if chips := _proposals(row, at):
+        parts["proposals"] = chips
     if at.confidences is not None:
         parts["confidences"] = _plain(row[at.confidences])
     elif at.lines:
         parts["confidences"] = {line: row[column] for line, column in at.lines}
-    parts["more"] = {name: _plain(row[column]) for name, column in at.more}
+    if at.more:
+        parts["more"] = {name: _plain(row[column]) for name, column in at.more}
+    if all(parts.values()):  # so it nearly always is
+        return parts
     return {part: value for part, value in parts.items() if value or value == 0}
 
 
 def _votes(given: list[Any]) -> dict[str, float] | None:
     counts = given[0] if len(given) == 1 else given
     if isinstance(counts, dict):
-        if not counts.keys() >= {*_CLASSES}:
+        if not counts.keys() >= _CLASSES_SET:
             by_name = {str(key).upper(): value for key, value in counts.items()}
             counts = {name: by_name.get(name, 0) for name in _CLASSES}
         return {name: counts[name] for name in _CLASSES}
