@@ -20,7 +20,6 @@ from pathlib import Path
 
 import fitsio
 import numpy as np
-import polars as pl
 import pyarrow.parquet as pq
 
 from many_tasks import lots_of
@@ -178,15 +177,6 @@ def repeat_shards(sky: Path, out: Path, n_rows: int) -> Path:
     return out
 
 
-def repeat_truth(sky: Path, out: Path, n_rows: int) -> Path:
-    """Make the truth of a store that `repeat_shards` made."""
-    truth, shift = pl.read_csv(sky / "vi_truth.csv"), pl.col("TARGETID")
-    n_copies = -(-n_rows // len(truth))
-    copies = [truth.with_columns(shift + (copy << 36)) for copy in range(n_copies)]
-    pl.concat(copies).write_parquet(out)
-    return out
-
-
 def again(root: Path, options: argparse.Namespace) -> None:
     """Print what one short file costs, its numbers before this work beside those of now."""
     n = options.files
@@ -247,11 +237,11 @@ def rows(root: Path, options: argparse.Namespace) -> None:
     for n in (FEW, *options.sizes):
         store = repeat_shards(root / "sky-store", root / f"store-{n}-{time.time_ns()}", n)
         catalogue = store.with_name(f"{store.name}.parquet")
-        truth = repeat_truth(sky, store.with_name(f"{store.name}-truth.parquet"), n)
         found = {
             "classify": command(SRC, "classify", store, "--out", catalogue),
             **round_steps(root, SRC, store, options),
-            "report": command(SRC, "evaluate", "--catalogue", catalogue, "--truth", truth, "--out",
+            "report": command(SRC, "evaluate", "--catalogue", catalogue, "--truth",
+                              sky / "vi_truth.csv", "--out",
                               store.with_name(f"{store.name}-report")),
         }  # fmt: skip
         starts = starts or found

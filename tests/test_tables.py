@@ -66,6 +66,19 @@ def test_blocks_come_back_in_order(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
+def test_a_judgement_reads_the_columns_it_needs(tmp_path, kind):
+    path = tmp_path / f"c.{kind}"
+    write(path, block(5))
+    found, whole = read_catalogue(path, ["TARGETID"], judged=True), read_catalogue(path)
+    assert line_columns(found) == line_columns(whole)
+    lines = {f"{letter}_{name}" for letter in "CZ" for name in line_columns(whole)}
+    assert {"TARGETID"} | lines <= set(found)
+    assert all(name == "TARGETID" or name[:2] in ("C_", "Z_") for name in found)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, whole[name])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
 def test_no_rows_is_a_valid_table(tmp_path, kind):
     write(tmp_path / f"c.{kind}")
     back = read_catalogue(tmp_path / f"c.{kind}")

@@ -67,15 +67,15 @@ def open_fits_writer(
         yield append
 
 
-def read_fits(path: Path) -> Block:
-    """Read the first extension, as `tables.read_table` does."""
+def read_fits(path: Path, wanted: Callable[[str], bool]) -> Block:
+    """Read columns of the first extension, as `tables.read_table` does."""
     open_input(path).close()  # a gzipped file that is damaged or too large ends here
     with fitsio.FITS(str(path)) as fits:
-        if len(fits) < 2 or not fits[1].has_data():  # noqa: PLR2004 -- primary and table
-            names = fits[1].get_colnames() if len(fits) > 1 else []
+        names = list(filter(wanted, fits[1].get_colnames())) if len(fits) > 1 else []
+        if not names or not fits[1].has_data():
             return {name: np.empty(0) for name in names}
-        rows = fits[1].read()
-    return {name: _native(rows[name]) for name in rows.dtype.names}
+        rows = fits[1].read(columns=names)
+    return {name: _native(rows[name]) for name in names}
 
 
 def fits_record(path: Path) -> Any:

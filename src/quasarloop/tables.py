@@ -196,13 +196,16 @@ _WRITERS: Final[Mapping[str, _Writer]] = {
 }
 
 
-def read_table(path: str | Path, *, as_text: bool = False) -> Block:
+def read_table(
+    path: str | Path, *, as_text: bool = False, wanted: Callable[[str], bool] = lambda name: True
+) -> Block:
     """Read a table whose format is found from its first bytes.
 
     Args:
         path: FITS (the first extension), Parquet, ECSV or CSV.
         as_text: keep the values of a CSV file as written; otherwise types are found from them,
             and lines starting with ``#`` are comments.
+        wanted: whether a column of this name is read.
 
     Returns:
         Column name -> (n,) array; words as str, missing ones ``""``, missing numbers NaN;
@@ -213,7 +216,7 @@ def read_table(path: str | Path, *, as_text: bool = False) -> Block:
         Exception: whatever a damaged file raises; call it inside `quasarloop.errors.reading`.
     """
     file = Path(path)
-    block = _read_columns(file, as_text=as_text)
+    block = _read_columns(file, wanted, as_text=as_text)
     try:
         ids = {n: integer_ids(block[n], n) for n in block if _is_identifier(n) and not as_text}
     except ValueError as exc:
@@ -225,24 +228,31 @@ def _is_identifier(name: str) -> bool:
     return name.upper() in ("TARGETID", "OBJECT_ID")
 
 
-def _read_columns(file: Path, *, as_text: bool) -> Block:
+def _read_columns(file: Path, wanted: Callable[[str], bool], *, as_text: bool) -> Block:
     kind = _kind_of(file)
     if kind == "fits":
-        return read_fits(file)
+        return read_fits(file, wanted)
     import polars as pl
 
     if kind == "parquet":
-        return _from_polars(pl.read_parquet(file))
+        names = list(filter(wanted, pl.read_parquet_schema(file)))
+        return _from_polars(pl.read_parquet(file, columns=names))
     if kind == "ecsv":
         table = _ecsv_table(file)
-        return {name: np.asarray(table[name]) for name in table.colnames}
+        return {name: np.asarray(table[name]) for name in table.colnames if wanted(name)}
     if as_text:
-        return _from_polars(pl.read_csv(mended_csv(file.read_bytes()), infer_schema=False))
+        frame = pl.read_csv(mended_csv(file.read_bytes()), infer_schema=False)
+        return _from_polars(frame.select([name for name in frame.columns if wanted(name)]))
     # One spoilt cell would change the type of all identifiers: they stay text where there is one.
     names = pl.read_csv(file, comment_prefix="#", n_rows=0).columns
+    names = list(filter(wanted, names))
     as_words = {name: pl.String for name in names if _is_identifier(name)}
     frame = pl.read_csv(
-        file, comment_prefix="#", infer_schema_length=None, schema_overrides=as_words
+        file,
+        columns=names,
+        comment_prefix="#",
+        infer_schema_length=None,
+        schema_overrides=as_words,
     )
     # Of a column without a single value only the file beside knows that it holds numbers.
     known = {c["name"]: c["dtype"] for c in _described(file).get("columns", ())}

@@ -222,12 +222,13 @@ def catalogue_header(
     }
 
 
-def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> Block:
+def read_catalogue(path: str | Path, needed: Sequence[str] = (), *, judged: bool = False) -> Block:
     """Read a catalogue as arrays.
 
     Args:
         path: a file `classify_to_file` wrote, or any table with the same column names.
         needed: columns that must be there.
+        judged: read only these and the lines', which a judgement needs: a third of the memory.
 
     Returns:
         Column name -> (n,) array; words as str, names as written.
@@ -238,7 +239,9 @@ def read_catalogue(path: str | Path, needed: Sequence[str] = ()) -> Block:
     if not Path(path).exists():
         raise DataFormatError(f"{path}: no such catalogue; make it with quasarloop classify")
     with reading(path, "a catalogue", "make it with quasarloop classify"):
-        block = read_table(path)
+        block = read_table(
+            path, wanted=lambda name: not judged or name in needed or name[:2] in ("C_", "Z_")
+        )
     missing = [name for name in needed if name not in block]
     if missing:
         raise DataFormatError(

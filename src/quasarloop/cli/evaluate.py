@@ -62,7 +62,7 @@ def evaluate(
     labels = read_truths(truth, unvetted=unvetted)
     judgements = {}
     for path in catalogue:
-        block = read_catalogue(path, ["TARGETID"])
+        block = read_catalogue(path, ["TARGETID"], judged=True)
         thresholds = catalogue_thresholds(read_record(path)).replaced(threshold, n_lines)
         with reading(_names(path, *truth), "a catalogue", _OF_US):
             judgements[path.stem] = judge_catalogue(
