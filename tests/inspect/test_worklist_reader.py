@@ -156,6 +156,7 @@ def test_bare_lists_and_tables(tmp_path):
         ("w.json", "[3.9627945488154697e16]", "expected a 64-bit integer"),
         ("w.json", '[{"Z": 1}]', "TARGETID is None"),
         ("w.json", '["99999999999999999999"]', "does not fit"),
+        ("w.json", r'[{"TARGETID": "5", "HOW": "\ud800"}]', "hex escape"),
         ("w.csv", "TARGETID\n12x\n", "not an integer"),
         ("w.csv", "", "cannot be read"),
     ],

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any, Final
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -174,8 +175,13 @@ def utc_after(**span: float) -> str:
 
 
 def _engine(url: sa.URL) -> sa.Engine:
+    options: dict[str, Any] = {
+        "pool_size": _POOL,
+        "max_overflow": _POOL,
+        "json_serializer": lambda value: to_json(value).decode(),  # a quarter of json's time
+    }
     if url.get_backend_name() == "postgresql":
-        return sa.create_engine(url, pool_pre_ping=True, pool_size=_POOL, max_overflow=_POOL)
+        return sa.create_engine(url, pool_pre_ping=True, **options)
     if url.database and not Path(url.database).exists():
         # SQLite would make it, and its journals, as the umask has it: readable by everybody.
         with suppress(OSError):
@@ -183,9 +189,8 @@ def _engine(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
         url,
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
-        pool_size=_POOL,
-        max_overflow=_POOL,
         poolclass=sa.QueuePool,
+        **options,
     )
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)

@@ -120,8 +120,8 @@ def _read_json(file: Path) -> Iterable[Mapping[str, Any]]:
     text = file.read_bytes()
     try:
         content = from_json(text, allow_inf_nan=False, cache_strings="keys")
-    except ValueError:  # or else the reason is in the next line's error
-        content = json.loads(text, parse_constant=lambda _: None)
+    except ValueError:  # NaN becomes null; or else the reason is in the next line's error
+        content = from_json(json.dumps(json.loads(text, parse_constant=lambda _: None)))
     if isinstance(content, dict):
         lists = [content[key] for key in _OBJECTS if isinstance(content.get(key), list)]
         if not lists:
