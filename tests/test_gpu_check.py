@@ -5,7 +5,9 @@ import pytest
 import torch
 from benchmarks.gpu_answers import Answers, compared
 from benchmarks.gpu_check import main
-from benchmarks.gpu_choices import _computing_in
+from benchmarks.gpu_choices import _computing_in, ten_bits
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quasarloop.artefacts import read_manifest
 from quasarloop.ensemble.votes import VoteRule
@@ -20,7 +22,8 @@ def test_it_passes_on_the_cpu_and_writes_both_files(tmp_path):
     assert all(row["per_s"] > 0 for row in found["rates"])
     tf32, bfloat16, *_ = found["fewer_bits"]
     assert tf32["per_s"] is None
-    assert 1e-5 < bfloat16["largest_difference"] < 0.1  # fewer bits, and still the same network
+    # Fewer bits, and still the same network.
+    assert 1e-6 < tf32["largest_difference"] < bfloat16["largest_difference"] < 0.1
     assert bfloat16["per_s"] > 0
     for word in ("2 networks, stacked", "vote on a store, 2 processes", "training, 2 processes"):
         assert any(word in row["name"] for row in found["rates"])
@@ -71,3 +74,13 @@ def test_the_bits_of_a_measurement_are_set_and_put_back(bits, tf32, low):
     with _computing_in(bits, torch.device("cpu")):
         assert now() == (tf32, tf32, low)
     assert now() == before
+
+
+@given(st.floats(width=32, min_value=2.0**-100, max_value=2.0**100))
+def test_ten_bits_are_the_nearest_numbers_of_tf32(value):
+    rounded = ten_bits(torch.tensor([value, -value]))
+    assert rounded[0] == -rounded[1]
+    assert torch.equal(ten_bits(rounded), rounded)
+    fraction, _ = np.frexp(rounded[0].item())
+    assert fraction * 2**11 == int(fraction * 2**11)
+    assert abs(rounded[0].item() - value) <= value * 2.0**-11

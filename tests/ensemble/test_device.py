@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from tests.fake_gpus import NAMES, have_gpus, uses
 
+import quasarloop.ensemble.vote as vote_module
 from quasarloop.engine import Engine, keep_workers
 from quasarloop.ensemble.manifest import load_members
 from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
@@ -15,6 +16,7 @@ from quasarloop.ensemble.train import train_ensemble
 from quasarloop.ensemble.vote import apply_members, vote
 from quasarloop.ensemble.votes import VoteRule
 from quasarloop.ensemble.votes_folder import members_file
+from quasarloop.errors import OutputError
 from quasarloop.network.device import place_tasks
 from quasarloop.network.predict import Predictor
 
@@ -95,3 +97,16 @@ def test_members_stacked_in_one_launch_vote_as_one_by_one(ensemble, fakes):
     assert np.isnan(stacked.confidence[:, 1]).all()
     for one, two in zip(one_by_one[:3], stacked[:3], strict=True):
         np.testing.assert_allclose(two, one, atol=1e-6)
+
+
+def test_tf32_reaches_the_members_and_is_written_down(ensemble, store, tmp_path, monkeypatch):
+    made = []
+    predictor = vote_module.Predictor
+    monkeypatch.setattr(
+        vote_module, "Predictor", lambda *a, tf32: made.append(tf32) or predictor(*a, tf32=tf32)
+    )
+    votes = vote(ensemble, store, tmp_path / "v", options=VoteOptions(tf32=True))
+    assert made == [True] * len(ensemble)
+    assert votes.record["tf32"] is True
+    with pytest.raises(OutputError, match="differ in tf32"):
+        vote(ensemble, store, tmp_path / "v")

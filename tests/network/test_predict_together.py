@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from tests.network.test_predict import CONFIGS, spectra, trained_like
 
 from quasarloop.errors import WeightsError
@@ -74,3 +75,20 @@ def test_no_spectra_and_spectra_of_another_grid():
     short = networks[0].upload(spectra(config, 3))[:, :-1]
     with pytest.raises(WeightsError, match="the network reads"):
         list(finds_together(networks, short))
+
+
+@pytest.mark.parametrize("launch_rows", [0, 1000])
+@pytest.mark.parametrize("tf32", [False, True])
+def test_bits_of_products_are_those_chosen_and_put_back(monkeypatch, launch_rows, tf32):
+    def now():
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    seen, before, forward = [], now(), predict.forward
+    monkeypatch.setattr(predict, "forward", lambda *a: seen.append(now()) or forward(*a))
+    config = CONFIGS["own shape"]
+    members = [Predictor(trained_like(config, seed), tf32=tf32) for seed in (1, 2)]
+    for one in members:
+        one.launch_rows = launch_rows
+    list(finds_together(members, members[0].upload(spectra(config, 5))))
+    assert set(seen) == {(tf32, tf32)}
+    assert now() == before

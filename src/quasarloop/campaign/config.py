@@ -7,7 +7,7 @@ in a campaign.
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from quasarloop.ensemble.options import EnsembleOptions
+from quasarloop.ensemble.options import EnsembleOptions, VoteOptions
 from quasarloop.errors import CampaignError, InspectionError
 from quasarloop.grid import LOG_GRID
 from quasarloop.labels.rule import PER_OBJECT, InspectionRule
@@ -311,6 +311,7 @@ class CampaignOptions(Section):
         help="Where networks compute: cpu, cuda, mps or auto, the best there is. Of several GPUs "
         "each worker has one, several workers share one.",
     )
+    tf32: bool = like(VoteOptions, "tf32")
     data: DataSection = field(default_factory=DataSection)
     ensemble: EnsembleSection = field(default_factory=EnsembleSection)
     map: MapSection = field(default_factory=MapSection)

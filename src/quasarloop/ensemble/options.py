@@ -55,3 +55,6 @@ class VoteOptions(ThresholdOptions):
         False, "Keep the predictions of each member: 3 bytes per member and spectrum."
     )
     device: Device = like(TrainingOptions, "device")
+    tf32: bool = option(
+        False, "Votes of whole networks on CUDA: products of ten-bit fractions, much faster."
+    )

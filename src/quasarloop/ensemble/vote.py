@@ -58,17 +58,20 @@ class Voters:
         device: where they predict.
         rule: thresholds.
         keep_members: also make the record of members.
+        tf32: as of `Predictor`.
     """
 
     ensemble: Ensemble
     device: str
     rule: VoteRule
     keep_members: bool
+    tf32: bool = False
 
     @cached_property
     def members(self) -> tuple[Predictor, ...]:
         """The networks, ready to predict, in the ensemble's order."""
-        return tuple(Predictor(one, self.device) for one in load_members(self.ensemble))
+        members = load_members(self.ensemble)
+        return tuple(Predictor(one, self.device, tf32=self.tf32) for one in members)
 
     @property
     def config(self) -> NetworkConfig:
@@ -144,9 +147,7 @@ def vote(
     device, where = place_tasks(chosen.device, engine)
     rule = vote_rule(ensemble, chosen)
     with locked_folder(out), keep_workers(where) as kept:
-        writer = votes_writer(
-            ensemble, store, Path(out), rule, keep_members=chosen.keep_members, device=device
-        )
+        writer = votes_writer(ensemble, store, Path(out), rule, chosen, device)
         voters: Voters | HeadVoters
         piece_rows = PIECE_ROWS
         if ensemble.kind == "heads":
@@ -165,7 +166,7 @@ def vote(
             writer.on_progress = on_progress
             check_members(ensemble)
             piece_rows = piece_rows_on(device)
-            voters = Voters(ensemble, device, rule, chosen.keep_members)
+            voters = Voters(ensemble, device, rule, chosen.keep_members, chosen.tf32)
         writer.fill(_vote_on_piece, voters, kept, piece_rows)
         writer.finish(thresholds_from=rule.decision.origins)
         return open_votes(out)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from quasarloop.ensemble.manifest import Ensemble
 from quasarloop.ensemble.member_record import members_metadata, members_table
+from quasarloop.ensemble.options import VoteOptions
 from quasarloop.ensemble.shard_tables import (
     Kind,
     TablesWriter,
@@ -92,8 +93,7 @@ def votes_writer(
     store: Store,
     folder: Path,
     rule: VoteRule,
-    *,
-    keep_members: bool,
+    options: VoteOptions,
     device: str,
 ) -> TablesWriter:
     """Make the folder of the votes, or check that it holds the same ones.
@@ -112,13 +112,14 @@ def votes_writer(
         "ensemble": ensemble.identity,
         "n_networks": len(ensemble),
         "settings": rule.to_dict(),
-        "keep_members": keep_members,
+        "keep_members": options.keep_members,
         "device": device,
         "cascade": None,  # of earlier versions; votes they began are finished
         "grid": asdict(store.grid),
         "lines": [line.column for line in ensemble.config.lines],
+        **({"tf32": True} if options.tf32 else {}),
     }
-    beside = {_MEMBERS: members_metadata(rule, len(ensemble))} if keep_members else {}
+    beside = {_MEMBERS: members_metadata(rule, len(ensemble))} if options.keep_members else {}
     return TablesWriter(folder, _KIND, store, plan, beside)
 
 

@@ -65,16 +65,20 @@ class Predictor:
     Args:
         weights: the network.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for the best there is.
+        tf32: on CUDA take products of fractions of ten bits (TF32).
 
     Raises:
         WeightsError: no such device on this machine.
     """
 
-    def __init__(self, weights: Weights, device: str = TrainingOptions.device) -> None:
+    def __init__(
+        self, weights: Weights, device: str = TrainingOptions.device, *, tf32: bool = False
+    ) -> None:
         self.config = weights.config
         self.thresholds = weights.thresholds
         self.joint = weights.joint
         self.device = pick_device(device)
+        self.tf32 = tf32
         on_cpu = self.device.type == "cpu"
         self._block_rows = _BLOCK_ROWS_CPU if on_cpu else _BLOCK_ROWS_OTHER
         self.launch_rows = 0 if on_cpu else _BLOCK_ROWS_OTHER
@@ -203,7 +207,7 @@ class Predictor:
             yield name, self.outputs(Logits(own, offset, None, hidden))
 
     def _forward(self, layers: Layers, x: Tensor) -> Logits:
-        with _exactly():
+        with _computing(self.tf32):
             return forward(layers, self.config, x, _relu)
 
     def outputs(self, logits: Logits) -> LineOutputs:
@@ -247,7 +251,7 @@ def _stacked_finds(
     def best_boxes(trunk: Sequence[Any], heads: Sequence[Any]) -> BestBoxes:
         return BestBoxes.of(forward(Layers(trunk, heads, None), first.config, flux, _relu))
 
-    with _exactly():
+    with _computing(first.tf32):
         best = torch.vmap(best_boxes)(stacked.trunk, stacked.heads)  # (n_networks, n, n_lines) each
     finds = first.decoded(BestBoxes(*(values.flatten(0, 1) for values in best)), red_end)
     for start in range(0, len(networks) * n, n):
@@ -256,12 +260,16 @@ def _stacked_finds(
 
 
 @contextmanager
-def _exactly() -> Iterator[None]:
-    """Compute in float32, without gradients."""
-    # torch lets CUDA convolve with ten-bit fractions (TF32) unless this is set.
-    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    with torch.inference_mode(), exact:
-        yield
+def _computing(tf32: bool) -> Iterator[None]:
+    """Compute without gradients, on CUDA in float32 or TF32: torch's own choice is a mixture."""
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, tf32
+    convolutions = torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32)
+    try:
+        with torch.inference_mode(), convolutions:
+            yield
+    finally:
+        products.allow_tf32 = before
 
 
 def _relu(outputs: Tensor, _: int) -> Tensor:

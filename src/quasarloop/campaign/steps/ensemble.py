@@ -114,7 +114,8 @@ ENSEMBLE = Step(
 def _vote(context: Context) -> None:
     members, store = open_ensemble(context.step_folder("ensemble")), pool_store(context)
     out, engine = context.step_folder("votes"), engine_of(context)
-    options = VoteOptions(context.config.evaluation.threshold, device=device_of(context))
+    config, device = context.config, device_of(context)
+    options = VoteOptions(config.evaluation.threshold, device=device, tf32=config.tf32)
     progress = _progress(context, "voted on")
     vote(members, store, out, options=options, engine=engine, on_progress=progress)
 
@@ -123,7 +124,8 @@ def _vote_options(config: CampaignOptions) -> Mapping[str, Any]:
     threshold = config.evaluation.threshold
     # Votes at the usual threshold stay valid: it was not recorded here at first.
     usual = threshold in (None, Thresholds().confidence)
-    return {"cascade": False, **({} if usual else {"threshold": threshold})}
+    later = {} if usual else {"threshold": threshold}
+    return {"cascade": False, **later, **({"tf32": True} if config.tf32 else {})}
 
 
 VOTES = Step("votes", "Vote on the pool", _vote, _vote_options, needs=("ingest", "ensemble"))
