@@ -2,7 +2,6 @@
 
 ``files`` brings the same spectra through ingest, votes, map and selection once as short files and
 once as one long file; with ``--before CHECKOUT`` the code of an earlier version does the same.
-``again`` measures what one short file costs, beside what it cost once.
 ``rows`` repeats simulated shards under new ids and does a round's steps on each size. ``map`` fits
 a map with one worker and with two, in turn. Tables of docs/measurements/scaling.md; every step
 is a command of its own.
@@ -10,7 +9,6 @@ is a command of its own.
 
 import argparse
 import os
-import pickle
 import sys
 import tempfile
 import time
@@ -22,16 +20,8 @@ import fitsio
 import numpy as np
 import pyarrow.parquet as pq
 
-from many_tasks import lots_of
-from quasarloop.ensemble.manifest import open_ensemble
-from quasarloop.ensemble.vote import Voters
-from quasarloop.ensemble.votes import VoteRule
 from quasarloop.grid import LOG_GRID
-from quasarloop.query.options import SomOptions
-from quasarloop.query.som import CellGrid
-from quasarloop.query.som_parts import parts_of_shards
-from quasarloop.query.som_train import fit_map
-from quasarloop.read import find_files, open_spectra, read_spectra
+from quasarloop.read import find_files, read_spectra
 from quasarloop.store import create_store, open_store, read_shard, shard_path
 from quasarloop.store.files import schema_of, table_from_spectra
 
@@ -177,53 +167,6 @@ def repeat_shards(sky: Path, out: Path, n_rows: int) -> Path:
     return out
 
 
-def again(root: Path, options: argparse.Namespace) -> None:
-    """Print what one short file costs, its numbers before this work beside those of now."""
-    n = options.files
-    paths = short_and_long(root, n)["short"]
-    store_path = root / f"again-{n}-{time.time_ns()}"
-    ingested = command(SRC, "ingest", *paths, "--store", store_path)
-    few = command(
-        SRC, "ingest", *short_and_long(root, FEW)["short"], "--store", f"{store_path}-few"
-    )
-    shards = open_store(store_path).shards
-    start = time.process_time()
-    assert sum(len(read_shard(shard)) for shard in shards) == n
-    read_s = time.process_time() - start
-    start = time.process_time()
-    fit_map(parts_of_shards(shards), CellGrid(45, 45), SomOptions(n_epochs=1))
-    passes_s = (time.process_time() - start) / 2  # an epoch, and the errors of the finished map
-    ensemble = heads(root, SRC, options.heads)
-    votes = store_path / "votes"
-    command(SRC, "ensemble", "vote", "--ensemble", ensemble, "--store", store_path, "--out", votes)
-    opened: list[str] = []
-    sys.addaudithook(lambda event, given: event == "open" and opened.append(str(given[0])))
-    (spectrum, *_) = find_files(paths)
-    with open_spectra(spectrum) as file:
-        file.digest(), list(file.blocks(masks=False))
-    members = replace(open_ensemble(ensemble), members=tuple(map(Path, ["members/0000.h5"] * 200)))
-    sent = len(pickle.dumps(Voters(members, "cpu", VoteRule(), False)))
-    lots, _ = lots_of(options.spectra)
-    found = {  # source of the numbers before: issue 18, measured on the code as it was then
-        "read a row of a store of short files, ms": (4.8, read_s / n * 1e3),
-        "a row in a pass of a map of 2,025 cells, ms": (37.5, passes_s / n * 1e3),
-        "a row in the store, kB": (9.1, sum(s.stat().st_size for s in shards) / n / 1e3),
-        "ingest a spec file, ms": (26, (ingested.cpu_s - few.cpu_s) / (n - FEW) * 1e3),
-        "openings of a spec file at ingest": (2, opened.count(str(spectrum))),
-        "files of votes, per 1,000 short files": (1000, _n_files(votes) / n * 1000),
-        "sent to each worker for 200 networks, MB": (474, sent / 1e6),
-        f"tasks of votes on {options.spectra:,} spectra": (195_000, len(lots)),
-    }
-    print("| what | before | now |", "|---|---:|---:|", sep="\n")
-    for what, (before, now) in found.items():
-        print(f"| {what} | {before:,} | {now:,.3g} |" if now < 1000 else  # noqa: PLR2004 -- digits
-              f"| {what} | {before:,} | {now:,} |")  # fmt: skip
-
-
-def _n_files(votes: Path) -> int:
-    return sum(1 for _ in votes.rglob("*.parquet"))
-
-
 def rows(root: Path, options: argparse.Namespace) -> None:
     """Print cost and memory of a round's steps at several sizes."""
     sky = root / "sky"
@@ -274,7 +217,7 @@ def two_workers(root: Path, options: argparse.Namespace) -> None:
 def main() -> None:
     """Read the options and make one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("files", "again", "rows", "map"))
+    parser.add_argument("what", choices=("files", "rows", "map"))
     parser.add_argument("--out", type=Path, default=Path("scaling"))
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--before", type=Path, help="checkout of an earlier version")
@@ -284,10 +227,9 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=5, help="of the map")
     parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--spectra", type=int, default=100_000_000, help="of the tasks of votes")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    made = {"files": files, "again": again, "rows": rows, "map": two_workers}
+    made = {"files": files, "rows": rows, "map": two_workers}
     made[options.what](options.out, options)
 
 
