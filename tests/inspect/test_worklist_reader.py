@@ -1,3 +1,4 @@
+import gc
 import json
 
 import polars as pl
@@ -183,3 +184,10 @@ def test_both_peaks_of_the_joint_redshift_come_first_with_their_probabilities(tm
     assert [(chip["z"], chip.get("p")) for chip in one["proposals"]] == [(1.5, 1.0), (1.9, None)]
     assert [chip["z"] for chip in none["proposals"]] == [1.2]
     assert not any("more" in found for found in (both, one, none))
+
+
+def test_collection_goes_on_after_an_error(tmp_path):
+    with pytest.raises(InspectionError):
+        read_worklist(tmp_path / "none.json")
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0

@@ -56,6 +56,8 @@ def without_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()  # or else the next collection looks at all of it
+        gc.unfreeze()
         if was_on:
             gc.enable()
 
