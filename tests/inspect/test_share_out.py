@@ -101,3 +101,25 @@ def test_what_is_begun_while_the_plan_is_made_stays(database, add_person, add_it
     with database.read() as session:
         todo = [progress(session, person.id).todo for person in [*people, late]]
     assert max(todo) - min(todo) <= 1
+
+
+def test_two_who_share_out_at_once_do_it_once(database, add_person, add_items, monkeypatch):
+    people = [add_person(name) for name in ("ada", "bea", "cyd")]
+    add_items(40)
+    share_out(database)
+    people.append(add_person("eve"))
+    lots, inner = campaign._lots, []
+
+    def overtake(plan):
+        if not inner:
+            inner.append(None)  # the plan of the second is made as usual
+            inner.append(share_out(database))
+        return lots(plan)
+
+    monkeypatch.setattr(campaign, "_lots", overtake)
+    share_out(database)
+    assert len(inner[1].add) == 30
+    teams = Counter(item for item, _, state in _turns(database) if state != "dropped")
+    assert (len(teams), {*teams.values()}) == (40, {3})
+    with database.read() as session:
+        assert [progress(session, person.id).todo for person in people] == [30, 30, 30, 30]

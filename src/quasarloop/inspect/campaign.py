@@ -275,28 +275,23 @@ def _apply(session: Session, changes: Mapping[int, _Change]) -> int:
     columns = Assignment.id, Assignment.item_id, Assignment.user_id, Assignment.state
     query = sa.select(*columns, _begun(inspectors(session))).with_for_update()
     core = session.connection()
+    new = {(item, user) for item, (add, _) in changes.items() for user in add}
     dropped: dict[int, int] = {}  # turn: object
     back: dict[int, int] = {}
-    known: set[tuple[int, int]] = set()
     overtaken: set[int] = set()
     some = query.where(Assignment.item_id.in_(list(changes)))
     for turn, item, user, state, begun in core.execute(some):
-        add, drop = changes[item]
-        known.add((item, user))
-        if user in drop:
+        if user in changes[item][1]:
             dropped[turn] = item
-        elif user in add:
+            if begun or state == "dropped":
+                overtaken.add(item)
+        elif (item, user) in new:
             back[turn] = item
-        if (user in drop and (begun or state == "dropped")) or (user in add and state != "dropped"):
-            overtaken.add(item)
-    time_now = now()
-    made = [
-        {"item_id": item, "user_id": user, "created": time_now}
-        for item, (add, _) in changes.items()
-        if item not in overtaken
-        for user in add
-        if (item, user) not in known
-    ]
+            new.remove((item, user))
+            if state != "dropped":
+                overtaken.add(item)
+    pairs, at = sorted(pair for pair in new if pair[0] not in overtaken), now()
+    made = [{"item_id": item, "user_id": user, "created": at} for item, user in pairs]
     # A statement of each kind: a save waits for this.
     for state, turns in (("dropped", dropped), ("todo", back)):
         numbers = [turn for turn, item in turns.items() if item not in overtaken]
