@@ -157,7 +157,7 @@ def rates_of_processes(
     rates = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        store = _repeated(data, options.network.grid, folder / "store", n_shards)
+        store = repeated_store(data, options.network.grid, folder / "store", n_shards)
         ensemble = train_ensemble(data, options, folder / "members")
         n_votes = store.n_rows * len(ensemble)
         n_seen = len(data) * options.training.epochs * len(ensemble)
@@ -179,7 +179,7 @@ def rates_of_processes(
     return rates
 
 
-def _repeated(data: TrainingData, grid: WaveGrid, folder: Path, n_shards: int) -> Store:
+def repeated_store(data: TrainingData, grid: WaveGrid, folder: Path, n_shards: int) -> Store:
     """Make a store whose shards hold the same spectra."""
     n = len(data)
     spectra = RebinnedSpectra(
