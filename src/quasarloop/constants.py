@@ -118,44 +118,52 @@ def median_where(values: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDAr
         return middle
     filled = values.copy()
     np.copyto(filled, np.float32(np.inf), where=~usable)
-    rows, count = np.arange(n), np.count_nonzero(usable, axis=1)
+    count = np.add.reduce(usable, axis=1, dtype=np.int32)
     ranks = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, width - 1)
-    near = _near_middle(filled, count, ranks) if width >= _LONG else None
-    ordered, below = (np.sort(filled, axis=1), 0) if near is None else near
-    low, high = (ordered[rows, rank - below] for rank in ranks)
-    np.add(0.5 * low, 0.5 * high, out=middle, where=count > 0)
+    pair = np.empty((2, n), dtype=np.float32)  # the two values in the middle, or twice the same
+    left = np.arange(n)
+    if width >= _LONG:
+        left = left[~_find_near_middle(filled, count, ranks, pair)]
+    ordered, rows = np.sort(filled[left], axis=1), np.arange(len(left))
+    pair[:, left] = [ordered[rows, rank[left]] for rank in ranks]
+    np.add(0.5 * pair[0], 0.5 * pair[1], out=middle, where=count > 0)
     return middle
 
 
-# Rows are long from here on; of them every eighth value is looked at first, and those between 0.4
-# and 0.6 of their number are near the middle. Source: our choice, benchmarks/bench_rebin.py.
+# Rows are long from here on; of them every eighth value is looked at first, and those between 0.44
+# and 0.56 of their number are near the middle. Source: our choice, benchmarks/bench_rebin.py.
 _LONG: Final = 512
 _STEP: Final = 8
-_NEAR: Final = 0.1
+_NEAR: Final = 0.06
 
-_Ints = NDArray[np.intp]
+_Ints = NDArray[np.signedinteger]
 
 
-def _near_middle(
-    filled: NDArray[np.float32], count: _Ints, ranks: tuple[_Ints, _Ints]
-) -> tuple[NDArray[np.float32], _Ints] | None:
-    """Sort the values near the middle of each row: with how many are below; None: not found."""
+def _find_near_middle(
+    filled: NDArray[np.float32],
+    count: _Ints,
+    ranks: tuple[_Ints, _Ints],
+    pair: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Sort the values near the middle of each row alone; return where those wanted are there."""
     few = np.sort(filled[:, ::_STEP], axis=1)
-    rows, part = np.arange(len(filled)), count * few.shape[1] / filled.shape[1]
+    (n, width), rows = filled.shape, np.arange(len(filled))
+    part = count * few.shape[1] / width
     first = few[rows, (part * (0.5 - _NEAR)).astype(np.intp)]
     last = few[rows, np.minimum((part * (0.5 + _NEAR)).astype(np.intp) + 1, few.shape[1] - 1)]
     last[count == 0] = -np.inf
     below = filled < first[:, None]
     inside = filled <= last[:, None]
     inside &= ~below
-    n_below, n_inside = (np.count_nonzero(part, axis=1) for part in (below, inside))
-    low, high = (rank - n_below for rank in ranks)
-    if np.any((count > 0) & ((low < 0) | (high >= n_inside))):
-        return None
-    near = np.full((len(filled), n_inside.max(initial=1)), np.inf, dtype=np.float32)
-    # Places of the same values in both: much faster than a mask.
-    shift = rows * near.shape[1] - (np.cumsum(n_inside) - n_inside)
+    # Places of the same values in both arrays: much faster than a mask.
     place = np.flatnonzero(inside)
-    near.reshape(-1)[np.arange(len(place)) + np.repeat(shift, n_inside)] = filled.reshape(-1)[place]
+    ends = np.searchsorted(place, np.arange(n + 1) * width)
+    n_inside = np.diff(ends)
+    near = np.full((n, n_inside.max(initial=1)), np.inf, dtype=np.float32)
+    shift = np.repeat(rows * near.shape[1] - ends[:-1], n_inside)
+    near.reshape(-1)[np.arange(len(place)) + shift] = filled.reshape(-1)[place]
     near.sort(axis=1)
-    return near, n_below
+    n_below = np.add.reduce(below, axis=1, dtype=np.int32)
+    low, high = (rank - n_below for rank in ranks)
+    pair[:] = [near[rows, np.clip(rank, 0, near.shape[1] - 1)] for rank in (low, high)]
+    return np.asarray((count == 0) | (low >= 0) & (high < n_inside))
