@@ -104,7 +104,7 @@ def test_sums_of_a_pass_are_the_same_in_any_order_and_grouping(order, n_tasks):
 
 
 def test_few_spectra_start_no_workers(ring, monkeypatch):
-    def no_pool(n_workers):
+    def no_pool(n_workers, gpus):
         raise AssertionError("workers were started")
 
     monkeypatch.setattr("quasarloop.engine.ProcessPool", no_pool)
