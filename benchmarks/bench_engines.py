@@ -134,7 +134,7 @@ def onnx_model(predictor: Predictor) -> bytes:
     """
     from onnx import TensorProto, checker, helper, numpy_helper  # noqa: PLC0415
 
-    config, layers = predictor.config, predictor._layers
+    config, layers = predictor.config, predictor.layers
     nodes, arrays, maps = [], {}, []
 
     def node(kind: str, given: str, made: str, **how: Any) -> None:

@@ -30,6 +30,7 @@ def flux(weights):
     return np.random.default_rng(0).normal(size=(150, n_bins)).astype(np.float32)
 
 
+@pytest.mark.bench  # which installs them
 @pytest.mark.parametrize("name", ["ONNX Runtime", "OpenVINO"])
 def test_engines_predict_what_torch_predicts(name, weights, flux):
     kinds = predictors()
