@@ -74,9 +74,11 @@ def measured_rates(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
             rates["vote"] = float(row["ours_per_s"])
         if row["name"].startswith("features and vote"):
             rates["heads"] = float(row["ours_per_s"])
+        if row["name"].startswith("vote, features there"):
+            rates["counted"] = float(row["ours_per_s"])
         if row["name"].startswith("train an ensemble"):
             rates["train"] = float(row["per_core_second"])
-    if set(rates) != {"vote", "train", "heads"}:
+    if set(rates) != {"vote", "train", "heads", "counted"}:
         raise SystemExit("bench.json lacks rows of voting, training or heads: `make bench` first")
     return rates
 
@@ -116,8 +118,11 @@ def table(rates: dict[str, float], options: argparse.Namespace) -> str:
     for name, tflops in (("", options.gpu_tflops), (", TF32", options.gpu_tf32_tflops)):
         sustained = tflops * 1e12 * options.gpu_part
         training, voting = passes * work * TRAINING_FACTOR / sustained, votes * work / sustained
-        lines.append(row(f"one H100{name} (not measured)", training, voting, voting / NETWORKS))
-    host = [POOL * seconds for seconds in host_seconds()]
+        # Training takes products in bfloat16 or float32.
+        seconds = None if name else training, voting, voting / NETWORKS
+        lines.append(row(f"one H100{name} (not measured)", *seconds))
+    networks, features = host_seconds()
+    host = POOL * networks, POOL * features + votes / rates["counted"]
     lines.append(row(f"its host, {PROCESSES} processes", None, *(s / PROCESSES for s in host)))
     lines += [
         "",
