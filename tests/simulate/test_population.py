@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.cosmology import FlatLambdaCDM
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quasarloop.errors import DataFormatError
@@ -191,6 +191,7 @@ def distributions(low: float, high: float) -> st.SearchStrategy[Distribution]:
 
 
 @given(distributions(0, 7), st.lists(share, min_size=1, max_size=20))
+@example(Distribution(knots=(1.0, 1.5, 2.0), density=(1e-310, 1e-310, 1.0)), [1e-312])
 def test_quantiles_are_within_the_knots_and_undo_shares(
     distribution: Distribution, u: list[float]
 ) -> None:

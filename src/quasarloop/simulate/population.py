@@ -27,6 +27,8 @@ Rate = Annotated[float, Field(ge=0.0, le=20.0)]
 _Z_MAX: Final = 7.0
 _MAG_LIMITS: Final = (10.0, 26.0)
 _QUANTILE_POINTS: Final = 2049
+# Smaller ones are none: a value divided by less overflows.
+_LEAST_SHARE: Final = 1e-200
 # Flat ΛCDM. Source: our choice, the usual concordance values.
 _HUBBLE_KMS_MPC: Final = 70.0
 _OMEGA_MATTER: Final = 0.3
@@ -72,7 +74,9 @@ class Distribution(_Frozen):
         density = np.interp(grid, knots, self.density or np.ones(len(knots)))
         steps = 0.5 * (density[1:] + density[:-1]) * np.diff(grid)
         cumulative = np.concatenate([[0.0], np.cumsum(steps)])
-        return grid, cumulative / cumulative[-1]
+        share = cumulative / cumulative[-1]
+        share[share < _LEAST_SHARE] = 0.0
+        return grid, share
 
 
 # Redshifts of DESI's quasar targets (density per Δz), rounded.
