@@ -31,7 +31,7 @@ from quasarloop.network.device import place_tasks
 from quasarloop.network.labelled import TrainingData
 from quasarloop.network.model import Affine, forward
 from quasarloop.network.options import Device
-from quasarloop.network.predict import BestBoxes, Predictor, finds_together
+from quasarloop.network.predict import BestBoxes, Predictor, computing, finds_together
 from quasarloop.spectra import Keys, RebinnedSpectra
 from quasarloop.store import Store, create_store, open_store, shard_path
 from quasarloop.store.files import schema_of, table_from_spectra
@@ -102,15 +102,9 @@ def ten_bits(values: Tensor) -> Tensor:
 
 @contextmanager
 def _computing_in(bits: Bits, device: torch.device) -> Iterator[None]:
-    products, tf32 = torch.backends.cuda.matmul, bits == "TF32"
-    before, products.allow_tf32 = products.allow_tf32, tf32
-    convolutions = torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32)
     low = torch.autocast(device.type, torch.bfloat16, enabled=bits == "bfloat16")
-    try:
-        with torch.inference_mode(), convolutions, low:
-            yield
-    finally:
-        products.allow_tf32 = before
+    with computing(bits == "TF32"), low:
+        yield
 
 
 def stacked_rates(

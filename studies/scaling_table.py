@@ -167,24 +167,30 @@ def repeat_shards(sky: Path, out: Path, n_rows: int) -> Path:
     return out
 
 
+def small_store(root: Path, options: argparse.Namespace) -> Path:
+    """Return the store whose shards are repeated; its sky is beside it."""
+    store, sky = root / "sky-store", root / "sky"
+    if not (store / "index.jsonl").exists():
+        command(SRC, "simulate", "--out", sky, "--objects", options.objects, "--seed", 7)
+        command(SRC, "ingest", sky, "--store", store)
+    return store
+
+
 def rows(root: Path, options: argparse.Namespace) -> None:
     """Print cost and memory of a round's steps at several sizes."""
-    sky = root / "sky"
-    if not (root / "sky-store" / "index.jsonl").exists():
-        command(SRC, "simulate", "--out", sky, "--objects", options.objects, "--seed", 7)
-        command(SRC, "ingest", sky, "--store", root / "sky-store")
+    small = small_store(root, options)
     heads(root, SRC, options.heads)
     starts: dict[str, Cost] = {}
     print("| rows | step | processor, ms per spectrum | by the clock | peak memory, MiB |")
     print("|---:|---|---:|---:|---:|", flush=True)
     for n in (FEW, *options.sizes):
-        store = repeat_shards(root / "sky-store", root / f"store-{n}-{time.time_ns()}", n)
+        store = repeat_shards(small, root / f"store-{n}-{time.time_ns()}", n)
         catalogue = store.with_name(f"{store.name}.parquet")
         found = {
             "classify": command(SRC, "classify", store, "--out", catalogue),
             **round_steps(root, SRC, store, options),
             "report": command(SRC, "evaluate", "--catalogue", catalogue, "--truth",
-                              sky / "vi_truth.csv", "--out",
+                              root / "sky" / "vi_truth.csv", "--out",
                               store.with_name(f"{store.name}-report")),
         }  # fmt: skip
         starts = starts or found
@@ -196,14 +202,12 @@ def rows(root: Path, options: argparse.Namespace) -> None:
 
 def two_workers(root: Path, options: argparse.Namespace) -> None:
     """Print the time of a map with one worker and with two, in turn."""
-    if not (root / "sky-store" / "index.jsonl").exists():
-        command(SRC, "simulate", "--out", root / "sky", "--objects", options.objects, "--seed", 7)
-        command(SRC, "ingest", root / "sky", "--store", root / "sky-store")
+    small = small_store(root, options)
     versions = {"now": SRC} | ({"before": options.before / "src"} if options.before else {})
     print("| version, spectra, workers | processor, s | by the clock, s |")
     print("|---|---:|---:|", flush=True)
     for n in options.sizes:
-        store = repeat_shards(root / "sky-store", root / f"map-{n}-{time.time_ns()}", n)
+        store = repeat_shards(small, root / f"map-{n}-{time.time_ns()}", n)
         for turn in range(options.turns):
             for name, src in versions.items():
                 for workers in (1, 2):

@@ -99,7 +99,7 @@ def read_target_ids(path: str | Path) -> NDArray[np.int64]:
     Raises:
         DataFormatError: unreadable, or TARGETID missing or not integer.
     """
-    column = read_catalogue(path, ["TARGETID"], judged=True)["TARGETID"]
+    column = read_catalogue(path, ["TARGETID"])["TARGETID"]
     if column.size and column.dtype.kind not in "iu":
         raise DataFormatError(f"{path}: TARGETID holds {column.dtype}; expected 64-bit integers")
     return np.unique(column.astype(np.int64))

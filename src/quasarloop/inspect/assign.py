@@ -99,8 +99,8 @@ class _Team(NamedTuple):
     """Inspectors of an object, as numbers of present people; objects alike share one."""
 
     here: tuple[int, ...]  # in order, without leavers
-    unbegun: frozenset[int]  # those of them who have not begun
-    lacking: int  # inspectors to add; leavers who began count as there
+    unbegun: frozenset[int]  # those of them without begun work
+    lacking: int  # inspectors to add; leavers with begun work count as there
 
 
 @lru_cache(maxsize=4096)

@@ -22,7 +22,7 @@ from quasarloop.network.model import Layers, Logits, folded_layers, forward, sta
 from quasarloop.network.options import TrainingOptions
 from quasarloop.network.weights import Weights, to_module
 
-__all__ = ["BestBoxes", "Predictor", "finds_together", "on_cpu"]
+__all__ = ["BestBoxes", "Predictor", "computing", "finds_together", "on_cpu"]
 
 # Rows in one block. Source: our measurement, benchmarks/bench_classify.py.
 _BLOCK_ROWS_CPU: Final = 128
@@ -207,7 +207,7 @@ class Predictor:
             yield name, self.outputs(Logits(own, offset, None, hidden))
 
     def _forward(self, layers: Layers, x: Tensor) -> Logits:
-        with _computing(self.tf32):
+        with computing(self.tf32):
             return forward(layers, self.config, x, _relu)
 
     def outputs(self, logits: Logits) -> LineOutputs:
@@ -251,7 +251,7 @@ def _stacked_finds(
     def best_boxes(trunk: Sequence[Any], heads: Sequence[Any]) -> BestBoxes:
         return BestBoxes.of(forward(Layers(trunk, heads, None), first.config, flux, _relu))
 
-    with _computing(first.tf32):
+    with computing(first.tf32):
         best = torch.vmap(best_boxes)(stacked.trunk, stacked.heads)  # (n_networks, n, n_lines) each
     finds = first.decoded(BestBoxes(*(values.flatten(0, 1) for values in best)), red_end)
     for start in range(0, len(networks) * n, n):
@@ -260,8 +260,12 @@ def _stacked_finds(
 
 
 @contextmanager
-def _computing(tf32: bool) -> Iterator[None]:
-    """Compute without gradients, on CUDA in float32 or TF32: torch's own choice is a mixture."""
+def computing(tf32: bool) -> Iterator[None]:
+    """Compute without gradients, on CUDA in float32 or TF32: torch's own choice is a mixture.
+
+    Args:
+        tf32: as of `Predictor`.
+    """
     products = torch.backends.cuda.matmul
     before, products.allow_tf32 = products.allow_tf32, tf32
     convolutions = torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32)
